@@ -1,0 +1,168 @@
+// Package scaler is the library that every scaler family is built from. A
+// family defines its trigger types and serves them:
+//
+//	var triggers = []scaler.Trigger{sqsQueue, kinesisStream}
+//
+//	err := scaler.Serve(ctx, "aws", triggers...)
+//
+// A trigger type is a params struct plus a function that opens a Source. All
+// else is done here once for all families: parameters and their errors,
+// sampling, sharing of reads, activation, the gRPC services, health, metrics
+// and shutdown.
+package scaler
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Source reads the demand behind one question: the backlog of a queue, the lag
+// of a consumer group, the result of a query. Every trigger that asks the same
+// question shares one Source, whatever its target. Read is never called twice
+// at once.
+//
+// A Source may also be a Batched, a Ringer, a Timed or a Specced.
+type Source interface {
+	// Read asks the backend now and returns one Reading per metric, in the
+	// order of the trigger's Metrics. It returns within ctx's deadline.
+	//
+	// A backend that answers "empty" is a Reading of 0; one that answers but
+	// has nothing to say is ErrNoData; one that does not answer is an error.
+	// Fallback counts errors, so never guess a value.
+	Read(ctx context.Context) ([]Reading, error)
+
+	// Close releases what Open took. It is called once, after the last Read.
+	Close() error
+}
+
+// ErrNoData is returned by Read, alone or wrapped, when the backend answered
+// but has nothing to say: an empty query result, a series without points, NaN.
+// What it becomes is the trigger's documented rule, see OnNoData.
+var ErrNoData = errors.New("no data")
+
+// Reading is one observation of a metric, in the unit of its Target.
+type Reading struct {
+	// Value is what the autoscaler divides by the target.
+	Value float64
+	// Activity is held against the activation threshold. It equals Value
+	// unless the trigger caps or excludes part of it.
+	Activity float64
+	// Detail is what else the source saw. It is for a Shaper of the same
+	// trigger type, is shared by all subscriptions and therefore never
+	// changed, and does not leave the process.
+	Detail any
+	// EventTime is when the work arrived by the source's own clock; zero where
+	// the source does not tell. For tracing only.
+	EventTime time.Time
+}
+
+// One is the reading of a trigger with one metric whose activity is its value.
+func One(value float64) []Reading {
+	return []Reading{{Value: value, Activity: value}}
+}
+
+// Metric is what the autoscaler is told about one metric of a trigger.
+type Metric struct {
+	// Name identifies the metric within its trigger, for example
+	// "aws-sqs-orders". Users see it in the HPA, so it never changes. The
+	// controller adds the "s<trigger index>-" prefix.
+	Name string
+	// Target is the value one replica (AverageValue) or all replicas together
+	// (Value) should carry.
+	Target float64
+	// Activation is the threshold a reading must exceed to leave zero replicas.
+	Activation float64
+}
+
+// Params is implemented by the params struct of every trigger type, with a
+// value receiver. A params struct that has rules across fields also has
+//
+//	Validate() error
+//
+// which joins all problems it finds with errors.Join; each starts with the
+// parameter's key. Neither does I/O.
+type Params interface {
+	// Metrics needs neither the source nor credentials: an HPA can be built
+	// from a trigger whose broker is down. Only parameters that come from the
+	// trigger's own metadata may be used. Names are unique within the trigger.
+	// A trigger whose source names its metrics (a Specced) returns nil.
+	Metrics() []Metric
+}
+
+// Shaper is implemented by params whose metric depends on parameters that are
+// not part of the question, such as a cap at partitions × target. The raw
+// readings are shared by subscriptions with different targets; Shape makes
+// this subscription's readings out of them. It is pure and does not change raw.
+type Shaper interface {
+	Shape(raw []Reading) []Reading
+}
+
+// Batched is a Source that can be read together with others of the same
+// endpoint. The sampler reads what is due together in one call of ReadBatch
+// instead of one Read each.
+type Batched interface {
+	Source
+	// Batch is what the sources to be read together have in common, usually
+	// the shared connection. Sources belong together when their Batches are
+	// equal (==).
+	Batch() Batch
+}
+
+// Batch reads many sources of one endpoint at once.
+type Batch interface {
+	// ReadBatch returns one Result per source, in order: a member's problem is
+	// its own Result. An error is for the whole batch, which is then tried
+	// once more as two halves, so that one poisoned member cannot blind the
+	// rest.
+	ReadBatch(ctx context.Context, sources []Source) ([]Result, error)
+}
+
+// Result is the outcome of one member of a batch: what its Read would have
+// returned.
+type Result struct {
+	Readings []Reading
+	Err      error
+}
+
+// Ringer is a Source that can be told by its backend that work arrived. A ring
+// carries no truth: it only makes the sampler read at once. Lost, late,
+// duplicated and forged rings are harmless.
+type Ringer interface {
+	Source
+	// Listen calls ring whenever work may have arrived, until ctx ends; it
+	// returns ctx's error then. It calls listening once it would hear the next
+	// arrival, so that the sampler can read once more and miss nothing.
+	//
+	// It runs only while a subscription is idle and wants it, beside Read, and
+	// at most once at a time. An error wrapping ErrDoorbellRefused means that
+	// permission or feature is missing: the question is polled, visibly, and
+	// Listen is tried again every 10 minutes. Any other error is tried again
+	// with back-off while polling goes on.
+	Listen(ctx context.Context, listening, ring func()) error
+}
+
+// ErrDoorbellRefused says that the backend does not let us listen; wrap it
+// with the reason in words for the user.
+var ErrDoorbellRefused = errors.New("doorbell refused")
+
+// Timed is a Source that knows when its answer changes, such as a schedule.
+type Timed interface {
+	Source
+	// Next is the first time after now at which Read may answer differently;
+	// the sampler reads at that time as well as every interval.
+	Next(now time.Time) time.Time
+}
+
+// Specced is a Source that names its metrics itself, such as an external
+// scaler. Read returns readings in the order of the specs that Specs returned
+// last.
+type Specced interface {
+	Source
+	// Specs asks for the metrics. It is called before the first Read, after a
+	// call of changed, and when a Read fails.
+	Specs(ctx context.Context) ([]Metric, error)
+	// WatchSpecs calls changed whenever Specs would return something else,
+	// until ctx ends. It returns nil at once when the source cannot tell.
+	WatchSpecs(ctx context.Context, changed func()) error
+}
