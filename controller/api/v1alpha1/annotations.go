@@ -1,0 +1,144 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Annotations of a ScaledObject, KEDA's and, with prefix sluice.dev/, ours.
+const (
+	AnnotationPaused          = "autoscaling.keda.sh/paused"
+	AnnotationPausedReplicas  = "autoscaling.keda.sh/paused-replicas"
+	AnnotationPausedScaleIn   = "autoscaling.keda.sh/paused-scale-in"
+	AnnotationPausedScaleOut  = "autoscaling.keda.sh/paused-scale-out"
+	AnnotationForceActivation = "autoscaling.keda.sh/force-activation"
+
+	AnnotationTransferHPAOwnership = "scaledobject.keda.sh/transfer-hpa-ownership"
+	AnnotationHPAExcludedLabels    = "scaledobject.keda.sh/hpa-excluded-labels"
+	// AnnotationHPAOwnership stands on an HPA: "false" keeps it out of the
+	// search for conflicts.
+	AnnotationHPAOwnership = "validations.keda.sh/hpa-ownership"
+
+	AnnotationDoorbell            = "sluice.dev/doorbell"
+	AnnotationIdlePollingInterval = "sluice.dev/idle-polling-interval"
+	AnnotationNoData              = "sluice.dev/no-data"
+	// AnnotationSpecs stands on an HPA: the hash of what its metrics were built
+	// from.
+	AnnotationSpecs = "sluice.dev/specs"
+)
+
+const (
+	// LabelScaledObjectName is put on the ScaledObject; the HPA selects its
+	// external metrics by it.
+	LabelScaledObjectName = "scaledobject.keda.sh/name"
+	// Finalizer is put on every object that needs an orderly end.
+	Finalizer = "finalizer.keda.sh"
+)
+
+// Paused reports whether scaling is stopped altogether: by annotation paused,
+// or by the presence of paused-replicas, which wins over paused: "false".
+func (so *ScaledObject) Paused() bool {
+	_, withCount := so.Annotations[AnnotationPausedReplicas]
+	return withCount || so.flag(AnnotationPaused)
+}
+
+// PausedReplicas returns the count that annotation paused-replicas asks for,
+// nil without the annotation. A count that is not one is an error that names
+// the annotation.
+func (so *ScaledObject) PausedReplicas() (*int32, error) {
+	text, ok := so.Annotations[AnnotationPausedReplicas]
+	if !ok {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n < 0 {
+		return nil, fmt.Errorf("annotation %s: %q is not a replica count", AnnotationPausedReplicas, text)
+	}
+	count := int32(n)
+	return &count, nil
+}
+
+// ScaleInPaused reports whether replicas must not be reduced.
+func (so *ScaledObject) ScaleInPaused() bool { return so.flag(AnnotationPausedScaleIn) }
+
+// ScaleOutPaused reports whether replicas must not be increased.
+func (so *ScaledObject) ScaleOutPaused() bool { return so.flag(AnnotationPausedScaleOut) }
+
+// ForceActivation reports whether the object is active whatever its triggers
+// say.
+func (so *ScaledObject) ForceActivation() bool { return so.flag(AnnotationForceActivation) }
+
+// TransfersHPAOwnership reports whether the object may take over an HPA.
+func (so *ScaledObject) TransfersHPAOwnership() bool {
+	return so.Annotations[AnnotationTransferHPAOwnership] == "true"
+}
+
+// HPAExcludedLabels are the keys of labels that are not copied to the HPA.
+// Keys are not trimmed, as in KEDA (spec section 3.1).
+func (so *ScaledObject) HPAExcludedLabels() []string {
+	text := so.Annotations[AnnotationHPAExcludedLabels]
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+// Doorbell reports whether the user switched doorbells on or off; nil leaves
+// it to the trigger. A value other than on and off is an error.
+func (so *ScaledObject) Doorbell() (*bool, error) {
+	var on bool
+	switch text, ok := so.Annotations[AnnotationDoorbell]; {
+	case !ok:
+		return nil, nil
+	case text == "on":
+		on = true
+	case text != "off":
+		return nil, fmt.Errorf("annotation %s: %q is neither on nor off", AnnotationDoorbell, text)
+	}
+	return &on, nil
+}
+
+// shortestIdlePoll keeps a typing error from turning into a flood of reads.
+const shortestIdlePoll = 100 * time.Millisecond
+
+// IdlePollingInterval is the time between two readings while at zero or idle:
+// the annotation, a Go duration such as 2s, else the polling interval.
+func (so *ScaledObject) IdlePollingInterval() (time.Duration, error) {
+	text, ok := so.Annotations[AnnotationIdlePollingInterval]
+	if !ok {
+		return so.PollingInterval(), nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < shortestIdlePoll {
+		return so.PollingInterval(), fmt.Errorf("annotation %s: %q is not a duration of at least %v, such as 2s",
+			AnnotationIdlePollingInterval, text, shortestIdlePoll)
+	}
+	return d, nil
+}
+
+// NoData is what the user wants "no data" to become: hold, error or zero; ""
+// leaves it to the trigger. Another value is an error.
+func (so *ScaledObject) NoData() (string, error) {
+	text, ok := so.Annotations[AnnotationNoData]
+	switch {
+	case !ok:
+		return "", nil
+	case text == "hold", text == "error", text == "zero":
+		return text, nil
+	}
+	return "", fmt.Errorf("annotation %s: %q is none of hold, error, zero", AnnotationNoData, text)
+}
+
+// flag reads a bool annotation. Absent is false; text that is no bool, the
+// empty string included, counts as true: whoever set a switch meant it
+// (KEDA's rule, spec section 3.1).
+func (so *ScaledObject) flag(key string) bool {
+	text, ok := so.Annotations[key]
+	if !ok {
+		return false
+	}
+	on, err := strconv.ParseBool(text)
+	return err != nil || on
+}

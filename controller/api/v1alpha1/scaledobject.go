@@ -1,0 +1,210 @@
+package v1alpha1
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+)
+
+const (
+	defaultPollingInterval = 30 * time.Second
+	defaultCooldownPeriod  = 300 * time.Second
+	defaultMaxReplicas     = 100
+	// defaultFailureThreshold stands for fallbacks, which need not give one.
+	defaultFailureThreshold = 3
+	defaultTargetAPIVersion = "apps/v1"
+	defaultTargetKind       = "Deployment"
+	defaultHPAPrefix        = "keda-hpa-"
+)
+
+// PollingInterval is the time between two readings. Default 30 s.
+func (so *ScaledObject) PollingInterval() time.Duration {
+	return seconds(so.Spec.PollingInterval, defaultPollingInterval)
+}
+
+// CooldownPeriod is the time without activity before going to zero or idle.
+// Default 300 s.
+func (so *ScaledObject) CooldownPeriod() time.Duration {
+	return seconds(so.Spec.CooldownPeriod, defaultCooldownPeriod)
+}
+
+// InitialCooldownPeriod is the time after creation in which an object that was
+// never active keeps its replicas. Default 0.
+func (so *ScaledObject) InitialCooldownPeriod() time.Duration {
+	return seconds(so.Spec.InitialCooldownPeriod, 0)
+}
+
+// MinReplicas is the lower bound. Default 0.
+func (so *ScaledObject) MinReplicas() int32 { return orElse(so.Spec.MinReplicaCount, 0) }
+
+// MaxReplicas is the upper bound. Default 100.
+func (so *ScaledObject) MaxReplicas() int32 {
+	return orElse(so.Spec.MaxReplicaCount, defaultMaxReplicas)
+}
+
+// HPAMinReplicas is the lower bound of the HPA, which knows no zero.
+func (so *ScaledObject) HPAMinReplicas() int32 { return max(so.MinReplicas(), 1) }
+
+// HPAName is the name of the object's HPA.
+func (so *ScaledObject) HPAName() string {
+	if c := so.hpaConfig(); c != nil && c.Name != "" {
+		return c.Name
+	}
+	return defaultHPAPrefix + so.Name
+}
+
+// HPABehavior is the behavior given by the user, nil when there is none. The
+// caller must not change it.
+func (so *ScaledObject) HPABehavior() *autoscalingv2.HorizontalPodAutoscalerBehavior {
+	if c := so.hpaConfig(); c != nil {
+		return c.Behavior
+	}
+	return nil
+}
+
+func (so *ScaledObject) hpaConfig() *HorizontalPodAutoscalerConfig {
+	if so.Spec.Advanced == nil {
+		return nil
+	}
+	return so.Spec.Advanced.HorizontalPodAutoscalerConfig
+}
+
+// RestoresOriginalReplicas reports whether deletion puts the target back to
+// its first replica count.
+func (so *ScaledObject) RestoresOriginalReplicas() bool {
+	return so.Spec.Advanced != nil && so.Spec.Advanced.RestoreToOriginalReplicaCount
+}
+
+// Modifiers returns the scalingModifiers, nil unless one field is not empty.
+func (so *ScaledObject) Modifiers() *ScalingModifiers {
+	if so.Spec.Advanced == nil {
+		return nil
+	}
+	m := so.Spec.Advanced.ScalingModifiers
+	if m == nil || *m == (ScalingModifiers{}) {
+		return nil
+	}
+	return m
+}
+
+// Fallback returns the fallback in force, nil when there is none: fallback, or
+// else the first of fallbacks. Its Behavior is never empty.
+func (so *ScaledObject) Fallback() *Fallback {
+	var f Fallback
+	switch {
+	case so.Spec.Fallback != nil:
+		f = *so.Spec.Fallback
+	case len(so.Spec.Fallbacks) > 0:
+		first := so.Spec.Fallbacks[0]
+		f.Replicas = first.Replicas
+		f.FailureThreshold = orElse(first.FailureThreshold, defaultFailureThreshold)
+	default:
+		return nil
+	}
+	if f.Behavior == "" {
+		f.Behavior = FallbackStatic
+	}
+	return &f
+}
+
+// OnlyBuiltins reports whether every trigger is cpu or memory. Such an object
+// is always active.
+func (so *ScaledObject) OnlyBuiltins() bool {
+	return !slices.ContainsFunc(so.Spec.Triggers, func(t ScaleTrigger) bool { return !t.Builtin() })
+}
+
+// TriggersTypes are the distinct trigger types in order, joined by commas.
+func (so *ScaledObject) TriggersTypes() string {
+	return so.distinct(func(t ScaleTrigger) string { return t.Type })
+}
+
+// AuthenticationsTypes are the distinct names of authentications in order,
+// joined by commas. Names, not types, as in KEDA (spec note 4).
+func (so *ScaledObject) AuthenticationsTypes() string {
+	return so.distinct(func(t ScaleTrigger) string {
+		if t.AuthenticationRef == nil {
+			return ""
+		}
+		return t.AuthenticationRef.Name
+	})
+}
+
+func (so *ScaledObject) distinct(of func(ScaleTrigger) string) string {
+	var seen []string
+	for _, t := range so.Spec.Triggers {
+		if s := of(t); s != "" && !slices.Contains(seen, s) {
+			seen = append(seen, s)
+		}
+	}
+	return strings.Join(seen, ",")
+}
+
+// TargetAPIVersion is the apiVersion of the target. Default apps/v1.
+func (t ScaleTarget) TargetAPIVersion() string {
+	if t.APIVersion == "" {
+		return defaultTargetAPIVersion
+	}
+	return t.APIVersion
+}
+
+// TargetKind is the kind of the target. Default Deployment.
+func (t ScaleTarget) TargetKind() string {
+	if t.Kind == "" {
+		return defaultTargetKind
+	}
+	return t.Kind
+}
+
+// Builtin reports whether the controller serves the trigger itself (cpu and
+// memory): as a metric of the HPA, without a Service.
+func (t ScaleTrigger) Builtin() bool { return t.Type == "cpu" || t.Type == "memory" }
+
+// Cacheable reports whether useCachedMetrics may be set.
+func (t ScaleTrigger) Cacheable() bool { return !t.Builtin() && t.Type != "cron" }
+
+// TargetType is the metricType of a trigger that a family serves. Default
+// AverageValue.
+func (t ScaleTrigger) TargetType() autoscalingv2.MetricTargetType {
+	if t.MetricType == "" {
+		return autoscalingv2.AverageValueMetricType
+	}
+	return t.MetricType
+}
+
+// TargetType is the metricType of the computed metric. Default AverageValue.
+func (m *ScalingModifiers) TargetType() autoscalingv2.MetricTargetType {
+	if m.MetricType == "" {
+		return autoscalingv2.AverageValueMetricType
+	}
+	return m.MetricType
+}
+
+// AuthenticationKind is the kind of the authentication. Default
+// TriggerAuthentication.
+func (r AuthenticationRef) AuthenticationKind() string {
+	if r.Kind == "" {
+		return "TriggerAuthentication"
+	}
+	return r.Kind
+}
+
+// String is <group>/<version>.<Kind>, as status.scaleTargetKind shows it.
+func (g GroupVersionKindResource) String() string {
+	return g.Group + "/" + g.Version + "." + g.Kind
+}
+
+func seconds(given *int32, otherwise time.Duration) time.Duration {
+	if given == nil {
+		return otherwise
+	}
+	return time.Duration(*given) * time.Second
+}
+
+func orElse(given *int32, otherwise int32) int32 {
+	if given == nil {
+		return otherwise
+	}
+	return *given
+}
