@@ -1,0 +1,60 @@
+package scalerv1
+
+import "strings"
+
+// ReservedPrefix starts every key that the core adds to a trigger's metadata.
+// A user's own keys with this prefix are dropped.
+const ReservedPrefix = "sluice.dev/"
+
+// Reserved keys. They are sent only to scalers that serve ScalerService, may
+// be given by hand to a family, and are stripped before a trigger reads its
+// parameters. None of them ever carries a secret.
+const (
+	// KeyTriggerType is the text of spec.triggers[].type.
+	KeyTriggerType = ReservedPrefix + "triggerType"
+	// KeyTriggerName is spec.triggers[].name.
+	KeyTriggerName = ReservedPrefix + "triggerName"
+	// KeyTriggerIndex is the position in spec.triggers, from 0.
+	KeyTriggerIndex = ReservedPrefix + "triggerIndex"
+	// KeyKind is KindScaledObject or KindScaledJob.
+	KeyKind = ReservedPrefix + "kind"
+	// KeyGeneration is metadata.generation of the object.
+	KeyGeneration = ReservedPrefix + "generation"
+	// KeyPollingInterval is the object's, as a Go duration.
+	KeyPollingInterval = ReservedPrefix + "pollingInterval"
+	// KeyMetricType is spec.triggers[].metricType.
+	KeyMetricType = ReservedPrefix + "metricType"
+	// KeyMetricSource is "true" when the trigger only feeds a formula.
+	KeyMetricSource = ReservedPrefix + "metricSource"
+	// KeyUseCachedMetrics is spec.triggers[].useCachedMetrics.
+	KeyUseCachedMetrics = ReservedPrefix + "useCachedMetrics"
+	// KeyMode is ModeIdle or ModeActive.
+	KeyMode = ReservedPrefix + "mode"
+	// KeyServiceAccount is the workload's service account.
+	KeyServiceAccount = ReservedPrefix + "serviceAccount"
+	// KeyAuthenticationRef is "TriggerAuthentication/<name>" or
+	// "ClusterTriggerAuthentication/<name>".
+	KeyAuthenticationRef = ReservedPrefix + "authenticationRef"
+	// KeyEnv has the variables that the trigger names, as EncodeEnv writes
+	// them.
+	KeyEnv = ReservedPrefix + "env"
+)
+
+// Values of KeyKind.
+const (
+	KindScaledObject = "ScaledObject"
+	KindScaledJob    = "ScaledJob"
+)
+
+// Values of KeyMode.
+const (
+	ModeIdle   = "idle"
+	ModeActive = "active"
+)
+
+// FromEnvSuffix turns a parameter's key into the key that names an environment
+// variable to take the value from.
+const FromEnvSuffix = "FromEnv"
+
+// IsReserved reports whether key belongs to the core.
+func IsReserved(key string) bool { return strings.HasPrefix(key, ReservedPrefix) }
