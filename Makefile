@@ -1,0 +1,113 @@
+# Sluice. `make` lists the targets; bin/ holds everything that is built.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# What ships is built and tested module by module, without the workspace.
+export GOWORK := off
+# Pinned tools first, then whatever the machine has.
+export PATH := $(CURDIR)/bin/tools:$(CURDIR)/bin/cluster:$(PATH)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) \
+	-X github.com/sluice-autoscaler/sluice/scalers/scaler.version=$(VERSION)
+BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+
+# A folder under scalers/ with a main.go is a family; a new one needs no line here.
+FAMILIES := $(patsubst scalers/%/main.go,%,$(wildcard scalers/*/main.go))
+CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/main.go))
+SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
+GENERATED := '*.pb.go' '*zz_generated*' 'deploy/crds/*.yaml' 'docs/triggers/*'
+
+##@ Build
+.PHONY: help build tools generate images clean
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
+
+build: $(SHIPPED:%=bin/%) ## Build every shipped binary into bin/
+
+# Go's build cache decides what is out of date.
+.PHONY: $(SHIPPED:%=bin/%)
+$(FAMILIES:%=bin/scaler-%): bin/scaler-%:
+	cd scalers/$* && $(BUILD) -o $(CURDIR)/$@ .
+$(CORE:%=bin/%): bin/%:
+	cd $* && $(BUILD) -o $(CURDIR)/$@ .
+
+images: ## Build an OCI image layout per binary and platform into bin/images/
+	cd tools/images && go run . -root $(CURDIR) -version $(VERSION) -o $(CURDIR)/bin/images
+
+tools: bin/tools/.generators bin/tools/.linters ## Build the pinned generators and linters into bin/tools/
+bin/tools/.generators: tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
+bin/tools/.linters: tools/lint/go.mod tools/lint/go.sum
+	@echo "building golangci-lint and buf, a few minutes the first time"
+	cd tools/lint && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
+
+generate: tools ## Write all generated code, CRDs and reference pages
+	buf format -w
+	buf generate
+	CONTROLLER_GEN=$(CURDIR)/bin/tools/controller-gen sh controller/generate.sh
+
+proto-baseline: tools ## Accept the present wire contract as the one not to break
+	buf build -o proto/baseline.binpb
+
+tidy: ## Tidy every module and raise shared libraries to equal versions
+	hack/versions.sh raise
+	hack/each-module.sh go mod tidy
+
+clean: ## Remove what was built; keeps tools, servers and the control plane
+	rm -rf $(SHIPPED:%=bin/%) bin/images
+
+##@ Check
+.PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy
+check: check-modules check-format check-proto check-generated check-deploy check-lint ## All checks that need no cluster
+
+check-modules: ## go.mod tidy, equal versions of shared libraries, go.work complete
+	hack/versions.sh
+	hack/each-module.sh go mod tidy -diff
+	hack/workspace.sh
+
+check-format: ## gofmt, also of generated code
+	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l); \
+	[ -z "$$files" ] || { echo "not formatted with gofmt:"; echo "$$files"; exit 1; }
+
+check-proto: tools ## buf lint, format and breaking against proto/baseline.binpb
+	buf lint
+	buf format -d --exit-code
+	buf breaking --against proto/baseline.binpb
+
+check-generated: tools ## Generated files are committed as they are generated
+	hack/unchanged.sh "$(MAKE) --no-print-directory generate" $(GENERATED)
+
+check-deploy: ## Every kustomization renders to objects that decode strictly
+	cd deploy && go test ./...
+
+check-lint: tools ## golangci-lint (go vet included) in every module
+	hack/each-module.sh golangci-lint run ./...
+
+##@ Test
+.PHONY: test test-unit test-e2e test-servers cluster-binaries
+test: test-servers test-unit test-e2e ## Everything: servers, unit tests and end-to-end scenarios
+
+# One module after the other, so that the two cores go to one build at a time.
+test-unit: ## Tests of every module but test/, with the race detector
+	MODULES="$$(hack/modules.sh | grep -vx test | xargs)" hack/test.sh -race ./...
+
+test-e2e: build cluster-binaries ## End-to-end scenarios on a local control plane
+	MODULES=test hack/test.sh -race -timeout 20m ./...
+
+test-servers: ## Install the real servers that tests use (Debian; names them elsewhere)
+	test/servers/install.sh
+
+cluster-binaries: ## Build Kubernetes, etcd and kwok from Go modules into bin/cluster/
+	cd test && go run ./cmd/cluster build
+
+##@ Run
+.PHONY: cluster demo bench
+cluster: build cluster-binaries ## Start a local cluster with Sluice on it, until Ctrl-C
+	cd test && go run ./cmd/cluster up
+
+demo: build cluster-binaries ## Show a backlog scaling a Deployment 0 -> N -> 0 (BROKER=kafka|rabbitmq for a real one)
+	cd test && go run ./cmd/demo
+
+bench: build cluster-binaries ## Measure latency, memory, connections and API writes; prints JSON and a table
+	cd test && go run ./cmd/bench
