@@ -1,0 +1,63 @@
+package federation
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// ErrNoData is the answer of a source that has nothing to say. It is not zero.
+var ErrNoData = errors.New("no data")
+
+// ErrNoDescription is returned for a type whose family does not describe
+// itself.
+var ErrNoDescription = errors.New("family does not describe itself")
+
+// codedError is a sentence for the user with a gRPC code. Unlike an error of
+// package status its text is the sentence alone.
+type codedError struct {
+	code codes.Code
+	text string
+}
+
+func (e *codedError) Error() string { return e.text }
+
+// GRPCStatus makes status.Code and status.FromError see the code.
+func (e *codedError) GRPCStatus() *status.Status { return status.New(e.code, e.text) }
+
+func coded(code codes.Code, format string, args ...any) error {
+	return &codedError{code: code, text: fmt.Sprintf(format, args...)}
+}
+
+// maxTypeLength leaves room for "scaler-" in a Service's name.
+const maxTypeLength = 56
+
+var typePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+// servicePrefix and a type make the name of a Service.
+const servicePrefix = "scaler-"
+
+// checkType returns why a trigger type cannot have a Service.
+func checkType(triggerType string) error {
+	if len(triggerType) > maxTypeLength || !typePattern.MatchString(triggerType) {
+		return coded(codes.InvalidArgument, "trigger type %q cannot be a Service name, use type: external", triggerType)
+	}
+	return nil
+}
+
+func errAbsent(triggerType, namespace string) error {
+	return coded(codes.NotFound, "Service %s%s not found in namespace %s", servicePrefix, triggerType, namespace)
+}
+
+func errNoInstance(triggerType, namespace string) error {
+	return coded(codes.Unavailable, "Service %s%s in namespace %s has no ready instance", servicePrefix, triggerType, namespace)
+}
+
+// errService says what is wrong with a Service that exists.
+func errService(triggerType, namespace, format string, args ...any) error {
+	return coded(codes.FailedPrecondition, "Service %s%s in namespace %s %s",
+		servicePrefix, triggerType, namespace, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,116 @@
+package federation
+
+import (
+	"slices"
+	"time"
+)
+
+// Outcome is what the last read of a trigger's source came to.
+type Outcome string
+
+// The outcomes. Only OutcomeValue carries numbers to scale by.
+const (
+	// OutcomeNone: nothing was read yet for this generation.
+	OutcomeNone Outcome = ""
+	// OutcomeValue: the source answered with a value, 0 included.
+	OutcomeValue Outcome = "value"
+	// OutcomeNoData: the source answered but has nothing to say.
+	OutcomeNoData Outcome = "no data"
+	// OutcomeError: the source did not answer, or not sensibly.
+	OutcomeError Outcome = "error"
+)
+
+// Detection is how arrival of work is noticed.
+type Detection string
+
+// The ways.
+const (
+	DetectionUnknown  Detection = ""
+	DetectionPolling  Detection = "polling"
+	DetectionDoorbell Detection = "doorbell"
+	DetectionTimer    Detection = "timer"
+)
+
+// MetricSpec is one metric of a trigger and its target.
+type MetricSpec struct {
+	// Name identifies the metric within its trigger, without the autoscaler's
+	// "s<index>-" prefix.
+	Name string
+	// Target is in the metric's own unit, finite; 0 where none was given.
+	Target float64
+}
+
+// Value is one metric of an observation.
+type Value struct {
+	// Metric is the name as in MetricSpec.
+	Metric string
+	// Value is finite and not negative.
+	Value float64
+	// Active is true when the trigger asks for at least one replica.
+	Active bool
+}
+
+// State is all that is known of a trigger. It is a copy: the caller may keep
+// it, and must not change what its slices hold.
+//
+// A family that falls silent leaves the last state as it is: how old an answer
+// may get is for the reader to judge by HeardAt.
+type State struct {
+	// Generation is the one that everything else in here belongs to.
+	Generation int64
+	// Type and Family are the trigger's type and the name of the family that
+	// serves it; Family is empty as long as its Service is unknown.
+	Type, Family string
+
+	// Specs are the trigger's metrics, never empty when HaveSpecs.
+	Specs     []MetricSpec
+	HaveSpecs bool
+
+	// Outcome is what the last read came to.
+	Outcome Outcome
+	// Values has one entry per metric. It is empty unless Outcome is
+	// OutcomeValue.
+	Values []Value
+	// Err is set when the read counts as a failure: always with OutcomeError,
+	// and with OutcomeNoData where the trigger's rule makes that one. Its
+	// text is the family's own, its code is status.Code(Err).
+	Err error
+	// ObservedAt is when that read was completed, on our own clock.
+	ObservedAt time.Time
+	// HeardAt is when the family last said that this outcome holds: with the
+	// observation itself or with a beat. Zero with OutcomeNone.
+	HeardAt time.Time
+	// Activations counts how often the trigger turned active, a pulse between
+	// two observations included. It only grows while the trigger stays
+	// subscribed, through new generations and moves to other instances.
+	Activations uint64
+	// SourceEventTime is when the work arrived by the source's own clock, zero
+	// where it does not tell. For tracing only.
+	SourceEventTime time.Time
+
+	// Accepted is true once a family instance took the trigger.
+	Accepted bool
+	// Detection is how arrival of work is noticed for this trigger.
+	Detection Detection
+	// DetectedBy is how the last observation came about.
+	DetectedBy Detection
+	// Note says why the source is polled although a doorbell was wanted, in
+	// words for the user.
+	Note string
+	// Warnings are unknown or unusable keys, in words for the user.
+	Warnings []string
+
+	// Rejected is why the family cannot serve the trigger as it stands; only
+	// a new generation can help. Code and text as with Err.
+	Rejected error
+	// Unreachable is why nobody can be asked: the type cannot be a Service's
+	// name, the Service is absent, or it has no ready instance. It names the
+	// Service and goes away by itself.
+	Unreachable error
+}
+
+// Active reports whether any metric of the last reading asks for at least one
+// replica. It is false without a reading, which is not the same as inactive.
+func (s State) Active() bool {
+	return slices.ContainsFunc(s.Values, func(v Value) bool { return v.Active })
+}

@@ -1,0 +1,156 @@
+package federation
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// ID names one trigger of one object.
+type ID struct {
+	// Kind is scalerv1.KindScaledObject or scalerv1.KindScaledJob.
+	Kind string
+	// Namespace and Name are the object's.
+	Namespace, Name string
+	// Index is the position in spec.triggers, from 0.
+	Index int
+}
+
+// String returns "<kind>/<namespace>/<name>/<index>", the id on the wire.
+func (id ID) String() string {
+	return fmt.Sprintf("%s/%s/%s/%d", id.Kind, id.Namespace, id.Name, id.Index)
+}
+
+// Mode says what a trigger's target is doing.
+type Mode string
+
+// The modes, as in the reserved key sluice.dev/mode.
+const (
+	// Idle: at zero or idle replicas, waiting for work.
+	Idle Mode = scalerv1.ModeIdle
+	// Active: above; the HPA asks every 15 s.
+	Active Mode = scalerv1.ModeActive
+)
+
+// Doorbell says whether a source may be asked to ring, as in the annotation
+// sluice.dev/doorbell.
+type Doorbell string
+
+// The wishes of a user.
+const (
+	// DoorbellAuto leaves it to the family.
+	DoorbellAuto Doorbell = ""
+	// DoorbellOn rings even where the family would not by itself.
+	DoorbellOn Doorbell = "on"
+	// DoorbellOff only polls.
+	DoorbellOff Doorbell = "off"
+)
+
+// Trigger is one trigger of one object, in plain values. It holds no secret:
+// Authentication and Env are references, resolved by the family.
+//
+// A Trigger is not changed after it was given away.
+type Trigger struct {
+	ID
+	// Generation is metadata.generation of the object. What was observed for
+	// another generation is dropped.
+	Generation int64
+	// Type is the text of spec.triggers[].type.
+	Type string
+	// TriggerName is spec.triggers[].name, possibly empty.
+	TriggerName string
+	// Metadata is spec.triggers[].metadata. Keys with prefix sluice.dev/ are
+	// dropped.
+	Metadata map[string]string
+	// Authentication is "TriggerAuthentication/<name>",
+	// "ClusterTriggerAuthentication/<name>" or empty.
+	Authentication string
+	// MetricType is "AverageValue" or "Value"; empty is AverageValue.
+	MetricType string
+	// MetricSource is true when the trigger only feeds a formula.
+	MetricSource bool
+	// UseCachedMetrics keeps reads at PollingInterval while active, too.
+	UseCachedMetrics bool
+	// PollingInterval is the object's. 0 is 30 s, KEDA's default.
+	PollingInterval time.Duration
+	// IdlePollingInterval is the longest time between two reads while idle,
+	// as in the annotation sluice.dev/idle-polling-interval. 0 is
+	// PollingInterval.
+	IdlePollingInterval time.Duration
+	// Mode is what the target is doing; empty is Idle.
+	Mode Mode
+	// Doorbell is the user's wish.
+	Doorbell Doorbell
+	// ServiceAccount is the workload's, for identities that are taken from it.
+	ServiceAccount string
+	// Env has the variables that the metadata names with "<key>FromEnv" and
+	// what their literals expand: literals, or references to a key of a Secret
+	// or ConfigMap.
+	Env map[string]scalerv1.EnvVar
+}
+
+const (
+	// defaultPollingInterval is KEDA's.
+	defaultPollingInterval = 30 * time.Second
+	// syncPeriod is how often the HPA asks: while a target is active a trigger
+	// is read at least that often, unless its user wants cached metrics.
+	syncPeriod = 15 * time.Second
+	// shortestInterval is what the contract allows.
+	shortestInterval = time.Second
+)
+
+// polling is PollingInterval with its default applied.
+func (t Trigger) polling() time.Duration {
+	if t.PollingInterval <= 0 {
+		return defaultPollingInterval
+	}
+	return t.PollingInterval
+}
+
+// interval is the longest time between two reads in the trigger's mode.
+func (t Trigger) interval() time.Duration {
+	interval := t.polling()
+	switch {
+	case t.Mode == Active && !t.UseCachedMetrics:
+		interval = min(interval, syncPeriod)
+	case t.Mode != Active && t.IdlePollingInterval > 0:
+		interval = t.IdlePollingInterval
+	}
+	return max(interval, shortestInterval)
+}
+
+// same reports whether both ask for the same in every respect but generation,
+// mode, intervals and doorbell, so that what was observed for one holds for
+// the other.
+func (t Trigger) same(o Trigger) bool {
+	return t.ID == o.ID && t.Type == o.Type && t.TriggerName == o.TriggerName &&
+		t.Authentication == o.Authentication && t.MetricType == o.MetricType &&
+		t.MetricSource == o.MetricSource && t.ServiceAccount == o.ServiceAccount &&
+		maps.Equal(t.Metadata, o.Metadata) && maps.EqualFunc(t.Env, o.Env, sameVariable)
+}
+
+func sameVariable(a, b scalerv1.EnvVar) bool {
+	return samePointer(a.Value, b.Value) &&
+		samePointer(a.SecretKeyRef, b.SecretKeyRef) &&
+		samePointer(a.ConfigMapKeyRef, b.ConfigMapKeyRef)
+}
+
+func samePointer[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// pace is what may change without a new generation.
+type pace struct {
+	interval, polling time.Duration
+	mode              Mode
+	doorbell          Doorbell
+}
+
+func (t Trigger) pace() pace {
+	return pace{interval: t.interval(), polling: t.polling(), mode: t.Mode, doorbell: t.Doorbell}
+}
