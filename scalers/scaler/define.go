@@ -1,7 +1,140 @@
 package scaler
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
 // Define makes a trigger type out of a params struct and the function that
-// opens its source.
+// opens its source. The params' tags are described at plan; one that makes no
+// sense panics, as a mistake of the family and not of its users.
 func Define[P Params](triggerType string, open Open[P], options ...Option) Trigger {
-	panic("written next")
+	d := &definition[P]{
+		triggerType: triggerType,
+		open:        open,
+		plan:        planOf(reflect.TypeFor[P]()),
+		traits:      traits{noData: NoDataError, detection: scalerv1.Detection_DETECTION_POLLING},
+	}
+	for _, option := range options {
+		option(&d.traits)
+	}
+	return Trigger{
+		Type: triggerType,
+		bind: d.bind,
+		describe: func() *scalerv1.TriggerType {
+			return d.plan.describe(triggerType, d.traits)
+		},
+	}
+}
+
+// definition is a trigger type.
+type definition[P Params] struct {
+	triggerType string
+	open        Open[P]
+	plan        *plan
+	traits      traits
+}
+
+// bind understands one trigger of one object. Without credentials (nil) the
+// binding is partial when the trigger refers to any: it has metrics, but no
+// question and no source yet. An error is InvalidArgument and has every
+// problem.
+func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
+	f, wrong := r.facts()
+	var params P
+	work := &filling{
+		lookup:   lookupFor(r, f, creds),
+		target:   reflect.ValueOf(&params).Elem(),
+		problems: wrong,
+	}
+	work.fields(d.plan.fields)
+	work.object(d.plan, &f.object, d.traits.passThrough)
+	work.identity(d.plan, creds)
+	if !work.pending {
+		work.problems.merge(d.plan.validate(work.target))
+	}
+	var metrics []Metric
+	if len(work.problems) == 0 {
+		metrics = params.Metrics()
+		work.problems.metrics(metrics, d.plan.targetKey(), f.object.MetricSource)
+	}
+	if err := work.problems.err(d.triggerType); err != nil {
+		return nil, err
+	}
+
+	b := &binding{
+		object:   f.object,
+		metrics:  metrics,
+		open:     openUnresolved,
+		shape:    shapeOf(params),
+		noData:   d.traits.noData,
+		silent:   silenceOf(params),
+		warnings: work.warnings,
+	}
+	if !d.traits.passThrough {
+		b.warnings = append(b.warnings, d.plan.unknown(work.metadata)...)
+	}
+	if !work.pending {
+		b.question = d.plan.question(d.triggerType, work.target)
+		b.open = func(ctx context.Context) (Source, error) { return d.open(ctx, params) }
+	}
+	return b, nil
+}
+
+// openUnresolved is the source of a partial binding.
+func openUnresolved(context.Context) (Source, error) {
+	return nil, status.Error(codes.FailedPrecondition, "credentials are not resolved yet")
+}
+
+func shapeOf(params any) func([]Reading) []Reading {
+	if s, ok := params.(Shaper); ok {
+		return s.Shape
+	}
+	return func(raw []Reading) []Reading { return raw }
+}
+
+func silenceOf(params any) string {
+	if s, ok := params.(Silent); ok {
+		return s.Silent()
+	}
+	return ""
+}
+
+// metrics refuses targets that make no HPA, and names that are there twice.
+// Triggers that only feed a formula need no target.
+func (p *problems) metrics(metrics []Metric, key string, metricSource bool) {
+	seen := map[string]bool{}
+	for _, m := range metrics {
+		if seen[m.Name] {
+			p.add("metric "+m.Name, errors.New("is there twice"))
+		}
+		seen[m.Name] = true
+		if key == "" || len(metrics) > 1 {
+			key = "target of metric " + m.Name
+		}
+		if err := checkTarget(m.Target); err != nil && !metricSource && !p.about(key) {
+			p.add(key, err)
+		}
+	}
+}
+
+// checkTarget refuses what the autoscaler cannot divide by. Targets are told
+// to it in thousandths.
+func checkTarget(target float64) error {
+	switch {
+	case math.IsNaN(target) || math.IsInf(target, 0):
+		return fmt.Errorf("target %v is not a finite number", target)
+	case target <= 0:
+		return fmt.Errorf("target %v is not greater than 0", target)
+	case math.Round(target*1000) == 0:
+		return fmt.Errorf("target %v is 0 when rounded to thousandths", target)
+	}
+	return nil
 }

@@ -1,0 +1,245 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// lookup is everything that a trigger's parameters may come from.
+type lookup struct {
+	metadata map[string]string // the user's own keys
+	env      map[string]string // variables of the scale target
+	auth     map[string]string // authentication parameters
+
+	// authPending and envPending are true as long as references are not
+	// resolved: what is not found there may still turn up.
+	authPending, envPending bool
+}
+
+// lookupFor gathers the sources of a request. Without credentials only what
+// the request carries itself is known.
+func lookupFor(r request, f facts, creds *Credentials) lookup {
+	l := lookup{metadata: r.userMetadata(), env: scalerv1.LiteralEnv(f.env)}
+	if creds == nil {
+		l.authPending = r.reference().Authentication != ""
+		l.envPending = true
+		return l
+	}
+	l.auth = creds.Parameters
+	for name, text := range creds.Env {
+		l.env[name] = text
+	}
+	return l
+}
+
+// hit is where a parameter's value was found.
+type hit struct {
+	text   string // trimmed, not blank
+	key    string // as typed: a spelling of the parameter
+	source scalerv1.ValueSource
+}
+
+// find returns the first value that is not blank, source by source and in each
+// spelling by spelling. pending is true when a source before it is not known
+// yet; the value is then the best guess.
+func (l lookup) find(f *field) (found *hit, pending bool) {
+	for _, source := range f.sources {
+		for _, key := range f.keys() {
+			text, unknown := l.read(source, key)
+			pending = pending || unknown
+			if text != "" {
+				return &hit{text: text, key: key, source: source}, pending
+			}
+		}
+	}
+	return nil, pending
+}
+
+func (l lookup) read(source scalerv1.ValueSource, key string) (text string, unknown bool) {
+	switch source {
+	case scalerv1.ValueSource_VALUE_SOURCE_ENV:
+		return l.variable(l.metadata[key+scalerv1.FromEnvSuffix])
+	case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
+		return strings.TrimSpace(l.auth[key]), l.authPending
+	default:
+		return strings.TrimSpace(l.metadata[key]), false
+	}
+}
+
+// variable returns the value of the variable that a "<key>FromEnv" names.
+func (l lookup) variable(name string) (text string, unknown bool) {
+	name = strings.TrimSpace(name)
+	if name == "" {
+		return "", false
+	}
+	text, known := l.env[name]
+	return strings.TrimSpace(text), l.envPending && !known
+}
+
+// passed returns the metadata as it goes to a source that reads it by itself.
+func (l lookup) passed() (metadata map[string]string, pending bool) {
+	metadata = make(map[string]string, len(l.metadata))
+	for key, text := range l.metadata {
+		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
+			var unknown bool
+			if text, unknown = l.variable(text); text == "" {
+				pending = pending || unknown
+				continue
+			}
+		}
+		metadata[key] = text
+	}
+	return metadata, pending
+}
+
+// filling is the work of making one params struct.
+type filling struct {
+	lookup
+	target   reflect.Value // the params struct, addressable
+	problems problems
+	warnings []string
+	pending  bool // something depends on what is not resolved yet
+}
+
+// fields fills in every parameter: default first, then what was found.
+func (w *filling) fields(fields []*field) {
+	for _, f := range fields {
+		w.field(f)
+	}
+}
+
+func (w *filling) field(f *field) {
+	if f.hasDefault {
+		value, _ := f.convert(f.def) // checked when the trigger type was defined
+		w.set(f, value)
+	}
+	found, pending := w.find(f)
+	w.pending = w.pending || pending
+	switch {
+	case found == nil && f.required && !pending:
+		w.problems.add(f.name, errors.New("is required (looked in "+w.places(f)+")"))
+	case found == nil:
+	case f.removed != "":
+		w.problems.add(found.key, errors.New("was removed: "+f.removed))
+	default:
+		w.found(f, found, pending)
+	}
+}
+
+func (w *filling) found(f *field, found *hit, pending bool) {
+	if f.deprecated != "" {
+		w.warnings = append(w.warnings, found.key+": deprecated, "+f.deprecated)
+	}
+	value, err := f.convert(found.text)
+	switch {
+	case err == nil:
+		w.set(f, value)
+	case !pending: // else it may not be the value at all
+		w.problems.add(found.key, found.show(err, f.secret))
+	}
+}
+
+// show hides the text of what may be a secret.
+func (h *hit) show(err error, secret bool) error {
+	var bad badText
+	if h.source == scalerv1.ValueSource_VALUE_SOURCE_TRIGGER && !secret || !errors.As(err, &bad) {
+		return err
+	}
+	return fmt.Errorf("the value from %s %s", placeOf(h.source, h.key), bad.reason)
+}
+
+func (w *filling) set(f *field, value any) {
+	target := w.target.FieldByIndex(f.index)
+	if f.optional {
+		target.Set(reflect.New(target.Type().Elem()))
+		target = target.Elem()
+	}
+	f.value.set(target, value)
+}
+
+// places says where a parameter was looked for, with a variable that was named
+// but has no value.
+func (w *filling) places(f *field) string {
+	places := make([]string, len(f.sources))
+	for i, source := range f.sources {
+		places[i] = placeOf(source, f.name)
+		if source != scalerv1.ValueSource_VALUE_SOURCE_ENV {
+			continue
+		}
+		for _, key := range f.keys() {
+			if variable := strings.TrimSpace(w.metadata[key+scalerv1.FromEnvSuffix]); variable != "" {
+				places[i] = fmt.Sprintf("%s: variable %s has no value", placeOf(source, key), variable)
+			}
+		}
+	}
+	return strings.Join(places, ", ")
+}
+
+func placeOf(source scalerv1.ValueSource, key string) string {
+	switch source {
+	case scalerv1.ValueSource_VALUE_SOURCE_ENV:
+		return key + scalerv1.FromEnvSuffix
+	case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
+		return "authentication"
+	default:
+		return "metadata"
+	}
+}
+
+// object fills in the embedded Object, and what it has from the metadata.
+func (w *filling) object(p *plan, object *Object, passThrough bool) {
+	if p.object == nil {
+		return
+	}
+	var pending bool
+	object.Metadata, pending = w.passed()
+	w.pending = w.pending || pending && passThrough
+	w.target.FieldByIndex(p.object).Set(reflect.ValueOf(*object))
+}
+
+// identity fills in the embedded PodIdentity.
+func (w *filling) identity(p *plan, creds *Credentials) {
+	switch {
+	case p.identity == nil:
+	case creds == nil:
+		w.pending = w.pending || w.authPending
+	default:
+		w.target.FieldByIndex(p.identity).Set(reflect.ValueOf(creds.PodIdentity))
+	}
+}
+
+// targetKey is the parameter that sets the target, or "" when several do.
+func (p *plan) targetKey() string {
+	key := ""
+	for _, f := range p.fields {
+		if f.role != scalerv1.ParameterRole_PARAMETER_ROLE_TARGET {
+			continue
+		}
+		if key != "" {
+			return ""
+		}
+		key = f.name
+	}
+	return key
+}
+
+// validate calls the rules of the params struct and of the groups in it.
+func (p *plan) validate(params reflect.Value) error {
+	var problems []error
+	for _, g := range p.groups {
+		if rules, ok := g.of(params).(interface{ Validate() error }); ok {
+			problems = append(problems, rules.Validate())
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// of returns a pointer to the group within params. It is made anew, because
+// reflection keeps hands off the methods of unexported embedded structs.
+func (g group) of(params reflect.Value) any {
+	return reflect.NewAt(g.typ, params.FieldByIndex(g.index).Addr().UnsafePointer()).Interface()
+}

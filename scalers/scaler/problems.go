@@ -1,0 +1,82 @@
+package scaler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// problems are all that is wrong with one trigger's parameters, in the order
+// in which a user reads them.
+type problems []problem
+
+// problem is one of them.
+type problem struct {
+	key  string // as the user typed it
+	text string // a sentence that starts with the key
+	rule bool   // found by Validate: there may be several of one key
+}
+
+// add says what is wrong with key. Reserved keys lose their prefix: the user
+// knows them as fields of the trigger.
+func (p *problems) add(key string, err error) {
+	name := strings.TrimPrefix(key, scalerv1.ReservedPrefix)
+	text := strings.TrimPrefix(err.Error(), key+": ")
+	*p = append(*p, problem{key: name, text: name + ": " + text})
+}
+
+// about reports whether something is wrong with key already.
+func (p problems) about(key string) bool {
+	return slices.ContainsFunc(p, func(known problem) bool { return known.key == key })
+}
+
+// merge adds what Validate found, without what is known: a value that did not
+// convert is at its default when Validate looks at it, and the rule of an
+// embedded group may be checked twice.
+func (p *problems) merge(err error) {
+	for _, text := range flatten(err) {
+		key, _, _ := strings.Cut(text, ":")
+		known := func(have problem) bool {
+			return have.text == text || have.key == key && !have.rule
+		}
+		if !slices.ContainsFunc(*p, known) {
+			*p = append(*p, problem{key: key, text: text, rule: true})
+		}
+	}
+}
+
+// flatten returns the texts of an error made by errors.Join, however nested.
+func flatten(err error) []string {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what errors.Join made is taken apart
+	if !ok {
+		return []string{err.Error()}
+	}
+	var texts, whole []string
+	for _, one := range joined.Unwrap() {
+		texts = append(texts, flatten(one)...)
+		whole = append(whole, one.Error())
+	}
+	if strings.Join(whole, "\n") != err.Error() { // fmt.Errorf with several %w
+		return []string{err.Error()}
+	}
+	return texts
+}
+
+// err returns one InvalidArgument for all problems, or nil without any.
+func (p problems) err(triggerType string) error {
+	if len(p) == 0 {
+		return nil
+	}
+	texts := make([]string, len(p))
+	for i, one := range p {
+		texts[i] = one.text
+	}
+	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", triggerType, strings.Join(texts, "; ")))
+}

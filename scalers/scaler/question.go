@@ -1,0 +1,39 @@
+package scaler
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// question returns the same short text for two triggers exactly when they may
+// share a Source: when type and question parameters are equal after defaults,
+// credentials by their content. It cannot be turned back.
+func (p *plan) question(triggerType string, params reflect.Value) string {
+	asked := []string{triggerType}
+	for _, f := range p.fields {
+		if f.question {
+			asked = append(asked, f.name+"="+canonical(params.FieldByIndex(f.index)))
+		}
+	}
+	slices.Sort(asked[1:])
+	if p.identity != nil && p.asksID {
+		asked = append(asked, canonical(params.FieldByIndex(p.identity)))
+	}
+	if p.object != nil && p.asksObject {
+		asked = append(asked, canonical(params.FieldByIndex(p.object)))
+	}
+	return Fingerprint(strings.Join(asked, "\n"))
+}
+
+// canonical writes a value in Go syntax, which quotes texts and sorts maps.
+func canonical(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "absent"
+		}
+		v = v.Elem()
+	}
+	return fmt.Sprintf("%#v", v.Interface())
+}

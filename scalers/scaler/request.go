@@ -1,0 +1,125 @@
+package scaler
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// defaultPollingInterval is KEDA's, for requests that name none.
+const defaultPollingInterval = 30 * time.Second
+
+// facts is what the reserved keys of a request say.
+type facts struct {
+	object           Object // without Metadata
+	useCachedMetrics bool   // the snapshot lasts as long as the interval
+	env              map[string]scalerv1.EnvVar
+}
+
+// userMetadata returns the trigger's own metadata, without reserved keys.
+func (r request) userMetadata() map[string]string {
+	own := maps.Clone(r.ref.GetScalerMetadata())
+	maps.DeleteFunc(own, func(key, _ string) bool { return scalerv1.IsReserved(key) })
+	return own
+}
+
+// triggerType is the type that the request names, or "".
+func (r request) triggerType() string { return r.ref.GetScalerMetadata()[scalerv1.KeyTriggerType] }
+
+// reference returns where the request's credentials are to be read from.
+func (r request) reference() Reference {
+	reserved := r.ref.GetScalerMetadata()
+	return Reference{
+		Namespace:      r.ref.GetNamespace(),
+		Authentication: reserved[scalerv1.KeyAuthenticationRef],
+		Env:            reserved[scalerv1.KeyEnv],
+		ServiceAccount: reserved[scalerv1.KeyServiceAccount],
+	}
+}
+
+// facts reads the reserved keys. Absent ones have defaults, so that a request
+// made by hand or by KEDA is as good as one by the core.
+func (r request) facts() (facts, problems) {
+	f := facts{object: Object{
+		Kind:            scalerv1.KindScaledObject,
+		Namespace:       r.ref.GetNamespace(),
+		Name:            r.ref.GetName(),
+		TriggerName:     r.ref.GetScalerMetadata()[scalerv1.KeyTriggerName],
+		PollingInterval: defaultPollingInterval,
+		MetricType:      AverageValue,
+	}}
+	reading := reservedReader{from: r.ref.GetScalerMetadata()}
+	reading.key(scalerv1.KeyKind, func(text string) error {
+		f.object.Kind = text
+		return nil
+	})
+	reading.key(scalerv1.KeyTriggerIndex, func(text string) (err error) {
+		f.object.TriggerIndex, err = strconv.Atoi(text)
+		return notA("integer", text, err)
+	})
+	reading.key(scalerv1.KeyPollingInterval, func(text string) (err error) {
+		f.object.PollingInterval, err = positiveDuration(text)
+		return err
+	})
+	reading.key(scalerv1.KeyMetricType, func(text string) (err error) {
+		f.object.MetricType, err = parseMetricType(text)
+		return err
+	})
+	reading.key(scalerv1.KeyMetricSource, func(text string) (err error) {
+		f.object.MetricSource, err = strconv.ParseBool(text)
+		return notA("bool", text, err)
+	})
+	reading.key(scalerv1.KeyUseCachedMetrics, func(text string) (err error) {
+		f.useCachedMetrics, err = strconv.ParseBool(text)
+		return notA("bool", text, err)
+	})
+	reading.key(scalerv1.KeyEnv, func(text string) (err error) {
+		f.env, err = scalerv1.DecodeEnv(text)
+		return err
+	})
+	return f, reading.problems
+}
+
+// reservedReader reads reserved keys and collects what is wrong with them.
+type reservedReader struct {
+	from     map[string]string
+	problems problems
+}
+
+func (r *reservedReader) key(key string, set func(text string) error) {
+	if text := r.from[key]; text != "" {
+		if err := set(text); err != nil {
+			r.problems.add(key, err)
+		}
+	}
+}
+
+func notA(kind, text string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%q is not a valid %s", text, kind)
+}
+
+func positiveDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is not a duration above 0", text)
+	}
+	return d, nil
+}
+
+// parseMetricType accepts what an external metric can be.
+func parseMetricType(text string) (MetricType, error) {
+	switch t := MetricType(text); t {
+	case AverageValue, Value:
+		return t, nil
+	case "Utilization":
+		return "", fmt.Errorf("%q is for cpu and memory alone: external metrics are AverageValue or Value", text)
+	default:
+		return "", fmt.Errorf("%q is not one of AverageValue, Value", text)
+	}
+}
