@@ -1,0 +1,292 @@
+// Package deploy proves that the manifests in this folder say what they mean:
+// they render, every object decodes strictly into its API type, and the rules
+// that hold for all of them hold.
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+const all = "overlays/all"
+
+// render builds one kustomization and decodes each object strictly: an unknown
+// or repeated field is an error.
+func render(t *testing.T, dir string) []runtime.Object {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatalf("%s: %v", dir, err)
+	}
+	var objects []runtime.Object
+	for _, resource := range rendered.Resources() {
+		text, err := resource.AsYAML()
+		if err != nil {
+			t.Fatalf("%s: %s: %v", dir, resource.CurId(), err)
+		}
+		object, _, err := decoder.Decode(text, nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %s: %v", dir, resource.CurId(), err)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// of returns the objects of one type.
+func of[T any](objects []runtime.Object) []*T {
+	var found []*T
+	for _, object := range objects {
+		if typed, ok := any(object).(*T); ok {
+			found = append(found, typed)
+		}
+	}
+	return found
+}
+
+// families returns the names of the folders under scalers.
+func families(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir("scalers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+func TestEveryKustomizationRendersStrictly(t *testing.T) {
+	var dirs []string
+	for _, pattern := range []string{"crds", "core", "scalers/*", "overlays/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, found...)
+	}
+	if len(dirs) < 8 {
+		t.Fatalf("only %v found", dirs)
+	}
+	for _, dir := range dirs {
+		t.Run(dir, func(t *testing.T) {
+			if len(render(t, dir)) == 0 {
+				t.Error("no objects")
+			}
+		})
+	}
+}
+
+func TestOverlayAllHasEveryFamily(t *testing.T) {
+	var want, got []string
+	for _, family := range families(t) {
+		want = append(want, "scaler-"+family)
+	}
+	for _, deployment := range of[appsv1.Deployment](render(t, all)) {
+		if strings.HasPrefix(deployment.Name, "scaler-") {
+			got = append(got, deployment.Name)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("families = %v, want %v", got, want)
+	}
+}
+
+func TestPodsAreRestricted(t *testing.T) {
+	for _, deployment := range of[appsv1.Deployment](render(t, all)) {
+		t.Run(deployment.Name, func(t *testing.T) {
+			pod := deployment.Spec.Template.Spec
+			if s := pod.SecurityContext; s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot ||
+				s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+				t.Errorf("pod security context = %+v", s)
+			}
+			if pod.HostNetwork || pod.HostPID || pod.HostIPC {
+				t.Error("shares a namespace of the node")
+			}
+			if pod.ServiceAccountName != deployment.Name {
+				t.Errorf("service account = %q, want one of its own", pod.ServiceAccountName)
+			}
+			if *deployment.Spec.Replicas != 2 {
+				t.Errorf("replicas = %d, want 2", *deployment.Spec.Replicas)
+			}
+			for _, container := range pod.Containers {
+				s := container.SecurityContext
+				if s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation ||
+					s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem ||
+					s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+					t.Errorf("%s: security context = %+v", container.Name, s)
+				}
+				if container.Resources.Requests.Cpu().IsZero() || container.Resources.Requests.Memory().IsZero() ||
+					container.Resources.Limits.Memory().IsZero() {
+					t.Errorf("%s: resources = %+v", container.Name, container.Resources)
+				}
+				for name, probe := range map[string]*corev1.Probe{"liveness": container.LivenessProbe, "readiness": container.ReadinessProbe} {
+					if probe == nil || probe.HTTPGet == nil || !hasPort(container, probe.HTTPGet.Port.StrVal) {
+						t.Errorf("%s: %s probe = %+v, want HTTP on a named port", container.Name, name, probe)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestEveryDeploymentHasABudget(t *testing.T) {
+	objects := render(t, all)
+	for _, deployment := range of[appsv1.Deployment](objects) {
+		selected := slices.ContainsFunc(of[policyv1.PodDisruptionBudget](objects), func(b *policyv1.PodDisruptionBudget) bool {
+			return b.Namespace == deployment.Namespace && selects(b.Spec.Selector.MatchLabels, deployment)
+		})
+		if !selected {
+			t.Errorf("%s: no PodDisruptionBudget selects it", deployment.Name)
+		}
+	}
+}
+
+func TestServicesReachAPort(t *testing.T) {
+	objects := render(t, all)
+	deployments := of[appsv1.Deployment](objects)
+	for _, service := range of[corev1.Service](objects) {
+		i := slices.IndexFunc(deployments, func(d *appsv1.Deployment) bool { return selects(service.Spec.Selector, d) })
+		if i < 0 {
+			t.Errorf("%s selects nothing", service.Name)
+			continue
+		}
+		for _, port := range service.Spec.Ports {
+			if !hasPort(deployments[i].Spec.Template.Spec.Containers[0], port.TargetPort.StrVal) {
+				t.Errorf("%s: port %s leads to %q, which %s does not have", service.Name, port.Name, port.TargetPort.StrVal, deployments[i].Name)
+			}
+		}
+	}
+}
+
+func TestTriggerTypesAreServices(t *testing.T) {
+	want := map[string]string{ // Service: family
+		"scaler-cron": "cron", "scaler-kafka": "kafka", "scaler-apache-kafka": "kafka", "scaler-rabbitmq": "rabbitmq",
+		"scaler-external": "external", "scaler-external-push": "external",
+	}
+	for _, service := range of[corev1.Service](render(t, all)) {
+		if !strings.HasPrefix(service.Name, "scaler-") {
+			continue
+		}
+		family, known := want[service.Name]
+		if !known || service.Labels["sluice.dev/family"] != family || service.Namespace != "sluice-system" {
+			t.Errorf("Service %s/%s, family %q, is not expected", service.Namespace, service.Name, service.Labels["sluice.dev/family"])
+		}
+		if len(service.Spec.Ports) != 1 || service.Spec.Ports[0].Name != "grpc" {
+			t.Errorf("%s: ports = %+v, want one named grpc", service.Name, service.Spec.Ports)
+		}
+		delete(want, service.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("missing: %v", want)
+	}
+}
+
+// Secrets belong to the families alone; a wildcard would include them.
+func TestTheCoreHasNoRuleOnSecrets(t *testing.T) {
+	objects := render(t, all)
+	rules := map[string][]rbacv1.PolicyRule{}
+	for _, role := range of[rbacv1.ClusterRole](objects) {
+		rules["ClusterRole "+role.Name] = role.Rules
+	}
+	for _, role := range of[rbacv1.Role](objects) {
+		rules["Role "+role.Name] = role.Rules
+	}
+	if len(rules) < 8 {
+		t.Fatalf("only %d roles found", len(rules))
+	}
+	for name, list := range rules {
+		for _, rule := range list {
+			if slices.Contains(rule.APIGroups, "*") ||
+				slices.Contains(rule.APIGroups, "") && slices.ContainsFunc(rule.Resources, func(r string) bool {
+					return r == "*" || r == "secrets" || r == "configmaps" || strings.HasPrefix(r, "serviceaccounts/")
+				}) {
+				t.Errorf("%s: %+v", name, rule)
+			}
+		}
+	}
+}
+
+func TestRolesAreBoundToAccountsThatExist(t *testing.T) {
+	objects := render(t, all)
+	accounts := map[string]bool{"kube-system/horizontal-pod-autoscaler": true}
+	for _, account := range of[corev1.ServiceAccount](objects) {
+		accounts[account.Namespace+"/"+account.Name] = true
+	}
+	roles := map[string]bool{
+		"ClusterRole/system:auth-delegator":              true,
+		"Role/extension-apiserver-authentication-reader": true,
+	}
+	for _, role := range of[rbacv1.ClusterRole](objects) {
+		roles["ClusterRole/"+role.Name] = true
+	}
+	for _, role := range of[rbacv1.Role](objects) {
+		roles["Role/"+role.Name] = true
+	}
+	check := func(binding string, role rbacv1.RoleRef, subjects []rbacv1.Subject) {
+		if !roles[role.Kind+"/"+role.Name] {
+			t.Errorf("%s: no %s %s", binding, role.Kind, role.Name)
+		}
+		for _, subject := range subjects {
+			if !accounts[subject.Namespace+"/"+subject.Name] {
+				t.Errorf("%s: no ServiceAccount %s/%s", binding, subject.Namespace, subject.Name)
+			}
+		}
+	}
+	for _, b := range of[rbacv1.ClusterRoleBinding](objects) {
+		check(b.Name, b.RoleRef, b.Subjects)
+	}
+	for _, b := range of[rbacv1.RoleBinding](objects) {
+		check(b.Name, b.RoleRef, b.Subjects)
+	}
+}
+
+// Images are named in images/kustomization.yaml and nowhere else: an image
+// that it does not know would be rendered without a tag.
+func TestImagesAreNamedInOneFile(t *testing.T) {
+	for _, deployment := range of[appsv1.Deployment](render(t, all)) {
+		for _, container := range deployment.Spec.Template.Spec.Containers {
+			if want := "sluice/" + deployment.Name + ":dev"; container.Image != want {
+				t.Errorf("%s: image = %q, want %q", deployment.Name, container.Image, want)
+			}
+		}
+	}
+}
+
+// selects reports whether a selector matches a Deployment's Pods.
+func selects(selector map[string]string, deployment *appsv1.Deployment) bool {
+	return labels.SelectorFromSet(selector).Matches(labels.Set(deployment.Spec.Template.Labels))
+}
+
+// hasPort reports whether a container names this port.
+func hasPort(container corev1.Container, name string) bool {
+	return slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == name })
+}
