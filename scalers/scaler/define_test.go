@@ -1,0 +1,599 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// loginParams is a group of parameters.
+type loginParams struct {
+	Username string `param:"username" from:"auth,env"`
+	Password string `param:"password" from:"auth,env"`
+}
+
+func (p loginParams) Validate() error {
+	if (p.Username == "") != (p.Password == "") {
+		return errors.New("username: comes with password or not at all")
+	}
+	return nil
+}
+
+// sampleParams has a parameter of every kind.
+type sampleParams struct {
+	loginParams
+	Object      `question:"false"`
+	PodIdentity // the cloud's
+
+	// Servers are the brokers.
+	Servers   []string          `param:"servers,required" from:"trigger,env"`
+	Queue     string            `param:"queueName" alias:"queue" from:"trigger,env,auth" default:"main"`
+	Length    float64           `param:"queueLength" default:"5" role:"target" unit:"messages"`
+	Active    float64           `param:"activationQueueLength" role:"activation" unit:"messages"`
+	Mode      string            `param:"mode" default:"fast" enum:"fast,slow"`
+	Count     int64             `param:"count"`
+	Small     *int32            `param:"small" from:"trigger,env,auth"`
+	Deep      bool              `param:"deep" default:"true"`
+	Timeout   time.Duration     `param:"timeout"`
+	Limits    []int             `param:"limits" ranges:"true"`
+	Labels    map[string]string `param:"labels"`
+	Extra     url.Values        `param:"extra"`
+	Modes     []string          `param:"modes" enum:"basic,bearer,tls" exclusive:"basic,bearer"`
+	Words     []string          `param:"words" separator:";"`
+	Old       string            `param:"old" removed:"use mode"`
+	Fading    string            `param:"fading" deprecated:"use mode"`
+	Token     string            `param:"token" secret:"true" enum:"a,b"`
+	TokenOnly string            `param:"tokenOnly" from:"auth"`
+}
+
+func (p sampleParams) Metrics() []Metric {
+	return []Metric{{Name: MetricName("sample", p.Queue), Target: p.Length, Activation: p.Active}}
+}
+
+func (p sampleParams) Validate() error {
+	var problems []error
+	if p.Mode == "slow" && p.Deep {
+		problems = append(problems, errors.New("deep: is not for slow"))
+	}
+	if p.Count < 0 {
+		problems = append(problems, errors.New("count: is negative"))
+	}
+	return errors.Join(problems...)
+}
+
+// sample returns a trigger type whose opened params land in got.
+func sample(got *sampleParams, options ...Option) Trigger {
+	return Define("sample", func(_ context.Context, p sampleParams) (Source, error) {
+		*got = p
+		return nil, errors.New("not opened in tests")
+	}, options...)
+}
+
+func ask(metadata map[string]string) request {
+	return request{ref: &externalscaler.ScaledObjectRef{Namespace: "shop", Name: "orders", ScalerMetadata: metadata}}
+}
+
+// bound binds and opens a sample trigger with metadata on top of what is
+// required.
+func bound(t *testing.T, metadata map[string]string, creds *Credentials) (sampleParams, *binding, error) {
+	t.Helper()
+	whole := map[string]string{"servers": "a:1"}
+	maps.Copy(whole, metadata)
+	var got sampleParams
+	b, err := sample(&got).bind(ask(whole), creds)
+	if err == nil {
+		_, _ = b.open(t.Context())
+	}
+	return got, b, err
+}
+
+func small(n int32) *int32 { return &n }
+
+func TestConversion(t *testing.T) {
+	read := func(name string) func(sampleParams) any {
+		return func(p sampleParams) any { return reflect.ValueOf(p).FieldByName(name).Interface() }
+	}
+	tests := map[string]struct {
+		key, text string
+		field     string
+		want      any
+		message   string
+	}{
+		"a text is trimmed":                 {key: "queueName", text: "  a b ", field: "Queue", want: "a b"},
+		"a blank text is absent":            {key: "queueName", text: " \t", field: "Queue", want: "main"},
+		"an integer":                        {key: "count", text: "-0", field: "Count", want: int64(0)},
+		"the largest integer":               {key: "count", text: "9223372036854775807", field: "Count", want: int64(math.MaxInt64)},
+		"an integer beyond its width":       {key: "count", text: "9223372036854775808", message: `count: "9223372036854775808" is out of range`},
+		"an integer beyond 32 bits":         {key: "small", text: "2147483648", message: `small: "2147483648" is out of range`},
+		"a small integer":                   {key: "small", text: "7", field: "Small", want: small(7)},
+		"no integer at all":                 {key: "queueName", text: "x", field: "Small", want: (*int32)(nil)},
+		"an integer with a plus":            {key: "count", text: "+5", message: `count: "+5" is not an integer`},
+		"an integer with a leading zero":    {key: "count", text: "05", message: `count: "05" is not an integer`},
+		"an integer with a fraction":        {key: "count", text: "5.0", message: `count: "5.0" is not an integer`},
+		"an integer with an exponent":       {key: "count", text: "1e3", message: `count: "1e3" is not an integer`},
+		"a number":                          {key: "queueLength", text: "2.5e-1", field: "Length", want: 0.25},
+		"a number without its zero":         {key: "queueLength", text: ".5", message: `queueLength: ".5" is not a number`},
+		"a number with a plus":              {key: "queueLength", text: "+5", message: `queueLength: "+5" is not a number`},
+		"a number with a leading zero":      {key: "queueLength", text: "05", message: `queueLength: "05" is not a number`},
+		"NaN":                               {key: "queueLength", text: "NaN", message: `queueLength: "NaN" is not a number`},
+		"infinity":                          {key: "queueLength", text: "Inf", message: `queueLength: "Inf" is not a number`},
+		"hex":                               {key: "queueLength", text: "0x10", message: `queueLength: "0x10" is not a number`},
+		"a number beyond float":             {key: "queueLength", text: "1e999", message: `queueLength: "1e999" is out of range`},
+		"a word":                            {key: "queueLength", text: "many", message: `queueLength: "many" is not a number`},
+		"F is false":                        {key: "deep", text: "F", field: "Deep", want: false},
+		"True is true":                      {key: "deep", text: "True", field: "Deep", want: true},
+		"yes is no boolean":                 {key: "deep", text: "yes", message: `deep: "yes" is neither true nor false`},
+		"on is no boolean":                  {key: "deep", text: "on", message: `deep: "on" is neither true nor false`},
+		"tRUE is no boolean":                {key: "deep", text: "tRUE", message: `deep: "tRUE" is neither true nor false`},
+		"a Go duration":                     {key: "timeout", text: "1m30s", field: "Timeout", want: 90 * time.Second},
+		"a bare number is milliseconds":     {key: "timeout", text: "1500", field: "Timeout", want: 1500 * time.Millisecond},
+		"a bare zero":                       {key: "timeout", text: "0", field: "Timeout", want: time.Duration(0)},
+		"a negative duration":               {key: "timeout", text: "-5s", message: `timeout: "-5s" is negative`},
+		"negative milliseconds":             {key: "timeout", text: "-5", message: `timeout: "-5" is negative`},
+		"milliseconds beyond a duration":    {key: "timeout", text: "9300000000000000", message: `timeout: "9300000000000000" is out of range`},
+		"no duration":                       {key: "timeout", text: "soon", message: `timeout: "soon" is neither a duration such as 30s nor a number of milliseconds`},
+		"a list keeps empty elements":       {key: "servers", text: "a:1, ,b:2,", field: "Servers", want: []string{"a:1", "", "b:2", ""}},
+		"a list with its own separator":     {key: "words", text: "a,b; c", field: "Words", want: []string{"a,b", "c"}},
+		"ranges include their ends":         {key: "limits", text: "1,2, 5-8", field: "Limits", want: []int{1, 2, 5, 6, 7, 8}},
+		"a range of one":                    {key: "limits", text: "3-3", field: "Limits", want: []int{3}},
+		"a range backwards":                 {key: "limits", text: "9-5", message: `limits: "9-5" is a range that ends before it begins`},
+		"a range that is too long":          {key: "limits", text: "0-2000000000", message: `limits: "0-2000000000" has more than 100000 elements`},
+		"a list of integers with a word":    {key: "limits", text: "1,x", message: `limits: "x" is not an integer`},
+		"a list of integers with a gap":     {key: "limits", text: "1,,2", message: `limits: "" is not an integer`},
+		"a map":                             {key: "labels", text: "a=1, b = 2,c=", field: "Labels", want: map[string]string{"a": "1", "b": "2", "c": ""}},
+		"a map value with an equals sign":   {key: "labels", text: "a=MQ==", message: `labels: "a=MQ==" is not one "key=value"`},
+		"a map element without one":         {key: "labels", text: "a", message: `labels: "a" is not one "key=value"`},
+		"a URL query":                       {key: "extra", text: "a=1&a=2&b=%20", field: "Extra", want: url.Values{"a": {"1", "2"}, "b": {" "}}},
+		"no URL query":                      {key: "extra", text: "a=%zz", message: `extra: "a=%zz" is not a URL query`},
+		"an allowed value":                  {key: "mode", text: " fast ", field: "Mode", want: "fast"},
+		"a value of another case":           {key: "mode", text: "Fast", message: `mode: "Fast" is not one of fast, slow`},
+		"elements are held against enum":    {key: "modes", text: "tls, Basic", message: `modes: "Basic" is not one of basic, bearer, tls`},
+		"elements that exclude each other":  {key: "modes", text: "basic,tls,bearer", message: `modes: "basic,bearer" exclude each other`},
+		"one of them twice is still one":    {key: "modes", text: "basic,basic", field: "Modes", want: []string{"basic", "basic"}},
+		"a removed parameter":               {key: "old", text: "x", message: `old: was removed: use mode`},
+		"a blank removed parameter":         {key: "old", text: " ", field: "Old", want: ""},
+		"a secret in metadata is not shown": {key: "token", text: "hunter2", message: `token: the value from metadata is not one of a, b`},
+		"another spelling":                  {key: "queue", text: "x", field: "Queue", want: "x"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := bound(t, map[string]string{tt.key: tt.text}, &Credentials{})
+			if tt.message != "" {
+				if want := "sample: " + tt.message; status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
+					t.Fatalf("error = %v, want InvalidArgument %q", err, want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if value := read(tt.field)(got); !reflect.DeepEqual(value, tt.want) {
+				t.Errorf("%s = %#v, want %#v", tt.field, value, tt.want)
+			}
+		})
+	}
+}
+
+func TestLookupOrder(t *testing.T) {
+	tests := map[string]struct {
+		metadata, auth, env map[string]string
+		want                string // of queueName, which reads metadata, env, auth
+	}{
+		"metadata before all":          {map[string]string{"queueName": "m", "queueNameFromEnv": "Q"}, map[string]string{"queueName": "a"}, map[string]string{"Q": "e"}, "m"},
+		"every spelling in one source": {map[string]string{"queue": "m", "queueNameFromEnv": "Q"}, nil, map[string]string{"Q": "e"}, "m"},
+		"first spelling first":         {map[string]string{"queue": "m2", "queueName": "m1"}, nil, nil, "m1"},
+		"env before auth":              {map[string]string{"queueNameFromEnv": " Q "}, map[string]string{"queueName": "a"}, map[string]string{"Q": " e "}, "e"},
+		"env by another spelling":      {map[string]string{"queueFromEnv": "Q"}, nil, map[string]string{"Q": "e"}, "e"},
+		"blank counts as absent":       {map[string]string{"queueName": " ", "queueNameFromEnv": "Q"}, map[string]string{"queueName": "a"}, map[string]string{"Q": " \n"}, "a"},
+		"a variable that is not there": {map[string]string{"queueNameFromEnv": "Q"}, nil, nil, "main"},
+		"default last":                 {nil, map[string]string{"queueName": "\t"}, nil, "main"},
+		"keys are case-sensitive":      {map[string]string{"queuename": "m"}, nil, nil, "main"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := bound(t, tt.metadata, &Credentials{Parameters: tt.auth, Env: tt.env})
+			if err != nil || got.Queue != tt.want {
+				t.Errorf("queueName = %q, %v, want %q", got.Queue, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSourcesThatAreNotAllowedAreIgnored(t *testing.T) {
+	got, b, err := bound(t,
+		map[string]string{"tokenOnly": "m", "tokenOnlyFromEnv": "T", "countFromEnv": "C"},
+		&Credentials{Parameters: map[string]string{"count": "3"}, Env: map[string]string{"T": "e", "C": "4"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.TokenOnly != "" || got.Count != 0 {
+		t.Errorf("tokenOnly = %q, count = %d, want neither", got.TokenOnly, got.Count)
+	}
+	want := []string{
+		"countFromEnv: ignored, count is only read from metadata",
+		"tokenOnly: ignored, tokenOnly is only read from authentication",
+		"tokenOnlyFromEnv: ignored, tokenOnly is only read from authentication",
+	}
+	if !slices.Equal(b.warnings, want) {
+		t.Errorf("warnings = %q, want %q", b.warnings, want)
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	var got sampleParams
+	tests := map[string]struct {
+		metadata map[string]string
+		creds    Credentials
+		message  string
+	}{
+		"missing, malformed and against the rules": {
+			metadata: map[string]string{"queueLength": "many", "count": "-1", "mode": "slow"},
+			message: `sample: servers: is required (looked in metadata, serversFromEnv); queueLength: "many" is not a number; ` +
+				`deep: is not for slow; count: is negative`,
+		},
+		"a value that did not convert breaks no rule": {
+			metadata: map[string]string{"servers": "a", "count": "-x"},
+			message:  `sample: count: "-x" is not an integer`,
+		},
+		"a variable without a value is named": {
+			metadata: map[string]string{"serversFromEnv": "SERVERS"},
+			message:  `sample: servers: is required (looked in metadata, serversFromEnv: variable SERVERS has no value)`,
+		},
+		"the rule of a group is checked once": {
+			metadata: map[string]string{"servers": "a"},
+			creds:    Credentials{Parameters: map[string]string{"username": "me"}},
+			message:  `sample: username: comes with password or not at all`,
+		},
+		"a target of zero": {
+			metadata: map[string]string{"servers": "a", "queueLength": "0"},
+			message:  `sample: queueLength: target 0 is not greater than 0`,
+		},
+		"a target that rounds to zero": {
+			metadata: map[string]string{"servers": "a", "queueLength": "0.0004"},
+			message:  `sample: queueLength: target 0.0004 is 0 when rounded to thousandths`,
+		},
+		"a metric type for resources": {
+			metadata: map[string]string{"servers": "a", scalerv1.KeyMetricType: "Utilization"},
+			message:  `sample: metricType: "Utilization" is for cpu and memory alone: external metrics are AverageValue or Value`,
+		},
+		"reserved keys are checked too": {
+			metadata: map[string]string{"servers": "a", scalerv1.KeyPollingInterval: "0s", scalerv1.KeyTriggerIndex: "x", scalerv1.KeyEnv: "["},
+			message: `sample: triggerIndex: "x" is not a valid integer; pollingInterval: "0s" is not a duration above 0; ` +
+				`env: is not a JSON object of variables`,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := sample(&got).bind(ask(tt.metadata), &tt.creds)
+			if status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != tt.message {
+				t.Errorf("error = %v\nwant InvalidArgument %s", err, tt.message)
+			}
+		})
+	}
+}
+
+func TestMetricSourceNeedsNoTarget(t *testing.T) {
+	_, b, err := bound(t, map[string]string{"queueLength": "0", scalerv1.KeyMetricSource: "true"}, &Credentials{})
+	if err != nil || !b.object.MetricSource {
+		t.Errorf("binding = %+v, %v, want a metric source", b, err)
+	}
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	const secret = "hunter2"
+	tests := map[string]struct {
+		metadata map[string]string
+		creds    Credentials
+		message  string
+	}{
+		"from authentication": {
+			creds:   Credentials{Parameters: map[string]string{"small": secret}},
+			message: `sample: small: the value from authentication is not an integer`,
+		},
+		"from a variable": {
+			metadata: map[string]string{"smallFromEnv": "S"},
+			creds:    Credentials{Env: map[string]string{"S": secret}},
+			message:  `sample: small: the value from smallFromEnv is not an integer`,
+		},
+		"from metadata, where it does not belong": {
+			metadata: map[string]string{"token": secret},
+			message:  `sample: token: the value from metadata is not one of a, b`,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := bound(t, tt.metadata, &tt.creds)
+			if message := status.Convert(err).Message(); message != tt.message || strings.Contains(message, secret) {
+				t.Errorf("message = %s, want %s", message, tt.message)
+			}
+		})
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	tests := map[string]string{
+		"queueLenght":        "unknown parameter, did you mean queueLength?",
+		"QueueLength":        "unknown parameter, did you mean queueLength?",
+		"queueNameFromEnvv":  "unknown parameter, did you mean queueNameFromEnv?",
+		"queuNameFromEnv":    "unknown parameter, did you mean queueNameFromEnv?",
+		"queueLengthFromEnv": "ignored, queueLength is only read from metadata",
+		"password":           "ignored, password is only read from authentication and passwordFromEnv",
+		"whatever":           "unknown parameter",
+		"x":                  "unknown parameter",
+	}
+	for key, want := range tests {
+		t.Run(key, func(t *testing.T) {
+			_, b, err := bound(t, map[string]string{key: "hunter2", "fading": "x"}, &Credentials{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"fading: deprecated, use mode", key + ": " + want}; !slices.Equal(b.warnings, want) {
+				t.Errorf("warnings = %q, want %q", b.warnings, want)
+			}
+		})
+	}
+}
+
+func TestPartialBinding(t *testing.T) {
+	env := func(env string) map[string]string {
+		return map[string]string{"servers": "", "serversFromEnv": "SERVERS", scalerv1.KeyEnv: env}
+	}
+	tests := map[string]struct {
+		metadata map[string]string
+		partial  bool
+		message  string
+	}{
+		"without references it is whole":       {},
+		"a literal variable is known":          {metadata: env(`{"SERVERS":{"value":"a:1"}}`)},
+		"a variable elsewhere is not":          {metadata: env(`{"SERVERS":{"secretKeyRef":{"name":"s","key":"k"}}}`), partial: true},
+		"nor one the request does not have":    {metadata: env(""), partial: true},
+		"a blank literal is known to be blank": {metadata: env(`{"SERVERS":{"value":" "}}`), message: "sample: servers: is required (looked in metadata, serversFromEnv: variable SERVERS has no value)"},
+		"authentication is read later":         {metadata: map[string]string{scalerv1.KeyAuthenticationRef: "TriggerAuthentication/login"}, partial: true},
+		"what is known is checked at once":     {metadata: map[string]string{scalerv1.KeyAuthenticationRef: "TriggerAuthentication/login", "queueLength": "many"}, message: `sample: queueLength: "many" is not a number`},
+		"rules wait for the whole":             {metadata: map[string]string{scalerv1.KeyAuthenticationRef: "TriggerAuthentication/login", "count": "-1"}, partial: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, b, err := bound(t, tt.metadata, nil)
+			if got := status.Convert(err).Message(); got != tt.message {
+				t.Fatalf("message = %q, want %q", got, tt.message)
+			}
+			if err != nil {
+				return
+			}
+			if (b.question == "") != tt.partial {
+				t.Errorf("question = %q, partial = %v", b.question, tt.partial)
+			}
+			if want := []Metric{{Name: "sample-main", Target: 5}}; !slices.Equal(b.metrics, want) {
+				t.Errorf("metrics = %v, want %v", b.metrics, want)
+			}
+			if _, err := b.open(t.Context()); tt.partial && status.Code(err) != codes.FailedPrecondition {
+				t.Errorf("open = %v, want FailedPrecondition", err)
+			}
+		})
+	}
+}
+
+func TestQuestion(t *testing.T) {
+	base := func(edit func(m map[string]string, c *Credentials)) string {
+		metadata := map[string]string{"servers": "a:1,b:2", "labels": "a=1,b=2"}
+		creds := Credentials{Parameters: map[string]string{"username": "me", "password": "hunter2"}}
+		if edit != nil {
+			edit(metadata, &creds)
+		}
+		_, b, err := bound(t, metadata, &creds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.question
+	}
+	same := map[string]func(map[string]string, *Credentials){
+		"another target":           func(m map[string]string, _ *Credentials) { m["queueLength"] = "7" },
+		"another activation":       func(m map[string]string, _ *Credentials) { m["activationQueueLength"] = "7" },
+		"another object":           func(m map[string]string, _ *Credentials) { m[scalerv1.KeyTriggerIndex] = "4" },
+		"the default given":        func(m map[string]string, _ *Credentials) { m["queueName"] = "main" },
+		"the other order of a map": func(m map[string]string, _ *Credentials) { m["labels"] = "b=2,a=1" },
+		"the other spelling":       func(m map[string]string, _ *Credentials) { m["queue"] = "main" },
+		"the same login by variables": func(m map[string]string, c *Credentials) {
+			m["usernameFromEnv"], m["passwordFromEnv"] = "U", "P"
+			c.Env, c.Parameters = map[string]string{"U": "me", "P": "hunter2"}, nil
+		},
+	}
+	for name, edit := range same {
+		t.Run(name, func(t *testing.T) {
+			if base(edit) != base(nil) {
+				t.Error("the question differs")
+			}
+		})
+	}
+	others := map[string]func(map[string]string, *Credentials){
+		"another queue":              func(m map[string]string, _ *Credentials) { m["queueName"] = "other" },
+		"a value against its zero":   func(m map[string]string, _ *Credentials) { m["small"] = "0" },
+		"another password":           func(_ map[string]string, c *Credentials) { c.Parameters["password"] = "hunter3" },
+		"another identity":           func(_ map[string]string, c *Credentials) { c.PodIdentity.RoleARN = "arn" },
+		"a list cut another way":     func(m map[string]string, _ *Credentials) { m["servers"] = "a:1,b:2," },
+		"texts that only look alike": func(m map[string]string, _ *Credentials) { m["queueName"] = "main\"\nsmall=0" },
+	}
+	for name, edit := range others {
+		t.Run(name, func(t *testing.T) {
+			if base(edit) == base(nil) {
+				t.Error("the question is the same")
+			}
+		})
+	}
+}
+
+func TestObjectAndIdentityAreFilledIn(t *testing.T) {
+	got, b, err := bound(t, map[string]string{
+		"queueNameFromEnv":           "Q",
+		"limitsFromEnv":              "GONE",
+		scalerv1.KeyKind:             "ScaledJob",
+		scalerv1.KeyTriggerName:      "second",
+		scalerv1.KeyTriggerIndex:     "2",
+		scalerv1.KeyPollingInterval:  "5s",
+		scalerv1.KeyMetricType:       "Value",
+		scalerv1.KeyUseCachedMetrics: "true",
+	}, &Credentials{Env: map[string]string{"Q": "jobs"}, PodIdentity: PodIdentity{Provider: "aws"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Object{
+		Kind: "ScaledJob", Namespace: "shop", Name: "orders", TriggerName: "second", TriggerIndex: 2,
+		PollingInterval: 5 * time.Second, MetricType: Value,
+		Metadata: map[string]string{"servers": "a:1", "queueNameFromEnv": "jobs"},
+	}
+	if !reflect.DeepEqual(got.Object, want) {
+		t.Errorf("object = %+v, want %+v", got.Object, want)
+	}
+	if !reflect.DeepEqual(b.object, want) {
+		t.Errorf("binding's object = %+v, want %+v", b.object, want)
+	}
+	if got.Provider != "aws" {
+		t.Errorf("identity = %+v, want aws", got.PodIdentity)
+	}
+}
+
+// passedParams are like those of an external scaler.
+type passedParams struct {
+	Object  `question:"true"`
+	Address string `param:"address,required"`
+}
+
+func (passedParams) Metrics() []Metric { return nil }
+
+func TestPassingThrough(t *testing.T) {
+	trigger := Define("passed", func(context.Context, passedParams) (Source, error) { return nil, nil }, PassesThrough())
+	bind := func(extra string, creds *Credentials) *binding {
+		b, err := trigger.bind(ask(map[string]string{"address": "a", "anything": extra, "keyFromEnv": "K"}), creds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if b := bind("1", &Credentials{}); b.warnings != nil || b.metrics != nil {
+		t.Errorf("warnings = %q, metrics = %v, want none", b.warnings, b.metrics)
+	}
+	if bind("1", &Credentials{}).question == bind("2", &Credentials{}).question {
+		t.Error("an object that is part of the question does not change it")
+	}
+	if bind("1", nil).question != "" {
+		t.Error("there is a question although a variable is not resolved")
+	}
+}
+
+// shapedParams have everything that is optional.
+type shapedParams struct {
+	Cap float64 `param:"cap" default:"3" role:"target" question:"true"`
+}
+
+func (p shapedParams) Metrics() []Metric { return []Metric{{Name: "shaped", Target: p.Cap}} }
+func (p shapedParams) Silent() string    { return "metered" }
+func (p shapedParams) Shape(raw []Reading) []Reading {
+	return One(min(raw[0].Value, p.Cap))
+}
+
+func TestTraitsReachTheBinding(t *testing.T) {
+	trigger := Define("shaped", func(context.Context, shapedParams) (Source, error) { return nil, nil },
+		OnNoData(NoDataHold), RingsAt("one fetch"))
+	b, err := trigger.bind(ask(nil), &Credentials{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.noData != NoDataHold || b.silent != "metered" || b.shape(One(9))[0].Value != 3 {
+		t.Errorf("binding = %+v", b)
+	}
+	if d := trigger.describe(); d.GetDetectionCost() != "one fetch" || !d.GetParameters()[0].GetQuestion() {
+		t.Errorf("description = %v", d)
+	}
+}
+
+func TestMetricName(t *testing.T) {
+	if got, want := MetricName("rabbitmq", "a/b.c:d%e(f)", "Q @$\",*_"), `rabbitmq-a-b-c-d-e-f--Q @$",*_`; got != want {
+		t.Errorf("name = %s, want %s", got, want)
+	}
+}
+
+func TestMalformedTagsPanicWhenDefined(t *testing.T) {
+	tests := map[string]struct{ params any }{
+		"unknown tag": {struct {
+			A string `param:"a" defualt:"5"`
+		}{}},
+		"unknown source": {struct {
+			A string `param:"a" from:"metadata"`
+		}{}},
+		"unknown role": {struct {
+			A string `param:"a" role:"goal"`
+		}{}},
+		"a default that is no number": {struct {
+			A int `param:"a" default:"x"`
+		}{}},
+		"a default outside of enum": {struct {
+			A string `param:"a" default:"x" enum:"y"`
+		}{}},
+		"required with a default": {struct {
+			A string `param:"a,required" default:"x"`
+		}{}},
+		"unknown flag": {struct {
+			A string `param:"a,optional"`
+		}{}},
+		"a type without a syntax": {struct {
+			A []float64 `param:"a"`
+		}{}},
+		"a key that is there twice": {struct {
+			A string `param:"a"`
+			B string `param:"b" alias:"a"`
+		}{}},
+		"a field that is hidden": {struct {
+			a string `param:"a"`
+		}{}},
+		"exclusive without a list": {struct {
+			A string `param:"a" exclusive:"x,y"`
+		}{}},
+		"a truth that is none": {struct {
+			A string `param:"a" question:"no"`
+		}{}},
+		"no struct": {5},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			planOf(reflect.TypeOf(tt.params))
+		})
+	}
+}
+
+// FuzzParse holds every syntax against any text: no panic, and what is refused
+// from authentication is never shown.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"5", "1-9,3", "a=b,c=d", "a=%20&b", "-1h", "1e400", "\xff", "\"\n"} {
+		f.Add(text)
+	}
+	trigger := sample(new(sampleParams))
+	f.Fuzz(func(t *testing.T, text string) {
+		metadata := map[string]string{"servers": "a", "limits": text, "labels": text, "extra": text, "timeout": text, "queueLength": text}
+		creds := &Credentials{Parameters: map[string]string{"small": text + "hunter2"}}
+		_, err := trigger.bind(ask(metadata), creds)
+		if err == nil {
+			t.Fatal("a text was taken for a number")
+		}
+		if message := status.Convert(err).Message(); strings.Contains(message, "hunter2") && !strings.Contains(text, "hunter2") {
+			t.Errorf("a secret is shown: %s", message)
+		}
+	})
+}
