@@ -10,7 +10,9 @@ export PATH := $(CURDIR)/bin/tools:$(CURDIR)/bin/cluster:$(PATH)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) \
 	-X github.com/sluice-autoscaler/sluice/scalers/scaler.version=$(VERSION)
-BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+# Where the shipped binaries go; GOOS and GOARCH say for which platform.
+OUT ?= bin
 
 # A folder under scalers/ with a main.go is a family; a new one needs no line here.
 FAMILIES := $(patsubst scalers/%/main.go,%,$(wildcard scalers/*/main.go))
@@ -23,17 +25,19 @@ GENERATED := '*.pb.go' '*zz_generated*' 'deploy/crds/*.yaml' 'docs/triggers/*'
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
 
-build: $(SHIPPED:%=bin/%) ## Build every shipped binary into bin/
+build: $(SHIPPED:%=$(OUT)/%) ## Build every shipped binary into bin/
 
 # Go's build cache decides what is out of date.
-.PHONY: $(SHIPPED:%=bin/%)
-$(FAMILIES:%=bin/scaler-%): bin/scaler-%:
-	cd scalers/$* && $(BUILD) -o $(CURDIR)/$@ .
-$(CORE:%=bin/%): bin/%:
-	cd $* && $(BUILD) -o $(CURDIR)/$@ .
+.PHONY: $(SHIPPED:%=$(OUT)/%)
+$(FAMILIES:%=$(OUT)/scaler-%): $(OUT)/scaler-%:
+	cd scalers/$* && $(BUILD) -o $(abspath $@) .
+$(CORE:%=$(OUT)/%): $(OUT)/%:
+	cd $* && $(BUILD) -o $(abspath $@) .
 
-images: ## Build an OCI image layout per binary and platform into bin/images/
-	cd tools/images && go run . -root $(CURDIR) -version $(VERSION) -o $(CURDIR)/bin/images
+images: ## Build an OCI image layout per process, amd64 and arm64, into bin/images/
+	rm -rf bin/linux
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
+	cd tools/images && go run . -binaries $(CURDIR)/bin/linux -version $(VERSION) -out $(CURDIR)/bin/images
 
 tools: bin/tools/.generators bin/tools/.linters ## Build the pinned generators and linters into bin/tools/
 bin/tools/.generators: tools/go.mod tools/go.sum
@@ -55,7 +59,7 @@ tidy: ## Tidy every module and raise shared libraries to equal versions
 	hack/each-module.sh go mod tidy
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
-	rm -rf $(SHIPPED:%=bin/%) bin/images
+	rm -rf $(SHIPPED:%=bin/%) bin/linux bin/images
 
 ##@ Check
 .PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy

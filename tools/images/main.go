@@ -1,0 +1,67 @@
+// Command images packs static binaries into OCI images, without a container
+// runtime and without pulling anything.
+//
+// It reads <binaries>/<architecture>/<process> and writes one OCI image layout
+// <out>/<process> per process, an index over all architectures found.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+)
+
+func main() {
+	binaries := flag.String("binaries", "", "folder of <architecture>/<process> Linux binaries")
+	version := flag.String("version", "unknown", "version written into the labels")
+	out := flag.String("out", "", "folder that receives one OCI layout per process")
+	flag.Parse()
+	if err := run(*binaries, *version, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+// run replaces the layouts of all processes found under binaries.
+func run(binaries, version, out string) error {
+	processes, err := find(binaries)
+	if err != nil {
+		return err
+	}
+	for _, p := range processes {
+		index, err := p.index(version)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		dir := filepath.Join(out, p.name)
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		if err := write(dir, version, index); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		digest, err := index.Digest()
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		fmt.Println(dir, digest)
+	}
+	return nil
+}
+
+// write makes a layout with one entry, tagged with the version: tools that
+// copy a layout expect one image in it, of however many platforms.
+func write(dir, version string, index v1.ImageIndex) error {
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	return path.AppendIndex(index, layout.WithAnnotations(map[string]string{
+		"org.opencontainers.image.ref.name": version,
+	}))
+}
