@@ -1,0 +1,96 @@
+package manager
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+)
+
+// Options of the controller: flags and environment of spec/observability.md,
+// sections 6 and 7, as far as they concern it.
+type Options struct {
+	MetricsAddress, HealthAddress string
+	LeaderElect                   bool
+	LeaderElectionID              string
+	LeaseDuration, RenewDeadline  time.Duration
+	RetryPeriod                   time.Duration
+	// PlaintextScalers accepts families whose Service says kubernetes.io/h2c.
+	PlaintextScalers bool
+	// Namespace is the installation's: the lease and the families are there.
+	Namespace string
+	// WatchNamespaces limits ScaledObjects; empty is all.
+	WatchNamespaces []string
+	// Selector limits ScaledObjects and HPAs by label.
+	Selector labels.Selector
+	// Workers reconcile ScaledObjects at once.
+	Workers int
+	Log     zap.Options
+}
+
+// Parse reads the command line and the environment. All problems of the
+// environment are reported with the variable's name.
+func Parse(args []string, getenv func(string) string) (Options, error) {
+	o := Options{Namespace: "keda", Selector: labels.Everything(), Workers: 5}
+	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
+	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
+	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
+	flags.StringVar(&o.LeaderElectionID, "leader-election-id", "operator.keda.sh", "name of the lease")
+	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
+	ctrlconfig.RegisterFlags(flags)
+	o.Log.BindFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	return o, o.environment(getenv)
+}
+
+func (o *Options) environment(getenv func(string) string) error {
+	if namespace := getenv("POD_NAMESPACE"); namespace != "" {
+		o.Namespace = namespace
+	}
+	for _, namespace := range strings.Split(strings.Trim(getenv("WATCH_NAMESPACE"), `"`), ",") {
+		if namespace = strings.TrimSpace(namespace); namespace != "" {
+			o.WatchNamespaces = append(o.WatchNamespaces, namespace)
+		}
+	}
+	if text := getenv("WATCH_LABEL_SELECTOR"); text != "" {
+		selector, err := labels.Parse(text)
+		if err != nil {
+			return fmt.Errorf("WATCH_LABEL_SELECTOR: %w", err)
+		}
+		o.Selector = selector
+	}
+	if text := getenv("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES"); text != "" {
+		workers, err := strconv.Atoi(text)
+		if err != nil || workers < 1 {
+			return fmt.Errorf("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: %q is not a number greater than 0", text)
+		}
+		o.Workers = workers
+	}
+	const election = "KEDA_OPERATOR_LEADER_ELECTION_"
+	for name, period := range map[string]struct {
+		into    *time.Duration
+		without time.Duration
+	}{
+		"LEASE_DURATION": {&o.LeaseDuration, 15 * time.Second},
+		"RENEW_DEADLINE": {&o.RenewDeadline, 10 * time.Second},
+		"RETRY_PERIOD":   {&o.RetryPeriod, 500 * time.Millisecond},
+	} {
+		*period.into = period.without
+		if text := getenv(election + name); text != "" {
+			given, err := time.ParseDuration(text)
+			if err != nil || given <= 0 {
+				return fmt.Errorf("%s%s: %q is not a duration, such as 15s", election, name, text)
+			}
+			*period.into = given
+		}
+	}
+	return nil
+}

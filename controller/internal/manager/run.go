@@ -1,0 +1,144 @@
+// Package manager wires the controller's parts together and runs them.
+package manager
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
+	"github.com/sluice-autoscaler/sluice/controller/internal/status"
+	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+)
+
+// Version of the controller; set by the linker.
+var Version = "dev"
+
+// Run runs the controller until ctx is done.
+func Run(ctx context.Context, o Options) error {
+	log := zap.New(zap.UseFlagOptions(&o.Log))
+	ctrl.SetLogger(log)
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return err
+	}
+	// The API server's own priority and fairness is the only limit.
+	config.QPS = -1
+	mgr, err := ctrl.NewManager(config, options(o))
+	if err != nil {
+		return err
+	}
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	wired := &bell{}
+	families := federation.New(federation.Config{
+		Namespace:      o.Namespace,
+		Client:         clientset,
+		AllowPlaintext: o.PlaintextScalers,
+		Changed:        wired.changed,
+		Log:            slog.New(logr.ToSlogHandler(log.WithName("federation"))),
+	})
+	wired.states = families.State
+	if err := mgr.Add(families); err != nil {
+		return err
+	}
+	if err := index(ctx, mgr); err != nil {
+		return err
+	}
+	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Mapper: mgr.GetRESTMapper()}
+	writer := &status.Writer{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("keda-operator"), Now: time.Now}
+	failures := metrics.NewErrors()
+	loop := &activation.Loop{
+		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures, Now: time.Now,
+	}
+	for _, add := range []func() error{
+		func() error {
+			return subscribing(mgr, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: families})
+		},
+		func() error {
+			return reconciling(mgr, wired, o.Workers, &scaledobject.Reconciler{
+				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: Version, Now: time.Now,
+			})
+		},
+		func() error { return deciding(mgr, wired, loop) },
+		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
+		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
+		func() error { return ctrlmetrics.Registry.Register(failures) },
+		func() error {
+			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, Version))
+		},
+	} {
+		if err := add(); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
+	return mgr.Start(ctx)
+}
+
+func options(o Options) ctrl.Options {
+	scheme := runtime.NewScheme()
+	must(clientgoscheme.AddToScheme(scheme))
+	must(v1alpha1.AddToScheme(scheme))
+	selected := cache.ByObject{Label: o.Selector}
+	// Nobody changes a workload that was read; only its scale is written.
+	shared := true
+	asRead := cache.ByObject{UnsafeDisableDeepCopy: &shared}
+	opts := ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        o.HealthAddress,
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              o.LeaderElectionID,
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.LeaseDuration,
+		RenewDeadline:                 &o.RenewDeadline,
+		RetryPeriod:                   &o.RetryPeriod,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&v1alpha1.ScaledObject{}:                 selected,
+				&autoscalingv2.HorizontalPodAutoscaler{}: selected,
+				&appsv1.Deployment{}:                     asRead,
+				&appsv1.StatefulSet{}:                    asRead,
+				&appsv1.ReplicaSet{}:                     asRead,
+			},
+		},
+	}
+	for _, namespace := range o.WatchNamespaces {
+		if opts.Cache.DefaultNamespaces == nil {
+			opts.Cache.DefaultNamespaces = map[string]cache.Config{}
+		}
+		opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	return opts
+}
+
+// must is for registrations that fail only by a programmer's mistake.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

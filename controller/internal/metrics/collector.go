@@ -1,0 +1,116 @@
+// Package metrics exports what users of KEDA 2.x know from its operator's
+// Prometheus endpoint. Every scrape is made from what the controller knows at
+// that moment, so the series of an object end with the object.
+package metrics
+
+import (
+	"context"
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+// Names and labels are those of spec/observability.md, section 1.
+var (
+	perTrigger = []string{"namespace", "metric", "scaledObject", "scaler", "triggerIndex", "type"}
+	perObject  = []string{"namespace", "scaledObject"}
+
+	buildInfo = desc("keda_build_info", "Always 1; labels tell the build.",
+		"version", "git_commit", "goversion", "goos", "goarch")
+	value  = desc("keda_scaler_metrics_value", "Last value of a metric, in its own unit.", perTrigger...)
+	active = desc("keda_scaler_active", "1 while the metric asks for at least one replica.", perTrigger...)
+	paused = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
+
+	triggers  = desc("keda_trigger_registered_total", "Triggers by type.", "type")
+	resources = desc("keda_resource_registered_total", "Objects by kind and namespace.", "type", "namespace")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// Collector makes the series at every scrape.
+type Collector struct {
+	client  client.Reader
+	states  func(federation.ID) (federation.State, bool)
+	version string
+}
+
+// New returns a Collector that reads objects from a cached client and readings
+// from states.
+func New(client client.Reader, states func(federation.ID) (federation.State, bool), version string) *Collector {
+	return &Collector{client: client, states: states, version: version}
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{buildInfo, value, active, paused, triggers, resources} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	gauge(ch, buildInfo, 1, c.version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	var list v1alpha1.ScaledObjectList
+	if err := c.client.List(context.Background(), &list); err != nil {
+		// The cache has not started: there is nothing to tell yet.
+		return
+	}
+	byType, byNamespace := map[string]float64{}, map[string]float64{}
+	for i := range list.Items {
+		so := &list.Items[i]
+		byNamespace[so.Namespace]++
+		gauge(ch, paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
+		for index, trigger := range so.Spec.Triggers {
+			byType[trigger.Type]++
+			c.trigger(ch, so, index, trigger)
+		}
+	}
+	for triggerType, count := range byType {
+		gauge(ch, triggers, count, triggerType)
+	}
+	for namespace, count := range byNamespace {
+		gauge(ch, resources, count, "scaled_object", namespace)
+	}
+}
+
+func (c *Collector) trigger(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject, index int, trigger v1alpha1.ScaleTrigger) {
+	scaler := trigger.Name
+	if scaler == "" {
+		scaler = trigger.Type
+	}
+	labels := func(metric string) []string {
+		return []string{so.Namespace, metric, so.Name, scaler, strconv.Itoa(index), "scaledobject"}
+	}
+	if trigger.Builtin() {
+		gauge(ch, active, 1, labels(trigger.Type)...)
+		return
+	}
+	state, ok := c.states(federation.ID{Kind: "ScaledObject", Namespace: so.Namespace, Name: so.Name, Index: index})
+	if !ok {
+		return
+	}
+	for _, v := range state.Values {
+		metric := scaling.MetricName(index, v.Metric)
+		gauge(ch, value, v.Value, labels(metric)...)
+		gauge(ch, active, number(v.Active), labels(metric)...)
+	}
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,68 @@
+package scaledobject
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// builtin is the HPA metric of a cpu or memory trigger. All problems of its
+// metadata are reported at once, each with its key first.
+//
+// Source: spec/scalers/cpu.md and memory.md.
+func builtin(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricSpec, error) {
+	var problems []error
+	if t.Metadata["type"] != "" {
+		problems = append(problems, errors.New("type: no longer a parameter, use metricType"))
+	}
+	target, err := builtinTarget(t)
+	problems = append(problems, err)
+	if err := errors.Join(problems...); err != nil {
+		return autoscalingv2.MetricSpec{}, err
+	}
+	name := corev1.ResourceName(t.Type)
+	if container := t.Metadata["containerName"]; container != "" {
+		return autoscalingv2.MetricSpec{
+			Type: autoscalingv2.ContainerResourceMetricSourceType,
+			ContainerResource: &autoscalingv2.ContainerResourceMetricSource{
+				Name: name, Container: container, Target: target,
+			},
+		}, nil
+	}
+	return autoscalingv2.MetricSpec{
+		Type:     autoscalingv2.ResourceMetricSourceType,
+		Resource: &autoscalingv2.ResourceMetricSource{Name: name, Target: target},
+	}, nil
+}
+
+func builtinTarget(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricTarget, error) {
+	text := t.Metadata["value"]
+	target := autoscalingv2.MetricTarget{Type: t.MetricType}
+	if text == "" {
+		return target, errors.New("value: missing")
+	}
+	switch t.MetricType {
+	case autoscalingv2.UtilizationMetricType:
+		percent, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || percent <= 0 {
+			return target, fmt.Errorf("value: %q is not a whole percentage greater than 0", text)
+		}
+		target.AverageUtilization = ptr.To(int32(percent))
+	case autoscalingv2.AverageValueMetricType:
+		quantity, err := resource.ParseQuantity(text)
+		if err != nil || quantity.Sign() <= 0 {
+			return target, fmt.Errorf("value: %q is not a quantity greater than 0, such as 500m or 512Mi", text)
+		}
+		target.AverageValue = &quantity
+	default:
+		return target, fmt.Errorf("metricType: %q is neither Utilization nor AverageValue", t.MetricType)
+	}
+	return target, nil
+}

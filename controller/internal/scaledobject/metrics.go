@@ -1,0 +1,267 @@
+package scaledobject
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+// metrics is what the HPA of an object is built from.
+type metrics struct {
+	// specs are the HPA's metrics in trigger order.
+	specs []autoscalingv2.MetricSpec
+	// hashes identifies the triggers that specs were built from, one hash per
+	// trigger in order.
+	hashes string
+	// external and resource are the names for the status.
+	external, resource []string
+}
+
+// outcome is how building went.
+type outcome struct {
+	metrics
+	// usable is false when there is nothing to build an HPA from.
+	usable bool
+	// waiting is true when all that is missing is the first answer of a family
+	// that was just asked.
+	waiting bool
+	// problems is what is wrong with each trigger, answered or not.
+	problems []error
+}
+
+// errPending says that a family was asked and has not answered yet.
+var errPending = errors.New("no answer yet")
+
+// states answers what a family said about a trigger of the object.
+type states func(index int) (federation.State, bool)
+
+// build makes the metrics of an object. A trigger that cannot answer keeps its
+// entry of the live HPA as long as the trigger is the one that entry was built
+// from. Without such an entry the live metrics stay as they are altogether,
+// and with no HPA yet there is nothing to build.
+func build(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler, states states) outcome {
+	b := builder{so: so, states: states, kept: keptMetrics(live), built: metrics{hashes: hashes(so)}}
+	waiting := 0
+	for i, trigger := range so.Spec.Triggers {
+		err := b.add(i, trigger)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, errPending) {
+			waiting++
+			err = fmt.Errorf("no answer yet from Service scaler-%s", trigger.Type)
+		}
+		b.problems = append(b.problems, triggerError(i, trigger.Type, err))
+	}
+	out := outcome{metrics: b.built, usable: true, problems: b.problems}
+	out.waiting = waiting > 0 && waiting == len(b.problems)
+	if b.unknown {
+		out.metrics, out.usable = b.frozen(live), live != nil
+		return out
+	}
+	if name, twice := duplicate(b.built.external); twice {
+		out.problems = append(out.problems, fmt.Errorf("metric %s: named twice", name))
+		out.metrics, out.usable = b.frozen(live), live != nil
+		return out
+	}
+	if m := so.Modifiers(); m != nil && len(b.built.external) > 0 {
+		if err := b.compose(m); err != nil {
+			out.problems = append(out.problems, err)
+			out.metrics, out.usable = b.frozen(live), live != nil
+			return out
+		}
+		out.metrics = b.built
+	}
+	return out
+}
+
+type builder struct {
+	so       *v1alpha1.ScaledObject
+	states   states
+	kept     map[string][]autoscalingv2.MetricSpec // live entries by trigger hash and index
+	built    metrics
+	problems []error
+	unknown  bool // an entry is neither answered nor kept
+}
+
+func (b *builder) add(i int, trigger v1alpha1.ScaleTrigger) error {
+	if trigger.Builtin() {
+		spec, err := builtin(trigger)
+		if err != nil {
+			b.unknown = true
+			return err
+		}
+		b.built.specs = append(b.built.specs, spec)
+		if spec.Resource != nil {
+			b.built.resource = append(b.built.resource, trigger.Type)
+		}
+		return nil
+	}
+	specs, err := b.answered(i, trigger)
+	if len(specs) == 0 {
+		specs = b.kept[entryKey(i, hash(trigger))]
+		b.unknown = b.unknown || len(specs) == 0
+	}
+	for _, spec := range specs {
+		b.built.specs = append(b.built.specs, spec)
+		b.built.external = append(b.built.external, spec.External.Metric.Name)
+	}
+	return err
+}
+
+// answered is what the family says of a trigger; the error is worth reporting
+// even when there are specs.
+func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv2.MetricSpec, error) {
+	state, ok := b.states(i)
+	switch {
+	case !ok:
+		return nil, errPending
+	case state.Rejected != nil:
+		return nil, state.Rejected
+	case state.Unreachable != nil:
+		return nil, state.Unreachable
+	case !state.HaveSpecs || state.Generation != b.so.Generation:
+		if state.Err != nil {
+			return nil, state.Err
+		}
+		return nil, errPending
+	}
+	var specs []autoscalingv2.MetricSpec
+	for _, s := range state.Specs {
+		specs = append(specs, external(b.so, scaling.MetricName(i, s.Name), s.Target, trigger.TargetType()))
+	}
+	return specs, nil
+}
+
+// frozen is the live HPA's own metrics, with the hashes they were built from.
+func (b *builder) frozen(live *autoscalingv2.HorizontalPodAutoscaler) metrics {
+	if live == nil {
+		return metrics{}
+	}
+	same := metrics{specs: live.Spec.Metrics, hashes: live.Annotations[v1alpha1.AnnotationSpecs]}
+	for _, spec := range live.Spec.Metrics {
+		switch {
+		case spec.External != nil:
+			same.external = append(same.external, spec.External.Metric.Name)
+		case spec.Resource != nil:
+			same.resource = append(same.resource, string(spec.Resource.Name))
+		}
+	}
+	return same
+}
+
+// compose replaces the external metrics by the one that the formula computes.
+func (b *builder) compose(m *v1alpha1.ScalingModifiers) error {
+	target, err := m.TargetValue()
+	if err != nil {
+		return err
+	}
+	b.built.specs = slices.DeleteFunc(b.built.specs, func(s autoscalingv2.MetricSpec) bool { return s.External != nil })
+	b.built.specs = append(b.built.specs, external(b.so, scaling.CompositeMetric, target, m.TargetType()))
+	return nil
+}
+
+func external(so *v1alpha1.ScaledObject, name string, target float64, how autoscalingv2.MetricTargetType) autoscalingv2.MetricSpec {
+	quantity := scaling.Quantity(target)
+	t := autoscalingv2.MetricTarget{Type: how, AverageValue: &quantity}
+	if how == autoscalingv2.ValueMetricType {
+		t = autoscalingv2.MetricTarget{Type: how, Value: &quantity}
+	}
+	return autoscalingv2.MetricSpec{
+		Type: autoscalingv2.ExternalMetricSourceType,
+		External: &autoscalingv2.ExternalMetricSource{
+			Metric: autoscalingv2.MetricIdentifier{
+				Name: name,
+				Selector: &metav1.LabelSelector{
+					MatchLabels: map[string]string{v1alpha1.LabelScaledObjectName: so.Name},
+				},
+			},
+			Target: t,
+		},
+	}
+}
+
+// keptMetrics are the external metrics of the live HPA by the triggers they
+// were built from.
+func keptMetrics(live *autoscalingv2.HorizontalPodAutoscaler) map[string][]autoscalingv2.MetricSpec {
+	kept := map[string][]autoscalingv2.MetricSpec{}
+	if live == nil {
+		return kept
+	}
+	hashes := strings.Split(live.Annotations[v1alpha1.AnnotationSpecs], ",")
+	for _, spec := range live.Spec.Metrics {
+		if spec.External == nil {
+			continue
+		}
+		i, _, ok := scaling.SplitMetricName(spec.External.Metric.Name)
+		if ok && i < len(hashes) {
+			key := entryKey(i, hashes[i])
+			kept[key] = append(kept[key], spec)
+		}
+	}
+	return kept
+}
+
+func entryKey(index int, hash string) string { return fmt.Sprintf("%d/%s", index, hash) }
+
+// hashes identifies the triggers of an object for annotation sluice.dev/specs.
+func hashes(so *v1alpha1.ScaledObject) string {
+	all := make([]string, len(so.Spec.Triggers))
+	for i, trigger := range so.Spec.Triggers {
+		all[i] = hash(trigger)
+	}
+	return strings.Join(all, ",")
+}
+
+// hashLength is the number of hex digits kept of a trigger's hash: enough to
+// tell the versions of one trigger apart.
+const hashLength = 10
+
+func hash(trigger v1alpha1.ScaleTrigger) string {
+	text, err := json.Marshal(trigger)
+	if err != nil {
+		// Strings and a bool cannot fail to be encoded.
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])[:hashLength]
+}
+
+func duplicate(names []string) (string, bool) {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// triggerError says which trigger is meant. A family starts its messages with
+// the type, which is said already.
+func triggerError(i int, triggerType string, err error) error {
+	return &TriggerError{Index: i, Type: triggerType, Err: err}
+}
+
+// TriggerError is what is wrong with one trigger.
+type TriggerError struct {
+	Index int
+	Type  string
+	Err   error
+}
+
+func (e *TriggerError) Error() string {
+	return fmt.Sprintf("trigger %d (%s): %s", e.Index, e.Type, strings.TrimPrefix(e.Err.Error(), e.Type+": "))
+}
+
+func (e *TriggerError) Unwrap() error { return e.Err }

@@ -1,0 +1,86 @@
+package status
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+const (
+	normal  = corev1.EventTypeNormal
+	warning = corev1.EventTypeWarning
+)
+
+// longestNote is what the Events API accepts.
+const longestNote = 1024
+
+// announce emits the events of the transitions between two states.
+func (w *Writer) announce(before, after *v1alpha1.ScaledObject) {
+	for _, now := range after.Status.Conditions {
+		was, _ := before.Status.Conditions.Get(now.Type)
+		if was == now {
+			continue
+		}
+		switch now.Type {
+		case v1alpha1.ConditionReady:
+			w.announceReady(after, was, now)
+		case v1alpha1.ConditionPaused:
+			w.announcePaused(after, was, now)
+		case v1alpha1.ConditionFallback:
+			w.announceFallback(after, was, now)
+		}
+	}
+}
+
+func (w *Writer) announceReady(so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
+	switch now.Status {
+	case metav1.ConditionTrue:
+		if was.Status != metav1.ConditionTrue {
+			w.event(so, normal, v1alpha1.ReasonScaledObjectReady, "Ready", now.Message)
+		}
+	case metav1.ConditionFalse:
+		reason := now.Reason
+		if reason == v1alpha1.ReasonTriggerError {
+			reason = "KEDAScalerFailed"
+		}
+		w.event(so, warning, reason, "Check", now.Message)
+	case metav1.ConditionUnknown:
+		if now.Reason == v1alpha1.ReasonPartialTriggerError {
+			w.event(so, warning, "KEDAScalerFailed", "Check", now.Message)
+		}
+	}
+}
+
+func (w *Writer) announcePaused(so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
+	switch {
+	case now.Status == metav1.ConditionTrue && was.Status != metav1.ConditionTrue:
+		w.event(so, normal, v1alpha1.ReasonScaledObjectPaused, "Pause", now.Message)
+	case now.Status == metav1.ConditionFalse && was.Status == metav1.ConditionTrue:
+		w.event(so, normal, v1alpha1.ReasonScaledObjectUnpaused, "Unpause", now.Message)
+	}
+}
+
+func (w *Writer) announceFallback(so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
+	switch {
+	case now.Status == metav1.ConditionTrue && was.Status != metav1.ConditionTrue:
+		w.event(so, normal, "ScaledObjectFallbackActivated", "Fallback", now.Message)
+	case now.Status != metav1.ConditionTrue && was.Status == metav1.ConditionTrue:
+		w.event(so, normal, "ScaledObjectFallbackDeactivated", "Fallback", now.Message)
+	}
+}
+
+// event records one event. The action is a constant word: the API limits it,
+// and events of different actions are never taken for one series.
+func (w *Writer) event(so *v1alpha1.ScaledObject, kind, reason, action, note string) {
+	if len(note) > longestNote {
+		note = note[:longestNote-3] + "..."
+	}
+	w.Events.Eventf(so, nil, kind, reason, action, "%s", note)
+}
+
+// Announce emits an event that followed from a decision.
+func (w *Writer) Announce(so *v1alpha1.ScaledObject, e scaling.Event) {
+	w.event(so, e.Type, e.Reason, e.Action, e.Note)
+}

@@ -1,0 +1,115 @@
+package status
+
+import (
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// apply puts into the status what the reconciler alone knows.
+func (f *Reconciled) apply(so *v1alpha1.ScaledObject) {
+	s := &so.Status
+	s.TriggersTypes, s.AuthenticationsTypes = so.TriggersTypes(), so.AuthenticationsTypes()
+	s.HpaName = f.HPAName
+	s.PausedReplicaCount = f.PausedReplicas
+	if f.Target != nil {
+		if s.ScaleTargetGVKR == nil || *s.ScaleTargetGVKR != *f.Target || s.OriginalReplicaCount == nil {
+			s.OriginalReplicaCount = f.Replicas
+		}
+		s.ScaleTargetGVKR, s.ScaleTargetKind = f.Target, f.Target.String()
+	}
+	if f.ExternalMetricNames != nil || f.ResourceMetricNames != nil {
+		s.ExternalMetricNames, s.ResourceMetricNames = f.ExternalMetricNames, f.ResourceMetricNames
+	}
+	s.CompositeScalerName = ""
+	if so.Modifiers() != nil {
+		s.CompositeScalerName = "composite-metric"
+	}
+	f.applyPause(so)
+	if f.Err != nil {
+		s.Conditions.Set(v1alpha1.Condition{
+			Type: v1alpha1.ConditionActive, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonUnknownState,
+			Message: "see condition Ready",
+		})
+	}
+}
+
+func (f *Reconciled) applyPause(so *v1alpha1.ScaledObject) {
+	conditions := &so.Status.Conditions
+	paused := v1alpha1.Condition{Type: v1alpha1.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonScaledObjectPaused}
+	switch {
+	case f.Paused:
+		paused.Message = "scaling is paused"
+		// Nobody keeps the mirror of an HPA that is gone.
+		conditions.Remove(v1alpha1.ConditionHPAActive)
+	case so.ScaleInPaused() && so.ScaleOutPaused():
+		paused.Message = "scaling in and out is paused"
+	case so.ScaleInPaused():
+		paused.Message = "scaling in is paused"
+	case so.ScaleOutPaused():
+		paused.Message = "scaling out is paused"
+	case conditions.IsTrue(v1alpha1.ConditionPaused):
+		paused = v1alpha1.Condition{
+			Type: v1alpha1.ConditionPaused, Status: metav1.ConditionFalse,
+			Reason: v1alpha1.ReasonScaledObjectUnpaused, Message: "scaling is no longer paused",
+		}
+	default:
+		return
+	}
+	conditions.Set(paused)
+}
+
+// apply puts into the status what the activation loop alone knows.
+func (o *Observed) apply(so *v1alpha1.ScaledObject) {
+	s, d := &so.Status, o.Decision
+	if !d.LastActive.IsZero() {
+		at := metav1.NewTime(d.LastActive.Truncate(time.Second))
+		s.LastActiveTime = &at
+	}
+	s.TriggersActivity, s.Health, s.Fallback = d.Activity, d.Health, d.Replaced
+	for _, condition := range []*v1alpha1.Condition{d.Fallback, d.Active, o.HPAActive} {
+		if condition != nil {
+			s.Conditions.Set(*condition)
+		}
+	}
+}
+
+// merge sets Ready to the worse of what reconciler and loop say, so that
+// neither overwrites the other.
+func merge(so *v1alpha1.ScaledObject, reconciled *Reconciled, observed *Observed) {
+	ready := v1alpha1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonScaledObjectReady, Message: "ScaledObject is ready for scaling",
+	}
+	if reconciled.Paused {
+		ready.Message = "ScaledObject is paused"
+	} else if observed != nil && badness(observed.Decision.Ready) > badness(ready) {
+		ready = observed.Decision.Ready
+	}
+	if err := reconciled.Err; err != nil {
+		failed := v1alpha1.Condition{
+			Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse,
+			Reason: v1alpha1.ReasonScaledObjectCheckFailed, Message: Sentence(err),
+		}
+		if badness(failed) >= badness(ready) {
+			ready = failed
+		}
+	}
+	so.Status.Conditions.Set(ready)
+}
+
+func badness(c v1alpha1.Condition) int {
+	switch c.Status {
+	case metav1.ConditionFalse:
+		return 2
+	case metav1.ConditionUnknown:
+		return 1
+	}
+	return 0
+}
+
+// Sentence is all of a joined error in one line.
+func Sentence(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

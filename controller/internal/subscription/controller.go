@@ -1,0 +1,98 @@
+// Package subscription tells the families which triggers there are. It runs on
+// every replica of the controller, leader or not, so that a new leader knows
+// at once what all sources say.
+package subscription
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+// Federation is what the reconciler needs of it.
+type Federation interface {
+	Subscribe(federation.Trigger)
+	Unsubscribe(federation.ID)
+}
+
+// Reconciler subscribes the triggers of one ScaledObject.
+type Reconciler struct {
+	Client     client.Client
+	Targets    *target.Client
+	Federation Federation
+
+	mu         sync.Mutex
+	subscribed map[types.NamespacedName][]federation.ID
+}
+
+// Reconcile makes the subscriptions of one object those of its triggers. A
+// paused object has none: its sources are left alone.
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	so := &v1alpha1.ScaledObject{}
+	err := r.Client.Get(ctx, request.NamespacedName, so)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.subscribe(request.NamespacedName, nil)
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, err
+	case so.Paused() || !so.DeletionTimestamp.IsZero():
+		r.subscribe(request.NamespacedName, nil)
+		return reconcile.Result{}, nil
+	}
+	r.subscribe(request.NamespacedName, federation.TriggersOf(so, r.workload(ctx, so)))
+	return reconcile.Result{}, nil
+}
+
+// workload reads what triggers may know of the target. A target that cannot be
+// read is taken for one at zero: sources are asked all the same, and nothing
+// is scaled by it.
+func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) federation.Workload {
+	t, err := r.Targets.Get(ctx, so)
+	if err != nil {
+		return federation.Workload{Mode: federation.Idle}
+	}
+	return federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: t.ServiceAccount(), Template: t.Template}
+}
+
+func mode(so *v1alpha1.ScaledObject, replicas int32) federation.Mode {
+	if scaling.AtRest(so, replicas) {
+		return federation.Idle
+	}
+	return federation.Active
+}
+
+// subscribe replaces what an object had subscribed.
+func (r *Reconciler) subscribe(key types.NamespacedName, triggers []federation.Trigger) {
+	now := make([]federation.ID, 0, len(triggers))
+	for _, t := range triggers {
+		r.Federation.Subscribe(t)
+		now = append(now, t.ID)
+	}
+	r.mu.Lock()
+	before := r.subscribed[key]
+	if r.subscribed == nil {
+		r.subscribed = map[types.NamespacedName][]federation.ID{}
+	}
+	if len(now) == 0 {
+		delete(r.subscribed, key)
+	} else {
+		r.subscribed[key] = now
+	}
+	r.mu.Unlock()
+	for _, id := range before {
+		if !slices.Contains(now, id) {
+			r.Federation.Unsubscribe(id)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+// Package target reads and writes the replicas of the workloads that
+// ScaledObjects scale.
+package target
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// Target is a workload at one moment.
+type Target struct {
+	// GVKR is the workload's kind and resource.
+	GVKR v1alpha1.GroupVersionKindResource
+	// Key is the workload's namespace and name.
+	Key types.NamespacedName
+	// Replicas is what its spec asks for.
+	Replicas int32
+	// ResourceVersion is the moment; Scale refuses to write over a later one.
+	ResourceVersion string
+	// Template is the workload's Pod template, nil when it has none we know.
+	Template *corev1.PodTemplateSpec
+}
+
+// ServiceAccount is the name of the workload's service account, "" when it has
+// no Pod template.
+func (t Target) ServiceAccount() string {
+	switch {
+	case t.Template == nil:
+		return ""
+	case t.Template.Spec.ServiceAccountName == "":
+		return "default"
+	}
+	return t.Template.Spec.ServiceAccountName
+}
+
+// Client reads and writes targets. Deployments, StatefulSets and ReplicaSets
+// come from the cache of Reader; every other kind is read through its scale
+// subresource.
+type Client struct {
+	// Reader is the manager's cached client.
+	Reader client.Client
+	// Direct reads from the API server.
+	Direct client.Reader
+	// Mapper knows the kinds of the cluster.
+	Mapper meta.RESTMapper
+}
+
+// Resolve finds out which resource a reference means. It asks the API server
+// only for kinds it has not seen.
+func (c *Client) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error) {
+	var none v1alpha1.GroupVersionKindResource
+	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
+	if err != nil {
+		return none, fmt.Errorf("apiVersion: %q is not a group and version", ref.TargetAPIVersion())
+	}
+	kind := ref.TargetKind()
+	resolved := v1alpha1.GroupVersionKindResource{Group: gv.Group, Version: gv.Version, Kind: kind}
+	switch kind {
+	case "Deployment":
+		resolved.Resource = "deployments"
+	case "StatefulSet":
+		resolved.Resource = "statefulsets"
+	default:
+		mapping, err := c.Mapper.RESTMapping(schema.GroupKind{Group: gv.Group, Kind: kind}, gv.Version)
+		if err != nil {
+			return none, fmt.Errorf("kind: %s %s is not known to this cluster", gv, kind)
+		}
+		resolved.Resource = mapping.Resource.Resource
+	}
+	return resolved, nil
+}
+
+// Get reads the target of an object. A missing target and one without a scale
+// subresource are two different errors.
+func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
+	gvkr, err := c.Resolve(so.Spec.ScaleTargetRef)
+	if err != nil {
+		return Target{}, err
+	}
+	t := Target{GVKR: gvkr, Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
+	if object := typed(gvkr); object != nil {
+		if err := c.Reader.Get(ctx, t.Key, object); err != nil {
+			return t, notFound(err, t)
+		}
+		t.ResourceVersion = object.GetResourceVersion()
+		t.Replicas, t.Template = read(object)
+		return t, nil
+	}
+	scale, err := c.scale(ctx, t)
+	if err != nil {
+		return t, err
+	}
+	t.Replicas, t.ResourceVersion = scale.Spec.Replicas, scale.ResourceVersion
+	return t, nil
+}
+
+// scale reads the scale subresource of a kind that is not cached.
+func (c *Client) scale(ctx context.Context, t Target) (*autoscalingv1.Scale, error) {
+	object := t.object()
+	scale := &autoscalingv1.Scale{}
+	err := c.Reader.SubResource("scale").Get(ctx, object, scale)
+	if err == nil {
+		return scale, nil
+	}
+	if apierrors.IsNotFound(err) && c.Direct.Get(ctx, t.Key, object) == nil {
+		return nil, fmt.Errorf("%s %s has no scale subresource", t.GVKR, t.Key)
+	}
+	return nil, notFound(err, t)
+}
+
+// Scale sets the replicas of a target as it was when read. A conflict means
+// that it changed since: read again and decide again.
+func (c *Client) Scale(ctx context.Context, t Target, replicas int32) error {
+	scale := &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: t.Key.Name, Namespace: t.Key.Namespace, ResourceVersion: t.ResourceVersion},
+		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+	}
+	return c.Reader.SubResource("scale").Update(ctx, t.object(), client.WithSubResourceBody(scale))
+}
+
+// object is the target as the client wants to see it.
+func (t Target) object() client.Object {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: t.GVKR.Group, Version: t.GVKR.Version, Kind: t.GVKR.Kind})
+	u.SetNamespace(t.Key.Namespace)
+	u.SetName(t.Key.Name)
+	return u
+}
+
+// typed is an empty object of a kind that the cache holds, nil for others.
+func typed(gvkr v1alpha1.GroupVersionKindResource) client.Object {
+	if gvkr.Group != appsv1.GroupName || gvkr.Version != "v1" {
+		return nil
+	}
+	switch gvkr.Kind {
+	case "Deployment":
+		return &appsv1.Deployment{}
+	case "StatefulSet":
+		return &appsv1.StatefulSet{}
+	case "ReplicaSet":
+		return &appsv1.ReplicaSet{}
+	}
+	return nil
+}
+
+// read takes replicas and template out of a cached object. Absent replicas
+// mean 1, as everywhere in apps/v1.
+func read(object client.Object) (int32, *corev1.PodTemplateSpec) {
+	var replicas *int32
+	var template *corev1.PodTemplateSpec
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		replicas, template = o.Spec.Replicas, &o.Spec.Template
+	case *appsv1.StatefulSet:
+		replicas, template = o.Spec.Replicas, &o.Spec.Template
+	case *appsv1.ReplicaSet:
+		replicas, template = o.Spec.Replicas, &o.Spec.Template
+	}
+	if replicas == nil {
+		return 1, template
+	}
+	return *replicas, template
+}
+
+func notFound(err error, t Target) error {
+	if apierrors.IsNotFound(err) {
+		return &MissingError{Target: t}
+	}
+	return fmt.Errorf("%s %s: %w", t.GVKR, t.Key, err)
+}
+
+// MissingError says that a target does not exist.
+type MissingError struct{ Target Target }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s %s not found", e.Target.GVKR, e.Target.Key)
+}

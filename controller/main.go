@@ -1,0 +1,24 @@
+// Command controller keeps the HPAs of ScaledObjects and scales their targets
+// between zero and work. It finds scaler families by Service name and holds no
+// credentials of any event source.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sluice-autoscaler/sluice/controller/internal/manager"
+)
+
+func main() {
+	options, err := manager.Parse(os.Args[1:], os.Getenv)
+	if err == nil {
+		err = manager.Run(ctrl.SetupSignalHandler(), options)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "controller:", err)
+		os.Exit(1)
+	}
+}
