@@ -1,0 +1,121 @@
+package scaling
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/types"
+	"github.com/expr-lang/expr/vm"
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// Formula computes one metric out of several triggers. It may be evaluated by
+// several goroutines at once.
+type Formula struct {
+	program *vm.Program
+	names   []string
+}
+
+// FormulaNames are the trigger names a formula may use: those of all triggers
+// but cpu and memory that have one.
+func FormulaNames(so *v1alpha1.ScaledObject) []string {
+	var names []string
+	for _, t := range so.Spec.Triggers {
+		if t.Name != "" && !t.Builtin() {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+// CompileFormula compiles a formula over trigger names and tries it once with
+// every variable at -1, so that what can never work is known before it runs.
+//
+// Source: spec section 12.
+func CompileFormula(formula string, names []string) (*Formula, error) {
+	if strings.TrimSpace(formula) == "" {
+		return nil, errors.New("scalingModifiers.formula: missing")
+	}
+	// A name may be nil at run time, so its type is not fixed: the trial run
+	// below finds what a typed environment would have.
+	env := types.Map{}
+	for _, name := range names {
+		env[name] = types.Any
+	}
+	program, err := expr.Compile(formula, expr.Env(env))
+	if err != nil {
+		return nil, formulaError(err)
+	}
+	f := &Formula{program: program, names: names}
+	trial := map[string]float64{}
+	for _, name := range names {
+		trial[name] = -1
+	}
+	if _, err := f.run(trial); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Eval computes the formula. A name without value is nil in it. some is false
+// when the result is nil. A negative result becomes 0; one that is no finite
+// number is an error.
+func (f *Formula) Eval(values map[string]float64) (v float64, some bool, err error) {
+	out, err := f.run(values)
+	if err != nil || out == nil {
+		return 0, false, err
+	}
+	if math.IsNaN(*out) || math.IsInf(*out, 0) {
+		return 0, false, errors.New("scalingModifiers.formula: the result is not a finite number")
+	}
+	return max(*out, 0), true, nil
+}
+
+// run evaluates the formula; nil stands for the result nil.
+func (f *Formula) run(values map[string]float64) (*float64, error) {
+	env := make(map[string]any, len(f.names))
+	for _, name := range f.names {
+		env[name] = nil
+		if v, ok := values[name]; ok {
+			env[name] = v
+		}
+	}
+	out, err := expr.Run(f.program, env)
+	if err != nil {
+		return nil, formulaError(err)
+	}
+	return number(out)
+}
+
+// number casts by the type of the result, never by how the formula is written
+// (spec note 28).
+func number(out any) (*float64, error) {
+	var v float64
+	switch n := out.(type) {
+	case nil:
+		return nil, nil
+	case float64:
+		v = n
+	case float32:
+		v = float64(n)
+	case int:
+		v = float64(n)
+	case int64:
+		v = float64(n)
+	case int32:
+		v = float64(n)
+	default:
+		return nil, fmt.Errorf("scalingModifiers.formula: the result is %T, not a number", out)
+	}
+	return &v, nil
+}
+
+// formulaError keeps the first line: the library appends a picture of the
+// formula.
+func formulaError(err error) error {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return errors.New("scalingModifiers.formula: " + text)
+}

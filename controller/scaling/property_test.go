@@ -1,0 +1,241 @@
+package scaling
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+)
+
+// anyInput draws an object that passes validation, with or without formula,
+// fallback, bounds and annotations, and anything that can be known of it.
+func anyInput(t *rapid.T) Input {
+	flip := rapid.Bool()
+	so := &v1alpha1.ScaledObject{ObjectMeta: metav1.ObjectMeta{
+		Name: "o", Namespace: "n", Annotations: map[string]string{},
+		CreationTimestamp: metav1.NewTime(t0.Add(-seconds(t, "age"))),
+	}}
+	so.Spec.ScaleTargetRef.Name = "o"
+	lo, hi := rapid.Int32Range(0, 20).Draw(t, "min"), rapid.Int32Range(20, 50).Draw(t, "max")
+	so.Spec.MinReplicaCount, so.Spec.MaxReplicaCount = &lo, &hi
+	if flip.Draw(t, "has idle") {
+		so.Spec.IdleReplicaCount = ptr(rapid.Int32Range(0, max(lo, 1)-1).Draw(t, "idle"))
+	}
+	if flip.Draw(t, "has fallback") {
+		so.Spec.Fallback = &v1alpha1.Fallback{
+			FailureThreshold: rapid.Int32Range(0, 4).Draw(t, "threshold"),
+			Replicas:         rapid.Int32Range(0, 9).Draw(t, "fallback"),
+			Behavior:         rapid.SampledFrom([]v1alpha1.FallbackBehavior{"", "static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"}).Draw(t, "behavior"),
+		}
+	}
+	for _, key := range []string{v1alpha1.AnnotationPausedScaleIn, v1alpha1.AnnotationPausedScaleOut, v1alpha1.AnnotationForceActivation} {
+		if rapid.IntRange(0, 4).Draw(t, key) == 0 {
+			so.Annotations[key] = "true"
+		}
+	}
+	if flip.Draw(t, "has policy") {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{HorizontalPodAutoscalerConfig: &v1alpha1.HorizontalPodAutoscalerConfig{
+			Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{
+				Policies: []autoscalingv2.HPAScalingPolicy{pods(rapid.Int32Range(1, 50).Draw(t, "pods"))},
+			}},
+		}}
+	}
+	in := Input{Object: so, Now: t0, Replicas: ptr(rapid.Int32Range(0, 60).Draw(t, "replicas"))}
+	if flip.Draw(t, "was active") {
+		in.LastActive = t0.Add(-seconds(t, "quiet for"))
+	}
+	for i := range rapid.IntRange(1, 4).Draw(t, "triggers") {
+		so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{
+			Type: rapid.SampledFrom([]string{"kafka", "kafka", "kafka", "cpu"}).Draw(t, "type"),
+			Name: string(rune('a' + i)),
+		})
+		in.Triggers = append(in.Triggers, anyTrigger(t, i))
+	}
+	if rapid.IntRange(0, 3).Draw(t, "has formula") == 0 && !so.Spec.Triggers[0].Builtin() {
+		if so.Spec.Advanced == nil {
+			so.Spec.Advanced = &v1alpha1.AdvancedConfig{}
+		}
+		so.Spec.Advanced.ScalingModifiers = &v1alpha1.ScalingModifiers{Formula: "a / 2 - 1", Target: "2.5"}
+	}
+	return in
+}
+
+func seconds(t *rapid.T, what string) time.Duration {
+	return time.Duration(rapid.IntRange(0, 900).Draw(t, what)) * time.Second
+}
+
+func anyTrigger(t *rapid.T, i int) Trigger {
+	value := rapid.SampledFrom([]float64{0, 0, 1, 9.5, 120, 1e9}).Draw(t, "value")
+	out := reads(i, value)
+	out.Outcome = rapid.SampledFrom([]Outcome{Pending, Value, Value, Value, NoData, Failed}).Draw(t, "outcome")
+	out.Metrics[0].Active = value > rapid.SampledFrom([]float64{0, 50}).Draw(t, "activation")
+	out.Metrics[0].Type = rapid.SampledFrom([]autoscalingv2.MetricTargetType{"AverageValue", "Value"}).Draw(t, "metricType")
+	out.Confirmed = t0.Add(-time.Duration(rapid.IntRange(0, 90).Draw(t, "age")) * time.Second)
+	out.Pulse = rapid.IntRange(0, 9).Draw(t, "pulse") == 0
+	out.Failures = SeedFailures(rapid.Int32Range(0, 6).Draw(t, "failures"), t0.Add(-time.Hour), t0.Add(-time.Minute))
+	if out.Outcome == Failed {
+		out.Err = errors.New("broker is down")
+	}
+	return out
+}
+
+// unknown reports whether a trigger of in gives no fresh value.
+func unknown(in Input) bool {
+	for i, t := range in.Triggers {
+		if !in.Object.Spec.Triggers[i].Builtin() && (t.Outcome != Value || t0.Sub(t.Confirmed) > t.StaleAfter) {
+			return true
+		}
+	}
+	return false
+}
+
+func after(in Input, d Decision) int32 {
+	if d.Write != nil {
+		return *d.Write
+	}
+	return *in.Replicas
+}
+
+func TestPropertyNothingUnknownLeadsDown(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		if !unknown(in) {
+			return
+		}
+		if d := Decide(in); after(in, d) < *in.Replicas {
+			t.Fatalf("%d -> %d", *in.Replicas, after(in, d))
+		}
+	})
+}
+
+func TestPropertyBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		d := Decide(in)
+		if d.Write == nil {
+			return
+		}
+		so := in.Object
+		if *d.Write > so.MaxReplicas() {
+			t.Fatalf("writes %d above max %d", *d.Write, so.MaxReplicas())
+		}
+		resting := int32(0)
+		if so.Spec.IdleReplicaCount != nil {
+			resting = *so.Spec.IdleReplicaCount
+		} else if so.MinReplicas() > 0 {
+			resting = so.MinReplicas()
+		}
+		if *d.Write < so.MinReplicas() && *d.Write != resting {
+			t.Fatalf("writes %d: neither at least min %d nor at rest %d", *d.Write, so.MinReplicas(), resting)
+		}
+		if *d.Write == *in.Replicas {
+			t.Fatal("writes what is there")
+		}
+		if *d.Write > *in.Replicas && so.ScaleOutPaused() || *d.Write < *in.Replicas && so.ScaleInPaused() {
+			t.Fatalf("%d -> %d although paused", *in.Replicas, *d.Write)
+		}
+	})
+}
+
+func TestPropertyBetweenRestAndMaxIsTheHPAs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		d := Decide(in)
+		rise := d.Write != nil && *d.Write > *in.Replicas
+		if rise && *in.Replicas >= in.Object.HPAMinReplicas() {
+			t.Fatalf("%d -> %d", *in.Replicas, *d.Write)
+		}
+	})
+}
+
+func TestPropertyAFailingTriggerLowersNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		if in.Object.Modifiers() != nil {
+			return // a formula needs every trigger
+		}
+		if r := *in.Replicas; r > 0 && r < in.Object.MinReplicas() {
+			return // below min: repaired here while quiet, by the HPA while active
+		}
+		before := Decide(in)
+		in.Object.Spec.Triggers = append(in.Object.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "kafka", Name: "z"})
+		in.Triggers = append(in.Triggers, fails(len(in.Triggers), rapid.Int32Range(0, 6).Draw(t, "count")))
+		with := Decide(in)
+		if after(in, with) < after(in, before) && after(in, before) >= *in.Replicas && !onlyBuiltins(in) {
+			t.Fatalf("%d without the failing trigger, %d with it", after(in, before), after(in, with))
+		}
+		if after(in, with) < *in.Replicas {
+			t.Fatalf("%d -> %d", *in.Replicas, after(in, with))
+		}
+	})
+}
+
+// onlyBuiltins reports whether all triggers but the last are cpu and memory: an
+// object of only these is always active, with another trigger it is not.
+func onlyBuiltins(in Input) bool {
+	for _, t := range in.Object.Spec.Triggers[:len(in.Object.Spec.Triggers)-1] {
+		if !t.Builtin() {
+			return false
+		}
+	}
+	return true
+}
+
+func TestPropertySameInputSameDecision(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		object := in.Object.DeepCopy()
+		first, second := Decide(in), Decide(in)
+		if !reflect.DeepEqual(first, second) {
+			t.Fatalf("%+v\n%+v", first, second)
+		}
+		if !reflect.DeepEqual(object, in.Object) {
+			t.Fatal("the object was changed")
+		}
+	})
+}
+
+func TestPropertyDecisionsHold(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		d := Decide(in)
+		// The loop carries it out and decides again at the same moment.
+		n := after(in, d)
+		in.Replicas, in.LastActive = &n, d.LastActive
+		for i := range in.Triggers {
+			in.Triggers[i].Failures = d.Verdicts[i].Failures
+		}
+		if again := Decide(in); again.Write != nil {
+			t.Fatalf("wrote %v, then %d", d.Write, *again.Write)
+		}
+	})
+}
+
+func TestPropertyNextIsAhead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		if next := Decide(in).Next; !next.IsZero() && !next.After(in.Now) {
+			t.Fatalf("next is %v, now %v", next, in.Now)
+		}
+	})
+}
+
+func TestPropertyNothingChangesBeforeNext(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		d := Decide(in)
+		in.Now = d.Next.Add(-time.Nanosecond)
+		if d.Next.IsZero() {
+			in.Now = t0.Add(24 * time.Hour)
+		}
+		later := Decide(in)
+		if !reflect.DeepEqual(later.Write, d.Write) || !reflect.DeepEqual(later.Active, d.Active) || later.Ready != d.Ready {
+			t.Fatalf("at once %+v\nlater   %+v", d, later)
+		}
+	})
+}

@@ -1,0 +1,158 @@
+package scaling
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+)
+
+// Outcome is what came of reading a trigger.
+type Outcome int
+
+const (
+	// Pending: nothing was heard since the trigger was subscribed.
+	Pending Outcome = iota
+	// Value: the source answered with a number; 0 means that it is empty.
+	Value
+	// NoData: the source answered but has nothing to say, and the trigger's
+	// rule is to hold. Where the rule makes it zero or an error, the family
+	// reports that instead.
+	NoData
+	// Failed: the source did not answer, or not sensibly, or the answer is too
+	// old.
+	Failed
+)
+
+// Metric is one metric of a trigger. Name, Target and Type are known from the
+// trigger's specs, also while it fails; Value and Active count only with
+// outcome Value.
+type Metric struct {
+	// Name with its s<index>- prefix.
+	Name string
+	// Target is what one replica (AverageValue) or all together (Value) carry.
+	Target float64
+	// Type is AverageValue or Value.
+	Type autoscalingv2.MetricTargetType
+	// Value is the reading, in the unit of Target.
+	Value float64
+	// Active is whether the reading exceeds the activation threshold.
+	Active bool
+}
+
+// Trigger is what the controller knows of one trigger of an object.
+type Trigger struct {
+	// Index in spec.triggers.
+	Index int
+	// Outcome of the last reading.
+	Outcome Outcome
+	// Metrics of the trigger, empty while its specs are unknown.
+	Metrics []Metric
+	// Err says why with outcome Failed. It names the Service or the parameter;
+	// Decide puts the trigger in front.
+	Err error
+	// Confirmed is when the outcome was last known to be true, on the
+	// controller's clock: when the read ended, or the last beat. With Pending
+	// it is when the trigger was subscribed.
+	Confirmed time.Time
+	// StaleAfter is how long a confirmation holds; see the function of that
+	// name. Zero stands for two polling intervals.
+	StaleAfter time.Duration
+	// Pulse is set when the trigger turned active since the last decision that
+	// was carried out, even if it is no longer, or has failed since: a pulse
+	// between two frames still activates.
+	Pulse bool
+	// Uncounted is set when a failure came of a doorbell's or the HPA's read,
+	// which never count.
+	Uncounted bool
+	// Failures counted so far: those of the last decision's verdict.
+	Failures Failures
+}
+
+// hpaSync is how often the HPA controller reads metrics by default.
+const hpaSync = 15 * time.Second
+
+// StaleAfter is how long an outcome holds without a word from the family: two
+// sampling intervals and the deadline of a read. Older ones are errors.
+func StaleAfter(interval, readDeadline time.Duration) time.Duration {
+	return 2*interval + readDeadline
+}
+
+// SampleInterval is the time between two readings of trigger t. At rest, and
+// always with useCachedMetrics, it is the user's; at work a reading is at most
+// as old as the HPA's own period.
+func SampleInterval(so *v1alpha1.ScaledObject, t v1alpha1.ScaleTrigger, atRest bool) time.Duration {
+	switch {
+	case atRest:
+		interval, _ := so.IdlePollingInterval() // a bad annotation is reported by validation
+		return interval
+	case t.UseCachedMetrics:
+		return so.PollingInterval()
+	}
+	return min(so.PollingInterval(), hpaSync)
+}
+
+// AtRest reports whether replicas are what the object holds while no trigger is
+// active: zero, or at most idleReplicaCount.
+func AtRest(so *v1alpha1.ScaledObject, replicas int32) bool {
+	idle := so.Spec.IdleReplicaCount
+	return replicas == 0 || idle != nil && replicas <= *idle
+}
+
+// Verdict is what a decision made of a trigger.
+type Verdict struct {
+	// Outcome after freshness was judged: what is too old is Failed.
+	Outcome Outcome
+	// Err says why with outcome Failed, the trigger named.
+	Err error
+	// Failures to pass to the next decision.
+	Failures Failures
+	// Fallback is set while the trigger is replaced by fallback.
+	Fallback bool
+}
+
+// errSilent is the error of a trigger that has not been heard of for too long.
+var errSilent = errors.New("no reading for too long")
+
+// counts reports whether a failure of t counts.
+func (t Trigger) counts() bool { return !t.Uncounted || t.Outcome != Failed }
+
+// judge applies freshness, counts failures and decides on fallback.
+func judge(in Input, t Trigger, fallback *v1alpha1.Fallback) Verdict {
+	spec := in.trigger(t)
+	if spec.Builtin() {
+		return Verdict{Outcome: Value}
+	}
+	v := Verdict{Outcome: t.Outcome, Err: t.Err, Failures: t.Failures}
+	if t.Outcome != Failed && in.Now.After(in.staleAt(t)) {
+		v.Outcome, v.Err = Failed, errSilent
+	}
+	switch v.Outcome {
+	case Value, NoData:
+		v.Failures = t.Failures.Succeeded()
+	case Failed:
+		if v.Err == nil {
+			v.Err = errors.New("no reading")
+		}
+		v.Err = fmt.Errorf("trigger %d (%s): %w", t.Index, spec.Type, v.Err)
+		if t.counts() {
+			v.Failures = t.Failures.Failed(in.Now, in.Object.PollingInterval())
+		}
+		v.Fallback = fallback != nil && v.Failures.Count > fallback.FailureThreshold
+	}
+	return v
+}
+
+// trigger is the spec behind t.
+func (in Input) trigger(t Trigger) v1alpha1.ScaleTrigger { return in.Object.Spec.Triggers[t.Index] }
+
+// staleAt is the last moment at which the outcome holds.
+func (in Input) staleAt(t Trigger) time.Time {
+	after := t.StaleAfter
+	if after == 0 {
+		after = StaleAfter(in.Object.PollingInterval(), 0)
+	}
+	return t.Confirmed.Add(after)
+}
