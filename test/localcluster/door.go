@@ -1,0 +1,99 @@
+package localcluster
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+)
+
+// door carries connections from another network to the API server.
+type door struct {
+	listener net.Listener
+	target   string
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool // open ones; nil once closed
+	wg    sync.WaitGroup
+}
+
+// openDoorTo serves Options.Door and writes the kubeconfig for its users.
+func openDoorTo(c *Cluster) (*door, error) {
+	server := "https://" + c.options.Door.Addr().String()
+	if err := writeKubeconfig(c.plane.kubeconfig("host"), server, c.plane.pki("ca.crt"), c.plane.pki("admin.crt"), c.plane.pki("admin.key")); err != nil {
+		return nil, err
+	}
+	d := &door{listener: c.options.Door, target: c.plane.server()[len("https://"):], conns: map[net.Conn]bool{}}
+	d.wg.Go(d.serve)
+	return d, nil
+}
+
+func (d *door) serve() {
+	for {
+		conn, err := d.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		d.wg.Go(func() { d.carry(conn) })
+	}
+}
+
+// carry copies both ways until one side ends.
+func (d *door) carry(outer net.Conn) {
+	inner, err := net.Dial("tcp", d.target)
+	if err != nil {
+		outer.Close()
+		return
+	}
+	if !d.track(outer, inner) {
+		return
+	}
+	var both sync.WaitGroup
+	for _, pair := range [][2]net.Conn{{outer, inner}, {inner, outer}} {
+		both.Go(func() {
+			_, _ = io.Copy(pair[0], pair[1]) // how a connection ends is its users' affair
+			outer.Close()
+			inner.Close()
+		})
+	}
+	both.Wait()
+	d.forget(outer, inner)
+}
+
+// track keeps connections for close; when that was already called, it closes
+// them and returns false.
+func (d *door) track(conns ...net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, conn := range conns {
+		if d.conns == nil {
+			conn.Close()
+			continue
+		}
+		d.conns[conn] = true
+	}
+	return d.conns != nil
+}
+
+func (d *door) forget(conns ...net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, conn := range conns {
+		delete(d.conns, conn)
+	}
+}
+
+func (d *door) close() error {
+	err := d.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	d.mu.Lock()
+	for conn := range d.conns {
+		conn.Close()
+	}
+	d.conns = nil
+	d.mu.Unlock()
+	d.wg.Wait()
+	return err
+}

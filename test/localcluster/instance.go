@@ -1,0 +1,435 @@
+package localcluster
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// preparationRetry is the wait before a Pod that could not be prepared
+	// (a Secret is missing, say) is tried again.
+	preparationRetry = time.Second
+	// firstBackoff and lastBackoff bound the wait before a program that ended
+	// by itself is started again: as a kubelet does, but in less time.
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+)
+
+// Instance is one Pod of ours, running as a process. It is driven by the Pod in
+// the API: deleting the Pod drains it, and its ReplicaSet then makes another.
+type Instance struct {
+	kubelet *kubelet
+	pod     *corev1.Pod // as first seen; what runs never changes in a Pod
+	uid     types.UID
+
+	mu       sync.Mutex
+	wake     chan struct{} // closed and renewed when something below changed
+	box      sandbox
+	process  *Process
+	held     bool // by Kill: not started again before Start
+	drained  bool // the Pod is being deleted
+	grace    time.Duration
+	ready    bool
+	restarts int
+	problem  string // why it does not run
+	ended    chan struct{}
+	files    *podFiles
+	account  string // user name of the token it was given
+}
+
+func newInstance(k *kubelet, pod *corev1.Pod) *Instance {
+	return &Instance{
+		kubelet: k, pod: pod.DeepCopy(), uid: pod.UID,
+		wake: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// Name is the Pod's name.
+func (i *Instance) Name() string { return i.pod.Name }
+
+// Namespace is the Pod's.
+func (i *Instance) Namespace() string { return i.pod.Namespace }
+
+// Component is the name of the program, as in Cluster.Instances.
+func (i *Instance) Component() string { return component(i.pod.Spec.Containers[0].Image) }
+
+// User is the name under which the instance must appear at the API server.
+func (i *Instance) User() string {
+	return "system:serviceaccount:" + i.pod.Namespace + ":" + i.pod.Spec.ServiceAccountName
+}
+
+// Address is the Pod's IP; "" before it has one.
+func (i *Instance) Address() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.box == nil {
+		return ""
+	}
+	return i.box.address().String()
+}
+
+// Ready tells whether the readiness probe succeeds.
+func (i *Instance) Ready() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.ready
+}
+
+// Restarts counts how often the program ended by itself and was started again.
+func (i *Instance) Restarts() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.restarts
+}
+
+// Problem says why the instance does not run; "" when it does.
+func (i *Instance) Problem() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.problem
+}
+
+// PID is 0 while the program does not run.
+func (i *Instance) PID() int {
+	if process := i.current(); process != nil {
+		return process.PID()
+	}
+	return 0
+}
+
+// LogFile holds what the program wrote, over all its restarts.
+func (i *Instance) LogFile() string {
+	return i.kubelet.cluster.dir.join("logs", i.Name()+".log")
+}
+
+// LogTail returns the last lines of the log.
+func (i *Instance) LogTail(lines int) string {
+	return newProcess(i.Name(), i.LogFile(), nil, nil).LogTail(lines)
+}
+
+// Kill ends the program without warning and keeps it down until Start. The Pod
+// stays, not ready.
+func (i *Instance) Kill() error {
+	i.change(func() { i.held = true })
+	if process := i.current(); process != nil {
+		return process.Kill()
+	}
+	return nil
+}
+
+// Crash ends the program without warning; it is started again at once, in the
+// same Pod.
+func (i *Instance) Crash() error {
+	if process := i.current(); process != nil {
+		return process.Kill()
+	}
+	return nil
+}
+
+// Start ends what Kill began.
+func (i *Instance) Start() { i.change(func() { i.held = false }) }
+
+// Stall stops the program where it stands: it accepts connections and answers
+// nothing. Its readiness probe fails meanwhile; its liveness probe is not
+// looked at. Resume lets it go on.
+func (i *Instance) Stall() error { return i.onProcess((*Process).Stall) }
+
+// Resume ends what Stall began.
+func (i *Instance) Resume() error { return i.onProcess((*Process).Resume) }
+
+func (i *Instance) onProcess(do func(*Process) error) error {
+	process := i.current()
+	if process == nil {
+		return fmt.Errorf("%s does not run: %s", i.Name(), i.Problem())
+	}
+	return do(process)
+}
+
+// Cut drops all packets to and from the Pod, in both directions and silently.
+// The node's probes still reach it, so it stays Ready and its address stays
+// published: the hard case. Heal lets packets pass again.
+func (i *Instance) Cut() error { return i.onSandbox(sandbox.cut) }
+
+// Heal ends what Cut began.
+func (i *Instance) Heal() error { return i.onSandbox(sandbox.heal) }
+
+func (i *Instance) onSandbox(do func(sandbox) error) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.box == nil {
+		return fmt.Errorf("%s has no network yet", i.Name())
+	}
+	return do(i.box)
+}
+
+// Terminate deletes the Pod and waits until it is gone: its address is marked
+// terminating, the program gets SIGTERM and the Pod's grace period, and the
+// ReplicaSet makes another Pod at once, as in a rollout or a node's drain.
+func (i *Instance) Terminate(ctx context.Context) error {
+	pods := i.kubelet.client.CoreV1().Pods(i.Namespace())
+	err := pods.Delete(ctx, i.Name(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &i.uid}})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-i.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s is still there: %w", i.Name(), ctx.Err())
+	}
+}
+
+// Done is closed when the instance and its network are gone.
+func (i *Instance) Done() <-chan struct{} { return i.ended }
+
+func (i *Instance) current() *Process {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.process
+}
+
+// drain asks for the end, within grace. A later, shorter grace counts.
+func (i *Instance) drain(grace time.Duration) {
+	i.change(func() {
+		if !i.drained || grace < i.grace {
+			i.drained, i.grace = true, grace
+		}
+	})
+}
+
+func (i *Instance) draining() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.drained
+}
+
+// change applies f and wakes run.
+func (i *Instance) change(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f()
+	close(i.wake)
+	i.wake = make(chan struct{})
+}
+
+// state returns what run decides on, and a channel closed when it changes.
+func (i *Instance) state() (held, drained bool, grace time.Duration, changed <-chan struct{}) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.held, i.drained, i.grace, i.wake
+}
+
+// run is the life of the instance. It ends when the Pod is deleted or the
+// kubelet stops.
+func (i *Instance) run(ctx context.Context) {
+	defer close(i.ended)
+	defer i.closeSandbox()
+	if i.prepareUntilDone(ctx) {
+		i.runProgram(ctx)
+	}
+	if i.draining() {
+		i.forgetPod(ctx)
+	}
+}
+
+// prepareUntilDone makes network and files, trying again as long as the Pod is
+// wanted. It returns false when it no longer is.
+func (i *Instance) prepareUntilDone(ctx context.Context) bool {
+	for {
+		if i.draining() {
+			return false
+		}
+		err := i.prepare(ctx)
+		if err == nil {
+			i.setProblem("")
+			return true
+		}
+		i.setProblem(err.Error())
+		i.reportStatus(ctx)
+		_, _, _, changed := i.state()
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		case <-time.After(preparationRetry):
+		}
+	}
+}
+
+func (i *Instance) prepare(ctx context.Context) error {
+	if i.Address() == "" {
+		box, err := i.kubelet.cluster.network.sandbox()
+		if err != nil {
+			return err
+		}
+		i.change(func() { i.box = box })
+	}
+	files, err := newPodFiles(ctx, i)
+	if err != nil {
+		return err
+	}
+	i.change(func() {
+		i.files = files
+		i.process = newProcess(i.Name(), i.LogFile(), i.box.launch, func() (*exec.Cmd, error) {
+			return files.command(ctx)
+		})
+	})
+	return nil
+}
+
+func (i *Instance) closeSandbox() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.box != nil {
+		_ = i.box.close() // the cluster's network ends with this process at the latest
+	}
+}
+
+// runProgram starts the program again whenever it ends, unless it is held.
+func (i *Instance) runProgram(ctx context.Context) {
+	backoff := firstBackoff
+	for first := true; ; first = false {
+		if !i.waitUnheld(ctx) {
+			return
+		}
+		began := time.Now()
+		if err := i.process.Start(); err != nil {
+			i.setProblem(err.Error())
+		} else {
+			i.setProblem("")
+			if !first {
+				i.countRestart()
+			}
+			if !i.supervise(ctx) {
+				return
+			}
+			i.setProblem(fmt.Sprintf("ended: %v", i.process.Err()))
+		}
+		if time.Since(began) > lastBackoff {
+			backoff = firstBackoff
+		}
+		i.reportStatus(ctx)
+		if held, _, _, _ := i.state(); !held && !i.pauseFor(ctx, backoff) {
+			return
+		}
+		backoff = min(2*backoff, lastBackoff)
+	}
+}
+
+func (i *Instance) countRestart() {
+	i.change(func() { i.restarts++ })
+}
+
+// waitUnheld returns false when the instance is no longer wanted.
+func (i *Instance) waitUnheld(ctx context.Context) bool {
+	for {
+		held, drained, _, changed := i.state()
+		if drained || ctx.Err() != nil {
+			return false
+		}
+		if !held {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+}
+
+// pauseFor returns false when the instance is no longer wanted.
+func (i *Instance) pauseFor(ctx context.Context, pause time.Duration) bool {
+	_, drained, _, changed := i.state()
+	if drained {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	case <-time.After(pause):
+	}
+	return true
+}
+
+// supervise probes the running program and keeps its files fresh. It returns
+// true when the program has ended by itself, false when it was ended.
+func (i *Instance) supervise(ctx context.Context) bool {
+	watching, cancel := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { i.probe(watching) })
+	helpers.Go(func() { i.files.keepFresh(watching) })
+	defer i.setReady(ctx, false)
+	defer helpers.Wait()
+	defer cancel()
+	i.reportStatus(ctx)
+	for {
+		_, drained, grace, changed := i.state()
+		if drained {
+			cancel()
+			helpers.Wait()
+			i.end(ctx, grace)
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			i.end(ctx, stopGrace)
+			return false
+		case <-i.process.Done():
+			return !i.draining()
+		case <-changed:
+		}
+	}
+}
+
+// end stops the program, allowing it the grace period unless the Pod's is cut
+// short meanwhile.
+func (i *Instance) end(ctx context.Context, grace time.Duration) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	_ = i.process.Resume() // a stalled program could not end
+	_ = i.process.stop(limited)
+}
+
+func (i *Instance) setProblem(problem string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.problem = problem
+}
+
+func (i *Instance) setReady(ctx context.Context, ready bool) {
+	i.mu.Lock()
+	was := i.ready
+	i.ready = ready
+	i.mu.Unlock()
+	if was == ready {
+		return
+	}
+	i.reportStatus(ctx)
+	i.kubelet.mu.Lock()
+	i.kubelet.announce()
+	i.kubelet.mu.Unlock()
+}
+
+// forgetPod takes the Pod out of the API, which only its kubelet may do.
+func (i *Instance) forgetPod(ctx context.Context) {
+	var now int64
+	options := metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &i.uid}}
+	for ctx.Err() == nil {
+		err := i.kubelet.client.CoreV1().Pods(i.Namespace()).Delete(ctx, i.Name(), options)
+		if err == nil || isGone(err) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(preparationRetry):
+		}
+	}
+}
