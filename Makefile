@@ -54,9 +54,10 @@ generate: tools ## Write all generated code, CRDs and reference pages
 proto-baseline: tools ## Accept the present wire contract as the one not to break
 	buf build -o proto/baseline.binpb
 
-tidy: ## Tidy every module and raise shared libraries to equal versions
+tidy: ## Tidy every module, raise shared libraries to equal versions, write go.work
 	hack/versions.sh raise
 	hack/each-module.sh go mod tidy
+	hack/workspace.sh write
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
 	rm -rf $(SHIPPED:%=bin/%) bin/linux bin/images
@@ -68,7 +69,7 @@ check: check-modules check-format check-proto check-generated check-deploy check
 check-modules: ## go.mod tidy, equal versions of shared libraries, go.work complete
 	hack/versions.sh
 	hack/each-module.sh go mod tidy -diff
-	hack/workspace.sh
+	hack/workspace.sh check
 
 check-format: ## gofmt, also of generated code
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l); \
@@ -83,10 +84,11 @@ check-generated: tools ## Generated files are committed as they are generated
 	hack/unchanged.sh "$(MAKE) --no-print-directory generate" $(GENERATED)
 
 check-deploy: ## Every kustomization renders to objects that decode strictly
-	cd deploy && go test ./...
+	cd deploy && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test ./...
 
+# Built as what ships is built, so that both use the same build cache.
 check-lint: tools ## golangci-lint (go vet included) in every module
-	hack/each-module.sh golangci-lint run ./...
+	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' hack/each-module.sh golangci-lint run ./...
 
 ##@ Test
 .PHONY: test test-unit test-e2e test-servers cluster-binaries

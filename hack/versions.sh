@@ -20,9 +20,10 @@ requirements() {
 	done | grep -v ' github.com/sluice-autoscaler/'
 }
 
-# library highest-version, for each that differs between modules
+# library highest-version, for each that differs between modules. The key to
+# sort by has "~" for "-": v1.2.3-rc.1 comes before v1.2.3.
 different() {
-	requirements | sort -k2,2 -k3,3V | awk '
+	requirements | awk '{ key = $3; sub(/-/, "~", key); print $0, key }' | sort -k2,2 -k5,5V | awk '
 		{ seen[$2] = seen[$2] " " $1 "@" $3; if ($4 == "direct") direct[$2] = 1
 		  if (($2 in high) && high[$2] != $3) differs[$2] = 1
 		  high[$2] = $3 }

@@ -1,13 +1,30 @@
 #!/bin/sh
-# Compares go.work with the modules there are. go.work is for editors; builds
-# and tests run with GOWORK=off.
+# go.work names every module of the product, for editors; builds and tests run
+# with GOWORK=off.
+#
+#   hack/workspace.sh check    names what differs and fails
+#   hack/workspace.sh write    writes go.work
 set -eu
 cd "$(dirname "$0")/.."
-uses=$(mktemp) modules=$(mktemp)
-trap 'rm -f "$uses" "$modules"' EXIT
-GOWORK=$PWD/go.work go work edit -json | awk -F'"' '/"DiskPath"/ {sub("^\\./", "", $4); print $4}' | sort >"$uses"
-hack/modules.sh >"$modules"
-diff "$uses" "$modules" >&2 || {
-	echo "go.work and the modules differ (< only in go.work, > missing there)" >&2
+
+workspace() {
+	echo "// Written by make tidy. For editors: builds and tests run with GOWORK=off."
+	echo
+	# The highest version that a module asks for.
+	hack/modules.sh | while read -r module; do
+		awk '$1 == "go" {print "go " $2}' "$module/go.mod"
+	done | sort -V | tail -n 1
+	echo
+	echo "use ("
+	hack/modules.sh | sed 's|^|\t./|'
+	echo ")"
+}
+
+if [ "$1" = write ]; then
+	workspace >go.work
+	exit
+fi
+workspace | diff go.work - >&2 || {
+	echo "go.work does not name the modules there are (make tidy writes it)" >&2
 	exit 1
 }
