@@ -3,6 +3,7 @@ package scaling
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -218,7 +219,7 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 		case v.Outcome == NoData:
 			d.hold(label(in, t) + " has no data")
 		default:
-			d.value(t)
+			d.value(in, t)
 		}
 	}
 	if composite {
@@ -227,9 +228,17 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 	return d
 }
 
-// value adds a trigger that was read.
-func (d *demand) value(t Trigger) {
+// value adds a trigger that was read. A metric that is missing from it, or is
+// no number, is not known to be empty.
+func (d *demand) value(in Input, t Trigger) {
+	if len(t.Metrics) == 0 {
+		d.hold(label(in, t) + " has named no metric yet")
+	}
 	for _, m := range t.Metrics {
+		if math.IsNaN(m.Value) || math.IsInf(m.Value, 0) {
+			d.hold(m.Name + " has no data")
+			continue
+		}
 		if m.Active || t.Pulse {
 			d.metrics = append(d.metrics, m.Name)
 		}

@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -147,6 +148,8 @@ func TestDecide(t *testing.T) {
 		"a first reading still to come keeps all":    {[]func(*Input){triggers(pending)}, leave, "", "ScaledObjectReady"},
 		"nothing known of a trigger keeps all":       {[]func(*Input){func(in *Input) { in.Triggers = nil }}, leave, "", "ScaledObjectReady"},
 		"no data keeps the replicas":                 {[]func(*Input){triggers(noData)}, leave, "ScalerNotActive", "ScaledObjectReady"},
+		"one metric of a trigger is missing":         {[]func(*Input){triggers(changed(reads(0, 0), func(t *Trigger) { t.Metrics[0].Value = math.NaN() }))}, leave, "ScalerNotActive", "ScaledObjectReady"},
+		"a trigger without metrics keeps all":        {[]func(*Input){triggers(changed(reads(0, 0), func(t *Trigger) { t.Metrics = nil }))}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"replicas unknown":                           {[]func(*Input){func(in *Input) { in.Replicas = nil }}, leave, "", "ErrorGettingCurrentReplicas"},
 		"paused freezes":                             {[]func(*Input){annotated(v1alpha1.AnnotationPaused, "true")}, leave, "", "ScaledObjectReady"},
 		"paused replicas are written":                {[]func(*Input){annotated(v1alpha1.AnnotationPausedReplicas, "8")}, 8, "", "ScaledObjectReady"},

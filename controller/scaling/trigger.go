@@ -36,7 +36,8 @@ type Metric struct {
 	Target float64
 	// Type is AverageValue or Value.
 	Type autoscalingv2.MetricTargetType
-	// Value is the reading, in the unit of Target.
+	// Value is the reading, in the unit of Target. NaN says that this metric
+	// has none although the trigger was read.
 	Value float64
 	// Active is whether the reading exceeds the activation threshold.
 	Active bool
