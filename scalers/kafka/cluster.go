@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// Limits of a connection.
+const (
+	dialLimit = 5 * time.Second
+	// answerLimit is how long a broker may take to answer one request. It is
+	// shorter than a read's deadline, so that a request which any broker can
+	// answer still finds another one when the first is stalled.
+	answerLimit = 4 * time.Second
+	// idleLimit keeps connections over the usual polling intervals and ends
+	// them before brokers do (10 minutes by default).
+	idleLimit = 8 * time.Minute
+	// tries bounds how often a request is sent again within one read.
+	tries = 3
+)
+
+// fetchKey is Kafka's number of the fetch request, and fetchVersion the last
+// one that names topics by name. A topic created anew under its name is the
+// same doorbell.
+const (
+	fetchKey     = 1
+	fetchVersion = 12
+)
+
+// cluster is one Kafka cluster as one identity: a client, shared by all
+// triggers, whose connections do not grow with their number. It is the batch
+// of its sources.
+type cluster struct {
+	client  *kgo.Client
+	traffic *traffic
+	bell    *bell
+
+	gathering gathering
+}
+
+// clusterKey tells connections apart.
+type clusterKey struct {
+	servers string // sorted and joined
+	version string
+	login   string // fingerprint of credentials and TLS material
+}
+
+// endpoint is how a cluster is reached.
+type endpoint struct {
+	servers []string
+	version string
+	security
+}
+
+// connect returns the client of a cluster. It dials nothing yet: a broker that
+// is down is an error of the read, not of the trigger.
+func (e endpoint) connect() (*cluster, error) {
+	versions, err := protocol(e.version)
+	if err != nil {
+		return nil, err
+	}
+	counted := new(traffic)
+	options := []kgo.Opt{
+		kgo.ClientID("sluice"),
+		kgo.SeedBrokers(e.servers...),
+		kgo.MaxVersions(versions),
+		kgo.WithHooks(counted),
+		kgo.DialTimeout(dialLimit),
+		kgo.RequestTimeoutOverhead(answerLimit),
+		kgo.ConnIdleTimeout(idleLimit),
+		kgo.RequestRetries(tries),
+		kgo.RetryBackoffFn(backoff),
+		kgo.DisableClientMetrics(),
+	}
+	if e.tls != nil {
+		options = append(options, kgo.DialTLSConfig(e.tls))
+	}
+	if e.login != nil {
+		options = append(options, kgo.SASL(e.login))
+	}
+	client, err := kgo.NewClient(options...)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrapServers: %w", err)
+	}
+	c := &cluster{client: client, traffic: counted}
+	c.bell = newBell(client)
+	return c, nil
+}
+
+// Close ends the doorbell and the connections.
+func (c *cluster) Close() error {
+	c.bell.close()
+	c.client.Close()
+	c.gathering.running.Wait()
+	return nil
+}
+
+// backoff is the wait before a request is sent again.
+func backoff(failures int) time.Duration {
+	return min(100*time.Millisecond<<min(failures-1, 4), time.Second)
+}
+
+// protocol bounds the protocol to that of a Kafka version; without one, client
+// and broker agree on the newest that both know.
+func protocol(version string) (*kversion.Versions, error) {
+	versions := kversion.Stable()
+	if version != "" {
+		if versions = kversion.FromString(version); versions == nil {
+			return nil, fmt.Errorf("version: %q is not a Kafka version", version)
+		}
+	}
+	if newest, ok := versions.LookupMaxKeyVersion(fetchKey); ok {
+		versions.SetMaxKeyVersion(fetchKey, min(newest, fetchVersion))
+	}
+	return versions, nil
+}
+
+// seeds are the servers to begin with, sorted, each once.
+func seeds(servers []string) []string {
+	var named []string
+	for _, server := range servers {
+		if server = strings.TrimSpace(server); server != "" {
+			named = append(named, server)
+		}
+	}
+	slices.Sort(named)
+	return slices.Compact(named)
+}
+
+// Endpoints where each byte fetched is billed, or that only speak like Kafka.
+var meteredDomains = []string{
+	".servicebus.windows.net",
+	".servicebus.usgovcloudapi.net",
+	".servicebus.chinacloudapi.cn",
+	".confluent.cloud",
+}
+
+// metered names the first server that a fetch should not be parked at unasked.
+func metered(servers []string) string {
+	for _, server := range servers {
+		host := server
+		if name, _, err := net.SplitHostPort(server); err == nil {
+			host = name
+		}
+		host = strings.ToLower(strings.TrimSuffix(host, "."))
+		for _, domain := range meteredDomains {
+			if strings.HasSuffix(host, domain) {
+				return host
+			}
+		}
+		if strings.Contains(host, ".kafka-serverless.") && strings.HasSuffix(host, ".amazonaws.com") {
+			return host
+		}
+	}
+	return ""
+}
+
+// gathering turns reads that are asked for one by one into batches: while one
+// is under way, the next fills up.
+type gathering struct {
+	mu      sync.Mutex
+	waiting []*gathered
+	busy    bool
+	running sync.WaitGroup
+}
+
+// gathered is one read that waits for its batch.
+type gathered struct {
+	source *lagSource
+	result scaler.Result
+	done   chan struct{}
+}
+
+// gatherLimit bounds a gathered batch: sources, and its time.
+const (
+	gatherMost = 500
+	gatherTime = 10 * time.Second
+)
+
+// readSoon reads a source in the next batch.
+func (c *cluster) readSoon(ctx context.Context, source *lagSource) ([]scaler.Reading, error) {
+	call := &gathered{source: source, done: make(chan struct{})}
+	g := &c.gathering
+	g.mu.Lock()
+	g.waiting = append(g.waiting, call)
+	if !g.busy {
+		g.busy = true
+		// The batch is for all who wait, so it outlives the one who came first.
+		g.running.Go(func() { c.gather(context.WithoutCancel(ctx)) })
+	}
+	g.mu.Unlock()
+	select {
+	case <-call.done:
+		return call.result.Readings, call.result.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// gather reads batch after batch until nobody waits.
+func (c *cluster) gather(ctx context.Context) {
+	for batch := c.gathering.next(); batch != nil; batch = c.gathering.next() {
+		sources := make([]scaler.Source, len(batch))
+		for i, call := range batch {
+			sources[i] = call.source
+		}
+		limited, cancel := context.WithTimeout(ctx, gatherTime)
+		results, _ := c.ReadBatch(limited, sources) // each member's error is in its result
+		cancel()
+		for i, call := range batch {
+			call.result = results[i]
+			close(call.done)
+		}
+	}
+}
+
+// next takes a batch, or says that the gatherer may go.
+func (g *gathering) next() []*gathered {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	batch := g.waiting[:min(len(g.waiting), gatherMost)]
+	g.waiting = g.waiting[len(batch):]
+	if len(batch) == 0 {
+		g.busy = false
+		g.waiting = nil
+		return nil
+	}
+	return batch
+}

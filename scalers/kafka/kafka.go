@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// kafka scales on how far a consumer group is behind in one topic, or in all
+// topics it has committed offsets for.
+var kafka = scaler.Define("kafka", openKafka, scaler.RingsAt(doorbellCost))
+
+// doorbellCost is what a doorbell asks of a cluster.
+const doorbellCost = "one parked fetch per broker for all idle triggers, and one record batch per arrival; " +
+	"needs the permission Read on the topic"
+
+// kafkaParams is the metadata of a kafka trigger.
+type kafkaParams struct {
+	scaler.Object
+	brokerParams
+	groupParams
+	lagParams
+	kafkaLogin
+
+	// Topic is the one topic to look at; without it all topics that the group
+	// has committed offsets for.
+	Topic string `param:"topic" from:"trigger,env"`
+	// Version bounds the protocol to that of a Kafka release, such as 2.8.0.
+	// Without it, client and broker agree on the newest that both know.
+	Version string `param:"version"`
+	// FullMetadata is accepted and changes nothing: only the topics that are
+	// needed are ever kept.
+	FullMetadata bool `param:"fullMetadata" default:"true" question:"false"`
+}
+
+// brokerParams say where the cluster is.
+type brokerParams struct {
+	// BootstrapServers are the brokers to begin with, each host:port.
+	BootstrapServers []string `param:"bootstrapServers,required" from:"trigger,env"`
+}
+
+// groupParams say whose lag counts.
+type groupParams struct {
+	// ConsumerGroup is the group whose committed offsets are compared with the
+	// log ends.
+	ConsumerGroup string `param:"consumerGroup,required" from:"trigger,env"`
+	// PartitionLimitation lists the partitions to look at, such as 1,2,5-9;
+	// all when absent. It means nothing without topic.
+	PartitionLimitation []int `param:"partitionLimitation" ranges:"true"`
+}
+
+// Validate checks that there is a server among the elements.
+func (p brokerParams) Validate() error {
+	if len(seeds(p.BootstrapServers)) == 0 {
+		return errors.New("bootstrapServers: names no server")
+	}
+	return nil
+}
+
+// Silent keeps the doorbell off where fetching costs money or is not the real
+// thing.
+func (p brokerParams) Silent() string {
+	if host := metered(p.BootstrapServers); host != "" {
+		return host + " may bill what a parked fetch reads"
+	}
+	return ""
+}
+
+// Metrics names the topic, or the group when it stands for its topics.
+func (p kafkaParams) Metrics() []scaler.Metric {
+	return p.metrics(p.Topic, p.ConsumerGroup)
+}
+
+func (p lagParams) metrics(topic, group string) []scaler.Metric {
+	name := scaler.MetricName("kafka", topic)
+	if topic == "" {
+		name = scaler.MetricName("kafka", group, "topics")
+	}
+	return []scaler.Metric{{
+		Name:       name,
+		Target:     float64(p.LagThreshold),
+		Activation: float64(p.ActivationLagThreshold),
+	}}
+}
+
+// Validate checks what parameters ask of each other.
+func (p kafkaParams) Validate() error {
+	var problems []error
+	if p.LimitToPartitionsWithLag && p.EnsureEvenDistributionOfPartitions {
+		problems = append(problems,
+			errors.New("limitToPartitionsWithLag: cannot be combined with ensureEvenDistributionOfPartitions"))
+	}
+	for key, set := range map[string]bool{
+		"limitToPartitionsWithLag":           p.LimitToPartitionsWithLag,
+		"ensureEvenDistributionOfPartitions": p.EnsureEvenDistributionOfPartitions,
+		"fullMetadata":                       !p.FullMetadata,
+	} {
+		if set && p.Topic == "" {
+			problems = append(problems, fmt.Errorf("%s: needs topic", key))
+		}
+	}
+	if _, err := protocol(p.Version); err != nil {
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// Shape makes this trigger's numbers out of what all who share the read see.
+func (p kafkaParams) Shape(raw []scaler.Reading) []scaler.Reading {
+	return p.shape(raw, p.PollingInterval)
+}
+
+// openKafka connects to nothing yet: the first read does.
+func openKafka(ctx context.Context, p kafkaParams) (scaler.Source, error) {
+	c, err := share(ctx, p.BootstrapServers, p.Version, p.fingerprint(), p.security)
+	if err != nil {
+		return nil, err
+	}
+	asked := question{group: p.ConsumerGroup, only: p.PartitionLimitation}
+	if p.Topic != "" {
+		asked.topics = []string{p.Topic}
+	}
+	return newLagSource(c, asked), nil
+}
+
+// share returns the one client for a cluster and an identity.
+func share(ctx context.Context, servers []string, version, login string, secure func(context.Context) (security, error)) (*cluster, error) {
+	servers = seeds(servers)
+	key := clusterKey{servers: strings.Join(servers, ","), version: version, login: login}
+	return scaler.Shared(ctx, key, func(ctx context.Context) (*cluster, error) {
+		secured, err := secure(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return endpoint{servers: servers, version: version, security: secured}.connect()
+	})
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jcmturner/gokrb5/v8/client"
+	"github.com/jcmturner/gokrb5/v8/config"
+	"github.com/jcmturner/gokrb5/v8/keytab"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/kerberos"
+)
+
+// kerberosParams are what sasl gssapi needs beside the user. Nothing of it is
+// ever written to a file.
+type kerberosParams struct {
+	// Realm is the user's Kerberos realm.
+	Realm string `param:"realm" from:"auth"`
+	// KerberosConfig is the text of krb5.conf.
+	KerberosConfig string `param:"kerberosConfig" from:"auth"`
+	// Keytab is the content of a keytab, in place of password.
+	Keytab string `param:"keytab" from:"auth"`
+	// KerberosServiceName is the brokers' service.
+	KerberosServiceName string `param:"kerberosServiceName" from:"auth" default:"kafka"`
+	// KerberosDisableFAST turns pre-authentication by FAST off.
+	KerberosDisableFAST bool `param:"kerberosDisableFAST" from:"auth" default:"false"`
+}
+
+func (p kerberosParams) require(a account) error {
+	var problems []error
+	for key, value := range map[string]string{
+		"username": a.Username, "realm": p.Realm, "kerberosConfig": p.KerberosConfig,
+	} {
+		if value == "" {
+			problems = append(problems, fmt.Errorf("%s: is required with sasl gssapi", key))
+		}
+	}
+	if (a.Password == "") == (p.Keytab == "") {
+		problems = append(problems, errors.New("password: exactly one of password and keytab is required with sasl gssapi"))
+	}
+	return errors.Join(problems...)
+}
+
+// mechanism logs in to the realm when a connection is opened, and anew for
+// each connection.
+func (p kerberosParams) mechanism(a account) (sasl.Mechanism, error) {
+	conf, err := config.NewFromString(p.KerberosConfig)
+	if err != nil {
+		return nil, errors.New("kerberosConfig: is not a krb5.conf")
+	}
+	login := func(context.Context) *client.Client {
+		return client.NewWithPassword(a.Username, p.Realm, a.Password, conf, client.DisablePAFXFAST(p.KerberosDisableFAST))
+	}
+	if p.Keytab != "" {
+		keys := keytab.New()
+		if err := keys.Unmarshal([]byte(p.Keytab)); err != nil {
+			return nil, errors.New("keytab: is not a keytab")
+		}
+		login = func(context.Context) *client.Client {
+			return client.NewWithKeytab(a.Username, p.Realm, keys, conf, client.DisablePAFXFAST(p.KerberosDisableFAST))
+		}
+	}
+	return kerberos.Auth{ClientFn: login, Service: p.KerberosServiceName}.AsMechanism(), nil
+}

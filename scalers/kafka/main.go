@@ -1,0 +1,28 @@
+// Command kafka serves the Kafka family of triggers over gRPC.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// triggers is the whole family. A new trigger type adds its file and its line.
+var triggers = []scaler.Trigger{
+	kafka,
+	apacheKafka,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := scaler.Serve(ctx, "kafka", triggers...); err != nil {
+		fmt.Fprintln(os.Stderr, "kafka:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// parkedTime is how long a broker holds a fetch that finds nothing. It is
+// short because a partition that is parked meanwhile waits for the next fetch;
+// an incremental session keeps that one small.
+const parkedTime = 500 * time.Millisecond
+
+// parker keeps one fetch parked at one broker.
+type parker struct {
+	bell    *bell
+	broker  int32
+	changed chan struct{} // room for one: what is wanted may be different
+	session fetchSession
+}
+
+func newParker(b *bell, broker int32) *parker {
+	return &parker{bell: b, broker: broker, changed: make(chan struct{}, 1)}
+}
+
+// run fetches until ctx ends or nobody listens at this broker. A broker that
+// does not answer ends listening there.
+func (p *parker) run(ctx context.Context) {
+	wanted, needed := p.bell.wanted(p.broker)
+	for needed && ctx.Err() == nil {
+		if len(wanted) == 0 {
+			wanted, needed = p.wait(ctx)
+			continue
+		}
+		if err := p.fetch(ctx, wanted); err != nil && ctx.Err() == nil {
+			p.session.reset()
+			p.bell.unreachable(p.broker, err)
+		}
+		wanted, needed = p.again(wanted)
+	}
+}
+
+// wait is for when everybody has been rung and nobody has read yet.
+func (p *parker) wait(ctx context.Context) (wanted map[partition]int64, needed bool) {
+	select {
+	case <-p.changed:
+		return p.bell.wanted(p.broker)
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// again looks for what is wanted now, if that may be different from before.
+func (p *parker) again(before map[partition]int64) (wanted map[partition]int64, needed bool) {
+	select {
+	case <-p.changed:
+		return p.bell.wanted(p.broker)
+	default:
+		return before, true
+	}
+}
+
+// fetch waits at the broker for an arrival, and reports what it hears.
+func (p *parker) fetch(ctx context.Context, wanted map[partition]int64) error {
+	answer, err := p.bell.client.Broker(int(p.broker)).Request(ctx, p.session.request(wanted))
+	if err != nil {
+		return err
+	}
+	resp := answer.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		if lostSession(err) && p.session.established() {
+			p.session.reset()
+			return nil
+		}
+		return err
+	}
+	p.session.answered(resp.SessionID)
+	for _, topic := range resp.Topics {
+		for _, part := range topic.Partitions {
+			p.hear(partition{topic.Topic, part.Partition}, part, wanted)
+		}
+	}
+	return nil
+}
+
+// lostSession is true when the broker knows the session no more.
+func lostSession(err error) bool {
+	return errors.Is(err, kerr.FetchSessionIDNotFound) || errors.Is(err, kerr.InvalidFetchSessionEpoch)
+}
+
+// hear draws the conclusion for one partition: the log has grown beyond where
+// it was parked, or it cannot be parked here.
+func (p *parker) hear(at partition, answer kmsg.FetchResponseTopicPartition, wanted map[partition]int64) {
+	parked, ok := wanted[at]
+	if !ok {
+		return
+	}
+	err := kerr.ErrorForCode(answer.ErrorCode)
+	switch {
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		p.bell.vanished(at)
+	case err != nil:
+		p.bell.refused(at, err)
+	case answer.HighWatermark > parked:
+		p.bell.arrived(at, answer.HighWatermark)
+	case len(answer.RecordBatches) > 0:
+		p.bell.arrived(at, parked+1)
+	}
+}
+
+// fetchSession is the client's side of an incremental fetch session: after the
+// first request only differences cross the wire.
+//
+// Source: KIP-227.
+type fetchSession struct {
+	id     int32
+	epoch  int32 // 0 asks for a new session
+	parked map[partition]int64
+}
+
+// request asks for what is wanted: all of it in a new session, else what is
+// different from the request before.
+func (s *fetchSession) request(wanted map[partition]int64) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.ReplicaID = -1 // a consumer
+	req.MaxWaitMillis = int32(parkedTime.Milliseconds())
+	req.MinBytes = 1
+	// One batch at most: what counts is that the log has grown, which is told
+	// of every partition whatever the limit.
+	req.MaxBytes = 1
+	req.SessionID, req.SessionEpoch = s.id, s.epoch
+	news := make(map[string][]kmsg.FetchRequestTopicPartition)
+	for at, offset := range wanted {
+		if before, ok := s.parked[at]; s.epoch == 0 || !ok || before != offset {
+			news[at.topic] = append(news[at.topic], fetchFrom(at, offset))
+		}
+	}
+	for topic, parts := range news {
+		added := kmsg.NewFetchRequestTopic()
+		added.Topic, added.Partitions = topic, parts
+		req.Topics = append(req.Topics, added)
+	}
+	if s.epoch != 0 {
+		req.ForgottenTopics = s.forgotten(wanted)
+	}
+	s.parked = wanted
+	return req
+}
+
+func fetchFrom(at partition, offset int64) kmsg.FetchRequestTopicPartition {
+	from := kmsg.NewFetchRequestTopicPartition()
+	from.Partition, from.FetchOffset = at.number, offset
+	from.PartitionMaxBytes = 1
+	return from
+}
+
+func (s *fetchSession) forgotten(wanted map[partition]int64) []kmsg.FetchRequestForgottenTopic {
+	gone := make(map[string][]int32)
+	for at := range s.parked {
+		if _, still := wanted[at]; !still {
+			gone[at.topic] = append(gone[at.topic], at.number)
+		}
+	}
+	var topics []kmsg.FetchRequestForgottenTopic
+	for topic, numbers := range gone {
+		dropped := kmsg.NewFetchRequestForgottenTopic()
+		dropped.Topic, dropped.Partitions = topic, numbers
+		topics = append(topics, dropped)
+	}
+	return topics
+}
+
+// answered goes on in the session that the broker gave; without one, the next
+// request is complete again.
+func (s *fetchSession) answered(id int32) {
+	switch {
+	case id == 0:
+		s.reset()
+		s.id = 0
+	case s.epoch == math.MaxInt32:
+		s.id, s.epoch = id, 1
+	default:
+		s.id, s.epoch = id, s.epoch+1
+	}
+}
+
+// reset makes the next request a complete one, which ends the old session.
+func (s *fetchSession) reset() { s.epoch, s.parked = 0, nil }
+
+func (s *fetchSession) established() bool { return s.epoch != 0 }
