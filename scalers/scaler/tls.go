@@ -84,10 +84,8 @@ func (p TLSParams) authorities() (*x509.CertPool, error) {
 	if configured := caDirs.Load(); configured != nil {
 		dirs = *configured
 	}
-	for _, dir := range dirs {
-		if err := appendDir(pool, dir); err != nil {
-			return nil, err
-		}
+	if err := appendDirs(pool, dirs); err != nil {
+		return nil, err
 	}
 	if p.CA != "" && !pool.AppendCertsFromPEM([]byte(p.CA)) {
 		return nil, errors.New("ca: holds no PEM certificate")
@@ -122,7 +120,7 @@ func decryptKey(key, password []byte) ([]byte, error) {
 	case len(password) == 0:
 		return nil, errors.New("keyPassword: is required, because key is encrypted")
 	}
-	private, err := pkcs8.ParsePKCS8PrivateKey(block.Bytes, password)
+	private, err := parseEncrypted(block.Bytes, password)
 	if err != nil {
 		return nil, errors.New("keyPassword: does not decrypt key")
 	}
@@ -133,6 +131,20 @@ func decryptKey(key, password []byte) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
+// parseEncrypted decrypts a PKCS#8 key. Key and password are a tenant's, and
+// the library panics on lengths that do not fit its ciphers.
+func parseEncrypted(der, password []byte) (key any, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("malformed")
+		}
+	}()
+	if err := checkCost(der); err != nil {
+		return nil, err
+	}
+	return pkcs8.ParsePKCS8PrivateKey(der, password)
+}
+
 // caDirs are the process's directories of certificate authorities; nil stands
 // for the default.
 var caDirs atomic.Pointer[[]string]
@@ -140,6 +152,15 @@ var caDirs atomic.Pointer[[]string]
 // setCADirs replaces the directories whose certificates are trusted by every
 // client of the process, as the flag --ca-dir says.
 func setCADirs(dirs []string) { caDirs.Store(&dirs) }
+
+func appendDirs(pool *x509.CertPool, dirs []string) error {
+	for _, dir := range dirs {
+		if err := appendDir(pool, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // appendDir adds every PEM certificate of the regular files in dir. Files
 // without one, and a directory that does not exist, add nothing.

@@ -1,0 +1,250 @@
+package scaler
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxAnswer is how much of an answer is read unless HTTPOptions says more. A
+// listing of ten thousand queues stays below it.
+const maxAnswer = 16 << 20
+
+// HTTPOptions is what a trigger may choose about its requests. The zero value
+// is a client without credentials and with the process's defaults.
+type HTTPOptions struct {
+	// TLS has the authorities and the client certificate.
+	TLS TLSParams
+	// UnsafeSSL turns verification of the server off.
+	UnsafeSSL bool
+	// Timeout bounds one request with its answer; 0 is the process's default,
+	// KEDA_HTTP_DEFAULT_TIMEOUT in milliseconds or 3 s.
+	Timeout time.Duration
+	// Authorize adds credentials to a request, or is nil. It is called for each
+	// request, and again after a redirect only where the credentials belong.
+	Authorize func(*http.Request) error
+	// MaxAnswer bounds the body that is kept, in bytes; 0 is 16 MiB.
+	MaxAnswer int64
+}
+
+// HTTPClient asks HTTP servers. All clients of the process with equal TLS
+// parameters share their connections.
+type HTTPClient struct {
+	client    *http.Client
+	maxAnswer int64
+}
+
+// HTTP returns a client for a source. It is called from Open with Open's ctx;
+// the connections are released when the source is closed.
+func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
+	process, err := processHTTP(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	key := transportKey{tls: o.TLS.Fingerprint(), unsafe: o.UnsafeSSL}
+	pooled, err := Shared(ctx, key, func(context.Context) (*transport, error) {
+		config, err := o.TLS.Config(o.UnsafeSSL)
+		if err != nil {
+			return nil, err
+		}
+		return newTransport(config, process), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newHTTPClient(pooled.Transport, process, o), nil
+}
+
+func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *HTTPClient {
+	if o.Timeout <= 0 {
+		o.Timeout = process.timeout
+	}
+	if o.MaxAnswer <= 0 {
+		o.MaxAnswer = maxAnswer
+	}
+	return &HTTPClient{
+		client: &http.Client{
+			Transport:     authorized{base: base, authorize: o.Authorize},
+			CheckRedirect: redirect(o.TLS.Cert != ""),
+			Timeout:       o.Timeout,
+		},
+		maxAnswer: o.MaxAnswer,
+	}
+}
+
+// HTTPAnswer is a successful answer.
+type HTTPAnswer struct {
+	Status int // 2xx
+	Header http.Header
+	Body   []byte
+}
+
+// Get asks for address and returns the body of a 2xx answer.
+func (c *HTTPClient) Get(ctx context.Context, address string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, "the address is not a URL") // it may hold a password
+	}
+	answer, err := c.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
+// Do sends a request. An answer other than 2xx is an *HTTPError; what the
+// server wrote with it is dropped unread, since it may repeat secrets. A server
+// that does not answer is Unavailable or DeadlineExceeded.
+func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
+	name := requestName(request)
+	response, err := c.client.Do(request)
+	if err != nil {
+		return nil, transportError(name, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		drain(response.Body)
+		return nil, &HTTPError{Request: name, Status: response.StatusCode}
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, c.maxAnswer+1))
+	if err != nil {
+		return nil, transportError(name, err)
+	}
+	if int64(len(body)) > c.maxAnswer {
+		return nil, status.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, c.maxAnswer)
+	}
+	return &HTTPAnswer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+}
+
+// HTTPError is an answer other than 2xx.
+type HTTPError struct {
+	Request string // method and address, without user, password and query
+	Status  int
+}
+
+func (e *HTTPError) Error() string {
+	return fmt.Sprintf("%s: %d %s", e.Request, e.Status, http.StatusText(e.Status))
+}
+
+// GRPCStatus gives the error its code.
+func (e *HTTPError) GRPCStatus() *status.Status {
+	return status.New(httpCode(e.Status), e.Error())
+}
+
+func httpCode(answered int) codes.Code {
+	switch {
+	case answered == http.StatusUnauthorized:
+		return codes.Unauthenticated
+	case answered == http.StatusForbidden:
+		return codes.PermissionDenied
+	case answered == http.StatusNotFound:
+		return codes.NotFound
+	case answered == http.StatusRequestTimeout, answered == http.StatusGatewayTimeout:
+		return codes.DeadlineExceeded
+	case answered == http.StatusTooManyRequests, answered >= 500:
+		return codes.Unavailable
+	default:
+		return codes.FailedPrecondition
+	}
+}
+
+// requestName names a request without what may be secret in its address.
+func requestName(request *http.Request) string {
+	return request.Method + " " + publicURL(request.URL)
+}
+
+func publicURL(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// transportError gives a failure its code, without the address that net/http
+// puts in front.
+func transportError(name string, err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	code := codes.Unavailable
+	var timeout net.Error
+	switch own, isStatus := status.FromError(err); {
+	case isStatus:
+		code, err = own.Code(), errors.New(own.Message())
+	case errors.Is(err, context.Canceled):
+		code = codes.Canceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		code, err = codes.DeadlineExceeded, errors.New("no answer in time")
+	}
+	return status.Errorf(code, "%s: %v", name, err)
+}
+
+// drain lets a connection be used again, if little is left to read.
+func drain(body io.Reader) { _, _ = io.Copy(io.Discard, io.LimitReader(body, 64<<10)) }
+
+// transportKey tells one pool of connections from another.
+type transportKey struct {
+	tls    string
+	unsafe bool
+}
+
+// transport is a pool of connections that ends with its last user.
+type transport struct{ *http.Transport }
+
+// Close closes the connections. Its last user is gone, so all of them rest.
+func (t *transport) Close() error {
+	t.CloseIdleConnections()
+	return nil
+}
+
+func newTransport(config *tls.Config, process httpProcess) *transport {
+	return &transport{&http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       config,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ForceAttemptHTTP2:     true,
+		DisableKeepAlives:     process.noKeepAlive,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}}
+}
+
+// httpProcess is what the process's environment says about HTTP. The names are
+// KEDA's.
+type httpProcess struct {
+	timeout     time.Duration
+	noKeepAlive bool
+}
+
+func processHTTP(getenv func(string) string) (httpProcess, error) {
+	p := httpProcess{timeout: 3 * time.Second}
+	if text := getenv("KEDA_HTTP_DEFAULT_TIMEOUT"); text != "" {
+		ms, err := strconv.ParseInt(text, 10, 32)
+		if err != nil {
+			return p, fmt.Errorf("KEDA_HTTP_DEFAULT_TIMEOUT: %q is not a number of milliseconds", text)
+		}
+		p.timeout = time.Duration(ms) * time.Millisecond
+		if ms <= 0 {
+			p.timeout = 300 * time.Millisecond
+		}
+	}
+	if text := getenv("KEDA_HTTP_DISABLE_KEEP_ALIVE"); text != "" {
+		off, err := strconv.ParseBool(text)
+		if err != nil {
+			return p, fmt.Errorf("KEDA_HTTP_DISABLE_KEEP_ALIVE: %q is neither true nor false", text)
+		}
+		p.noKeepAlive = off
+	}
+	return p, nil
+}
