@@ -2,7 +2,15 @@ package scaler
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
+	"reflect"
+	"sync"
 )
 
 // Shared returns the connection for key, dialled at most once at a time and
@@ -13,12 +21,239 @@ import (
 // key has everything that tells one connection from another: the endpoint, and
 // the credentials by their Fingerprint. A failed dial is returned to all who
 // wait for it and not remembered.
+//
+// A dial goes on for as long as anybody waits for it, so its ctx may outlive
+// that of the caller who happened to be first. A dial may call Shared itself
+// with its own ctx; what it takes is released after the connection is closed.
 func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(context.Context) (V, error)) (V, error) {
-	panic("written next")
+	var none V
+	lease, ok := ctx.Value(leaseKey{}).(*lease)
+	if !ok {
+		return none, errors.New("no pool of connections: Shared is called with the context of Open")
+	}
+	id := sharedID{connection: reflect.TypeFor[V](), key: key}
+	value, err := lease.take(ctx, id, func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
+	if err != nil {
+		return none, err
+	}
+	return value.(V), nil
 }
+
+// fingerprintKey makes fingerprints worthless outside this process.
+var fingerprintKey = sync.OnceValue(func() []byte {
+	key := make([]byte, sha256.Size)
+	rand.Read(key) // never fails, see crypto/rand
+	return key
+})
 
 // Fingerprint is a short hash of secrets, fit for keys of Shared. It cannot be
 // turned back and differs between processes.
 func Fingerprint(secrets ...string) string {
-	panic("written next")
+	mac := hmac.New(sha256.New, fingerprintKey())
+	for _, secret := range secrets {
+		// The length keeps ("ab", "c") apart from ("a", "bc").
+		fmt.Fprintf(mac, "%d:%s", len(secret), secret)
+	}
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// sharedID is what two equal connections have in common.
+type sharedID struct {
+	connection reflect.Type
+	key        any
+}
+
+// pool holds the connections of one process.
+type pool struct {
+	mu          sync.Mutex
+	connections map[sharedID]*connection
+
+	// opened tells how many connections stand; never nil.
+	changed func(connections int)
+}
+
+func newPool() *pool {
+	return &pool{connections: map[sharedID]*connection{}, changed: func(int) {}}
+}
+
+// connection is one entry of the pool. Fields below users are written once,
+// before ready is closed.
+type connection struct {
+	pool  *pool
+	id    sharedID
+	users int // guarded by pool.mu
+	stop  context.CancelFunc
+	slots chan struct{} // limits the reads that go to the endpoint at once
+
+	ready chan struct{}
+	value io.Closer
+	err   error
+	own   *lease // what the dial took itself
+}
+
+// readsPerEndpoint is how many reads one connection carries at once. Others of
+// the same connection wait; those of other connections do not notice.
+const readsPerEndpoint = 32
+
+type leaseKey struct{}
+
+// lease is what one source, or one connection, has taken from the pool.
+type lease struct {
+	pool *pool
+
+	mu    sync.Mutex
+	taken []*connection
+	ended bool
+}
+
+func (p *pool) lease() *lease { return &lease{pool: p} }
+
+// context returns a ctx in which Shared takes connections for the lease.
+func (l *lease) context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, leaseKey{}, l)
+}
+
+// take waits for the connection, dialling if nobody else does.
+func (l *lease) take(ctx context.Context, id sharedID, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
+	c := l.pool.join(ctx, id, dial)
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		c.release()
+		return nil, context.Cause(ctx)
+	}
+	if c.err != nil {
+		c.release()
+		return nil, c.err
+	}
+	l.mu.Lock()
+	ended := l.ended
+	if !ended {
+		l.taken = append(l.taken, c)
+	}
+	l.mu.Unlock()
+	if ended {
+		c.release()
+		return nil, errors.New("the source was closed while it was opened")
+	}
+	return c.value, nil
+}
+
+// endpoint is the connection that stands for the lease's backend, or nil.
+func (l *lease) endpoint() *connection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.taken) == 0 {
+		return nil
+	}
+	return l.taken[0]
+}
+
+// release gives everything back, last taken first. It may be called twice.
+func (l *lease) release() {
+	l.mu.Lock()
+	taken := l.taken
+	l.taken, l.ended = nil, true
+	l.mu.Unlock()
+	for i := len(taken) - 1; i >= 0; i-- {
+		taken[i].release()
+	}
+}
+
+// join counts the caller as a user of the connection, and starts its dial when
+// the caller is the first.
+func (p *pool) join(ctx context.Context, id sharedID, dial func(context.Context) (io.Closer, error)) *connection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.connections[id]; c != nil {
+		c.users++
+		return c
+	}
+	// Whoever joins later may wait longer than the first, so the first one's
+	// deadline does not end the dial; the last one leaving does.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c := &connection{
+		pool: p, id: id, users: 1, stop: stop,
+		ready: make(chan struct{}),
+		slots: make(chan struct{}, readsPerEndpoint),
+		own:   p.lease(),
+	}
+	p.connections[id] = c
+	p.changed(len(p.connections))
+	go c.dial(ctx, dial)
+	return c
+}
+
+// dial ends when the connection stands or cannot be had, at the latest soon
+// after the last user left. If nobody waits any more, what was dialled is
+// closed again.
+func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Closer, error)) {
+	defer c.stop()
+	value, err := dialSafely(c.own.context(ctx), dial)
+
+	c.pool.mu.Lock()
+	c.value, c.err = value, err
+	abandoned := c.users == 0
+	if err != nil {
+		c.forget()
+	}
+	close(c.ready)
+	c.pool.mu.Unlock()
+
+	if err != nil || abandoned {
+		c.close()
+	}
+}
+
+// dialSafely turns a panic of dial into its error: it runs on a goroutine of
+// its own, where a panic would end the process.
+func dialSafely(ctx context.Context, dial func(context.Context) (io.Closer, error)) (value io.Closer, err error) {
+	defer recovered("dial", &err)
+	return dial(ctx)
+}
+
+// release counts the caller out and closes the connection after the last.
+func (c *connection) release() {
+	c.pool.mu.Lock()
+	c.users--
+	last := c.users == 0
+	if last {
+		c.forget()
+	}
+	dialled := false
+	select {
+	case <-c.ready:
+		dialled = true
+	default:
+	}
+	c.pool.mu.Unlock()
+	if !last {
+		return
+	}
+	c.stop()
+	if dialled && c.err == nil {
+		c.close()
+	}
+}
+
+// forget takes the connection out of the pool; pool.mu is held.
+func (c *connection) forget() {
+	if c.pool.connections[c.id] == c {
+		delete(c.pool.connections, c.id)
+		c.pool.changed(len(c.pool.connections))
+	}
+}
+
+func (c *connection) close() {
+	if c.err == nil && c.value != nil {
+		c.value.Close() // nobody is left who could do anything about its error
+	}
+	c.own.release()
+}
+
+// Opening returns a ctx in which an Open may be called outside of a family, as
+// tests of a source do, and the function that releases what it took.
+func Opening(ctx context.Context) (context.Context, func()) {
+	l := newPool().lease()
+	return l.context(ctx), l.release
 }

@@ -1,0 +1,103 @@
+package scaler
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+)
+
+// metrics is what a family tells Prometheus. Labels are trigger types, gRPC
+// codes and outcomes: their number does not grow with the objects.
+type metrics struct {
+	registry *prometheus.Registry
+
+	reads        *prometheus.CounterVec
+	readDuration *prometheus.HistogramVec
+	errors       *prometheus.CounterVec
+	rings        *prometheus.CounterVec
+	asked        *prometheus.GaugeVec
+	subscribed   *prometheus.GaugeVec
+	shared       prometheus.Gauge
+}
+
+func newMetrics(family string) *metrics {
+	labels := prometheus.Labels{"family": family}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_scaler_reads_total", ConstLabels: labels,
+			Help: "Reads of event sources, by trigger type, outcome (value, no_data, error) and what caused them.",
+		}, []string{"type", "outcome", "cause"}),
+		readDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sluice_scaler_read_duration_seconds", ConstLabels: labels,
+			Help:    "How long reads of event sources took.",
+			Buckets: []float64{.001, .005, .025, .1, .25, 1, 3, 10},
+		}, []string{"type"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_scaler_read_errors_total", ConstLabels: labels,
+			Help: "Failed reads of event sources, by trigger type and gRPC code.",
+		}, []string{"type", "code"}),
+		rings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_scaler_doorbell_rings_total", ConstLabels: labels,
+			Help: "Rings of doorbells, before they are limited.",
+		}, []string{"type"}),
+		asked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sluice_scaler_questions", ConstLabels: labels,
+			Help: "Distinct questions that are sampled.",
+		}, []string{"type"}),
+		subscribed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sluice_scaler_subscriptions", ConstLabels: labels,
+			Help: "Triggers that clients subscribed to or asked for lately.",
+		}, []string{"type"}),
+		shared: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sluice_scaler_shared_connections", ConstLabels: labels,
+			Help: "Connections to event sources that triggers share.",
+		}),
+	}
+	m.registry.MustRegister(m.reads, m.readDuration, m.errors, m.rings, m.asked, m.subscribed, m.shared)
+	return m
+}
+
+// announce makes the series of a trigger type exist before anything happens.
+func (m *metrics) announce(triggerType string) {
+	m.readDuration.WithLabelValues(triggerType)
+	m.rings.WithLabelValues(triggerType)
+	m.asked.WithLabelValues(triggerType)
+	m.subscribed.WithLabelValues(triggerType)
+	for _, code := range []codes.Code{codes.Unavailable, codes.DeadlineExceeded} {
+		m.errors.WithLabelValues(triggerType, code.String())
+	}
+}
+
+func (m *metrics) questions(triggerType string, n int) {
+	m.asked.WithLabelValues(triggerType).Add(float64(n))
+}
+func (m *metrics) subscriptions(triggerType string, n int) {
+	m.subscribed.WithLabelValues(triggerType).Add(float64(n))
+}
+func (m *metrics) ring(triggerType string) { m.rings.WithLabelValues(triggerType).Inc() }
+func (m *metrics) connections(n int)       { m.shared.Set(float64(n)) }
+
+// read counts one completed read.
+func (m *metrics) read(triggerType string, s *snapshot) {
+	m.reads.WithLabelValues(triggerType, outcomeLabels[s.outcome], causeLabels[s.detection]).Inc()
+	m.readDuration.WithLabelValues(triggerType).Observe(s.took.Round(time.Microsecond).Seconds())
+	if s.err != nil {
+		code, _ := explain(s.err)
+		m.errors.WithLabelValues(triggerType, code.String()).Inc()
+	}
+}
+
+var outcomeLabels = map[scalerv1.Outcome]string{
+	scalerv1.Outcome_OUTCOME_VALUE:   "value",
+	scalerv1.Outcome_OUTCOME_NO_DATA: "no_data",
+	scalerv1.Outcome_OUTCOME_ERROR:   "error",
+}
+
+var causeLabels = map[scalerv1.Detection]string{
+	scalerv1.Detection_DETECTION_POLLING:  "poll",
+	scalerv1.Detection_DETECTION_DOORBELL: "ring",
+	scalerv1.Detection_DETECTION_TIMER:    "timer",
+}

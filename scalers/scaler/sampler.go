@@ -1,0 +1,448 @@
+package scaler
+
+import (
+	"container/heap"
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// How the sampler spends time.
+const (
+	// shortestInterval is the shortest time between two regular reads of one
+	// question that a subscription can ask for.
+	shortestInterval = time.Second
+	// shortestDeadline is the least time that a read is given, however short
+	// the interval: a query may well take longer than the pause between two.
+	shortestDeadline = 3 * time.Second
+	// longestBackoff bounds the pause after repeated failures, unless the
+	// interval itself is longer.
+	longestBackoff = time.Minute
+	// keepFor is how long a question stays open after its last user.
+	keepFor = time.Minute
+	// stuckAfter is how long past its deadline a read may take to return
+	// before the sampler goes on without it.
+	stuckAfter = 500 * time.Millisecond
+	// patience is how long a caller waits for a shared read, and how fast the
+	// read before must have been for the caller to wait at all.
+	patience = 250 * time.Millisecond
+)
+
+// sampler owns time: it decides when each question is read, shares the answer
+// among all who ask it and keeps the last one. One goroutine keeps one timer
+// for all questions; a goroutine exists per read only while the read lasts.
+type sampler struct {
+	log         *slog.Logger
+	metrics     *metrics
+	pool        *pool
+	readTimeout time.Duration
+	epoch       time.Time // phases count from here
+	seed        maphash.Seed
+
+	mu        sync.Mutex
+	questions map[string]*question
+	groups    map[Batch]*batchGroup
+	due       dueHeap
+	work      []func(context.Context) // to be run by a goroutine of Start
+	wake      chan struct{}           // has room for one
+	running   sync.WaitGroup
+}
+
+func newSampler(log *slog.Logger, m *metrics, readTimeout time.Duration) *sampler {
+	s := &sampler{
+		log: log, metrics: m, pool: newPool(), readTimeout: readTimeout,
+		epoch: time.Now(), seed: maphash.MakeSeed(),
+		questions: map[string]*question{},
+		groups:    map[Batch]*batchGroup{},
+		wake:      make(chan struct{}, 1),
+	}
+	s.pool.changed = m.connections
+	return s
+}
+
+// question is what several triggers may ask alike. All fields are guarded by
+// sampler.mu, except those of opened that say otherwise.
+type question struct {
+	id          string
+	triggerType string
+	binding     *binding // of any user: they open the same source
+	secrets     []string // never to be shown in an error
+
+	users    map[*user]struct{}
+	interval time.Duration // the shortest of the users'; 0 without users
+	expires  time.Time     // when the question is closed; set without users
+
+	opened  *opened   // the open source, or nil
+	reading bool      // a read, or an opening, is in flight
+	stuck   bool      // a read did not return at its deadline
+	next    time.Time // the regular read
+	index   int       // in the heap, -1 when not there
+	wakeAt  time.Time // position in the heap
+
+	snap     *snapshot
+	done     chan struct{} // closed when the next snapshot stands
+	failures int           // reads failed in a row
+	bell     bell
+}
+
+// user is one subscription's share in a question. The sampler owns q; the
+// other fields are written under sampler.mu after join.
+type user struct {
+	triggerType string
+	interval    time.Duration
+	idle        bool
+	doorbell    scalerv1.Doorbell
+	silent      string // why the doorbell stays off unasked, or ""
+	secrets     []string
+	// deliver is called with every new snapshot, not under any lock. Two calls
+	// may overlap; seq tells which snapshot is newer.
+	deliver func(*snapshot)
+
+	q *question
+}
+
+// join makes u a user of b's question, which is read at once unless somebody
+// reads it already. What is known is delivered before join returns.
+func (s *sampler) join(b *binding, u *user) {
+	s.mu.Lock()
+	now := time.Now()
+	q := s.questions[b.question]
+	if q == nil {
+		q = &question{
+			id: b.question, triggerType: u.triggerType, binding: b,
+			users: map[*user]struct{}{}, index: -1, done: make(chan struct{}),
+		}
+		s.questions[q.id] = q
+		s.metrics.questions(u.triggerType, 1)
+	}
+	if len(q.users) == 0 {
+		if q.snap != nil && now.Sub(q.snap.at) > u.interval {
+			q.snap = nil // nobody kept it fresh
+		}
+		q.next = now
+	}
+	if len(u.secrets) > 0 {
+		q.secrets = u.secrets
+	}
+	u.q = q
+	q.users[u] = struct{}{}
+	s.retune(q, now)
+	snap := q.snap
+	s.mu.Unlock()
+	if snap != nil {
+		u.deliver(snap)
+	}
+}
+
+// change gives u another interval, mode or doorbell.
+func (s *sampler) change(u *user, interval time.Duration, idle bool, doorbell scalerv1.Doorbell) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.interval, u.idle, u.doorbell = interval, idle, doorbell
+	if u.q != nil {
+		s.retune(u.q, time.Now())
+	}
+}
+
+// leave ends u's share. The question is kept a while for those who come back.
+func (s *sampler) leave(u *user) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := u.q
+	if q == nil {
+		return
+	}
+	u.q = nil
+	delete(q.users, u)
+	now := time.Now()
+	if len(q.users) == 0 {
+		q.expires = now.Add(keepFor)
+	}
+	s.retune(q, now)
+}
+
+// ask returns the snapshot of u's question, no older than it may be.
+//
+// A question that was never read is waited for within ctx. A snapshot younger
+// than allowed is returned as it is. For an older one the caller waits for one
+// shared read, but only where the read before was quick, and never longer than
+// patience; after that it gets the snapshot up to twice its allowed age. ok is
+// false when there is none to give.
+func (s *sampler) ask(ctx context.Context, u *user, allowed time.Duration) (snap *snapshot, ok bool) {
+	s.mu.Lock()
+	q := u.q
+	if q == nil {
+		s.mu.Unlock()
+		return nil, false
+	}
+	for q.snap == nil {
+		done := q.done
+		s.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return nil, false
+		}
+		s.mu.Lock()
+	}
+	snap = q.snap
+	if time.Since(snap.at) < allowed {
+		s.mu.Unlock()
+		return snap, true
+	}
+	if snap.took < patience && !q.stuck && q.failures < 2 {
+		q.next = time.Now()
+		s.schedule(q)
+		done := q.done
+		s.mu.Unlock()
+		timer := time.NewTimer(patience)
+		select {
+		case <-done:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		s.mu.Lock()
+		snap = q.snap
+	}
+	s.mu.Unlock()
+	// A failure goes on being one until a read says otherwise.
+	return snap, snap.err != nil || time.Since(snap.at) < 2*allowed
+}
+
+// retune works out a question's interval and doorbell after its users or its
+// source changed. s.mu is held.
+func (s *sampler) retune(q *question, now time.Time) {
+	old := q.interval
+	q.interval = 0
+	for u := range q.users {
+		if q.interval == 0 || u.interval < q.interval {
+			q.interval = u.interval
+		}
+	}
+	if q.interval > 0 && q.interval < shortestInterval {
+		q.interval = shortestInterval
+	}
+	if q.interval > 0 && old != q.interval && q.failures == 0 {
+		if next := s.aligned(q, now); next.Before(q.next) || q.next.IsZero() {
+			q.next = next
+		}
+	}
+	s.tuneBell(q)
+	s.schedule(q)
+}
+
+// aligned is the first tick of the question after t. Ticks of questions with
+// different phases are spread over the interval, so that a thousand objects
+// created together do not tick together; members of a batch tick together.
+func (s *sampler) aligned(q *question, t time.Time) time.Time {
+	phase := maphash.String(s.seed, q.id)
+	if q.opened != nil && q.opened.group != nil {
+		phase = q.opened.group.phase
+	}
+	offset := time.Duration(phase % uint64(q.interval))
+	since := t.Sub(s.epoch) - offset
+	ticks := since / q.interval
+	if since < 0 {
+		ticks--
+	}
+	return s.epoch.Add(offset + (ticks+1)*q.interval)
+}
+
+// schedule puts the question into the heap at the time of its next event, or
+// takes it out when a read in flight will do so. s.mu is held.
+func (s *sampler) schedule(q *question) {
+	at := q.next
+	switch {
+	case s.questions[q.id] != q, q.reading:
+		if q.index >= 0 {
+			heap.Remove(&s.due, q.index)
+		}
+		return
+	case len(q.users) == 0:
+		at = q.expires
+	case !q.bell.ringAt.IsZero() && q.bell.ringAt.Before(at):
+		at = q.bell.ringAt
+	}
+	q.wakeAt = at
+	if q.index >= 0 {
+		heap.Fix(&s.due, q.index)
+	} else {
+		heap.Push(&s.due, q)
+	}
+	if q.index == 0 {
+		s.poke()
+	}
+}
+
+// poke makes Start look at the heap and the work again.
+func (s *sampler) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// spawn runs f on a goroutine that Start owns. s.mu is held.
+func (s *sampler) spawn(f func(context.Context)) {
+	s.work = append(s.work, f)
+	s.poke()
+}
+
+// Start samples until ctx ends, then closes every source and connection. It
+// returns when all of that is done, or after the limit, when a source does not
+// let go.
+func (s *sampler) Start(ctx context.Context, limit time.Duration) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		timer.Reset(s.dispatch(ctx))
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+		case <-timer.C:
+		}
+	}
+	s.shutdown(limit)
+}
+
+// dispatch starts what is due and returns the time until the next event.
+func (s *sampler) dispatch(ctx context.Context) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for len(s.due) > 0 && !s.due[0].wakeAt.After(now) {
+		q := heap.Pop(&s.due).(*question)
+		s.tick(q, now)
+	}
+	s.dispatchBatches(now)
+	for _, f := range s.work {
+		s.running.Go(func() { f(ctx) })
+	}
+	s.work = nil
+	if len(s.due) == 0 {
+		return time.Hour
+	}
+	return s.due[0].wakeAt.Sub(now)
+}
+
+// tick does what is due for one question. s.mu is held.
+func (s *sampler) tick(q *question, now time.Time) {
+	switch {
+	case len(q.users) == 0:
+		s.remove(q)
+	case q.stuck:
+		// The read before still has not returned. A second one beside it is
+		// against the contract, so that one's failure stands for this one.
+		s.spawn(func(context.Context) { s.repeatFailure(q) })
+		q.reading = true
+	case q.opened != nil && q.opened.group != nil:
+		q.opened.group.waiting[q] = struct{}{}
+	default:
+		q.reading = true
+		cause := q.takeCause(now)
+		s.spawn(func(ctx context.Context) { s.read(ctx, q, cause) })
+	}
+}
+
+// remove closes a question that nobody asks any more. s.mu is held.
+func (s *sampler) remove(q *question) {
+	delete(s.questions, q.id)
+	s.metrics.questions(q.triggerType, -1)
+	if q.index >= 0 {
+		heap.Remove(&s.due, q.index)
+	}
+	s.dispose(q)
+}
+
+// shutdown closes all questions and waits for everything that Start started.
+func (s *sampler) shutdown(limit time.Duration) {
+	s.mu.Lock()
+	for _, q := range s.questions {
+		s.remove(q)
+	}
+	work := s.work
+	s.work = nil
+	s.mu.Unlock()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, f := range work {
+		s.running.Go(func() { f(ended) })
+	}
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		s.log.Warn("a source does not let go at shutdown")
+	}
+}
+
+// dueHeap orders questions by the time of their next event.
+type dueHeap []*question
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].wakeAt.Before(h[j].wakeAt) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push and Pop are called by container/heap.
+func (h *dueHeap) Push(x any) {
+	q := x.(*question)
+	q.index = len(*h)
+	*h = append(*h, q)
+}
+
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	q := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	q.index = -1
+	return q
+}
+
+// refresh has every question read again and waits for the answers.
+func (s *sampler) refresh(ctx context.Context) error {
+	s.mu.Lock()
+	var questions []*question
+	for _, q := range s.questions {
+		if len(q.users) > 0 {
+			questions = append(questions, q)
+		}
+	}
+	s.mu.Unlock()
+	for _, q := range questions {
+		// A read that is in flight may have begun before what the caller wants
+		// to see, so it is waited for first.
+		for {
+			s.mu.Lock()
+			inFlight, done := q.reading, q.done
+			if !inFlight {
+				q.next = time.Now()
+				s.schedule(q)
+			}
+			s.mu.Unlock()
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if !inFlight {
+				break
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+const (
+	// shortestRing is the shortest time between two reads of one question that
+	// rings can cause.
+	shortestRing = 250 * time.Millisecond
+	// askAgain is when a source that refused to ring is asked again.
+	askAgain = 10 * time.Minute
+	// shortestSilence and longestSilence bound the pause before listening
+	// again after a failure.
+	shortestSilence = time.Second
+	longestSilence  = time.Minute
+)
+
+// bell is the doorbell of one question, guarded by sampler.mu. A ring carries
+// no truth: all it can do is to have the question read a little earlier.
+type bell struct {
+	run    *bellRun
+	ringAt time.Time     // a read that a ring asked for; zero for none
+	lastAt time.Time     // the last read that a ring caused
+	gap    time.Duration // pause between such reads; grows while they change nothing
+	note   string        // why the source does not ring, in words for the user
+}
+
+// bellRun is one goroutine that listens.
+type bellRun struct {
+	stopped bool
+	cancel  context.CancelFunc // set when the goroutine runs
+}
+
+// wanted is true while somebody idle wants the question to ring.
+func (q *question) wanted() bool {
+	for u := range q.users {
+		if !u.idle || u.doorbell == scalerv1.Doorbell_DOORBELL_OFF {
+			continue
+		}
+		if u.silent == "" || u.doorbell == scalerv1.Doorbell_DOORBELL_ON {
+			return true
+		}
+	}
+	return false
+}
+
+// tuneBell starts or ends listening, as the users want it. s.mu is held.
+func (s *sampler) tuneBell(q *question) {
+	if q.opened == nil {
+		return
+	}
+	ringer, rings := q.opened.source.(Ringer)
+	if !rings || !q.wanted() {
+		s.stopBell(q)
+		return
+	}
+	if q.bell.run != nil {
+		return // listening already, or about to end and to be tuned again
+	}
+	run, o := &bellRun{}, q.opened
+	q.bell.run = run
+	o.busy.Add(1)
+	s.spawn(func(ctx context.Context) {
+		defer o.busy.Done()
+		s.listen(ctx, q, run, ringer)
+	})
+}
+
+// stopBell ends listening. s.mu is held.
+func (s *sampler) stopBell(q *question) {
+	q.bell.ringAt, q.bell.note = time.Time{}, ""
+	run := q.bell.run
+	if run == nil || run.stopped {
+		return
+	}
+	run.stopped = true
+	if run.cancel != nil {
+		run.cancel()
+	}
+}
+
+// listen runs until the bell is stopped or ctx ends.
+func (s *sampler) listen(ctx context.Context, q *question, run *bellRun, ringer Ringer) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	run.cancel = cancel
+	if run.stopped {
+		cancel()
+	}
+	s.mu.Unlock()
+
+	pause := shortestSilence
+	for ctx.Err() == nil {
+		heard := false
+		err := listenSafely(ctx, ringer, func() {
+			if heard { // said twice: no better than a ring
+				s.ring(q, run)
+				return
+			}
+			heard = true
+			s.setNote(q, run, "")
+			s.readNow(q, run)
+		}, func() {
+			s.metrics.ring(q.triggerType)
+			s.ring(q, run)
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		if heard {
+			pause = shortestSilence
+		}
+		wait := pause
+		if errors.Is(err, ErrDoorbellRefused) {
+			wait = askAgain
+			s.setNote(q, run, refusal(redact(err, q.secrets)))
+		} else {
+			pause = min(2*pause, longestSilence)
+			s.setNote(q, run, "polled, because listening ended: "+reason(redact(err, q.secrets)))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.bell.run == run {
+		q.bell.run = nil
+		if s.questions[q.id] == q {
+			s.tuneBell(q) // it may be wanted again by now
+		}
+	}
+}
+
+func listenSafely(ctx context.Context, ringer Ringer, listening, ring func()) (err error) {
+	defer recovered("listen", &err)
+	return ringer.Listen(ctx, listening, ring)
+}
+
+// refusal says why the source does not ring, without our own words around it.
+func refusal(err error) string {
+	_, message := explain(err)
+	return "polled: " + strings.TrimSuffix(strings.TrimPrefix(message, ErrDoorbellRefused.Error()+": "), ": "+ErrDoorbellRefused.Error())
+}
+
+func reason(err error) string {
+	if err == nil {
+		return "no reason given"
+	}
+	_, message := explain(err)
+	return message
+}
+
+// setNote changes why the question is polled and tells its users.
+func (s *sampler) setNote(q *question, run *bellRun, note string) {
+	s.mu.Lock()
+	if q.bell.run != run || run.stopped || q.bell.note == note {
+		s.mu.Unlock()
+		return
+	}
+	q.bell.note = note
+	if q.snap == nil {
+		s.mu.Unlock()
+		return
+	}
+	snap := *q.snap
+	snap.seq++
+	snap.note = note
+	q.snap = &snap
+	users := make([]*user, 0, len(q.users))
+	for u := range q.users {
+		users = append(users, u)
+	}
+	s.mu.Unlock()
+	for _, u := range users {
+		u.deliver(&snap)
+	}
+}
+
+// readNow has the question read once listening has begun, so that what arrived
+// before is not missed.
+func (s *sampler) readNow(q *question, run *bellRun) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.bell.run != run || run.stopped {
+		return
+	}
+	if q.reading {
+		q.bell.ringAt = time.Now() // that read may have begun too early
+		return
+	}
+	q.next = time.Now()
+	s.schedule(q)
+}
+
+// ring has the question read at once, or as soon as the limit on rings allows.
+// It may be called at any rate, from anywhere.
+func (s *sampler) ring(q *question, run *bellRun) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.bell.run != run || run.stopped || !q.bell.ringAt.IsZero() {
+		return
+	}
+	now := time.Now()
+	q.bell.ringAt = now
+	if soonest := q.bell.lastAt.Add(max(q.bell.gap, shortestRing)); soonest.After(now) {
+		q.bell.ringAt = soonest
+	}
+	s.schedule(q)
+}
+
+// rang notes what a read that a ring caused has shown. s.mu is held.
+func (s *sampler) rang(q *question, old, snap *snapshot) {
+	if snap.detection != scalerv1.Detection_DETECTION_DOORBELL {
+		return
+	}
+	if snap.same(old) {
+		q.bell.gap = min(max(2*q.bell.gap, 2*shortestRing), max(q.interval, shortestRing))
+	} else {
+		q.bell.gap = shortestRing
+	}
+	if !q.bell.ringAt.IsZero() {
+		q.bell.ringAt = later(q.bell.ringAt, q.bell.lastAt.Add(q.bell.gap))
+	}
+}

@@ -1,0 +1,394 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// opened is an open source with what belongs to it.
+type opened struct {
+	source Source
+	lease  *lease
+	group  *batchGroup // of a Batched, else nil
+	stop   context.CancelFunc
+	busy   sync.WaitGroup // calls into source that have not returned
+
+	specs      []Metric // as a Specced named them last; guarded by sampler.mu
+	specsStale bool     // Specs is to be called before the next Read; same
+}
+
+// deadline is how long one read of the question may take: the interval, but
+// not less than shortestDeadline nor more than the configured limit.
+func (s *sampler) deadline(interval time.Duration) time.Duration {
+	return min(max(interval, shortestDeadline), s.readTimeout)
+}
+
+// takeCause says what makes the sampler read now. The read answers every ring
+// that was heard before it, whether or not one caused it; a ring that comes
+// while it lasts asks for another. s.mu is held.
+func (q *question) takeCause(now time.Time) scalerv1.Detection {
+	ringAt := q.bell.ringAt
+	q.bell.ringAt = time.Time{}
+	if ringAt.IsZero() || ringAt.After(now) || !q.next.After(now) {
+		return q.regular()
+	}
+	q.bell.lastAt = now
+	return scalerv1.Detection_DETECTION_DOORBELL
+}
+
+// regular is how the question is read without a ring.
+func (q *question) regular() scalerv1.Detection {
+	if q.opened != nil {
+		if _, timed := q.opened.source.(Timed); timed {
+			return scalerv1.Detection_DETECTION_TIMER
+		}
+	}
+	return scalerv1.Detection_DETECTION_POLLING
+}
+
+// attempt is one read, or opening and read, of one question. Exactly one of
+// its return and its abandonment makes a snapshot.
+type attempt struct {
+	q         *question
+	cause     scalerv1.Detection
+	abandoned bool // guarded by sampler.mu
+}
+
+// begin notes that a read starts and arranges that a source which does not
+// return at the deadline is left behind: the question then fails at every tick
+// until it does.
+func (s *sampler) begin(q *question, cause scalerv1.Detection, deadline time.Duration) (*attempt, *time.Timer) {
+	a := &attempt{q: q, cause: cause}
+	return a, time.AfterFunc(deadline+stuckAfter, func() { s.abandon(a, deadline) })
+}
+
+func (s *sampler) abandon(a *attempt, took time.Duration) {
+	s.mu.Lock()
+	if a.abandoned || !a.q.reading {
+		s.mu.Unlock()
+		return
+	}
+	a.abandoned, a.q.stuck = true, true
+	s.mu.Unlock()
+	s.complete(a.q, a.cause, took, nil, errStuck)
+}
+
+// errStuck is the failure of a source that does not keep its deadline.
+var errStuck = status.Error(codes.DeadlineExceeded, "the source does not answer in time")
+
+// returned ends an attempt. It is false when the sampler has gone on without
+// it, and then its result is worth nothing.
+func (s *sampler) returned(a *attempt, watchdog *time.Timer) bool {
+	watchdog.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !a.abandoned {
+		a.abandoned = true // the watchdog comes too late
+		return true
+	}
+	a.q.stuck = false
+	return false
+}
+
+// repeatFailure stands for a read that cannot be made, because the one before
+// still has not returned.
+func (s *sampler) repeatFailure(q *question) {
+	s.complete(q, q.regular(), 0, nil, errStuck)
+}
+
+// read opens the question's source if need be and reads it. A Batched that was
+// just opened is handed to its batch instead.
+func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detection) {
+	s.mu.Lock()
+	interval, o := q.interval, q.opened
+	if o != nil {
+		o.busy.Add(1)
+	}
+	s.mu.Unlock()
+	deadline := s.deadline(interval)
+	if o == nil {
+		var err error
+		if o, err = s.open(ctx, q, cause, deadline); err != nil || o == nil {
+			return
+		}
+	}
+	defer o.busy.Done()
+	if s.handOver(q, o) {
+		return
+	}
+	leave, err := s.enter(ctx, o, deadline)
+	if err != nil {
+		s.complete(q, cause, 0, nil, err)
+		return
+	}
+	defer leave()
+	start := time.Now()
+	rctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	a, watchdog := s.begin(q, cause, deadline)
+	readings, err := s.askSource(rctx, o)
+	if s.returned(a, watchdog) {
+		s.complete(q, cause, time.Since(start), readings, inTime(rctx, err))
+	}
+}
+
+// handOver leaves the reading of a Batched, which was just opened, to its
+// batch.
+func (s *sampler) handOver(q *question, o *opened) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.group == nil {
+		return false
+	}
+	q.reading = false
+	q.next = time.Now()
+	s.schedule(q)
+	return true
+}
+
+// askSource reads one source: its specs first, where it names them itself.
+func (s *sampler) askSource(ctx context.Context, o *opened) (readings []Reading, err error) {
+	defer recovered("read", &err)
+	if err := s.refreshSpecs(ctx, o); err != nil {
+		return nil, err
+	}
+	return o.source.Read(ctx)
+}
+
+// inTime replaces whatever a client library makes of an exceeded deadline.
+func inTime(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrNoData) {
+		if code, _ := explain(err); code == codes.Unavailable || code == codes.Canceled {
+			return status.Error(codes.DeadlineExceeded, text(err))
+		}
+	}
+	return err
+}
+
+// enter waits for one of the places that the source's connection has for reads
+// at once, so that one stalled endpoint holds few goroutines and no other
+// endpoint any.
+func (s *sampler) enter(ctx context.Context, o *opened, limit time.Duration) (leave func(), err error) {
+	c := o.lease.endpoint()
+	if c == nil {
+		return func() {}, nil
+	}
+	select {
+	case c.slots <- struct{}{}:
+		return func() { <-c.slots }, nil
+	default:
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case c.slots <- struct{}{}:
+		return func() { <-c.slots }, nil
+	case <-timer.C:
+		return nil, status.Error(codes.DeadlineExceeded, "other reads of the same endpoint wait for an answer")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// open opens the source and counts the caller as one who uses it. It returns
+// nil and no error when the question went away meanwhile or did not wait; a
+// failure has become the read's outcome already.
+func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detection, deadline time.Duration) (*opened, error) {
+	start := time.Now()
+	life, stop := context.WithCancel(ctx)
+	o := &opened{lease: s.pool.lease(), stop: stop, specsStale: true}
+	octx, cancel := context.WithTimeout(o.lease.context(ctx), deadline)
+	defer cancel()
+	a, watchdog := s.begin(q, cause, deadline)
+	source, err := openSafely(octx, q.binding)
+	kept := s.returned(a, watchdog)
+	if err != nil {
+		o.close()
+		if kept {
+			s.complete(q, cause, time.Since(start), nil, inTime(octx, err))
+		}
+		return nil, err
+	}
+	o.source = source
+
+	s.mu.Lock()
+	if !kept || s.questions[q.id] != q {
+		s.mu.Unlock()
+		o.close()
+		return nil, nil
+	}
+	defer s.mu.Unlock()
+	o.busy.Add(1)
+	q.opened = o
+	if b, ok := source.(Batched); ok {
+		s.joinGroup(q, b.Batch())
+	}
+	if specced, ok := source.(Specced); ok {
+		o.busy.Add(1)
+		s.running.Go(func() {
+			defer o.busy.Done()
+			s.watchSpecs(life, q, o, specced)
+		})
+	}
+	s.tuneBell(q)
+	return o, nil
+}
+
+func openSafely(ctx context.Context, b *binding) (source Source, err error) {
+	defer recovered("open", &err)
+	source, err = b.open(ctx)
+	if err == nil && source == nil {
+		err = fmt.Errorf("%w: open returned no source", errDefect)
+	}
+	return source, err
+}
+
+// close ends what watches the source, waits for the calls into it and closes
+// it, then gives its connections back.
+func (o *opened) close() {
+	o.stop()
+	o.busy.Wait()
+	if o.source != nil {
+		if err := closeSafely(o.source); err != nil {
+			return // a panic: its connections are in nobody's hands now
+		}
+	}
+	o.lease.release()
+}
+
+func closeSafely(source Source) (err error) {
+	defer recovered("close", &err)
+	_ = source.Close() // nobody is left who could do anything about it
+	return nil
+}
+
+// dispose closes the question's source, if it is open, without being waited
+// for; the question may open another meanwhile. s.mu is held.
+func (s *sampler) dispose(q *question) {
+	o := q.opened
+	if o == nil {
+		return
+	}
+	q.opened = nil
+	s.stopBell(q)
+	s.leaveGroup(q, o)
+	s.spawn(func(context.Context) { o.close() })
+}
+
+// complete makes a snapshot of what a read came to, plans the next one and
+// tells everybody who asks the question.
+func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Duration, readings []Reading, err error) {
+	s.mu.Lock()
+	now := time.Now()
+	old := q.snap
+	snap := &snapshot{seq: 1, at: now, took: took, detection: cause, note: q.bell.note}
+	if old != nil {
+		snap.seq, snap.last = old.seq+1, old.last
+	}
+	want := len(q.binding.metrics)
+	if q.opened != nil && q.opened.specs != nil {
+		snap.specs = q.opened.specs
+		want = len(snap.specs)
+	} else if old != nil {
+		snap.specs = old.specs
+	}
+	if err == nil && len(readings) != want {
+		err = fmt.Errorf("%w: %d readings for %d metrics", errDefect, len(readings), want)
+	}
+	snap.judge(readings, redact(err, q.secrets))
+	q.snap = snap
+	q.reading = false
+	s.plan(q, old, snap, now)
+	close(q.done)
+	q.done = make(chan struct{})
+	users := make([]*user, 0, len(q.users))
+	for u := range q.users {
+		users = append(users, u)
+	}
+	s.mu.Unlock()
+
+	s.metrics.read(q.triggerType, snap)
+	s.report(q, old, snap)
+	for _, u := range users {
+		u.deliver(snap)
+	}
+}
+
+// plan decides when the question is read next. s.mu is held.
+func (s *sampler) plan(q *question, old, snap *snapshot, now time.Time) {
+	s.rang(q, old, snap)
+	if snap.err == nil {
+		q.failures = 0
+	} else {
+		q.failures++
+		if q.opened != nil && q.opened.specs != nil {
+			q.opened.specsStale = true
+		}
+	}
+	if refused(snap.err) {
+		// Opened again with what the credentials are by then. Any other
+		// failure leaves a connection that may be healthy alone.
+		s.dispose(q)
+	}
+	if q.interval > 0 && s.questions[q.id] == q {
+		// A member of a batch may be read a little early; its next tick is
+		// the one after the tick it was read for.
+		from := now
+		if q.next.After(now) && q.next.Sub(now) <= q.interval/10 {
+			from = q.next
+		}
+		q.next = s.aligned(q, from)
+		if q.failures > 1 {
+			q.next = later(q.next, now.Add(backoff(q.interval, q.failures)))
+		}
+		if q.opened != nil {
+			if timed, ok := q.opened.source.(Timed); ok {
+				if at := nextSafely(timed, now); at.After(now) && at.Before(q.next) {
+					q.next = at
+				}
+			}
+		}
+	}
+	s.tuneBell(q)
+	s.schedule(q)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func nextSafely(t Timed, now time.Time) (next time.Time) {
+	var err error
+	defer recovered("next", &err)
+	return t.Next(now)
+}
+
+// backoff is the pause after so many failures in a row: the interval, doubled
+// with each, up to four intervals or a minute, and never below the interval.
+func backoff(interval time.Duration, failures int) time.Duration {
+	pause := interval << min(max(failures-1, 0), 2)
+	return max(min(pause, longestBackoff), interval)
+}
+
+// report logs when a question starts and stops failing. Steady state is
+// silent, a steady failure too.
+func (s *sampler) report(q *question, old, snap *snapshot) {
+	was := old != nil && old.err != nil
+	switch {
+	case snap.err != nil && !was:
+		st := statusOf(q.triggerType, snap.err)
+		s.log.Info("source does not answer", "type", q.triggerType, "code", st.Code().String(), "reason", st.Message())
+	case snap.err == nil && was:
+		s.log.Info("source answers again", "type", q.triggerType)
+	}
+}

@@ -1,0 +1,202 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// snapshot is what the last completed read of a question came to. It is shared
+// by all who ask the question and never changed.
+type snapshot struct {
+	// seq grows with every snapshot of the question.
+	seq uint64
+	// at is when the read was completed, took how long it lasted.
+	at   time.Time
+	took time.Duration
+
+	// outcome is exactly one of value, no data and error.
+	outcome scalerv1.Outcome
+	// readings are raw, one per metric, finite; set with a value only.
+	readings []Reading
+	// last are the readings of the last value, this one's included; nil when
+	// the source never gave one.
+	last []Reading
+	// err is set with an error only, missing with no data only: the source's
+	// words about it.
+	err, missing error
+
+	// specs are the metrics as a Specced names them, or nil.
+	specs []Metric
+	// detection is what made the sampler read.
+	detection scalerv1.Detection
+	// note is why the source is polled although it could ring, or "".
+	note string
+}
+
+// errDefect is what the user reads when a source panics or breaks its
+// contract; the details are in the log.
+var errDefect = errors.New("a defect in this scaler, described in its log")
+
+// judge decides which of the three outcomes a read has. It is the one place
+// where "no data" is told from a value and from an error.
+func (s *snapshot) judge(readings []Reading, err error) {
+	switch {
+	case errors.Is(err, ErrNoData):
+		s.outcome, s.missing = scalerv1.Outcome_OUTCOME_NO_DATA, err
+	case err != nil:
+		s.outcome, s.err = scalerv1.Outcome_OUTCOME_ERROR, err
+	case !finite(readings):
+		s.outcome, s.missing = scalerv1.Outcome_OUTCOME_NO_DATA, ErrNoData
+	default:
+		s.outcome, s.readings, s.last = scalerv1.Outcome_OUTCOME_VALUE, readings, readings
+	}
+}
+
+// finite is false when a number is NaN or infinite, which is how many sources
+// say that they have nothing to say.
+func finite(readings []Reading) bool {
+	for _, r := range readings {
+		for _, n := range []float64{r.Value, r.Activity} {
+			if math.IsNaN(n) || math.IsInf(n, 0) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// same is true when a ring that led from old to s changed nothing.
+func (s *snapshot) same(old *snapshot) bool {
+	if old == nil || s.outcome != old.outcome || len(s.readings) != len(old.readings) {
+		return false
+	}
+	for i := range s.readings {
+		if s.readings[i].Value != old.readings[i].Value || s.readings[i].Activity != old.readings[i].Activity {
+			return false
+		}
+	}
+	return true
+}
+
+// observation is what a snapshot means to one subscription, after its shape,
+// its targets, its thresholds and the rule for no data were applied.
+type observation struct {
+	values  []observed
+	outcome scalerv1.Outcome
+	// err is set when the observation counts as a failure.
+	err       error
+	detection scalerv1.Detection
+	eventTime time.Time
+	note      string
+}
+
+// observed is one metric of an observation.
+type observed struct {
+	name string
+	// value is finite and not negative.
+	value  float64
+	active bool
+}
+
+// active is true when any metric asks for a replica.
+func (o *observation) active() bool {
+	for _, v := range o.values {
+		if v.active {
+			return true
+		}
+	}
+	return false
+}
+
+// equal is true when a client that knows one observation need not be sent the
+// other.
+func (o *observation) equal(other *observation) bool {
+	if o == nil || other == nil {
+		return o == other
+	}
+	if o.outcome != other.outcome || o.note != other.note || len(o.values) != len(other.values) || text(o.err) != text(other.err) {
+		return false
+	}
+	for i := range o.values {
+		if o.values[i] != other.values[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// observe works out what a snapshot means to the trigger of b.
+func (b *binding) observe(s *snapshot) *observation {
+	o := &observation{outcome: s.outcome, detection: s.detection, note: s.note}
+	metrics := b.metrics
+	if s.specs != nil {
+		metrics = s.specs
+	}
+	raw := s.readings
+	switch s.outcome {
+	case scalerv1.Outcome_OUTCOME_ERROR:
+		o.err = s.err
+		return o
+	case scalerv1.Outcome_OUTCOME_NO_DATA:
+		raw = b.instead(s, len(metrics))
+		if raw == nil {
+			o.err = s.missing
+			return o
+		}
+	}
+	shaped, err := b.shaped(raw)
+	if err == nil && len(shaped) != len(metrics) {
+		err = fmt.Errorf("%w: %d readings for %d metrics", errDefect, len(shaped), len(metrics))
+	}
+	if err != nil {
+		o.outcome, o.err = scalerv1.Outcome_OUTCOME_ERROR, err
+		return o
+	}
+	if !finite(shaped) {
+		o.outcome, o.err = scalerv1.Outcome_OUTCOME_NO_DATA, ErrNoData
+		return o
+	}
+	for i, r := range shaped {
+		o.values = append(o.values, observed{
+			name: metrics[i].Name,
+			// A negative number is emitted as 0, but activity is decided on
+			// the number itself (spec README 3.9).
+			value:  max(r.Value, 0),
+			active: r.Activity > metrics[i].Activation,
+		})
+		if o.eventTime.IsZero() {
+			o.eventTime = r.EventTime
+		}
+	}
+	return o
+}
+
+// instead returns the readings that stand for no data, or nil when the rule
+// makes it a failure.
+func (b *binding) instead(s *snapshot, metrics int) []Reading {
+	switch b.noData {
+	case NoDataZero:
+		return make([]Reading, metrics)
+	case NoDataHold:
+		return s.last
+	default:
+		return nil
+	}
+}
+
+// shaped applies the subscription's Shape, whose panic is a reading's error.
+func (b *binding) shaped(raw []Reading) (shaped []Reading, err error) {
+	defer recovered("shape", &err)
+	return b.shape(raw), nil
+}

@@ -1,0 +1,82 @@
+package scaler
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// refreshSpecs asks a source that names its metrics itself for their names,
+// where they may have changed. Others are left alone.
+func (s *sampler) refreshSpecs(ctx context.Context, o *opened) error {
+	specced, ok := o.source.(Specced)
+	if !ok {
+		return nil
+	}
+	s.mu.Lock()
+	stale := o.specsStale
+	o.specsStale = false
+	s.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	specs, err := specced.Specs(ctx)
+	if err == nil && len(specs) == 0 {
+		err = fmt.Errorf("the source names no metrics")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		o.specsStale = true
+		return err
+	}
+	o.specs = specs
+	return nil
+}
+
+// watchSpecs listens for changes of the metrics until ctx ends or the source
+// says that it cannot tell.
+func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specced Specced) {
+	pause := 2 * shortestSilence
+	for ctx.Err() == nil {
+		err := watchSpecsSafely(ctx, specced, func() {
+			pause = 2 * shortestSilence
+			s.respec(q, o)
+		})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		pause = min(2*pause, longestSilence)
+	}
+}
+
+func watchSpecsSafely(ctx context.Context, specced Specced, changed func()) (err error) {
+	defer recovered("watch specs", &err)
+	return specced.WatchSpecs(ctx, changed)
+}
+
+// respec has the question read again, specs first.
+func (s *sampler) respec(q *question, o *opened) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.opened != o {
+		return
+	}
+	o.specsStale = true
+	// Limited as rings are, because the source decides how often it says so.
+	at := time.Now()
+	if soonest := q.bell.lastAt.Add(shortestRing); soonest.After(at) {
+		at = soonest
+	}
+	if at.Before(q.next) {
+		q.next = at
+		q.bell.lastAt = at
+	}
+	s.schedule(q)
+}

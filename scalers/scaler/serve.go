@@ -1,0 +1,253 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// version is set at link time: -X .../scalers/scaler.version=v0.1.0
+var version = "dev"
+
+// settings are the flags of a family, each with an environment variable that
+// is read when the flag is not given.
+type settings struct {
+	grpcAddress     string
+	metricsAddress  string
+	logLevel        slog.Level
+	readTimeout     time.Duration
+	shutdownTimeout time.Duration
+	describe        bool
+}
+
+// environment names a flag's environment variable.
+var environment = map[string]string{
+	"grpc-address":     "SLUICE_GRPC_ADDRESS",
+	"metrics-address":  "SLUICE_METRICS_ADDRESS",
+	"log-level":        "SLUICE_LOG_LEVEL",
+	"read-timeout":     "SLUICE_READ_TIMEOUT",
+	"shutdown-timeout": "SLUICE_SHUTDOWN_TIMEOUT",
+}
+
+// parseSettings reads flags from args and what they leave out from getenv.
+func parseSettings(family string, args []string, getenv func(string) string, output io.Writer) (settings, error) {
+	var s settings
+	flags := flag.NewFlagSet(family, flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&s.grpcAddress, "grpc-address", ":9090", "where the gRPC services listen")
+	flags.StringVar(&s.metricsAddress, "metrics-address", ":8080", "where /metrics, /healthz and /readyz listen")
+	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
+	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
+	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, variable := range environment {
+		value := getenv(variable)
+		if given[name] || value == "" {
+			continue
+		}
+		if err := flags.Set(name, value); err != nil {
+			return s, fmt.Errorf("%s: %w", variable, err)
+		}
+	}
+	return s, nil
+}
+
+// Serve runs a family until ctx ends: flags, logs, gRPC with health and
+// reflection, metrics and graceful stop. A family's main calls nothing else.
+func Serve(ctx context.Context, family string, triggers ...Trigger) error {
+	s, err := parseSettings(family, os.Args[1:], os.Getenv, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return err
+	}
+	if s.describe {
+		return printDescription(os.Stdout, family, triggers)
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: s.logLevel})).With("family", family)
+	slog.SetDefault(log)
+	server := New(Config{
+		Family: family, Version: version, Triggers: triggers, Log: log,
+		ReadTimeout: s.readTimeout, ShutdownTimeout: s.shutdownTimeout,
+	})
+	return server.listenAndServe(ctx, s)
+}
+
+func printDescription(w io.Writer, family string, triggers []Trigger) error {
+	text, err := describeJSON(family, version, triggers)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+// listenAndServe serves gRPC and HTTP until ctx ends.
+func (s *Server) listenAndServe(ctx context.Context, set settings) error {
+	in, err := listen(set.grpcAddress)
+	if err != nil {
+		return fmt.Errorf("--grpc-address: %w", err)
+	}
+	httpListener, err := net.Listen("tcp", set.metricsAddress)
+	if err != nil {
+		in.listener.Close()
+		return fmt.Errorf("--metrics-address: %w", err)
+	}
+	web := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second}
+	webDone := make(chan error, 1)
+	go func() { webDone <- web.Serve(httpListener) }()
+	s.core.Log.Info("serving", "version", s.core.Version, "types", s.core.types(), "grpc", in.listener.Addr().String(), "metrics", httpListener.Addr().String())
+	err = s.serve(ctx, in)
+	web.Close() // probes and scrapes have nothing to finish
+	<-webDone
+	return err
+}
+
+// Server is a family in memory: what Serve runs, without flags.
+type Server struct {
+	core   *core
+	health *health.Server
+}
+
+// New makes a family that serves nothing yet.
+func New(cfg Config) *Server { return &Server{core: newCore(cfg), health: health.NewServer()} }
+
+// Serve serves plaintext gRPC on l until ctx ends, then stops gracefully
+// within Config.ShutdownTimeout. It closes l and everything it opened.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, entrance{listener: l, credentials: insecure.NewCredentials()})
+}
+
+func (s *Server) serve(ctx context.Context, in entrance) error {
+	g := grpc.NewServer(append(in.options(), s.interceptors()...)...)
+	externalscaler.RegisterExternalScalerServer(g, &externalService{core: s.core})
+	scalerv1.RegisterScalerServiceServer(g, &watchService{core: s.core})
+	healthv1.RegisterHealthServer(g, s.health)
+	reflection.Register(g)
+	for _, name := range []string{"", externalscaler.ExternalScaler_ServiceDesc.ServiceName, scalerv1.ScalerService_ServiceDesc.ServiceName} {
+		s.health.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
+	}
+
+	// The sampler outlives ctx: it serves until the last stream has ended.
+	sampling, stopSampling := context.WithCancel(context.WithoutCancel(ctx))
+	sampled := make(chan struct{})
+	go func() {
+		defer close(sampled)
+		s.core.sampler.Start(sampling, s.core.ShutdownTimeout)
+	}()
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(in.listener) }()
+
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		s.stop(g)
+		err = <-served
+	}
+	s.core.forgetAll()
+	stopSampling()
+	<-sampled
+	s.core.running.Wait()
+	return err
+}
+
+// stop lets streams end by themselves, but not for ever: one open stream must
+// not block a rollout.
+func (s *Server) stop(g *grpc.Server) {
+	s.health.Shutdown()
+	s.core.startDraining()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.GracefulStop()
+	}()
+	timer := time.NewTimer(s.core.ShutdownTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		g.Stop()
+		<-done
+	}
+}
+
+// interceptors do what every call needs. The outermost counts and logs what
+// the innermost has turned a panic into.
+func (s *Server) interceptors() []grpc.ServerOption {
+	counted := prometheus.NewServerMetrics()
+	s.core.metrics.registry.MustRegister(counted)
+	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, cause any) error {
+		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		return status.Error(codes.Internal, errDefect.Error())
+	})
+	logger := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, message string, fields ...any) {
+		// Calls are the steady state; an operator who wants them asks for them.
+		s.core.Log.Log(ctx, slog.LevelDebug, message, fields...)
+	})
+	logged := logging.WithLogOnEvents(logging.FinishCall)
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(
+			counted.UnaryServerInterceptor(),
+			logging.UnaryServerInterceptor(logger, logged),
+			recovery.UnaryServerInterceptor(onPanic),
+		),
+		grpc.ChainStreamInterceptor(
+			counted.StreamServerInterceptor(),
+			logging.StreamServerInterceptor(logger, logged),
+			recovery.StreamServerInterceptor(onPanic),
+		),
+	}
+}
+
+// handler serves probes and metrics. Readiness never depends on a source: a
+// broker that is down is no reason to take its family away.
+func (s *Server) handler() http.Handler {
+	s.core.metrics.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		answer, err := s.health.Check(r.Context(), &healthv1.HealthCheckRequest{})
+		if err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+			http.Error(w, "not serving", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("/metrics", promhttp.HandlerFor(s.core.metrics.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// Refresh has every question that is asked read again and returns when the
+// answers stand. It is for tests that changed what a source will say.
+func (s *Server) Refresh(ctx context.Context) error { return s.core.sampler.refresh(ctx) }

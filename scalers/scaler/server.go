@@ -1,0 +1,186 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Config is what a Server is made of. Only Family and Triggers are needed.
+type Config struct {
+	// Family is the family's name, such as "kafka".
+	Family string
+	// Version is the family's version; default "dev".
+	Version string
+	// Triggers are the trigger types served.
+	Triggers []Trigger
+	// Resolver turns references into credentials. By default there are none,
+	// and a trigger that refers to some is told so.
+	Resolver Resolver
+	// Log receives what an operator acts on; default slog.Default().
+	Log *slog.Logger
+	// ReadTimeout is the longest that one read may take; default 10 s.
+	ReadTimeout time.Duration
+	// ShutdownTimeout is how long open streams have to end after Draining
+	// before they are cut, and sources to let go; default 10 s.
+	ShutdownTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.Resolver == nil {
+		c.Resolver = noCredentials{}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.ReadTimeout <= 0 {
+		c.ReadTimeout = 10 * time.Second
+	}
+	if c.ShutdownTimeout <= 0 {
+		c.ShutdownTimeout = 10 * time.Second
+	}
+	return c
+}
+
+// noCredentials is the resolver of a family without access to any.
+type noCredentials struct{}
+
+// Resolve refuses what it cannot read. Literals of the trigger's environment
+// need no resolver and never come here alone.
+func (noCredentials) Resolve(_ context.Context, ref Reference) (*Credentials, error) {
+	if ref.Authentication != "" {
+		return nil, status.Errorf(codes.FailedPrecondition, "authenticationRef %s: this family has no access to credentials", ref.Authentication)
+	}
+	return nil, status.Error(codes.FailedPrecondition, "the trigger's environment refers to a Secret or ConfigMap, and this family has no access to them")
+}
+
+// core is what the services of a family share: its triggers, the sampler and
+// the subscriptions of all clients.
+type core struct {
+	Config
+	triggers map[string]Trigger
+	sampler  *sampler
+	metrics  *metrics
+
+	mu       sync.Mutex
+	byID     map[string]map[*subscription]struct{}
+	asked    map[string]*asked
+	draining chan struct{}
+	drain    sync.Once
+	running  sync.WaitGroup
+}
+
+func newCore(cfg Config) *core {
+	cfg = cfg.withDefaults()
+	m := newMetrics(cfg.Family)
+	c := &core{
+		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
+		sampler:  newSampler(cfg.Log, m, cfg.ReadTimeout),
+		byID:     map[string]map[*subscription]struct{}{},
+		asked:    map[string]*asked{},
+		draining: make(chan struct{}),
+	}
+	for _, t := range cfg.Triggers {
+		c.triggers[t.Type] = t
+		m.announce(t.Type)
+	}
+	return c
+}
+
+// types lists the trigger types served, in order.
+func (c *core) types() string {
+	var types []string
+	for _, t := range c.Triggers {
+		types = append(types, t.Type)
+	}
+	slices.Sort(types)
+	return strings.Join(types, ", ")
+}
+
+// trigger finds the type that a request is about. authority is the host that
+// the client called.
+func (c *core) trigger(req request, authority string) (Trigger, error) {
+	name := req.triggerType()
+	if name != "" {
+		if t, ok := c.triggers[name]; ok {
+			return t, nil
+		}
+		return Trigger{}, status.Errorf(codes.Unimplemented, "trigger type %q is not served by family %s, which serves %s", name, c.Family, c.types())
+	}
+	if len(c.Triggers) == 1 {
+		return c.Triggers[0], nil
+	}
+	// A client that knows nothing of types still called one's Service.
+	host, _, _ := strings.Cut(authority, ":")
+	host, _, _ = strings.Cut(host, ".")
+	if t, ok := c.triggers[strings.TrimPrefix(host, "scaler-")]; ok {
+		return t, nil
+	}
+	return Trigger{}, status.Errorf(codes.InvalidArgument, "%s: is required by family %s, which serves %s", scalerv1.KeyTriggerType, c.Family, c.types())
+}
+
+// registered finds the subscription that a request by reference names.
+func (c *core) registered(req request) (*subscription, error) {
+	id, generation := req.identity()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for sub := range c.byID[id] {
+		if fmt.Sprint(sub.generation) == generation {
+			return sub, nil
+		}
+	}
+	return nil, status.Errorf(codes.FailedPrecondition, "no subscription %s of generation %s: send the whole trigger", id, generation)
+}
+
+func (c *core) register(sub *subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID[sub.id] == nil {
+		c.byID[sub.id] = map[*subscription]struct{}{}
+	}
+	c.byID[sub.id][sub] = struct{}{}
+	c.metrics.subscriptions(sub.trigger.Type, 1)
+}
+
+func (c *core) unregister(sub *subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.byID[sub.id][sub]; !ok {
+		return
+	}
+	delete(c.byID[sub.id], sub)
+	if len(c.byID[sub.id]) == 0 {
+		delete(c.byID, sub.id)
+	}
+	c.metrics.subscriptions(sub.trigger.Type, -1)
+}
+
+// startDraining tells every stream that this instance is about to go.
+func (c *core) startDraining() { c.drain.Do(func() { close(c.draining) }) }
+
+// identity is how a request by reference names its subscription.
+func (r request) identity() (id, generation string) {
+	m := r.ref.GetScalerMetadata()
+	return strings.Join([]string{m[scalerv1.KeyKind], r.ref.GetNamespace(), r.ref.GetName(), m[scalerv1.KeyTriggerIndex]}, "/"), m[scalerv1.KeyGeneration]
+}
+
+// byReference is true when the request carries no trigger, only its identity.
+func (r request) byReference() bool {
+	m := r.ref.GetScalerMetadata()
+	return m[scalerv1.KeyTriggerType] == "" && m[scalerv1.KeyKind] != "" && m[scalerv1.KeyTriggerIndex] != "" && m[scalerv1.KeyGeneration] != ""
+}
+
+// errGone is the failure of a subscription that ended while it was asked.
+var errGone = errors.New("the subscription has ended")

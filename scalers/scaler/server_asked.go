@@ -1,0 +1,105 @@
+package scaler
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// asked is a subscription that a client made by asking, without a Watch: KEDA,
+// grpcurl, or an adapter whose controller is not subscribed yet. It is sampled
+// like any other for a while after the last question, so that repeated ones
+// share a snapshot.
+type asked struct {
+	sub    *subscription
+	expiry *time.Timer
+}
+
+// find returns the subscription that answers a request.
+func (c *core) find(ctx context.Context, req request) (*subscription, error) {
+	if req.byReference() {
+		return c.registered(req)
+	}
+	t, err := c.trigger(req, authority(ctx))
+	if err != nil {
+		return nil, err
+	}
+	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.ref)
+	if err != nil {
+		return nil, err
+	}
+	return c.ask(ctx, t, req, t.Type+"\x00"+string(key))
+}
+
+// ask finds or makes the subscription for a key.
+func (c *core) ask(ctx context.Context, t Trigger, req request, key string) (*subscription, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a := c.asked[key]; a != nil {
+		a.expiry.Reset(keepFor)
+		return a.sub, nil
+	}
+	// It outlives the request that made it, and ends with its expiry.
+	sub, err := c.subscribe(context.WithoutCancel(ctx), t, req, req.wish(), func() {})
+	if err != nil {
+		return nil, err
+	}
+	a := &asked{sub: sub}
+	a.expiry = time.AfterFunc(keepFor, func() { c.forget(key, a) })
+	c.asked[key] = a
+	c.metrics.subscriptions(t.Type, 1)
+	return sub, nil
+}
+
+func (c *core) forget(key string, a *asked) {
+	c.mu.Lock()
+	if c.asked[key] != a {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.asked, key)
+	c.metrics.subscriptions(a.sub.trigger.Type, -1)
+	c.mu.Unlock()
+	a.expiry.Stop()
+	a.sub.close()
+}
+
+// forgetAll ends what clients asked; at shutdown.
+func (c *core) forgetAll() {
+	c.mu.Lock()
+	all := make(map[string]*asked, len(c.asked))
+	for key, a := range c.asked {
+		all[key] = a
+	}
+	c.mu.Unlock()
+	for key, a := range all {
+		c.forget(key, a)
+	}
+}
+
+// wish is how a trigger is sampled whose client does not say: as often as KEDA
+// would read it.
+func (r request) wish() wish {
+	f, _ := r.facts()
+	w := wish{interval: f.object.PollingInterval, idle: r.ref.GetScalerMetadata()[scalerv1.KeyMode] == scalerv1.ModeIdle}
+	if !w.idle && !f.useCachedMetrics {
+		w.interval = min(w.interval, freshFor)
+	}
+	if !w.idle {
+		w.doorbell = scalerv1.Doorbell_DOORBELL_OFF
+	}
+	return w
+}
+
+// authority is the host that the client called, as far as it says.
+func authority(ctx context.Context) string {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if values := md.Get(":authority"); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}

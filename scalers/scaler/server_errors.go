@@ -1,0 +1,124 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxErrorText bounds what one error may carry to the user, in bytes. Some
+// backends answer with whole pages.
+const maxErrorText = 1000
+
+// statusOf is the gRPC status of a trigger's failure: the code that the source
+// gave or that its error implies, and "<type>: <text>".
+func statusOf(triggerType string, err error) *status.Status {
+	code, message := explain(err)
+	prefix := triggerType + ": "
+	if !strings.HasPrefix(message, prefix) {
+		message = prefix + message
+	}
+	message = strings.ToValidUTF8(message, "?")
+	if len(message) > maxErrorText {
+		message = strings.ToValidUTF8(message[:maxErrorText], "") + "..."
+	}
+	return status.New(code, message)
+}
+
+// explain returns the code of an error and its text for the user.
+func explain(err error) (codes.Code, string) {
+	var withStatus interface {
+		error
+		GRPCStatus() *status.Status
+	}
+	var timeout net.Error
+	switch {
+	case errors.As(err, &withStatus):
+		st := withStatus.GRPCStatus()
+		// Where the status is wrapped, its own "rpc error: code = ..." is
+		// noise in the middle of a sentence.
+		message := strings.ReplaceAll(err.Error(), withStatus.Error(), st.Message())
+		if st.Code() == codes.OK {
+			return codes.Internal, message
+		}
+		return st.Code(), message
+	case errors.Is(err, errDefect):
+		return codes.Internal, err.Error()
+	case errors.Is(err, ErrNoData):
+		return codes.NotFound, err.Error()
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return codes.DeadlineExceeded, strings.ReplaceAll(err.Error(), context.DeadlineExceeded.Error(), "no answer in time")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return codes.DeadlineExceeded, err.Error()
+	default:
+		return codes.Unavailable, err.Error()
+	}
+}
+
+// refused is true when the source did not accept the credentials.
+func refused(err error) bool {
+	if err == nil {
+		return false
+	}
+	code, _ := explain(err)
+	return code == codes.Unauthenticated || code == codes.PermissionDenied
+}
+
+// recovered turns a panic of a family's code into an error for the user, with
+// the stack in the log. It is deferred.
+func recovered(doing string, err *error) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	slog.Error("panic in a scaler", "doing", doing, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	*err = errDefect
+}
+
+// shortestSecret is the length from which a credential is looked for in
+// errors; shorter ones, such as "true", are words of ordinary sentences.
+const shortestSecret = 5
+
+// redact takes the credentials out of an error's text. Families keep them out
+// already; this is the net below.
+func redact(err error, secrets []string) error {
+	if err == nil {
+		return nil
+	}
+	code, message := explain(err)
+	clean := message
+	for _, secret := range secrets {
+		clean = strings.ReplaceAll(clean, secret, "***")
+	}
+	if clean == message {
+		return err
+	}
+	if errors.Is(err, ErrNoData) {
+		return ErrNoData
+	}
+	return status.Error(code, clean)
+}
+
+// secrets lists what must not be shown of the credentials.
+func (c *Credentials) secrets() []string {
+	if c == nil {
+		return nil
+	}
+	var secrets []string
+	for _, values := range []map[string]string{c.Parameters, c.Env} {
+		for _, value := range values {
+			if value = strings.TrimSpace(value); len(value) >= shortestSecret {
+				secrets = append(secrets, value)
+			}
+		}
+	}
+	return secrets
+}

@@ -1,0 +1,368 @@
+package scaler
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// resolveTimeout bounds one attempt to read credentials.
+	resolveTimeout = 10 * time.Second
+	// soonestResolve and latestResolve bound the pause before credentials that
+	// could not be read are tried again.
+	soonestResolve = time.Second
+	latestResolve  = time.Minute
+)
+
+// subscription is one trigger of one object as one client sees it: its
+// binding, its share in a question, and what the last snapshot means to it.
+type subscription struct {
+	core       *core
+	id         string
+	generation int64
+	trigger    Trigger
+	req        request
+	// changed is called, not under any lock, after anything that is told to
+	// the client has changed.
+	changed func()
+	resolve func() // starts one attempt to read the credentials
+
+	mu       sync.Mutex
+	binding  *binding // partial until credentials are known
+	user     *user    // the share in a question; nil until then
+	interval time.Duration
+	idle     bool
+	doorbell scalerv1.Doorbell
+	closed   bool
+	ready    chan struct{} // closed when user or failure stands
+	failure  error         // why credentials cannot be had
+
+	resolving bool
+	retries   int
+	retry     *time.Timer
+	cancel    context.CancelFunc
+
+	seq         uint64
+	at          time.Time // when the last read was completed; zero before
+	observation *observation
+	specs       []Metric
+	activations uint64
+	active      bool
+}
+
+// wish is how a client wants its subscription sampled.
+type wish struct {
+	interval time.Duration
+	idle     bool
+	doorbell scalerv1.Doorbell
+}
+
+// subscribe binds a trigger and starts sampling it. The error is a status for
+// the user: nothing but another trigger can help. Credentials are read
+// meanwhile, until ctx ends or the subscription is closed.
+func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, changed func()) (*subscription, error) {
+	b, err := bindSafely(t, req, nil)
+	if err != nil {
+		return nil, statusOf(t.Type, err).Err()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &subscription{
+		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
+		interval: w.interval, idle: w.idle, doorbell: w.doorbell,
+		ready: make(chan struct{}), specs: b.metrics,
+	}
+	s.resolve = func() { c.running.Go(func() { s.resolveOnce(ctx) }) }
+	if b.question == "" {
+		s.refresh()
+	} else {
+		s.join(b, nil)
+	}
+	return s, nil
+}
+
+func bindSafely(t Trigger, req request, creds *Credentials) (b *binding, err error) {
+	defer recovered("bind", &err)
+	return t.bind(req, creds)
+}
+
+// refresh reads the credentials, unless that is under way.
+func (s *subscription) refresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.resolving {
+		return
+	}
+	s.resolving = true
+	s.resolve()
+}
+
+// resolveOnce reads the credentials and joins the question that they lead to.
+func (s *subscription) resolveOnce(ctx context.Context) {
+	rctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	creds, err := s.core.Resolver.Resolve(rctx, s.req.reference())
+	var b *binding
+	if err == nil {
+		b, err = bindSafely(s.trigger, s.req, creds)
+	}
+	if err != nil {
+		s.fail(redact(err, creds.secrets()))
+		return
+	}
+	s.mu.Lock()
+	s.resolving, s.retries = false, 0
+	s.mu.Unlock()
+	s.join(b, creds)
+}
+
+// fail notes why there are no credentials and tries again later: a Secret may
+// be created and a right be granted at any time.
+func (s *subscription) fail(err error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.resolving = false
+	pause := min(soonestResolve<<min(s.retries, 6), latestResolve)
+	s.retries++
+	s.retry = time.AfterFunc(pause, s.refresh)
+	joined := s.user != nil
+	if !joined {
+		s.failure = err
+		s.at = time.Now()
+		s.observation = &observation{outcome: scalerv1.Outcome_OUTCOME_ERROR, err: err, detection: scalerv1.Detection_DETECTION_POLLING}
+		s.becomeReady()
+	}
+	s.mu.Unlock()
+	if !joined { // else the source goes on with the credentials it has
+		s.changed()
+	}
+}
+
+// becomeReady releases those who wait for the first result; s.mu is held.
+func (s *subscription) becomeReady() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// join moves the subscription to the question of b.
+func (s *subscription) join(b *binding, creds *Credentials) {
+	s.mu.Lock()
+	if s.closed || s.user != nil && s.binding.question == b.question {
+		s.mu.Unlock()
+		return
+	}
+	old := s.user
+	u := &user{
+		triggerType: s.trigger.Type, interval: s.interval, idle: s.idle, doorbell: s.doorbell,
+		silent: b.silent, secrets: creds.secrets(),
+	}
+	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
+	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
+	s.becomeReady()
+	s.mu.Unlock()
+
+	if old != nil {
+		s.core.sampler.leave(old)
+	}
+	s.core.sampler.join(b, u)
+	s.mu.Lock()
+	gone := s.closed
+	s.mu.Unlock()
+	if gone {
+		s.core.sampler.leave(u)
+	}
+}
+
+// deliver works out what a snapshot means to this subscription.
+func (s *subscription) deliver(u *user, snap *snapshot) {
+	s.mu.Lock()
+	if s.closed || s.user != u || snap.seq <= s.seq {
+		s.mu.Unlock()
+		return
+	}
+	s.seq, s.at = snap.seq, snap.at
+	o := s.binding.observe(snap)
+	if o.note == "" {
+		o.note = s.silence()
+	}
+	if o.err == nil {
+		if o.active() && !s.active {
+			s.activations++
+		}
+		s.active = o.active()
+	}
+	news := !o.equal(s.observation)
+	s.observation = o
+	if snap.specs != nil && !sameMetrics(s.specs, snap.specs) {
+		s.specs, news = snap.specs, true
+	}
+	partial := s.binding.question != "" && refused(snap.err) && s.refers()
+	s.mu.Unlock()
+	if partial {
+		s.refresh()
+	}
+	if news {
+		s.changed()
+	}
+}
+
+// silence says that the doorbell could be turned on; s.mu is held.
+func (s *subscription) silence() string {
+	if s.binding.silent == "" || s.doorbell != scalerv1.Doorbell_DOORBELL_UNSPECIFIED {
+		return ""
+	}
+	return "polled unless the doorbell is turned on: " + s.binding.silent
+}
+
+// refers is true when the trigger's credentials come by reference.
+func (s *subscription) refers() bool {
+	ref := s.req.reference()
+	return ref.Authentication != "" || ref.Env != ""
+}
+
+func sameMetrics(a, b []Metric) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// change applies another wish.
+func (s *subscription) change(w wish) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interval, s.idle, s.doorbell = w.interval, w.idle, w.doorbell
+	if s.user != nil {
+		s.core.sampler.change(s.user, w.interval, w.idle, w.doorbell)
+	}
+}
+
+// close ends the subscription. It may be called twice.
+func (s *subscription) close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	u, retry := s.user, s.retry
+	s.becomeReady()
+	s.mu.Unlock()
+	s.cancel()
+	if retry != nil {
+		retry.Stop()
+	}
+	if u != nil {
+		s.core.sampler.leave(u)
+	}
+}
+
+// freshness of answers, see DESIGN 3.
+const (
+	// freshFor is how old an answer to the HPA may be.
+	freshFor = 15 * time.Second
+)
+
+// ask returns what the trigger's source says, within the rules of freshness.
+// Its error is a status for the user.
+func (s *subscription) ask(ctx context.Context) (*observation, error) {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return nil, s.status(status.Error(codes.DeadlineExceeded, "credentials are not resolved yet"))
+	}
+	s.mu.Lock()
+	u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.interval
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return nil, s.status(errGone)
+	case u == nil:
+		return nil, s.status(failure)
+	}
+	snap, ok := s.core.sampler.ask(ctx, u, s.allowedAge(b, interval))
+	switch {
+	case snap == nil && ctx.Err() != nil:
+		return nil, s.status(status.Error(codes.DeadlineExceeded, "the source does not answer in time"))
+	case snap == nil:
+		return nil, s.status(errGone)
+	case !ok:
+		return nil, s.status(status.Errorf(codes.Unavailable, "the source was last read %s ago", time.Since(snap.at).Round(time.Second)))
+	}
+	o := b.observe(snap)
+	if o.err != nil {
+		return nil, s.status(o.err)
+	}
+	return o, nil
+}
+
+func (s *subscription) status(err error) error { return statusOf(s.trigger.Type, err).Err() }
+
+// allowedAge is how old a snapshot may be for the HPA.
+func (s *subscription) allowedAge(b *binding, interval time.Duration) time.Duration {
+	if facts, _ := s.req.facts(); facts.useCachedMetrics {
+		return b.object.PollingInterval + s.core.sampler.deadline(interval)
+	}
+	return freshFor
+}
+
+// currentSpecs returns the metrics of the trigger, from its metadata where it
+// names them and from its source where that does.
+func (s *subscription) currentSpecs(ctx context.Context) ([]Metric, error) {
+	s.mu.Lock()
+	specs := s.specs
+	s.mu.Unlock()
+	if specs != nil {
+		return specs, nil
+	}
+	// The first read brings the specs along; whether it also has a value is
+	// not what was asked.
+	_, err := s.ask(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.specs == nil {
+		return nil, err
+	}
+	return s.specs, nil
+}
+
+// wireSpecs puts metrics on the wire, in both number fields.
+func wireSpecs(metrics []Metric) []*externalscaler.MetricSpec {
+	specs := make([]*externalscaler.MetricSpec, len(metrics))
+	for i, m := range metrics {
+		specs[i] = &externalscaler.MetricSpec{MetricName: m.Name, TargetSize: whole(m.Target), TargetSizeFloat: m.Target}
+	}
+	return specs
+}
+
+// whole is the nearest integer that a reader of the integer field alone can
+// work with: a number above 0 does not become 0.
+func whole(n float64) int64 {
+	switch {
+	case n <= 0:
+		return 0
+	case n < 1:
+		return 1
+	case n >= math.MaxInt64:
+		return math.MaxInt64
+	default:
+		return int64(math.Round(n))
+	}
+}
