@@ -1,0 +1,147 @@
+// Package triggerpage writes the reference page of a trigger type from its
+// description.
+package triggerpage
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// Render returns the page of a trigger type as Markdown.
+func Render(family string, t *scalerv1.TriggerType) string {
+	var page strings.Builder
+	fmt.Fprintf(&page, "<!-- Generated from `Describe` of the family %s. Change the doc comments there. -->\n\n", family)
+	fmt.Fprintf(&page, "# %s\n\n%s\n\n", t.GetType(), cmp.Or(t.GetPurpose(), "A trigger type."))
+	fmt.Fprintf(&page, "Family `%s`, found as the Service `scaler-%s`.\n\n", family, t.GetType())
+	fmt.Fprintf(&page, "## How work is noticed\n\n%s\n\n", detection(t))
+	fmt.Fprint(&page, "## Parameters\n\n")
+	page.WriteString(parameters(t.GetParameters()))
+	if t.GetAcceptsOtherParameters() {
+		fmt.Fprint(&page, "\nAll other keys are passed on to the source.\n")
+	}
+	return page.String()
+}
+
+func detection(t *scalerv1.TriggerType) string {
+	switch t.GetDetection() {
+	case scalerv1.Detection_DETECTION_DOORBELL:
+		text := "The source rings when work arrives, and is read at once; it is also read every `pollingInterval`."
+		if cost := t.GetDetectionCost(); cost != "" {
+			text += " What ringing takes: " + strings.TrimSuffix(cost, ".") + "."
+		}
+		return text
+	case scalerv1.Detection_DETECTION_TIMER:
+		return "Changes are known in advance and take effect when they are due."
+	default:
+		return "The source is read every `pollingInterval`."
+	}
+}
+
+func parameters(list []*scalerv1.Parameter) string {
+	if len(list) == 0 {
+		return "None.\n"
+	}
+	var table strings.Builder
+	table.WriteString("| Parameter | Where from | Value | Default | Meaning |\n| --- | --- | --- | --- | --- |\n")
+	for _, p := range list {
+		row := []string{name(p), sources(p), value(p), standard(p), meaning(p)}
+		for i := range row {
+			row[i] = cell(row[i])
+		}
+		table.WriteString("| " + strings.Join(row, " | ") + " |\n")
+	}
+	return table.String()
+}
+
+func name(p *scalerv1.Parameter) string {
+	text := code(p.GetName())
+	if len(p.GetAliases()) > 0 {
+		text += ", also " + codes(p.GetAliases())
+	}
+	return text
+}
+
+func sources(p *scalerv1.Parameter) string {
+	places := make([]string, len(p.GetSources()))
+	for i, source := range p.GetSources() {
+		switch source {
+		case scalerv1.ValueSource_VALUE_SOURCE_ENV:
+			places[i] = code(p.GetName() + scalerv1.FromEnvSuffix)
+		case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
+			places[i] = "authentication"
+		default:
+			places[i] = "metadata"
+		}
+	}
+	return strings.Join(places, ", then ")
+}
+
+// types are the words for what values look like.
+var types = map[scalerv1.ValueType]string{
+	scalerv1.ValueType_VALUE_TYPE_STRING:       "text",
+	scalerv1.ValueType_VALUE_TYPE_INTEGER:      "integer",
+	scalerv1.ValueType_VALUE_TYPE_FLOAT:        "number",
+	scalerv1.ValueType_VALUE_TYPE_BOOL:         "`true` or `false`",
+	scalerv1.ValueType_VALUE_TYPE_DURATION:     "duration such as `30s`, or milliseconds",
+	scalerv1.ValueType_VALUE_TYPE_STRING_LIST:  "list",
+	scalerv1.ValueType_VALUE_TYPE_INTEGER_LIST: "integers such as `1,5-9`",
+	scalerv1.ValueType_VALUE_TYPE_MAP:          "pairs such as `k=v,k=v`",
+	scalerv1.ValueType_VALUE_TYPE_QUERY:        "URL query",
+}
+
+func value(p *scalerv1.Parameter) string {
+	text := types[p.GetType()]
+	if unit := p.GetUnit(); unit != "" {
+		text += " of " + unit
+	}
+	if allowed := p.GetAllowedValues(); len(allowed) > 0 {
+		text = codes(allowed)
+		if p.GetType() == scalerv1.ValueType_VALUE_TYPE_STRING_LIST {
+			text = "list of " + text
+		}
+	}
+	return text
+}
+
+func standard(p *scalerv1.Parameter) string {
+	switch {
+	case p.GetRequired():
+		return "**required**"
+	case p.GetDefaultValue() != "":
+		return code(p.GetDefaultValue())
+	default:
+		return ""
+	}
+}
+
+func meaning(p *scalerv1.Parameter) string {
+	text := p.GetDescription()
+	switch p.GetRole() {
+	case scalerv1.ParameterRole_PARAMETER_ROLE_TARGET:
+		text = "*Target.* " + text
+	case scalerv1.ParameterRole_PARAMETER_ROLE_ACTIVATION:
+		text = "*Activation threshold.* " + text
+	}
+	if why := p.GetDeprecated(); why != "" {
+		text += " **Deprecated:** " + why + "."
+	}
+	return text
+}
+
+func code(text string) string { return "`" + text + "`" }
+
+func codes(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = code(text)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// cell keeps a text within its cell.
+func cell(text string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
+}

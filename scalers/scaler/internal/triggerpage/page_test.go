@@ -1,0 +1,53 @@
+package triggerpage
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+func queue() *scalerv1.TriggerType {
+	return &scalerv1.TriggerType{
+		Type:          "queue",
+		Purpose:       "Scales on the backlog of one queue.",
+		Detection:     scalerv1.Detection_DETECTION_DOORBELL,
+		DetectionCost: "one parked fetch",
+		Parameters: []*scalerv1.Parameter{
+			{
+				Name: "url", Type: scalerv1.ValueType_VALUE_TYPE_STRING, Required: true, Description: "Locates the queue.",
+				Sources: []scalerv1.ValueSource{scalerv1.ValueSource_VALUE_SOURCE_TRIGGER, scalerv1.ValueSource_VALUE_SOURCE_ENV},
+			},
+			{
+				Name: "length", Aliases: []string{"queueLength"}, Type: scalerv1.ValueType_VALUE_TYPE_FLOAT, Unit: "messages",
+				DefaultValue: "5", Role: scalerv1.ParameterRole_PARAMETER_ROLE_TARGET, Description: "Messages per replica.",
+				Sources: []scalerv1.ValueSource{scalerv1.ValueSource_VALUE_SOURCE_TRIGGER}, Deprecated: "use value",
+			},
+			{
+				Name: "modes", Type: scalerv1.ValueType_VALUE_TYPE_STRING_LIST, AllowedValues: []string{"a", "b"}, Description: "One | the other.",
+				Sources: []scalerv1.ValueSource{scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION},
+			},
+		},
+	}
+}
+
+func TestPage(t *testing.T) {
+	got := Render("queues", queue())
+	want, err := os.ReadFile("testdata/queue.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("page:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestPagesOfOtherKinds(t *testing.T) {
+	page := Render("f", &scalerv1.TriggerType{Type: "t", Detection: scalerv1.Detection_DETECTION_TIMER, AcceptsOtherParameters: true})
+	for _, want := range []string{"known in advance", "None.", "All other keys are passed on"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("page lacks %q:\n%s", want, page)
+		}
+	}
+}
