@@ -71,8 +71,10 @@ func (noCredentials) Resolve(_ context.Context, ref Reference) (*Credentials, er
 type core struct {
 	Config
 	triggers map[string]Trigger
-	sampler  *sampler
-	metrics  *metrics
+	// detection is how each type announces to detect work.
+	detection map[string]scalerv1.Detection
+	sampler   *sampler
+	metrics   *metrics
 
 	mu       sync.Mutex
 	byID     map[string]map[*subscription]struct{}
@@ -87,13 +89,15 @@ func newCore(cfg Config) *core {
 	m := newMetrics(cfg.Family)
 	c := &core{
 		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
-		sampler:  newSampler(cfg.Log, m, cfg.ReadTimeout),
-		byID:     map[string]map[*subscription]struct{}{},
-		asked:    map[string]*asked{},
-		draining: make(chan struct{}),
+		detection: map[string]scalerv1.Detection{},
+		sampler:   newSampler(cfg.Log, m, cfg.ReadTimeout),
+		byID:      map[string]map[*subscription]struct{}{},
+		asked:     map[string]*asked{},
+		draining:  make(chan struct{}),
 	}
 	for _, t := range cfg.Triggers {
 		c.triggers[t.Type] = t
+		c.detection[t.Type] = t.describe().GetDetection()
 		m.announce(t.Type)
 	}
 	return c

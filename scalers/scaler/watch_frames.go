@@ -1,0 +1,81 @@
+package scaler
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/status"
+)
+
+// frames returns what the client does not know yet about an entry, in the
+// order of the contract, and notes it as told.
+func (e *entry) frames() []*scalerv1.WatchResponse {
+	if e.rejected != nil {
+		return []*scalerv1.WatchResponse{{Response: &scalerv1.WatchResponse_Rejected{Rejected: &scalerv1.Rejected{
+			Id: e.id, Generation: e.generation, Status: wireStatus(e.rejected),
+		}}}}
+	}
+	var frames []*scalerv1.WatchResponse
+	s := e.sub
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !e.told.accepted {
+		e.told.accepted = true
+		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
+			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: s.binding.warnings,
+		}}})
+	}
+	if s.specs != nil && !sameMetrics(e.told.specs, s.specs) {
+		e.told.specs = s.specs
+		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Specs{Specs: &scalerv1.Specs{
+			Id: e.id, Generation: e.generation, Specs: wireSpecs(s.specs),
+		}}})
+	}
+	if o := s.observation; o != nil && (s.activations != e.told.activations || !o.equal(e.told.observation)) {
+		e.told.observation, e.told.activations = o, s.activations
+		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Observation{Observation: s.wire(o)}})
+	}
+	return frames
+}
+
+// wire puts an observation on the wire; s.mu is held.
+func (s *subscription) wire(o *observation) *scalerv1.Observation {
+	w := &scalerv1.Observation{
+		Id: s.id, Generation: s.generation,
+		Age:           durationpb.New(time.Since(s.at)),
+		Outcome:       o.outcome,
+		Activations:   s.activations,
+		Detection:     o.detection,
+		DetectionNote: o.note,
+	}
+	if o.err != nil {
+		w.Status = wireStatus(statusOf(s.trigger.Type, o.err))
+	}
+	for _, v := range o.values {
+		w.Values = append(w.Values, &scalerv1.Value{MetricName: v.name, Value: v.value, Active: v.active})
+	}
+	if !o.eventTime.IsZero() {
+		w.SourceEventTime = timestamppb.New(o.eventTime)
+	}
+	return w
+}
+
+func wireStatus(st *status.Status) *scalerv1.Status {
+	return &scalerv1.Status{Code: int32(st.Code()), Message: st.Message()}
+}
+
+// detection is how arrival of work will be detected; s.mu is held.
+func (s *subscription) detection() scalerv1.Detection {
+	announced := s.core.detection[s.trigger.Type]
+	if announced != scalerv1.Detection_DETECTION_DOORBELL {
+		return announced
+	}
+	off := s.doorbell == scalerv1.Doorbell_DOORBELL_OFF
+	if off || s.binding.silent != "" && s.doorbell != scalerv1.Doorbell_DOORBELL_ON {
+		return scalerv1.Detection_DETECTION_POLLING
+	}
+	return announced
+}
