@@ -64,7 +64,11 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
+	outboundFlags(flags)
 	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if err := checkOutbound(getenv); err != nil {
 		return s, err
 	}
 	given := map[string]bool{}
