@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -62,6 +63,9 @@ func (m *member) fail(asked string, err error) {
 // groupOffsets are the committed offsets of a group, or why there are none.
 type groupOffsets struct {
 	offsets map[partition]committed
+	// unknown is true when the brokers do not know the group, as some say
+	// instead of answering that nothing is committed.
+	unknown bool
 	err     error
 }
 
@@ -324,7 +328,11 @@ func groupsOf(req *kmsg.OffsetFetchRequest) []string {
 }
 
 func readOffsets(group kmsg.OffsetFetchResponseGroup) groupOffsets {
-	if err := kerr.ErrorForCode(group.ErrorCode); err != nil {
+	err := kerr.ErrorForCode(group.ErrorCode)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return groupOffsets{unknown: true}
+	}
+	if err != nil {
 		return groupOffsets{err: err}
 	}
 	offsets := make(map[partition]committed)
@@ -456,6 +464,8 @@ func (m *member) committed(answer groupOffsets, at partition) (int64, error) {
 	switch {
 	case ok:
 		return max(offset.offset, none), offset.err
+	case answer.unknown:
+		return none, nil
 	case m.source.apache && len(answer.offsets) > 0:
 		return 0, nil
 	default:

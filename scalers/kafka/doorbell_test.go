@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// listener is a source that is being listened to.
+type listener struct {
+	t     testing.TB
+	rings chan struct{}
+	ended chan error
+	stop  context.CancelFunc
+}
+
+// listenTo starts listening and returns once it would hear an arrival.
+func listenTo(t testing.TB, s *lagSource) *listener {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	l := &listener{t: t, rings: make(chan struct{}, 100), ended: make(chan error, 1), stop: stop}
+	ready := make(chan struct{})
+	go func() {
+		l.ended <- s.Listen(ctx, func() { close(ready) }, func() { l.rings <- struct{}{} })
+	}()
+	t.Cleanup(func() { l.close() })
+	select {
+	case <-ready:
+	case err := <-l.ended:
+		t.Fatalf("listening ended: %v", err)
+	case <-time.After(patience):
+		t.Fatal("not listening")
+	}
+	return l
+}
+
+func (l *listener) close() error {
+	l.stop()
+	select {
+	case err := <-l.ended:
+		l.ended <- err
+		return err
+	case <-time.After(patience):
+		l.t.Fatal("listening does not end")
+		return nil
+	}
+}
+
+// heard waits for a ring.
+func (l *listener) heard() {
+	l.t.Helper()
+	select {
+	case <-l.rings:
+	case err := <-l.ended:
+		l.t.Fatalf("listening ended: %v", err)
+	case <-time.After(patience):
+		l.t.Fatal("no ring")
+	}
+}
+
+// quiet checks that nothing has rung so far.
+func (l *listener) quiet() {
+	l.t.Helper()
+	select {
+	case <-l.rings:
+		l.t.Fatal("rang")
+	default:
+	}
+}
+
+// end waits for listening to end by itself.
+func (l *listener) end() error {
+	l.t.Helper()
+	select {
+	case err := <-l.ended:
+		l.ended <- err
+		return err
+	case <-time.After(patience):
+		l.t.Fatal("listening goes on")
+		return nil
+	}
+}
+
+func read(t testing.TB, s *lagSource) {
+	t.Helper()
+	if _, err := s.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDoorbell(t *testing.T) {
+	_, servers := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(3, "orders", "bills"))
+	o := operate(t, servers)
+	c := join(t, servers)
+	orders := newLagSource(c, question{group: "workers", topics: []string{"orders"}})
+	others := newLagSource(c, question{group: "others", topics: []string{"orders"}})
+	bills := newLagSource(c, question{group: "workers", topics: []string{"bills"}})
+	first, second, third := listenTo(t, orders), listenTo(t, others), listenTo(t, bills)
+
+	for number := range int32(3) {
+		o.produce("orders", number, 1)
+		first.heard()
+		second.heard()
+		read(t, orders) // parked again at the new end
+		read(t, others)
+	}
+	third.quiet()
+	o.produce("bills", 2, 1)
+	third.heard()
+	first.quiet()
+	second.quiet()
+
+	if err := first.close(); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v, want canceled", err)
+	}
+	o.produce("orders", 0, 1)
+	second.heard()
+	first.quiet()
+}
+
+// TestRungOnce proves that a busy topic is not fetched from until the trigger
+// has been read.
+func TestRungOnce(t *testing.T) {
+	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "bills"))
+	o := operate(t, servers)
+	c := join(t, servers)
+	orders := newLagSource(c, question{group: "workers", topics: []string{"orders"}})
+	bills := newLagSource(c, question{group: "workers", topics: []string{"bills"}})
+	busy, other := listenTo(t, orders), listenTo(t, bills)
+	o.produce("orders", 0, 1)
+	busy.heard()
+	fetched := c.traffic.fetched.Load()
+	for range 50 {
+		o.produce("orders", 0, 100)
+	}
+	o.produce("bills", 0, 1) // fetches go on at the same broker
+	other.heard()
+	busy.quiet()
+	if grown := c.traffic.fetched.Load() - fetched; grown > 1000 {
+		t.Errorf("fetched %d bytes for one record", grown)
+	}
+}
+
+// TestNothingIsMissed proves that what arrives between a read and listening
+// rings.
+func TestNothingIsMissed(t *testing.T) {
+	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	o := operate(t, servers)
+	orders := newLagSource(join(t, servers), question{group: "workers", topics: []string{"orders"}})
+	read(t, orders)
+	o.produce("orders", 0, 1)
+	listenTo(t, orders).heard()
+}
+
+// TestNewPartitionsRing proves that partitions which a read finds are parked
+// at as well.
+func TestNewPartitionsRing(t *testing.T) {
+	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	o := operate(t, servers)
+	orders := newLagSource(join(t, servers), question{group: "workers", topics: []string{"orders"}})
+	l := listenTo(t, orders)
+	if _, err := o.admin.CreatePartitions(t.Context(), 2, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	read(t, orders)
+	o.client.ForceMetadataRefresh()
+	o.produce("orders", 2, 1)
+	l.heard()
+}
+
+// TestRecreatedTopicRings proves that a topic created anew under its name is
+// heard, though it ends before where it was parked.
+func TestRecreatedTopicRings(t *testing.T) {
+	fake, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	o := operate(t, servers)
+	o.produce("orders", 0, 10)
+	orders := newLagSource(join(t, servers), question{group: "workers", topics: []string{"orders"}})
+	l := listenTo(t, orders)
+	if err := fake.DeleteTopic("orders"); err != nil {
+		t.Fatal(err)
+	}
+	if err := fake.CreateTopic("orders", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-l.rings:
+		read(t, orders)
+	case <-l.ended: // or the broker says that it is gone: listening starts anew
+		l.ended <- nil
+		l = listenTo(t, orders)
+	case <-time.After(patience):
+		t.Fatal("nothing noticed")
+	}
+	operate(t, servers).produce("orders", 0, 1)
+	l.heard()
+}
+
+func TestListeningEnds(t *testing.T) {
+	tests := map[string]struct {
+		err     *kerr.Error
+		refused bool
+		message string
+	}{
+		"without the permission to read": {
+			err: kerr.TopicAuthorizationFailed, refused: true,
+			message: "doorbell refused: fetching from topic orders needs the permission Read on it"},
+		"when the partition has moved": {
+			err:     kerr.NotLeaderForPartition,
+			message: "topic orders partition 0: NOT_LEADER_FOR_PARTITION: This server is not the leader for that topic-partition."},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			fake, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "bills"))
+			o := operate(t, servers)
+			c := join(t, servers)
+			bills := listenTo(t, newLagSource(c, question{group: "g", topics: []string{"bills"}}))
+			fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{fetchKey}, Topic: "orders", Err: tt.err, Count: -1})
+			orders := newLagSource(c, question{group: "g", topics: []string{"orders"}})
+			err := listenTo(t, orders).end()
+			if errors.Is(err, scaler.ErrDoorbellRefused) != tt.refused || message(err) != tt.message && err.Error() != tt.message {
+				t.Errorf("ended with %v, want %q", err, tt.message)
+			}
+			o.produce("bills", 0, 1)
+			bills.heard() // the others go on
+
+			fault.Remove()
+			again := listenTo(t, orders)
+			o.produce("orders", 0, 1)
+			again.heard()
+		})
+	}
+}
+
+// TestBrokerLost proves that listening ends when its broker does, and goes on
+// at the new leader.
+func TestBrokerLost(t *testing.T) {
+	fake, servers := fakeCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "orders"))
+	c := join(t, servers)
+	orders := newLagSource(c, question{group: "g", topics: []string{"orders"}})
+	l := listenTo(t, orders)
+	if err := fake.RemoveNode(fake.LeaderFor("orders", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.end(); err == nil {
+		t.Error("ended without an error")
+	}
+	again := listenTo(t, orders)
+	operate(t, servers).produce("orders", 0, 1)
+	again.heard()
+}
+
+// TestSessions proves that a broker without sessions, and one that forgets
+// them, are heard all the same.
+func TestSessions(t *testing.T) {
+	t.Run("none", func(t *testing.T) {
+		_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"),
+			kfake.BrokerConfigs(map[string]string{"max.incremental.fetch.session.cache.slots": "0"}))
+		ringTwice(t, servers)
+	})
+	t.Run("lost", func(t *testing.T) {
+		fake, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+		fake.Fault(kfake.Fault{Keys: []kmsg.Key{fetchKey}, TopLevel: true, Err: kerr.FetchSessionIDNotFound, Count: 1,
+			When: func(req kmsg.Request) bool { return req.(*kmsg.FetchRequest).SessionEpoch > 0 }})
+		ringTwice(t, servers)
+	})
+}
+
+func ringTwice(t *testing.T, servers string) {
+	t.Helper()
+	o := operate(t, servers)
+	orders := newLagSource(join(t, servers), question{group: "g", topics: []string{"orders"}})
+	l := listenTo(t, orders)
+	for range 2 {
+		o.produce("orders", 0, 1)
+		l.heard()
+		read(t, orders)
+	}
+}
+
+// TestManyListeners proves that the doorbells of a thousand triggers share
+// one parked fetch per broker and its connection.
+func TestManyListeners(t *testing.T) {
+	const brokers, topics, triggers = 2, 100, 1000
+	var names []string
+	for i := range topics {
+		names = append(names, fmt.Sprintf("topic-%d", i))
+	}
+	_, servers := fakeCluster(t, kfake.NumBrokers(brokers), kfake.SeedTopics(2, names...))
+	c := join(t, servers)
+	ctx, stop := context.WithCancel(t.Context())
+	rung := make(chan int, triggers)
+	ended := make(chan error, triggers)
+	listening := make(chan struct{}, triggers)
+	for i := range triggers {
+		s := newLagSource(c, question{group: fmt.Sprintf("group-%d", i), topics: []string{names[i%topics]}})
+		go func() {
+			ended <- s.Listen(ctx, func() { listening <- struct{}{} }, func() { rung <- i })
+		}()
+	}
+	for range triggers {
+		select {
+		case <-listening:
+		case err := <-ended:
+			t.Fatalf("listening ended: %v", err)
+		case <-time.After(patience):
+			t.Fatal("not all listen")
+		}
+	}
+	operate(t, servers).produce(names[7], 1, 1)
+	for range triggers / topics {
+		select {
+		case i := <-rung:
+			if i%topics != 7 {
+				t.Errorf("trigger %d was rung for another topic", i)
+			}
+		case <-time.After(patience):
+			t.Fatal("not all were rung")
+		}
+	}
+	if open := c.traffic.connections.Load(); open > 3*brokers {
+		t.Errorf("%d connections for %d triggers, want at most %d", open, triggers, 3*brokers)
+	}
+	if asked := c.traffic.requests[metadataKey].Load(); asked > 10 {
+		t.Errorf("%d reads to start listening, want a few: they are gathered", asked)
+	}
+	stop()
+	for range triggers {
+		<-ended
+	}
+	c.bell.mu.Lock()
+	defer c.bell.mu.Unlock()
+	if len(c.bell.logs) != 0 {
+		t.Errorf("%d partitions are still parked at", len(c.bell.logs))
+	}
+}
