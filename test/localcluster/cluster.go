@@ -7,9 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -247,14 +245,18 @@ func nodeReady(node *corev1.Node) bool {
 func waitFor(ctx context.Context, what string, ask func(context.Context) (bool, error)) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	var last error
 	for {
 		ok, err := ask(ctx)
 		if ok {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err // one that ctx made says nothing
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("wait for %s: %w", what, errors.Join(ctx.Err(), last))
 		case <-tick.C:
 		}
 	}
@@ -338,6 +340,9 @@ func (c *Cluster) HostKubeconfig() string {
 // Kubectl is the path of a kubectl that fits the cluster.
 func (c *Cluster) Kubectl() string { return filepath.Join(c.plane.binDir, "kubectl") }
 
+// BinDir holds the control plane's binaries and kubectl.
+func (c *Cluster) BinDir() string { return c.plane.binDir }
+
 // Address is the machine's own in the cluster's network: what listens there,
 // a broker for example, is reached by all Pods. Without isolation it is
 // 127.0.0.1.
@@ -351,12 +356,4 @@ func (c *Cluster) Dir() string { return c.dir.path }
 
 func (c *Cluster) progress(format string, args ...any) {
 	fmt.Fprintf(c.options.Progress, format+"\n", args...)
-}
-
-// missingBinary explains how to get a binary.
-func missingBinary(path string) error {
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("%s is not built: run make build", strings.TrimSpace(path))
-	}
-	return nil
 }

@@ -15,7 +15,7 @@ const (
 	// tokenMount is where every client library looks for the Pod's token.
 	tokenMount = "/var/run/secrets/kubernetes.io/serviceaccount"
 	// freshEvery is how often volumes are compared with the API.
-	freshEvery = 10 * time.Second
+	freshEvery = 2 * time.Second
 )
 
 // volume is one mount of a container: a folder whose files come from the API.
