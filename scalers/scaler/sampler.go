@@ -3,7 +3,7 @@ package scaler
 import (
 	"container/heap"
 	"context"
-	"hash/maphash"
+	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
@@ -41,7 +41,6 @@ type sampler struct {
 	pool        *pool
 	readTimeout time.Duration
 	epoch       time.Time // phases count from here
-	seed        maphash.Seed
 
 	mu        sync.Mutex
 	questions map[string]*question
@@ -55,7 +54,7 @@ type sampler struct {
 func newSampler(log *slog.Logger, m *metrics, readTimeout time.Duration) *sampler {
 	s := &sampler{
 		log: log, metrics: m, pool: newPool(), readTimeout: readTimeout,
-		epoch: time.Now(), seed: maphash.MakeSeed(),
+		epoch: time.Now(),
 		questions: map[string]*question{},
 		groups:    map[Batch]*batchGroup{},
 		wake:      make(chan struct{}, 1),
@@ -240,7 +239,7 @@ func (s *sampler) retune(q *question, now time.Time) {
 // different phases are spread over the interval, so that a thousand objects
 // created together do not tick together; members of a batch tick together.
 func (s *sampler) aligned(q *question, t time.Time) time.Time {
-	phase := maphash.String(s.seed, q.id)
+	phase := phaseOf(q.id)
 	if q.opened != nil && q.opened.group != nil {
 		phase = q.opened.group.phase
 	}
@@ -251,6 +250,13 @@ func (s *sampler) aligned(q *question, t time.Time) time.Time {
 		ticks--
 	}
 	return s.epoch.Add(offset + (ticks+1)*q.interval)
+}
+
+// phaseOf spreads names evenly over time.
+func phaseOf(name string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return h.Sum64()
 }
 
 // schedule puts the question into the heap at the time of its next event, or

@@ -3,7 +3,6 @@ package scaler
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -33,7 +32,7 @@ func (s *sampler) joinGroup(q *question, b Batch) {
 	g := s.groups[b]
 	if g == nil {
 		g = &batchGroup{
-			batch: b, phase: maphash.String(s.seed, q.id),
+			batch: b, phase: phaseOf(q.id),
 			members: map[*question]struct{}{},
 			waiting: map[*question]struct{}{},
 		}

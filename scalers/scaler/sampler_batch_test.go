@@ -1,0 +1,178 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// mailbox is a batch of sources that counts its requests.
+type mailbox struct {
+	answer func(ctx context.Context, members []Source) ([]Result, error)
+
+	mu    sync.Mutex
+	sizes []int
+}
+
+func (m *mailbox) ReadBatch(ctx context.Context, members []Source) ([]Result, error) {
+	m.mu.Lock()
+	m.sizes = append(m.sizes, len(members))
+	m.mu.Unlock()
+	if m.answer != nil {
+		return m.answer(ctx, members)
+	}
+	results := make([]Result, len(members))
+	for i := range results {
+		results[i].Readings = One(1)
+	}
+	return results, nil
+}
+
+func (m *mailbox) requests() []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.sizes)
+}
+
+// letter is a member of a mailbox.
+type letter struct {
+	fake
+	box      *mailbox
+	poisoned bool
+}
+
+func (l *letter) Batch() Batch { return l.box }
+
+// fill joins n questions of one mailbox.
+func fill(s *bench, box *mailbox, n int, interval time.Duration) ([]*letter, []*testUser) {
+	letters, users := make([]*letter, n), make([]*testUser, n)
+	for i := range n {
+		letters[i], users[i] = &letter{box: box}, userEvery(interval)
+		s.join(asking(fmt.Sprint("q", i), letters[i]), users[i].user)
+	}
+	return letters, users
+}
+
+func TestWhatIsDueTogetherIsReadTogether(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		box := &mailbox{}
+		letters, users := fill(s, box, 1200, 30*time.Second)
+		pass(time.Second)
+		for _, u := range users {
+			if u.snap() == nil {
+				t.Fatal("a member was not read")
+			}
+		}
+		before := len(box.requests())
+		pass(10 * time.Minute)
+		sizes := box.requests()[before:]
+		if len(sizes) != 60 {
+			t.Errorf("%d requests in 20 rounds of 1,200 members, want 60 of at most 500: %v", len(sizes), sizes)
+		}
+		if most := slices.Max(box.requests()); most > largestBatch {
+			t.Errorf("a request has %d members", most)
+		}
+		for _, l := range letters {
+			if l.count() != 0 {
+				t.Fatal("a member was read by itself")
+			}
+		}
+	})
+}
+
+func TestMembersWithOtherIntervalsAreReadAtTheirs(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		box := &mailbox{}
+		fill(s, box, 10, 30*time.Second)
+		quick := userEvery(15 * time.Second)
+		s.join(asking("quick", &letter{box: box}), quick.user)
+		pass(time.Second)
+		before, got := len(box.requests()), quick.got
+		pass(5 * time.Minute)
+		if n := len(box.requests()) - before; n != 20 {
+			t.Errorf("%d requests in five minutes, want 20", n)
+		}
+		if n := quick.got - got; n != 20 {
+			t.Errorf("the quick member was read %d times, want 20", n)
+		}
+	})
+}
+
+func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		box := &mailbox{}
+		box.answer = func(_ context.Context, members []Source) ([]Result, error) {
+			results := make([]Result, len(members))
+			for i, m := range members {
+				if m.(*letter).poisoned {
+					return nil, errors.New("malformed answer")
+				}
+				results[i].Readings = One(1)
+			}
+			return results, nil
+		}
+		letters, users := fill(s, box, 100, 10*time.Second)
+		letters[17].poisoned = true
+		pass(25 * time.Second)
+		failing := 0
+		for _, u := range users {
+			if u.snap() == nil {
+				t.Fatal("a member was not read")
+			}
+			if u.snap().err != nil {
+				failing++
+			}
+		}
+		if failing == 0 || failing > 50 {
+			t.Errorf("%d of 100 members fail with one poisoned", failing)
+		}
+		if users[17].snap().err == nil {
+			t.Error("the poisoned member does not fail")
+		}
+	})
+}
+
+func TestMembersFailAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		box := &mailbox{}
+		box.answer = func(_ context.Context, members []Source) ([]Result, error) {
+			results := make([]Result, len(members))
+			for i, m := range members {
+				results[i].Readings = One(1)
+				if m.(*letter).poisoned {
+					results[i] = Result{Err: errors.New("no such topic")}
+				}
+			}
+			return results, nil
+		}
+		letters, users := fill(s, box, 10, 10*time.Second)
+		letters[3].poisoned = true
+		pass(time.Minute)
+		for i, u := range users {
+			if failed := u.snap().err != nil; failed != letters[i].poisoned {
+				t.Errorf("member %d: err = %v", i, u.snap().err)
+			}
+		}
+	})
+}
+
+func TestStalledBatchDelaysNoOther(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		release := make(chan struct{})
+		defer close(release)
+		fill(s, &mailbox{answer: func(context.Context, []Source) ([]Result, error) {
+			<-release
+			return nil, errors.New("too late")
+		}}, 100, 10*time.Second)
+		good := userEvery(10 * time.Second)
+		s.join(asking("good", &letter{box: &mailbox{}}), good.user)
+		pass(5 * time.Minute)
+		if good.got < 30 {
+			t.Errorf("the other batch was read %d times in five minutes, want 31", good.got)
+		}
+	})
+}

@@ -1,0 +1,270 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// ringer is a source with a doorbell that the test rings.
+type ringer struct {
+	fake
+	refuse atomic.Pointer[error]
+
+	mu        sync.Mutex
+	ringIt    func()
+	listening atomic.Int32 // at once
+	listens   atomic.Int32 // ever
+}
+
+func (r *ringer) Listen(ctx context.Context, listening, ring func()) error {
+	r.listens.Add(1)
+	if err := r.refuse.Load(); err != nil {
+		return *err
+	}
+	r.listening.Add(1)
+	defer r.listening.Add(-1)
+	r.mu.Lock()
+	r.ringIt = ring
+	r.mu.Unlock()
+	listening()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (r *ringer) ring() {
+	r.mu.Lock()
+	ring := r.ringIt
+	r.mu.Unlock()
+	ring()
+}
+
+func idleUser(interval time.Duration) *testUser {
+	u := userEvery(interval)
+	u.idle = true
+	return u
+}
+
+// refuseWith makes Listen fail.
+func (r *ringer) refuseWith(err error) { r.refuse.Store(&err) }
+
+func TestRingIsReadAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		var backlog atomic.Int64
+		source := &ringer{}
+		source.answer = func(context.Context) ([]Reading, error) { return One(float64(backlog.Load())), nil }
+		u := idleUser(time.Hour)
+		s.join(asking("q", source), u.user)
+		pass(time.Minute)
+		if reads := source.count(); reads != 2 {
+			t.Errorf("%d reads, want the first and one after listening began", reads)
+		}
+		backlog.Store(5)
+		source.ring()
+		pass(0)
+		if snap := u.snap(); snap.readings[0].Value != 5 || snap.detection != scalerv1.Detection_DETECTION_DOORBELL {
+			t.Errorf("snapshot = %+v right after the ring", snap)
+		}
+	})
+}
+
+func TestForgedRingsCostLittle(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{}
+		s.join(asking("q", source), idleUser(30*time.Second).user)
+		pass(time.Minute)
+		before := source.count()
+		for range 10 * 60 * 100 { // a hundred a second for ten minutes
+			source.ring()
+			<-time.After(10 * time.Millisecond)
+		}
+		// 20 regular reads, as many for the rings, and those of the back-off.
+		if n := source.count() - before; n > 55 {
+			t.Errorf("%d reads in ten minutes of forged rings", n)
+		}
+	})
+}
+
+func TestRingsThatChangeSomethingAreLimitedOnlyByTheirRate(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{}
+		source.answer = func(context.Context) ([]Reading, error) { return One(float64(source.count())), nil }
+		s.join(asking("q", source), idleUser(time.Hour).user)
+		pass(time.Minute)
+		before := source.count()
+		for range 1000 {
+			source.ring()
+			<-time.After(10 * time.Millisecond)
+		}
+		if n := source.count() - before; n < 39 || n > 42 {
+			t.Errorf("%d reads in ten seconds, want one per 250 ms", n)
+		}
+	})
+}
+
+func TestRingDuringAReadAsksForAnother(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		var backlog atomic.Int64
+		source := &ringer{}
+		source.answer = func(context.Context) ([]Reading, error) {
+			n := backlog.Load()
+			<-time.After(time.Second)
+			return One(float64(n)), nil
+		}
+		u := idleUser(time.Hour)
+		s.join(asking("q", source), u.user)
+		pass(time.Minute)
+		source.ring()
+		pass(500 * time.Millisecond)
+		backlog.Store(9) // after the read began
+		source.ring()
+		pass(3 * time.Second)
+		if v := u.snap().readings[0].Value; v != 9 {
+			t.Errorf("value = %v, want what arrived during the read", v)
+		}
+	})
+}
+
+func TestListensOnlyWhileSomebodyIdleWantsIt(t *testing.T) {
+	tests := map[string]struct {
+		idle     bool
+		doorbell scalerv1.Doorbell
+		silent   string
+		want     int32
+	}{
+		"idle":                            {idle: true, want: 1},
+		"active":                          {},
+		"turned off":                      {idle: true, doorbell: scalerv1.Doorbell_DOORBELL_OFF},
+		"silent unless asked":             {idle: true, silent: "metered"},
+		"silent and asked":                {idle: true, silent: "metered", doorbell: scalerv1.Doorbell_DOORBELL_ON, want: 1},
+		"turned on but active is no need": {doorbell: scalerv1.Doorbell_DOORBELL_ON},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				source := &ringer{}
+				u := userEvery(30 * time.Second)
+				u.idle, u.doorbell, u.silent = tt.idle, tt.doorbell, tt.silent
+				s.join(asking("q", source), u.user)
+				pass(time.Second)
+				if n := source.listening.Load(); n != tt.want {
+					t.Errorf("%d listen, want %d", n, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestListeningFollowsTheMode(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{}
+		u := idleUser(30 * time.Second)
+		s.join(asking("q", source), u.user)
+		pass(time.Second)
+		for i := range 10 {
+			idle := i%2 == 1
+			s.change(u.user, 15*time.Second, idle, 0)
+			pass(time.Second)
+			if got := source.listening.Load() == 1; got != idle {
+				t.Fatalf("listens = %v while idle = %v", got, idle)
+			}
+		}
+	})
+}
+
+func TestRefusedDoorbellIsPolledAndSaid(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{}
+		source.refuseWith(fmt.Errorf("%w: topic orders may not be read", ErrDoorbellRefused))
+		u := idleUser(30 * time.Second)
+		s.join(asking("q", source), u.user)
+		pass(time.Minute)
+		if note := u.snap().note; note != "polled: topic orders may not be read" {
+			t.Errorf("note = %q", note)
+		}
+		if n := source.count(); n < 2 || n > 4 {
+			t.Errorf("%d reads in a minute at 30 s", n)
+		}
+		source.refuse.Store(nil)
+		pass(8 * time.Minute)
+		if source.listening.Load() != 0 {
+			t.Error("asked again before its time")
+		}
+		pass(2 * time.Minute)
+		if source.listening.Load() != 1 || u.snap().note != "" {
+			t.Errorf("listening = %d, note = %q", source.listening.Load(), u.snap().note)
+		}
+	})
+}
+
+func TestBrokenListenBacksOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{}
+		source.refuseWith(errors.New("connection reset"))
+		s.join(asking("q", source), idleUser(30*time.Second).user)
+		pass(10 * time.Minute)
+		if n := source.listens.Load(); n < 8 || n > 20 {
+			t.Errorf("listened %d times in ten minutes", n)
+		}
+	})
+}
+
+// specced names its metrics itself.
+type specced struct {
+	fake
+	mu      sync.Mutex
+	names   []string
+	changed func()
+}
+
+func (s *specced) Specs(context.Context) ([]Metric, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var metrics []Metric
+	for _, name := range s.names {
+		metrics = append(metrics, Metric{Name: name, Target: 1})
+	}
+	return metrics, nil
+}
+
+func (s *specced) WatchSpecs(ctx context.Context, changed func()) error {
+	s.mu.Lock()
+	s.changed = changed
+	s.mu.Unlock()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestSourceThatNamesItsMetrics(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &specced{names: []string{"a"}}
+		source.answer = func(context.Context) ([]Reading, error) {
+			source.mu.Lock()
+			defer source.mu.Unlock()
+			return make([]Reading, len(source.names)), nil
+		}
+		b := asking("q", source)
+		b.metrics = nil
+		u := userEvery(time.Hour)
+		s.join(b, u.user)
+		pass(time.Second)
+		if snap := u.snap(); snap.err != nil || len(snap.specs) != 1 || snap.specs[0].Name != "a" {
+			t.Fatalf("snapshot = %+v", snap)
+		}
+		source.mu.Lock()
+		source.names = []string{"a", "b"}
+		changed := source.changed
+		source.mu.Unlock()
+		changed()
+		pass(time.Second)
+		if snap := u.snap(); snap.err != nil || len(snap.specs) != 2 {
+			t.Errorf("snapshot = %+v, want two metrics", snap)
+		}
+	})
+}

@@ -1,0 +1,596 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// bench is a sampler that runs until its test ends, on the bubble's clock.
+type bench struct {
+	*sampler
+	stop func()
+}
+
+func startSampler(t *testing.T) *bench {
+	s := newSampler(slog.New(slog.DiscardHandler), newMetrics("test"), 10*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Start(ctx, time.Minute)
+	}()
+	b := &bench{sampler: s, stop: sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})}
+	t.Cleanup(b.stop)
+	return b
+}
+
+// inBubble runs a test with a sampler on a clock that jumps.
+func inBubble(t *testing.T, test func(t *testing.T, s *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := startSampler(t)
+		defer s.stop()
+		test(t, s)
+	})
+}
+
+// fake is a source whose Read is a function. It counts.
+type fake struct {
+	answer func(ctx context.Context) ([]Reading, error)
+
+	mu     sync.Mutex
+	reads  []time.Time
+	opens  atomic.Int32
+	closes atomic.Int32
+	inside atomic.Int32
+	worst  atomic.Int32 // most reads at once
+}
+
+func (f *fake) Read(ctx context.Context) ([]Reading, error) {
+	if n := f.inside.Add(1); n > f.worst.Load() {
+		f.worst.Store(n)
+	}
+	defer f.inside.Add(-1)
+	f.mu.Lock()
+	f.reads = append(f.reads, time.Now())
+	f.mu.Unlock()
+	if f.answer == nil {
+		return One(1), nil
+	}
+	return f.answer(ctx)
+}
+
+func (f *fake) Close() error { f.closes.Add(1); return nil }
+
+func (f *fake) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.reads)
+}
+
+// asking binds a trigger with one metric to a question.
+func asking(question string, source Source) *binding {
+	return &binding{
+		question: question,
+		metrics:  []Metric{{Name: "m", Target: 5}},
+		shape:    func(raw []Reading) []Reading { return raw },
+		noData:   NoDataError,
+		open: func(context.Context) (Source, error) {
+			if f, ok := source.(interface{ opened() }); ok {
+				f.opened()
+			}
+			return source, nil
+		},
+	}
+}
+
+func (f *fake) opened() { f.opens.Add(1) }
+
+// userEvery is a user that remembers the latest snapshot.
+type testUser struct {
+	*user
+	mu     sync.Mutex
+	latest *snapshot
+	got    int
+}
+
+func userEvery(interval time.Duration) *testUser {
+	u := &testUser{user: &user{triggerType: "test", interval: interval}}
+	u.deliver = func(s *snapshot) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.got++
+		if u.latest == nil || s.seq > u.latest.seq {
+			u.latest = s
+		}
+	}
+	return u
+}
+
+func (u *testUser) snap() *snapshot {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.latest
+}
+
+// pass lets time pass and everything due in it happen. In a bubble nothing is
+// waited for: the clock jumps.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func TestEqualQuestionsShareOneSource(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		users := make([]*testUser, 1000)
+		for i := range users {
+			users[i] = userEvery(30 * time.Second)
+			s.join(asking("q", source), users[i].user)
+		}
+		pass(time.Second)
+		if opens, reads := source.opens.Load(), source.count(); opens != 1 || reads != 1 {
+			t.Errorf("opens = %d, reads = %d, want 1 and 1", opens, reads)
+		}
+		for _, u := range users {
+			if u.snap() == nil {
+				t.Fatal("a user was told nothing")
+			}
+		}
+		pass(5 * time.Minute)
+		if reads := source.count(); reads < 10 || reads > 12 {
+			t.Errorf("reads in five minutes at 30 s = %d, want 11", reads)
+		}
+	})
+}
+
+func TestShortestIntervalOfTheUsersCounts(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		slow, quick := userEvery(time.Minute), userEvery(10*time.Second)
+		s.join(asking("q", source), slow.user)
+		pass(time.Second)
+		s.join(asking("q", source), quick.user)
+		pass(time.Minute)
+		if reads := source.count(); reads < 6 || reads > 8 {
+			t.Errorf("reads in a minute = %d, want about 7", reads)
+		}
+		s.leave(quick.user)
+		pass(time.Minute)
+		before := source.count()
+		pass(10 * time.Minute)
+		if reads := source.count() - before; reads != 10 {
+			t.Errorf("reads in ten minutes at one a minute = %d", reads)
+		}
+	})
+}
+
+func TestQuestionsCreatedTogetherDoNotTickTogether(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		const questions = 1000
+		sources := make([]*fake, questions)
+		for i := range sources {
+			sources[i] = &fake{}
+			s.join(asking(fmt.Sprint("q", i), sources[i]), userEvery(30*time.Second).user)
+		}
+		pass(time.Second)
+		start := time.Now()
+		pass(30 * time.Second)
+		perSecond := map[int]int{}
+		for _, source := range sources {
+			for _, at := range source.reads {
+				if since := at.Sub(start); since >= 0 {
+					perSecond[int(since/time.Second)]++
+				}
+			}
+		}
+		for second, n := range perSecond {
+			if n > 3*questions/30 {
+				t.Errorf("%d of %d reads in second %d", n, questions, second)
+			}
+		}
+	})
+}
+
+func TestFailingSourceBacksOffAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		bad := &fake{answer: func(context.Context) ([]Reading, error) { return nil, errors.New("down") }}
+		good := &fake{}
+		unlucky, lucky := userEvery(10*time.Second), userEvery(10*time.Second)
+		s.join(asking("bad", bad), unlucky.user)
+		s.join(asking("good", good), lucky.user)
+		pass(10 * time.Minute)
+		if n := good.count(); n < 60 {
+			t.Errorf("the healthy source was read %d times, want 61", n)
+		}
+		if n := bad.count(); n < 12 || n > 22 {
+			t.Errorf("the failing source was read %d times, want about one in 40 s", n)
+		}
+		if bad.opens.Load() != 1 {
+			t.Errorf("the failing source was opened %d times: its connection is not at fault", bad.opens.Load())
+		}
+		if snap := unlucky.snap(); snap.outcome != scalerv1.Outcome_OUTCOME_ERROR || snap.readings != nil {
+			t.Errorf("outcome = %v with %v, want an error without readings", snap.outcome, snap.readings)
+		}
+	})
+}
+
+func TestRefusedLoginOpensTheSourceAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		source.answer = func(context.Context) ([]Reading, error) {
+			if source.opens.Load() == 1 {
+				return nil, status.Error(codes.Unauthenticated, "who are you")
+			}
+			return One(7), nil
+		}
+		u := userEvery(10 * time.Second)
+		s.join(asking("q", source), u.user)
+		pass(time.Second)
+		if u.snap().err == nil {
+			t.Fatal("no failure")
+		}
+		pass(20 * time.Second)
+		if u.snap().err != nil || source.opens.Load() != 2 || source.closes.Load() != 1 {
+			t.Errorf("err = %v, opens = %d, closes = %d", u.snap().err, source.opens.Load(), source.closes.Load())
+		}
+	})
+}
+
+func TestStalledSourceDelaysNobody(t *testing.T) {
+	tests := map[string]func(release chan struct{}) func(context.Context) ([]Reading, error){
+		"that heeds its deadline": func(chan struct{}) func(context.Context) ([]Reading, error) {
+			return func(ctx context.Context) ([]Reading, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+		},
+		"that heeds nothing": func(release chan struct{}) func(context.Context) ([]Reading, error) {
+			return func(context.Context) ([]Reading, error) {
+				<-release
+				return One(1), nil
+			}
+		},
+	}
+	for name, stall := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				release := make(chan struct{})
+				var stalled []*fake
+				var last *testUser
+				for i := range 200 {
+					f := &fake{answer: stall(release)}
+					stalled = append(stalled, f)
+					last = userEvery(10 * time.Second)
+					s.join(asking(fmt.Sprint("stalled", i), f), last.user)
+				}
+				good := &fake{}
+				s.join(asking("good", good), userEvery(10*time.Second).user)
+				pass(10 * time.Minute)
+				if n := good.count(); n < 60 {
+					t.Errorf("the healthy source was read %d times in ten minutes, want 61", n)
+				}
+				for _, f := range stalled {
+					if f.worst.Load() > 1 {
+						t.Fatalf("%d reads of one source at once", f.worst.Load())
+					}
+				}
+				snap := last.snap()
+				if snap == nil || statusOf("test", snap.err).Code() != codes.DeadlineExceeded || time.Since(snap.at) > time.Minute {
+					t.Errorf("snapshot = %+v, want a recent DeadlineExceeded", snap)
+				}
+				close(release)
+			})
+		})
+	}
+}
+
+// conn is a shared connection.
+type conn struct{ closed atomic.Bool }
+
+func (c *conn) Close() error { c.closed.Store(true); return nil }
+
+func TestReadsOfOneEndpointAreLimited(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		var inside, worst atomic.Int32
+		dialled := 0
+		for i := range 200 {
+			b := asking(fmt.Sprint("q", i), nil)
+			b.open = func(ctx context.Context) (Source, error) {
+				if _, err := Shared(ctx, "broker", func(context.Context) (*conn, error) { dialled++; return &conn{}, nil }); err != nil {
+					return nil, err
+				}
+				return &fake{answer: func(ctx context.Context) ([]Reading, error) {
+					worst.Store(max(worst.Load(), inside.Add(1)))
+					defer inside.Add(-1)
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}}, nil
+			}
+			s.join(b, userEvery(10*time.Second).user)
+		}
+		pass(time.Minute)
+		if dialled != 1 {
+			t.Errorf("dialled %d times", dialled)
+		}
+		if worst.Load() != readsPerEndpoint {
+			t.Errorf("%d reads of one endpoint at once, want %d", worst.Load(), readsPerEndpoint)
+		}
+	})
+}
+
+func TestQuestionIsKeptAWhile(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		u := userEvery(10 * time.Second)
+		s.join(asking("q", source), u.user)
+		pass(time.Second)
+		s.leave(u.user)
+		pass(keepFor - time.Second)
+		again := userEvery(10 * time.Second)
+		reads := source.count()
+		s.join(asking("q", source), again.user)
+		pass(time.Second)
+		if source.opens.Load() != 1 || source.closes.Load() != 0 || source.count() != reads+1 {
+			t.Errorf("opens = %d, closes = %d, reads = %d after %d", source.opens.Load(), source.closes.Load(), source.count(), reads)
+		}
+		s.leave(again.user)
+		pass(keepFor + time.Second)
+		if source.closes.Load() != 1 {
+			t.Errorf("closes = %d, want 1", source.closes.Load())
+		}
+		if n := len(s.questions); n != 0 {
+			t.Errorf("%d questions are left", n)
+		}
+	})
+}
+
+func TestNothingIsReadWithoutUsers(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		u := userEvery(time.Second)
+		s.join(asking("q", source), u.user)
+		pass(time.Second)
+		s.leave(u.user)
+		reads := source.count()
+		pass(30 * time.Second)
+		if source.count() != reads {
+			t.Errorf("%d reads without a user", source.count()-reads)
+		}
+	})
+}
+
+// timed answers differently at fixed times.
+type timed struct {
+	fake
+	at time.Time
+}
+
+func (s *timed) Next(now time.Time) time.Time {
+	if now.Before(s.at) {
+		return s.at
+	}
+	return now.Add(24 * time.Hour)
+}
+
+func TestTimedSourceIsReadAtItsTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &timed{at: time.Now().Add(17*time.Second + 300*time.Millisecond)}
+		s.join(asking("q", source), userEvery(30*time.Second).user)
+		pass(29 * time.Second)
+		for _, at := range source.reads {
+			if at.Equal(source.at) {
+				return
+			}
+		}
+		t.Errorf("read at %v, want a read at %v", source.reads, source.at)
+	})
+}
+
+func TestPanicIsAnInternalError(t *testing.T) {
+	tests := map[string]*binding{
+		"in read": asking("q", &fake{answer: func(context.Context) ([]Reading, error) { panic("secret") }}),
+		"in open": {question: "q", open: func(context.Context) (Source, error) { panic("secret") }},
+	}
+	for name, b := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				u := userEvery(10 * time.Second)
+				s.join(b, u.user)
+				pass(time.Second)
+				st := statusOf("test", u.snap().err)
+				if st.Code() != codes.Internal || strings.Contains(st.Message(), "secret") {
+					t.Errorf("status = %v", st)
+				}
+			})
+		})
+	}
+}
+
+func TestSecretsAreTakenOutOfErrors(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		u := userEvery(10 * time.Second)
+		u.secrets = (&Credentials{Parameters: map[string]string{"password": "hunter2"}}).secrets()
+		s.join(asking("q", &fake{answer: func(context.Context) ([]Reading, error) {
+			return nil, status.Error(codes.PermissionDenied, "amqp://guest:hunter2@host refused")
+		}}), u.user)
+		pass(time.Second)
+		st := statusOf("test", u.snap().err)
+		if st.Code() != codes.PermissionDenied || st.Message() != "test: amqp://guest:***@host refused" {
+			t.Errorf("status = %v", st)
+		}
+	})
+}
+
+func TestAskNeverWaitsForASlowSource(t *testing.T) {
+	tests := map[string]struct {
+		age      time.Duration // of the snapshot when asked
+		first    time.Duration // how long the first read took
+		second   time.Duration // how long the next one would take
+		failing  bool
+		ok       bool
+		wait     time.Duration // how long the answer took
+		newer    bool          // a newer snapshot is given
+		interval time.Duration
+	}{
+		"a young snapshot is given at once": {
+			age: 14 * time.Second, ok: true,
+		},
+		"an old one is read again when reads are quick": {
+			age: 16 * time.Second, second: 100 * time.Millisecond, ok: true, wait: 100 * time.Millisecond, newer: true,
+		},
+		"but not for longer than patience": {
+			age: 16 * time.Second, second: 2 * time.Second, ok: true, wait: patience,
+		},
+		"an old one is given at once when reads are slow": {
+			age: 16 * time.Second, first: time.Second, second: time.Second, ok: true,
+		},
+		"a very old one is not given": {
+			age: 31 * time.Second, first: time.Second, second: time.Second,
+		},
+		"a failure stays one however old": {
+			age: 31 * time.Second, first: time.Second, failing: true, ok: true,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				source := &fake{}
+				source.answer = func(ctx context.Context) ([]Reading, error) {
+					took := tt.second
+					if source.count() == 1 {
+						took = tt.first
+					}
+					<-time.After(took)
+					if tt.failing {
+						return nil, errors.New("down")
+					}
+					return One(float64(source.count())), nil
+				}
+				u := userEvery(24 * time.Hour)
+				s.join(asking("q", source), u.user)
+				pass(tt.first)
+				first := u.snap()
+				pass(tt.age)
+				start := time.Now()
+				snap, ok := s.ask(t.Context(), u.user, freshFor)
+				if ok != tt.ok || time.Since(start) != tt.wait || (snap != first) != tt.newer {
+					t.Errorf("ok = %v, waited %v, newer = %v; want %v, %v, %v", ok, time.Since(start), snap != first, tt.ok, tt.wait, tt.newer)
+				}
+			})
+		})
+	}
+}
+
+func TestAskWaitsForTheFirstRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{answer: func(context.Context) ([]Reading, error) {
+			<-time.After(2 * time.Second)
+			return One(1), nil
+		}}
+		u := userEvery(30 * time.Second)
+		s.join(asking("q", source), u.user)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if snap, _ := s.ask(short, u.user, freshFor); snap != nil {
+			t.Errorf("snapshot = %v before the first read", snap)
+		}
+		if snap, ok := s.ask(t.Context(), u.user, freshFor); !ok || snap.readings[0].Value != 1 {
+			t.Errorf("snapshot = %v, %v", snap, ok)
+		}
+	})
+}
+
+func TestObserve(t *testing.T) {
+	down := errors.New("down")
+	tests := map[string]struct {
+		rule     NoDataRule
+		readings [][]Reading // successive reads; nil is ErrNoData
+		err      error       // of the last read
+		outcome  scalerv1.Outcome
+		value    float64
+		active   bool
+		failing  bool
+	}{
+		"a value":                      {readings: [][]Reading{One(3)}, outcome: 1, value: 3, active: true},
+		"zero is a value":              {readings: [][]Reading{One(0)}, outcome: 1},
+		"a negative value is zero":     {readings: [][]Reading{One(-2)}, outcome: 1},
+		"activity is the raw number's": {readings: [][]Reading{{{Value: 0, Activity: 2}}}, outcome: 1, active: true},
+		"no data is a failure":         {readings: [][]Reading{nil}, outcome: 2, failing: true},
+		"no data may be zero":          {rule: NoDataZero, readings: [][]Reading{nil}, outcome: 2},
+		"no data may hold":             {rule: NoDataHold, readings: [][]Reading{One(4), nil, nil}, outcome: 2, value: 4, active: true},
+		"nothing to hold is a failure": {rule: NoDataHold, readings: [][]Reading{nil}, outcome: 2, failing: true},
+		"an error is not held":         {rule: NoDataHold, readings: [][]Reading{One(4), nil}, err: down, outcome: 3, failing: true},
+		"too few readings":             {readings: [][]Reading{{}}, outcome: 3, failing: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := asking("q", nil)
+			b.noData = tt.rule
+			var snap *snapshot
+			for i, readings := range tt.readings {
+				next := &snapshot{}
+				if snap != nil {
+					next.last = snap.last
+				}
+				err := error(nil)
+				if readings == nil {
+					err = fmt.Errorf("query: %w", ErrNoData)
+				}
+				if i == len(tt.readings)-1 && tt.err != nil {
+					err = tt.err
+				}
+				next.judge(readings, err)
+				snap = next
+			}
+			o := b.observe(snap)
+			if o.outcome != tt.outcome || (o.err != nil) != tt.failing {
+				t.Fatalf("outcome = %v, err = %v", o.outcome, o.err)
+			}
+			if tt.failing {
+				if o.values != nil {
+					t.Errorf("values = %v beside a failure", o.values)
+				}
+				return
+			}
+			if o.values[0].value != tt.value || o.active() != tt.active {
+				t.Errorf("observed = %+v, want %v, %v", o.values[0], tt.value, tt.active)
+			}
+		})
+	}
+}
+
+func TestNaNAndInfinityAreNoData(t *testing.T) {
+	for name, reading := range map[string]Reading{
+		"NaN":             {Value: nan(), Activity: 1},
+		"infinity":        {Value: 1 / zero, Activity: 1},
+		"activity is NaN": {Value: 1, Activity: nan()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &snapshot{}
+			s.judge([]Reading{reading}, nil)
+			if s.outcome != scalerv1.Outcome_OUTCOME_NO_DATA {
+				t.Errorf("outcome = %v", s.outcome)
+			}
+		})
+	}
+}
+
+var zero float64
+
+func nan() float64 { return zero / zero }
