@@ -8,19 +8,17 @@ import (
 // CompositeMetric is the name of the metric that a formula computes.
 const CompositeMetric = "composite-metric"
 
-var normalize = strings.NewReplacer("/", "-", ".", "-", ":", "-", "%", "-", "(", "-", ")", "-")
-
 // MetricName is the name by which users and the HPA know a metric:
-// "s<trigger index>-" and the family's name for it, normalised.
+// "s<trigger index>-" and the name that the family gave it. Families normalise
+// their own names; those of an external scaler stay as they are.
 //
-// Source: spec section 7.1.
+// Source: spec section 7.1, and spec/scalers/external.md section 4.
 func MetricName(trigger int, name string) string {
-	return "s" + strconv.Itoa(trigger) + "-" + normalize.Replace(name)
+	return "s" + strconv.Itoa(trigger) + "-" + name
 }
 
 // SplitMetricName takes a metric's name apart into the trigger's index and the
-// normalised name that the family knows. ok is false for a name without
-// prefix.
+// name that the family knows. ok is false for a name without prefix.
 func SplitMetricName(metric string) (trigger int, name string, ok bool) {
 	rest, found := strings.CutPrefix(metric, "s")
 	if !found {

@@ -66,8 +66,8 @@ func TestMetricNames(t *testing.T) {
 		name    string
 		want    string
 	}{
-		"plain":      {0, "kafka-orders", "s0-kafka-orders"},
-		"normalised": {12, "a/b.c:d%e(f)", "s12-a-b-c-d-e-f-"},
+		"plain":                {0, "kafka-orders", "s0-kafka-orders"},
+		"as the family has it": {12, "a.b:c", "s12-a.b:c"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,8 @@ package activation
 
 import (
 	"context"
+	"maps"
+	"math"
 	"sync"
 	"time"
 
@@ -54,11 +56,14 @@ type Errors interface {
 // memory is what a decision leaves for the next one. Calls for one object
 // never run at once.
 type memory struct {
-	uid         types.UID
-	lastActive  time.Time
-	failures    map[int]scaling.Failures
-	activations map[int]uint64
-	firstSeen   map[int]time.Time
+	uid        types.UID
+	lastActive time.Time
+	failures   map[int]scaling.Failures
+	firstSeen  map[int]time.Time
+
+	// heard counts how often a trigger turned active; acted is what of that
+	// was carried out. A pulse counts until it was.
+	heard, acted map[int]uint64
 
 	// generation is the one that triggers and formula are of, 0 for none yet.
 	generation int64
@@ -90,6 +95,7 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	if err := l.act(ctx, so, m, t, decision); err != nil {
 		return reconcile.Result{}, err
 	}
+	maps.Copy(m.acted, m.heard)
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so)}
 	if err := l.Status.Observed(ctx, so, observed); err != nil {
 		return reconcile.Result{}, err
@@ -155,6 +161,7 @@ func (l *Loop) trigger(so *v1alpha1.ScaledObject, m *memory, index int, spec v1a
 	}
 	t.Metrics = metricsOf(state, index, spec)
 	t.Pulse = m.pulsed(index, state.Activations)
+	m.heard[index] = state.Activations
 	switch {
 	case state.Rejected != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Rejected, l.Now()
@@ -175,7 +182,8 @@ func (l *Loop) trigger(so *v1alpha1.ScaledObject, m *memory, index int, spec v1a
 func metricsOf(state federation.State, index int, spec v1alpha1.ScaleTrigger) []scaling.Metric {
 	metrics := make([]scaling.Metric, 0, len(state.Specs))
 	for _, s := range state.Specs {
-		m := scaling.Metric{Name: scaling.MetricName(index, s.Name), Target: s.Target, Type: spec.TargetType()}
+		// A metric without a reading is unknown, not empty.
+		m := scaling.Metric{Name: scaling.MetricName(index, s.Name), Target: s.Target, Type: spec.TargetType(), Value: math.NaN()}
 		for _, v := range state.Values {
 			if v.Metric == s.Name {
 				m.Value, m.Active = v.Value, v.Active

@@ -50,7 +50,8 @@ func (m *memory) follow(so *v1alpha1.ScaledObject) {
 func (l *Loop) seeded(so *v1alpha1.ScaledObject) *memory {
 	m := &memory{
 		uid:      so.UID,
-		failures: map[int]scaling.Failures{}, activations: map[int]uint64{}, firstSeen: map[int]time.Time{},
+		failures: map[int]scaling.Failures{}, firstSeen: map[int]time.Time{},
+		heard: map[int]uint64{}, acted: map[int]uint64{},
 	}
 	if at := so.Status.LastActiveTime; at != nil {
 		m.lastActive = at.Time
@@ -97,10 +98,12 @@ func (m *memory) seen(index int, now time.Time) time.Time {
 	return m.firstSeen[index]
 }
 
-// pulsed reports whether a trigger turned active since the last decision. The
-// first count that is seen is where counting starts.
+// pulsed reports whether a trigger turned active since the last decision that
+// was carried out. The first count that is seen is where counting starts.
 func (m *memory) pulsed(index int, activations uint64) bool {
-	before, known := m.activations[index]
-	m.activations[index] = activations
+	before, known := m.acted[index]
+	if !known {
+		m.acted[index] = activations
+	}
 	return known && activations > before
 }

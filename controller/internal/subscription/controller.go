@@ -62,7 +62,7 @@ func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) fe
 	if err != nil {
 		return federation.Workload{Mode: federation.Idle}
 	}
-	return federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: t.ServiceAccount(), Template: t.Template}
+	return federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(t.Template), Template: t.Template}
 }
 
 func mode(so *v1alpha1.ScaledObject, replicas int32) federation.Mode {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 )
 
 // Target is a workload at one moment.
@@ -32,18 +32,6 @@ type Target struct {
 	ResourceVersion string
 	// Template is the workload's Pod template, nil when it has none we know.
 	Template *corev1.PodTemplateSpec
-}
-
-// ServiceAccount is the name of the workload's service account, "" when it has
-// no Pod template.
-func (t Target) ServiceAccount() string {
-	switch {
-	case t.Template == nil:
-		return ""
-	case t.Template.Spec.ServiceAccountName == "":
-		return "default"
-	}
-	return t.Template.Spec.ServiceAccountName
 }
 
 // Client reads and writes targets. Deployments, StatefulSets and ReplicaSets
@@ -91,12 +79,12 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 		return Target{}, err
 	}
 	t := Target{GVKR: gvkr, Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
-	if object := typed(gvkr); object != nil {
+	if object := federation.NewWorkload(so.Spec.ScaleTargetRef); object != nil {
 		if err := c.Reader.Get(ctx, t.Key, object); err != nil {
 			return t, notFound(err, t)
 		}
 		t.ResourceVersion = object.GetResourceVersion()
-		t.Replicas, t.Template = read(object)
+		t.Replicas, t.Template = federation.ReadWorkload(object)
 		return t, nil
 	}
 	scale, err := c.scale(ctx, t)
@@ -138,41 +126,6 @@ func (t Target) object() client.Object {
 	u.SetNamespace(t.Key.Namespace)
 	u.SetName(t.Key.Name)
 	return u
-}
-
-// typed is an empty object of a kind that the cache holds, nil for others.
-func typed(gvkr v1alpha1.GroupVersionKindResource) client.Object {
-	if gvkr.Group != appsv1.GroupName || gvkr.Version != "v1" {
-		return nil
-	}
-	switch gvkr.Kind {
-	case "Deployment":
-		return &appsv1.Deployment{}
-	case "StatefulSet":
-		return &appsv1.StatefulSet{}
-	case "ReplicaSet":
-		return &appsv1.ReplicaSet{}
-	}
-	return nil
-}
-
-// read takes replicas and template out of a cached object. Absent replicas
-// mean 1, as everywhere in apps/v1.
-func read(object client.Object) (int32, *corev1.PodTemplateSpec) {
-	var replicas *int32
-	var template *corev1.PodTemplateSpec
-	switch o := object.(type) {
-	case *appsv1.Deployment:
-		replicas, template = o.Spec.Replicas, &o.Spec.Template
-	case *appsv1.StatefulSet:
-		replicas, template = o.Spec.Replicas, &o.Spec.Template
-	case *appsv1.ReplicaSet:
-		replicas, template = o.Spec.Replicas, &o.Spec.Template
-	}
-	if replicas == nil {
-		return 1, template
-	}
-	return *replicas, template
 }
 
 func notFound(err error, t Target) error {

@@ -1,0 +1,57 @@
+package federation
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// NewWorkload returns an empty object of the kind that a reference means, to be
+// read through a cache, and nil for kinds that are not in apps/v1.
+func NewWorkload(ref v1alpha1.ScaleTarget) client.Object {
+	if ref.TargetAPIVersion() != appsv1.SchemeGroupVersion.String() {
+		return nil
+	}
+	switch ref.TargetKind() {
+	case "Deployment":
+		return &appsv1.Deployment{}
+	case "StatefulSet":
+		return &appsv1.StatefulSet{}
+	case "ReplicaSet":
+		return &appsv1.ReplicaSet{}
+	}
+	return nil
+}
+
+// ReadWorkload returns replicas and Pod template of an object that NewWorkload
+// made. Absent replicas mean 1, as everywhere in apps/v1.
+func ReadWorkload(object client.Object) (int32, *corev1.PodTemplateSpec) {
+	var replicas *int32
+	var template *corev1.PodTemplateSpec
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		replicas, template = o.Spec.Replicas, &o.Spec.Template
+	case *appsv1.StatefulSet:
+		replicas, template = o.Spec.Replicas, &o.Spec.Template
+	case *appsv1.ReplicaSet:
+		replicas, template = o.Spec.Replicas, &o.Spec.Template
+	}
+	if replicas == nil {
+		return 1, template
+	}
+	return *replicas, template
+}
+
+// ServiceAccountOf is the name of a workload's service account, "" without a
+// Pod template.
+func ServiceAccountOf(template *corev1.PodTemplateSpec) string {
+	switch {
+	case template == nil:
+		return ""
+	case template.Spec.ServiceAccountName == "":
+		return "default"
+	}
+	return template.Spec.ServiceAccountName
+}

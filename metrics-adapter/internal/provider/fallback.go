@@ -1,0 +1,153 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+// Cluster reads from the API server, uncached.
+type Cluster interface {
+	client.Reader
+	SubResource(name string) client.SubResourceClient
+}
+
+// fallback answers for a metric that could not be read: what the controller's
+// verdict comes to, or the error where there is none. A good reading always
+// beats a verdict, so this is asked last.
+func (p *Provider) fallback(ctx context.Context, so *v1alpha1.ScaledObject, metric string, cause error) (float64, error) {
+	for _, verdict := range so.Status.Fallback {
+		if verdict.Metric != metric || verdict.Replicas == nil {
+			continue
+		}
+		target, kind, err := p.target(ctx, so, metric)
+		if err != nil {
+			return 0, errors.Join(cause, err)
+		}
+		return p.fallbackValue(ctx, so, target, kind, *verdict.Replicas, cause)
+	}
+	return 0, cause
+}
+
+// fallbackComposite is what the first verdict comes to for the metric that a
+// formula computes.
+func (p *Provider) fallbackComposite(ctx context.Context, so *v1alpha1.ScaledObject, cause error) (float64, error) {
+	modifiers := so.Modifiers()
+	target, err := modifiers.TargetValue()
+	if err != nil {
+		return 0, err
+	}
+	for _, verdict := range so.Status.Fallback {
+		if verdict.Replicas != nil {
+			return p.fallbackValue(ctx, so, target, modifiers.TargetType(), *verdict.Replicas, cause)
+		}
+	}
+	return 0, cause
+}
+
+func (p *Provider) fallbackValue(
+	ctx context.Context, so *v1alpha1.ScaledObject, target float64, kind autoscalingv2.MetricTargetType, replicas int32, cause error,
+) (float64, error) {
+	var ready int32
+	if kind == autoscalingv2.ValueMetricType {
+		var err error
+		if ready, err = p.readyPods(ctx, so); err != nil {
+			return 0, errors.Join(cause, err)
+		}
+	}
+	value, err := scaling.FallbackValue(target, kind, replicas, ready)
+	if err != nil {
+		return 0, errors.Join(cause, err)
+	}
+	return value, nil
+}
+
+// replacedMetrics are the triggers that a verdict replaces.
+func replacedMetrics(so *v1alpha1.ScaledObject) map[int]bool {
+	replaced := map[int]bool{}
+	for _, verdict := range so.Status.Fallback {
+		if index, _, ok := scaling.SplitMetricName(verdict.Metric); ok {
+			replaced[index] = true
+		}
+	}
+	return replaced
+}
+
+// target is what the live HPA steers a metric towards: the number that the
+// answer will be divided by.
+func (p *Provider) target(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (float64, autoscalingv2.MetricTargetType, error) {
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{}
+	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}
+	if err := p.Cluster.Get(ctx, key, hpa); err != nil {
+		return 0, "", fmt.Errorf("HPA: %w", err)
+	}
+	for _, spec := range hpa.Spec.Metrics {
+		if spec.External == nil || spec.External.Metric.Name != metric {
+			continue
+		}
+		target := spec.External.Target
+		quantity := target.AverageValue
+		if target.Type == autoscalingv2.ValueMetricType {
+			quantity = target.Value
+		}
+		if quantity != nil {
+			return quantity.AsApproximateFloat64(), target.Type, nil
+		}
+	}
+	return 0, "", fmt.Errorf("HPA %s has no metric %s", hpa.Name, metric)
+}
+
+// readyPods counts the ready pods of the object's target at this moment.
+func (p *Provider) readyPods(ctx context.Context, so *v1alpha1.ScaledObject) (int32, error) {
+	gvkr := so.Status.ScaleTargetGVKR
+	if gvkr == nil {
+		return 0, errors.New("the scale target is not known yet")
+	}
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(schema.GroupVersionKind{Group: gvkr.Group, Version: gvkr.Version, Kind: gvkr.Kind})
+	object.SetNamespace(so.Namespace)
+	object.SetName(so.Spec.ScaleTargetRef.Name)
+	scale := &autoscalingv1.Scale{}
+	if err := p.Cluster.SubResource("scale").Get(ctx, object, scale); err != nil {
+		return 0, fmt.Errorf("scale target: %w", err)
+	}
+	selector, err := labels.Parse(scale.Status.Selector)
+	if err != nil || selector.Empty() {
+		return 0, errors.New("scale target: it has no pod selector")
+	}
+	var pods corev1.PodList
+	if err := p.Cluster.List(ctx, &pods, client.InNamespace(so.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return 0, fmt.Errorf("pods of the scale target: %w", err)
+	}
+	var ready int32
+	for i := range pods.Items {
+		if isReady(&pods.Items[i]) {
+			ready++
+		}
+	}
+	return ready, nil
+}
+
+func isReady(pod *corev1.Pod) bool {
+	if pod.Status.Phase != corev1.PodRunning {
+		return false
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

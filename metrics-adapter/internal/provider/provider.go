@@ -1,0 +1,260 @@
+// Package provider answers the HPA controller's questions for external
+// metrics. It keeps no values: every answer comes from the family that has the
+// reading, and what a family cannot tell comes from the verdict that the
+// controller wrote into the object's status.
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/metrics/pkg/apis/external_metrics"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/custom-metrics-apiserver/pkg/provider"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// Budget is how long one answer may take in all. The HPA controller has five
+// workers: a hundred objects on a stalled source must not delay the others.
+const Budget = 500 * time.Millisecond
+
+// Families is what the provider asks of the federation.
+type Families interface {
+	GetMetrics(ctx context.Context, t federation.Trigger, metric string) (float64, error)
+}
+
+// Provider implements provider.ExternalMetricsProvider. Its state is the cache
+// of Objects.
+type Provider struct {
+	// Objects reads ScaledObjects from a cache.
+	Objects client.Reader
+	// Cluster reads what only some answers need: the live HPA, and the pods of
+	// a target.
+	Cluster  Cluster
+	Families Families
+	Now      func() time.Time
+}
+
+// GetExternalMetric answers for one metric of the ScaledObject that selector
+// names.
+func (p *Provider) GetExternalMetric(
+	ctx context.Context, namespace string, selector labels.Selector, info provider.ExternalMetricInfo,
+) (*external_metrics.ExternalMetricValueList, error) {
+	ctx, cancel := context.WithTimeout(ctx, Budget)
+	defer cancel()
+	so, err := p.object(ctx, namespace, selector)
+	if err != nil {
+		return nil, err
+	}
+	name, value, err := p.value(ctx, so, info.Metric)
+	if err != nil {
+		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: 500, Reason: metav1.StatusReasonInternalError,
+			Message: fmt.Sprintf("ScaledObject %s/%s, metric %s: %s", namespace, so.Name, info.Metric, oneLine(err)),
+		}}
+	}
+	return &external_metrics.ExternalMetricValueList{Items: []external_metrics.ExternalMetricValue{{
+		MetricName: name,
+		Timestamp:  metav1.NewTime(p.Now()).Rfc3339Copy(),
+		Value:      scaling.Quantity(value),
+	}}}, nil
+}
+
+// ListAllExternalMetrics names one metric for all: discovery costs the same
+// however many objects there are.
+func (p *Provider) ListAllExternalMetrics() []provider.ExternalMetricInfo {
+	return []provider.ExternalMetricInfo{{Metric: "externalmetrics"}}
+}
+
+// object finds the ScaledObject that a selector names. Further labels are
+// ignored, as in KEDA.
+func (p *Provider) object(ctx context.Context, namespace string, selector labels.Selector) (*v1alpha1.ScaledObject, error) {
+	name, found := selector.RequiresExactMatch(v1alpha1.LabelScaledObjectName)
+	if !found || name == "" {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf(
+			"label selector %q does not name a ScaledObject: %s=<name> is required", selector, v1alpha1.LabelScaledObjectName))
+	}
+	so := &v1alpha1.ScaledObject{}
+	err := p.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, so)
+	return so, err
+}
+
+// value answers for one metric; name is how the answer is called.
+func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (name string, value float64, err error) {
+	workload, err := p.workload(ctx, so)
+	if err != nil {
+		return "", 0, err
+	}
+	triggers := federation.TriggersOf(so, workload)
+	if so.Modifiers() != nil {
+		value, err = p.composite(ctx, so, triggers)
+		return scaling.CompositeMetric, value, err
+	}
+	index, own, ok := scaling.SplitMetricName(metric)
+	if !ok {
+		return "", 0, fmt.Errorf("the name has no s<trigger index>- prefix")
+	}
+	for _, t := range triggers {
+		if t.Index == index {
+			value, err = p.metric(ctx, so, t, metric, own)
+			return metric, value, err
+		}
+	}
+	return "", 0, fmt.Errorf("there is no trigger %d", index)
+}
+
+// workload is what triggers may know of the target. Only objects whose triggers
+// name environment variables need it, and only they make the cache hold
+// workloads.
+func (p *Provider) workload(ctx context.Context, so *v1alpha1.ScaledObject) (federation.Workload, error) {
+	w := federation.Workload{Mode: federation.Active}
+	object := federation.NewWorkload(so.Spec.ScaleTargetRef)
+	if object == nil || !namesEnv(so) {
+		return w, nil
+	}
+	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
+	if err := p.Objects.Get(ctx, key, object); err != nil {
+		return w, fmt.Errorf("scale target: %w", err)
+	}
+	_, w.Template = federation.ReadWorkload(object)
+	w.ServiceAccount = federation.ServiceAccountOf(w.Template)
+	return w, nil
+}
+
+func namesEnv(so *v1alpha1.ScaledObject) bool {
+	for _, t := range so.Spec.Triggers {
+		for key := range t.Metadata {
+			if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// metric answers for one metric of one trigger: the family's value, raised for
+// a while after a jump from zero, or else what fallback says.
+func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, t federation.Trigger, metric, own string) (float64, error) {
+	value, err := p.Families.GetMetrics(ctx, t, own)
+	if err != nil {
+		err = fmt.Errorf("trigger %d (%s): %w", t.Index, t.Type, trimmed{err, t.Type + ": "})
+		return p.fallback(ctx, so, metric, err)
+	}
+	a := so.Status.Activation
+	if a == nil || a.Metric != metric || p.Now().Sub(a.Time.Time) >= scaling.ActivationWindow {
+		return value, nil
+	}
+	target, _, err := p.target(ctx, so, metric)
+	if err != nil {
+		return value, nil
+	}
+	return scaling.ActivationValue(value, target, metric, a, p.Now()), nil
+}
+
+// composite reads every trigger and computes the formula.
+func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, triggers []federation.Trigger) (float64, error) {
+	modifiers := so.Modifiers()
+	formula, err := scaling.CompileFormula(modifiers.Formula, scaling.FormulaNames(so))
+	if err != nil {
+		return 0, err
+	}
+	read, failed := p.readAll(ctx, so, triggers)
+	fallback := scaling.FallbackOf(so)
+	if len(failed) > 0 {
+		replaced := replacedMetrics(so)
+		for _, f := range failed {
+			if !replaced[f.index] {
+				return 0, f.err
+			}
+		}
+		if fallback != nil && fallback.Behavior != v1alpha1.FallbackScalingModifiers {
+			return p.fallbackComposite(ctx, so, failed[0].err)
+		}
+	}
+	value, some, err := formula.Eval(scaling.FormulaValues(so, read))
+	switch {
+	case err != nil:
+		return 0, err
+	case some:
+		return value, nil
+	case fallback == nil:
+		return 0, errors.New("scalingModifiers.formula: the result is nil and there is no fallback")
+	}
+	target, err := modifiers.TargetValue()
+	if err != nil {
+		return 0, err
+	}
+	return scaling.FallbackValue(target, modifiers.TargetType(), fallback.Replicas, 1)
+}
+
+// failure is a trigger that could not be read.
+type failure struct {
+	index int
+	err   error
+}
+
+// readAll reads all metrics of all triggers at once.
+func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, triggers []federation.Trigger) ([]scaling.Trigger, []failure) {
+	var wg sync.WaitGroup
+	read := make([]scaling.Trigger, len(triggers))
+	errs := make([]error, len(triggers))
+	for i, t := range triggers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			read[i], errs[i] = p.read(ctx, so, t)
+		}()
+	}
+	wg.Wait()
+	var good []scaling.Trigger
+	var failed []failure
+	for i, t := range triggers {
+		if errs[i] != nil {
+			failed = append(failed, failure{t.Index, fmt.Errorf("trigger %d (%s): %w", t.Index, t.Type, trimmed{errs[i], t.Type + ": "})})
+			continue
+		}
+		good = append(good, read[i])
+	}
+	return good, failed
+}
+
+func (p *Provider) read(ctx context.Context, so *v1alpha1.ScaledObject, t federation.Trigger) (scaling.Trigger, error) {
+	read := scaling.Trigger{Index: t.Index, Outcome: scaling.Value}
+	for _, name := range so.Status.ExternalMetricNames {
+		index, own, ok := scaling.SplitMetricName(name)
+		if !ok || index != t.Index {
+			continue
+		}
+		value, err := p.Families.GetMetrics(ctx, t, own)
+		if err != nil {
+			return read, err
+		}
+		read.Metrics = append(read.Metrics, scaling.Metric{Name: name, Value: value})
+	}
+	if len(read.Metrics) == 0 {
+		return read, errors.New("its metrics are not known yet")
+	}
+	return read, nil
+}
+
+// trimmed leaves out what a family says first and everybody knows.
+type trimmed struct {
+	error
+	prefix string
+}
+
+func (t trimmed) Error() string { return strings.TrimPrefix(t.error.Error(), t.prefix) }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

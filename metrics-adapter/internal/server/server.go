@@ -1,0 +1,176 @@
+// Package server wires the metrics adapter together and runs it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/component-base/logs"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
+)
+
+// options are the adapter's own flags.
+type options struct {
+	metricsAddress   string
+	plaintextScalers bool
+}
+
+// Run serves until ctx is done.
+func Run(ctx context.Context, args []string) error {
+	logs.InitLogs()
+	defer logs.FlushLogs()
+	ctrl.SetLogger(klog.Background())
+	base := &basecmd.AdapterBase{Name: "sluice-metrics-adapter", FlagSet: pflag.NewFlagSet("metrics-adapter", pflag.ContinueOnError)}
+	var o options
+	if err := parse(base, &o, args); err != nil {
+		return err
+	}
+	config, err := base.ClientConfig()
+	if err != nil {
+		return err
+	}
+	// The API server's own priority and fairness is the only limit.
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	mgr, err := ctrl.NewManager(config, managerOptions(o))
+	if err != nil {
+		return err
+	}
+	families, err := federate(mgr, config, o)
+	if err != nil {
+		return err
+	}
+	cluster, err := client.New(config, client.Options{Scheme: mgr.GetScheme()})
+	if err != nil {
+		return err
+	}
+	base.WithExternalMetrics(&provider.Provider{
+		Objects: mgr.GetClient(), Cluster: cluster, Families: families, Now: time.Now,
+	})
+	return serve(ctx, base, mgr)
+}
+
+func parse(base *basecmd.AdapterBase, o *options, args []string) error {
+	flags := base.Flags()
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
+	flags.BoolVar(&o.plaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	// Outside a Pod one kubeconfig says all that the three flags ask for.
+	if path := os.Getenv("KUBECONFIG"); path != "" {
+		for _, file := range []*string{
+			&base.RemoteKubeConfigFile, &base.Authentication.RemoteKubeConfigFile, &base.Authorization.RemoteKubeConfigFile,
+		} {
+			if *file == "" {
+				*file = path
+			}
+		}
+	}
+	return nil
+}
+
+func managerOptions(o options) ctrl.Options {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err) // fails only by a programmer's mistake
+		}
+	}
+	// Nobody changes an object that was read.
+	shared := true
+	opts := ctrl.Options{
+		Scheme:                 scheme,
+		Metrics:                metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress: "0",
+		Cache: cache.Options{
+			DefaultTransform:             cache.TransformStripManagedFields(),
+			DefaultUnsafeDisableDeepCopy: &shared,
+		},
+	}
+	for _, namespace := range strings.Split(strings.Trim(os.Getenv("WATCH_NAMESPACE"), `"`), ",") {
+		if namespace = strings.TrimSpace(namespace); namespace != "" {
+			if opts.Cache.DefaultNamespaces == nil {
+				opts.Cache.DefaultNamespaces = map[string]cache.Config{}
+			}
+			opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
+		}
+	}
+	return opts
+}
+
+func federate(mgr ctrl.Manager, config *rest.Config, o options) (*federation.Federation, error) {
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	namespace := os.Getenv("POD_NAMESPACE")
+	if namespace == "" {
+		return nil, errors.New("POD_NAMESPACE is not set: it says where the scaler Services are")
+	}
+	families := federation.New(federation.Config{
+		Namespace:      namespace,
+		Client:         clientset,
+		AllowPlaintext: o.plaintextScalers,
+		Log:            slog.New(logr.ToSlogHandler(klog.Background())),
+	})
+	return families, mgr.Add(families)
+}
+
+// serve runs manager and API server side by side; either one's end ends both.
+func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager) error {
+	server, err := base.Server()
+	if err != nil {
+		return err
+	}
+	// The informer is asked for before the manager starts, so that its start
+	// waits for the objects.
+	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.ScaledObject{}, cache.BlockUntilSynced(false)); err != nil {
+		return err
+	}
+	synced := healthz.NamedCheck("scaledobjects", func(r *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(r.Context()) {
+			return errors.New("the ScaledObjects have not been read yet")
+		}
+		return nil
+	})
+	if err := server.GenericAPIServer.AddReadyzChecks(synced); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 2)
+	run := func(name string, start func(context.Context) error) {
+		defer cancel()
+		if err := start(ctx); err != nil {
+			ended <- fmt.Errorf("%s: %w", name, err)
+			return
+		}
+		ended <- nil
+	}
+	go run("manager", mgr.Start)
+	go run("API server", server.GenericAPIServer.PrepareRun().RunWithContext)
+	return errors.Join(<-ended, <-ended)
+}
