@@ -18,7 +18,7 @@ OUT ?= bin
 FAMILIES := $(patsubst scalers/%/main.go,%,$(wildcard scalers/*/main.go))
 CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/main.go))
 SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
-GENERATED := '*.pb.go' '*zz_generated*' 'deploy/crds/*.yaml' 'docs/triggers/*'
+GENERATED := '*.pb.go' '*zz_generated*' 'deploy/crds/*.yaml' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
 .PHONY: help build tools generate images clean
@@ -50,6 +50,7 @@ generate: tools ## Write all generated code, CRDs and reference pages
 	buf format -w
 	buf generate
 	CONTROLLER_GEN=$(CURDIR)/bin/tools/controller-gen sh controller/generate.sh
+	sh scalers/scaler/generate.sh
 
 proto-baseline: tools ## Accept the present wire contract as the one not to break
 	buf build -o proto/baseline.binpb
