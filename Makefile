@@ -11,6 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION) \
 	-X github.com/sluice-autoscaler/sluice/scalers/scaler.version=$(VERSION)
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+RUN := CGO_ENABLED=0 go run -trimpath
 # Where the shipped binaries go; GOOS and GOARCH say for which platform.
 OUT ?= bin
 
@@ -37,7 +38,7 @@ $(CORE:%=$(OUT)/%): $(OUT)/%:
 images: ## Build an OCI image layout per process, amd64 and arm64, into bin/images/
 	rm -rf bin/linux
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
-	cd tools/images && go run . -binaries $(CURDIR)/bin/linux -version $(VERSION) -out $(CURDIR)/bin/images
+	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -version $(VERSION) -out $(CURDIR)/bin/images
 
 tools: bin/tools/.generators bin/tools/.linters ## Build the pinned generators and linters into bin/tools/
 bin/tools/.generators: tools/go.mod tools/go.sum
@@ -50,6 +51,7 @@ generate: tools ## Write all generated code, CRDs and reference pages
 	buf format -w
 	buf generate
 	CONTROLLER_GEN=$(CURDIR)/bin/tools/controller-gen sh controller/generate.sh
+	sh scalers/scaler/generate.sh
 	sh scalers/scaler/generate.sh
 
 proto-baseline: tools ## Accept the present wire contract as the one not to break
@@ -106,15 +108,15 @@ test-servers: ## Install the real servers that tests use (Debian; names them els
 	test/servers/install.sh
 
 cluster-binaries: ## Build Kubernetes, etcd and kwok from Go modules into bin/cluster/
-	cd test && go run ./cmd/cluster build
+	cd test && $(RUN) ./cmd/cluster build
 
 ##@ Run
 .PHONY: cluster demo bench
 cluster: build cluster-binaries ## Start a local cluster with Sluice on it, until Ctrl-C
-	cd test && go run ./cmd/cluster up
+	cd test && $(RUN) ./cmd/cluster up
 
 demo: build cluster-binaries ## Show a backlog scaling a Deployment 0 -> N -> 0 (BROKER=kafka|rabbitmq for a real one)
-	cd test && go run ./cmd/demo
+	cd test && $(RUN) ./cmd/demo
 
 bench: build cluster-binaries ## Measure latency, memory, connections and API writes; prints JSON and a table
-	cd test && go run ./cmd/bench
+	cd test && $(RUN) ./cmd/bench
