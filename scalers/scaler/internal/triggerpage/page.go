@@ -119,10 +119,10 @@ func standard(p *scalerv1.Parameter) string {
 
 func meaning(p *scalerv1.Parameter) string {
 	text := p.GetDescription()
-	switch p.GetRole() {
-	case scalerv1.ParameterRole_PARAMETER_ROLE_TARGET:
+	switch role := p.GetRole(); {
+	case role == scalerv1.ParameterRole_PARAMETER_ROLE_TARGET && !strings.HasPrefix(text, "The target"):
 		text = "*Target.* " + text
-	case scalerv1.ParameterRole_PARAMETER_ROLE_ACTIVATION:
+	case role == scalerv1.ParameterRole_PARAMETER_ROLE_ACTIVATION && !strings.HasPrefix(text, "The activation"):
 		text = "*Activation threshold.* " + text
 	}
 	if why := p.GetDeprecated(); why != "" {
