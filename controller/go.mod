@@ -6,6 +6,7 @@ replace github.com/sluice-autoscaler/sluice/proto => ../proto
 
 require (
 	github.com/prometheus/client_golang v1.24.0
+	go.uber.org/goleak v1.3.0
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	pgregory.net/rapid v1.3.0

@@ -56,6 +56,11 @@ func errNoInstance(triggerType, namespace string) error {
 	return coded(codes.Unavailable, "Service %s%s in namespace %s has no ready instance", servicePrefix, triggerType, namespace)
 }
 
+// errUnknownYet is the answer before the cluster was looked at.
+func errUnknownYet(namespace string) error {
+	return coded(codes.Unavailable, "Services in namespace %s are not known yet", namespace)
+}
+
 // errService says what is wrong with a Service that exists.
 func errService(triggerType, namespace, format string, args ...any) error {
 	return coded(codes.FailedPrecondition, "Service %s%s in namespace %s %s",

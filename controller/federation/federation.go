@@ -15,7 +15,9 @@ package federation
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 
 	"google.golang.org/grpc/credentials"
 	"k8s.io/client-go/kubernetes"
@@ -53,15 +55,93 @@ type Config struct {
 	Clock clock.WithTicker
 }
 
-// New returns a Federation that knows nothing until it is started.
-func New(config Config) *Federation { return &Federation{config: config} }
-
 // Federation is the core's view of all families.
-type Federation struct{ config Config }
+type Federation struct {
+	config    Config
+	log       *slog.Logger
+	clock     clock.WithTicker
+	notifier  *notifier
+	displaced chan struct{} // one token: some subscription sits where it should not
+	synced    chan struct{} // closed when every Service was seen once
+
+	// mu guards who is where. It is never held while something is sent,
+	// received or called back.
+	mu        sync.Mutex
+	directory *directory
+	spawn     func(run func(context.Context)) context.CancelFunc // nil unless running
+	services  map[string]*service                                // by trigger type
+	instances map[instanceKey]*instance
+	subs      map[string]*subscription // by id
+}
+
+// New returns a Federation that knows nothing until it is started.
+func New(config Config) *Federation {
+	f := &Federation{
+		config:    config,
+		log:       config.Log,
+		clock:     config.Clock,
+		notifier:  newNotifier(),
+		displaced: make(chan struct{}, 1),
+		synced:    make(chan struct{}),
+		services:  map[string]*service{},
+		instances: map[instanceKey]*instance{},
+		subs:      map[string]*subscription{},
+	}
+	if f.log == nil {
+		f.log = slog.Default()
+	}
+	if f.clock == nil {
+		f.clock = clock.RealClock{}
+	}
+	return f
+}
 
 // Start watches, connects and observes until ctx is done, then waits for all
 // that it started. It is called once.
-func (f *Federation) Start(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f *Federation) Start(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.mu.Lock()
+	directory, err := newDirectory(f.config, f.refresh)
+	f.directory = directory
+	f.spawn = func(run func(context.Context)) context.CancelFunc {
+		own, stop := context.WithCancel(ctx)
+		running.Go(func() {
+			defer stop()
+			run(own)
+		})
+		return stop
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("follow Services in namespace %s: %w", f.config.Namespace, err)
+	}
+	defer f.halt()
+	running.Go(func() { f.notifier.run(ctx, f.tell) })
+	running.Go(func() { f.move(ctx) })
+	if directory.start(ctx) {
+		f.know()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// halt stops looking before the goroutines are waited for, so that none is
+// added meanwhile.
+func (f *Federation) halt() {
+	f.directory.stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spawn = nil
+}
+
+func (f *Federation) tell(id ID) {
+	if f.config.Changed != nil {
+		f.config.Changed(id)
+	}
+}
 
 // NeedLeaderElection tells controller-runtime that standbys observe, too.
 func (f *Federation) NeedLeaderElection() bool { return false }
@@ -69,36 +149,73 @@ func (f *Federation) NeedLeaderElection() bool { return false }
 // Subscribe adds a trigger or replaces the one of the same ID. What was
 // observed stays when only generation, mode, intervals or doorbell differ.
 // It never blocks on a family and may be called before Start.
-func (f *Federation) Subscribe(t Trigger) {}
+func (f *Federation) Subscribe(t Trigger) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id := t.ID.String()
+	sub := f.subs[id]
+	if sub == nil {
+		sub = &subscription{id: id, was: f.notifier.mark}
+		f.subs[id] = sub
+	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
+		if sub.repace(t) {
+			sub.eachSeat(func(s *seat) { s.peer.repace(s) })
+		}
+		return
+	}
+	f.replace(sub, t)
+}
 
 // Unsubscribe forgets a trigger; an unknown one is ignored.
-func (f *Federation) Unsubscribe(id ID) {}
+func (f *Federation) Unsubscribe(id ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sub := f.subs[id.String()]; sub != nil {
+		delete(f.subs, sub.id)
+		f.leave(sub)
+	}
+}
 
 // State returns what is known of a trigger. It is false for one that is not
 // subscribed.
-func (f *Federation) State(id ID) (State, bool) { return State{}, false }
-
-// GetMetrics returns the current value of one metric of a trigger that need
-// not be subscribed here: what the family answers, summed up if there are
-// several values. It is finite and not negative.
-//
-// The instance that also has the controller's subscription is asked by the
-// trigger's identity alone; when it does not know it, the next one, and at
-// last by the full request. An instance that is gone is passed over. It all
-// happens within ctx's deadline. ErrNoData when the family has nothing to say;
-// other errors carry a gRPC code (status.Code) and the family's text, or name
-// the Service that could not be asked.
-func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (float64, error) { return 0, ErrNoData }
-
-// Specs returns the metrics of a trigger that need not be subscribed here.
-// Errors are those of GetMetrics.
-func (f *Federation) Specs(ctx context.Context, t Trigger) ([]MetricSpec, error) { return nil, nil }
-
-// IsActive reports whether a trigger that need not be subscribed here asks for
-// at least one replica. Errors are those of GetMetrics.
-func (f *Federation) IsActive(ctx context.Context, t Trigger) (bool, error) { return false, nil }
+func (f *Federation) State(id ID) (State, bool) {
+	f.mu.Lock()
+	sub := f.subs[id.String()]
+	f.mu.Unlock()
+	if sub == nil {
+		return State{}, false
+	}
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.state, true
+}
 
 // Describe returns what the family says of a trigger type, from memory. It is
 // ErrNoDescription when the family does not describe itself, as third parties
 // may, and otherwise says why nobody can be asked, naming the Service.
-func (f *Federation) Describe(triggerType string) (*scalerv1.TriggerType, error) { return nil, ErrNoDescription }
+func (f *Federation) Describe(triggerType string) (*scalerv1.TriggerType, error) {
+	if err := checkType(triggerType); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.knows() {
+		return nil, errUnknownYet(f.config.Namespace)
+	}
+	s := f.services[triggerType]
+	switch {
+	case s == nil || !s.exists:
+		return nil, errAbsent(triggerType, f.config.Namespace)
+	case s.description != nil:
+		return s.description, nil
+	case s.family != nil:
+		return nil, errService(triggerType, f.config.Namespace, "is of family %s, which does not serve that type", s.family.GetFamily())
+	}
+	if err := f.unreachable(s); err != nil {
+		return nil, err
+	}
+	if s.anyReady() {
+		return nil, ErrNoDescription
+	}
+	return nil, errUnknownYet(f.config.Namespace)
+}

@@ -1,0 +1,222 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+)
+
+// askTimeout bounds a question whose asker set no deadline.
+const askTimeout = 10 * time.Second
+
+// GetMetrics returns the current value of one metric of a trigger that need
+// not be subscribed here: what the family answers, summed up if there are
+// several values. It is finite and not negative.
+//
+// The instance that also has the controller's subscription is asked by the
+// trigger's identity alone; when it does not know it, the next one, and at
+// last by the full request. An instance that is gone is passed over. It all
+// happens within ctx's deadline. ErrNoData when the family has nothing to say;
+// other errors carry a gRPC code (status.Code) and the family's text, or name
+// the Service that could not be asked.
+func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (float64, error) {
+	return ask(ctx, f, t, func(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
+		return askMetric(ctx, client, ref, metric, options...)
+	})
+}
+
+// Specs returns the metrics of a trigger that need not be subscribed here.
+// Errors are those of GetMetrics.
+func (f *Federation) Specs(ctx context.Context, t Trigger) ([]MetricSpec, error) {
+	return ask(ctx, f, t, askSpecs)
+}
+
+// IsActive reports whether a trigger that need not be subscribed here asks for
+// at least one replica. Errors are those of GetMetrics.
+func (f *Federation) IsActive(ctx context.Context, t Trigger) (bool, error) {
+	return ask(ctx, f, t, askActive)
+}
+
+// call is one call of the common contract.
+type call[T any] func(context.Context, externalscaler.ExternalScalerClient, *externalscaler.ScaledObjectRef, ...grpc.CallOption) (T, error)
+
+// candidate is an instance that may be asked.
+type candidate struct {
+	inst    *instance
+	client  externalscaler.ExternalScalerClient
+	classic bool
+}
+
+// ask puts a question until it is answered: to at most two instances by
+// identity, since the winner has the subscription and, while it is moving, the
+// next in rank most likely has; then by the full request to one after the
+// other until one is there.
+func ask[T any](ctx context.Context, f *Federation, t Trigger, do call[T]) (T, error) {
+	var none T
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+	}
+	candidates, refused, err := f.candidates(ctx, t)
+	if err != nil {
+		return none, err
+	}
+	r := round[T]{fed: f, trigger: t, do: do, gone: map[*instance]bool{}}
+	for n, c := range candidates[:min(len(candidates), 2)] {
+		if c.classic {
+			continue
+		}
+		answer, done, err := r.try(ctx, c, t.identityRef(), n+1 < len(candidates))
+		if done && status.Code(err) != codes.FailedPrecondition {
+			return answer, err
+		}
+	}
+	for _, c := range candidates {
+		if r.gone[c.inst] {
+			continue
+		}
+		ref, err := c.request(t, refused)
+		if err != nil {
+			return none, err
+		}
+		if answer, done, err := r.try(ctx, c, ref, false); done {
+			return answer, err
+		}
+	}
+	return none, r.last
+}
+
+// request is the trigger as the candidate understands it without having it.
+func (c candidate) request(t Trigger, refused error) (*externalscaler.ScaledObjectRef, error) {
+	switch {
+	case c.classic:
+		ref, _ := t.plainRef()
+		return ref, nil
+	case refused != nil:
+		return nil, refused
+	}
+	return t.fullRef()
+}
+
+// round is one question on its way from instance to instance.
+type round[T any] struct {
+	fed     *Federation
+	trigger Trigger
+	do      call[T]
+	gone    map[*instance]bool // there was nobody to answer
+	last    error              // why, of the last of them
+}
+
+// try puts the question to one instance. done is true when it is answered, be
+// it with an error, or when time is up. With brief set the instance does not
+// get all the time there is, so that a stalled one leaves some for another.
+func (r *round[T]) try(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, brief bool) (answer T, done bool, err error) {
+	own := ctx
+	if deadline, ok := ctx.Deadline(); ok && brief {
+		var cancel context.CancelFunc
+		own, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/5)
+		defer cancel()
+	}
+	var said answered
+	answer, err = r.do(own, c.client, ref, said.options()...)
+	if err == nil || errors.Is(err, ErrNoData) {
+		return answer, true, err
+	}
+	if said.given() {
+		return answer, true, r.fed.peerError(r.trigger.Type, err, true, false)
+	}
+	c.inst.suspect()
+	r.gone[c.inst] = true
+	r.last = r.fed.peerError(r.trigger.Type, err, false, own.Err() != nil)
+	return answer, ctx.Err() != nil, r.last
+}
+
+// candidates are the ready instances of a trigger's Service, best first. It
+// waits for instances that are being connected to. refused is set when the
+// trigger may be asked for by identity only.
+func (f *Federation) candidates(ctx context.Context, t Trigger) (found []candidate, refused, err error) {
+	if err := checkType(t.Type); err != nil {
+		return nil, nil, err
+	}
+	select {
+	case <-f.synced:
+	case <-ctx.Done():
+		return nil, nil, errUnknownYet(f.config.Namespace)
+	}
+	for {
+		found, refused, changed, err := f.look(t)
+		if err != nil || len(found) > 0 {
+			return found, refused, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, nil, errNoInstance(t.Type, f.config.Namespace)
+		}
+	}
+}
+
+// look returns the candidates there are now and what to wait for when there
+// are none yet.
+func (f *Federation) look(t Trigger) (found []candidate, refused error, changed <-chan struct{}, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.services[t.Type]
+	if s == nil {
+		return nil, nil, nil, errAbsent(t.Type, f.config.Namespace)
+	}
+	if err := f.unreachable(s); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, i := range s.ranked(questionKey(t, s.description)) {
+		found = append(found, candidate{inst: i, client: i.scaler(), classic: !i.peer.describes()})
+	}
+	return found, f.refuses(s, t), s.changed, nil
+}
+
+// ranked are the ready instances, best for a question first; those that are
+// leaving come last.
+func (s *service) ranked(key uint64) []*instance {
+	var found []*instance
+	for _, i := range s.instances {
+		if i.standing == ready {
+			found = append(found, i)
+		}
+	}
+	slices.SortFunc(found, func(a, b *instance) int {
+		if a.leaving() != b.leaving() {
+			if a.leaving() {
+				return 1
+			}
+			return -1
+		}
+		if score(key, a.hash) > score(key, b.hash) {
+			return -1
+		}
+		return 1
+	})
+	return found
+}
+
+// peerError is what a peer said, in its own words, or, when said is false, what
+// kept the Service from answering.
+func (f *Federation) peerError(triggerType string, err error, said, late bool) error {
+	told := status.Convert(err)
+	switch {
+	case said:
+		return &codedError{code: told.Code(), text: told.Message()}
+	case late:
+		return coded(codes.DeadlineExceeded, "Service %s%s in namespace %s did not answer in time",
+			servicePrefix, triggerType, f.config.Namespace)
+	}
+	return coded(told.Code(), "Service %s%s in namespace %s: %s",
+		servicePrefix, triggerType, f.config.Namespace, told.Message())
+}

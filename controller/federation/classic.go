@@ -1,0 +1,389 @@
+package federation
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+)
+
+const (
+	// callTimeout bounds one call to a peer that is polled.
+	callTimeout = 10 * time.Second
+	// pollers is how many triggers of one instance are asked at once.
+	pollers = 16
+	// ringGap is the shortest time between two reads that a stream asks for.
+	ringGap = 250 * time.Millisecond
+)
+
+// poller serves the subscriptions of an instance that speaks externalscaler
+// alone, as third parties' do. One goroutine keeps the time; a bounded number
+// of calls runs at once, and none while nothing is due. The streams that such
+// a peer may offer are per trigger by contract, and so are their goroutines.
+type poller struct {
+	inst    *instance
+	streams *streams
+
+	mu      sync.Mutex
+	polls   map[string]*poll
+	due     dueQueue
+	running int
+	wake    chan struct{}
+}
+
+// poll is one trigger that is polled. Its fields are guarded by the poller.
+type poll struct {
+	seat   *seat
+	at     time.Time // when it is due
+	index  int       // in the queue, -1 outside
+	busy   bool      // being asked now
+	ring   bool      // a stream asked for this read
+	missed bool      // something asked for another read during this one
+	phased bool      // its reads are spread over the interval
+	rung   time.Time // when a stream last got its read
+	active bool      // at the last read
+	pushed []MetricSpec
+	end    context.CancelFunc // of its streams; nil before they were opened
+}
+
+func newPoller(i *instance) *poller {
+	p := &poller{inst: i, polls: map[string]*poll{}, wake: make(chan struct{}, 1)}
+	p.streams = newStreams(p)
+	return p
+}
+
+func (p *poller) describes() bool { return false }
+
+func (p *poller) silentSince() (time.Time, bool) { return time.Time{}, false }
+
+func (p *poller) seat(s *seat) {
+	_, warnings := s.sub.snapshot().plainRef()
+	p.mu.Lock()
+	if before := p.polls[s.sub.id]; before != nil {
+		p.remove(before)
+	}
+	q := &poll{seat: s, at: p.inst.fed.clock.Now(), index: -1}
+	p.polls[s.sub.id] = q
+	heap.Push(&p.due, q)
+	p.mu.Unlock()
+	s.apply(func(state *State) bool {
+		s.accepted = true
+		state.Accepted, state.Detection, state.Warnings = true, DetectionPolling, warnings
+		return true
+	})
+	signal(p.wake)
+}
+
+func (p *poller) unseat(s *seat) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q := p.polls[s.sub.id]; q != nil && q.seat == s {
+		delete(p.polls, s.sub.id)
+		p.remove(q)
+	}
+}
+
+// remove takes a poll out of the queue and ends its streams; p.mu is held.
+func (p *poller) remove(q *poll) {
+	if q.index >= 0 {
+		heap.Remove(&p.due, q.index)
+	}
+	if q.end != nil {
+		q.end()
+	}
+}
+
+func (p *poller) repace(s *seat) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q := p.polls[s.sub.id]; q != nil && q.seat == s {
+		p.hurry(q, p.inst.fed.clock.Now().Add(s.sub.snapshot().interval()))
+	}
+}
+
+// hurry makes a poll due at the latest at a time; p.mu is held.
+func (p *poller) hurry(q *poll, at time.Time) {
+	switch {
+	case q.busy:
+		q.missed = true
+	case at.Before(q.at):
+		q.at = at
+		heap.Fix(&p.due, q.index)
+		signal(p.wake)
+	}
+}
+
+// ring is called when a stream says that there is work. A flood of rings is
+// one read per ringGap.
+func (p *poller) ring(q *poll) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.polls[q.seat.sub.id] != q {
+		return
+	}
+	q.ring = true
+	now, next := p.inst.fed.clock.Now(), q.rung.Add(ringGap)
+	if next.Before(now) {
+		next = now
+	}
+	p.hurry(q, next)
+}
+
+// run asks whoever is due until ctx is done.
+func (p *poller) run(ctx context.Context) {
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer p.streams.stop()
+	for {
+		timer := p.inst.fed.clock.NewTimer(p.startDue(ctx, &calls))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-p.wake:
+		case <-timer.C():
+		}
+		timer.Stop()
+	}
+}
+
+// startDue starts what is due, as far as the bound allows, and returns how
+// long nothing else is; what ends or is added meanwhile wakes by itself.
+func (p *poller) startDue(ctx context.Context, calls *sync.WaitGroup) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.inst.fed.clock.Now()
+	for len(p.due) > 0 && p.running < pollers {
+		if wait := p.due[0].at.Sub(now); wait > 0 {
+			return wait
+		}
+		q := heap.Pop(&p.due).(*poll)
+		q.busy = true
+		p.running++
+		rung := q.ring
+		if q.ring {
+			q.ring, q.rung = false, now
+		}
+		calls.Go(func() {
+			p.ask(ctx, q, rung)
+			p.finish(q)
+		})
+	}
+	return time.Hour
+}
+
+// finish puts a poll back into the queue, unless it was removed meanwhile.
+func (p *poller) finish(q *poll) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running--
+	q.busy = false
+	if p.polls[q.seat.sub.id] == q {
+		now, interval := p.inst.fed.clock.Now(), q.seat.sub.snapshot().interval()
+		q.at = now.Add(interval)
+		if !q.phased { // what was created together does not tick together
+			q.phased = true
+			q.at = now.Add(time.Duration(float64(interval) * fraction(q.seat.sub.id)))
+		}
+		if q.missed {
+			q.missed = false
+			q.at = now
+			if q.ring {
+				q.at = laterOf(now, q.rung.Add(ringGap))
+			}
+		}
+		heap.Push(&p.due, q)
+	}
+	signal(p.wake)
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// fraction spreads ids evenly over [0.5, 1).
+func fraction(id string) float64 {
+	return 0.5 + float64(addressKey(id)>>11)/(1<<54)
+}
+
+// ask reads one trigger and records what it said. rung is true when a stream
+// announced work: that counts as a turn to active by itself, since by the time
+// of the read it may be done.
+func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
+	trigger := q.seat.sub.snapshot()
+	ref, _ := trigger.plainRef()
+	if rung {
+		q.seat.apply(func(state *State) bool {
+			state.Activations++
+			return true
+		})
+	}
+	p.streams.open(ctx, q, ref)
+	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, trigger.interval()))
+	defer cancel()
+	var said answered
+	specs, err := p.specs(ctx, q, ref, said.options()...)
+	var r reading
+	var active bool
+	if err == nil {
+		q.seat.apply(func(state *State) bool {
+			state.Specs, state.HaveSpecs = specs, true
+			return true
+		})
+		r, active, err = p.read(ctx, ref, specs, said.options()...)
+	}
+	if err != nil {
+		if !said.given() {
+			p.inst.suspect()
+		}
+		r = reading{outcome: OutcomeError, err: p.inst.fed.peerError(trigger.Type, err, said.given(), ctx.Err() != nil)}
+	}
+	r.at = p.inst.fed.clock.Now()
+	r.heard = r.at
+	r.detectedBy = DetectionPolling
+	if rung {
+		r.detectedBy = DetectionDoorbell
+	}
+	p.record(q, r, active, rung)
+}
+
+func (p *poller) record(q *poll, r reading, active, rung bool) {
+	p.mu.Lock()
+	var turned uint64
+	if active && !q.active && !rung {
+		turned = 1
+	}
+	if r.err == nil {
+		q.active = active
+	}
+	p.mu.Unlock()
+	if q.seat.apply(func(state *State) bool {
+		state.observe(r, turned)
+		return true
+	}) {
+		q.seat.answer()
+	}
+}
+
+// specs returns the trigger's metrics: the latest that were streamed, else
+// what the peer answers now.
+func (p *poller) specs(ctx context.Context, q *poll, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
+	p.mu.Lock()
+	pushed := q.pushed
+	p.mu.Unlock()
+	if len(pushed) > 0 {
+		return pushed, nil
+	}
+	return askSpecs(ctx, p.inst.scaler(), ref, options...)
+}
+
+// read returns the values of all metrics and whether the peer calls the
+// trigger active. A metric without a value leaves the whole reading without
+// data: zero is for the peer to say.
+func (p *poller) read(ctx context.Context, ref *externalscaler.ScaledObjectRef, specs []MetricSpec, options ...grpc.CallOption) (reading, bool, error) {
+	client := p.inst.scaler()
+	values, missing := make([]Value, 0, len(specs)), false
+	for _, spec := range specs {
+		value, err := askMetric(ctx, client, ref, spec.Name, options...)
+		switch {
+		case err == ErrNoData: //nolint:errorlint // never wrapped
+			missing = true
+		case err != nil:
+			return reading{}, false, err
+		}
+		values = append(values, Value{Metric: spec.Name, Value: value})
+	}
+	active, err := askActive(ctx, client, ref, options...)
+	if err != nil {
+		return reading{}, false, err
+	}
+	if missing {
+		return reading{outcome: OutcomeNoData}, active, nil
+	}
+	for i := range values {
+		values[i].Active = active
+	}
+	return reading{outcome: OutcomeValue, values: values}, active, nil
+}
+
+// askSpecs, askMetric and askActive are the calls of the common contract.
+func askSpecs(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
+	answer, err := client.GetMetricSpec(ctx, ref, options...)
+	if err != nil {
+		return nil, err
+	}
+	specs := specsOf(answer.GetMetricSpecs())
+	if len(specs) == 0 {
+		return nil, status.Error(codes.FailedPrecondition, "no metric specs were returned")
+	}
+	return specs, nil
+}
+
+func askMetric(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, metric string, options ...grpc.CallOption) (float64, error) {
+	answer, err := client.GetMetrics(ctx, &externalscaler.GetMetricsRequest{ScaledObjectRef: ref, MetricName: metric}, options...)
+	if err != nil {
+		return 0, err
+	}
+	return sum(answer.GetMetricValues())
+}
+
+func askActive(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (bool, error) {
+	answer, err := client.IsActive(ctx, ref, options...)
+	return answer.GetResult(), err
+}
+
+// sum adds the values of one metric up, whatever they are named: every value
+// belongs to the metric that was asked for (spec/scalers/external.md, section
+// 5). Negative ones count as 0; one that is no number leaves no data.
+func sum(values []*externalscaler.MetricValue) (float64, error) {
+	if len(values) == 0 {
+		return 0, ErrNoData
+	}
+	total := 0.0
+	for _, v := range values {
+		value := number(v.GetMetricValueFloat(), v.GetMetricValue()) //nolint:staticcheck // third parties still send the integer
+		total += max(value, 0)
+		if !finite(value) || !finite(total) {
+			return 0, ErrNoData
+		}
+	}
+	return total, nil
+}
+
+// dueQueue is a heap of polls, the next one due first.
+type dueQueue []*poll
+
+func (d dueQueue) Len() int { return len(d) }
+func (d dueQueue) Less(i, j int) bool {
+	return cmp.Or(d[i].at.Compare(d[j].at), cmp.Compare(d[i].seat.sub.id, d[j].seat.sub.id)) < 0
+}
+func (d dueQueue) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].index, d[j].index = i, j
+}
+
+// Push and Pop are for container/heap alone.
+func (d *dueQueue) Push(x any) {
+	q := x.(*poll)
+	q.index = len(*d)
+	*d = append(*d, q)
+}
+
+func (d *dueQueue) Pop() any {
+	last := len(*d) - 1
+	q := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	q.index = -1
+	return q
+}

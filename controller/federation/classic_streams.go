@@ -1,0 +1,173 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+)
+
+const (
+	// streamRetry and streamRetryMax are KEDA's (spec/scalers/external-push.md,
+	// section 5); jitter is ours.
+	streamRetry    = 2 * time.Second
+	streamRetryMax = 60 * time.Second
+)
+
+// streams are what a polled peer may push: activity and metric specs. Both are
+// one stream per trigger by contract. They share a connection of their own,
+// because servers bound the streams of a connection, and streams that never
+// end would leave no room for polls.
+type streams struct {
+	poller  *poller
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	conn    *grpc.ClientConn
+
+	// Set once the peer said that it does not offer the stream.
+	noActivity, noSpecs atomic.Bool
+}
+
+func newStreams(p *poller) *streams { return &streams{poller: p} }
+
+// open opens the streams of a poll unless they are.
+func (s *streams) open(ctx context.Context, q *poll, ref *externalscaler.ScaledObjectRef) {
+	if s.noActivity.Load() && s.noSpecs.Load() {
+		return
+	}
+	client, err := s.client()
+	if err != nil {
+		return // the poll meets the same obstacle and tells it
+	}
+	p := s.poller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q.end != nil || p.polls[q.seat.sub.id] != q {
+		return
+	}
+	ctx, q.end = context.WithCancel(ctx)
+	s.follow(ctx, &s.noActivity, func(ctx context.Context) (bool, error) { return s.activity(ctx, client, q, ref) })
+	s.follow(ctx, &s.noSpecs, func(ctx context.Context) (bool, error) { return s.specs(ctx, client, q, ref) })
+}
+
+// client connects at the first use.
+func (s *streams) client() (externalscaler.ExternalScalerClient, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return nil, context.Canceled
+	}
+	if s.conn == nil {
+		conn, err := dial(s.poller.inst.fed.config, s.poller.inst.instanceKey)
+		if err != nil {
+			return nil, err
+		}
+		s.conn = conn
+	}
+	return externalscaler.NewExternalScalerClient(s.conn), nil
+}
+
+// stop waits for all streams; their context must be done.
+func (s *streams) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	conn := s.conn
+	s.mu.Unlock()
+	s.running.Wait()
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+// follow keeps one stream open until ctx is done or the peer says that it does
+// not offer it.
+func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream func(context.Context) (bool, error)) {
+	if unoffered.Load() {
+		return
+	}
+	s.running.Go(func() {
+		retry := newBackoff(s.poller.inst.fed.clock, streamRetry, streamRetryMax)
+		for ctx.Err() == nil && !unoffered.Load() {
+			heard, err := stream(ctx)
+			if status.Code(err) == codes.Unimplemented {
+				unoffered.Store(true)
+				return
+			}
+			if heard || err == nil {
+				retry.reset()
+			}
+			retry.wait(ctx)
+		}
+	})
+}
+
+// activity takes true as a ring and false as nothing: going back is decided by
+// polling alone (lesson F11).
+func (s *streams) activity(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) (heard bool, err error) {
+	stream, err := client.StreamIsActive(ctx, ref)
+	if err != nil {
+		return false, err
+	}
+	return receiveAll(stream.Recv, func(message *externalscaler.IsActiveResponse) {
+		s.announce(q)
+		if message.GetResult() {
+			s.poller.ring(q)
+		}
+	})
+}
+
+// announce records that the peer rings by itself.
+func (s *streams) announce(q *poll) {
+	q.seat.apply(func(state *State) bool {
+		changed := state.Detection != DetectionDoorbell
+		state.Detection = DetectionDoorbell
+		return changed
+	})
+}
+
+// specs takes the newest list over; an empty one says nothing.
+func (s *streams) specs(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) (heard bool, err error) {
+	stream, err := client.StreamMetricSpec(ctx, ref)
+	if err != nil {
+		return false, err
+	}
+	return receiveAll(stream.Recv, func(message *externalscaler.GetMetricSpecResponse) {
+		pushed := specsOf(message.GetMetricSpecs())
+		if len(pushed) == 0 {
+			return
+		}
+		s.poller.mu.Lock()
+		q.pushed = pushed
+		s.poller.mu.Unlock()
+		q.seat.apply(func(state *State) bool {
+			state.Specs, state.HaveSpecs = pushed, true
+			return true
+		})
+	})
+}
+
+// receiveAll hands every message on until the stream ends. A clean end is no
+// error.
+func receiveAll[M any](receive func() (M, error), take func(M)) (heard bool, err error) {
+	for {
+		message, err := receive()
+		if errors.Is(err, io.EOF) {
+			return heard, nil
+		}
+		if err != nil {
+			return heard, err
+		}
+		heard = true
+		take(message)
+	}
+}

@@ -1,0 +1,229 @@
+package federation
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+const (
+	namespace = "sluice-system"
+	patience  = 20 * time.Second // of a test that waits for an event
+)
+
+// world is a namespace with families in it and a Federation that looks at it.
+type world struct {
+	t      *testing.T
+	client *fake.Clientset
+	bell   *bell
+	*Federation
+	stop func() // and wait
+
+	mu    sync.Mutex
+	calls map[ID]int // of Changed
+}
+
+// bell is rung by everything that happens, so that a test can wait for it.
+type bell struct {
+	mu   sync.Mutex
+	rung chan struct{}
+}
+
+func newBell() *bell { return &bell{rung: make(chan struct{})} }
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.rung)
+	b.rung = make(chan struct{})
+}
+
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rung
+}
+
+// until returns once condition holds, which is looked at after each event.
+func (w *world) until(what string, condition func() bool) {
+	w.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		next := w.bell.next()
+		if condition() {
+			return
+		}
+		select {
+		case <-next:
+		case <-deadline.C:
+			w.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// newWorld starts a Federation. Plaintext is allowed unless change says
+// otherwise.
+func newWorld(t *testing.T, change ...func(*Config)) *world {
+	t.Helper()
+	w := &world{t: t, client: fake.NewClientset(), bell: newBell(), calls: map[ID]int{}}
+	config := Config{
+		Namespace:      namespace,
+		Client:         w.client,
+		AllowPlaintext: true,
+		Log:            slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Changed: func(id ID) {
+			w.mu.Lock()
+			w.calls[id]++
+			w.mu.Unlock()
+			w.bell.ring()
+		},
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	w.Federation = New(config)
+	// The fake API server loses what happens between a list and its watch.
+	var watches sync.WaitGroup
+	watches.Add(2)
+	w.client.PrependWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		followed, err := w.client.Tracker().Watch(action.GetResource(), action.GetNamespace())
+		watches.Done()
+		return true, followed, err
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Start(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Start = %v", err)
+		}
+	})
+	t.Cleanup(w.stop)
+	<-w.synced
+	watches.Wait()
+	return w
+}
+
+// service makes the Service of a type over instances, or replaces it.
+func (w *world) service(triggerType string, instances ...*family) {
+	w.t.Helper()
+	w.put(plainService(triggerType))
+	w.addresses(triggerType, instances...)
+}
+
+// addresses makes instances those of a type's Service.
+func (w *world) addresses(triggerType string, instances ...*family) {
+	w.t.Helper()
+	for n := range 4 { // one slice each, since each has a port of its own
+		name := servicePrefix + triggerType + "-" + strconv.Itoa(n)
+		if n < len(instances) {
+			w.put(slice(triggerType, name, instances[n].address()))
+			continue
+		}
+		err := w.client.DiscoveryV1().EndpointSlices(namespace).Delete(w.t.Context(), name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w *world) deleteService(triggerType string) {
+	w.t.Helper()
+	if err := w.client.CoreV1().Services(namespace).Delete(w.t.Context(), servicePrefix+triggerType, metav1.DeleteOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// put creates an object or replaces it.
+func (w *world) put(object runtime.Object) {
+	w.t.Helper()
+	var err error
+	switch o := object.(type) {
+	case *corev1.Service:
+		api := w.client.CoreV1().Services(namespace)
+		if _, err = api.Update(w.t.Context(), o, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
+			_, err = api.Create(w.t.Context(), o, metav1.CreateOptions{})
+		}
+	case *discoveryv1.EndpointSlice:
+		api := w.client.DiscoveryV1().EndpointSlices(namespace)
+		if _, err = api.Update(w.t.Context(), o, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
+			_, err = api.Create(w.t.Context(), o, metav1.CreateOptions{})
+		}
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func plainService(triggerType string) *corev1.Service {
+	protocol := plaintextHTTP
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: servicePrefix + triggerType},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "grpc", Port: 9090, AppProtocol: &protocol}}},
+	}
+}
+
+func slice(triggerType, name, address string) *discoveryv1.EndpointSlice {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		panic(err)
+	}
+	number, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		panic(err)
+	}
+	port, grpcName := int32(number), "grpc"
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name,
+			Labels: map[string]string{discoveryv1.LabelServiceName: servicePrefix + triggerType},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &grpcName, Port: &port}},
+	}
+}
+
+// trigger returns the n-th trigger of a type, each with a question of its own.
+func trigger(triggerType string, n int) Trigger {
+	return Trigger{
+		ID:         ID{Kind: "ScaledObject", Namespace: "shop", Name: fmt.Sprintf("worker-%d", n)},
+		Generation: 1,
+		Type:       triggerType,
+		Metadata:   map[string]string{"queue": fmt.Sprintf("orders-%d", n)},
+	}
+}
+
+func (w *world) state(t Trigger) State {
+	w.t.Helper()
+	state, ok := w.State(t.ID)
+	if !ok {
+		w.t.Fatalf("%s is not subscribed", t.ID)
+	}
+	return state
+}
+
+// observed reports whether a trigger has this value as its last outcome.
+func (w *world) observed(t Trigger, value float64) func() bool {
+	return func() bool {
+		s := w.state(t)
+		return s.Outcome == OutcomeValue && s.Generation == t.Generation && s.Values[0].Value == value
+	}
+}

@@ -1,0 +1,347 @@
+package federation
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"k8s.io/utils/clock"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+const (
+	// describeTimeout bounds one Describe, probeTimeout one question whether
+	// an instance is alive.
+	describeTimeout = 5 * time.Second
+	probeTimeout    = 2 * time.Second
+	// silence is how long a stream with subscriptions may say nothing before
+	// its instance is probed: two beats missed.
+	silence      = 11 * time.Second
+	silenceCheck = 5 * time.Second
+)
+
+// instanceKey tells connections apart: one for each.
+type instanceKey struct {
+	target, address, family string
+	plaintext               bool
+}
+
+// standing is what is known of an instance's readiness.
+type standing int
+
+const (
+	starting standing = iota // not judged yet
+	ready
+	down
+)
+
+// instance is one process of a family and the one connection to it, shared by
+// all trigger types that it serves.
+type instance struct {
+	instanceKey
+	hash  uint64
+	fed   *Federation
+	conn  *grpc.ClientConn // written by run, read by others once ready
+	stop  context.CancelFunc
+	doubt chan struct{} // one token: somebody waited in vain
+
+	// Guarded by the Federation.
+	holders     map[*service]bool // to whether its address is terminating there
+	standing    standing
+	reason      string // why it is down
+	draining    bool   // it said so
+	description *scalerv1.DescribeResponse
+	peer        peer // nil until the instance was described once
+	closed      bool
+}
+
+// peer serves the subscriptions of an instance.
+type peer interface {
+	// seat adds a subscription, or replaces that of the same id.
+	seat(*seat)
+	// unseat removes it, unless it was replaced meanwhile.
+	unseat(*seat)
+	// repace is called after interval, mode or doorbell changed.
+	repace(*seat)
+	// run serves until ctx is done.
+	run(ctx context.Context)
+	// silentSince is when the peer was last heard, false when it has no reason
+	// to speak.
+	silentSince() (time.Time, bool)
+	// describes reports whether it speaks sluice.scaler.v1.
+	describes() bool
+}
+
+func (i *instance) scaler() externalscaler.ExternalScalerClient {
+	return externalscaler.NewExternalScalerClient(i.conn)
+}
+
+// terminating reports whether the cluster says that the instance goes.
+func (i *instance) terminating() bool {
+	if len(i.holders) == 0 {
+		return true
+	}
+	for _, going := range i.holders {
+		if !going {
+			return false
+		}
+	}
+	return true
+}
+
+// leaving instances keep what they have for a while and get nothing new.
+func (i *instance) leaving() bool { return i.draining || i.terminating() }
+
+// suspect asks for a probe.
+func (i *instance) suspect() { signal(i.doubt) }
+
+// run owns the connection and everything that uses it for long.
+func (i *instance) run(ctx context.Context) {
+	defer i.hangUp()
+	peers := &peerRunner{}
+	defer peers.stop()
+	retry := newBackoff(i.fed.clock, 200*time.Millisecond, 5*time.Second)
+	for ctx.Err() == nil {
+		began := i.fed.clock.Now()
+		err := i.session(ctx, peers)
+		if ctx.Err() != nil {
+			return
+		}
+		i.fed.judge(i, down, reasonOf(err))
+		if i.fed.clock.Since(began) > 10*time.Second {
+			retry.reset()
+		}
+		i.waitToReconnect(ctx, retry)
+	}
+}
+
+func (i *instance) hangUp() {
+	if i.conn != nil {
+		i.conn.Close()
+	}
+}
+
+// waitToReconnect leaves the time of the next attempt to gRPC, which backs
+// off by itself, while there is no connection.
+func (i *instance) waitToReconnect(ctx context.Context, retry *backoffTimer) {
+	if i.conn == nil {
+		retry.wait(ctx)
+		return
+	}
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if i.conn.GetState() == connectivity.TransientFailure {
+		watcher.Go(func() {
+			i.conn.WaitForStateChange(ctx, connectivity.TransientFailure)
+			cancel()
+		})
+	}
+	retry.wait(ctx)
+	i.conn.Connect()
+}
+
+// session learns what the instance is and follows its health. It returns why
+// the instance can no longer be used.
+func (i *instance) session(ctx context.Context, peers *peerRunner) error {
+	if i.conn == nil {
+		conn, err := dial(i.fed.config, i.instanceKey)
+		if err != nil {
+			return err
+		}
+		i.conn = conn
+	}
+	description, err := i.describe(ctx)
+	if err != nil {
+		return err
+	}
+	i.fed.described(i, description, peers.keep(ctx, i, description != nil))
+	return i.followHealth(ctx)
+}
+
+// describe returns nil for an instance that does not serve sluice.scaler.v1.
+func (i *instance) describe(ctx context.Context) (*scalerv1.DescribeResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	description, err := scalerv1.NewScalerServiceClient(i.conn).Describe(ctx, &scalerv1.DescribeRequest{})
+	if status.Code(err) == codes.Unimplemented {
+		return nil, nil
+	}
+	return description, err
+}
+
+// followHealth judges the instance by gRPC health, and by the connection alone
+// where health is not served, as by many third parties.
+func (i *instance) followHealth(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var receiver sync.WaitGroup
+	defer receiver.Wait()
+	defer cancel()
+	verdicts := make(chan bool, 1)
+	ended := make(chan error, 1)
+	receiver.Go(func() { ended <- i.receiveHealth(ctx, verdicts) })
+
+	check := i.fed.clock.NewTicker(silenceCheck)
+	defer check.Stop()
+	heard, serving, alive := false, false, true
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case serving = <-verdicts:
+			heard = true
+		case <-i.doubt:
+			alive = i.probe(ctx)
+		case <-check.C():
+			if !alive || i.tooSilent() {
+				alive = i.probe(ctx)
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+		case !alive:
+			i.fed.judge(i, down, "does not answer")
+		case !heard: // nothing to judge by yet
+		case !serving:
+			i.fed.judge(i, down, "says that it is not serving")
+		default:
+			i.fed.judge(i, ready, "")
+		}
+	}
+}
+
+// receiveHealth passes health on until the connection is lost.
+func (i *instance) receiveHealth(ctx context.Context, verdicts chan<- bool) error {
+	stream, err := healthpb.NewHealthClient(i.conn).Watch(ctx, &healthpb.HealthCheckRequest{})
+	for err == nil {
+		var health *healthpb.HealthCheckResponse
+		if health, err = stream.Recv(); err == nil {
+			tell(ctx, verdicts, health.GetStatus() == healthpb.HealthCheckResponse_SERVING)
+		}
+	}
+	if status.Code(err) != codes.Unimplemented {
+		return err
+	}
+	tell(ctx, verdicts, true)
+	for state := connectivity.Ready; state == connectivity.Ready; state = i.conn.GetState() {
+		if !i.conn.WaitForStateChange(ctx, connectivity.Ready) {
+			return ctx.Err()
+		}
+	}
+	return coded(codes.Unavailable, "connection lost")
+}
+
+func tell(ctx context.Context, verdicts chan<- bool, serving bool) {
+	select {
+	case verdicts <- serving:
+	case <-ctx.Done():
+	}
+}
+
+// probe asks the instance for a sign of life: any answer is one.
+func (i *instance) probe(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var answer answered
+	_, err := healthpb.NewHealthClient(i.conn).Check(ctx, &healthpb.HealthCheckRequest{}, answer.options()...)
+	return err == nil || answer.given()
+}
+
+func (i *instance) tooSilent() bool {
+	i.fed.mu.Lock()
+	p := i.peer
+	i.fed.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	since, ok := p.silentSince()
+	return ok && i.fed.clock.Since(since) > silence
+}
+
+// answered tells an error that the peer sent from one that our side made up
+// because there was no peer to ask.
+type answered struct{ header, trailer metadata.MD }
+
+func (a *answered) options() []grpc.CallOption {
+	return []grpc.CallOption{grpc.Header(&a.header), grpc.Trailer(&a.trailer)}
+}
+
+// given is true when anything came back: gRPC answers always carry at least
+// their content type.
+func (a *answered) given() bool { return len(a.header) > 0 || len(a.trailer) > 0 }
+
+// reasonOf is an error's text without gRPC's wrapping.
+func reasonOf(err error) string {
+	if err == nil {
+		return "connection lost"
+	}
+	return status.Convert(err).Message()
+}
+
+// peerRunner keeps the peer of an instance running from one connection to the
+// next, and changes it when the instance comes back as another kind.
+type peerRunner struct {
+	peer peer
+	end  context.CancelFunc
+	done sync.WaitGroup
+}
+
+func (r *peerRunner) keep(ctx context.Context, i *instance, describes bool) peer {
+	if r.peer != nil && r.peer.describes() == describes {
+		return r.peer
+	}
+	r.stop()
+	if describes {
+		r.peer = newWatcher(i)
+	} else {
+		r.peer = newPoller(i)
+	}
+	ctx, r.end = context.WithCancel(ctx)
+	running := r.peer
+	r.done.Go(func() { running.run(ctx) })
+	return r.peer
+}
+
+func (r *peerRunner) stop() {
+	if r.end != nil {
+		r.end()
+	}
+	r.done.Wait()
+}
+
+// backoffTimer waits longer each time, never less than half of its step.
+type backoffTimer struct {
+	clock              clock.Clock
+	first, last, delay time.Duration
+}
+
+func newBackoff(c clock.Clock, first, last time.Duration) *backoffTimer {
+	return &backoffTimer{clock: c, first: first, last: last, delay: first}
+}
+
+func (b *backoffTimer) reset() { b.delay = b.first }
+
+// wait returns after the next delay or when ctx is done.
+func (b *backoffTimer) wait(ctx context.Context) {
+	delay := b.delay/2 + rand.N(b.delay/2+1)
+	b.delay = min(2*b.delay, b.last)
+	timer := b.clock.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+}
+
+func (i *instance) String() string { return fmt.Sprintf("%s (%s)", i.address, i.family) }

@@ -1,0 +1,149 @@
+package federation
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// subscription is one trigger that the core wants to know of.
+type subscription struct {
+	id  string
+	was func(ID) // tells of a changed state; never blocks
+
+	// Which instance has it: guarded by the Federation.
+	service       *service
+	key           uint64 // of its question
+	current, next *seat  // next is being moved to; current still answers
+
+	mu      sync.Mutex
+	trigger Trigger
+	state   State
+}
+
+// seat is a subscription at an instance, for one content of the trigger. It is
+// replaced, never reused.
+type seat struct {
+	sub        *subscription
+	inst       *instance
+	peer       peer
+	generation int64
+
+	// awaited is true while the subscription is moving here: the first answer
+	// completes the move.
+	awaited atomic.Bool
+
+	// Guarded by sub.mu.
+	closed   bool
+	accepted bool
+	count    uint64 // activations that the peer has told of
+}
+
+// snapshot returns the trigger as it is now.
+func (s *subscription) snapshot() Trigger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trigger
+}
+
+// replace takes a new version of the trigger over. What was observed stays
+// when both ask for the same.
+func (s *subscription) replace(t Trigger, family string) {
+	s.mu.Lock()
+	if !s.trigger.same(t) {
+		s.state = State{Activations: s.state.Activations, Unreachable: s.state.Unreachable}
+	}
+	s.trigger = t
+	s.state.Generation, s.state.Type, s.state.Family = t.Generation, t.Type, family
+	s.state.Rejected = nil
+	s.mu.Unlock()
+	s.was(t.ID)
+}
+
+// repace takes over what may change within a generation and reports whether it
+// did.
+func (s *subscription) repace(t Trigger) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := s.trigger.pace() != t.pace()
+	s.trigger = t
+	return changed
+}
+
+// reach records who serves the trigger, or why nobody can be asked.
+func (s *subscription) reach(family string, unreachable error) {
+	s.mu.Lock()
+	changed := s.state.Family != family || !sameError(s.state.Unreachable, unreachable)
+	s.state.Family, s.state.Unreachable = family, unreachable
+	id := s.trigger.ID
+	s.mu.Unlock()
+	if changed {
+		s.was(id)
+	}
+}
+
+func sameError(a, b error) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Error() == b.Error()
+}
+
+// apply changes the state by what a peer said, unless the seat is no longer
+// one that speaks for the trigger. change reports whether it changed anything,
+// and so does apply.
+func (s *seat) apply(change func(*State) bool) bool {
+	s.sub.mu.Lock()
+	changed := !s.closed && change(&s.sub.state)
+	id := s.sub.trigger.ID
+	s.sub.mu.Unlock()
+	if changed {
+		s.sub.was(id)
+	}
+	return changed
+}
+
+// reject records that the trigger cannot be served as it stands.
+func (s *seat) reject(err error) {
+	if s.apply(func(state *State) bool {
+		s.accepted = false
+		state.Accepted, state.Rejected = false, err
+		return true
+	}) {
+		s.answer()
+	}
+}
+
+// answer completes the move of a subscription that was waiting for one.
+func (s *seat) answer() {
+	if s.awaited.Load() {
+		s.inst.fed.arrived(s)
+	}
+}
+
+func (s *seat) close() {
+	s.sub.mu.Lock()
+	s.closed = true
+	s.sub.mu.Unlock()
+}
+
+// reading is one observation in the core's own terms.
+type reading struct {
+	outcome    Outcome
+	values     []Value
+	err        error
+	at         time.Time // when the source was read
+	heard      time.Time
+	detectedBy Detection
+	note       string
+	eventTime  time.Time
+}
+
+// observe records a reading. turned is how often the trigger turned active
+// since the last one.
+func (s *State) observe(r reading, turned uint64) {
+	s.Outcome, s.Values, s.Err = r.outcome, r.values, r.err
+	s.ObservedAt, s.HeardAt = r.at, r.heard
+	s.DetectedBy, s.Note, s.SourceEventTime = r.detectedBy, r.note, r.eventTime
+	s.Activations += turned
+}

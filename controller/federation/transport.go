@@ -1,0 +1,58 @@
+package federation
+
+import (
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// largestFrame is what the contract allows, with room for the frame around
+	// it.
+	largestFrame    = 1 << 20
+	largestReceived = largestFrame + 1<<16
+)
+
+// dial makes the connection to an instance. It does not connect yet.
+func dial(config Config, key instanceKey) (*grpc.ClientConn, error) {
+	creds, err := transportFor(config, key)
+	if err != nil {
+		return nil, err
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithIdleTimeout(0), // its owner ends it
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second,
+			},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestReceived)),
+		grpc.WithDisableServiceConfig(), // a DNS record does not decide how we call
+		grpc.WithUserAgent("sluice"),
+	}
+	if strings.HasPrefix(key.target, "passthrough:") {
+		options = append(options, grpc.WithNoProxy()) // a Pod's address
+	}
+	return grpc.NewClient(key.target, options...)
+}
+
+func transportFor(config Config, key instanceKey) (credentials.TransportCredentials, error) {
+	switch {
+	case key.plaintext:
+		return insecure.NewCredentials(), nil
+	case config.Transport == nil:
+		return nil, coded(codes.FailedPrecondition, "no keys for a connection to family %s", key.family)
+	}
+	return config.Transport(key.family)
+}

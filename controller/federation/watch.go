@@ -1,0 +1,443 @@
+package federation
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// watcher carries the subscriptions of one instance over one Watch stream. It
+// has two goroutines, one that sends and one that receives, however many
+// subscriptions there are.
+type watcher struct {
+	inst *instance
+
+	mu      sync.Mutex
+	seats   map[string]*seat
+	pending map[string]bool // ids whose seat the stream has yet to be told of
+	order   []string
+	heard   time.Time // on the stream that is open; zero without one
+	wake    chan struct{}
+}
+
+func newWatcher(i *instance) *watcher {
+	return &watcher{
+		inst:    i,
+		seats:   map[string]*seat{},
+		pending: map[string]bool{},
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+func (w *watcher) describes() bool { return true }
+
+func (w *watcher) seat(s *seat) {
+	w.mu.Lock()
+	w.seats[s.sub.id] = s
+	w.enqueue(s.sub.id)
+	w.mu.Unlock()
+}
+
+func (w *watcher) unseat(s *seat) {
+	w.mu.Lock()
+	if w.seats[s.sub.id] == s {
+		delete(w.seats, s.sub.id)
+		w.enqueue(s.sub.id)
+	}
+	w.mu.Unlock()
+}
+
+func (w *watcher) repace(s *seat) { w.seat(s) }
+
+// enqueue has the stream told of an id; w.mu is held. What is told is decided
+// when it is sent, so that a stream that blocks gathers no queue.
+func (w *watcher) enqueue(id string) {
+	if !w.pending[id] {
+		w.pending[id] = true
+		w.order = append(w.order, id)
+	}
+	signal(w.wake)
+}
+
+func (w *watcher) silentSince() (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.heard, !w.heard.IsZero() && len(w.seats) > 0
+}
+
+// run keeps a stream open while there are subscriptions.
+func (w *watcher) run(ctx context.Context) {
+	retry := newBackoff(w.inst.fed.clock, 200*time.Millisecond, 5*time.Second)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		}
+		for w.occupied() && ctx.Err() == nil {
+			end := w.stream(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if end.heard {
+				retry.reset()
+			}
+			w.inst.fed.log.Debug("watch stream ended", "family", w.inst.family, "address", w.inst.address, "reason", reasonOf(end.err))
+			if status.Code(end.err) == codes.Unimplemented {
+				w.rejectAll()
+			}
+			retry.wait(ctx)
+		}
+	}
+}
+
+// rejectAll makes a family visible that describes itself but does not watch.
+func (w *watcher) rejectAll() {
+	w.mu.Lock()
+	seats := slices.Collect(maps.Values(w.seats))
+	w.mu.Unlock()
+	for _, s := range seats {
+		s.reject(coded(codes.Unimplemented, "family %s serves Describe but not Watch", w.inst.family))
+	}
+}
+
+func (w *watcher) occupied() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.seats) > 0
+}
+
+// ending is how a stream ended, and whether anything was heard on it.
+type ending struct {
+	heard bool
+	err   error
+}
+
+// stream opens one stream, subscribes everything and serves until it breaks.
+func (w *watcher) stream(ctx context.Context) ending {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := scalerv1.NewScalerServiceClient(w.inst.conn).Watch(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return ending{err: err}
+	}
+	w.begin()
+	defer w.ended()
+	received := make(chan ending, 1)
+	go func() { // ends with the stream; its result is waited for
+		received <- w.receive(stream)
+		cancel() // the sender may be waiting
+	}()
+	w.send(ctx, stream)
+	return <-received
+}
+
+// send tells the stream of every change until it breaks.
+func (w *watcher) send(ctx context.Context, stream scalerv1.ScalerService_WatchClient) {
+	told := map[string]*seat{}
+	for {
+		for id, s, ok := w.next(); ok; id, s, ok = w.next() {
+			for _, frame := range w.frames(id, s, told) {
+				if stream.Send(frame) != nil {
+					return // the receiver learns why
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		}
+	}
+}
+
+// begin starts over: a new stream knows nothing.
+func (w *watcher) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.pending)
+	w.order = w.order[:0]
+	w.heard = w.inst.fed.clock.Now()
+	for id, s := range w.seats {
+		s.sub.mu.Lock()
+		s.accepted, s.count = false, 0
+		s.sub.mu.Unlock()
+		w.enqueue(id)
+	}
+}
+
+func (w *watcher) ended() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heard = time.Time{}
+}
+
+// next takes one id that the stream has yet to be told of, with its seat, nil
+// when it has none any more. It is false when all is told.
+func (w *watcher) next() (string, *seat, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.order) == 0 {
+		w.order = nil
+		return "", nil, false
+	}
+	id := w.order[0]
+	w.order = w.order[1:]
+	delete(w.pending, id)
+	return id, w.seats[id], true
+}
+
+// frames are what brings the family from what it was told to the seat.
+func (w *watcher) frames(id string, s *seat, told map[string]*seat) []*scalerv1.WatchRequest {
+	before := told[id]
+	if s == nil {
+		delete(told, id)
+		if before == nil {
+			return nil
+		}
+		return []*scalerv1.WatchRequest{unsubscribeFrame(id)}
+	}
+	frame, err := s.sub.snapshot().subscribe()
+	if err == nil && proto.Size(frame) >= largestFrame {
+		err = coded(codes.InvalidArgument, "metadata is larger than the %d bytes that a family takes", largestFrame)
+	}
+	if err != nil {
+		s.reject(err)
+		return nil
+	}
+	told[id] = s
+	var frames []*scalerv1.WatchRequest
+	if before != nil && before != s && s.generation <= before.generation {
+		// Another trigger under a known name, such as an object that was
+		// deleted and created again: a family would take it for the old one.
+		frames = append(frames, unsubscribeFrame(id))
+	}
+	return append(frames, &scalerv1.WatchRequest{
+		Request: &scalerv1.WatchRequest_Subscribe{Subscribe: frame},
+	})
+}
+
+func unsubscribeFrame(id string) *scalerv1.WatchRequest {
+	return &scalerv1.WatchRequest{
+		Request: &scalerv1.WatchRequest_Unsubscribe{Unsubscribe: &scalerv1.Unsubscribe{Id: id}},
+	}
+}
+
+// receive takes frames until the stream breaks.
+func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) ending {
+	heard := false
+	for {
+		frame, err := stream.Recv()
+		if err != nil {
+			return ending{heard: heard, err: err}
+		}
+		heard = true
+		now := w.inst.fed.clock.Now()
+		w.mu.Lock()
+		w.heard = now
+		w.mu.Unlock()
+		w.handle(frame, now)
+	}
+}
+
+func (w *watcher) handle(frame *scalerv1.WatchResponse, now time.Time) {
+	switch r := frame.GetResponse().(type) {
+	case *scalerv1.WatchResponse_Accepted:
+		w.accepted(r.Accepted)
+	case *scalerv1.WatchResponse_Rejected:
+		if s := w.find(r.Rejected.GetId(), r.Rejected.GetGeneration()); s != nil {
+			s.reject(statusError(r.Rejected.GetStatus()))
+		}
+	case *scalerv1.WatchResponse_Observation:
+		w.observed(r.Observation, now)
+	case *scalerv1.WatchResponse_Specs:
+		w.specs(r.Specs)
+	case *scalerv1.WatchResponse_Beat:
+		for _, id := range r.Beat.GetIds() {
+			w.beat(id, now)
+		}
+	case *scalerv1.WatchResponse_Draining:
+		w.inst.fed.drains(w.inst)
+	}
+}
+
+// find returns the seat that a frame is for, nil when it is for another
+// generation or for nobody.
+func (w *watcher) find(id string, generation int64) *seat {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.seats[id]
+	if s == nil || s.generation != generation {
+		return nil
+	}
+	return s
+}
+
+func (w *watcher) accepted(frame *scalerv1.Accepted) {
+	s := w.find(frame.GetId(), frame.GetGeneration())
+	if s == nil {
+		return
+	}
+	s.apply(func(state *State) bool {
+		s.accepted = true
+		state.Accepted, state.Rejected = true, nil
+		state.Detection = detectionOf(frame.GetDetection())
+		state.Warnings = frame.GetWarnings()
+		return true
+	})
+}
+
+func (w *watcher) observed(frame *scalerv1.Observation, now time.Time) {
+	s := w.find(frame.GetId(), frame.GetGeneration())
+	if s == nil {
+		return
+	}
+	r := readingOf(frame, now)
+	if s.apply(func(state *State) bool {
+		if !s.accepted { // of what this id stood for before
+			return false
+		}
+		turned := frame.GetActivations()
+		if turned >= s.count {
+			turned -= s.count
+		}
+		s.count = frame.GetActivations()
+		state.observe(r, turned)
+		return true
+	}) {
+		s.answer()
+	}
+}
+
+func (w *watcher) specs(frame *scalerv1.Specs) {
+	s := w.find(frame.GetId(), frame.GetGeneration())
+	specs := specsOf(frame.GetSpecs())
+	if s == nil || len(specs) == 0 {
+		return
+	}
+	s.apply(func(state *State) bool {
+		if !s.accepted {
+			return false
+		}
+		state.Specs, state.HaveSpecs = specs, true
+		return true
+	})
+}
+
+func (w *watcher) beat(id string, now time.Time) {
+	w.mu.Lock()
+	s := w.seats[id]
+	w.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.apply(func(state *State) bool {
+		if !s.accepted || state.Outcome == OutcomeNone {
+			return false
+		}
+		state.HeardAt = now
+		return true
+	})
+}
+
+// readingOf understands an observation. What a family should not have sent is
+// never taken for a number: a value that is not finite is no data, a negative
+// one is 0 (lessons F12, F14).
+func readingOf(frame *scalerv1.Observation, now time.Time) reading {
+	r := reading{
+		at:         now.Add(-max(frame.GetAge().AsDuration(), 0)),
+		heard:      now,
+		detectedBy: detectionOf(frame.GetDetection()),
+		note:       frame.GetDetectionNote(),
+	}
+	if frame.GetSourceEventTime() != nil {
+		r.eventTime = frame.GetSourceEventTime().AsTime()
+	}
+	if frame.GetStatus() != nil {
+		r.err = statusError(frame.GetStatus())
+	}
+	switch frame.GetOutcome() {
+	case scalerv1.Outcome_OUTCOME_ERROR:
+		r.outcome = OutcomeError
+		if r.err == nil {
+			r.err = coded(codes.Unknown, "the family gave no reason")
+		}
+	case scalerv1.Outcome_OUTCOME_VALUE:
+		r.outcome, r.values = valuesOf(frame.GetValues())
+		if r.err != nil {
+			r.outcome, r.values = OutcomeError, nil
+		}
+	default:
+		r.outcome = OutcomeNoData
+	}
+	return r
+}
+
+func valuesOf(frames []*scalerv1.Value) (Outcome, []Value) {
+	values := make([]Value, 0, len(frames))
+	for _, v := range frames {
+		if !finite(v.GetValue()) {
+			return OutcomeNoData, nil
+		}
+		values = append(values, Value{Metric: v.GetMetricName(), Value: max(v.GetValue(), 0), Active: v.GetActive()})
+	}
+	if len(values) == 0 {
+		return OutcomeNoData, nil
+	}
+	return OutcomeValue, values
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// specsOf leaves out metrics without a name or with a target that is no
+// number.
+func specsOf(frames []*externalscaler.MetricSpec) []MetricSpec {
+	specs := make([]MetricSpec, 0, len(frames))
+	for _, m := range frames {
+		target := number(m.GetTargetSizeFloat(), m.GetTargetSize()) //nolint:staticcheck // third parties still send the integer
+		if m.GetMetricName() != "" && finite(target) {
+			specs = append(specs, MetricSpec{Name: m.GetMetricName(), Target: target})
+		}
+	}
+	return specs
+}
+
+// number is how the contract carries one: the float, or the integer where the
+// float is not greater than 0 (spec/scalers/external.md, section 5).
+func number(float float64, integer int64) float64 {
+	if float > 0 || !finite(float) {
+		return float
+	}
+	return float64(integer)
+}
+
+func detectionOf(d scalerv1.Detection) Detection {
+	switch d {
+	case scalerv1.Detection_DETECTION_POLLING:
+		return DetectionPolling
+	case scalerv1.Detection_DETECTION_DOORBELL:
+		return DetectionDoorbell
+	case scalerv1.Detection_DETECTION_TIMER:
+		return DetectionTimer
+	}
+	return DetectionUnknown
+}
+
+func statusError(s *scalerv1.Status) error {
+	code := codes.Code(s.GetCode()) //nolint:gosec // an unknown code stays one
+	if code == codes.OK {
+		code = codes.Unknown
+	}
+	return &codedError{code: code, text: s.GetMessage()}
+}
