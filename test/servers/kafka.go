@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +83,7 @@ func (k *KafkaServer) start(ctx context.Context, o KafkaOptions) error {
 	if err != nil {
 		return err
 	}
-	config, err := k.configure(o, dir)
+	config, err := k.configure(ctx, o, dir)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (k *KafkaServer) start(ctx context.Context, o KafkaOptions) error {
 	}
 	return each(k.Nodes, func(n *Node) error {
 		if err := run(format[n], n.log); err != nil {
-			return err
+			return fmt.Errorf("%s: format its storage: %w", n.name, err)
 		}
 		return n.Restart(ctx)
 	})

@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -69,7 +70,7 @@ func (o KafkaOptions) listenerNames() []string {
 }
 
 // configure gives every broker its folder, ports, proxies and certificates.
-func (k *KafkaServer) configure(o KafkaOptions, dir string) ([]kafkaBroker, error) {
+func (k *KafkaServer) configure(ctx context.Context, o KafkaOptions, dir string) ([]kafkaBroker, error) {
 	if o.TLS {
 		authority, err := NewAuthority()
 		if err != nil {
@@ -81,7 +82,7 @@ func (k *KafkaServer) configure(o KafkaOptions, dir string) ([]kafkaBroker, erro
 	var voters []string
 	for id := 1; id <= o.Brokers; id++ {
 		b := kafkaBroker{id: id, dir: filepath.Join(dir, strconv.Itoa(id))}
-		if err := k.place(o, &b); err != nil {
+		if err := k.place(ctx, o, &b); err != nil {
 			return nil, err
 		}
 		brokers = append(brokers, b)
@@ -93,12 +94,12 @@ func (k *KafkaServer) configure(o KafkaOptions, dir string) ([]kafkaBroker, erro
 	return brokers, nil
 }
 
-func (k *KafkaServer) place(o KafkaOptions, b *kafkaBroker) error {
+func (k *KafkaServer) place(ctx context.Context, o KafkaOptions, b *kafkaBroker) error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return err
 	}
 	names := o.listenerNames()
-	ports, err := freePorts(o.Address, len(names))
+	ports, err := freePorts(ctx, o.Address, len(names))
 	if err != nil {
 		return err
 	}

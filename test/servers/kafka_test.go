@@ -84,7 +84,7 @@ func TestKafkaRestartKeepsPortsAndData(t *testing.T) {
 			if k.Nodes[0].Running() {
 				t.Error("the broker still runs")
 			}
-			if conn, err := net.Dial("tcp", before); err == nil {
+			if conn, err := new(net.Dialer).DialContext(within(t), "tcp", before); err == nil {
 				conn.Close()
 				t.Error("the port still accepts connections")
 			}

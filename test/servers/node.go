@@ -49,7 +49,7 @@ func (n *Node) Restart(ctx context.Context) error {
 	}
 	n.process = p
 	if err := n.ready(ctx, p, started); err != nil {
-		return errors.Join(fmt.Errorf("%w\n%s", err, n.log.tail(4<<10)), p.kill())
+		return errors.Join(fmt.Errorf("%w\n%s", err, n.log.tail(errorTail)), p.kill())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -21,14 +22,14 @@ const (
 var handedOut sync.Map
 
 // freePorts returns n ports that nobody listens on at address.
-func freePorts(address string, n int) ([]int, error) {
+func freePorts(ctx context.Context, address string, n int) ([]int, error) {
 	var ports []int
 	for range 100 * n {
 		port := firstPort + rand.IntN(lastPort-firstPort)
 		if _, taken := handedOut.LoadOrStore(port, true); taken {
 			continue
 		}
-		l, err := net.Listen("tcp", hostPort(address, port))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", hostPort(address, port))
 		if err != nil {
 			continue
 		}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +16,9 @@ import (
 
 // gracePeriod is how long a process may take to end after SIGTERM.
 const gracePeriod = 15 * time.Second
+
+// errorTail is how much of the log, in bytes, an error of a start shows.
+const errorTail = 4 << 10
 
 // process is a running child in a process group of its own.
 type process struct {
@@ -94,7 +96,8 @@ func (p *process) terminate() error {
 	}
 }
 
-// run starts cmd and waits until it ends.
+// run starts cmd and waits until it ends. The error shows the end of the log,
+// and no arguments: they may hold passwords.
 func run(cmd *exec.Cmd, log *logFile) error {
 	p, err := startProcess(cmd, log)
 	if err != nil {
@@ -102,7 +105,7 @@ func run(cmd *exec.Cmd, log *logFile) error {
 	}
 	<-p.done
 	if p.err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), p.err)
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), p.err, log.tail(errorTail))
 	}
 	return nil
 }

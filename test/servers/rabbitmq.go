@@ -24,7 +24,7 @@ type RabbitMQOptions struct {
 	// ClientAuth makes AMQP over TLS require a client certificate.
 	ClientAuth bool
 	// StatisticsInterval is how often the counters behind the management API
-	// are renewed; default 500 ms (RabbitMQ's own is 5 s).
+	// are renewed, in whole seconds; default 1 s (RabbitMQ's own is 5 s).
 	StatisticsInterval time.Duration
 	// Config are further lines of rabbitmq.conf.
 	Config string
@@ -55,7 +55,7 @@ type RabbitMQServer struct {
 // ctx bounds the start; the node lives until Close.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, error) {
 	o.Address = cmp.Or(o.Address, "127.0.0.1")
-	o.StatisticsInterval = cmp.Or(o.StatisticsInterval, 500*time.Millisecond)
+	o.StatisticsInterval = cmp.Or(o.StatisticsInterval, time.Second)
 	r := &RabbitMQServer{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	if err := r.start(ctx, o); err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -78,7 +78,7 @@ func (r *RabbitMQServer) start(ctx context.Context, o RabbitMQOptions) error {
 		return err
 	}
 	r.cleanup = append(r.cleanup, log.close)
-	environment, err := r.configure(o, dir)
+	environment, err := r.configure(ctx, o, dir)
 	if err != nil {
 		return err
 	}

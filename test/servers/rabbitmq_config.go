@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -28,12 +29,12 @@ func (e erlangEnvironment) list() []string {
 
 // configure takes ports, writes the node's files into dir and returns its
 // environment.
-func (r *RabbitMQServer) configure(o RabbitMQOptions, dir string) (erlangEnvironment, error) {
-	ports, err := freePorts(o.Address, 4)
+func (r *RabbitMQServer) configure(ctx context.Context, o RabbitMQOptions, dir string) (erlangEnvironment, error) {
+	ports, err := freePorts(ctx, o.Address, 4)
 	if err != nil {
 		return nil, err
 	}
-	internal, err := freePorts(loopback, 2)
+	internal, err := freePorts(ctx, loopback, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +71,12 @@ management.tcp.port = %d
 loopback_users = none
 # A nearly full disk is no reason to block publishers in a test.
 disk_free_limit.absolute = 1MB
-collect_statistics_interval = %d
-`, hostPort(o.Address, amqp), o.Address, http, o.StatisticsInterval.Milliseconds())
+# The queues tell their counters, and the API takes them over.
+collect_statistics_interval = %[4]d
+management.sample_retention_policies.global.minute = %[5]d
+management.sample_retention_policies.basic.minute = %[5]d
+management.sample_retention_policies.detailed.minute = %[5]d
+`, hostPort(o.Address, amqp), o.Address, http, o.StatisticsInterval.Milliseconds()/2, int(o.StatisticsInterval.Seconds()))
 }
 
 func tlsConfig(o RabbitMQOptions, files tlsFiles, amqps, https int) string {

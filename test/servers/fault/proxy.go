@@ -35,11 +35,12 @@ func Listen(target string) (*Proxy, error) { return ListenAt("127.0.0.1:0", targ
 
 // ListenAt starts a proxy to target at address. It lives until Close.
 func ListenAt(address, target string) (*Proxy, error) {
-	listener, err := net.Listen("tcp", address)
+	ctx, cancel := context.WithCancel(context.Background())
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	flowing := make(chan struct{})
 	close(flowing)
 	p := &Proxy{

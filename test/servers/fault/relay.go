@@ -94,7 +94,7 @@ func (p *Proxy) read(ctx context.Context, cancel func(), conn net.Conn, ended fu
 func (p *Proxy) write(ctx context.Context, cancel func(), conn net.Conn, chunks <-chan []byte, count *atomic.Int64) {
 	for {
 		var chunk []byte
-		more := false
+		var more bool
 		select {
 		case chunk, more = <-chunks:
 		case <-ctx.Done():
