@@ -52,7 +52,6 @@ generate: tools ## Write all generated code, CRDs and reference pages
 	buf generate
 	CONTROLLER_GEN=$(CURDIR)/bin/tools/controller-gen sh controller/generate.sh
 	sh scalers/scaler/generate.sh
-	sh scalers/scaler/generate.sh
 
 proto-baseline: tools ## Accept the present wire contract as the one not to break
 	buf build -o proto/baseline.binpb
