@@ -37,6 +37,13 @@ const progressEvery = 15 * time.Second
 // says so; two builds at once wait for each other.
 func Build(ctx context.Context, repo string, progress io.Writer) error {
 	out := filepath.Join(repo, "bin", "cluster")
+	stamp, err := buildStamp(ctx, repo)
+	if err != nil {
+		return err
+	}
+	if upToDate(out, stamp) {
+		return nil
+	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
@@ -45,12 +52,7 @@ func Build(ctx context.Context, repo string, progress io.Writer) error {
 		return fmt.Errorf("lock %s: %w", out, err)
 	}
 	defer unlock()
-
-	stamp, err := buildStamp(ctx, repo)
-	if err != nil {
-		return err
-	}
-	if upToDate(out, stamp) {
+	if upToDate(out, stamp) { // by whoever had the lock before
 		return nil
 	}
 	if err := buildControlPlane(ctx, repo, out, progress); err != nil {

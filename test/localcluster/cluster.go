@@ -44,6 +44,10 @@ type Options struct {
 	// Door is a listener of another network (see the function Door); what
 	// connects to it reaches the API server. The cluster closes it.
 	Door net.Listener
+	// Shared keeps the cluster on the machine's loopback device even where it
+	// could have a network of its own: one instance of each Deployment, with
+	// ports of its own, and nothing can be cut.
+	Shared bool
 	// Progress takes one line for each step of the start. Default: nothing.
 	Progress io.Writer
 }
@@ -66,6 +70,13 @@ func (o Options) withDefaults() (Options, error) {
 		o.Progress = io.Discard
 	}
 	return o, nil
+}
+
+func (o Options) newNetwork() (network, error) {
+	if o.Shared {
+		return newSharedNetwork(), nil
+	}
+	return newNetwork()
 }
 
 // Cluster is a running control plane with what was installed on it. Its
@@ -111,7 +122,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 
 func (c *Cluster) start(ctx context.Context) (err error) {
 	began := time.Now()
-	if c.network, err = newNetwork(); err != nil {
+	if c.network, err = c.options.newNetwork(); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
 	if c.dir, err = newClusterDir(c.options.Parent); err != nil {

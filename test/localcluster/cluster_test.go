@@ -3,6 +3,7 @@ package localcluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -190,8 +191,10 @@ type self struct {
 	Args                                 []string
 }
 
-func ask(ctx context.Context, i *Instance) (answer self, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.Address()+":8080/self", nil)
+func ask(ctx context.Context, i *Instance) (self, error) { return askAt(ctx, i.Address()+":8080") }
+
+func askAt(ctx context.Context, address string) (answer self, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/self", nil)
 	if err != nil {
 		return self{}, err
 	}
@@ -212,7 +215,7 @@ func testPod(t *testing.T, c *Cluster, instances []*Instance) {
 		must(t, err)
 		want := self{
 			User: "system:serviceaccount:fixture:fixture", Error: "<nil>", Name: instance.Name(),
-			Address: instance.Address(), Greeting: "hello", UID: 4711, Args: []string{"--address=:8080", "--tls-address=:8443", "added"},
+			Address: instance.Address(), Greeting: "hello", UID: 4711, Args: []string{"--address=:8080", "--tls-address=:8443", "--settings=/settings", "added"},
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s says %+v, want %+v", instance.Name(), got, want)
@@ -369,6 +372,36 @@ func testReplicas(t *testing.T, c *Cluster) {
 	err = recorder.CheckOnly(ctx)
 	if err == nil || !strings.Contains(err.Error(), "Deployment default/one: 1 -> 4") {
 		t.Errorf("CheckOnly = %v, want the change named", err)
+	}
+}
+
+// TestSharedNetwork proves that without networks one instance of a Deployment
+// still runs under its own account, reached through an ExternalName Service.
+func TestSharedNetwork(t *testing.T) {
+	t.Parallel()
+	c, err := Start(deadline(t, 2*time.Minute), Options{BinDir: fixtureBinaries(t), Shared: true})
+	must(t, err)
+	defer func() { must(t, c.Stop()) }()
+	manifests, err := os.ReadFile("testdata/fixture.yaml")
+	must(t, err)
+	objects, err := Decode(manifests)
+	must(t, err)
+	ctx := deadline(t, time.Minute)
+	must(t, c.Install(ctx, Installation{Objects: objects}))
+	instances, err := c.WaitInstances(ctx, "fixture", 1)
+	must(t, err)
+	service := &corev1.Service{}
+	must(t, c.Client().Get(ctx, client.ObjectKey{Namespace: "fixture", Name: "fixture"}, service))
+	if service.Spec.Type != corev1.ServiceTypeExternalName || service.Spec.ExternalName != "localhost" {
+		t.Errorf("Service = %+v, want an ExternalName of localhost", service.Spec)
+	}
+	if err := instances[0].Cut(); !errors.Is(err, errShared) {
+		t.Errorf("Cut = %v, want %v", err, errShared)
+	}
+	got, err := askAt(ctx, fmt.Sprintf("localhost:%d", service.Spec.Ports[0].Port))
+	must(t, err)
+	if got.Name != instances[0].Name() || got.Greeting != "hello" || got.User != instances[0].User() {
+		t.Errorf("the process says %+v", got)
 	}
 }
 
