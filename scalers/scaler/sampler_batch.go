@@ -93,12 +93,20 @@ func (g *batchGroup) take(now time.Time) []*question {
 		if len(members) == largestBatch {
 			break
 		}
-		if !q.reading && !q.stuck && len(q.users) > 0 && q.failures < 2 && !q.next.After(now.Add(q.interval/10)) {
+		if q.soon(now) {
 			q.reading = true
 			members = append(members, q)
 		}
 	}
 	return members
+}
+
+// soon is true for a question that is worth reading along: it is due within a
+// tenth of its interval, was not read just now, and does not back off.
+func (q *question) soon(now time.Time) bool {
+	return !q.reading && !q.stuck && len(q.users) > 0 && q.failures < 2 &&
+		!q.next.After(now.Add(q.interval/10)) &&
+		(q.snap == nil || now.Sub(q.snap.at) > q.interval/2)
 }
 
 // member is one question in flight within a batch.

@@ -1,0 +1,604 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// well is what sources of type "well" read: the test changes it.
+type well struct {
+	level atomic.Int64
+	err   atomic.Pointer[error]
+	opens atomic.Int64
+	alive atomic.Int64
+	reads atomic.Int64
+	ringer
+}
+
+type wellParams struct {
+	Name       string  `param:"name,required"`
+	Password   string  `param:"password" from:"auth"`
+	Target     float64 `param:"target" default:"5" role:"target"`
+	Activation float64 `param:"activation" default:"0" role:"activation"`
+}
+
+func (p wellParams) Metrics() []Metric {
+	return []Metric{{Name: "well-" + p.Name, Target: p.Target, Activation: p.Activation}}
+}
+
+type wellSource struct {
+	*ringer
+	well *well
+}
+
+func (s *wellSource) Read(context.Context) ([]Reading, error) {
+	s.well.reads.Add(1)
+	if err := s.well.err.Load(); err != nil {
+		return nil, *err
+	}
+	return One(float64(s.well.level.Load())), nil
+}
+
+func (s *wellSource) Close() error { s.well.alive.Add(-1); return nil }
+
+func (w *well) trigger() Trigger {
+	return Define("well", func(_ context.Context, p wellParams) (Source, error) {
+		w.opens.Add(1)
+		if p.Password == "wrong" {
+			return nil, status.Error(codes.Unauthenticated, "login refused")
+		}
+		w.alive.Add(1)
+		return &wellSource{&w.ringer, w}, nil
+	}, RingsAt("nothing"))
+}
+
+// passwords resolves references to a password that the test changes.
+type passwords struct {
+	mu       sync.Mutex
+	password string
+}
+
+func (p *passwords) Resolve(context.Context, Reference) (*Credentials, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.password == "" {
+		return nil, status.Error(codes.NotFound, "TriggerAuthentication/secret does not exist")
+	}
+	return &Credentials{Parameters: map[string]string{"password": p.password}}, nil
+}
+
+func (p *passwords) set(password string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.password = password
+}
+
+// served is a family in a bubble.
+type served struct {
+	well      *well
+	passwords *passwords
+	server    *Server
+	conn      *grpc.ClientConn
+	external  externalscaler.ExternalScalerClient
+	stop      func() // begins a graceful stop
+	stopped   chan struct{}
+}
+
+func withFamily(t *testing.T, test func(t *testing.T, f *served)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &well{}
+		p := &passwords{}
+		server := New(Config{Family: "wells", Triggers: []Trigger{w.trigger()}, Resolver: p, ShutdownTimeout: 10 * time.Second})
+		listener := bufconn.Listen(1 << 16)
+		ctx, stop := context.WithCancel(t.Context())
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			if err := server.Serve(ctx, listener); err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		}()
+		conn, err := grpc.NewClient("passthrough:///wells",
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &served{
+			well: w, passwords: p, server: server, conn: conn, stop: stop, stopped: stopped,
+			external: externalscaler.NewExternalScalerClient(conn),
+		}
+		defer func() {
+			conn.Close()
+			stop()
+			<-stopped
+			if n := w.alive.Load(); n != 0 {
+				t.Errorf("%d sources are left open", n)
+			}
+		}()
+		test(t, f)
+	})
+}
+
+// watcher is a client of Watch that keeps the latest of each kind.
+type watcher struct {
+	stream grpc.BidiStreamingClient[scalerv1.WatchRequest, scalerv1.WatchResponse]
+	cancel context.CancelFunc
+
+	mu           sync.Mutex
+	accepted     map[string]*scalerv1.Accepted
+	rejected     map[string]*scalerv1.Rejected
+	specs        map[string]*scalerv1.Specs
+	observations map[string]*scalerv1.Observation
+	beats        map[string]int
+	frames       int
+	draining     bool
+	ended        error
+}
+
+func (f *served) watch(t *testing.T) *watcher {
+	ctx, cancel := context.WithCancel(t.Context())
+	stream, err := scalerv1.NewScalerServiceClient(f.conn).Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{
+		stream: stream, cancel: cancel,
+		accepted: map[string]*scalerv1.Accepted{}, rejected: map[string]*scalerv1.Rejected{},
+		specs: map[string]*scalerv1.Specs{}, observations: map[string]*scalerv1.Observation{}, beats: map[string]int{},
+	}
+	go w.receive()
+	return w
+}
+
+func (w *watcher) receive() {
+	for {
+		frame, err := w.stream.Recv()
+		w.mu.Lock()
+		if err != nil {
+			w.ended = err
+			w.mu.Unlock()
+			return
+		}
+		w.frames++
+		switch r := frame.GetResponse().(type) {
+		case *scalerv1.WatchResponse_Accepted:
+			w.accepted[r.Accepted.GetId()] = r.Accepted
+		case *scalerv1.WatchResponse_Rejected:
+			w.rejected[r.Rejected.GetId()] = r.Rejected
+		case *scalerv1.WatchResponse_Specs:
+			w.specs[r.Specs.GetId()] = r.Specs
+		case *scalerv1.WatchResponse_Observation:
+			w.observations[r.Observation.GetId()] = r.Observation
+		case *scalerv1.WatchResponse_Beat:
+			for _, id := range r.Beat.GetIds() {
+				w.beats[id]++
+			}
+		case *scalerv1.WatchResponse_Draining:
+			w.draining = true
+		}
+		w.mu.Unlock()
+	}
+}
+
+func (w *watcher) observation(id string) *scalerv1.Observation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.observations[id]
+}
+
+// subscription is a request that changes the defaults below.
+type change func(*scalerv1.Subscribe)
+
+func (w *watcher) subscribe(t *testing.T, name string, changes ...change) string {
+	t.Helper()
+	s := &scalerv1.Subscribe{
+		Id: "ScaledObject/default/" + name + "/0", Generation: 1,
+		Ref: &externalscaler.ScaledObjectRef{Name: name, Namespace: "default", ScalerMetadata: map[string]string{
+			scalerv1.KeyTriggerType: "well", "name": "deep",
+		}},
+		Interval: durationpb.New(30 * time.Second), Mode: scalerv1.Mode_MODE_ACTIVE,
+	}
+	for _, c := range changes {
+		c(s)
+	}
+	if err := w.stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: s}}); err != nil {
+		t.Fatal(err)
+	}
+	return s.GetId()
+}
+
+func with(key, value string) change {
+	return func(s *scalerv1.Subscribe) { s.Ref.ScalerMetadata[key] = value }
+}
+
+func generation(g int64) change { return func(s *scalerv1.Subscribe) { s.Generation = g } }
+
+func idle(s *scalerv1.Subscribe) { s.Mode = scalerv1.Mode_MODE_IDLE }
+
+func TestWatchTellsWhatChanges(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(7)
+		w := f.watch(t)
+		id := w.subscribe(t, "app", with("nmae", "typo"))
+		pass(time.Second)
+		if a := w.accepted[id]; a.GetGeneration() != 1 || len(a.GetWarnings()) != 1 {
+			t.Errorf("accepted = %v", a)
+		}
+		if s := w.specs[id].GetSpecs(); len(s) != 1 || s[0].GetMetricName() != "well-deep" || s[0].GetTargetSizeFloat() != 5 {
+			t.Errorf("specs = %v", s)
+		}
+		o := w.observation(id)
+		if o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE || o.GetValues()[0].GetValue() != 7 || !o.GetValues()[0].GetActive() || o.GetActivations() != 1 {
+			t.Errorf("observation = %v", o)
+		}
+		frames := w.frames
+		pass(10 * time.Minute)
+		if beats := w.beats[id]; beats < 119 || w.frames-frames != beats {
+			t.Errorf("%d beats in ten minutes and %d frames: equal readings are covered by beats", beats, w.frames-frames)
+		}
+		f.well.level.Store(8)
+		pass(30 * time.Second)
+		if v := w.observation(id).GetValues()[0].GetValue(); v != 8 {
+			t.Errorf("value = %v, want 8", v)
+		}
+	})
+}
+
+func TestWatchAppliesThresholdsPerSubscription(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(7)
+		w := f.watch(t)
+		low := w.subscribe(t, "low", with("activation", "6"))
+		at := w.subscribe(t, "at", with("activation", "7"))
+		pass(time.Second)
+		if !w.observation(low).GetValues()[0].GetActive() || w.observation(at).GetValues()[0].GetActive() {
+			t.Errorf("observations = %v, %v", w.observation(low), w.observation(at))
+		}
+		if opens := f.well.opens.Load(); opens != 1 {
+			t.Errorf("%d sources for one question", opens)
+		}
+	})
+}
+
+func TestWatchTellsFailuresAndRecovery(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		down := errors.New("well is dry")
+		f.well.err.Store(&down)
+		w := f.watch(t)
+		id := w.subscribe(t, "app")
+		pass(20 * time.Second)
+		o := w.observation(id)
+		if o.GetOutcome() != scalerv1.Outcome_OUTCOME_ERROR || o.GetStatus().GetMessage() != "well: well is dry" || len(o.GetValues()) != 0 {
+			t.Errorf("observation = %v", o)
+		}
+		if w.beats[id] == 0 {
+			t.Error("a failure that still holds has no beat")
+		}
+		f.well.err.Store(nil)
+		pass(2 * time.Minute)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v", o)
+		}
+	})
+}
+
+func TestWatchRejectsWrongTriggers(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		w := f.watch(t)
+		id := w.subscribe(t, "app", with("target", "many"))
+		good := w.subscribe(t, "good")
+		unknown := w.subscribe(t, "unknown", with(scalerv1.KeyTriggerType, "spring"))
+		pass(time.Second)
+		if r := w.rejected[id]; codes.Code(r.GetStatus().GetCode()) != codes.InvalidArgument || r.GetStatus().GetMessage() != `well: target: "many" is not a number` {
+			t.Errorf("rejected = %v", r)
+		}
+		if r := w.rejected[unknown]; codes.Code(r.GetStatus().GetCode()) != codes.Unimplemented {
+			t.Errorf("rejected = %v", r)
+		}
+		if w.observation(good) == nil {
+			t.Error("a wrong trigger took another one with it")
+		}
+		w.subscribe(t, "app", generation(2))
+		pass(time.Second)
+		if w.accepted[id].GetGeneration() != 2 || w.observation(id).GetGeneration() != 2 {
+			t.Errorf("accepted = %v, observation = %v", w.accepted[id], w.observation(id))
+		}
+	})
+}
+
+func TestWatchFollowsGenerations(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		w := f.watch(t)
+		id := w.subscribe(t, "app", generation(5))
+		pass(time.Second)
+		w.subscribe(t, "app", generation(4), with("target", "9"))
+		pass(time.Second)
+		if got := w.specs[id]; got.GetGeneration() != 5 || got.GetSpecs()[0].GetTargetSizeFloat() != 5 {
+			t.Errorf("specs = %v: a lower generation is ignored", got)
+		}
+		w.subscribe(t, "app", generation(6), with("target", "9"))
+		pass(time.Second)
+		if got := w.specs[id]; got.GetGeneration() != 6 || got.GetSpecs()[0].GetTargetSizeFloat() != 9 {
+			t.Errorf("specs = %v", got)
+		}
+		if w.observation(id).GetGeneration() != 6 {
+			t.Errorf("observation = %v", w.observation(id))
+		}
+	})
+}
+
+func TestPulseBetweenTwoFramesActivates(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		w := f.watch(t)
+		id := w.subscribe(t, "app", idle)
+		pass(time.Minute)
+		if n := w.observation(id).GetActivations(); n != 0 {
+			t.Fatalf("activations = %d before any work", n)
+		}
+		for range 3 {
+			f.well.level.Store(1)
+			f.well.ring()
+			pass(time.Second)
+			f.well.level.Store(0)
+			f.well.ring()
+			pass(time.Second)
+		}
+		o := w.observation(id)
+		if o.GetActivations() != 3 || o.GetValues()[0].GetActive() {
+			t.Errorf("observation = %v, want 3 activations and no activity", o)
+		}
+		if o.GetDetection() != scalerv1.Detection_DETECTION_DOORBELL {
+			t.Errorf("detection = %v", o.GetDetection())
+		}
+	})
+}
+
+func TestTwoControllersShareTheQuestion(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(3)
+		leader, standby := f.watch(t), f.watch(t)
+		id := leader.subscribe(t, "app")
+		standby.subscribe(t, "app")
+		pass(time.Second)
+		if leader.observation(id) == nil || standby.observation(id) == nil {
+			t.Fatal("one of them was told nothing")
+		}
+		if n := f.well.opens.Load(); n != 1 {
+			t.Errorf("%d sources", n)
+		}
+		leader.cancel()
+		pass(time.Second)
+		f.well.level.Store(4)
+		pass(time.Minute)
+		if v := standby.observation(id).GetValues()[0].GetValue(); v != 4 {
+			t.Errorf("value = %v after the other left", v)
+		}
+	})
+}
+
+func TestRequestByReferenceIsAnsweredFromTheSubscription(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(3)
+		ref := func(generation string) *externalscaler.ScaledObjectRef {
+			return &externalscaler.ScaledObjectRef{Name: "app", Namespace: "default", ScalerMetadata: map[string]string{
+				scalerv1.KeyKind: "ScaledObject", scalerv1.KeyTriggerIndex: "0", scalerv1.KeyGeneration: generation,
+			}}
+		}
+		get := func(generation string) (float64, error) {
+			answer, err := f.external.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(generation), MetricName: "well-deep"})
+			if err != nil {
+				return 0, err
+			}
+			return answer.GetMetricValues()[0].GetMetricValueFloat(), nil
+		}
+		if _, err := get("1"); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("err = %v without a subscription", err)
+		}
+		w := f.watch(t)
+		w.subscribe(t, "app")
+		pass(time.Second)
+		if v, err := get("1"); v != 3 || err != nil {
+			t.Errorf("value = %v, %v", v, err)
+		}
+		if _, err := get("2"); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("err = %v for another generation", err)
+		}
+		w.cancel()
+		pass(time.Second)
+		if _, err := get("1"); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("err = %v after the stream ended", err)
+		}
+	})
+}
+
+func TestCredentialsAreResolvedAfreshAfterARefusal(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		w := f.watch(t)
+		id := w.subscribe(t, "app", with(scalerv1.KeyAuthenticationRef, "TriggerAuthentication/secret"))
+		pass(time.Second)
+		if w.accepted[id] == nil || w.specs[id] == nil {
+			t.Error("a trigger is accepted, and its specs known, without credentials")
+		}
+		if o := w.observation(id); codes.Code(o.GetStatus().GetCode()) != codes.NotFound {
+			t.Errorf("observation = %v", o)
+		}
+		f.passwords.set("wrong")
+		pass(3 * time.Minute)
+		if o := w.observation(id); codes.Code(o.GetStatus().GetCode()) != codes.Unauthenticated {
+			t.Errorf("observation = %v", o)
+		}
+		f.passwords.set("right")
+		pass(3 * time.Minute)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v", o)
+		}
+	})
+}
+
+func TestDrainingIsSaidBeforeTheEnd(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(3)
+		w := f.watch(t)
+		id := w.subscribe(t, "app")
+		pass(time.Second)
+		f.stop()
+		pass(5 * time.Second)
+		if !w.draining || w.ended != nil {
+			t.Fatalf("draining = %v, ended = %v", w.draining, w.ended)
+		}
+		// A client that does not leave is served until the limit.
+		if w.beats[id] == 0 {
+			t.Error("no beat while draining")
+		}
+		pass(10 * time.Second)
+		if w.ended == nil {
+			t.Error("the stream outlives the limit")
+		}
+		<-f.stopped
+	})
+}
+
+func TestSlowClientGetsTheLatest(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stream, err := scalerv1.NewScalerServiceClient(f.conn).Watch(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It subscribes to much and reads nothing for two minutes.
+		w := &watcher{stream: stream}
+		for i := range 500 {
+			w.subscribe(t, fmt.Sprint("app", i), with("name", fmt.Sprint("well", i)), func(s *scalerv1.Subscribe) {
+				s.Interval = durationpb.New(time.Second)
+			})
+		}
+		for i := range 120 {
+			f.well.level.Store(int64(i + 1))
+			pass(time.Second)
+		}
+		latest := map[string]float64{}
+		frames := 0
+		for len(latest) < 500 || frames < 1500 {
+			frame, err := stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o := frame.GetObservation(); o != nil {
+				latest[o.GetId()] = o.GetValues()[0].GetValue()
+			}
+			frames++
+			done := len(latest) == 500
+			for _, v := range latest {
+				done = done && v == 120
+			}
+			if done {
+				break
+			}
+			if frames > 20000 {
+				t.Fatalf("%d frames were queued for a client that did not read", frames)
+			}
+		}
+	})
+}
+
+func TestStreamIsActiveSendsEdges(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stream, err := f.external.StreamIsActive(ctx, &externalscaler.ScaledObjectRef{Name: "app", Namespace: "default", ScalerMetadata: map[string]string{"name": "deep"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []bool{false, true, false, true} {
+			answer, err := stream.Recv()
+			if err != nil || answer.GetResult() != want {
+				t.Fatalf("answer %d = %v, %v; want %v", i, answer.GetResult(), err, want)
+			}
+			pass(time.Second)
+			f.well.level.Store(int64((i + 1) % 2))
+			f.well.ring()
+		}
+	})
+}
+
+func TestSpecsOfAnOrdinaryTriggerDoNotStream(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		stream, err := f.external.StreamMetricSpec(t.Context(), &externalscaler.ScaledObjectRef{Name: "app", ScalerMetadata: map[string]string{"name": "deep"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Unimplemented {
+			t.Errorf("err = %v, want Unimplemented", err)
+		}
+	})
+}
+
+func TestAskedTriggersAreForgotten(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		for i := range 100 {
+			if _, err := f.external.IsActive(t.Context(), &externalscaler.ScaledObjectRef{Name: "app", ScalerMetadata: map[string]string{"name": fmt.Sprint(i)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := f.well.alive.Load(); n != 100 {
+			t.Errorf("%d sources, want 100", n)
+		}
+		pass(2*keepFor + time.Second)
+		if n := f.well.alive.Load(); n != 0 {
+			t.Errorf("%d sources are left", n)
+		}
+		if n := len(f.server.core.asked); n != 0 {
+			t.Errorf("%d subscriptions are left", n)
+		}
+	})
+}
+
+func TestCreateAndDeleteLeaveNothing(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		w := f.watch(t)
+		for round := range 20 {
+			for i := range 50 {
+				w.subscribe(t, fmt.Sprint("app", i), with("name", fmt.Sprint(round, "-", i)), idle)
+			}
+			pass(time.Second)
+			for i := range 50 {
+				id := fmt.Sprintf("ScaledObject/default/app%d/0", i)
+				if err := w.stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Unsubscribe{Unsubscribe: &scalerv1.Unsubscribe{Id: id}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pass(time.Second)
+		}
+		pass(keepFor + time.Second)
+		if n := f.well.alive.Load(); n != 0 {
+			t.Errorf("%d sources are left", n)
+		}
+		s := f.server.core
+		if len(s.byID) != 0 || len(s.sampler.questions) != 0 || len(s.sampler.due) != 0 || len(s.sampler.groups) != 0 {
+			t.Errorf("left: %d ids, %d questions, %d due, %d groups", len(s.byID), len(s.sampler.questions), len(s.sampler.due), len(s.sampler.groups))
+		}
+		if n := f.well.listening.Load(); n != 0 {
+			t.Errorf("%d still listen", n)
+		}
+	})
+}
