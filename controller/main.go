@@ -12,10 +12,13 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/manager"
 )
 
+// version is set by the linker.
+var version = "unknown"
+
 func main() {
 	options, err := manager.Parse(os.Args[1:], os.Getenv)
 	if err == nil {
-		err = manager.Run(ctrl.SetupSignalHandler(), options)
+		err = manager.Run(ctrl.SetupSignalHandler(), options, version)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "controller:", err)

@@ -31,11 +31,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 )
 
-// Version of the controller; set by the linker.
-var Version = "dev"
-
 // Run runs the controller until ctx is done.
-func Run(ctx context.Context, o Options) error {
+func Run(ctx context.Context, o Options, version string) error {
 	log := zap.New(zap.UseFlagOptions(&o.Log))
 	ctrl.SetLogger(log)
 	config, err := ctrl.GetConfig()
@@ -79,7 +76,7 @@ func Run(ctx context.Context, o Options) error {
 		},
 		func() error {
 			return reconciling(mgr, wired, o.Workers, &scaledobject.Reconciler{
-				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: Version, Now: time.Now,
+				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version, Now: time.Now,
 			})
 		},
 		func() error { return deciding(mgr, wired, loop) },
@@ -87,7 +84,7 @@ func Run(ctx context.Context, o Options) error {
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error {
-			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, Version))
+			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version))
 		},
 	} {
 		if err := add(); err != nil {
