@@ -56,9 +56,7 @@ func Serve(t testing.TB, triggers ...scaler.Trigger) *Family {
 		Family: "test", Triggers: triggers, Resolver: v, ShutdownTimeout: 5 * time.Second,
 	})
 	listener := bufconn.Listen(1 << 16)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, listener) }()
+	stop := Background(t, server, listener)
 	conn, err := grpc.NewClient("passthrough:///family",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -69,9 +67,6 @@ func Serve(t testing.TB, triggers ...scaler.Trigger) *Family {
 	t.Cleanup(func() {
 		conn.Close()
 		stop()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
 	})
 	return &Family{
 		External: externalscaler.NewExternalScalerClient(conn),
@@ -79,6 +74,20 @@ func Serve(t testing.TB, triggers ...scaler.Trigger) *Family {
 		server:   server,
 		vault:    v,
 	}
+}
+
+// Background serves a family on l and returns the function that stops it and
+// waits for its end.
+func Background(t testing.TB, server *scaler.Server, l net.Listener) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, l) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
 }
 
 // WithAuth returns the family as seen by objects whose authentication object
