@@ -116,7 +116,7 @@ func (l kafkaLogin) security(ctx context.Context) (s security, err error) {
 		if l.SASLTokenProvider == awsMSKIAM {
 			s.login, err = l.awsParams.mechanism(ctx)
 		} else {
-			s.login = l.oauthParams.mechanism(l.account)
+			s.login, err = l.oauthParams.mechanism(ctx, l.account)
 		}
 	}
 	return s, err

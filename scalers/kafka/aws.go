@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-msk-iam-sasl-signer-go/signer"
@@ -134,21 +135,41 @@ func (f federated) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return f.plain.Retrieve(ctx)
 }
 
-// mechanism logs in with a token that the identity signs, kept until it
-// expires. It is OAUTHBEARER, which unlike AWS_MSK_IAM honours the region that
-// the user names.
+// mechanism logs in with a token that the identity signs. It is OAUTHBEARER,
+// which unlike AWS_MSK_IAM honours the region that the user names.
 func (p awsParams) mechanism(ctx context.Context) (sasl.Mechanism, error) {
 	provider, err := p.provider(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cached := aws.NewCredentialsCache(provider)
-	kept := &keptToken{buy: func(ctx context.Context) (string, time.Time, error) {
-		token, expires, err := signer.GenerateAuthTokenFromCredentialsProvider(ctx, p.AWSRegion, cached)
-		if err != nil {
-			return "", time.Time{}, loginError{"aws credentials: " + err.Error()}
-		}
-		return token, time.UnixMilli(expires), nil
-	}}
-	return kept.mechanism(nil), nil
+	signed := &signedToken{region: p.AWSRegion, provider: aws.NewCredentialsCache(provider)}
+	return withToken(signed.get, nil), nil
+}
+
+// signedToken signs tokens for MSK IAM and keeps each until shortly before it
+// expires.
+type signedToken struct {
+	region   string
+	provider aws.CredentialsProvider
+
+	mu      sync.Mutex
+	token   string
+	expires time.Time
+}
+
+// expiryMargin is how long before its end a token is not used any more.
+const expiryMargin = 30 * time.Second
+
+func (s *signedToken) get(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Until(s.expires) > expiryMargin {
+		return s.token, nil
+	}
+	token, expires, err := signer.GenerateAuthTokenFromCredentialsProvider(ctx, s.region, s.provider)
+	if err != nil {
+		return "", loginError{fmt.Sprintf("aws credentials: %v", err)}
+	}
+	s.token, s.expires = token, time.UnixMilli(expires)
+	return token, nil
 }

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"google.golang.org/grpc/codes"
@@ -20,6 +22,12 @@ func failure(asked string, err error) error {
 		return nil
 	}
 	return status.Error(codeOf(err), fmt.Sprintf("%s: %s", asked, text(err)))
+}
+
+// withStatus is an error that knows its code, such as that of a token endpoint.
+type withStatus interface {
+	error
+	GRPCStatus() *status.Status
 }
 
 // codes of what brokers answer; everything else they answer is Unavailable.
@@ -38,16 +46,24 @@ var brokerCodes = map[*kerr.Error]codes.Code{
 	kerr.RequestTimedOut:                    codes.DeadlineExceeded,
 }
 
+// remoteAlert is what crypto/tls calls a broker's refusal to go on with TLS.
+const remoteAlert = "remote error"
+
 func codeOf(err error) codes.Code {
 	var answered *kerr.Error
-	var refused tls.AlertError
+	var network *net.OpError
+	var own withStatus
 	switch {
+	case errors.As(err, &own):
+		return own.GRPCStatus().Code()
 	case errors.As(err, &answered):
 		if code, known := brokerCodes[answered]; known {
 			return code
 		}
 		return codes.Unavailable
-	case errors.As(err, new(loginError)), errors.As(err, &refused):
+	case errors.As(err, new(loginError)):
+		return codes.Unauthenticated
+	case errors.As(err, &network) && network.Op == remoteAlert: // most often: bad certificate
 		return codes.Unauthenticated
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return codes.DeadlineExceeded
@@ -61,7 +77,10 @@ func codeOf(err error) codes.Code {
 // text is what the user reads of an error.
 func text(err error) string {
 	var untrusted *tls.CertificateVerificationError
+	var own withStatus
 	switch {
+	case errors.As(err, &own):
+		return strings.ReplaceAll(err.Error(), own.Error(), own.GRPCStatus().Message())
 	case errors.As(err, &untrusted):
 		return certificateText(untrusted.Err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -59,7 +60,7 @@ type lagParams struct {
 func (p lagParams) Validate() error {
 	var problems []error
 	if p.LagThreshold <= 0 {
-		problems = append(problems, errors.New("lagThreshold: must be greater than 0"))
+		problems = append(problems, fmt.Errorf("lagThreshold: target %d is not greater than 0", p.LagThreshold))
 	}
 	if p.ActivationLagThreshold < 0 {
 		problems = append(problems, errors.New("activationLagThreshold: must not be negative"))
