@@ -528,7 +528,7 @@ func TestMetricName(t *testing.T) {
 func TestMalformedTagsPanicWhenDefined(t *testing.T) {
 	tests := map[string]struct{ params any }{
 		"unknown tag": {struct {
-			A string `param:"a" defualt:"5"`
+			A string `param:"a" fallback:"5"`
 		}{}},
 		"unknown source": {struct {
 			A string `param:"a" from:"metadata"`

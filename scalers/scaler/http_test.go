@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -66,13 +65,10 @@ func TestHTTPAnswers(t *testing.T) {
 
 func TestHTTPServersThatDoNotAnswer(t *testing.T) {
 	t.Run("none is there", func(t *testing.T) {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := listener.Addr().String()
-		_ = listener.Close()
-		_, err = httpClient(t, HTTPOptions{}).Get(t.Context(), "http://me:hunter2@"+address+"/?key=hunter2")
+		gone := httptest.NewServer(http.NotFoundHandler())
+		address := gone.Listener.Addr().String()
+		gone.Close()
+		_, err := httpClient(t, HTTPOptions{}).Get(t.Context(), "http://me:hunter2@"+address+"/?key=hunter2")
 		if status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("error = %v, want Unavailable without secrets", err)
 		}

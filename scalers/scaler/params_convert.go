@@ -27,10 +27,10 @@ type syntax struct {
 	ranges    bool
 }
 
-// badText is a conversion's failure. For secrets only the reason is shown.
-type badText struct{ text, reason string }
+// textError is a conversion's failure. For secrets only the reason is shown.
+type textError struct{ text, reason string }
 
-func (e badText) Error() string { return fmt.Sprintf("%q %s", e.text, e.reason) }
+func (e textError) Error() string { return fmt.Sprintf("%q %s", e.text, e.reason) }
 
 var (
 	durationType = reflect.TypeFor[time.Duration]()
@@ -96,22 +96,22 @@ var (
 
 func parseInt(text string, bits int) (int64, error) {
 	if !jsonInteger.MatchString(text) {
-		return 0, badText{text, "is not an integer"}
+		return 0, textError{text, "is not an integer"}
 	}
 	n, err := strconv.ParseInt(text, 10, bits)
 	if err != nil {
-		return 0, badText{text, "is out of range"}
+		return 0, textError{text, "is out of range"}
 	}
 	return n, nil
 }
 
 func parseFloat(text string) (float64, error) {
 	if !jsonNumber.MatchString(text) {
-		return 0, badText{text, "is not a number"}
+		return 0, textError{text, "is not a number"}
 	}
 	x, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return 0, badText{text, "is out of range"}
+		return 0, textError{text, "is out of range"}
 	}
 	return x, nil
 }
@@ -120,7 +120,7 @@ func parseFloat(text string) (float64, error) {
 func parseBool(text string) (bool, error) {
 	b, err := strconv.ParseBool(text)
 	if err != nil {
-		return false, badText{text, "is neither true nor false"}
+		return false, textError{text, "is neither true nor false"}
 	}
 	return b, nil
 }
@@ -131,16 +131,16 @@ func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
 		if !jsonInteger.MatchString(text) {
-			return 0, badText{text, "is neither a duration such as 30s nor a number of milliseconds"}
+			return 0, textError{text, "is neither a duration such as 30s nor a number of milliseconds"}
 		}
 		ms, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || ms > math.MaxInt64/int64(time.Millisecond) {
-			return 0, badText{text, "is out of range"}
+			return 0, textError{text, "is out of range"}
 		}
 		d = time.Duration(ms) * time.Millisecond
 	}
 	if d < 0 || strings.HasPrefix(text, "-") && d != 0 {
-		return 0, badText{text, "is negative"}
+		return 0, textError{text, "is negative"}
 	}
 	return d, nil
 }
@@ -168,10 +168,10 @@ func parseInts(text string, bits int, s syntax) ([]int64, error) {
 			return nil, err
 		}
 		if from > to {
-			return nil, badText{element, "is a range that ends before it begins"}
+			return nil, textError{element, "is a range that ends before it begins"}
 		}
 		if to-from >= maxInts-int64(len(list)) {
-			return nil, badText{text, fmt.Sprintf("has more than %d elements", maxInts)}
+			return nil, textError{text, fmt.Sprintf("has more than %d elements", maxInts)}
 		}
 		for n := from; n <= to; n++ {
 			list = append(list, n)
@@ -202,7 +202,7 @@ func parseMap(text, separator string) (map[string]string, error) {
 	for _, element := range split(text, separator) {
 		key, value, _ := strings.Cut(element, "=")
 		if strings.Count(element, "=") != 1 {
-			return nil, badText{element, `is not one "key=value"`}
+			return nil, textError{element, `is not one "key=value"`}
 		}
 		pairs[strings.TrimSpace(key)] = strings.TrimSpace(value)
 	}
@@ -212,7 +212,7 @@ func parseMap(text, separator string) (map[string]string, error) {
 func parseQuery(text string) (url.Values, error) {
 	values, err := url.ParseQuery(text)
 	if err != nil {
-		return nil, badText{text, "is not a URL query"}
+		return nil, textError{text, "is not a URL query"}
 	}
 	return values, nil
 }
@@ -239,7 +239,7 @@ func (f *field) checkEnum(elements []string) error {
 	}
 	for _, element := range elements {
 		if !slices.Contains(f.enum, element) {
-			return badText{element, "is not one of " + strings.Join(f.enum, ", ")}
+			return textError{element, "is not one of " + strings.Join(f.enum, ", ")}
 		}
 	}
 	return nil
@@ -255,5 +255,5 @@ func (f *field) checkExclusive(elements []string) error {
 	if len(found) < 2 {
 		return nil
 	}
-	return badText{strings.Join(found, ","), "exclude each other"}
+	return textError{strings.Join(found, ","), "exclude each other"}
 }

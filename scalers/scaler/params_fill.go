@@ -145,7 +145,7 @@ func (w *filling) found(f *field, found *hit, pending bool) {
 
 // show hides the text of what may be a secret.
 func (h *hit) show(err error, secret bool) error {
-	var bad badText
+	var bad textError
 	if h.source == scalerv1.ValueSource_VALUE_SOURCE_TRIGGER && !secret || !errors.As(err, &bad) {
 		return err
 	}

@@ -54,7 +54,7 @@ func flatten(err error) []string {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what errors.Join made is taken apart
+	joined, ok := err.(interface{ Unwrap() []error }) // only what errors.Join made is taken apart
 	if !ok {
 		return []string{err.Error()}
 	}

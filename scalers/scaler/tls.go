@@ -204,7 +204,7 @@ func processTLS(getenv func(string) string) (*tls.Config, error) {
 	if !known {
 		return nil, fmt.Errorf("KEDA_HTTP_MIN_TLS_VERSION: %q is not one of TLS10, TLS11, TLS12, TLS13", text)
 	}
-	config := &tls.Config{MinVersion: version} //nolint:gosec // below 1.2 only when the operator of the process asks for it
+	config := &tls.Config{MinVersion: version} // below 1.2 only when the operator of the process asks for it
 	list := strings.FieldsFunc(getenv("KEDA_HTTP_TLS_CIPHER_LIST"), func(r rune) bool {
 		return r == ':' || r == ',' || r == ' '
 	})
