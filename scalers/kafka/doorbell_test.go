@@ -38,6 +38,7 @@ func listenTo(t testing.TB, s *lagSource) *listener {
 	select {
 	case <-ready:
 	case err := <-l.ended:
+		l.ended <- err
 		t.Fatalf("listening ended: %v", err)
 	case <-time.After(patience):
 		t.Fatal("not listening")
@@ -63,6 +64,7 @@ func (l *listener) heard() {
 	select {
 	case <-l.rings:
 	case err := <-l.ended:
+		l.ended <- err
 		l.t.Fatalf("listening ended: %v", err)
 	case <-time.After(patience):
 		l.t.Fatal("no ring")
