@@ -54,7 +54,7 @@ type sampler struct {
 func newSampler(log *slog.Logger, m *metrics, readTimeout time.Duration) *sampler {
 	s := &sampler{
 		log: log, metrics: m, pool: newPool(), readTimeout: readTimeout,
-		epoch: time.Now(),
+		epoch:     time.Now(),
 		questions: map[string]*question{},
 		groups:    map[Batch]*batchGroup{},
 		wake:      make(chan struct{}, 1),

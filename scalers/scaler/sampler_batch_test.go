@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -42,7 +43,7 @@ func (m *mailbox) requests() []int {
 type letter struct {
 	fake
 	box      *mailbox
-	poisoned bool
+	poisoned atomic.Bool
 }
 
 func (l *letter) Batch() Batch { return l.box }
@@ -91,12 +92,12 @@ func TestMembersWithOtherIntervalsAreReadAtTheirs(t *testing.T) {
 		quick := userEvery(15 * time.Second)
 		s.join(asking("quick", &letter{box: box}), quick.user)
 		pass(time.Second)
-		before, got := len(box.requests()), quick.got
+		before, got := len(box.requests()), quick.times()
 		pass(5 * time.Minute)
 		if n := len(box.requests()) - before; n != 20 {
 			t.Errorf("%d requests in five minutes, want 20", n)
 		}
-		if n := quick.got - got; n != 20 {
+		if n := quick.times() - got; n != 20 {
 			t.Errorf("the quick member was read %d times, want 20", n)
 		}
 	})
@@ -108,7 +109,7 @@ func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
 		box.answer = func(_ context.Context, members []Source) ([]Result, error) {
 			results := make([]Result, len(members))
 			for i, m := range members {
-				if m.(*letter).poisoned {
+				if m.(*letter).poisoned.Load() {
 					return nil, errors.New("malformed answer")
 				}
 				results[i].Readings = One(1)
@@ -116,7 +117,7 @@ func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
 			return results, nil
 		}
 		letters, users := fill(s, box, 100, 10*time.Second)
-		letters[17].poisoned = true
+		letters[17].poisoned.Store(true)
 		pass(25 * time.Second)
 		failing := 0
 		for _, u := range users {
@@ -143,17 +144,17 @@ func TestMembersFailAlone(t *testing.T) {
 			results := make([]Result, len(members))
 			for i, m := range members {
 				results[i].Readings = One(1)
-				if m.(*letter).poisoned {
+				if m.(*letter).poisoned.Load() {
 					results[i] = Result{Err: errors.New("no such topic")}
 				}
 			}
 			return results, nil
 		}
 		letters, users := fill(s, box, 10, 10*time.Second)
-		letters[3].poisoned = true
+		letters[3].poisoned.Store(true)
 		pass(time.Minute)
 		for i, u := range users {
-			if failed := u.snap().err != nil; failed != letters[i].poisoned {
+			if failed := u.snap().err != nil; failed != letters[i].poisoned.Load() {
 				t.Errorf("member %d: err = %v", i, u.snap().err)
 			}
 		}
@@ -171,8 +172,8 @@ func TestStalledBatchDelaysNoOther(t *testing.T) {
 		good := userEvery(10 * time.Second)
 		s.join(asking("good", &letter{box: &mailbox{}}), good.user)
 		pass(5 * time.Minute)
-		if good.got < 30 {
-			t.Errorf("the other batch was read %d times in five minutes, want 31", good.got)
+		if good.times() < 30 {
+			t.Errorf("the other batch was read %d times in five minutes, want 31", good.times())
 		}
 	})
 }

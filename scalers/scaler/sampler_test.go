@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,13 @@ func startSampler(t *testing.T) *bench {
 	})}
 	t.Cleanup(b.stop)
 	return b
+}
+
+// size is the number of open questions.
+func (s *sampler) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.questions)
 }
 
 // inBubble runs a test with a sampler on a clock that jumps.
@@ -83,6 +91,12 @@ func (f *fake) count() int {
 	return len(f.reads)
 }
 
+func (f *fake) times() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.reads)
+}
+
 // asking binds a trigger with one metric to a question.
 func asking(question string, source Source) *binding {
 	return &binding{
@@ -101,7 +115,7 @@ func asking(question string, source Source) *binding {
 
 func (f *fake) opened() { f.opens.Add(1) }
 
-// userEvery is a user that remembers the latest snapshot.
+// testUser is a user that remembers the latest snapshot.
 type testUser struct {
 	*user
 	mu     sync.Mutex
@@ -120,6 +134,13 @@ func userEvery(interval time.Duration) *testUser {
 		}
 	}
 	return u
+}
+
+// times is how often the user was told.
+func (u *testUser) times() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.got
 }
 
 func (u *testUser) snap() *snapshot {
@@ -193,7 +214,7 @@ func TestQuestionsCreatedTogetherDoNotTickTogether(t *testing.T) {
 		pass(30 * time.Second)
 		perSecond := map[int]int{}
 		for _, source := range sources {
-			for _, at := range source.reads {
+			for _, at := range source.times() {
 				if since := at.Sub(start); since >= 0 {
 					perSecond[int(since/time.Second)]++
 				}
@@ -308,11 +329,11 @@ func (c *conn) Close() error { c.closed.Store(true); return nil }
 func TestReadsOfOneEndpointAreLimited(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		var inside, worst atomic.Int32
-		dialled := 0
+		var dialled atomic.Int32
 		for i := range 200 {
 			b := asking(fmt.Sprint("q", i), nil)
 			b.open = func(ctx context.Context) (Source, error) {
-				if _, err := Shared(ctx, "broker", func(context.Context) (*conn, error) { dialled++; return &conn{}, nil }); err != nil {
+				if _, err := Shared(ctx, "broker", func(context.Context) (*conn, error) { dialled.Add(1); return &conn{}, nil }); err != nil {
 					return nil, err
 				}
 				return &fake{answer: func(ctx context.Context) ([]Reading, error) {
@@ -325,8 +346,8 @@ func TestReadsOfOneEndpointAreLimited(t *testing.T) {
 			s.join(b, userEvery(10*time.Second).user)
 		}
 		pass(time.Minute)
-		if dialled != 1 {
-			t.Errorf("dialled %d times", dialled)
+		if n := dialled.Load(); n != 1 {
+			t.Errorf("dialled %d times", n)
 		}
 		if worst.Load() != readsPerEndpoint {
 			t.Errorf("%d reads of one endpoint at once, want %d", worst.Load(), readsPerEndpoint)
@@ -354,7 +375,7 @@ func TestQuestionIsKeptAWhile(t *testing.T) {
 		if source.closes.Load() != 1 {
 			t.Errorf("closes = %d, want 1", source.closes.Load())
 		}
-		if n := len(s.questions); n != 0 {
+		if n := s.size(); n != 0 {
 			t.Errorf("%d questions are left", n)
 		}
 	})
@@ -393,12 +414,12 @@ func TestTimedSourceIsReadAtItsTime(t *testing.T) {
 		source := &timed{at: time.Now().Add(17*time.Second + 300*time.Millisecond)}
 		s.join(asking("q", source), userEvery(30*time.Second).user)
 		pass(29 * time.Second)
-		for _, at := range source.reads {
+		for _, at := range source.times() {
 			if at.Equal(source.at) {
 				return
 			}
 		}
-		t.Errorf("read at %v, want a read at %v", source.reads, source.at)
+		t.Errorf("read at %v, want a read at %v", source.times(), source.at)
 	})
 }
 

@@ -71,6 +71,9 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	if err := checkOutbound(getenv); err != nil {
 		return s, err
 	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("%q is not a flag", flags.Arg(0))
+	}
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, variable := range environment {

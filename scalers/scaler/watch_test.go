@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -138,12 +139,8 @@ func withFamily(t *testing.T, test func(t *testing.T, f *served)) {
 	})
 }
 
-// watcher is a client of Watch that keeps the latest of each kind.
-type watcher struct {
-	stream grpc.BidiStreamingClient[scalerv1.WatchRequest, scalerv1.WatchResponse]
-	cancel context.CancelFunc
-
-	mu           sync.Mutex
+// heard is the latest of each kind of frame.
+type heard struct {
 	accepted     map[string]*scalerv1.Accepted
 	rejected     map[string]*scalerv1.Rejected
 	specs        map[string]*scalerv1.Specs
@@ -154,6 +151,25 @@ type watcher struct {
 	ended        error
 }
 
+// watcher is a client of Watch that keeps what it hears.
+type watcher struct {
+	stream grpc.BidiStreamingClient[scalerv1.WatchRequest, scalerv1.WatchResponse]
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	heard heard
+}
+
+// now is what was heard until now.
+func (w *watcher) now() heard {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.heard
+	h.accepted, h.rejected, h.specs = maps.Clone(h.accepted), maps.Clone(h.rejected), maps.Clone(h.specs)
+	h.observations, h.beats = maps.Clone(h.observations), maps.Clone(h.beats)
+	return h
+}
+
 func (f *served) watch(t *testing.T) *watcher {
 	ctx, cancel := context.WithCancel(t.Context())
 	stream, err := scalerv1.NewScalerServiceClient(f.conn).Watch(ctx)
@@ -162,8 +178,10 @@ func (f *served) watch(t *testing.T) *watcher {
 	}
 	w := &watcher{
 		stream: stream, cancel: cancel,
-		accepted: map[string]*scalerv1.Accepted{}, rejected: map[string]*scalerv1.Rejected{},
-		specs: map[string]*scalerv1.Specs{}, observations: map[string]*scalerv1.Observation{}, beats: map[string]int{},
+		heard: heard{
+			accepted: map[string]*scalerv1.Accepted{}, rejected: map[string]*scalerv1.Rejected{},
+			specs: map[string]*scalerv1.Specs{}, observations: map[string]*scalerv1.Observation{}, beats: map[string]int{},
+		},
 	}
 	go w.receive()
 	return w
@@ -174,36 +192,32 @@ func (w *watcher) receive() {
 		frame, err := w.stream.Recv()
 		w.mu.Lock()
 		if err != nil {
-			w.ended = err
+			w.heard.ended = err
 			w.mu.Unlock()
 			return
 		}
-		w.frames++
+		w.heard.frames++
 		switch r := frame.GetResponse().(type) {
 		case *scalerv1.WatchResponse_Accepted:
-			w.accepted[r.Accepted.GetId()] = r.Accepted
+			w.heard.accepted[r.Accepted.GetId()] = r.Accepted
 		case *scalerv1.WatchResponse_Rejected:
-			w.rejected[r.Rejected.GetId()] = r.Rejected
+			w.heard.rejected[r.Rejected.GetId()] = r.Rejected
 		case *scalerv1.WatchResponse_Specs:
-			w.specs[r.Specs.GetId()] = r.Specs
+			w.heard.specs[r.Specs.GetId()] = r.Specs
 		case *scalerv1.WatchResponse_Observation:
-			w.observations[r.Observation.GetId()] = r.Observation
+			w.heard.observations[r.Observation.GetId()] = r.Observation
 		case *scalerv1.WatchResponse_Beat:
 			for _, id := range r.Beat.GetIds() {
-				w.beats[id]++
+				w.heard.beats[id]++
 			}
 		case *scalerv1.WatchResponse_Draining:
-			w.draining = true
+			w.heard.draining = true
 		}
 		w.mu.Unlock()
 	}
 }
 
-func (w *watcher) observation(id string) *scalerv1.Observation {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.observations[id]
-}
+func (w *watcher) observation(id string) *scalerv1.Observation { return w.now().observations[id] }
 
 // subscription is a request that changes the defaults below.
 type change func(*scalerv1.Subscribe)
@@ -240,20 +254,20 @@ func TestWatchTellsWhatChanges(t *testing.T) {
 		w := f.watch(t)
 		id := w.subscribe(t, "app", with("nmae", "typo"))
 		pass(time.Second)
-		if a := w.accepted[id]; a.GetGeneration() != 1 || len(a.GetWarnings()) != 1 {
+		if a := w.now().accepted[id]; a.GetGeneration() != 1 || len(a.GetWarnings()) != 1 {
 			t.Errorf("accepted = %v", a)
 		}
-		if s := w.specs[id].GetSpecs(); len(s) != 1 || s[0].GetMetricName() != "well-deep" || s[0].GetTargetSizeFloat() != 5 {
+		if s := w.now().specs[id].GetSpecs(); len(s) != 1 || s[0].GetMetricName() != "well-deep" || s[0].GetTargetSizeFloat() != 5 {
 			t.Errorf("specs = %v", s)
 		}
 		o := w.observation(id)
 		if o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE || o.GetValues()[0].GetValue() != 7 || !o.GetValues()[0].GetActive() || o.GetActivations() != 1 {
 			t.Errorf("observation = %v", o)
 		}
-		frames := w.frames
+		frames := w.now().frames
 		pass(10 * time.Minute)
-		if beats := w.beats[id]; beats < 119 || w.frames-frames != beats {
-			t.Errorf("%d beats in ten minutes and %d frames: equal readings are covered by beats", beats, w.frames-frames)
+		if beats := w.now().beats[id]; beats < 119 || w.now().frames-frames != beats {
+			t.Errorf("%d beats in ten minutes and %d frames: equal readings are covered by beats", beats, w.now().frames-frames)
 		}
 		f.well.level.Store(8)
 		pass(30 * time.Second)
@@ -290,7 +304,7 @@ func TestWatchTellsFailuresAndRecovery(t *testing.T) {
 		if o.GetOutcome() != scalerv1.Outcome_OUTCOME_ERROR || o.GetStatus().GetMessage() != "well: well is dry" || len(o.GetValues()) != 0 {
 			t.Errorf("observation = %v", o)
 		}
-		if w.beats[id] == 0 {
+		if w.now().beats[id] == 0 {
 			t.Error("a failure that still holds has no beat")
 		}
 		f.well.err.Store(nil)
@@ -308,10 +322,10 @@ func TestWatchRejectsWrongTriggers(t *testing.T) {
 		good := w.subscribe(t, "good")
 		unknown := w.subscribe(t, "unknown", with(scalerv1.KeyTriggerType, "spring"))
 		pass(time.Second)
-		if r := w.rejected[id]; codes.Code(r.GetStatus().GetCode()) != codes.InvalidArgument || r.GetStatus().GetMessage() != `well: target: "many" is not a number` {
+		if r := w.now().rejected[id]; codes.Code(r.GetStatus().GetCode()) != codes.InvalidArgument || r.GetStatus().GetMessage() != `well: target: "many" is not a number` {
 			t.Errorf("rejected = %v", r)
 		}
-		if r := w.rejected[unknown]; codes.Code(r.GetStatus().GetCode()) != codes.Unimplemented {
+		if r := w.now().rejected[unknown]; codes.Code(r.GetStatus().GetCode()) != codes.Unimplemented {
 			t.Errorf("rejected = %v", r)
 		}
 		if w.observation(good) == nil {
@@ -319,8 +333,8 @@ func TestWatchRejectsWrongTriggers(t *testing.T) {
 		}
 		w.subscribe(t, "app", generation(2))
 		pass(time.Second)
-		if w.accepted[id].GetGeneration() != 2 || w.observation(id).GetGeneration() != 2 {
-			t.Errorf("accepted = %v, observation = %v", w.accepted[id], w.observation(id))
+		if w.now().accepted[id].GetGeneration() != 2 || w.observation(id).GetGeneration() != 2 {
+			t.Errorf("accepted = %v, observation = %v", w.now().accepted[id], w.observation(id))
 		}
 	})
 }
@@ -332,12 +346,12 @@ func TestWatchFollowsGenerations(t *testing.T) {
 		pass(time.Second)
 		w.subscribe(t, "app", generation(4), with("target", "9"))
 		pass(time.Second)
-		if got := w.specs[id]; got.GetGeneration() != 5 || got.GetSpecs()[0].GetTargetSizeFloat() != 5 {
+		if got := w.now().specs[id]; got.GetGeneration() != 5 || got.GetSpecs()[0].GetTargetSizeFloat() != 5 {
 			t.Errorf("specs = %v: a lower generation is ignored", got)
 		}
 		w.subscribe(t, "app", generation(6), with("target", "9"))
 		pass(time.Second)
-		if got := w.specs[id]; got.GetGeneration() != 6 || got.GetSpecs()[0].GetTargetSizeFloat() != 9 {
+		if got := w.now().specs[id]; got.GetGeneration() != 6 || got.GetSpecs()[0].GetTargetSizeFloat() != 9 {
 			t.Errorf("specs = %v", got)
 		}
 		if w.observation(id).GetGeneration() != 6 {
@@ -435,7 +449,7 @@ func TestCredentialsAreResolvedAfreshAfterARefusal(t *testing.T) {
 		w := f.watch(t)
 		id := w.subscribe(t, "app", with(scalerv1.KeyAuthenticationRef, "TriggerAuthentication/secret"))
 		pass(time.Second)
-		if w.accepted[id] == nil || w.specs[id] == nil {
+		if w.now().accepted[id] == nil || w.now().specs[id] == nil {
 			t.Error("a trigger is accepted, and its specs known, without credentials")
 		}
 		if o := w.observation(id); codes.Code(o.GetStatus().GetCode()) != codes.NotFound {
@@ -462,15 +476,15 @@ func TestDrainingIsSaidBeforeTheEnd(t *testing.T) {
 		pass(time.Second)
 		f.stop()
 		pass(5 * time.Second)
-		if !w.draining || w.ended != nil {
-			t.Fatalf("draining = %v, ended = %v", w.draining, w.ended)
+		if !w.now().draining || w.now().ended != nil {
+			t.Fatalf("draining = %v, ended = %v", w.now().draining, w.now().ended)
 		}
 		// A client that does not leave is served until the limit.
-		if w.beats[id] == 0 {
+		if w.now().beats[id] == 0 {
 			t.Error("no beat while draining")
 		}
 		pass(10 * time.Second)
-		if w.ended == nil {
+		if w.now().ended == nil {
 			t.Error("the stream outlives the limit")
 		}
 		<-f.stopped

@@ -1,0 +1,168 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sharing opens n leases that all take the same key at once.
+func sharing(ctx context.Context, p *pool, n int, dial func(context.Context) (*conn, error)) ([]*lease, []error) {
+	leases, errs := make([]*lease, n), make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		leases[i] = p.lease()
+		all.Go(func() { _, errs[i] = Shared(leases[i].context(ctx), "broker", dial) })
+	}
+	all.Wait()
+	return leases, errs
+}
+
+func TestConnectionIsDialledOnceAndClosedAfterTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool()
+		var dials atomic.Int32
+		c := &conn{}
+		leases, errs := sharing(t.Context(), p, 100, func(context.Context) (*conn, error) {
+			dials.Add(1)
+			<-time.After(time.Second)
+			return c, nil
+		})
+		if err := errors.Join(errs...); err != nil || dials.Load() != 1 {
+			t.Fatalf("dials = %d, err = %v", dials.Load(), err)
+		}
+		for i, l := range leases {
+			if c.closed.Load() {
+				t.Fatalf("closed with %d users left", len(leases)-i)
+			}
+			l.release()
+			l.release() // harmless
+		}
+		if !c.closed.Load() || len(p.connections) != 0 {
+			t.Errorf("closed = %v, %d connections left", c.closed.Load(), len(p.connections))
+		}
+	})
+}
+
+func TestFailedDialIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool()
+		down := errors.New("down")
+		_, errs := sharing(t.Context(), p, 10, func(context.Context) (*conn, error) {
+			<-time.After(time.Second)
+			return nil, down
+		})
+		for _, err := range errs {
+			if !errors.Is(err, down) {
+				t.Errorf("err = %v", err)
+			}
+		}
+		leases, errs := sharing(t.Context(), p, 1, func(context.Context) (*conn, error) { return &conn{}, nil })
+		if errs[0] != nil {
+			t.Errorf("err = %v after the broker came back", errs[0])
+		}
+		leases[0].release()
+	})
+}
+
+func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool()
+		dial := func(ctx context.Context) (*conn, error) {
+			select {
+			case <-time.After(time.Second):
+				return &conn{}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		first, second := p.lease(), p.lease()
+		impatient := make(chan error, 1)
+		go func() {
+			_, err := Shared(first.context(short), "broker", dial)
+			impatient <- err
+		}()
+		synctest.Wait()
+		if _, err := Shared(second.context(t.Context()), "broker", dial); err != nil {
+			t.Errorf("err = %v for the one who waited", err)
+		}
+		if err := <-impatient; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("err = %v for the one who did not", err)
+		}
+		second.release()
+		if len(p.connections) != 0 {
+			t.Errorf("%d connections left", len(p.connections))
+		}
+	})
+}
+
+func TestDialThatNobodyWaitsForIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		ended := make(chan error, 1)
+		_, _ = Shared(p.lease().context(short), "broker", func(ctx context.Context) (*conn, error) {
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return nil, ctx.Err()
+		})
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the dial ended with %v", err)
+		}
+		synctest.Wait()
+		if len(p.connections) != 0 {
+			t.Errorf("%d connections left", len(p.connections))
+		}
+	})
+}
+
+func TestConnectionOverAnotherIsClosedFirst(t *testing.T) {
+	p := newPool()
+	l := p.lease()
+	below := &conn{}
+	type session struct{ *conn }
+	above, err := Shared(l.context(t.Context()), "session", func(ctx context.Context) (session, error) {
+		if _, err := Shared(ctx, "broker", func(context.Context) (*conn, error) { return below, nil }); err != nil {
+			return session{}, err
+		}
+		return session{&conn{}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if below.closed.Load() {
+		t.Error("closed beneath its user")
+	}
+	l.release()
+	if !above.closed.Load() || !below.closed.Load() || len(p.connections) != 0 {
+		t.Errorf("above closed = %v, below closed = %v, %d left", above.closed.Load(), below.closed.Load(), len(p.connections))
+	}
+}
+
+func TestSharedOutsideOfOpenSaysSo(t *testing.T) {
+	if _, err := Shared(t.Context(), 1, func(context.Context) (*conn, error) { return &conn{}, nil }); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	seen := map[string]string{}
+	for _, secrets := range [][]string{nil, {""}, {"ab"}, {"a", "b"}, {"ab", ""}, {"b", "a"}} {
+		f := Fingerprint(secrets...)
+		if f != Fingerprint(secrets...) {
+			t.Errorf("%q has two fingerprints", secrets)
+		}
+		if other, ok := seen[f]; ok {
+			t.Errorf("%q has the fingerprint of %s", secrets, other)
+		}
+		seen[f] = fmt.Sprintf("%q", secrets)
+	}
+}
