@@ -224,6 +224,9 @@ func (s *Server) interceptors() []grpc.ServerOption {
 	})
 	logged := logging.WithLogOnEvents(logging.FinishCall)
 	return []grpc.ServerOption{
+		// What a call has opened is closed before the family ends, also when
+		// its stream is cut.
+		grpc.WaitForHandlers(true),
 		grpc.ChainUnaryInterceptor(
 			counted.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(logger, logged),

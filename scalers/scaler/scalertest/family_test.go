@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
@@ -94,5 +96,18 @@ func TestFamilyAnswersOverGRPC(t *testing.T) {
 				t.Errorf("observation = %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestWatchObserves(t *testing.T) {
+	family := scalertest.Serve(t, tank)
+	w := family.Watch(t, "tank", map[string]string{"level": "3"}, scalerv1.Mode_MODE_IDLE, time.Hour)
+	o, err := w.Until(t.Context(), "activity", scalertest.Active)
+	if err != nil || o.GetValues()[0].GetValue() != 3 {
+		t.Errorf("observation = %v, %v", o, err)
+	}
+	w = family.Watch(t, "tank", map[string]string{"level": "much"}, scalerv1.Mode_MODE_IDLE, time.Hour)
+	if _, err := w.Until(t.Context(), "activity", scalertest.Active); err == nil {
+		t.Error("a wrong trigger was not rejected")
 	}
 }
