@@ -40,6 +40,6 @@ func run(args []string) error {
 	case "up":
 		return up(ctx, repo, args[1:])
 	default:
-		return errors.New("usage: cluster build | cluster up [-overlay deploy/overlays/all] [-keep]")
+		return errors.New("usage: cluster build | cluster up [-overlay deploy/overlays/all] [-bin bin] [-keep]")
 	}
 }

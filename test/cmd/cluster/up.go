@@ -19,6 +19,7 @@ const startLimit = 3 * time.Minute
 func up(ctx context.Context, repo string, args []string) (err error) {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	overlay := flags.String("overlay", "deploy/overlays/all", "kustomization to run; none when empty")
+	binaries := flags.String("bin", "", "folder of the components' binaries (default bin of the repository)")
 	keep := flags.Bool("keep", false, "keep the cluster's folder, and so the logs")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -36,7 +37,7 @@ func up(ctx context.Context, repo string, args []string) (err error) {
 	starting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	cluster, err := localcluster.Start(starting, localcluster.Options{
-		Repo: repo, Keep: *keep, Door: door, Progress: os.Stderr,
+		Repo: repo, BinDir: *binaries, Keep: *keep, Door: door, Progress: os.Stderr,
 	})
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func describe(cluster *localcluster.Cluster) {
 		fmt.Printf("  %-40s %-15s pid %-7d %s\n", instance.Name(), instance.Address(), instance.PID(), instance.LogFile())
 	}
 	if cluster.Isolated() {
-		fmt.Printf("\nto reach these addresses, or to run a broker for them at %s:\n  nsenter --target %d --net\n", cluster.Address(), os.Getpid())
+		fmt.Printf("\nto reach these addresses, or to run a broker for them at %s (as root):\n  nsenter --target %d --net\n", cluster.Address(), os.Getpid())
 	}
 	fmt.Println("\nCtrl-C ends it all")
 }
