@@ -25,8 +25,8 @@ type awsParams struct {
 
 	// AWSRegion is the region of the MSK cluster.
 	AWSRegion string `param:"awsRegion"`
-	// IdentityOwner is operator to sign as this process; else the trigger
-	// brings a role or keys.
+	// IdentityOwner says who signs: operator is this process, pod a role or
+	// keys that the trigger brings.
 	IdentityOwner string `param:"identityOwner" default:"pod" enum:"pod,operator"`
 	// AWSRoleARN is a role to assume.
 	AWSRoleARN string `param:"awsRoleArn" from:"auth"`

@@ -46,7 +46,8 @@ func (p kerberosParams) require(a account) error {
 // each connection.
 func (p kerberosParams) mechanism(a account) (sasl.Mechanism, error) {
 	conf, err := config.NewFromString(p.KerberosConfig)
-	if err != nil {
+	// Some directives are known and do nothing here, such as include.
+	if unsupported := new(config.UnsupportedDirective); err != nil && !errors.As(err, unsupported) {
 		return nil, errors.New("kerberosConfig: is not a krb5.conf")
 	}
 	login := func(context.Context) *client.Client {

@@ -13,7 +13,7 @@ import (
 // parkedTime is how long a broker holds a fetch that finds nothing. It is
 // short because a partition that is parked meanwhile waits for the next fetch;
 // an incremental session keeps that one small.
-const parkedTime = 500 * time.Millisecond
+const parkedTime = 250 * time.Millisecond
 
 // parker keeps one fetch parked at one broker.
 type parker struct {
