@@ -59,11 +59,14 @@ func (b *bell) next() <-chan struct{} {
 	return b.rung
 }
 
-// until returns once condition holds, which is looked at after each event.
+// until returns once condition holds, which is looked at after each event, and
+// every now and then for what rings no bell.
 func (w *world) until(what string, condition func() bool) {
 	w.t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
 	for {
 		next := w.bell.next()
 		if condition() {
@@ -71,6 +74,7 @@ func (w *world) until(what string, condition func() bool) {
 		}
 		select {
 		case <-next:
+		case <-again.C:
 		case <-deadline.C:
 			w.t.Fatalf("waited in vain until %s", what)
 		}
@@ -99,11 +103,11 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	}
 	w.Federation = New(config)
 	// The fake API server loses what happens between a list and its watch.
-	var watches sync.WaitGroup
-	watches.Add(2)
+	watching := make(chan struct{}, 100)
+	w.client = config.Client.(*fake.Clientset)
 	w.client.PrependWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
 		followed, err := w.client.Tracker().Watch(action.GetResource(), action.GetNamespace())
-		watches.Done()
+		watching <- struct{}{}
 		return true, followed, err
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -117,7 +121,8 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	})
 	t.Cleanup(w.stop)
 	<-w.synced
-	watches.Wait()
+	<-watching
+	<-watching
 	return w
 }
 

@@ -1,0 +1,352 @@
+package federation
+
+import (
+	"context"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// classic is a third party's scaler: externalscaler and nothing else, not even
+// health.
+type classic struct {
+	externalscaler.UnimplementedExternalScalerServer
+	scalerv1.UnimplementedScalerServiceServer
+
+	bell     *bell
+	listener net.Listener
+	server   *grpc.Server
+
+	mu          sync.Mutex
+	description *scalerv1.DescribeResponse // makes it half a family
+	specs       []*externalscaler.MetricSpec
+	values      []*externalscaler.MetricValue
+	active      bool
+	err         error
+	polls       int // calls of IsActive
+	refs        []*externalscaler.ScaledObjectRef
+	pushes      bool // offers the streams
+	activity    map[string]chan bool
+	specStreams map[string]chan []*externalscaler.MetricSpec
+}
+
+func newClassic(t *testing.T, b *bell, change ...func(*classic)) *classic {
+	t.Helper()
+	c := &classic{
+		bell:        b,
+		specs:       []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSizeFloat: 2.5}},
+		values:      []*externalscaler.MetricValue{{MetricName: "jobs", MetricValueFloat: 4}},
+		active:      true,
+		activity:    map[string]chan bool{},
+		specStreams: map[string]chan []*externalscaler.MetricSpec{},
+	}
+	for _, one := range change {
+		one(c)
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.listener, c.server = listener, grpc.NewServer()
+	externalscaler.RegisterExternalScalerServer(c.server, c)
+	scalerv1.RegisterScalerServiceServer(c.server, c)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = c.server.Serve(listener) })
+	t.Cleanup(func() {
+		c.server.Stop()
+		serving.Wait()
+	})
+	return c
+}
+
+func (c *classic) address() string { return c.listener.Addr().String() }
+
+func (c *classic) change(do func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	do()
+}
+
+func (c *classic) Describe(context.Context, *scalerv1.DescribeRequest) (*scalerv1.DescribeResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.description == nil {
+		return nil, status.Error(codes.Unimplemented, "unknown service")
+	}
+	return c.description, nil
+}
+
+func (c *classic) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refs = append(c.refs, ref)
+	return &externalscaler.GetMetricSpecResponse{MetricSpecs: c.specs}, c.err
+}
+
+func (c *classic) GetMetrics(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &externalscaler.GetMetricsResponse{MetricValues: c.values}, c.err
+}
+
+func (c *classic) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
+	c.mu.Lock()
+	defer c.bell.ring()
+	defer c.mu.Unlock()
+	c.polls++
+	return &externalscaler.IsActiveResponse{Result: c.active}, c.err
+}
+
+func (c *classic) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
+	if !c.pushes {
+		return status.Error(codes.Unimplemented, "no push")
+	}
+	in := make(chan bool, 1000)
+	c.change(func() { c.activity[ref.GetName()] = in })
+	c.bell.ring()
+	defer func() {
+		c.change(func() { delete(c.activity, ref.GetName()) })
+		c.bell.ring()
+	}()
+	for {
+		select {
+		case <-stream.Context().Done():
+			return nil
+		case active := <-in:
+			if err := stream.Send(&externalscaler.IsActiveResponse{Result: active}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *classic) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.GetMetricSpecResponse]) error {
+	if !c.pushes {
+		return status.Error(codes.Unimplemented, "no push")
+	}
+	in := make(chan []*externalscaler.MetricSpec, 10)
+	c.change(func() { c.specStreams[ref.GetName()] = in })
+	c.bell.ring()
+	for {
+		select {
+		case <-stream.Context().Done():
+			return nil
+		case specs := <-in:
+			if err := stream.Send(&externalscaler.GetMetricSpecResponse{MetricSpecs: specs}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *classic) polled() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.polls
+}
+
+func (w *world) classicService(triggerType string, c *classic) {
+	w.t.Helper()
+	w.put(plainService(triggerType))
+	w.put(slice(triggerType, servicePrefix+triggerType+"-0", c.address()))
+}
+
+func TestAThirdPartyIsPolled(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell)
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	jobs.Mode = Active
+	w.Subscribe(jobs)
+	w.until("the value is known", w.observed(jobs, 4))
+	s := w.state(jobs)
+	if !s.Active() || s.Specs[0] != (MetricSpec{Name: "jobs", Target: 2.5}) || !s.Accepted || s.Detection != DetectionPolling || s.Activations != 1 {
+		t.Errorf("state = %+v", s)
+	}
+	if _, err := w.Describe("jobs"); err != ErrNoDescription { //nolint:errorlint // never wrapped
+		t.Errorf("Describe = %v", err)
+	}
+	c.change(func() { c.values[0].MetricValueFloat = 6 })
+	began := now.Now()
+	w.stepUntil(now, time.Second, "it is read again", w.observed(jobs, 6))
+	if elapsed := now.Since(began); elapsed < 7*time.Second {
+		t.Errorf("read again after %v", elapsed)
+	}
+}
+
+func TestWhatAThirdPartySays(t *testing.T) {
+	value := func(values ...*externalscaler.MetricValue) func(*classic) {
+		return func(c *classic) { c.values = values }
+	}
+	tests := map[string]struct {
+		change func(*classic)
+		want   Outcome
+		value  float64
+		err    string
+		code   codes.Code
+	}{
+		"the float":                  {change: value(&externalscaler.MetricValue{MetricValue: 3, MetricValueFloat: 2.5}), want: OutcomeValue, value: 2.5},
+		"the integer without float":  {change: value(&externalscaler.MetricValue{MetricValue: 3}), want: OutcomeValue, value: 3},
+		"zero":                       {change: value(&externalscaler.MetricValue{}), want: OutcomeValue},
+		"a negative float is passed": {change: value(&externalscaler.MetricValue{MetricValue: 3, MetricValueFloat: -1}), want: OutcomeValue, value: 3},
+		"a negative integer is 0":    {change: value(&externalscaler.MetricValue{MetricValue: -3}), want: OutcomeValue},
+		"several, by any name, are added up": {
+			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, &externalscaler.MetricValue{MetricName: "y", MetricValue: 2}), want: OutcomeValue, value: 3,
+		},
+		"no value is no data": {change: value(), want: OutcomeNoData},
+		"NaN is no data":      {change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData},
+		"infinity is no data": {change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: OutcomeNoData},
+		"an error keeps its words": {
+			change: func(c *classic) { c.err = status.Error(codes.PermissionDenied, "jobs: login refused") },
+			want:   OutcomeError, err: "jobs: login refused", code: codes.PermissionDenied,
+		},
+		"no specs is an error": {
+			change: func(c *classic) { c.specs = nil },
+			want:   OutcomeError, err: "no metric specs were returned", code: codes.FailedPrecondition,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.classicService("jobs", newClassic(t, w.bell, tt.change))
+			jobs := trigger("jobs", 1)
+			w.Subscribe(jobs)
+			w.until("it is read", func() bool { return w.state(jobs).Outcome != OutcomeNone })
+			s := w.state(jobs)
+			if s.Outcome != tt.want || status.Code(s.Err) != tt.code {
+				t.Fatalf("state = %+v", s)
+			}
+			switch {
+			case tt.err != "":
+				if s.Err.Error() != tt.err {
+					t.Errorf("Err = %v, want %s", s.Err, tt.err)
+				}
+			case tt.want == OutcomeValue:
+				if s.Values[0] != (Value{Metric: "jobs", Value: tt.value, Active: true}) {
+					t.Errorf("values = %v", s.Values)
+				}
+			}
+		})
+	}
+}
+
+func TestAThirdPartyGetsNoReservedKeyAndNoReference(t *testing.T) {
+	w := newWorld(t)
+	c := newClassic(t, w.bell)
+	w.classicService("jobs", c)
+	jobs, host := trigger("jobs", 1), "broker.example.com"
+	jobs.Authentication = "TriggerAuthentication/login"
+	jobs.Metadata = map[string]string{"hostFromEnv": "HOST", "passwordFromEnv": "PASSWORD", "sluice.dev/kind": "forged", "x": "y"}
+	jobs.Env = map[string]scalerv1.EnvVar{
+		"HOST":     {Value: &host},
+		"PASSWORD": {SecretKeyRef: &scalerv1.KeyRef{Name: "login", Key: "password"}},
+	}
+	w.Subscribe(jobs)
+	w.until("it is read", w.observed(jobs, 4))
+	c.mu.Lock()
+	got := c.refs[0].GetScalerMetadata()
+	c.mu.Unlock()
+	if len(got) != 2 || got["hostFromEnv"] != host || got["x"] != "y" {
+		t.Errorf("metadata = %v", got)
+	}
+	want := []string{
+		"authenticationRef: TriggerAuthentication/login is not sent to Service scaler-jobs, which does not serve sluice.scaler.v1",
+		"passwordFromEnv: variable PASSWORD has no literal value and is not sent to Service scaler-jobs",
+	}
+	if got := w.state(jobs).Warnings; !slices.Equal(got, want) {
+		t.Errorf("warnings = %q", got)
+	}
+}
+
+func TestAPushIsARing(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.active, c.values[0].MetricValueFloat = true, false, 0 })
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	w.until("it is read", func() bool { return w.state(jobs).Outcome == OutcomeValue && c.polled() == 1 })
+	var push chan bool
+	w.until("the stream stands", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		push = c.activity["worker-1"]
+		return push != nil
+	})
+
+	push <- false
+	w.until("it is known to push", func() bool { return w.state(jobs).Detection == DetectionDoorbell })
+	if got := c.polled(); got != 1 {
+		t.Errorf("a false was taken for a ring: %d reads", got)
+	}
+	push <- true
+	w.until("it is read at once", func() bool { return c.polled() == 2 && w.state(jobs).Activations == 1 })
+
+	for range 500 {
+		push <- true
+	}
+	w.until("the flood is one more read, later", func() bool {
+		w.Federation.mu.Lock()
+		defer w.Federation.mu.Unlock()
+		return len(push) == 0
+	})
+	if got := c.polled(); got != 2 {
+		t.Errorf("the flood was read %d times", got-2)
+	}
+	w.stepUntil(now, ringGap, "it is read again", func() bool { return c.polled() >= 3 })
+	w.until("it is counted", func() bool { return w.state(jobs).Activations >= 2 })
+
+	w.Unsubscribe(jobs.ID)
+	w.until("the stream is closed", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.activity) == 0
+	})
+}
+
+func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
+	w := newWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes = true })
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	var push chan []*externalscaler.MetricSpec
+	w.until("the stream stands", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		push = c.specStreams["worker-1"]
+		return push != nil && w.state(jobs).Outcome == OutcomeValue
+	})
+	push <- nil // says nothing
+	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSize: 8}}
+	w.until("the new target is known", func() bool { return w.state(jobs).Specs[0].Target == 8 })
+}
+
+func TestAStalledThirdPartyDelaysNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	stuck, c := newClassic(t, w.bell), newClassic(t, w.bell)
+	cable := newCable(t, stuck.address())
+	w.put(plainService("stuck"))
+	w.put(slice("stuck", "scaler-stuck-0", cable.address()))
+	w.classicService("jobs", c)
+	first := trigger("stuck", 0)
+	w.Subscribe(first)
+	w.until("it is read", w.observed(first, 4))
+	cable.cut.Store(true)
+	for n := range 100 {
+		w.Subscribe(trigger("stuck", n+1))
+	}
+	jobs := trigger("jobs", 1000)
+	w.Subscribe(jobs)
+	w.until("the other is read", w.observed(jobs, 4))
+}
