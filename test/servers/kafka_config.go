@@ -111,7 +111,7 @@ func (k *KafkaServer) place(ctx context.Context, o KafkaOptions, b *kafkaBroker)
 	b.advertised = maps.Clone(b.bind)
 	delete(b.advertised, controllerListener)
 	if o.Fault {
-		proxy, err := fault.ListenAt(hostPort(o.Address, 0), b.bind[faultListener])
+		proxy, err := fault.ListenAt(hostPort(o.Address, 0), b.bind[faultListener]) //nolint:contextcheck // lives until Close, not for the start
 		if err != nil {
 			return err
 		}
@@ -172,9 +172,10 @@ func (b kafkaBroker) settings(o KafkaOptions) map[string]string {
 		// A test waits for nothing that production waits for out of courtesy.
 		"group.initial.rebalance.delay.ms": "0",
 		"controlled.shutdown.enable":       strconv.FormatBool(o.Brokers > 1),
-		// How long a killed broker stays a leader, and a restarted one waits
-		// for its own former session.
-		"broker.session.timeout.ms":    "4000",
+		// A broker that was killed stays a leader for the session timeout, and
+		// waits for its own former session when it is started again. Kafka's
+		// default: with less, a busy machine fences a healthy broker.
+		"broker.session.timeout.ms":    "9000",
 		"broker.heartbeat.interval.ms": "500",
 		// A small broker for a small machine.
 		"num.network.threads":                       "2",

@@ -138,9 +138,11 @@ func TestKafkaLogins(t *testing.T) {
 	allow := kadm.NewACLs().Topics("open").ResourcePatternType(kadm.ACLPatternLiteral).
 		Operations(kadm.OpRead, kadm.OpDescribe, kadm.OpWrite).
 		Allow("User:alice", "User:carol", "User:robot").AllowHosts()
-	if _, err := kadm.NewClient(admin).CreateACLs(within(t), allow); err != nil {
+	created, err := kadm.NewClient(admin).CreateACLs(within(t), allow)
+	if err != nil {
 		t.Fatal(err)
 	}
+	awaitACLs(t, admin, len(created))
 	alice := scram.Auth{User: "alice", Pass: "wonderland"}
 	mechanisms := map[string]sasl.Mechanism{
 		"plain":         plain.Auth{User: "alice", Pass: "wonderland"}.AsMechanism(),
@@ -225,6 +227,35 @@ func TestMissingServerSaysHowToInstallIt(t *testing.T) {
 	_, err := servers.StartKafka(within(t), servers.KafkaOptions{})
 	if want := "is not installed: run make test-servers"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %v, want %q", err, want)
+	}
+}
+
+// awaitACLs waits until the broker goes by n ACLs: creating them is answered
+// when the controller has written them down, a moment before.
+func awaitACLs(t *testing.T, client *kgo.Client, n int) {
+	t.Helper()
+	ctx := within(t)
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	all := kadm.NewACLs().AnyResource().ResourcePatternType(kadm.ACLPatternAny).
+		Operations(kadm.OpAny).Allow().AllowHosts().Deny().DenyHosts()
+	for {
+		results, err := kadm.NewClient(client).DescribeACLs(ctx, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := 0
+		for _, result := range results {
+			known += len(result.Described)
+		}
+		if known >= n {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the broker knows %d ACLs, want %d", known, n)
+		case <-ticker.C:
+		}
 	}
 }
 
