@@ -123,6 +123,8 @@ func (w *filling) field(f *field) {
 	case found == nil && f.required && !pending:
 		w.problems.add(f.name, errors.New("is required (looked in "+w.places(f)+")"))
 	case found == nil:
+	case f.once && len(w.given(f)) > 1:
+		w.problems.add(f.name, fmt.Errorf("is given in %s, give it once", strings.Join(w.given(f), " and ")))
 	case f.removed != "":
 		w.problems.add(found.key, errors.New("was removed: "+f.removed))
 	default:
@@ -177,6 +179,19 @@ func (w *filling) places(f *field) string {
 		}
 	}
 	return strings.Join(places, ", ")
+}
+
+// given are the places where the parameter is.
+func (w *filling) given(f *field) []string {
+	var places []string
+	for _, source := range f.sources {
+		for _, key := range f.keys() {
+			if text, _ := w.read(source, key); text != "" {
+				places = append(places, placeOf(source, key))
+			}
+		}
+	}
+	return places
 }
 
 func placeOf(source scalerv1.ValueSource, key string) string {

@@ -30,6 +30,8 @@ import (
 //	question:"false"     it does not change what is read; "true" for a
 //	                     parameter with a role that does
 //	secret:"true"        never shown, even where it comes from the metadata
+//	once:"true"          giving it in two places is an error; else the first
+//	                     place wins
 //
 // Groups of parameters are embedded structs. An embedded Object and
 // PodIdentity are filled in.
@@ -67,6 +69,7 @@ type field struct {
 	deprecated string
 	question   bool
 	secret     bool
+	once       bool
 	optional   bool // a pointer: nil when absent
 	value      valueType
 }
@@ -80,7 +83,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
 	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "ranges",
-	"exclusive", "removed", "deprecated", "question", "secret",
+	"exclusive", "removed", "deprecated", "question", "secret", "once",
 }
 
 // tagKey finds the keys of a struct tag.
@@ -157,6 +160,7 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	f.readRole(sf.Tag.Get("role"), fail)
 	f.question = boolTag(sf.Tag, "question", f.role == scalerv1.ParameterRole_PARAMETER_ROLE_UNSPECIFIED, fail)
 	f.secret = boolTag(sf.Tag, "secret", false, fail)
+	f.once = boolTag(sf.Tag, "once", false, fail)
 
 	typ := sf.Type
 	if typ.Kind() == reflect.Pointer {
