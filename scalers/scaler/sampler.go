@@ -249,7 +249,8 @@ func (s *sampler) aligned(q *question, t time.Time) time.Time {
 	if since < 0 {
 		ticks--
 	}
-	return s.epoch.Add(offset + (ticks+1)*q.interval)
+	elapsed := time.Duration(int64(ticks+1) * int64(q.interval))
+	return s.epoch.Add(offset + elapsed)
 }
 
 // phaseOf spreads names evenly over time.
@@ -313,7 +314,7 @@ func (s *sampler) Start(ctx context.Context, limit time.Duration) {
 		case <-timer.C:
 		}
 	}
-	s.shutdown(limit)
+	s.shutdown(limit) //nolint:contextcheck // closing goes on after ctx has ended
 }
 
 // dispatch starts what is due and returns the time until the next event.

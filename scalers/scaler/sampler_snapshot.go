@@ -154,6 +154,7 @@ func (b *binding) observe(s *snapshot) *observation {
 			o.err = s.missing
 			return o
 		}
+	case scalerv1.Outcome_OUTCOME_UNSPECIFIED, scalerv1.Outcome_OUTCOME_VALUE:
 	}
 	shaped, err := b.shaped(raw)
 	if err == nil && len(shaped) != len(metrics) {

@@ -121,11 +121,11 @@ func printDescription(w io.Writer, family string, triggers []Trigger) error {
 
 // listenAndServe serves gRPC and HTTP until ctx ends.
 func (s *Server) listenAndServe(ctx context.Context, set settings) error {
-	in, err := listen(set.grpcAddress)
+	in, err := listen(ctx, set.grpcAddress)
 	if err != nil {
 		return fmt.Errorf("--grpc-address: %w", err)
 	}
-	httpListener, err := net.Listen("tcp", set.metricsAddress)
+	httpListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.metricsAddress)
 	if err != nil {
 		in.listener.Close()
 		return fmt.Errorf("--metrics-address: %w", err)
@@ -136,7 +136,9 @@ func (s *Server) listenAndServe(ctx context.Context, set settings) error {
 	s.core.Log.Info("serving", "version", s.core.Version, "types", s.core.types(), "grpc", in.listener.Addr().String(), "metrics", httpListener.Addr().String())
 	err = s.serve(ctx, in)
 	web.Close() // probes and scrapes have nothing to finish
-	<-webDone
+	if webErr := <-webDone; err == nil && !errors.Is(webErr, http.ErrServerClosed) {
+		err = webErr
+	}
 	return err
 }
 

@@ -84,7 +84,7 @@ func TestDescriptionIsPrinted(t *testing.T) {
 // onLoopback serves a family over TCP until the test ends.
 func onLoopback(t *testing.T, s *Server) *grpc.ClientConn {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestProbesAndMetrics(t *testing.T) {
 	web := s.handler()
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
-		web.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		web.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		return w.Code, w.Body.String()
 	}
 	if code, _ := get("/healthz"); code != http.StatusOK {
@@ -227,7 +227,12 @@ func TestRequestsOfAllKinds(t *testing.T) {
 			if status.Code(err) != tt.code || status.Convert(err).Message() != tt.message {
 				t.Fatalf("err = %v, want %v %q", err, tt.code, tt.message)
 			}
-			if err == nil && (answer.GetMetricValues()[0].GetMetricValueFloat() != tt.want || answer.GetMetricValues()[0].GetMetricValue() != int64(tt.want)) {
+			if err != nil {
+				return
+			}
+			v := answer.GetMetricValues()[0]
+			//nolint:staticcheck // older clients read only the integer
+			if v.GetMetricValueFloat() != tt.want || v.GetMetricValue() != int64(tt.want) {
 				t.Errorf("answer = %v, want %v in both fields", answer, tt.want)
 			}
 		})

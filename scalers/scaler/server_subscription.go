@@ -347,7 +347,11 @@ func (s *subscription) currentSpecs(ctx context.Context) ([]Metric, error) {
 func wireSpecs(metrics []Metric) []*externalscaler.MetricSpec {
 	specs := make([]*externalscaler.MetricSpec, len(metrics))
 	for i, m := range metrics {
-		specs[i] = &externalscaler.MetricSpec{MetricName: m.Name, TargetSize: whole(m.Target), TargetSizeFloat: m.Target}
+		specs[i] = &externalscaler.MetricSpec{
+			MetricName:      m.Name,
+			TargetSize:      whole(m.Target), //nolint:staticcheck // older clients read only this one
+			TargetSizeFloat: m.Target,
+		}
 	}
 	return specs
 }

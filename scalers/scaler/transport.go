@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"context"
 	"net"
 	"time"
 
@@ -22,8 +23,8 @@ type entrance struct {
 }
 
 // listen opens the ways in.
-func listen(address string) (entrance, error) {
-	l, err := net.Listen("tcp", address)
+func listen(ctx context.Context, address string) (entrance, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	return entrance{listener: l, credentials: insecure.NewCredentials()}, err
 }
 

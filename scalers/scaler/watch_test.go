@@ -252,7 +252,7 @@ func TestWatchTellsWhatChanges(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
 		f.well.level.Store(7)
 		w := f.watch(t)
-		id := w.subscribe(t, "app", with("nmae", "typo"))
+		id := w.subscribe(t, "app", with("nam", "typo"))
 		pass(time.Second)
 		if a := w.now().accepted[id]; a.GetGeneration() != 1 || len(a.GetWarnings()) != 1 {
 			t.Errorf("accepted = %v", a)

@@ -23,7 +23,7 @@ import (
 // gauge is a backend that says "7" and a newline to whoever connects.
 func gauge(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

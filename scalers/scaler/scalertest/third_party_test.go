@@ -14,7 +14,7 @@ import (
 
 // A family of ours is a third party's scaler to anybody who asks it as one.
 func TestFamilyKeepsTheContractOfThirdParties(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
