@@ -1,0 +1,81 @@
+// Package e2e runs Sluice as its users do: the manifests of deploy/ on a real
+// Kubernetes control plane, with real brokers, every process under its own
+// ServiceAccount.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
+	"github.com/sluice-autoscaler/sluice/test/servers"
+)
+
+// world is what all scenarios share.
+var world struct {
+	cluster  *localcluster.Cluster
+	kafka    *servers.KafkaServer
+	rabbitmq *servers.RabbitMQServer
+}
+
+func TestMain(m *testing.M) {
+	if err := localcluster.Enter(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: enter a network of our own:", err)
+		os.Exit(1)
+	}
+	code := 1
+	if err := setUp(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+	} else {
+		code = m.Run()
+	}
+	if err := tearDown(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// setUp starts control plane and brokers side by side, then what we ship.
+func setUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	cluster, err := localcluster.Start(ctx, localcluster.Options{Keep: os.Getenv("KEEP") != ""})
+	if err != nil {
+		return err
+	}
+	world.cluster = cluster
+	started := make(chan error, 2)
+	go func() {
+		var err error
+		world.kafka, err = servers.StartKafka(ctx, servers.KafkaOptions{Address: cluster.Address()})
+		started <- err
+	}()
+	go func() {
+		var err error
+		world.rabbitmq, err = servers.StartRabbitMQ(ctx, servers.RabbitMQOptions{Address: cluster.Address()})
+		started <- err
+	}()
+	return errors.Join(
+		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all"}),
+		<-started, <-started,
+	)
+}
+
+func tearDown() error {
+	var errs []error
+	if world.kafka != nil {
+		errs = append(errs, world.kafka.Close())
+	}
+	if world.rabbitmq != nil {
+		errs = append(errs, world.rabbitmq.Close())
+	}
+	if world.cluster != nil {
+		errs = append(errs, world.cluster.Stop())
+	}
+	return errors.Join(errs...)
+}
