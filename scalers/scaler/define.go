@@ -82,6 +82,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		b.warnings = append(b.warnings, d.plan.unknown(work.metadata)...)
 	}
 	if !work.pending {
+		b.warnings = append(b.warnings, warningsOf(params)...)
 		b.question = d.plan.question(d.triggerType, work.target)
 		b.open = func(ctx context.Context) (Source, error) { return d.open(ctx, params) }
 	}
@@ -105,6 +106,13 @@ func silenceOf(params any) string {
 		return s.Silent()
 	}
 	return ""
+}
+
+func warningsOf(params any) []string {
+	if w, ok := params.(Warner); ok {
+		return w.Warnings()
+	}
+	return nil
 }
 
 // metrics refuses targets that make no HPA, and names that are there twice.

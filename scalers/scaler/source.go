@@ -90,6 +90,14 @@ type Params interface {
 	Metrics() []Metric
 }
 
+// Warner is implemented by params that are valid and still may not do what the
+// user meant.
+type Warner interface {
+	// Warnings are sentences for the user; each starts with the parameter's
+	// key. Like Validate it does no I/O.
+	Warnings() []string
+}
+
 // Shaper is implemented by params whose metric depends on parameters that are
 // not part of the question, such as a cap at partitions × target. The raw
 // readings are shared by subscriptions with different targets; Shape makes
