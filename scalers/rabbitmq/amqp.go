@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// amqpSource reads the length of one queue over AMQP: the messages that are
+// ready. Unacknowledged ones are not to be seen there.
+type amqpSource struct {
+	broker *broker
+	queue  string
+}
+
+// Read asks for the queue now.
+func (s *amqpSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	results, err := s.broker.ReadBatch(ctx, []scaler.Source{s})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Readings, results[0].Err
+}
+
+// Batch is the broker: its sources are read together.
+func (s *amqpSource) Batch() scaler.Batch { return s.broker }
+
+// Close has nothing of its own to release: the connection is shared.
+func (s *amqpSource) Close() error { return nil }
+
+// broker is one vhost of a broker as one identity, with at most one connection
+// however many triggers ask. It is the batch of its sources.
+type broker struct {
+	endpoint endpoint
+	sasl     amqp.Authentication
+	tls      *tls.Config // nil without TLS
+
+	turn    chan struct{} // held by who looks at current
+	current *connection   // nil before the first dial
+}
+
+// brokerKey tells connections apart.
+type brokerKey struct{ scheme, host, vhost, identity string }
+
+// shareBroker returns the one broker for an endpoint and an identity.
+func shareBroker(ctx context.Context, e endpoint, l login) (*broker, error) {
+	key := brokerKey{scheme: e.scheme, host: e.host, vhost: e.vhost, identity: l.fingerprint(e) + e.serverName}
+	return scaler.Shared(ctx, key, func(context.Context) (*broker, error) {
+		b := &broker{endpoint: e, sasl: l.sasl(e), turn: make(chan struct{}, 1)}
+		if !e.tls() {
+			return b, nil
+		}
+		config, err := l.material().Config(l.UnsafeSSL)
+		if err != nil {
+			return nil, err
+		}
+		config.ServerName = e.serverName
+		b.tls = config
+		return b, nil
+	})
+}
+
+// attempts is how many connections one batch may use up. The first may have
+// died unnoticed, the second under a queue whose declaration ends connections;
+// from then on queues are asked one by one, so that each further connection
+// convicts one.
+const attempts = 5
+
+// ReadBatch asks for all queues over one connection. A queue that is missing
+// costs its channel; only the end of the connection is everybody's matter, and
+// what it left unanswered is asked again on the next one.
+func (b *broker) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+	results := make([]scaler.Result, len(sources))
+	left := make([]*call, len(sources))
+	for i, source := range sources {
+		left[i] = &call{queue: source.(*amqpSource).queue, result: &results[i]}
+	}
+	for attempt := 0; attempt < attempts && len(left) > 0; attempt++ {
+		c, err := b.connected(ctx)
+		if err != nil {
+			for _, call := range left {
+				call.fail(err)
+			}
+			return results, nil
+		}
+		width := channels
+		if attempt > 1 {
+			width = 1
+		}
+		left = unanswered(c.ask(ctx, left, width), width == 1)
+	}
+	return results, nil
+}
+
+// unanswered are the calls worth another connection. When they went one by
+// one, the one that was under way ended the connection and is not.
+func unanswered(left []*call, alone bool) []*call {
+	var again []*call
+	for _, call := range left {
+		if !alone || !call.asked {
+			again = append(again, call)
+		}
+	}
+	return again
+}
+
+// connected returns the connection, dialled anew if it is gone. One caller
+// dials at a time; the others wait no longer than their ctx.
+func (b *broker) connected(ctx context.Context) (*connection, error) {
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, b.failure(ctx.Err())
+	}
+	defer func() { <-b.turn }()
+	if b.current != nil && b.current.alive() {
+		return b.current, nil
+	}
+	if b.current != nil {
+		b.current.end()
+		b.current = nil
+	}
+	c, err := b.dial(ctx)
+	if err != nil {
+		return nil, b.failure(err)
+	}
+	b.current = c
+	return c, nil
+}
+
+// Close ends the connection, in good order if the broker answers soon.
+func (b *broker) Close() error {
+	b.turn <- struct{}{}
+	defer func() { <-b.turn }()
+	if b.current != nil {
+		b.current.close()
+		b.current = nil
+	}
+	return nil
+}
+
+// name is what the broker's overview shows of the connection. It serves many
+// objects, so it says what they share instead of one object's name, behind the
+// prefix that KEDA's users filter for.
+func (b *broker) name() string { return "keda-" + b.endpoint.vhost }
+
+// failure names the broker.
+func (b *broker) failure(err error) error {
+	return failed("broker "+b.endpoint.host, err)
+}
+
+// call is one queue that is asked for.
+type call struct {
+	queue  string
+	result *scaler.Result
+	asked  bool // the connection it was last sent on, and none before, saw it
+}
+
+func (c *call) fail(err error) { c.result.Err = fmt.Errorf("queue %s: %w", c.queue, err) }
+
+// ask asks for all queues, so many at a time, and returns those that the end
+// of the connection left without an answer; each has that for its result.
+func (c *connection) ask(ctx context.Context, calls []*call, width int) (left []*call) {
+	work := make(chan *call, len(calls))
+	for _, call := range calls {
+		call.asked = false
+		work <- call
+	}
+	close(work)
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for range min(width, len(calls)) {
+		asking.Go(func() {
+			for call := range work {
+				if c.answer(ctx, call) {
+					continue
+				}
+				mu.Lock()
+				left = append(left, call)
+				mu.Unlock()
+			}
+		})
+	}
+	asking.Wait()
+	return left
+}
+
+// answer asks for one queue. It is false when the connection ended first and
+// there is time for another.
+func (c *connection) answer(ctx context.Context, call *call) bool {
+	call.asked = c.alive()
+	length, err := c.length(ctx, call.queue)
+	if err == nil {
+		seen := counts{messages: length, ready: length}
+		*call.result = scaler.Result{Readings: seen.readings()}
+		return true
+	}
+	call.fail(err)
+	return c.alive() || ctx.Err() != nil
+}
+
+// Limits of a connection.
+const (
+	// dialLimit bounds everything until a connection can be used.
+	dialLimit = 8 * time.Second
+	// answerLimit is how long a broker may take to answer for one queue.
+	answerLimit = 5 * time.Second
+	// heartbeat is the interval that the client proposes. It finds out about a
+	// dead broker between reads.
+	heartbeat = 10 * time.Second
+	// closeLimit bounds a farewell.
+	closeLimit = time.Second
+	// channels is the most that one connection has: so many queues are asked
+	// for at a time.
+	channels = 8
+)

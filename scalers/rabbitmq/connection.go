@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// connection is one connection to a broker. The client library's calls take no
+// context and wait for as long as the broker keeps them waiting, so each runs
+// on a goroutine of its own, and whoever waits for it decides what its silence
+// means: of the broker, or of one queue.
+type connection struct {
+	broker *broker
+	wire   *wire
+	amqp   *amqp.Connection
+
+	places chan struct{} // one for each channel in use
+	calls  sync.WaitGroup
+
+	mu    sync.Mutex
+	idle  []*amqp.Channel
+	ended bool // nothing is asked any more
+}
+
+// dial connects and logs in.
+func (b *broker) dial(ctx context.Context) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", b.endpoint.host)
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{Conn: raw}
+	// Closing is what ends the library's waiting.
+	stop := context.AfterFunc(ctx, w.end)
+	opened, err := b.login(ctx, w)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		w.end()
+		return nil, loginFailure(ctx, opened, err)
+	}
+	return &connection{broker: b, wire: w, amqp: opened, places: make(chan struct{}, channels)}, nil
+}
+
+func (b *broker) login(ctx context.Context, w *wire) (*amqp.Connection, error) {
+	properties := amqp.Table{"product": "Sluice", "connection_name": b.name()}
+	config := amqp.Config{
+		SASL:       []amqp.Authentication{outspoken{b.sasl, properties}},
+		Vhost:      b.endpoint.vhost,
+		Heartbeat:  heartbeat,
+		FrameSize:  128 << 10,
+		Locale:     "en_US",
+		Properties: properties,
+	}
+	if b.tls == nil {
+		return amqp.Open(w, config)
+	}
+	encrypted := tls.Client(w, b.tls)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return amqp.Open(encrypted, config)
+}
+
+// outspoken is a login that asks the broker to say that it is refused. Without
+// the capability brokers let three seconds pass and hang up, which looks like
+// trouble of the network. The library sets the capabilities itself, right
+// before it asks for the response.
+//
+// Source: https://www.rabbitmq.com/docs/auth-notification
+type outspoken struct {
+	amqp.Authentication
+	properties amqp.Table
+}
+
+// Response is the library's, with the capability announced.
+func (o outspoken) Response() string {
+	if capabilities, ok := o.properties["capabilities"].(amqp.Table); ok {
+		capabilities[authenticationFailureClose] = true
+	}
+	return o.Authentication.Response()
+}
+
+const authenticationFailureClose = "authentication_failure_close"
+
+// says reports whether the broker answers a refused login.
+func says(c *amqp.Connection) bool {
+	if c == nil {
+		return false
+	}
+	capabilities, _ := c.Properties["capabilities"].(amqp.Table)
+	says, _ := capabilities[authenticationFailureClose].(bool)
+	return says
+}
+
+// wire is the transport below a connection. It counts what comes in, to tell a
+// broker that is silent from one that is busy with something else.
+type wire struct {
+	net.Conn
+	heard atomic.Int64
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	w.heard.Add(int64(n))
+	return n, err
+}
+
+// end closes the socket. A farewell of TLS is left out, since it could wait for
+// a stalled peer.
+func (w *wire) end() { w.Conn.Close() }
+
+// alive is false as soon as the connection is given up, by either side.
+func (c *connection) alive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.ended && !c.amqp.IsClosed()
+}
+
+// cut ends the connection: every call on it returns.
+func (c *connection) cut() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.wire.end()
+}
+
+// end cuts the connection and waits for the calls on it.
+func (c *connection) end() {
+	c.cut()
+	c.calls.Wait()
+}
+
+// start runs a call unless the connection has ended.
+func (c *connection) start(call func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.calls.Go(call)
+	return true
+}
+
+// close says farewell first.
+func (c *connection) close() {
+	_ = c.amqp.CloseDeadline(time.Now().Add(closeLimit)) // closed it is, either way
+	c.end()
+}
+
+// length is how many messages of a queue are ready.
+func (c *connection) length(ctx context.Context, queue string) (int64, error) {
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	select {
+	case c.places <- struct{}{}:
+	case <-limited.Done():
+		return 0, c.overdue(limited, ctx, c.wire.heard.Load())
+	}
+	type answer struct {
+		length int64
+		err    error
+	}
+	answered := make(chan answer, 1)
+	before := c.wire.heard.Load()
+	started := c.start(func() {
+		defer func() { <-c.places }()
+		length, err := c.declare(queue)
+		answered <- answer{length, err}
+	})
+	if !started {
+		<-c.places
+		return 0, c.broker.failure(amqp.ErrClosed)
+	}
+	select {
+	case a := <-answered:
+		return a.length, a.err
+	case <-limited.Done():
+		return 0, c.overdue(limited, ctx, before)
+	}
+}
+
+// overdue is the failure of a call that got no answer in time. When the broker
+// said nothing at all meanwhile, or when nothing else can be asked any more,
+// the connection is given up. Otherwise it is one queue that hangs: its
+// channel stays taken until the answer comes, and the others go on.
+func (c *connection) overdue(limited, caller context.Context, before int64) error {
+	if errors.Is(caller.Err(), context.Canceled) {
+		return caller.Err() // nobody wants to know any more
+	}
+	if c.wire.heard.Load() == before || len(c.places) == cap(c.places) {
+		c.cut()
+	}
+	return c.broker.failure(limited.Err())
+}
+
+// declare asks for a queue without creating it. A channel that the broker
+// closes over it is gone; the next call opens another.
+func (c *connection) declare(queue string) (int64, error) {
+	channel, err := c.channel()
+	if err != nil {
+		return 0, c.broker.failure(err)
+	}
+	// What is declared of the queue does not matter in a passive declaration.
+	found, err := channel.QueueDeclarePassive(queue, false, false, false, false, nil)
+	if err == nil {
+		c.giveBack(channel)
+		return int64(found.Messages), nil
+	}
+	if c.alive() {
+		if !channel.IsClosed() { // out of step: no answer on it can be trusted
+			c.cut()
+		}
+		return 0, queueFailure(err, c.broker.endpoint.vhost)
+	}
+	return 0, c.broker.failure(err)
+}
+
+// channel returns one that nobody uses.
+func (c *connection) channel() (*amqp.Channel, error) {
+	c.mu.Lock()
+	for len(c.idle) > 0 {
+		last := len(c.idle) - 1
+		channel := c.idle[last]
+		c.idle = c.idle[:last]
+		if !channel.IsClosed() {
+			c.mu.Unlock()
+			return channel, nil
+		}
+	}
+	c.mu.Unlock()
+	return c.amqp.Channel()
+}
+
+func (c *connection) giveBack(channel *amqp.Channel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = append(c.idle, channel)
+}
