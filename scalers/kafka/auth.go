@@ -135,10 +135,10 @@ type apacheLogin struct {
 
 	// TLS turns TLS towards the brokers on. It is given once: in the trigger's
 	// metadata or by the authentication object.
-	TLS string `param:"tls" from:"trigger,auth" default:"disable" enum:"enable,disable"`
+	TLS string `param:"tls" from:"trigger,auth" default:"disable" enum:"enable,disable" once:"true"`
 	// SASL is how to log in; gssapi is known and not supported. It is given
 	// once: in the trigger's metadata or by the authentication object.
-	SASL string `param:"sasl" from:"trigger,auth" default:"none" enum:"none,plaintext,scram_sha256,scram_sha512,gssapi,aws_msk_iam"`
+	SASL string `param:"sasl" from:"trigger,auth" default:"none" enum:"none,plaintext,scram_sha256,scram_sha512,gssapi,aws_msk_iam" once:"true"`
 }
 
 // Validate checks that the mode of login has what it needs.

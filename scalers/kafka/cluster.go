@@ -46,6 +46,7 @@ type cluster struct {
 	bell    *bell
 
 	gathering gathering
+	running   sync.WaitGroup // reads, until their last request has ended
 }
 
 // clusterKey tells connections apart.
@@ -101,7 +102,7 @@ func (e endpoint) connect() (*cluster, error) {
 func (c *cluster) Close() error {
 	c.bell.close()
 	c.client.Close()
-	c.gathering.running.Wait()
+	c.running.Wait()
 	return nil
 }
 
@@ -171,7 +172,6 @@ type gathering struct {
 	mu      sync.Mutex
 	waiting []*gathered
 	busy    bool
-	running sync.WaitGroup
 }
 
 // gathered is one read that waits for its batch.
@@ -196,7 +196,7 @@ func (c *cluster) readSoon(ctx context.Context, source *lagSource) ([]scaler.Rea
 	if !g.busy {
 		g.busy = true
 		// The batch is for all who wait, so it outlives the one who came first.
-		g.running.Go(func() { c.gather(context.WithoutCancel(ctx)) })
+		c.running.Go(func() { c.gather(context.WithoutCancel(ctx)) })
 	}
 	g.mu.Unlock()
 	select {

@@ -88,15 +88,15 @@ func (o operator) produce(topic string, number int32, count int) {
 	}
 }
 
+// commit commits offsets for partitions 0 and up. A broker without groups yet
+// creates their topic first, so it is tried until it works.
 func (o operator) commit(group, topic string, offsets ...int64) {
 	o.t.Helper()
 	all := make(kadm.Offsets)
 	for number, offset := range offsets {
 		all.AddOffset(topic, int32(number), offset, -1)
 	}
-	if err := o.admin.CommitAllOffsets(o.t.Context(), group, all); err != nil {
-		o.t.Fatal(err)
-	}
+	until(o.t, func(ctx context.Context) error { return o.admin.CommitAllOffsets(ctx, group, all) })
 }
 
 // lag is what a trigger with these parameters makes of a source.

@@ -265,10 +265,10 @@ func TestParameters(t *testing.T) {
 			message: "limitToPartitionsWithLag: needs topic"},
 		"apache-kafka sasl in two places": {
 			kind: "apache-kafka", metadata: map[string]string{"sasl": "plaintext"}, auth: onTop(user, map[string]string{"sasl": "plaintext"}),
-			message: "sasl: is given in metadata and in authentication, give it once"},
+			message: "sasl: is given in metadata and authentication, give it once"},
 		"apache-kafka tls in two places": {
 			kind: "apache-kafka", metadata: map[string]string{"tls": "disable"}, auth: map[string]string{"tls": "enable"},
-			message: "tls: is given in metadata and in authentication, give it once"},
+			message: "tls: is given in metadata and authentication, give it once"},
 	}
 	family := scalertest.Serve(t, triggers...)
 	for name, tt := range tests {

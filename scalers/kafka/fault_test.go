@@ -65,7 +65,8 @@ func TestBrokenBrokers(t *testing.T) {
 }
 
 // until tries again until it works.
-func until(t *testing.T, try func(context.Context) error) {
+func until(t testing.TB, try func(context.Context) error) {
+	t.Helper()
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -24,6 +24,29 @@ import (
 //
 // Brokers older than 3.0 are asked for committed offsets group by group.
 func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+	done := make(chan []scaler.Result, 1)
+	c.running.Go(func() { done <- c.read(ctx, sources) })
+	select {
+	case results := <-done:
+		return results, nil
+	case <-ctx.Done():
+		return gaveUp(ctx.Err(), len(sources)), nil
+	}
+}
+
+// gaveUp is what to say of brokers that did not answer. The client looks at no
+// context while it greets a broker, so the read is left behind; it ends within
+// answerLimit.
+func gaveUp(err error, members int) []scaler.Result {
+	results := make([]scaler.Result, members)
+	for i := range results {
+		results[i].Err = failure("brokers", err)
+	}
+	return results
+}
+
+// read is ReadBatch for as long as it takes.
+func (c *cluster) read(ctx context.Context, sources []scaler.Source) []scaler.Result {
 	r := &round{client: c.client, members: make([]*member, len(sources))}
 	for i, source := range sources {
 		r.members[i] = &member{source: source.(*lagSource)}
@@ -35,7 +58,7 @@ func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source) ([]sca
 	for i, m := range r.members {
 		results[i] = r.result(m)
 	}
-	return results, nil
+	return results
 }
 
 // round is one reading of a batch.

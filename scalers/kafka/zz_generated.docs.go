@@ -34,7 +34,7 @@ func (awsParams) ParamDocs() map[string]string {
 		"AWSRoleARN":         "A role to assume.",
 		"AWSSecretAccessKey": "The secret of a static key.",
 		"AWSSessionToken":    "Belongs to temporary keys.",
-		"IdentityOwner":      "Operator to sign as this process; else the trigger brings a role or keys.",
+		"IdentityOwner":      "Says who signs: operator is this process, pod a role or keys that the trigger brings.",
 	}
 }
 
