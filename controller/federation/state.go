@@ -68,8 +68,9 @@ type State struct {
 
 	// Outcome is what the last read came to.
 	Outcome Outcome
-	// Values has one entry per metric. It is empty unless Outcome is
-	// OutcomeValue.
+	// Values has one entry per metric. With OutcomeNoData it is what the
+	// trigger's rule puts in place of an answer, if anything; with OutcomeError
+	// it is empty.
 	Values []Value
 	// Err is set when the read counts as a failure: always with OutcomeError,
 	// and with OutcomeNoData where the trigger's rule makes that one. Its

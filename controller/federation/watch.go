@@ -380,6 +380,10 @@ func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 		}
 	default:
 		r.outcome = OutcomeNoData
+		if r.err == nil {
+			// What stands in for the missing answer, by the trigger's rule.
+			_, r.values = valuesOf(frame.GetValues())
+		}
 	}
 	return r
 }
