@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/test/brokers"
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
+)
+
+// pythonScaler is test/thirdparty/scaler.py as a process.
+type pythonScaler struct {
+	t          *testing.T
+	grpc, http string
+}
+
+// startPython runs the scaler until the test ends.
+func startPython(t *testing.T) pythonScaler {
+	t.Helper()
+	repo, err := localcluster.FindRepo(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	python := filepath.Join(repo, "bin/python/bin/python")
+	if _, err := os.Stat(python); err != nil {
+		t.Fatal("Python with grpcio is not installed: run make test-servers")
+	}
+	p := pythonScaler{t: t, grpc: freeAddress(t), http: freeAddress(t)}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, python, filepath.Join(repo, "test/thirdparty/scaler.py"),
+		"--grpc", p.grpc, "--http", p.http, "--proto", filepath.Join(repo, "proto/externalscaler"))
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if t.Failed() {
+			t.Logf("scaler.py: %s", output.Bytes())
+		}
+	})
+	wait(t, "the Python scaler", func() (bool, string) {
+		err := p.get()
+		return err == nil, fmt.Sprint(err)
+	})
+	return p
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(world.cluster.Address(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (p pythonScaler) get() error {
+	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+p.http, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+// set gives a counter a value.
+func (p pythonScaler) set(counter string, value int) {
+	p.t.Helper()
+	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodPut, fmt.Sprintf("http://%s/%s/%d", p.http, counter, value), nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusNoContent {
+		p.t.Fatalf("set %s: %s", counter, answer.Status)
+	}
+	if err := answer.Body.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// TestThirdParty scales by a scaler that knows nothing of Sluice: through both
+// external triggers, and as a trigger type of its own that a Service makes
+// known while the object already waits for it.
+func TestThirdParty(t *testing.T) {
+	t.Parallel()
+	python := startPython(t)
+	ns := namespace(t)
+	for _, tt := range []struct {
+		triggerType string
+		service     bool // the type's Service is created after the object
+	}{
+		{triggerType: "external"},
+		{triggerType: "external-push"},
+		{triggerType: "counter", service: true},
+	} {
+		t.Run(tt.triggerType, func(t *testing.T) {
+			t.Parallel()
+			counter := tt.triggerType
+			metadata := map[string]string{"counter": counter, "perReplica": "2.5"}
+			if !tt.service {
+				metadata["scalerAddress"] = python.grpc
+			}
+			s := quick(brokers.Trigger{Type: tt.triggerType, Metadata: metadata})
+			if tt.triggerType != "external-push" {
+				s["pollingInterval"] = 1
+			}
+			o := scale(t, ns, tt.triggerType, 0, s)
+			if tt.service {
+				o.waitCondition("Ready", "False", "Service scaler-counter not found")
+				if o.hpa() != nil {
+					t.Error("there is an HPA before the Service")
+				}
+				serve(t, "scaler-counter", python.grpc)
+			}
+			o.waitCondition("Ready", "True", "")
+			python.set(counter, 10)
+			o.waitReplicas(4)
+			python.set(counter, 0)
+			if tt.triggerType == "external-push" {
+				// Its default interval is long; what was proven is the push.
+				s["pollingInterval"] = 1
+				o.apply(s)
+			}
+			o.waitReplicas(0)
+		})
+	}
+}
+
+// serve makes a Service of the installation that leads to address.
+func serve(t *testing.T, name, address string) {
+	t.Helper()
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := metav1.ObjectMeta{Namespace: "sluice-system", Name: name}
+	plaintext, portName, number, ready := "kubernetes.io/h2c", "grpc", int32(port), true
+	service := &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
+		Ports: []corev1.ServicePort{{Name: portName, Port: number, AppProtocol: &plaintext}},
+	}}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  meta,
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: &portName, Port: &number, AppProtocol: &plaintext}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+	}
+	slice.Labels = map[string]string{discoveryv1.LabelServiceName: name}
+	if err := world.cluster.Client().Create(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := world.cluster.Client().Delete(context.WithoutCancel(t.Context()), service); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := world.cluster.Client().Create(t.Context(), slice); err != nil {
+		t.Fatal(err)
+	}
+}
