@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -140,11 +141,13 @@ func versionFlags(version string) string {
 		pkg, version, major, minor)
 }
 
+var majorVersion = regexp.MustCompile(`^v[0-9]+$`)
+
 // builtName is the file that `go build` makes of a package: its last element
 // that is not a major version.
 func builtName(pkg string) string {
 	name := path.Base(pkg)
-	if strings.HasPrefix(name, "v") && len(name) <= 3 {
+	if majorVersion.MatchString(name) {
 		return path.Base(path.Dir(pkg))
 	}
 	return name

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -20,64 +18,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// Options of a cluster. The zero value is a cluster for tests.
-type Options struct {
-	// Repo is the root of the repository: the control plane is in bin/cluster
-	// below it, our components in bin. Default: found upwards from the
-	// working directory.
-	Repo string
-	// BinDir holds the binaries of our components. Default: <Repo>/bin.
-	BinDir string
-	// Parent is where the cluster's folder is made. Default: the system's
-	// temporary folder.
-	Parent string
-	// Keep leaves the folder, and so the logs, after Stop.
-	Keep bool
-	// Nodes is the number of nodes that kwok plays. Default 2.
-	Nodes int
-	// ControllerQPS raises the request limit of kube-controller-manager, in
-	// requests per second, for benchmarks. Default: Kubernetes' own (20).
-	ControllerQPS int
-	// NoAudit switches the audit log off, for benchmarks.
-	NoAudit bool
-	// Door is a listener of another network (see the function Door); what
-	// connects to it reaches the API server. The cluster closes it.
-	Door net.Listener
-	// Shared keeps the cluster on the machine's loopback device even where it
-	// could have a network of its own: one instance of each Deployment, with
-	// ports of its own, and nothing can be cut.
-	Shared bool
-	// Progress takes one line for each step of the start. Default: nothing.
-	Progress io.Writer
-}
-
-func (o Options) withDefaults() (Options, error) {
-	if o.Repo == "" {
-		repo, err := FindRepo(".")
-		if err != nil {
-			return o, err
-		}
-		o.Repo = repo
-	}
-	if o.BinDir == "" {
-		o.BinDir = filepath.Join(o.Repo, "bin")
-	}
-	if o.Nodes == 0 {
-		o.Nodes = 2
-	}
-	if o.Progress == nil {
-		o.Progress = io.Discard
-	}
-	return o, nil
-}
-
-func (o Options) newNetwork() (network, error) {
-	if o.Shared {
-		return newSharedNetwork(), nil
-	}
-	return newNetwork()
-}
 
 // Cluster is a running control plane with what was installed on it. Its
 // methods may be called from any goroutine.
@@ -316,55 +256,4 @@ func (c *Cluster) stopAll() error {
 		errs = append(errs, c.dir.remove())
 	}
 	return errors.Join(errs...)
-}
-
-// Role is a process of the control plane, by name: Etcd, APIServer,
-// ControllerManager, Scheduler or Kwok; nil for other names.
-func (c *Cluster) Role(name string) *Process {
-	for _, role := range c.roles {
-		if role.Name() == name {
-			return role
-		}
-	}
-	return nil
-}
-
-// Config is for clients of tests: an administrator's, without request limit.
-func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
-
-// Client knows Kubernetes' own kinds, and all others as unstructured.
-func (c *Cluster) Client() client.Client { return c.client }
-
-// Kubeconfig is the path of an administrator's kubeconfig. It works inside the
-// cluster's network; see HostKubeconfig.
-func (c *Cluster) Kubeconfig() string { return c.plane.kubeconfig("admin") }
-
-// HostKubeconfig is the path of an administrator's kubeconfig that works in
-// the network that Enter left; "" without Options.Door.
-func (c *Cluster) HostKubeconfig() string {
-	if c.door == nil {
-		return ""
-	}
-	return c.plane.kubeconfig("host")
-}
-
-// Kubectl is the path of a kubectl that fits the cluster.
-func (c *Cluster) Kubectl() string { return filepath.Join(c.plane.binDir, "kubectl") }
-
-// BinDir holds the control plane's binaries and kubectl.
-func (c *Cluster) BinDir() string { return c.plane.binDir }
-
-// Address is the machine's own in the cluster's network: what listens there,
-// a broker for example, is reached by all Pods. Without isolation it is
-// 127.0.0.1.
-func (c *Cluster) Address() string { return c.plane.host }
-
-// Isolated tells whether Pods have networks of their own.
-func (c *Cluster) Isolated() bool { return c.network.isolated() }
-
-// Dir holds the cluster's files; logs are in Dir()/logs.
-func (c *Cluster) Dir() string { return c.dir.path }
-
-func (c *Cluster) progress(format string, args ...any) {
-	fmt.Fprintf(c.options.Progress, format+"\n", args...)
 }
