@@ -93,13 +93,16 @@ func (p kafkaParams) Validate() error {
 		problems = append(problems,
 			errors.New("limitToPartitionsWithLag: cannot be combined with ensureEvenDistributionOfPartitions"))
 	}
-	for key, set := range map[string]bool{
-		"limitToPartitionsWithLag":           p.LimitToPartitionsWithLag,
-		"ensureEvenDistributionOfPartitions": p.EnsureEvenDistributionOfPartitions,
-		"fullMetadata":                       !p.FullMetadata,
+	for _, needy := range []struct {
+		key string
+		set bool
+	}{
+		{"limitToPartitionsWithLag", p.LimitToPartitionsWithLag},
+		{"ensureEvenDistributionOfPartitions", p.EnsureEvenDistributionOfPartitions},
+		{"fullMetadata", !p.FullMetadata},
 	} {
-		if set && p.Topic == "" {
-			problems = append(problems, fmt.Errorf("%s: needs topic", key))
+		if needy.set && p.Topic == "" {
+			problems = append(problems, fmt.Errorf("%s: needs topic", needy.key))
 		}
 	}
 	if _, err := protocol(p.Version); err != nil {

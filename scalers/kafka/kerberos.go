@@ -29,11 +29,11 @@ type kerberosParams struct {
 
 func (p kerberosParams) require(a account) error {
 	var problems []error
-	for key, value := range map[string]string{
-		"username": a.Username, "realm": p.Realm, "kerberosConfig": p.KerberosConfig,
+	for _, required := range []struct{ key, value string }{
+		{"username", a.Username}, {"realm", p.Realm}, {"kerberosConfig", p.KerberosConfig},
 	} {
-		if value == "" {
-			problems = append(problems, fmt.Errorf("%s: is required with sasl gssapi", key))
+		if required.value == "" {
+			problems = append(problems, fmt.Errorf("%s: is required with sasl gssapi", required.key))
 		}
 	}
 	if (a.Password == "") == (p.Keytab == "") {
