@@ -170,7 +170,6 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	}
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
-	s.becomeReady()
 	s.mu.Unlock()
 
 	if old != nil {
@@ -178,6 +177,7 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	}
 	s.core.sampler.join(b, u)
 	s.mu.Lock()
+	s.becomeReady() // not before there is a question to ask
 	gone := s.closed
 	s.mu.Unlock()
 	if gone {
