@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -110,14 +109,6 @@ func (e *endpoint) readHTTP(u *url.URL) {
 		e.base = path[:cut]
 	}
 	e.vhost = cmp.Or(decoded(path[cut+1:]), "/")
-}
-
-// hint says what may be a mistake of the user and is none for sure.
-func (e endpoint) hint(log *slog.Logger, p hostParams) {
-	if e.base != "" && e.vhost == "/" && p.VhostName == "" && strings.HasSuffix(p.Host, "/") {
-		log.Info("host ends with a slash: what comes before it is the path of the management API, and the vhost is /",
-			"host", e.host)
-	}
 }
 
 // decoded undoes percent-encoding, once. A text without it, or with a stray

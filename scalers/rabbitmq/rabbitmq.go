@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
@@ -89,6 +89,22 @@ func (p rabbitmqParams) Metrics() []scaler.Metric {
 	}}
 }
 
+// Warnings tell what may be a mistake and is none for sure.
+func (p rabbitmqParams) Warnings() []string {
+	e, err := p.endpoint()
+	if err != nil {
+		return nil
+	}
+	var warnings []string
+	if e.base != "" && strings.HasSuffix(p.Host, "/") && p.VhostName == "" {
+		warnings = append(warnings, "host: ends with a slash, so the vhost is / and what comes before the slash is the path of the management API")
+	}
+	if p.TLS == enable && !e.tls() {
+		warnings = append(warnings, "tls: is enabled, but host begins with "+e.scheme+"://, so the connection is not encrypted")
+	}
+	return warnings
+}
+
 // Shape makes this trigger's numbers out of what all who share the read see.
 func (p rabbitmqParams) Shape(raw []scaler.Reading) []scaler.Reading {
 	shaped := make([]scaler.Reading, len(raw))
@@ -106,12 +122,6 @@ func openRabbitMQ(ctx context.Context, p rabbitmqParams) (scaler.Source, error) 
 	e, err := p.endpoint()
 	if err != nil {
 		return nil, err
-	}
-	log := slog.Default()
-	e.hint(log, p.hostParams)
-	if p.TLS == enable && !e.tls() {
-		log.Warn("tls is enabled, but the scheme of host is one without TLS: the connection is not encrypted",
-			"host", e.host, "scheme", e.scheme)
 	}
 	if e.protocol() == protocolAMQP {
 		b, err := shareBroker(ctx, e, p.login)
