@@ -145,7 +145,7 @@ type apacheLogin struct {
 func (l apacheLogin) Validate() error {
 	switch l.SASL {
 	case saslPlaintext, saslSCRAM256, saslSCRAM512:
-		return l.account.require(l.SASL)
+		return l.require(l.SASL)
 	case saslGSSAPI:
 		return errors.New("sasl: gssapi is not supported by apache-kafka, use trigger type kafka")
 	case awsMSKIAM:

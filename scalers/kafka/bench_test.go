@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,8 +45,17 @@ func BenchmarkRing(b *testing.B) {
 	c, sources := manyTriggers(b, triggers, topics)
 	rung := make(chan struct{}, triggers)
 	ready := make(chan struct{}, triggers)
+	ctx, stop := context.WithCancel(b.Context())
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer stop()
 	for _, source := range sources {
-		go source.(*lagSource).Listen(b.Context(), func() { ready <- struct{}{} }, func() { rung <- struct{}{} })
+		listening.Go(func() {
+			err := source.(*lagSource).Listen(ctx, func() { ready <- struct{}{} }, func() { rung <- struct{}{} })
+			if !errors.Is(err, context.Canceled) {
+				b.Error(err)
+			}
+		})
 	}
 	for range triggers {
 		<-ready

@@ -64,8 +64,9 @@ type endpoint struct {
 }
 
 // connect returns the client of a cluster. It dials nothing yet: a broker that
-// is down is an error of the read, not of the trigger.
-func (e endpoint) connect() (*cluster, error) {
+// is down is an error of the read, not of the trigger. The client outlives ctx,
+// until Close.
+func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	versions, err := protocol(e.version)
 	if err != nil {
 		return nil, err
@@ -94,12 +95,12 @@ func (e endpoint) connect() (*cluster, error) {
 		return nil, fmt.Errorf("bootstrapServers: %w", err)
 	}
 	c := &cluster{client: client, traffic: counted}
-	c.bell = newBell(client)
+	c.bell = newBell(context.WithoutCancel(ctx), client)
 	return c, nil
 }
 
 // Close ends the doorbell and the connections.
-func (c *cluster) Close() error {
+func (c *cluster) Close() error { //nolint:unparam // io.Closer
 	c.bell.close()
 	c.client.Close()
 	c.running.Wait()
@@ -177,7 +178,7 @@ type gathering struct {
 // gathered is one read that waits for its batch.
 type gathered struct {
 	source *lagSource
-	result scaler.Result
+	err    error
 	done   chan struct{}
 }
 
@@ -187,8 +188,8 @@ const (
 	gatherTime = 10 * time.Second
 )
 
-// readSoon reads a source in the next batch.
-func (c *cluster) readSoon(ctx context.Context, source *lagSource) ([]scaler.Reading, error) {
+// readSoon reads a source in the next batch. The source keeps what is seen.
+func (c *cluster) readSoon(ctx context.Context, source *lagSource) error {
 	call := &gathered{source: source, done: make(chan struct{})}
 	g := &c.gathering
 	g.mu.Lock()
@@ -201,9 +202,9 @@ func (c *cluster) readSoon(ctx context.Context, source *lagSource) ([]scaler.Rea
 	g.mu.Unlock()
 	select {
 	case <-call.done:
-		return call.result.Readings, call.result.Err
+		return call.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
 
@@ -218,7 +219,7 @@ func (c *cluster) gather(ctx context.Context) {
 		results, _ := c.ReadBatch(limited, sources) // each member's error is in its result
 		cancel()
 		for i, call := range batch {
-			call.result = results[i]
+			call.err = results[i].Err
 			close(call.done)
 		}
 	}

@@ -32,7 +32,7 @@ func join(t testing.TB, servers string, secured ...security) *cluster {
 	if len(secured) > 0 {
 		at.security = secured[0]
 	}
-	c, err := at.connect()
+	c, err := at.connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (o operator) commit(group, topic string, offsets ...int64) {
 }
 
 // lag is what a trigger with these parameters makes of a source.
-func lag(t testing.TB, ctx context.Context, s *lagSource, p lagParams) (value, activity float64, err error) {
+func lag(ctx context.Context, t testing.TB, s *lagSource, p lagParams) (value, activity float64, err error) {
 	t.Helper()
 	readings, err := s.Read(ctx)
 	if err != nil {

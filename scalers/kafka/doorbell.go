@@ -46,8 +46,8 @@ type ear struct {
 	at   map[partition]place
 }
 
-func newBell(client *kgo.Client) *bell {
-	ctx, stop := context.WithCancel(context.Background())
+func newBell(ctx context.Context, client *kgo.Client) *bell {
+	ctx, stop := context.WithCancel(ctx)
 	b := &bell{
 		client: client, stop: stop,
 		logs: make(map[partition]*parkedLog), parkers: make(map[int32]*parker),
@@ -96,7 +96,7 @@ func (s *lagSource) whereabouts(ctx context.Context) (map[partition]place, error
 	if places != nil {
 		return places, nil
 	}
-	if _, err := s.cluster.readSoon(ctx, s); err != nil {
+	if err := s.cluster.readSoon(ctx, s); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

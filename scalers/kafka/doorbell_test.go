@@ -198,8 +198,8 @@ func TestRecreatedTopicRings(t *testing.T) {
 	select {
 	case <-l.rings:
 		read(t, orders)
-	case <-l.ended: // or the broker says that it is gone: listening starts anew
-		l.ended <- nil
+	case err := <-l.ended: // or the broker says that it is gone: listening starts anew
+		l.ended <- err
 		l = listenTo(t, orders)
 	case <-time.After(patience):
 		t.Fatal("nothing noticed")
@@ -338,7 +338,9 @@ func TestManyListeners(t *testing.T) {
 	}
 	stop()
 	for range triggers {
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("listening ended: %v", err)
+		}
 	}
 	c.bell.mu.Lock()
 	defer c.bell.mu.Unlock()

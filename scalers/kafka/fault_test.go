@@ -24,7 +24,7 @@ func TestBrokenBrokers(t *testing.T) {
 	healthy := func() {
 		t.Helper()
 		until(t, func(ctx context.Context) error {
-			value, _, err := lag(t, ctx, orders, lagParams{})
+			value, _, err := lag(ctx, t, orders, lagParams{})
 			if err == nil && value != 6 {
 				t.Fatalf("value = %v, want 6", value)
 			}
@@ -35,7 +35,7 @@ func TestBrokenBrokers(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		value, _, err := lag(t, ctx, orders, lagParams{})
+		value, _, err := lag(ctx, t, orders, lagParams{})
 		if status.Code(err) != want {
 			t.Errorf("read = %v, %v, want %v", value, err, want)
 		}

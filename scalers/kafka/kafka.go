@@ -138,6 +138,6 @@ func share(ctx context.Context, servers []string, version, login string, secure 
 		if err != nil {
 			return nil, err
 		}
-		return endpoint{servers: servers, version: version, security: secured}.connect()
+		return endpoint{servers: servers, version: version, security: secured}.connect(ctx)
 	})
 }

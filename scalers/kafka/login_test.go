@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,10 +25,11 @@ func tokens(t *testing.T, secret string) (address string, bought *atomic.Int64) 
 	t.Helper()
 	bought = new(atomic.Int64)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		id, given, _ := r.BasicAuth()
 		if given != secret {
 			w.WriteHeader(http.StatusUnauthorized)
-			json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client", "error_description": "no " + given})
+			answer(t, w, map[string]any{"error": "invalid_client", "error_description": "no " + given})
 			return
 		}
 		if scope := r.PostFormValue("scope"); scope != "read write" {
@@ -35,13 +37,19 @@ func tokens(t *testing.T, secret string) (address string, bought *atomic.Int64) 
 			return
 		}
 		bought.Add(1)
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]any{
+		answer(t, w, map[string]any{
 			"access_token": servers.OAuthToken(id), "token_type": "Bearer", "expires_in": 3600,
 		})
 	}))
 	t.Cleanup(server.Close)
 	return server.URL, bought
+}
+
+func answer(t *testing.T, w http.ResponseWriter, body map[string]any) {
+	t.Helper()
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestLogins logs in to a broker that lets alice and robot see one topic only.
@@ -215,15 +223,17 @@ func TestAWSRoles(t *testing.T) {
 			asked := make(chan map[string]string, 1)
 			sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				form := make(map[string]string)
-				r.ParseForm()
+				if err := r.ParseForm(); err != nil {
+					t.Error(err)
+				}
 				for key := range r.PostForm {
 					form[key] = r.PostForm.Get(key)
 				}
 				asked <- form
 				w.Header().Set("Content-Type", "text/xml")
-				w.Write([]byte(`<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE</AccessKeyId>` +
-					`<SecretAccessKey>k</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>` +
-					`</Credentials></AssumeRoleResult></AssumeRoleResponse>`))
+				fmt.Fprint(w, `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE</AccessKeyId>`+
+					`<SecretAccessKey>k</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>`+
+					`</Credentials></AssumeRoleResult></AssumeRoleResponse>`)
 			}))
 			defer sts.Close()
 			t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)

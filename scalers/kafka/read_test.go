@@ -84,7 +84,7 @@ func TestRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			params := tt.params
 			params.AllowIdleConsumers = true
-			value, activity, err := lag(t, t.Context(), newLagSource(c, tt.question), params)
+			value, activity, err := lag(t.Context(), t, newLagSource(c, tt.question), params)
 			if status.Code(err) != tt.code || message(err) != tt.message {
 				t.Fatalf("error = %v, want %v %q", err, tt.code, tt.message)
 			}
@@ -343,12 +343,12 @@ func TestVersion(t *testing.T) {
 		spoken.Store(int32(req.GetVersion()))
 		return nil, nil, false
 	})
-	c, err := endpoint{servers: seeds([]string{servers}), version: "2.1.0"}.connect()
+	c, err := endpoint{servers: seeds([]string{servers}), version: "2.1.0"}.connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, _, err := lag(t, t.Context(), newLagSource(c, question{group: "g", topics: []string{"orders"}}), lagParams{}); err != nil {
+	if _, _, err := lag(t.Context(), t, newLagSource(c, question{group: "g", topics: []string{"orders"}}), lagParams{}); err != nil {
 		t.Fatal(err)
 	}
 	if want, _ := kversion.V2_1_0().LookupMaxKeyVersion(listOffsetsKey); int16(spoken.Load()) != want {
@@ -359,7 +359,7 @@ func TestVersion(t *testing.T) {
 func TestDeadBroker(t *testing.T) {
 	fake, servers := fakeCluster(t, kfake.NumBrokers(1))
 	fake.Close()
-	_, _, err := lag(t, t.Context(), newLagSource(join(t, servers), question{group: "g", topics: []string{"orders"}}), lagParams{})
+	_, _, err := lag(t.Context(), t, newLagSource(join(t, servers), question{group: "g", topics: []string{"orders"}}), lagParams{})
 	if status.Code(err) != codes.Unavailable || !strings.HasPrefix(message(err), "topics: ") {
 		t.Errorf("error = %v, want Unavailable", err)
 	}
@@ -373,7 +373,7 @@ func TestCancelled(t *testing.T) {
 	if _, err := source.Read(ctx); status.Code(err) != codes.Canceled {
 		t.Errorf("error = %v, want Canceled", err)
 	}
-	if _, err := source.cluster.readSoon(ctx, source); err != nil && !errors.Is(err, context.Canceled) {
+	if err := source.cluster.readSoon(ctx, source); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("error = %v, want Canceled", err)
 	}
 }
