@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -80,20 +81,23 @@ func (l lookup) variable(name string) (text string, unknown bool) {
 	return strings.TrimSpace(text), l.envPending && !known
 }
 
-// passed returns the metadata as it goes to a source that reads it by itself.
-func (l lookup) passed() (metadata map[string]string, pending bool) {
+// passed returns the metadata as it goes to a source that reads it by itself,
+// and the keys that are left out because their variable has no value.
+func (l lookup) passed() (metadata map[string]string, dropped []string, pending bool) {
 	metadata = make(map[string]string, len(l.metadata))
 	for key, text := range l.metadata {
 		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
 			var unknown bool
 			if text, unknown = l.variable(text); text == "" {
+				dropped = append(dropped, key)
 				pending = pending || unknown
 				continue
 			}
 		}
 		metadata[key] = text
 	}
-	return metadata, pending
+	slices.Sort(dropped)
+	return metadata, dropped, pending
 }
 
 // filling is the work of making one params struct.
@@ -210,9 +214,15 @@ func (w *filling) object(p *plan, object *Object, passThrough bool) {
 	if p.object == nil {
 		return
 	}
+	var dropped []string
 	var pending bool
-	object.Metadata, pending = w.passed()
+	object.Metadata, dropped, pending = w.passed()
 	w.pending = w.pending || pending && passThrough
+	if passThrough && !pending {
+		for _, key := range dropped {
+			w.warnings = append(w.warnings, fmt.Sprintf("%s: not sent, variable %s has no value", key, w.metadata[key]))
+		}
+	}
 	w.target.FieldByIndex(p.object).Set(reflect.ValueOf(*object))
 }
 

@@ -22,6 +22,9 @@ type opened struct {
 
 	specs      []Metric // as a Specced named them last; guarded by sampler.mu
 	specsStale bool     // Specs is to be called before the next Read; same
+	// specsSilent is true when the source cannot tell that its specs change;
+	// same.
+	specsSilent bool
 }
 
 // deadline is how long one read of the question may take: the interval, but

@@ -7,14 +7,15 @@ import (
 )
 
 // refreshSpecs asks a source that names its metrics itself for their names,
-// where they may have changed. Others are left alone.
+// where they may have changed: always, when it does not tell. Others are left
+// alone.
 func (s *sampler) refreshSpecs(ctx context.Context, o *opened) error {
 	specced, ok := o.source.(Specced)
 	if !ok {
 		return nil
 	}
 	s.mu.Lock()
-	stale := o.specsStale
+	stale := o.specsStale || o.specsSilent
 	o.specsStale = false
 	s.mu.Unlock()
 	if !stale {
@@ -43,7 +44,13 @@ func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specce
 			pause = 2 * shortestSilence
 			s.respec(q, o)
 		})
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			s.mu.Lock()
+			o.specsSilent = true
+			s.mu.Unlock()
 			return
 		}
 		timer := time.NewTimer(pause)

@@ -171,6 +171,7 @@ type Specced interface {
 	// call of changed, and when a Read fails.
 	Specs(ctx context.Context) ([]Metric, error)
 	// WatchSpecs calls changed whenever Specs would return something else,
-	// until ctx ends. It returns nil at once when the source cannot tell.
+	// until ctx ends. It returns nil at once when the source cannot tell:
+	// Specs is then called before every Read.
 	WatchSpecs(ctx context.Context, changed func()) error
 }

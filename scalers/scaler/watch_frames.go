@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -22,8 +23,9 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 	s := e.sub
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !e.told.accepted {
-		e.told.accepted = true
+	// Some warnings are known only once the credentials are.
+	if !e.told.accepted || !slices.Equal(e.told.warnings, s.binding.warnings) {
+		e.told.accepted, e.told.warnings = true, s.binding.warnings
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
 			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: s.binding.warnings,
 		}}})

@@ -38,6 +38,7 @@ type entry struct {
 // told is what the client knows about an entry.
 type told struct {
 	accepted    bool
+	warnings    []string
 	specs       []Metric
 	observation *observation
 	activations uint64

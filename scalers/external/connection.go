@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+const (
+	// callLimit bounds one call whose caller would wait longer.
+	callLimit = 15 * time.Second
+	// reconnectWithin bounds the pause before a server that was away is
+	// connected to again. gRPC's own two minutes would outlast many polls.
+	reconnectWithin = 10 * time.Second
+)
+
+// connection is what all triggers with the same address and TLS material
+// share. It connects when it is first used.
+type connection struct {
+	address string
+	unary   externalscaler.ExternalScalerClient
+	// stream goes over a connection of its own: streams are many and last, and
+	// a server that limits how many it takes would else leave no room for
+	// polls.
+	stream externalscaler.ExternalScalerClient
+	conns  []*grpc.ClientConn
+}
+
+// connectionKey tells connections apart. TLS material is part of it: another
+// trigger's identity must not be used.
+type connectionKey struct {
+	address string
+	tls     bool
+	unsafe  bool
+	secret  string
+}
+
+// share returns the one connection for the address and the TLS material.
+func (p externalParams) share(ctx context.Context) (*connection, error) {
+	key := connectionKey{address: p.ScalerAddress, tls: p.wantsTLS(), unsafe: p.UnsafeSSL, secret: p.fingerprint()}
+	return scaler.Shared(ctx, key, func(context.Context) (*connection, error) {
+		security, err := p.transport()
+		if err != nil {
+			return nil, err
+		}
+		return connect(p.ScalerAddress, security)
+	})
+}
+
+// connect makes a connection that nobody uses yet.
+func connect(address string, security credentials.TransportCredentials) (*connection, error) {
+	c := &connection{address: address}
+	for range 2 {
+		conn, err := grpc.NewClient(address, options(security)...)
+		if err != nil {
+			c.Close()
+			return nil, status.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
+		}
+		c.conns = append(c.conns, conn)
+	}
+	c.unary = externalscaler.NewExternalScalerClient(c.conns[0])
+	c.stream = externalscaler.NewExternalScalerClient(c.conns[1])
+	return c, nil
+}
+
+func options(security credentials.TransportCredentials) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(security),
+		// All addresses of a name are used in turn. What a name server says
+		// about the service otherwise does not count.
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		grpc.WithDisableServiceConfig(),
+		// Servers end connections that ping more often than every 5 minutes,
+		// unless they were told otherwise. What was sent and is not
+		// acknowledged within Timeout ends the connection much sooner.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 6 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: time.Second, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectWithin},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithUserAgent("sluice-scaler-external"),
+	}
+}
+
+// Close ends the connection; streams on it end too.
+func (c *connection) Close() error {
+	var problems []error
+	for _, conn := range c.conns {
+		problems = append(problems, conn.Close())
+	}
+	return errors.Join(problems...)
+}
+
+// limited bounds one call; the caller's own deadline, when sooner, stands.
+func limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, callLimit)
+}
+
+// failed says which call of which server failed, and how.
+func (c *connection) failed(call string, err error) error {
+	answer := status.Convert(err)
+	return status.Errorf(codeOf(answer.Code()), "server %s: %s: %s: %s", c.address, call, answer.Code(), answer.Message())
+}
+
+// wrong says what is wrong with an answer that came.
+func (c *connection) wrong(call string, err error) error {
+	return fmt.Errorf("server %s: %s: %w", c.address, call, err)
+}
+
+// streamEnded says which stream of which server ended, and how. A server that
+// does not have it refuses to ring.
+func (c *connection) streamEnded(call string, err error) error {
+	switch {
+	case status.Code(err) == codes.Unimplemented:
+		return fmt.Errorf("%w: server %s does not stream", scaler.ErrDoorbellRefused, c.address)
+	case errors.Is(err, io.EOF):
+		return c.wrong(call, fmt.Errorf("the server ended the stream: %w", err))
+	case errors.Is(err, errFlood):
+		return c.wrong(call, err)
+	}
+	return c.failed(call, err)
+}
+
+// codeOf is the code of a reading's failure. What the server says of its event
+// source is passed on. Codes that between core and family mean the family
+// itself, such as a trigger type that it does not know, become Unavailable.
+func codeOf(server codes.Code) codes.Code {
+	switch server {
+	case codes.InvalidArgument, codes.NotFound, codes.Unauthenticated, codes.PermissionDenied,
+		codes.DeadlineExceeded, codes.ResourceExhausted:
+		return server
+	default:
+		return codes.Unavailable
+	}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// externalPush scales on what a gRPC server of the user's says, which also
+// tells by itself when work arrives and when its metrics change.
+var externalPush = scaler.Define("external-push", openPush, scaler.PassesThrough(), scaler.RingsAt(pushCost))
+
+// pushCost is what a doorbell asks of the server.
+const pushCost = "one StreamIsActive for each idle trigger"
+
+// pushSource asks one server about one trigger and listens to it.
+//
+// Other doorbells only make the sampler read, and the reading decides. Here
+// the server that is read is the one that rings, so its true is an answer: it
+// makes the next reading an active one, whatever IsActive says by then. KEDA's
+// users rely on that, for their servers pulse. A false is no answer (spec
+// external-push, section 5): the way back to zero is through polling alone.
+type pushSource struct {
+	*externalSource
+	kind string
+
+	// pushed is true when the server said true and no reading has said so yet.
+	pushed atomic.Bool
+	// activity and specs are when the streams may be opened again.
+	activity, specs pace
+}
+
+// openPush connects to nothing yet: the first call does.
+func openPush(ctx context.Context, p externalParams) (scaler.Source, error) {
+	source, err := open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return &pushSource{externalSource: source, kind: p.Kind}, nil
+}
+
+// Read is active when the server says so, or has said so by itself since the
+// reading before.
+func (s *pushSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	pushed := s.pushed.Swap(false)
+	readings, err := s.externalSource.Read(ctx)
+	if !pushed {
+		return readings, err
+	}
+	if err != nil {
+		s.pushed.Store(true) // nobody has heard of it yet
+		return nil, err
+	}
+	for i := range readings {
+		readings[i].Activity = activity(true)
+	}
+	return readings, nil
+}
+
+// Listen hears the server say true. For a ScaledJob that is a ring and no
+// more: its jobs follow the metric alone.
+func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
+	return s.activity.attempt(ctx, func(ctx context.Context, heard func()) error {
+		err := receive(ctx, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
+			heard()
+			if !m.GetResult() {
+				return
+			}
+			if s.kind == scalerv1.KindScaledObject {
+				s.pushed.Store(true)
+			}
+			ring()
+		})
+		return s.conn.streamEnded("StreamIsActive", err)
+	})
+}
+
+func (s *pushSource) streamActivity(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.IsActiveResponse], error) {
+	return s.conn.stream.StreamIsActive(ctx, s.ref)
+}
+
+// WatchSpecs hears the server name its metrics, until ctx ends. It returns nil
+// when the server does not stream them, or they are of a ScaledJob: the server
+// is then asked before every read.
+func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
+	if s.kind != scalerv1.KindScaledObject {
+		return nil
+	}
+	for ctx.Err() == nil {
+		err := s.specs.attempt(ctx, func(ctx context.Context, heard func()) error {
+			err := receive(ctx, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
+				heard()
+				if s.keep(m) {
+					changed()
+				}
+			})
+			return s.conn.streamEnded("StreamMetricSpec", err)
+		})
+		if errors.Is(err, scaler.ErrDoorbellRefused) {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *pushSource) streamSpecs(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.GetMetricSpecResponse], error) {
+	return s.conn.stream.StreamMetricSpec(ctx, s.ref)
+}
