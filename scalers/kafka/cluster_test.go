@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -74,6 +76,13 @@ func (o operator) create(partitions int32, topics ...string) {
 		o.t.Fatal(err)
 	}
 }
+
+// used counts the names that fresh gave.
+var used atomic.Int64
+
+// fresh makes a name of a topic or group that no test used before on the
+// broker they share.
+func fresh(name string) string { return fmt.Sprintf("%s-%d", name, used.Add(1)) }
 
 // produce appends records to one partition and returns when they are
 // acknowledged.

@@ -11,12 +11,13 @@ import (
 func TestContract(t *testing.T) {
 	k := servers.SharedKafka(t)
 	o := operate(t, k.Bootstrap())
-	o.create(2, "contract")
-	o.produce("contract", 0, 3)
-	o.commit("contract", "contract", 0, 0)
+	topic, group := fresh("contract"), fresh("contract")
+	o.create(2, topic)
+	o.produce(topic, 0, 3)
+	o.commit(group, topic, 0, 0)
 
 	metadata := func(servers string) map[string]string {
-		return map[string]string{"bootstrapServers": servers, "consumerGroup": "contract", "topic": "contract"}
+		return map[string]string{"bootstrapServers": servers, "consumerGroup": group, "topic": topic}
 	}
 	for name, trigger := range map[string]scaler.Trigger{"kafka": kafka, "apache-kafka": apacheKafka} {
 		t.Run(name, func(t *testing.T) {

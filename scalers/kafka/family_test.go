@@ -27,18 +27,19 @@ func onTop(base map[string]string, more ...map[string]string) map[string]string 
 func TestFamily(t *testing.T) {
 	k := servers.SharedKafka(t)
 	o := operate(t, k.Bootstrap())
-	o.create(5, "jobs")
-	o.create(2, "jobs.slow")
+	jobs, slow, crew, done := fresh("jobs"), fresh("jobs.slow"), fresh("crew"), fresh("done")
+	o.create(5, jobs)
+	o.create(2, slow)
 	for number := range int32(5) {
-		o.produce("jobs", number, 10)
+		o.produce(jobs, number, 10)
 	}
-	o.produce("jobs.slow", 1, 7)
-	o.commit("crew", "jobs", 0, 0, 0, 0, 0)
-	o.commit("crew", "jobs.slow", 0, 0)
-	o.commit("done", "jobs", 10, 10, 10, 10, 10)
+	o.produce(slow, 1, 7)
+	o.commit(crew, jobs, 0, 0, 0, 0, 0)
+	o.commit(crew, slow, 0, 0)
+	o.commit(done, jobs, 10, 10, 10, 10, 10)
 
 	valid := map[string]string{
-		"bootstrapServers": k.Bootstrap(), "consumerGroup": "crew", "topic": "jobs", "lagThreshold": "5",
+		"bootstrapServers": k.Bootstrap(), "consumerGroup": crew, "topic": jobs, "lagThreshold": "5",
 	}
 	tests := map[string]struct {
 		kind     string            // kafka when empty
@@ -59,7 +60,7 @@ func TestFamily(t *testing.T) {
 		"what the cap cuts still activates": {
 			metadata: map[string]string{"activationLagThreshold": "49"},
 			want:     scalertest.Observation{Value: 25, Active: true}},
-		"nothing behind": {metadata: map[string]string{"consumerGroup": "done"}},
+		"nothing behind": {metadata: map[string]string{"consumerGroup": done}},
 		"all topics of the group": {
 			metadata: map[string]string{"topic": "", "allowIdleConsumers": "true"},
 			want:     scalertest.Observation{Value: 57, Active: true}},
@@ -71,7 +72,7 @@ func TestFamily(t *testing.T) {
 				"bootstrapServers": "", "bootstrapServersFromEnv": "BROKERS", "consumerGroup": "",
 				"consumerGroupFromEnv": "GROUP", "topic": "", "topicFromEnv": "TOPIC",
 			},
-			env:  map[string]string{"BROKERS": k.Bootstrap(), "GROUP": "crew", "TOPIC": "jobs"},
+			env:  map[string]string{"BROKERS": k.Bootstrap(), "GROUP": crew, "TOPIC": jobs},
 			want: scalertest.Observation{Value: 25, Active: true}},
 		"sasl none is no SASL": {
 			metadata: map[string]string{"sasl": "none", "tls": "disable", "fullMetadata": "false"},
@@ -87,7 +88,7 @@ func TestFamily(t *testing.T) {
 			want:     scalertest.Observation{Value: 25, Active: true}},
 		"apache-kafka: several topics": {
 			kind:     "apache-kafka",
-			metadata: map[string]string{"topic": "jobs, jobs.slow", "allowIdleConsumers": "true"},
+			metadata: map[string]string{"topic": jobs + ", " + slow, "allowIdleConsumers": "true"},
 			want:     scalertest.Observation{Value: 57, Active: true}},
 		"apache-kafka: topics of the group": {
 			kind:     "apache-kafka",
@@ -95,7 +96,7 @@ func TestFamily(t *testing.T) {
 			want:     scalertest.Observation{Value: 57, Active: true}},
 		"apache-kafka: a missing topic is no zero": {
 			kind:     "apache-kafka",
-			metadata: map[string]string{"topic": "jobs,missing"}, code: codes.NotFound,
+			metadata: map[string]string{"topic": jobs + ",missing"}, code: codes.NotFound,
 			message: "apache-kafka: topic missing: UNKNOWN_TOPIC_OR_PARTITION: This server does not host this topic-partition."},
 	}
 	family := scalertest.Serve(t, triggers...)

@@ -85,10 +85,11 @@ func until(t testing.TB, try func(context.Context) error) {
 func TestRealDoorbell(t *testing.T) {
 	k := servers.SharedKafka(t)
 	o := operate(t, k.Bootstrap())
-	o.create(3, "bell-a", "bell-b")
+	topicA, topicB := fresh("bell"), fresh("bell")
+	o.create(3, topicA, topicB)
 	c := join(t, k.Bootstrap())
-	a := newLagSource(c, question{group: "g", topics: []string{"bell-a"}})
-	b := newLagSource(c, question{group: "g", topics: []string{"bell-b"}})
+	a := newLagSource(c, question{group: "g", topics: []string{topicA}})
+	b := newLagSource(c, question{group: "g", topics: []string{topicB}})
 	// A broker without groups yet creates their topic first.
 	until(t, func(ctx context.Context) error {
 		_, err := a.Read(ctx)
@@ -96,17 +97,17 @@ func TestRealDoorbell(t *testing.T) {
 	})
 	first, second := listenTo(t, a), listenTo(t, b)
 	for number := range int32(3) {
-		o.produce("bell-a", number, 5)
+		o.produce(topicA, number, 5)
 		first.heard()
 		read(t, a)
 		second.quiet()
 	}
-	o.produce("bell-b", 0, 1)
+	o.produce(topicB, 0, 1)
 	second.heard()
 
-	if _, err := o.admin.DeleteTopics(t.Context(), "bell-b"); err != nil {
+	if _, err := o.admin.DeleteTopics(t.Context(), topicB); err != nil {
 		t.Fatal(err)
 	}
-	o.produce("bell-a", 0, 1)
+	o.produce(topicA, 0, 1)
 	first.heard()
 }
