@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -202,21 +203,25 @@ func (c *connection) answer(ctx context.Context, call *call) bool {
 		return true
 	}
 	call.fail(err)
-	return c.alive() || ctx.Err() != nil
+	return !errors.As(err, new(lostError)) || ctx.Err() != nil
 }
 
 // Limits of a connection.
 const (
 	// dialLimit bounds everything until a connection can be used.
 	dialLimit = 8 * time.Second
-	// answerLimit is how long a broker may take to answer for one queue.
-	answerLimit = 5 * time.Second
 	// heartbeat is the interval that the client proposes. It finds out about a
-	// dead broker between reads.
+	// dead broker between reads. Brokers send one every half of it.
 	heartbeat = 10 * time.Second
+	// answerLimit is how long a broker may take to answer for one queue. A
+	// heartbeat fits in, so that a healthy broker is not taken for a dead one.
+	answerLimit = 6 * time.Second
 	// closeLimit bounds a farewell.
 	closeLimit = time.Second
 	// channels is the most that one connection has: so many queues are asked
 	// for at a time.
 	channels = 8
+	// hangingMost is how many of them may wait for queues that do not answer,
+	// until a new connection is the better choice.
+	hangingMost = channels / 2
 )

@@ -12,11 +12,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-// Values of tls.
-const (
-	enable  = "enable"
-	disable = "disable"
-)
+// enable is the value of tls that is not the default.
+const enable = "enable"
 
 // login is who asks, and how the connection is protected.
 type login struct {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -61,16 +60,15 @@ func (l login) entraOptions(client *scaler.HTTPClient) *azidentity.WorkloadIdent
 // entraFailure says that there is no token, without the words of the server:
 // they may repeat parts of an assertion.
 func entraFailure(err error) error {
-	var answered *scaler.HTTPError
+	var refused *azidentity.AuthenticationFailedError
 	switch {
-	case errors.As(err, &answered) && answered.Status < 500:
-		return status.Errorf(codes.Unauthenticated, "workload identity: %v", answered)
-	case errors.As(err, &answered):
-		return fmt.Errorf("workload identity: %w", answered)
+	case errors.As(err, &refused) && refused.RawResponse != nil && refused.RawResponse.StatusCode < 500:
+		return status.Errorf(codes.Unauthenticated, "workload identity: Entra gives no token: %d %s",
+			refused.RawResponse.StatusCode, http.StatusText(refused.RawResponse.StatusCode))
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, "workload identity: no token in time")
 	default:
-		return status.Error(codes.Unavailable, "workload identity: no token")
+		return status.Error(codes.Unavailable, "workload identity: no token from Entra")
 	}
 }
 
@@ -78,15 +76,20 @@ func entraFailure(err error) error {
 // its limits.
 type entraTransport struct{ client *scaler.HTTPClient }
 
-// Do implements policy.Transporter.
+// Do implements policy.Transporter. An answer that is a refusal loses its body.
 func (t entraTransport) Do(request *http.Request) (*http.Response, error) {
 	answer, err := t.client.Do(request)
-	if err != nil {
+	var refused *scaler.HTTPError
+	switch {
+	case errors.As(err, &refused):
+		answer = &scaler.HTTPAnswer{Status: refused.Status, Header: http.Header{}}
+	case err != nil:
 		return nil, err
 	}
 	return &http.Response{
-		StatusCode: answer.Status, Status: http.StatusText(answer.Status),
-		Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body)), Request: request,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(answer.Body)),
+		Status: http.StatusText(answer.Status), StatusCode: answer.Status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body)), ContentLength: int64(len(answer.Body)),
+		Request: request,
 	}, nil
 }

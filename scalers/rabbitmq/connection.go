@@ -27,6 +27,8 @@ type connection struct {
 	mu    sync.Mutex
 	idle  []*amqp.Channel
 	ended bool // nothing is asked any more
+
+	hanging atomic.Int64 // calls that nobody waits for any more
 }
 
 // dial connects and logs in.
@@ -161,43 +163,66 @@ func (c *connection) close() {
 func (c *connection) length(ctx context.Context, queue string) (int64, error) {
 	limited, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
+	before := c.wire.heard.Load()
 	select {
 	case c.places <- struct{}{}:
 	case <-limited.Done():
-		return 0, c.overdue(limited, ctx, c.wire.heard.Load())
+		return 0, c.overdue(ctx, limited, before)
 	}
-	type answer struct {
-		length int64
-		err    error
-	}
-	answered := make(chan answer, 1)
-	before := c.wire.heard.Load()
-	started := c.start(func() {
-		defer func() { <-c.places }()
-		length, err := c.declare(queue)
-		answered <- answer{length, err}
-	})
-	if !started {
+	pending := &pending{answered: make(chan struct{})}
+	if !c.start(func() { c.run(pending, queue) }) {
 		<-c.places
-		return 0, c.broker.failure(amqp.ErrClosed)
+		return 0, c.lost(amqp.ErrClosed)
 	}
 	select {
-	case a := <-answered:
-		return a.length, a.err
+	case <-pending.answered:
+		return pending.length, pending.err
 	case <-limited.Done():
-		return 0, c.overdue(limited, ctx, before)
 	}
+	c.hanging.Add(1)
+	if !pending.abandon() {
+		c.hanging.Add(-1)
+		return pending.length, pending.err
+	}
+	return 0, c.overdue(ctx, limited, before)
+}
+
+// pending is a call under way.
+type pending struct {
+	length   int64
+	err      error
+	answered chan struct{} // closed after length and err are set
+	settled  atomic.Bool   // by the answer, or by who gave up on it
+}
+
+// abandon gives up on the call. It is false when the answer was quicker.
+func (p *pending) abandon() bool {
+	if p.settled.CompareAndSwap(false, true) {
+		return true
+	}
+	<-p.answered
+	return false
+}
+
+// run makes the call. It holds a place and gives it back.
+func (c *connection) run(p *pending, queue string) {
+	p.length, p.err = c.declare(queue)
+	if !p.settled.CompareAndSwap(false, true) {
+		c.hanging.Add(-1)
+	}
+	<-c.places
+	close(p.answered)
 }
 
 // overdue is the failure of a call that got no answer in time. When the broker
-// said nothing at all meanwhile, or when nothing else can be asked any more,
-// the connection is given up. Otherwise it is one queue that hangs: its
-// channel stays taken until the answer comes, and the others go on.
-func (c *connection) overdue(limited, caller context.Context, before int64) error {
+// said nothing at all meanwhile, or when too many calls hang, the connection is
+// given up. Otherwise it is one queue that hangs: its channel stays taken until
+// the answer comes, and the others go on.
+func (c *connection) overdue(caller, limited context.Context, before int64) error {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return caller.Err() // nobody wants to know any more
 	}
-	if c.wire.heard.Load() == before || len(c.places) == cap(c.places) {
+	if c.wire.heard.Load() == before || c.hanging.Load() >= hangingMost {
 		c.cut()
 	}
 	return c.broker.failure(limited.Err())
@@ -208,7 +233,7 @@ func (c *connection) overdue(limited, caller context.Context, before int64) erro
 func (c *connection) declare(queue string) (int64, error) {
 	channel, err := c.channel()
 	if err != nil {
-		return 0, c.broker.failure(err)
+		return 0, c.lost(err)
 	}
 	// What is declared of the queue does not matter in a passive declaration.
 	found, err := channel.QueueDeclarePassive(queue, false, false, false, false, nil)
@@ -222,8 +247,10 @@ func (c *connection) declare(queue string) (int64, error) {
 		}
 		return 0, queueFailure(err, c.broker.endpoint.vhost)
 	}
-	return 0, c.broker.failure(err)
+	return 0, c.lost(err)
 }
+
+func (c *connection) lost(err error) error { return lostError{c.broker.failure(err)} }
 
 // channel returns one that nobody uses.
 func (c *connection) channel() (*amqp.Channel, error) {

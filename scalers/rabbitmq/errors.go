@@ -27,6 +27,11 @@ func failed(what string, err error) error {
 	return status.Error(code, what+": "+text)
 }
 
+// lostError is the end of a connection before it answered. Another one may.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
 // explain gives a failure of the connection its code and its words.
 func explain(err error) (codes.Code, string) {
 	var answered *amqp.Error

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -226,7 +227,8 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 		return err
 	}
 	if got.Status != http.StatusOK {
-		return &scaler.HTTPError{Request: "GET " + m.queues, Status: got.Status}
+		asked, _, _ := strings.Cut(address, "?")
+		return &scaler.HTTPError{Request: "GET " + asked, Status: got.Status}
 	}
 	if err := json.Unmarshal(got.Body, answer); err != nil {
 		return errOther
