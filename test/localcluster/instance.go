@@ -18,6 +18,8 @@ type Instance struct {
 	pod     *corev1.Pod // as first seen; what runs never changes in a Pod
 	uid     types.UID
 
+	reporting sync.Mutex // one report at a time
+
 	mu       sync.Mutex
 	wake     chan struct{} // closed and renewed when something below changed
 	box      sandbox
