@@ -117,7 +117,7 @@ func (l login) http(ctx context.Context, e endpoint, timeout time.Duration) (*sc
 	case l.oauth():
 		var plain *scaler.HTTPClient
 		if plain, err = scaler.HTTP(ctx, options); err == nil {
-			options.Authorize = l.OAuthParams.Authorize(plain)
+			options.Authorize = l.Authorize(plain)
 		}
 	case l.workloadIdentity():
 		options.Authorize, err = l.entra(ctx, timeout)
@@ -146,6 +146,7 @@ func (l login) basic(e endpoint) func(*http.Request) error {
 func (l login) fingerprint(e endpoint) string {
 	// A user given apart and the same one in host are one identity.
 	name, password := l.user(e)
-	return scaler.Fingerprint(name, password, fmt.Sprint(l.Username != "" || e.hasPassword), l.TLS, fmt.Sprint(l.UnsafeSSL),
-		l.TLSParams.Fingerprint(), fmt.Sprintf("%#v", l.OAuthParams), fmt.Sprintf("%#v", l.PodIdentity), l.WorkloadIdentityResource)
+	material := l.material()
+	return scaler.Fingerprint(name, password, fmt.Sprint(l.Username != "" || e.hasPassword), fmt.Sprint(l.UnsafeSSL),
+		material.Fingerprint(), fmt.Sprintf("%#v", l.OAuthParams), fmt.Sprintf("%#v", l.PodIdentity), l.WorkloadIdentityResource)
 }

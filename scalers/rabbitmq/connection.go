@@ -119,7 +119,7 @@ func (w *wire) Read(b []byte) (int, error) {
 
 // end closes the socket. A farewell of TLS is left out, since it could wait for
 // a stalled peer.
-func (w *wire) end() { w.Conn.Close() }
+func (w *wire) end() { w.Close() }
 
 // alive is false as soon as the connection is given up, by either side.
 func (c *connection) alive() bool {
