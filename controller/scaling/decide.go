@@ -14,8 +14,7 @@ import (
 
 // Input is all a decision looks at.
 type Input struct {
-	// Object gives spec, annotations and creation time. Of its status only the
-	// condition Fallback is read, to tell a transition.
+	// Object gives spec, annotations and creation time. Its status is not read.
 	Object *v1alpha1.ScaledObject
 	// Now on the controller's clock.
 	Now time.Time
@@ -52,9 +51,6 @@ type Decision struct {
 	Active *v1alpha1.Condition
 	// Fallback is the condition, nil to leave it.
 	Fallback *v1alpha1.Condition
-	// Events to emit now.
-	Events []Event
-
 	// LastActive is to be remembered and, now and then, stored.
 	LastActive time.Time
 	// ActiveMetrics are the names of the active metrics, in trigger order.
@@ -82,12 +78,10 @@ type Event struct {
 
 // The reasons of the events that follow from a decision.
 const (
-	EventActivated           = "KEDAScaleTargetActivated"
-	EventActivationFailed    = "KEDAScaleTargetActivationFailed"
-	EventDeactivated         = "KEDAScaleTargetDeactivated"
-	EventDeactivationFailed  = "KEDAScaleTargetDeactivationFailed"
-	EventFallbackActivated   = "ScaledObjectFallbackActivated"
-	EventFallbackDeactivated = "ScaledObjectFallbackDeactivated"
+	EventActivated          = "KEDAScaleTargetActivated"
+	EventActivationFailed   = "KEDAScaleTargetActivationFailed"
+	EventDeactivated        = "KEDAScaleTargetDeactivated"
+	EventDeactivationFailed = "KEDAScaleTargetDeactivationFailed"
 )
 
 // Decide is the whole of what the controller decides about one object at one
@@ -374,8 +368,8 @@ func (d *Decision) reportTriggers(in Input, fallback *v1alpha1.Fallback) {
 	}
 }
 
-// reportFallback fills the condition, its event and the verdicts the metrics
-// adapter acts on. The event follows the condition's transition (spec note 27).
+// reportFallback fills the condition and the verdicts the metrics adapter acts
+// on. Its events follow from the condition's transition (spec note 27).
 func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 	found := false
 	for i, v := range d.Verdicts {
@@ -393,18 +387,11 @@ func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 			d.Replaced = append(d.Replaced, verdict)
 		}
 	}
-	was := in.Object.Status.Conditions.IsTrue(v1alpha1.ConditionFallback)
 	now := condition(v1alpha1.ConditionFallback, metav1.ConditionFalse, v1alpha1.ReasonNoFallbackFound, "")
 	if found {
 		now = condition(v1alpha1.ConditionFallback, metav1.ConditionTrue, v1alpha1.ReasonFallbackExists, "")
 	}
 	d.Fallback = &now
-	switch {
-	case found && !was:
-		d.Events = append(d.Events, Event{corev1.EventTypeNormal, EventFallbackActivated, "Fallback", "a trigger keeps failing, fallback is in force"})
-	case was && !found:
-		d.Events = append(d.Events, Event{corev1.EventTypeNormal, EventFallbackDeactivated, "Fallback", "fallback is no longer in force"})
-	}
 }
 
 // nextOf is when time alone changes the verdict on a trigger: its reading gets

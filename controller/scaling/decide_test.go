@@ -290,8 +290,8 @@ func TestFallbackReport(t *testing.T) {
 	if !reflect.DeepEqual(d.Replaced, want) {
 		t.Errorf("replaced %+v", d.Replaced)
 	}
-	if d.Fallback.Reason != v1alpha1.ReasonFallbackExists || len(d.Events) != 1 || d.Events[0].Reason != EventFallbackActivated {
-		t.Errorf("condition %+v, events %+v", d.Fallback, d.Events)
+	if d.Fallback.Reason != v1alpha1.ReasonFallbackExists {
+		t.Errorf("condition %+v", d.Fallback)
 	}
 	if h := d.Health["s0-m"]; *h.NumberOfFailures != 4 || h.Status != v1alpha1.HealthFailing {
 		t.Errorf("health %+v", h)
@@ -299,12 +299,8 @@ func TestFallbackReport(t *testing.T) {
 	if h := d.Health["s1-m"]; *h.NumberOfFailures != 0 || h.Status != v1alpha1.HealthHappy {
 		t.Errorf("health %+v", h)
 	}
-	in.Object.Status.Conditions.Set(*d.Fallback)
-	if again := Decide(in); len(again.Events) != 0 {
-		t.Errorf("the event is emitted once: %+v", again.Events)
-	}
 	in.Triggers[0] = reads(0, 0)
-	if over := Decide(in); len(over.Events) != 1 || over.Events[0].Reason != EventFallbackDeactivated || len(over.Replaced) != 0 {
-		t.Errorf("events %+v, replaced %+v", over.Events, over.Replaced)
+	if over := Decide(in); over.Fallback.Reason != v1alpha1.ReasonNoFallbackFound || len(over.Replaced) != 0 {
+		t.Errorf("condition %+v, replaced %+v", over.Fallback, over.Replaced)
 	}
 }

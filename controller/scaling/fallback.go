@@ -43,6 +43,7 @@ func FallbackReplicas(f *v1alpha1.Fallback, current int32) int32 {
 		return max(current, f.Replicas)
 	case v1alpha1.FallbackCurrentReplicasIfLower:
 		return min(current, f.Replicas)
+	case v1alpha1.FallbackStatic, v1alpha1.FallbackScalingModifiers:
 	}
 	return f.Replicas
 }

@@ -2,7 +2,6 @@ package scaling
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -131,13 +130,15 @@ func judge(in Input, t Trigger, fallback *v1alpha1.Fallback) Verdict {
 		v.Outcome, v.Err = Failed, errSilent
 	}
 	switch v.Outcome {
+	case Pending:
+		// Neither a success nor a failure.
 	case Value, NoData:
 		v.Failures = t.Failures.Succeeded()
 	case Failed:
 		if v.Err == nil {
 			v.Err = errors.New("no reading")
 		}
-		v.Err = fmt.Errorf("trigger %d (%s): %w", t.Index, spec.Type, v.Err)
+		v.Err = &TriggerError{Index: t.Index, Type: spec.Type, Err: v.Err}
 		if t.counts() {
 			v.Failures = t.Failures.Failed(in.Now, in.Object.PollingInterval())
 		}

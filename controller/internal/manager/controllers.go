@@ -22,12 +22,17 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 )
 
 // byTarget is the index of ScaledObjects by the name of their target.
 const byTarget = "spec.scaleTargetRef.name"
 
 func index(ctx context.Context, mgr ctrl.Manager) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, scaledobject.ByOwner, scaledobject.OwnerOf)
+	if err != nil {
+		return err
+	}
 	return mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ScaledObject{}, byTarget, func(o client.Object) []string {
 		return []string{o.(*v1alpha1.ScaledObject).Spec.ScaleTargetRef.Name}
 	})

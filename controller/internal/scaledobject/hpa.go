@@ -11,12 +11,24 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
 // maxLabelLength is the longest value of a label.
 const maxLabelLength = 63
+
+// ByOwner is the index of HPAs by the UID of the ScaledObject that made them.
+const ByOwner = "scaledobject.uid"
+
+// OwnerOf is what ByOwner indexes.
+func OwnerOf(hpa client.Object) []string {
+	if owner := metav1.GetControllerOf(hpa); owner != nil && owner.Kind == "ScaledObject" {
+		return []string{string(owner.UID)}
+	}
+	return nil
+}
 
 // desiredHPA is the whole HPA of an object, as spec section 6 says: metrics in
 // the order of their source types, and the annotation that remembers what they
@@ -30,7 +42,11 @@ func desiredHPA(so *v1alpha1.ScaledObject, target v1alpha1.GroupVersionKindResou
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
+	// Ours alone, whatever a user wrote under its name.
 	annotations[v1alpha1.AnnotationSpecs] = built.hashes
+	if built.hashes == "" {
+		delete(annotations, v1alpha1.AnnotationSpecs)
+	}
 	return &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            so.HPAName(),
@@ -115,19 +131,31 @@ func contains(all, some map[string]string) bool {
 	return true
 }
 
+// owns reports whether an HPA was made for the object.
+func owns(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	owner := metav1.GetControllerOf(hpa)
+	return owner != nil && owner.UID == so.UID
+}
+
 // mayOwn refuses an HPA that somebody else made, unless the user said that it
 // is to be taken over.
 func mayOwn(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler) error {
-	current := metav1.GetControllerOf(live)
-	switch {
-	case current != nil && current.UID == so.UID:
+	if owns(so, live) || so.TransfersHPAOwnership() {
 		return nil
-	case so.TransfersHPAOwnership():
-		return nil
-	case current != nil:
-		return fmt.Errorf("%s belongs to %s %s; annotation %s: \"true\" takes it over",
-			live.Name, current.Kind, current.Name, v1alpha1.AnnotationTransferHPAOwnership)
 	}
-	return fmt.Errorf("%s exists and was not made for this object; annotation %s: \"true\" takes it over",
-		live.Name, v1alpha1.AnnotationTransferHPAOwnership)
+	return &ForeignHPAError{Name: live.Name, Owner: metav1.GetControllerOf(live)}
+}
+
+// ForeignHPAError says that the HPA under the wanted name is not the object's.
+type ForeignHPAError struct {
+	Name  string
+	Owner *metav1.OwnerReference // nil when nothing owns it
+}
+
+func (e *ForeignHPAError) Error() string {
+	whose := "exists and was not made for this object"
+	if e.Owner != nil {
+		whose = "belongs to " + e.Owner.Kind + " " + e.Owner.Name
+	}
+	return fmt.Sprintf("%s %s; annotation %s: \"true\" takes it over", e.Name, whose, v1alpha1.AnnotationTransferHPAOwnership)
 }

@@ -3,10 +3,9 @@ package scaledobject
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -17,41 +16,25 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 )
 
-// pause stops scaling: the condition first, so that nobody scales meanwhile,
-// then the HPA, then the replicas that the user asked for. Every step may be
-// repeated.
+// pause stops scaling: the condition first, so that everybody knows, then the
+// HPA. The replicas that the user asked for are the activation loop's to write;
+// here is said when that cannot work. Every step may be repeated.
 func (r *Reconciler) pause(ctx context.Context, so *v1alpha1.ScaledObject) (reconcile.Result, error) {
+	found := status.Reconciled{Paused: true}
 	if !so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused) {
-		if err := r.Status.Reconciled(ctx, so, status.Reconciled{HPAName: so.Status.HpaName, Paused: true}); err != nil {
+		if _, err := r.Status.Reconciled(ctx, so, found); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	found := status.Reconciled{Paused: true}
-	for _, name := range []string{so.Status.HpaName, so.HPAName()} {
-		if name == "" {
-			continue
-		}
-		if err := r.deleteHPA(ctx, so, name); err != nil {
-			return r.report(ctx, so, found, fmt.Errorf("HPA: %w", err))
-		}
+	if err := r.deleteHPAs(ctx, so); err != nil {
+		return r.report(ctx, so, found, err)
 	}
+	found.HPA = ptr.To("")
 	count, err := so.PausedReplicas()
-	if err == nil && count != nil {
-		found.PausedReplicas = count
-		err = r.scaleTo(ctx, so, *count)
+	if found.PausedReplicas = count; count != nil {
+		_, err = r.resolveTarget(ctx, so)
 	}
 	return r.report(ctx, so, found, err)
-}
-
-func (r *Reconciler) scaleTo(ctx context.Context, so *v1alpha1.ScaledObject, replicas int32) error {
-	t, err := r.Targets.Get(ctx, so)
-	if err != nil {
-		return fmt.Errorf("scaleTargetRef: %w", err)
-	}
-	if t.Replicas == replicas {
-		return nil
-	}
-	return r.Targets.Scale(ctx, t, replicas)
 }
 
 // finalize lets a deleted object go. With restoreToOriginalReplicaCount the
@@ -69,20 +52,17 @@ func (r *Reconciler) finalize(ctx context.Context, so *v1alpha1.ScaledObject) er
 	before := so.DeepCopy()
 	controllerutil.RemoveFinalizer(so, v1alpha1.Finalizer)
 	err := r.Client.Patch(ctx, so, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-	if err := client.IgnoreNotFound(err); err != nil {
-		return err
+	if err != nil {
+		return client.IgnoreNotFound(err)
 	}
 	r.Status.Deleted(so)
 	return nil
 }
 
+// restore puts the target back to its first replica count.
 func (r *Reconciler) restore(ctx context.Context, so *v1alpha1.ScaledObject) error {
-	name := so.Status.HpaName
-	if name == "" {
-		name = so.HPAName()
-	}
-	if err := r.deleteHPA(ctx, so, name); err != nil {
-		return fmt.Errorf("HPA: %w", err)
+	if err := r.deleteHPAs(ctx, so); err != nil {
+		return err
 	}
 	err := r.scaleTo(ctx, so, *so.Status.OriginalReplicaCount)
 	var missing *target.MissingError
@@ -93,6 +73,14 @@ func (r *Reconciler) restore(ctx context.Context, so *v1alpha1.ScaledObject) err
 		return err
 	}
 	log.FromContext(ctx).Error(err, "target not restored to its original replicas",
-		"scaledObject", types.NamespacedName{Namespace: so.Namespace, Name: so.Name})
+		"scaledObject", client.ObjectKeyFromObject(so))
 	return nil
+}
+
+func (r *Reconciler) scaleTo(ctx context.Context, so *v1alpha1.ScaledObject, replicas int32) error {
+	t, err := r.Targets.Get(ctx, so)
+	if err != nil || t.Replicas == replicas {
+		return err
+	}
+	return r.Targets.Scale(ctx, t, replicas)
 }

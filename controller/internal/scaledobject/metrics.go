@@ -24,7 +24,8 @@ type metrics struct {
 	// hashes identifies the triggers that specs were built from, one hash per
 	// trigger in order.
 	hashes string
-	// external and resource are the names for the status.
+	// external and resource are the names for the status, nil to leave those
+	// that are there.
 	external, resource []string
 }
 
@@ -52,37 +53,17 @@ type states func(index int) (federation.State, bool)
 // and with no HPA yet there is nothing to build.
 func build(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler, states states) outcome {
 	b := builder{so: so, states: states, kept: keptMetrics(live), built: metrics{hashes: hashes(so)}}
-	waiting := 0
-	for i, trigger := range so.Spec.Triggers {
-		err := b.add(i, trigger)
-		if err == nil {
-			continue
-		}
-		if errors.Is(err, errPending) {
-			waiting++
-			err = fmt.Errorf("no answer yet from Service scaler-%s", trigger.Type)
-		}
-		b.problems = append(b.problems, triggerError(i, trigger.Type, err))
+	waiting := b.addAll()
+	out := outcome{waiting: waiting > 0 && waiting == len(b.problems)}
+	if err := b.finish(); err != nil {
+		out.waiting = false
+		b.problems = append(b.problems, err)
 	}
-	out := outcome{metrics: b.built, usable: true, problems: b.problems}
-	out.waiting = waiting > 0 && waiting == len(b.problems)
+	out.metrics, out.problems = b.built, b.problems
 	if b.unknown {
-		out.metrics, out.usable = b.frozen(live), live != nil
-		return out
+		out.metrics = frozen(live)
 	}
-	if name, twice := duplicate(b.built.external); twice {
-		out.problems = append(out.problems, fmt.Errorf("metric %s: named twice", name))
-		out.metrics, out.usable = b.frozen(live), live != nil
-		return out
-	}
-	if m := so.Modifiers(); m != nil && len(b.built.external) > 0 {
-		if err := b.compose(m); err != nil {
-			out.problems = append(out.problems, err)
-			out.metrics, out.usable = b.frozen(live), live != nil
-			return out
-		}
-		out.metrics = b.built
-	}
+	out.usable = len(out.specs) > 0
 	return out
 }
 
@@ -93,6 +74,39 @@ type builder struct {
 	built    metrics
 	problems []error
 	unknown  bool // an entry is neither answered nor kept
+}
+
+// addAll adds every trigger and counts those that were asked a moment ago.
+func (b *builder) addAll() (waiting int) {
+	for i, trigger := range b.so.Spec.Triggers {
+		err := b.add(i, trigger)
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, errPending):
+			waiting++
+			err = fmt.Errorf("no answer yet from Service scaler-%s", trigger.Type)
+		}
+		b.problems = append(b.problems, &scaling.TriggerError{Index: i, Type: trigger.Type, Err: err})
+	}
+	return waiting
+}
+
+// finish makes of the triggers' metrics those of the HPA.
+func (b *builder) finish() error {
+	if name, twice := duplicate(b.built.external); twice {
+		b.unknown = true
+		return fmt.Errorf("metric %s: named twice", name)
+	}
+	m := b.so.Modifiers()
+	if b.unknown || m == nil || len(b.built.external) == 0 {
+		return nil
+	}
+	if err := b.compose(m); err != nil {
+		b.unknown = true
+		return err
+	}
+	return nil
 }
 
 func (b *builder) add(i int, trigger v1alpha1.ScaleTrigger) error {
@@ -124,41 +138,33 @@ func (b *builder) add(i int, trigger v1alpha1.ScaleTrigger) error {
 // even when there are specs.
 func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv2.MetricSpec, error) {
 	state, ok := b.states(i)
-	switch {
-	case !ok:
-		return nil, errPending
-	case state.Rejected != nil:
-		return nil, state.Rejected
-	case state.Unreachable != nil:
-		return nil, state.Unreachable
-	case !state.HaveSpecs || state.Generation != b.so.Generation:
-		if state.Err != nil {
-			return nil, state.Err
-		}
+	if !ok || state.Generation != b.so.Generation {
 		return nil, errPending
 	}
 	var specs []autoscalingv2.MetricSpec
 	for _, s := range state.Specs {
 		specs = append(specs, external(b.so, scaling.MetricName(i, s.Name), s.Target, trigger.TargetType()))
 	}
-	return specs, nil
+	switch {
+	case state.Rejected != nil:
+		return specs, state.Rejected
+	case state.Unreachable != nil:
+		return specs, state.Unreachable
+	case len(specs) > 0:
+		return specs, nil // what its source says is the activation loop's business
+	case state.Err != nil:
+		return nil, state.Err
+	}
+	return nil, errPending
 }
 
 // frozen is the live HPA's own metrics, with the hashes they were built from.
-func (b *builder) frozen(live *autoscalingv2.HorizontalPodAutoscaler) metrics {
+// Their names stand in the status already.
+func frozen(live *autoscalingv2.HorizontalPodAutoscaler) metrics {
 	if live == nil {
 		return metrics{}
 	}
-	same := metrics{specs: live.Spec.Metrics, hashes: live.Annotations[v1alpha1.AnnotationSpecs]}
-	for _, spec := range live.Spec.Metrics {
-		switch {
-		case spec.External != nil:
-			same.external = append(same.external, spec.External.Metric.Name)
-		case spec.Resource != nil:
-			same.resource = append(same.resource, string(spec.Resource.Name))
-		}
-	}
-	return same
+	return metrics{specs: live.Spec.Metrics, hashes: live.Annotations[v1alpha1.AnnotationSpecs]}
 }
 
 // compose replaces the external metrics by the one that the formula computes.
@@ -246,22 +252,3 @@ func duplicate(names []string) (string, bool) {
 	}
 	return "", false
 }
-
-// triggerError says which trigger is meant. A family starts its messages with
-// the type, which is said already.
-func triggerError(i int, triggerType string, err error) error {
-	return &TriggerError{Index: i, Type: triggerType, Err: err}
-}
-
-// TriggerError is what is wrong with one trigger.
-type TriggerError struct {
-	Index int
-	Type  string
-	Err   error
-}
-
-func (e *TriggerError) Error() string {
-	return fmt.Sprintf("trigger %d (%s): %s", e.Index, e.Type, strings.TrimPrefix(e.Err.Error(), e.Type+": "))
-}
-
-func (e *TriggerError) Unwrap() error { return e.Err }

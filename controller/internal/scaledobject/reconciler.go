@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -19,11 +20,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
-
-// firstAnswer is how long a family may take to answer a new trigger before the
-// object says that it waits.
-const firstAnswer = 2 * time.Second
 
 // recheck is how often an object is looked at again whose problem may end
 // without an event, such as a target of a kind that is not watched.
@@ -56,17 +54,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if !so.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, r.finalize(ctx, so)
 	}
-	if err := r.claim(ctx, so); err != nil {
+	switch err := r.claim(ctx, so); {
+	case apierrors.IsNotFound(err): // deleted meanwhile
+		return reconcile.Result{}, nil
+	case err != nil:
 		return r.report(ctx, so, status.Reconciled{}, fmt.Errorf("claim: %w", err))
 	}
 	if so.Paused() {
 		return r.pause(ctx, so)
 	}
 	found, err := r.resolveTarget(ctx, so)
-	if err != nil {
-		return r.report(ctx, so, found, err)
-	}
-	if err := so.Validate(); err != nil {
+	if err := errors.Join(so.Validate(), err); err != nil {
 		return r.report(ctx, so, found, err)
 	}
 	return r.syncHPA(ctx, so, found)
@@ -90,81 +88,128 @@ func (r *Reconciler) claim(ctx context.Context, so *v1alpha1.ScaledObject) error
 // resolveTarget finds the workload and what of it goes into the status.
 func (r *Reconciler) resolveTarget(ctx context.Context, so *v1alpha1.ScaledObject) (status.Reconciled, error) {
 	t, err := r.Targets.Get(ctx, so)
-	found := status.Reconciled{HPAName: so.Status.HpaName}
 	if err != nil {
-		return found, fmt.Errorf("scaleTargetRef: %w", err)
+		return status.Reconciled{}, fmt.Errorf("scaleTargetRef: %w", err)
 	}
-	found.Target = &t.GVKR
-	found.Replicas = &t.Replicas
-	return found, nil
+	return status.Reconciled{Target: &t.GVKR, Replicas: &t.Replicas}, nil
 }
 
 // syncHPA makes the live HPA the desired one. What a family cannot tell keeps
 // its place in the live HPA; everything else the user changed is applied now.
 func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, found status.Reconciled) (reconcile.Result, error) {
-	live, err := r.liveHPA(ctx, so)
+	live, others, err := r.liveHPAs(ctx, so)
 	if err != nil {
 		return r.report(ctx, so, found, fmt.Errorf("HPA: %w", err))
 	}
-	built := build(so, live, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) })
-	if built.waiting && r.Now().Sub(r.Status.Seen(so)) < firstAnswer {
-		// The answer comes with a reconcile of its own; this is for the case
-		// that it does not.
-		return reconcile.Result{RequeueAfter: firstAnswer}, nil
+	basis := live
+	if basis == nil && len(others) > 0 {
+		basis = others[0] // renamed: its metrics are as good as ever
 	}
+	built := build(so, basis, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) })
 	if built.usable {
-		name, err := r.writeHPA(ctx, live, desiredHPA(so, *found.Target, built.metrics, r.Version))
-		if err != nil {
+		desired := desiredHPA(so, *found.Target, built.metrics, r.Version)
+		if basis != nil && owns(so, basis) && basis.Spec.ScaleTargetRef != desired.Spec.ScaleTargetRef {
+			r.Status.Retargeted(so)
+		}
+		if err := r.writeHPA(ctx, so, live, others, desired); err != nil {
 			return r.report(ctx, so, found, fmt.Errorf("HPA: %w", err))
 		}
-		found.HPAName = name
+		found.HPA = &desired.Name
 		found.ExternalMetricNames, found.ResourceMetricNames = built.external, built.resource
+	}
+	if built.waiting && r.Now().Sub(r.Status.Seen(so)) < status.FirstState {
+		// The answer comes with a reconcile of its own; this is for the case
+		// that it does not.
+		return reconcile.Result{RequeueAfter: status.FirstState}, nil
 	}
 	return r.report(ctx, so, found, errors.Join(built.problems...))
 }
 
-// liveHPA is the HPA under the wanted name, nil when there is none. One under
-// an earlier name is deleted: the object has one HPA.
-func (r *Reconciler) liveHPA(ctx context.Context, so *v1alpha1.ScaledObject) (*autoscalingv2.HorizontalPodAutoscaler, error) {
-	if old := so.Status.HpaName; old != "" && old != so.HPAName() {
-		if err := r.deleteHPA(ctx, so, old); err != nil {
-			return nil, err
+// liveHPAs are the HPA under the wanted name, nil when there is none, and those
+// that the object made under other names.
+func (r *Reconciler) liveHPAs(ctx context.Context, so *v1alpha1.ScaledObject) (live *autoscalingv2.HorizontalPodAutoscaler, others []*autoscalingv2.HorizontalPodAutoscaler, err error) {
+	var owned autoscalingv2.HorizontalPodAutoscalerList
+	err = r.Client.List(ctx, &owned, client.InNamespace(so.Namespace), client.MatchingFields{ByOwner: string(so.UID)})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range owned.Items {
+		if hpa := &owned.Items[i]; hpa.Name == so.HPAName() {
+			live = hpa
+		} else {
+			others = append(others, hpa)
 		}
 	}
-	live := &autoscalingv2.HorizontalPodAutoscaler{}
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.HPAName()}, live)
+	if live != nil {
+		return live, others, nil
+	}
+	live, err = r.foundHPA(ctx, r.Client, so)
+	return live, others, err
+}
+
+// foundHPA is the HPA under the wanted name, made for the object or to be taken
+// over by it; nil when there is none.
+func (r *Reconciler) foundHPA(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject) (*autoscalingv2.HorizontalPodAutoscaler, error) {
+	found := &autoscalingv2.HorizontalPodAutoscaler{}
+	err := from.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.HPAName()}, found)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	return live, mayOwn(so, live)
+	return found, mayOwn(so, found)
 }
 
-// writeHPA creates or updates the HPA where needed and returns its name.
-func (r *Reconciler) writeHPA(ctx context.Context, live, desired *autoscalingv2.HorizontalPodAutoscaler) (string, error) {
+// writeHPA creates or updates the HPA where needed. Others of the object go
+// first: one target has one HPA.
+func (r *Reconciler) writeHPA(
+	ctx context.Context, so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler,
+	others []*autoscalingv2.HorizontalPodAutoscaler, desired *autoscalingv2.HorizontalPodAutoscaler,
+) error {
+	for _, hpa := range others {
+		if err := r.deleteHPA(ctx, hpa); err != nil {
+			return err
+		}
+	}
 	if live == nil {
-		return desired.Name, r.Client.Create(ctx, desired)
+		err := r.Client.Create(ctx, desired.DeepCopy())
+		if !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		// The cache does not show it yet, or never will.
+		if live, err = r.foundHPA(ctx, r.Targets.Direct, so); live == nil || err != nil {
+			return err
+		}
 	}
 	merged := merge(live, desired)
 	if merged == nil {
-		return desired.Name, nil
-	}
-	return desired.Name, r.Client.Update(ctx, merged)
-}
-
-// deleteHPA deletes an HPA if it is the object's own.
-func (r *Reconciler) deleteHPA(ctx context.Context, so *v1alpha1.ScaledObject, name string) error {
-	live := &autoscalingv2.HorizontalPodAutoscaler{}
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: name}, live)
-	if err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	if mayOwn(so, live) != nil {
 		return nil
 	}
-	return client.IgnoreNotFound(r.Client.Delete(ctx, live))
+	return r.Client.Update(ctx, merged)
+}
+
+func (r *Reconciler) deleteHPA(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler) error {
+	return client.IgnoreNotFound(r.Client.Delete(ctx, hpa, client.Preconditions{UID: &hpa.UID}))
+}
+
+// deleteHPAs deletes every HPA of the object, and none of anybody else.
+func (r *Reconciler) deleteHPAs(ctx context.Context, so *v1alpha1.ScaledObject) error {
+	live, others, err := r.liveHPAs(ctx, so)
+	var foreign *ForeignHPAError
+	switch {
+	case errors.As(err, &foreign):
+	case err != nil:
+		return fmt.Errorf("HPA: %w", err)
+	case live != nil:
+		others = append(others, live)
+	}
+	for _, hpa := range others {
+		if err := r.deleteHPA(ctx, hpa); err != nil {
+			return fmt.Errorf("HPA: %w", err)
+		}
+	}
+	return nil
 }
 
 // report hands the outcome to the one writer of status, which merges it with
@@ -175,10 +220,12 @@ func (r *Reconciler) report(ctx context.Context, so *v1alpha1.ScaledObject, foun
 		return reconcile.Result{}, err
 	}
 	found.Err = err
-	if writeErr := r.Status.Reconciled(ctx, so, found); writeErr != nil {
-		return reconcile.Result{}, writeErr
-	}
+	held, writeErr := r.Status.Reconciled(ctx, so, found)
 	switch {
+	case writeErr != nil:
+		return reconcile.Result{}, writeErr
+	case held:
+		return reconcile.Result{RequeueAfter: status.FirstState}, nil
 	case retryable(err):
 		return reconcile.Result{}, err
 	case err != nil:
@@ -187,13 +234,18 @@ func (r *Reconciler) report(ctx context.Context, so *v1alpha1.ScaledObject, foun
 	return reconcile.Result{}, nil
 }
 
-// retryable reports whether trying again soon can help. What a family or the
-// user mends comes back as an event of its own.
+// retryable reports whether trying again soon can help: the API server had a
+// problem of its own. What a family or the user mends comes back as an event,
+// or at the next recheck.
 func retryable(err error) bool {
-	var apiStatus apierrors.APIStatus
-	return errors.As(err, &apiStatus)
+	var answer apierrors.APIStatus
+	if errors.As(err, &answer) {
+		return !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err)
+	}
+	var unreachable net.Error
+	return errors.As(err, &unreachable)
 }
 
 func triggerID(so *v1alpha1.ScaledObject, index int) federation.ID {
-	return federation.ID{Kind: "ScaledObject", Namespace: so.Namespace, Name: so.Name, Index: index}
+	return federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: index}
 }

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -65,9 +67,9 @@ func (w *Writer) announcePaused(so *v1alpha1.ScaledObject, was, now v1alpha1.Con
 func (w *Writer) announceFallback(so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
 	switch {
 	case now.Status == metav1.ConditionTrue && was.Status != metav1.ConditionTrue:
-		w.event(so, normal, "ScaledObjectFallbackActivated", "Fallback", now.Message)
+		w.event(so, normal, "ScaledObjectFallbackActivated", "Fallback", "a trigger keeps failing, fallback is in force")
 	case now.Status != metav1.ConditionTrue && was.Status == metav1.ConditionTrue:
-		w.event(so, normal, "ScaledObjectFallbackDeactivated", "Fallback", now.Message)
+		w.event(so, normal, "ScaledObjectFallbackDeactivated", "Fallback", "fallback is no longer in force")
 	}
 }
 
@@ -75,7 +77,7 @@ func (w *Writer) announceFallback(so *v1alpha1.ScaledObject, was, now v1alpha1.C
 // and events of different actions are never taken for one series.
 func (w *Writer) event(so *v1alpha1.ScaledObject, kind, reason, action, note string) {
 	if len(note) > longestNote {
-		note = note[:longestNote-3] + "..."
+		note = strings.ToValidUTF8(note[:longestNote-3], "") + "..."
 	}
 	w.Events.Eventf(so, nil, kind, reason, action, "%s", note)
 }

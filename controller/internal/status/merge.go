@@ -1,22 +1,28 @@
 package status
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
-// apply puts into the status what the reconciler alone knows.
-func (f *Reconciled) apply(so *v1alpha1.ScaledObject) {
+// apply puts into the status what the reconciler alone knows. retargeted is
+// true when the object scales another workload than before.
+func (f *Reconciled) apply(so *v1alpha1.ScaledObject, retargeted bool) {
 	s := &so.Status
 	s.TriggersTypes, s.AuthenticationsTypes = so.TriggersTypes(), so.AuthenticationsTypes()
-	s.HpaName = f.HPAName
+	if f.HPA != nil {
+		s.HpaName = *f.HPA
+	}
 	s.PausedReplicaCount = f.PausedReplicas
 	if f.Target != nil {
-		if s.ScaleTargetGVKR == nil || *s.ScaleTargetGVKR != *f.Target || s.OriginalReplicaCount == nil {
+		another := retargeted || s.ScaleTargetGVKR != nil && *s.ScaleTargetGVKR != *f.Target
+		if another || s.OriginalReplicaCount == nil {
 			s.OriginalReplicaCount = f.Replicas
 		}
 		s.ScaleTargetGVKR, s.ScaleTargetKind = f.Target, f.Target.String()
@@ -26,7 +32,7 @@ func (f *Reconciled) apply(so *v1alpha1.ScaledObject) {
 	}
 	s.CompositeScalerName = ""
 	if so.Modifiers() != nil {
-		s.CompositeScalerName = "composite-metric"
+		s.CompositeScalerName = scaling.CompositeMetric
 	}
 	f.applyPause(so)
 	if f.Err != nil {
@@ -69,12 +75,27 @@ func (o *Observed) apply(so *v1alpha1.ScaledObject) {
 		at := metav1.NewTime(d.LastActive.Truncate(time.Second))
 		s.LastActiveTime = &at
 	}
-	s.TriggersActivity, s.Health, s.Fallback = d.Activity, d.Health, d.Replaced
+	s.TriggersActivity, s.Health = d.Activity, d.Health
+	// Without a verdict on fallback, as while the replicas are unknown, the
+	// last one stays in force.
+	if d.Fallback != nil {
+		s.Fallback = stored(d.Replaced)
+	}
 	for _, condition := range []*v1alpha1.Condition{d.Fallback, d.Active, o.HPAActive} {
 		if condition != nil {
 			s.Conditions.Set(*condition)
 		}
 	}
+}
+
+// stored are verdicts as the API server keeps them, in whole seconds, so that
+// what was written compares equal to what is written next.
+func stored(verdicts []v1alpha1.FallbackVerdict) []v1alpha1.FallbackVerdict {
+	kept := slices.Clone(verdicts)
+	for i := range kept {
+		kept[i].Since = metav1.NewTime(kept[i].Since.Truncate(time.Second))
+	}
+	return kept
 }
 
 // merge sets Ready to the worse of what reconciler and loop say, so that

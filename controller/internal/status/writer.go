@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,16 +33,23 @@ type Writer struct {
 type record struct {
 	mu         sync.Mutex
 	uid        types.UID
-	seen       time.Time
+	generation int64
+	paused     bool
+	seen       time.Time // when the generation first came by, or went on after a pause
 	reconciled *Reconciled
 	observed   *Observed
+	retargeted bool
 
-	// basis is the resource version that the last write started from, and
-	// written the object as the API server answered. Until the cache shows
-	// something newer than basis, written is the truth.
-	basis   string
+	// written is the object as the API server answered the last write, until
+	// the cache shows it or something newer.
 	written *v1alpha1.ScaledObject
+	wroteAt time.Time // the last write for this generation
 }
+
+// FirstState is how long the first state of a generation may take to be
+// complete: that long a missing answer is no news, and what is known is not
+// written in pieces.
+const FirstState = 2 * time.Second
 
 // Reconciled is what a reconcile found.
 type Reconciled struct {
@@ -57,8 +63,9 @@ type Reconciled struct {
 	Target *v1alpha1.GroupVersionKindResource
 	// Replicas is the target's replica count at the moment.
 	Replicas *int32
-	// HPAName is the HPA in charge, "" for none.
-	HPAName string
+	// HPA is the name of the HPA in charge, "" for none; nil leaves the earlier
+	// one.
+	HPA *string
 	// ExternalMetricNames and ResourceMetricNames are the HPA's, in trigger
 	// order; nil leaves those of an earlier reconcile.
 	ExternalMetricNames, ResourceMetricNames []string
@@ -72,19 +79,38 @@ type Observed struct {
 	HPAActive *v1alpha1.Condition
 }
 
-// Seen is when the generation of an object first came by.
+// Seen is when the generation of an object first came by, or when it went on
+// after a pause.
 func (w *Writer) Seen(so *v1alpha1.ScaledObject) time.Time {
 	r := w.record(so)
 	defer r.mu.Unlock()
 	return r.seen
 }
 
-// Reconciled takes the outcome of a reconcile and writes what changed.
-func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, found Reconciled) error {
+// Retargeted takes note that the object scales another workload than before:
+// the next reconcile that finds it tells its original replicas.
+func (w *Writer) Retargeted(so *v1alpha1.ScaledObject) {
 	r := w.record(so)
 	defer r.mu.Unlock()
+	r.retargeted = true
+}
+
+// Reconciled takes the outcome of a reconcile and writes what changed. held is
+// true when it waits for the first reading, for FirstState at most: call again
+// then.
+func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, found Reconciled) (held bool, err error) {
+	r := w.record(so)
+	defer r.mu.Unlock()
+	urgent := r.reconciled == nil || text(r.reconciled.Err) != text(found.Err)
+	if found.Paused {
+		// Nobody observes any more, and what was seen is no longer so.
+		r.observed = nil
+	}
 	r.reconciled = &found
-	return w.flush(ctx, r, so, nil)
+	if r.incomplete(w.Now()) {
+		return true, nil
+	}
+	return false, w.flush(ctx, r, so, urgent, nil)
 }
 
 // Observed takes the verdict of the activation loop and writes what changed.
@@ -92,18 +118,30 @@ func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, foun
 func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdict Observed) error {
 	r := w.record(so)
 	defer r.mu.Unlock()
-	r.observed = &verdict
-	if r.reconciled == nil {
+	if r.reconciled != nil && r.reconciled.Paused {
 		return nil
 	}
-	return w.flush(ctx, r, so, nil)
+	r.observed = &verdict
+	if r.reconciled == nil || r.incomplete(w.Now()) {
+		return nil
+	}
+	return w.flush(ctx, r, so, false, nil)
+}
+
+// incomplete reports whether all is well but the first reading, and there is
+// time to wait for it.
+func (r *record) incomplete(now time.Time) bool {
+	if now.Sub(r.seen) >= FirstState || r.reconciled.Err != nil || r.reconciled.Paused {
+		return false
+	}
+	return r.observed == nil || r.observed.Decision.Active == nil && badness(r.observed.Decision.Ready) == 0
 }
 
 // Activated records a rise from zero before it is made.
 func (w *Writer) Activated(ctx context.Context, so *v1alpha1.ScaledObject, a *v1alpha1.Activation) error {
 	r := w.record(so)
 	defer r.mu.Unlock()
-	return w.flush(ctx, r, so, func(s *v1alpha1.ScaledObjectStatus) { s.Activation = a })
+	return w.flush(ctx, r, so, false, func(s *v1alpha1.ScaledObjectStatus) { s.Activation = a })
 }
 
 // Deleted says goodbye to an object that was finalized.
@@ -128,24 +166,28 @@ func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 	}
 	r := w.records[key]
 	if r == nil || r.uid != so.UID {
-		r = &record{uid: so.UID, seen: w.Now()}
+		r = &record{uid: so.UID}
 		w.records[key] = r
 	}
 	w.mu.Unlock()
 	r.mu.Lock()
+	if so.Generation > r.generation || r.paused && !so.Paused() {
+		r.generation, r.seen, r.wroteAt = so.Generation, w.Now(), time.Time{}
+	}
+	r.paused = so.Paused()
 	return r
 }
 
-// flush writes what differs from the last known status.
-func (w *Writer) flush(ctx context.Context, r *record, cached *v1alpha1.ScaledObject, change func(*v1alpha1.ScaledObjectStatus)) error {
-	base := cached
-	if r.written != nil && cached.ResourceVersion == r.basis {
-		base = r.written
-	}
+// flush writes what differs from the last known status. An urgent change is
+// written at once even when only words changed.
+func (w *Writer) flush(
+	ctx context.Context, r *record, cached *v1alpha1.ScaledObject, urgent bool, change func(*v1alpha1.ScaledObjectStatus),
+) error {
+	base := r.newest(cached)
 	next := base.DeepCopy()
 	next.Status.Conditions.Initialize()
 	if r.reconciled != nil {
-		r.reconciled.apply(next)
+		r.reconciled.apply(next, r.retargeted)
 	}
 	if r.observed != nil {
 		r.observed.apply(next)
@@ -156,51 +198,54 @@ func (w *Writer) flush(ctx context.Context, r *record, cached *v1alpha1.ScaledOb
 	if change != nil {
 		change(&next.Status)
 	}
-	if !noticeable(base, next) {
+	words := urgent || w.Now().Sub(r.wroteAt) >= next.PollingInterval()
+	if !noticeable(base, next, words) {
 		return nil
 	}
 	written := next.DeepCopy()
 	err := w.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 	if err != nil {
-		if apierrors.IsConflict(err) {
-			// What was written is no longer the newest: trust the cache again.
-			r.basis, r.written = "", nil
-		}
+		// What was written is no longer the newest: trust the cache again.
+		r.written = nil
 		return client.IgnoreNotFound(err)
 	}
-	r.basis, r.written = cached.ResourceVersion, written
+	r.written, r.wroteAt = written, w.Now()
+	if r.reconciled != nil && r.reconciled.Target != nil {
+		r.retargeted = false
+	}
 	w.announce(base, written)
 	return nil
 }
 
-// noticeable reports whether a user would notice the change. The last active
-// time alone is noticed when it moved by its write period.
-func noticeable(base, next *v1alpha1.ScaledObject) bool {
-	a, b := base.Status.DeepCopy(), next.Status.DeepCopy()
-	if !lastActiveDue(base, next) {
-		a.LastActiveTime, b.LastActiveTime = nil, nil
+// newest is the later of what the cache shows and what was written here.
+func (r *record) newest(cached *v1alpha1.ScaledObject) *v1alpha1.ScaledObject {
+	if r.written == nil {
+		return cached
 	}
-	return !apiequality.Semantic.DeepEqual(a, b)
+	order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, r.written.ResourceVersion)
+	if err != nil || order >= 0 {
+		r.written = nil
+		return cached
+	}
+	return r.written
 }
 
-// longestWritePeriod bounds how old the stored last active time may be.
-const longestWritePeriod = time.Minute
+// longestWritePeriod bounds how old the stored last active time may be, and
+// shortestWritePeriod how much writing a short cooldown may cause.
+const (
+	longestWritePeriod  = time.Minute
+	shortestWritePeriod = 15 * time.Second
+)
 
 // WritePeriod is how far the stored last active time may lag behind while the
 // object stays active.
 func WritePeriod(so *v1alpha1.ScaledObject) time.Duration {
-	return min(longestWritePeriod, so.CooldownPeriod()/2)
+	return max(shortestWritePeriod, min(longestWritePeriod, so.CooldownPeriod()/2))
 }
 
-func lastActiveDue(base, next *v1alpha1.ScaledObject) bool {
-	stored, now := base.Status.LastActiveTime, next.Status.LastActiveTime
-	switch {
-	case now == nil:
-		return false
-	case stored == nil:
-		return true
-	case base.Status.Conditions.IsTrue(v1alpha1.ConditionActive) != next.Status.Conditions.IsTrue(v1alpha1.ConditionActive):
-		return true
+func text(err error) string {
+	if err == nil {
+		return ""
 	}
-	return now.Sub(stored.Time) >= WritePeriod(next)
+	return err.Error()
 }

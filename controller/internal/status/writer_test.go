@@ -1,0 +1,562 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+var start = time.Date(2026, 5, 1, 12, 0, 0, 123456789, time.UTC)
+
+// fixture is a writer over an API server that counts status writes.
+type fixture struct {
+	*Writer
+	t      *testing.T
+	clock  *clocktesting.FakeClock
+	events *events.FakeRecorder
+	writes int
+	key    types.NamespacedName
+}
+
+func newFixture(t *testing.T, so *v1alpha1.ScaledObject) *fixture {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, clock: clocktesting.NewFakeClock(start), events: events.NewFakeRecorder(100), key: client.ObjectKeyFromObject(so)}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(so).WithObjects(so).
+		WithInterceptorFuncs(interceptor.Funcs{
+			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+				err := c.SubResource(sub).Patch(ctx, o, p, opts...)
+				if err == nil {
+					f.writes++
+				}
+				return err
+			},
+		}).Build()
+	f.Writer = &Writer{Client: c, Events: f.events, Now: f.clock.Now}
+	return f
+}
+
+// object is as the API server has it.
+func (f *fixture) object() *v1alpha1.ScaledObject {
+	f.t.Helper()
+	so := &v1alpha1.ScaledObject{}
+	if err := f.Client.Get(f.t.Context(), f.key, so); err != nil {
+		f.t.Fatal(err)
+	}
+	return so
+}
+
+func (f *fixture) condition(t v1alpha1.ConditionType) v1alpha1.Condition {
+	f.t.Helper()
+	c, _ := f.object().Status.Conditions.Get(t)
+	return c
+}
+
+func (f *fixture) reconciled(so *v1alpha1.ScaledObject, found Reconciled) bool {
+	f.t.Helper()
+	held, err := f.Reconciled(f.t.Context(), so, found)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return held
+}
+
+func (f *fixture) observed(so *v1alpha1.ScaledObject, o Observed) {
+	f.t.Helper()
+	if err := f.Observed(f.t.Context(), so, o); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// wrote expects n writes since it was last asked, and events by reason.
+func (f *fixture) wrote(n int, reasons ...string) {
+	f.t.Helper()
+	if f.writes != n {
+		f.t.Errorf("%d status writes, want %d", f.writes, n)
+	}
+	f.writes = 0
+	var saw []string
+	for len(f.events.Events) > 0 {
+		saw = append(saw, strings.Fields(<-f.events.Events)[1])
+	}
+	if fmt.Sprint(saw) != fmt.Sprint(reasons) {
+		f.t.Errorf("events %v, want %v", saw, reasons)
+	}
+}
+
+func newObject() *v1alpha1.ScaledObject {
+	return &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker", UID: "1", Generation: 1},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "kafka", Metadata: map[string]string{"topic": "orders"}}},
+		},
+	}
+}
+
+func with(so *v1alpha1.ScaledObject, change func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
+	change(so)
+	return so
+}
+
+func ready(status metav1.ConditionStatus, reason, message string) v1alpha1.Condition {
+	return v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: status, Reason: reason, Message: message}
+}
+
+// quiet is the verdict on an object whose triggers were read and are inactive.
+func quiet() Observed {
+	return Observed{Decision: scaling.Decision{
+		Ready:    ready(metav1.ConditionTrue, v1alpha1.ReasonScaledObjectReady, ""),
+		Active:   &v1alpha1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonScalerNotActive},
+		Fallback: &v1alpha1.Condition{Type: v1alpha1.ConditionFallback, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoFallbackFound},
+		Activity: map[string]v1alpha1.TriggerActivity{"s0-kafka-orders": {}},
+	}}
+}
+
+// pending is the verdict before the first reading.
+func pending() Observed {
+	o := quiet()
+	o.Decision.Active = nil
+	return o
+}
+
+// active is the verdict at the fixture's time on an object that has work.
+func (f *fixture) active() Observed {
+	o := quiet()
+	o.Decision.Active = &v1alpha1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonScalerActive}
+	o.Decision.LastActive = f.clock.Now()
+	return o
+}
+
+func failing(message string) Observed {
+	o := quiet()
+	o.Decision.Ready = ready(metav1.ConditionFalse, v1alpha1.ReasonTriggerError, message)
+	return o
+}
+
+func found() Reconciled {
+	return Reconciled{
+		Target:   &v1alpha1.GroupVersionKindResource{Group: "apps", Version: "v1", Kind: "Deployment", Resource: "deployments"},
+		Replicas: ptr.To[int32](3), HPA: ptr.To("keda-hpa-worker"), ExternalMetricNames: []string{"s0-kafka-orders"},
+	}
+}
+
+// settled is a fixture whose object has its first state.
+func settled(t *testing.T, so *v1alpha1.ScaledObject) *fixture {
+	t.Helper()
+	f := newFixture(t, so)
+	f.reconciled(f.object(), found())
+	f.observed(f.object(), quiet())
+	f.wrote(1, "ScaledObjectReady")
+	return f
+}
+
+func TestFirstStateIsWrittenOnce(t *testing.T) {
+	f := newFixture(t, newObject())
+	cached := f.object()
+	f.observed(cached, pending())
+	if !f.reconciled(cached, found()) {
+		t.Error("the first state is not held until the first reading")
+	}
+	f.wrote(0)
+	f.observed(cached, quiet())
+	f.wrote(1, "ScaledObjectReady")
+
+	got := f.object().Status
+	if got.HpaName != "keda-hpa-worker" || *got.OriginalReplicaCount != 3 || got.ScaleTargetKind != "apps/v1.Deployment" ||
+		got.TriggersTypes != "kafka" || len(got.ExternalMetricNames) != 1 || len(got.TriggersActivity) != 1 {
+		t.Errorf("status %+v", got)
+	}
+	for conditionType, want := range map[v1alpha1.ConditionType]metav1.ConditionStatus{
+		v1alpha1.ConditionReady: metav1.ConditionTrue, v1alpha1.ConditionActive: metav1.ConditionFalse,
+		v1alpha1.ConditionFallback: metav1.ConditionFalse, v1alpha1.ConditionPaused: metav1.ConditionFalse,
+	} {
+		if c := f.condition(conditionType); c.Status != want {
+			t.Errorf("%s is %s, want %s", conditionType, c.Status, want)
+		}
+	}
+}
+
+func TestFirstStateDoesNotWaitLongForAReading(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.reconciled(f.object(), found())
+	f.observed(f.object(), pending())
+	f.clock.Step(FirstState)
+	if f.reconciled(f.object(), found()) {
+		t.Error("still held")
+	}
+	f.wrote(1, "ScaledObjectReady")
+	if c := f.condition(v1alpha1.ConditionActive); c.Status != metav1.ConditionUnknown {
+		t.Errorf("Active is %s before any reading", c.Status)
+	}
+}
+
+func TestProblemsAreToldAtOnce(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.reconciled(f.object(), Reconciled{Err: errors.New("scaleTargetRef: apps/v1.Deployment shop/worker not found")})
+	f.wrote(1, "ScaledObjectCheckFailed")
+	c := f.condition(v1alpha1.ConditionReady)
+	if c.Reason != v1alpha1.ReasonScaledObjectCheckFailed || c.Message != "scaleTargetRef: apps/v1.Deployment shop/worker not found" {
+		t.Errorf("Ready %+v", c)
+	}
+	if c := f.condition(v1alpha1.ConditionActive); c.Reason != v1alpha1.ReasonUnknownState {
+		t.Errorf("Active %+v", c)
+	}
+}
+
+func TestNothingIsWrittenWhenNothingNoticeableChanged(t *testing.T) {
+	fallback := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
+	}
+	counted := func(n int32) Observed {
+		o := quiet()
+		o.Decision.Health = map[string]v1alpha1.HealthStatus{"s0-kafka-orders": {NumberOfFailures: &n, Status: v1alpha1.HealthFailing}}
+		return o
+	}
+	replaced := func(since time.Time) Observed {
+		o := quiet()
+		o.Decision.Fallback.Status = metav1.ConditionTrue
+		o.Decision.Replaced = []v1alpha1.FallbackVerdict{{Metric: "s0-kafka-orders", Since: metav1.NewTime(since), Behavior: "static"}}
+		return o
+	}
+	tests := map[string]struct {
+		object       func(*v1alpha1.ScaledObject)
+		first, again Observed
+		after        time.Duration
+		want         int
+	}{
+		"the same verdict":                 {first: quiet(), again: quiet(), after: time.Hour},
+		"a failure that counts is written": {object: fallback, first: counted(3), again: counted(4), want: 1},
+		"a failure beyond the threshold":   {object: fallback, first: counted(4), again: counted(5), after: time.Hour},
+		"a moment within a second":         {first: replaced(start), again: replaced(start)},
+		"words within an interval":         {first: failing("dial: port 1"), again: failing("dial: port 2"), after: 29 * time.Second},
+		"words are written once per interval": {
+			first: failing("dial: port 1"), again: failing("dial: port 2"), after: 30 * time.Second, want: 1,
+		},
+		"another status is written at once": {first: failing("dial: port 1"), again: quiet(), want: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			so := newObject()
+			if tt.object != nil {
+				tt.object(so)
+			}
+			f := settled(t, so)
+			f.observed(f.object(), tt.first)
+			f.writes = 0
+			f.clock.Step(tt.after)
+			f.observed(f.object(), tt.again)
+			if f.writes != tt.want {
+				t.Errorf("%d writes, want %d", f.writes, tt.want)
+			}
+		})
+	}
+}
+
+func TestLastActiveTimeIsWrittenNowAndThen(t *testing.T) {
+	tests := map[string]struct {
+		cooldown *int32
+		period   time.Duration
+	}{
+		"every minute by default":           {period: time.Minute},
+		"every half of a short cooldown":    {cooldown: ptr.To[int32](60), period: 30 * time.Second},
+		"not all the time without cooldown": {cooldown: ptr.To[int32](0), period: 15 * time.Second},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := settled(t, with(newObject(), func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = tt.cooldown }))
+			f.observed(f.object(), f.active())
+			f.wrote(1)
+			f.clock.Step(tt.period - time.Second)
+			f.observed(f.object(), f.active())
+			f.wrote(0)
+			f.clock.Step(time.Second)
+			f.observed(f.object(), f.active())
+			f.wrote(1)
+			if have := f.object().Status.LastActiveTime; !have.Time.Equal(f.clock.Now().Truncate(time.Second)) {
+				t.Errorf("last active %v", have)
+			}
+			f.clock.Step(time.Second)
+			o := f.active()
+			o.Decision.Active = quiet().Decision.Active
+			f.observed(f.object(), o)
+			f.wrote(1) // the end of activity is always noted
+		})
+	}
+}
+
+func TestReadyIsTheWorseOfTwo(t *testing.T) {
+	problem := errors.Join(errors.New("trigger 0 (kafka): topic: missing"), errors.New("trigger 1 (cpu): value: missing"))
+	unknown := quiet()
+	unknown.Decision.Ready = ready(metav1.ConditionUnknown, v1alpha1.ReasonPartialTriggerError, "trigger 0 (kafka): dial")
+	tests := map[string]struct {
+		reconciled error
+		observed   Observed
+		want       v1alpha1.Condition
+	}{
+		"both are well": {observed: quiet(), want: ready(metav1.ConditionTrue, "ScaledObjectReady", "ScaledObject is ready for scaling")},
+		"the loop alone fails": {observed: failing("trigger 0 (kafka): dial"),
+			want: ready(metav1.ConditionFalse, "TriggerError", "trigger 0 (kafka): dial")},
+		"the loop is partly well": {observed: unknown, want: unknown.Decision.Ready},
+		"the reconciler alone fails": {reconciled: problem, observed: quiet(),
+			want: ready(metav1.ConditionFalse, "ScaledObjectCheckFailed", "trigger 0 (kafka): topic: missing; trigger 1 (cpu): value: missing")},
+		"both fail": {reconciled: errors.New("the cause"), observed: failing("what follows"),
+			want: ready(metav1.ConditionFalse, "ScaledObjectCheckFailed", "the cause")},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, newObject())
+			f.observed(f.object(), tt.observed)
+			result := found()
+			result.Err = tt.reconciled
+			f.reconciled(f.object(), result)
+			if have := f.condition(v1alpha1.ConditionReady); have != tt.want {
+				t.Errorf("Ready %+v, want %+v", have, tt.want)
+			}
+			// Neither overwrites the other, in whatever order they speak.
+			f.writes = 0
+			f.observed(f.object(), tt.observed)
+			f.reconciled(f.object(), result)
+			if f.writes != 0 {
+				t.Errorf("%d writes for the same news", f.writes)
+			}
+		})
+	}
+}
+
+func TestEventsFollowTransitions(t *testing.T) {
+	f := settled(t, newObject())
+	f.observed(f.object(), failing("trigger 0 (kafka): dial"))
+	f.wrote(1, "KEDAScalerFailed")
+	f.observed(f.object(), failing("trigger 0 (kafka): dial"))
+	f.wrote(0)
+	inFallback := quiet()
+	inFallback.Decision.Fallback = &v1alpha1.Condition{Type: v1alpha1.ConditionFallback, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonFallbackExists}
+	f.observed(f.object(), inFallback)
+	f.wrote(1, "ScaledObjectReady", "ScaledObjectFallbackActivated")
+	f.observed(f.object(), inFallback)
+	f.wrote(0)
+	f.observed(f.object(), quiet())
+	f.wrote(1, "ScaledObjectFallbackDeactivated")
+}
+
+func TestPause(t *testing.T) {
+	f := settled(t, newObject())
+	mirrored := quiet()
+	mirrored.HPAActive = &v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonHPAActive}
+	f.observed(f.object(), mirrored)
+	f.wrote(1)
+
+	f.reconciled(f.object(), Reconciled{Paused: true, HPA: ptr.To(""), PausedReplicas: ptr.To[int32](2)})
+	f.wrote(1, "ScaledObjectPaused")
+	f.observed(f.object(), mirrored) // of a decision that was under way
+	f.wrote(0)
+	got := f.object().Status
+	if _, still := got.Conditions.Get(v1alpha1.ConditionHPAActive); still {
+		t.Error("HPAActive outlives the HPA")
+	}
+	if got.HpaName != "" || *got.PausedReplicaCount != 2 || f.condition(v1alpha1.ConditionReady).Message != "ScaledObject is paused" {
+		t.Errorf("status %+v", got)
+	}
+
+	f.clock.Step(time.Hour)
+	f.reconciled(f.object(), found())
+	f.observed(f.object(), quiet())
+	f.wrote(1, "ScaledObjectUnpaused")
+	if got := f.object().Status; got.PausedReplicaCount != nil {
+		t.Errorf("paused replicas %d after the pause", *got.PausedReplicaCount)
+	}
+}
+
+func TestPartialPause(t *testing.T) {
+	in, out := v1alpha1.AnnotationPausedScaleIn, v1alpha1.AnnotationPausedScaleOut
+	tests := map[string]struct {
+		annotations map[string]string
+		message     string
+	}{
+		"in":   {map[string]string{in: "true", out: "false"}, "scaling in is paused"},
+		"out":  {map[string]string{out: "true"}, "scaling out is paused"},
+		"both": {map[string]string{in: "true", out: ""}, "scaling in and out is paused"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			so := newObject()
+			so.Annotations = tt.annotations
+			f := newFixture(t, so)
+			f.observed(f.object(), quiet())
+			f.reconciled(f.object(), found())
+			f.wrote(1, "ScaledObjectReady", "ScaledObjectPaused")
+			if c := f.condition(v1alpha1.ConditionPaused); c.Message != tt.message {
+				t.Errorf("Paused %+v", c)
+			}
+		})
+	}
+}
+
+func TestConflictIsRetriedFromFreshState(t *testing.T) {
+	f := settled(t, newObject())
+	stale := f.object()
+	changed := f.object()
+	changed.Labels = map[string]string{"team": "a"}
+	if err := f.Client.Update(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Observed(t.Context(), stale, f.active()); !apierrors.IsConflict(err) {
+		t.Fatalf("error %v, want a conflict", err)
+	}
+	f.wrote(0)
+	f.observed(f.object(), f.active())
+	f.wrote(1)
+	if got := f.object(); got.Labels["team"] != "a" || f.condition(v1alpha1.ConditionActive).Status != metav1.ConditionTrue {
+		t.Errorf("object %+v", got)
+	}
+}
+
+func TestCacheBehindOurOwnWritesIsNoConflict(t *testing.T) {
+	f := newFixture(t, newObject())
+	stale := f.object()
+	f.reconciled(stale, found())
+	f.observed(stale, quiet())
+	afterFirst := f.object()
+	f.observed(stale, f.active())
+	f.wrote(2, "ScaledObjectReady")
+	f.observed(afterFirst, quiet()) // the cache shows the first of two writes
+	f.wrote(1)
+	f.observed(stale, quiet())
+	f.wrote(0)
+}
+
+func TestActivationIsRecordedBeforeTheFirstReconcile(t *testing.T) {
+	f := newFixture(t, newObject())
+	a := &v1alpha1.Activation{Metric: "s0-kafka-orders", Replicas: 10, Time: metav1.NewMicroTime(start)}
+	if err := f.Activated(t.Context(), f.object(), a); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.object().Status.Activation; got == nil || got.Replicas != 10 || got.Metric != a.Metric {
+		t.Errorf("activation %+v", got)
+	}
+	f.observed(f.object(), quiet())
+	f.reconciled(f.object(), found())
+	if f.object().Status.Activation == nil {
+		t.Error("a later write dropped the activation")
+	}
+}
+
+func TestVerdictStandsWhileReplicasAreUnknown(t *testing.T) {
+	f := settled(t, newObject())
+	o := quiet()
+	o.Decision.Replaced = []v1alpha1.FallbackVerdict{{Metric: "s0-kafka-orders", Since: metav1.NewTime(start), Behavior: "static"}}
+	f.observed(f.object(), o)
+	o = failing("current replicas are unknown")
+	o.Decision.Fallback = nil
+	f.observed(f.object(), o)
+	if got := f.object().Status.Fallback; len(got) != 1 {
+		t.Errorf("fallback verdicts %+v", got)
+	}
+}
+
+func TestOriginalReplicasAreThoseOfTheTargetInForce(t *testing.T) {
+	f := settled(t, newObject())
+	again := found()
+	again.Replicas = ptr.To[int32](7)
+	f.reconciled(f.object(), again)
+	if n := *f.object().Status.OriginalReplicaCount; n != 3 {
+		t.Errorf("original replicas %d follow the target", n)
+	}
+	f.Retargeted(f.object())
+	f.reconciled(f.object(), Reconciled{Err: errors.New("not found")})
+	f.reconciled(f.object(), again)
+	if n := *f.object().Status.OriginalReplicaCount; n != 7 {
+		t.Errorf("original replicas %d are another target's", n)
+	}
+	again.Replicas = ptr.To[int32](1)
+	f.reconciled(f.object(), again)
+	if n := *f.object().Status.OriginalReplicaCount; n != 7 {
+		t.Errorf("original replicas %d follow the target", n)
+	}
+}
+
+func TestDeletedObjectLeavesNothing(t *testing.T) {
+	f := settled(t, newObject())
+	so := f.object()
+	if err := f.Client.Delete(t.Context(), so.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	f.observed(so, f.active()) // a decision that was under way: no error, no event
+	f.wrote(0)
+	f.Deleted(so)
+	f.wrote(0, "ScaledObjectDeleted")
+	for i := range 1000 {
+		so := newObject()
+		so.UID = types.UID(fmt.Sprint(i))
+		f.reconciled(so, Reconciled{})
+		f.Forget(f.key)
+	}
+	if n := len(f.records); n != 0 {
+		t.Errorf("%d records of objects that are gone", n)
+	}
+}
+
+func TestNewObjectOfTheSameNameStartsAfresh(t *testing.T) {
+	f := settled(t, newObject())
+	f.observed(f.object(), failing("dial"))
+	f.clock.Step(time.Hour)
+	again := newObject()
+	again.UID = "2"
+	if seen := f.Seen(again); !seen.Equal(f.clock.Now()) {
+		t.Errorf("seen at %v", seen)
+	}
+	if r := f.record(again); r.observed != nil || r.reconciled != nil {
+		t.Errorf("record %+v of the object before", r)
+	}
+}
+
+func TestSeenStartsAgain(t *testing.T) {
+	f := settled(t, newObject())
+	later := func(change func(*v1alpha1.ScaledObject)) bool {
+		f.clock.Step(time.Hour)
+		return f.Seen(with(f.object(), change)).Equal(f.clock.Now())
+	}
+	if later(func(*v1alpha1.ScaledObject) {}) {
+		t.Error("with nothing new")
+	}
+	if !later(func(so *v1alpha1.ScaledObject) { so.Generation++ }) {
+		t.Error("not with a new generation")
+	}
+	pause := func(so *v1alpha1.ScaledObject) { so.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"} }
+	if later(pause) {
+		t.Error("with a pause")
+	}
+	if !later(func(*v1alpha1.ScaledObject) {}) {
+		t.Error("not after a pause")
+	}
+}
+
+func TestLongNotesAreCut(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.reconciled(f.object(), Reconciled{Err: errors.New(strings.Repeat("ü", 1000))})
+	note := strings.SplitN(<-f.events.Events, " ", 3)[2]
+	if len(note) > longestNote || !strings.HasSuffix(note, "ü...") {
+		t.Errorf("%d bytes: ...%q", len(note), note[len(note)-8:])
+	}
+}
