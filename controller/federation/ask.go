@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -27,25 +28,39 @@ const askTimeout = 10 * time.Second
 // other errors carry a gRPC code (status.Code) and the family's text, or name
 // the Service that could not be asked.
 func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (float64, error) {
-	return ask(ctx, f, t, func(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
-		return askMetric(ctx, client, ref, metric, options...)
+	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
+		if !c.classic {
+			return askMetric(ctx, c.client, ref, metric, options...)
+		}
+		if value, ok := f.recent.get(t, metric); ok {
+			return value, nil
+		}
+		value, err := askMetric(ctx, c.client, ref, metric, options...)
+		if err == nil {
+			f.recent.put(t, metric, value)
+		}
+		return value, err
 	})
 }
 
 // Specs returns the metrics of a trigger that need not be subscribed here.
 // Errors are those of GetMetrics.
 func (f *Federation) Specs(ctx context.Context, t Trigger) ([]MetricSpec, error) {
-	return ask(ctx, f, t, askSpecs)
+	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
+		return askSpecs(ctx, c.client, ref, options...)
+	})
 }
 
 // IsActive reports whether a trigger that need not be subscribed here asks for
 // at least one replica. Errors are those of GetMetrics.
 func (f *Federation) IsActive(ctx context.Context, t Trigger) (bool, error) {
-	return ask(ctx, f, t, askActive)
+	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (bool, error) {
+		return askActive(ctx, c.client, ref, options...)
+	})
 }
 
 // call is one call of the common contract.
-type call[T any] func(context.Context, externalscaler.ExternalScalerClient, *externalscaler.ScaledObjectRef, ...grpc.CallOption) (T, error)
+type call[T any] func(context.Context, candidate, *externalscaler.ScaledObjectRef, ...grpc.CallOption) (T, error)
 
 // candidate is an instance that may be asked.
 type candidate struct {
@@ -126,16 +141,16 @@ func (r *round[T]) try(ctx context.Context, c candidate, ref *externalscaler.Sca
 		defer cancel()
 	}
 	var said answered
-	answer, err = r.do(own, c.client, ref, said.options()...)
-	if err == nil || errors.Is(err, ErrNoData) {
+	answer, err = r.do(own, c, ref, said.options()...)
+	switch {
+	case err == nil, errors.Is(err, ErrNoData):
 		return answer, true, err
-	}
-	if said.given() {
-		return answer, true, r.fed.peerError(r.trigger.Type, err, true, false)
+	case said.given() && !late(err):
+		return answer, true, r.fed.peerError(r.trigger.Type, err, true)
 	}
 	c.inst.suspect()
 	r.gone[c.inst] = true
-	r.last = r.fed.peerError(r.trigger.Type, err, false, own.Err() != nil)
+	r.last = r.fed.peerError(r.trigger.Type, err, false)
 	return answer, ctx.Err() != nil, r.last
 }
 
@@ -208,15 +223,31 @@ func (s *service) ranked(key uint64) []*instance {
 
 // peerError is what a peer said, in its own words, or, when said is false, what
 // kept the Service from answering.
-func (f *Federation) peerError(triggerType string, err error, said, late bool) error {
+func (f *Federation) peerError(triggerType string, err error, said bool) error {
 	told := status.Convert(err)
 	switch {
-	case said:
-		return &codedError{code: told.Code(), text: told.Message()}
-	case late:
+	case late(err):
 		return coded(codes.DeadlineExceeded, "Service %s%s in namespace %s did not answer in time",
 			servicePrefix, triggerType, f.config.Namespace)
+	case said:
+		return &codedError{code: told.Code(), text: told.Message()}
 	}
 	return coded(told.Code(), "Service %s%s in namespace %s: %s",
 		servicePrefix, triggerType, f.config.Namespace, told.Message())
+}
+
+// late reports whether an error says that our own deadline has passed. The
+// peer knows that deadline and may be the first to say so: in the words of its
+// gRPC library, or by hanging up. A family that waited in vain for its source
+// says so in words of its own.
+func late(err error) bool {
+	told := status.Convert(err)
+	switch told.Code() {
+	case codes.DeadlineExceeded:
+		return strings.Contains(told.Message(), context.DeadlineExceeded.Error())
+	case codes.Canceled:
+		return true
+	default:
+		return told.Message() == context.DeadlineExceeded.Error()
+	}
 }

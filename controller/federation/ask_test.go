@@ -46,8 +46,8 @@ func TestTheAdapterMeetsTheControllerAtOneInstance(t *testing.T) {
 }
 
 func (w *world) services3() []*instance {
-	w.Federation.mu.Lock()
-	defer w.Federation.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.services["kafka"].ranked(0)
 }
 
@@ -66,7 +66,7 @@ func TestGetMetrics(t *testing.T) {
 		code   codes.Code
 	}{
 		"one value":                 {want: 7},
-		"several values":            {change: answer(&externalscaler.MetricValue{MetricValueFloat: 1.5}, &externalscaler.MetricValue{MetricValue: 2}), want: 3.5},
+		"several values":            {change: answer(&externalscaler.MetricValue{MetricValueFloat: 1.5}, both(2, 0)), want: 3.5},
 		"no value":                  {change: answer(), err: "no data", code: codes.Unknown},
 		"a value that is no number": {change: answer(&externalscaler.MetricValue{MetricValueFloat: nan()}), err: "no data", code: codes.Unknown},
 		"an error in the family's words": {
@@ -99,7 +99,7 @@ func TestGetMetrics(t *testing.T) {
 			if err != nil || value != tt.want {
 				t.Errorf("GetMetrics = %v, %v, want %v", value, err, tt.want)
 			}
-			id := orders.ID.String()
+			id := orders.String()
 			if got := f.requests(); !slices.Equal(got, []string{"known " + id, "full " + id}) {
 				t.Errorf("requests = %v", got)
 			}
@@ -113,8 +113,8 @@ func (w *world) known(triggerType string) {
 	probe := trigger(triggerType, 1_000_000)
 	w.Subscribe(probe)
 	w.until("the Service is seen", func() bool {
-		w.Federation.mu.Lock()
-		defer w.Federation.mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		s := w.services[triggerType]
 		return s != nil && s.anyReady()
 	})
@@ -194,6 +194,29 @@ func TestAThirdPartyIsAsked(t *testing.T) {
 	}
 }
 
+func TestCachedMetricsOfAThirdPartyAreAskedForOncePerPoll(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell)
+	w.classicService("jobs", c)
+	w.known("jobs")
+	jobs := trigger("jobs", 1)
+	jobs.UseCachedMetrics, jobs.PollingInterval = true, time.Minute
+	ask := func(want float64) {
+		t.Helper()
+		if value, err := w.GetMetrics(t.Context(), jobs, "jobs"); err != nil || value != want {
+			t.Errorf("GetMetrics = %v, %v, want %v", value, err, want)
+		}
+	}
+	ask(4)
+	c.change(func() { c.values[0].MetricValueFloat = 5 })
+	ask(4)
+	now.Step(jobs.PollingInterval)
+	ask(5)
+	jobs.UseCachedMetrics = false
+	c.change(func() { c.values[0].MetricValueFloat = 6 })
+	ask(6)
+}
+
 func TestTransportIsAskedByFamily(t *testing.T) {
 	asked := make(chan string, 10)
 	refuse := make(chan bool, 1)
@@ -256,8 +279,8 @@ func TestCreatingAndDeletingLeavesNothing(t *testing.T) {
 	}
 	w.until("nothing is left", empty)
 	w.until("goroutines are flat", func() bool { return runtime.NumGoroutine() <= before+10 })
-	w.Federation.mu.Lock()
-	defer w.Federation.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.subs) != 0 || len(w.services) != 2 || len(w.instances) != 2 {
 		t.Errorf("left: %d subscriptions, %d types, %d instances", len(w.subs), len(w.services), len(w.instances))
 	}

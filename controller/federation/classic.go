@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -246,7 +247,7 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 		if !said.given() {
 			p.inst.suspect()
 		}
-		r = reading{outcome: OutcomeError, err: p.inst.fed.peerError(trigger.Type, err, said.given(), ctx.Err() != nil)}
+		r = reading{outcome: OutcomeError, err: p.inst.fed.peerError(trigger.Type, err, said.given())}
 	}
 	r.at = p.inst.fed.clock.Now()
 	r.heard = r.at
@@ -296,7 +297,7 @@ func (p *poller) read(ctx context.Context, ref *externalscaler.ScaledObjectRef, 
 	for _, spec := range specs {
 		value, err := askMetric(ctx, client, ref, spec.Name, options...)
 		switch {
-		case err == ErrNoData: //nolint:errorlint // never wrapped
+		case errors.Is(err, ErrNoData):
 			missing = true
 		case err != nil:
 			return reading{}, false, err

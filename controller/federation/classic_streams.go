@@ -68,7 +68,7 @@ func (s *streams) client() (externalscaler.ExternalScalerClient, error) {
 		return nil, context.Canceled
 	}
 	if s.conn == nil {
-		conn, err := dial(s.poller.inst.fed.config, s.poller.inst.instanceKey)
+		conn, err := dial(s.poller.inst.fed.config, s.poller.inst.instanceKey, true)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net"
 	"slices"
@@ -156,6 +157,11 @@ func (c *classic) polled() int {
 	return c.polls
 }
 
+// both is a value as third parties may send it, under a name of their own.
+func both(integer int64, float float64) *externalscaler.MetricValue {
+	return &externalscaler.MetricValue{MetricName: "theirs", MetricValue: integer, MetricValueFloat: float} //nolint:staticcheck // that they do is the point
+}
+
 func (w *world) classicService(triggerType string, c *classic) {
 	w.t.Helper()
 	w.put(plainService(triggerType))
@@ -174,7 +180,7 @@ func TestAThirdPartyIsPolled(t *testing.T) {
 	if !s.Active() || s.Specs[0] != (MetricSpec{Name: "jobs", Target: 2.5}) || !s.Accepted || s.Detection != DetectionPolling || s.Activations != 1 {
 		t.Errorf("state = %+v", s)
 	}
-	if _, err := w.Describe("jobs"); err != ErrNoDescription { //nolint:errorlint // never wrapped
+	if _, err := w.Describe("jobs"); !errors.Is(err, ErrNoDescription) {
 		t.Errorf("Describe = %v", err)
 	}
 	c.change(func() { c.values[0].MetricValueFloat = 6 })
@@ -196,13 +202,13 @@ func TestWhatAThirdPartySays(t *testing.T) {
 		err    string
 		code   codes.Code
 	}{
-		"the float":                  {change: value(&externalscaler.MetricValue{MetricValue: 3, MetricValueFloat: 2.5}), want: OutcomeValue, value: 2.5},
-		"the integer without float":  {change: value(&externalscaler.MetricValue{MetricValue: 3}), want: OutcomeValue, value: 3},
+		"the float":                  {change: value(both(3, 2.5)), want: OutcomeValue, value: 2.5},
+		"the integer without float":  {change: value(both(3, 0)), want: OutcomeValue, value: 3},
 		"zero":                       {change: value(&externalscaler.MetricValue{}), want: OutcomeValue},
-		"a negative float is passed": {change: value(&externalscaler.MetricValue{MetricValue: 3, MetricValueFloat: -1}), want: OutcomeValue, value: 3},
-		"a negative integer is 0":    {change: value(&externalscaler.MetricValue{MetricValue: -3}), want: OutcomeValue},
+		"a negative float is passed": {change: value(both(3, -1)), want: OutcomeValue, value: 3},
+		"a negative integer is 0":    {change: value(both(-3, 0)), want: OutcomeValue},
 		"several, by any name, are added up": {
-			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, &externalscaler.MetricValue{MetricName: "y", MetricValue: 2}), want: OutcomeValue, value: 3,
+			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, both(2, 0)), want: OutcomeValue, value: 3,
 		},
 		"no value is no data": {change: value(), want: OutcomeNoData},
 		"NaN is no data":      {change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData},
@@ -296,8 +302,8 @@ func TestAPushIsARing(t *testing.T) {
 		push <- true
 	}
 	w.until("the flood is one more read, later", func() bool {
-		w.Federation.mu.Lock()
-		defer w.Federation.mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		return len(push) == 0
 	})
 	if got := c.polled(); got != 2 {

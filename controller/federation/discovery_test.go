@@ -216,9 +216,9 @@ func TestTypesOfOneFamilyShareAConnection(t *testing.T) {
 	f.mu.Lock()
 	streams := len(f.streams)
 	f.mu.Unlock()
-	w.Federation.mu.Lock()
+	w.mu.Lock()
 	connections := len(w.instances)
-	w.Federation.mu.Unlock()
+	w.mu.Unlock()
 	if streams != 1 || connections != 1 {
 		t.Errorf("streams = %d, connections = %d, want 1 of each", streams, connections)
 	}

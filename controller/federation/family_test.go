@@ -199,7 +199,7 @@ func (f *family) has() []string {
 func (f *family) sub(t Trigger) *scalerv1.Subscribe {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.subs[t.ID.String()]
+	return f.subs[t.String()]
 }
 
 func (f *family) history() []string {

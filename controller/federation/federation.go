@@ -11,6 +11,7 @@
 //	discovery.go   Services and their addresses    instance.go   one connection
 //	watch.go       families with sluice.scaler.v1  classic.go    all others
 //	placement.go   which instance has a trigger    ask.go        single questions
+//	scaledobject.go, workload.go  triggers of an object
 package federation
 
 import (
@@ -61,6 +62,7 @@ type Federation struct {
 	log       *slog.Logger
 	clock     clock.WithTicker
 	notifier  *notifier
+	recent    *recent
 	displaced chan struct{} // one token: some subscription sits where it should not
 	synced    chan struct{} // closed when every Service was seen once
 
@@ -93,6 +95,7 @@ func New(config Config) *Federation {
 	if f.clock == nil {
 		f.clock = clock.RealClock{}
 	}
+	f.recent = newRecent(f.clock)
 	return f
 }
 
@@ -152,7 +155,7 @@ func (f *Federation) NeedLeaderElection() bool { return false }
 func (f *Federation) Subscribe(t Trigger) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	id := t.ID.String()
+	id := t.String()
 	sub := f.subs[id]
 	if sub == nil {
 		sub = &subscription{id: id, was: f.notifier.mark}

@@ -32,10 +32,6 @@ type world struct {
 	client *fake.Clientset
 	bell   *bell
 	*Federation
-	stop func() // and wait
-
-	mu    sync.Mutex
-	calls map[ID]int // of Changed
 }
 
 // bell is rung by everything that happens, so that a test can wait for it.
@@ -85,18 +81,18 @@ func (w *world) until(what string, condition func() bool) {
 // otherwise.
 func newWorld(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, client: fake.NewClientset(), bell: newBell(), calls: map[ID]int{}}
+	return newWorldWith(t, newBell(), change...)
+}
+
+func newWorldWith(t *testing.T, b *bell, change ...func(*Config)) *world {
+	t.Helper()
+	w := &world{t: t, client: fake.NewClientset(), bell: b}
 	config := Config{
 		Namespace:      namespace,
 		Client:         w.client,
 		AllowPlaintext: true,
 		Log:            slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Changed: func(id ID) {
-			w.mu.Lock()
-			w.calls[id]++
-			w.mu.Unlock()
-			w.bell.ring()
-		},
+		Changed:        func(ID) { b.ring() },
 	}
 	for _, c := range change {
 		c(&config)
@@ -113,13 +109,12 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Start(ctx) }()
-	w.stop = sync.OnceFunc(func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Start = %v", err)
 		}
 	})
-	t.Cleanup(w.stop)
 	<-w.synced
 	<-watching
 	<-watching

@@ -49,11 +49,13 @@ const (
 // all trigger types that it serves.
 type instance struct {
 	instanceKey
-	hash  uint64
-	fed   *Federation
-	conn  *grpc.ClientConn // written by run, read by others once ready
-	stop  context.CancelFunc
-	doubt chan struct{} // one token: somebody waited in vain
+	hash uint64
+	fed  *Federation
+	conn *grpc.ClientConn // written by run alone, under the Federation's lock
+	// gentle is set, by run, once the instance turned out to be no family.
+	gentle bool
+	stop   context.CancelFunc
+	doubt  chan struct{} // one token: somebody waited in vain
 
 	// Guarded by the Federation.
 	holders     map[*service]bool // to whether its address is terminating there
@@ -62,7 +64,6 @@ type instance struct {
 	draining    bool   // it said so
 	description *scalerv1.DescribeResponse
 	peer        peer // nil until the instance was described once
-	closed      bool
 }
 
 // peer serves the subscriptions of an instance.
@@ -156,18 +157,34 @@ func (i *instance) waitToReconnect(ctx context.Context, retry *backoffTimer) {
 // the instance can no longer be used.
 func (i *instance) session(ctx context.Context, peers *peerRunner) error {
 	if i.conn == nil {
-		conn, err := dial(i.fed.config, i.instanceKey)
-		if err != nil {
+		if err := i.dial(); err != nil {
 			return err
 		}
-		i.conn = conn
 	}
 	description, err := i.describe(ctx)
 	if err != nil {
 		return err
 	}
+	if description == nil && !i.gentle {
+		i.gentle = true
+		i.conn.Close()
+		if err := i.dial(); err != nil {
+			return err
+		}
+	}
 	i.fed.described(i, description, peers.keep(ctx, i, description != nil))
 	return i.followHealth(ctx)
+}
+
+func (i *instance) dial() error {
+	conn, err := dial(i.fed.config, i.instanceKey, i.gentle)
+	if err != nil {
+		return err
+	}
+	i.fed.mu.Lock()
+	defer i.fed.mu.Unlock()
+	i.conn = conn
+	return nil
 }
 
 // describe returns nil for an instance that does not serve sluice.scaler.v1.
@@ -234,12 +251,24 @@ func (i *instance) receiveHealth(ctx context.Context, verdicts chan<- bool) erro
 		return err
 	}
 	tell(ctx, verdicts, true)
-	for state := connectivity.Ready; state == connectivity.Ready; state = i.conn.GetState() {
-		if !i.conn.WaitForStateChange(ctx, connectivity.Ready) {
+	return i.followConnection(ctx)
+}
+
+// followConnection returns once the connection that just served a call is
+// lost. It may be told of that call before it is told that it is ready.
+func (i *instance) followConnection(ctx context.Context) error {
+	for wasReady := false; ; {
+		state := i.conn.GetState()
+		switch {
+		case state == connectivity.Ready:
+			wasReady = true
+		case wasReady, state == connectivity.TransientFailure, state == connectivity.Shutdown:
+			return coded(codes.Unavailable, "connection lost")
+		}
+		if !i.conn.WaitForStateChange(ctx, state) {
 			return ctx.Err()
 		}
 	}
-	return coded(codes.Unavailable, "connection lost")
 }
 
 func tell(ctx context.Context, verdicts chan<- bool, serving bool) {

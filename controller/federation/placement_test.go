@@ -22,32 +22,19 @@ import (
 // to wait for it.
 type stepClock struct {
 	*clocktesting.FakeClock
-	bell func()
+	bell *bell
 }
 
 func (c stepClock) NewTimer(d time.Duration) clock.Timer {
 	timer := c.FakeClock.NewTimer(d)
-	c.bell()
+	c.bell.ring()
 	return timer
-}
-
-// stepped makes the Federation's time a clock of the test's.
-func stepped(now *clocktesting.FakeClock, ring *func()) func(*Config) {
-	return func(c *Config) { c.Clock = stepClock{now, func() { (*ring)() }} }
 }
 
 // newSteppedWorld has a clock of its own.
 func newSteppedWorld(t *testing.T) (*world, *clocktesting.FakeClock) {
-	now := clocktesting.NewFakeClock(time.Unix(1_000_000, 0))
-	var target atomic.Pointer[bell]
-	ring := func() {
-		if b := target.Load(); b != nil {
-			b.ring()
-		}
-	}
-	w := newWorld(t, stepped(now, &ring))
-	target.Store(w.bell)
-	return w, now
+	now, b := clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), newBell()
+	return newWorldWith(t, b, func(c *Config) { c.Clock = stepClock{now, b} }), now
 }
 
 // stepUntil lets time pass a step at a time until condition holds, and returns
@@ -96,11 +83,12 @@ func TestQuestionsAreSpreadOverInstancesAndStay(t *testing.T) {
 	w.service("kafka", a, b)
 	w.until("both are ready", func() bool {
 		w.Subscribe(trigger("kafka", 0))
-		w.Federation.mu.Lock()
-		defer w.Federation.mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		return len(w.services["kafka"].ranked(0)) == 2
 	})
 	w.subscribeMany("kafka", 200)
+	w.until("nothing moves any more", func() bool { return w.settled() && len(a.has())+len(b.has()) == 200 })
 	atA, atB := len(a.has()), len(b.has())
 	if atA+atB != 200 || atA < 60 || atB < 60 {
 		t.Errorf("spread %d and %d", atA, atB)
@@ -113,8 +101,8 @@ func TestEqualQuestionsMeetAtOneInstance(t *testing.T) {
 	w.service("kafka", a, b)
 	w.until("both are ready", func() bool {
 		w.Subscribe(trigger("kafka", 0))
-		w.Federation.mu.Lock()
-		defer w.Federation.mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		return len(w.services["kafka"].ranked(0)) == 2
 	})
 	w.Unsubscribe(trigger("kafka", 0).ID)
@@ -239,8 +227,8 @@ func TestMovesArePaced(t *testing.T) {
 // settled reports whether two instances are known and every subscription is
 // where it belongs.
 func (w *world) settled() bool {
-	w.Federation.mu.Lock()
-	defer w.Federation.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	s := w.services["kafka"]
 	if len(s.ranked(0)) < 2 {
 		return false
@@ -265,9 +253,9 @@ func TestAMoveKeepsTheOldInstanceUntilTheNewOneAnswers(t *testing.T) {
 	a.drain()
 	w.until("the new one has it, too", func() bool { return len(b.has()) == 1 && len(a.has()) == 1 })
 
-	a.push(observation(orders.ID.String(), 1, 8))
+	a.push(observation(orders.String(), 1, 8))
 	w.until("the old one still counts", w.observed(orders, 8))
-	b.push(observation(orders.ID.String(), 1, 9))
+	b.push(observation(orders.String(), 1, 9))
 	w.until("the new one took over", w.observed(orders, 9))
 	w.until("the old one is left", func() bool { return len(a.has()) == 0 })
 }
@@ -283,7 +271,7 @@ func TestAnInstanceThatIsCutOffIsLeft(t *testing.T) {
 	cable.cut.Store(true)
 	w.stepUntil(now, silenceCheck, "the other has all", func() bool {
 		for _, one := range triggers {
-			b.push(observation(one.ID.String(), 1, 7)) // it beats
+			b.push(observation(one.String(), 1, 7)) // it beats
 		}
 		return len(b.has()) == 20
 	})

@@ -42,7 +42,7 @@ func questionKey(t Trigger, description *scalerv1.TriggerType) uint64 {
 		w.text(t.Namespace)
 	}
 	if description.GetAcceptsOtherParameters() { // what is behind it may tell objects apart
-		w.text(t.ID.String())
+		w.text(t.String())
 	}
 	return w.sum()
 }
@@ -70,7 +70,7 @@ func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter) (value 
 		if value := strings.TrimSpace(own[name]); value != "" {
 			return value, false
 		}
-		variable := own[name+scalerv1.FromEnvSuffix]
+		variable := strings.TrimSpace(own[name+scalerv1.FromEnvSuffix])
 		if variable == "" {
 			continue
 		}

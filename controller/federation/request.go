@@ -64,7 +64,7 @@ func (t Trigger) plainRef() (*externalscaler.ScaledObjectRef, []string) {
 		if !strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
 			continue
 		}
-		if value := literals[variable]; strings.TrimSpace(value) != "" {
+		if value := literals[strings.TrimSpace(variable)]; strings.TrimSpace(value) != "" {
 			metadata[key] = value
 			continue
 		}
@@ -87,7 +87,7 @@ func (t Trigger) subscribe() (*scalerv1.Subscribe, error) {
 		return nil, err
 	}
 	frame := &scalerv1.Subscribe{
-		Id:         t.ID.String(),
+		Id:         t.String(),
 		Generation: t.Generation,
 		Ref:        ref,
 		Interval:   durationpb.New(t.interval()),
@@ -101,6 +101,7 @@ func (t Trigger) subscribe() (*scalerv1.Subscribe, error) {
 		frame.Doorbell = scalerv1.Doorbell_DOORBELL_ON
 	case DoorbellOff:
 		frame.Doorbell = scalerv1.Doorbell_DOORBELL_OFF
+	case DoorbellAuto:
 	}
 	return frame, nil
 }

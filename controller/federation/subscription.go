@@ -84,7 +84,7 @@ func (s *subscription) reach(family string, unreachable error) {
 
 func sameError(a, b error) bool {
 	if a == nil || b == nil {
-		return a == b
+		return a == nil && b == nil
 	}
 	return a.Error() == b.Error()
 }

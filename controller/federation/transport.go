@@ -19,18 +19,29 @@ const (
 	largestReceived = largestFrame + 1<<16
 )
 
-// dial makes the connection to an instance. It does not connect yet.
-func dial(config Config, key instanceKey) (*grpc.ClientConn, error) {
+// keepaliveTime is how soon a silent connection is tried. Families expect it;
+// servers of others take it for abuse and hang up, since by gRPC's own rules
+// more than one in five minutes is.
+const (
+	keepaliveTime       = 30 * time.Second
+	keepaliveTimeGentle = 6 * time.Minute
+)
+
+// dial makes the connection to an instance, gentle for one that is no family.
+// It does not connect yet.
+func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error) {
 	creds, err := transportFor(config, key)
 	if err != nil {
 		return nil, err
 	}
+	alive := keepalive.ClientParameters{Time: keepaliveTime, Timeout: 10 * time.Second}
+	if gentle {
+		alive.Time = keepaliveTimeGentle
+	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithIdleTimeout(0), // its owner ends it
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
-		}),
+		grpc.WithKeepaliveParams(alive),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second,

@@ -18,7 +18,8 @@ type ID struct {
 	Index int
 }
 
-// String returns "<kind>/<namespace>/<name>/<index>", the id on the wire.
+// String returns "<kind>/<namespace>/<name>/<index>", the id on the wire. A
+// Trigger prints as its ID, too, so that no log shows its metadata.
 func (id ID) String() string {
 	return fmt.Sprintf("%s/%s/%s/%d", id.Kind, id.Namespace, id.Name, id.Index)
 }

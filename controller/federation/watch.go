@@ -434,8 +434,9 @@ func detectionOf(d scalerv1.Detection) Detection {
 		return DetectionDoorbell
 	case scalerv1.Detection_DETECTION_TIMER:
 		return DetectionTimer
+	default:
+		return DetectionUnknown
 	}
-	return DetectionUnknown
 }
 
 func statusError(s *scalerv1.Status) error {

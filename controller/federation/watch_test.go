@@ -92,7 +92,7 @@ func TestAFrameOfAnotherGenerationIsDropped(t *testing.T) {
 	orders.Generation = 3
 	w.Subscribe(orders)
 	w.until("the value is known", w.observed(orders, 7))
-	id := orders.ID.String()
+	id := orders.String()
 
 	f.push(observation(id, 2, 100))
 	f.push(observation(id, 4, 100))
@@ -113,7 +113,7 @@ func TestActivationsOnlyGrow(t *testing.T) {
 			s := f.sub(orders)
 			return s != nil && s.GetGeneration() == generation && w.state(orders).Accepted
 		})
-		o := observation(orders.ID.String(), generation, 0)
+		o := observation(orders.String(), generation, 0)
 		o.GetObservation().Activations = count
 		f.push(o)
 		w.until("the pulse is counted", func() bool { return w.state(orders).Activations == want })
@@ -134,12 +134,12 @@ func TestABeatConfirmsAndInventsNothing(t *testing.T) {
 	w.Subscribe(silent)
 	w.Subscribe(heard)
 	w.until("both are accepted", func() bool { return w.state(silent).Accepted && w.state(heard).Accepted })
-	f.push(observation(heard.ID.String(), 1, 5))
+	f.push(observation(heard.String(), 1, 5))
 	w.until("one is observed", w.observed(heard, 5))
 	before := w.state(heard)
 
 	f.push(&scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Beat{Beat: &scalerv1.Beat{
-		Ids: []string{silent.ID.String(), heard.ID.String(), "ScaledObject/shop/nobody/0"},
+		Ids: []string{silent.String(), heard.String(), "ScaledObject/shop/nobody/0"},
 	}}})
 	w.until("the beat is heard", func() bool { return w.state(heard).HeardAt.After(before.HeardAt) })
 	after := w.state(heard)
@@ -159,7 +159,7 @@ func TestARejectedTriggerSaysWhyUntilANewGeneration(t *testing.T) {
 	w.Subscribe(orders)
 	w.until("it is accepted", func() bool { return w.state(orders).Accepted })
 	f.push(&scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Rejected{Rejected: &scalerv1.Rejected{
-		Id: orders.ID.String(), Generation: 1, Status: &scalerv1.Status{Code: int32(codes.InvalidArgument), Message: `kafka: queue: is required`},
+		Id: orders.String(), Generation: 1, Status: &scalerv1.Status{Code: int32(codes.InvalidArgument), Message: `kafka: queue: is required`},
 	}}})
 	w.until("it is rejected", func() bool {
 		err := w.state(orders).Rejected
@@ -205,7 +205,7 @@ func TestANewGeneration(t *testing.T) {
 				t.Errorf("state = %+v, want kept = %v", s, tt.keeps)
 			}
 			w.until("the family has it", func() bool { return f.sub(orders).GetGeneration() == 2 })
-			f.push(observation(orders.ID.String(), 2, 9))
+			f.push(observation(orders.String(), 2, 9))
 			w.until("the new generation is observed", w.observed(orders, 9))
 		})
 	}
@@ -232,8 +232,8 @@ func TestModeAndIntervalsAreToldWithoutANewGeneration(t *testing.T) {
 	other := trigger("kafka", 2)
 	w.Subscribe(other)
 	w.until("the other is subscribed", func() bool { return f.sub(other) != nil })
-	id := "+" + orders.ID.String()
-	if got := f.history(); !slices.Equal(got, []string{id, id, "+" + other.ID.String()}) {
+	id := "+" + orders.String()
+	if got := f.history(); !slices.Equal(got, []string{id, id, "+" + other.String()}) {
 		t.Errorf("told %v", got)
 	}
 }
@@ -335,7 +335,7 @@ func TestReferencesDoNotCrossPlaintext(t *testing.T) {
 	if _, err := w.GetMetrics(t.Context(), secret, "backlog"); err == nil || err.Error() != refusal {
 		t.Errorf("GetMetrics = %v", err)
 	}
-	if got := f.has(); !slices.Equal(got, []string{literal.ID.String()}) {
+	if got := f.has(); !slices.Equal(got, []string{literal.String()}) {
 		t.Errorf("subscribed: %v", got)
 	}
 }
