@@ -13,8 +13,10 @@ import (
 
 // reportStatus tells the API what the Pod is doing. It tries again until the
 // report arrives, so that a busy API server cannot make a Pod look ready that
-// is not.
+// is not. Reports go one after the other: an older one must not arrive last.
 func (i *Instance) reportStatus(ctx context.Context) {
+	i.reporting.Lock()
+	defer i.reporting.Unlock()
 	for ctx.Err() == nil {
 		body, err := json.Marshal(map[string]any{"status": i.status()})
 		if err != nil {
