@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	} else {
 		code = m.Run()
+		if err := checkIdentities(); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			code = 1
+		}
 	}
 	if err := tearDown(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -64,6 +68,21 @@ func setUp() error {
 		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all"}),
 		<-started, <-started,
 	)
+}
+
+// checkIdentities proves from the API server's audit log that no process that
+// we ship used a token but its own, in all that the tests made it do.
+func checkIdentities() error {
+	requests, err := world.cluster.CheckIdentities()
+	if err != nil {
+		return err
+	}
+	for _, component := range []string{"controller", "metrics-adapter"} {
+		if requests["system:serviceaccount:sluice-system:"+component] == 0 {
+			return fmt.Errorf("%s made no request: there was nothing to check", component)
+		}
+	}
+	return nil
 }
 
 func tearDown() error {

@@ -59,7 +59,7 @@ func (i *Instance) prepareUntilDone(ctx context.Context) bool {
 
 func (i *Instance) prepare(ctx context.Context) error {
 	if i.Address() == "" {
-		box, err := i.kubelet.cluster.network.sandbox()
+		box, err := i.kubelet.cluster.network.sandbox(i.Name())
 		if err != nil {
 			return err
 		}

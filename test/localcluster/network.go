@@ -16,7 +16,7 @@ type network interface {
 	// launch starts a role of the control plane.
 	launch(*exec.Cmd) error
 	// sandbox makes the network of one Pod.
-	sandbox() (sandbox, error)
+	sandbox(hostname string) (sandbox, error)
 	// close gives back what the network took. No process may be left in it.
 	close() error
 }

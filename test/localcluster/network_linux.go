@@ -120,17 +120,18 @@ func (n *isolatedNetwork) giveBack(offset int) {
 
 // sandbox makes a namespace and its link. Who talks to whom is written down on
 // both ends as permanent neighbours, which is also what cut changes.
-func (n *isolatedNetwork) sandbox() (sandbox, error) {
+func (n *isolatedNetwork) sandbox(hostname string) (sandbox, error) {
 	offset, err := n.take()
 	if err != nil {
 		return nil, err
 	}
 	pod := &pod{
-		network: n,
-		offset:  offset,
-		link:    fmt.Sprintf("pod%d-%d", n.block, offset),
-		outside: randomMAC(),
-		inside:  randomMAC(),
+		network:  n,
+		hostname: hostname,
+		offset:   offset,
+		link:     fmt.Sprintf("pod%d-%d", n.block, offset),
+		outside:  randomMAC(),
+		inside:   randomMAC(),
 	}
 	if err := pod.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("network of a Pod: %w", err), pod.close())
@@ -141,6 +142,7 @@ func (n *isolatedNetwork) sandbox() (sandbox, error) {
 // pod is a Pod's network namespace and link.
 type pod struct {
 	network         *isolatedNetwork
+	hostname        string // as seen inside: the Pod's name
 	offset          int
 	link            string // the device outside; inside it is eth0
 	outside, inside net.HardwareAddr
@@ -271,13 +273,27 @@ func (p *pod) launch(cmd *exec.Cmd) error {
 		if err := netns.Set(p.space); err != nil {
 			return fmt.Errorf("enter the Pod's network: %w", err)
 		}
-		startErr := cmd.Start()
+		startErr := setHostname(p.hostname)
+		if startErr == nil {
+			startErr = cmd.Start()
+		}
 		if err := netns.Set(p.network.here); err != nil {
 			// The thread is lost in a Pod; every later start would be too.
 			panic(fmt.Sprintf("leave the Pod's network: %v", err))
 		}
 		return startErr
 	})
+}
+
+// setHostname names the machine for what this thread starts next.
+func setHostname(name string) error {
+	if err := syscall.Unshare(syscall.CLONE_NEWUTS); err != nil {
+		return fmt.Errorf("host name of a Pod: %w", err)
+	}
+	if err := syscall.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("host name of a Pod: %w", err)
+	}
+	return nil
 }
 
 // dial makes the socket inside; once made, any thread may use it.

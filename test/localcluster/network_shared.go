@@ -17,10 +17,10 @@ type sharedNetwork struct{ launcher *launcher }
 
 func newSharedNetwork() *sharedNetwork { return &sharedNetwork{launcher: newLauncher()} }
 
-func (n *sharedNetwork) address() netip.Addr        { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
-func (n *sharedNetwork) isolated() bool             { return false }
-func (n *sharedNetwork) launch(cmd *exec.Cmd) error { return n.launcher.start(cmd) }
-func (n *sharedNetwork) sandbox() (sandbox, error)  { return sharedSandbox{n}, nil }
+func (n *sharedNetwork) address() netip.Addr             { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
+func (n *sharedNetwork) isolated() bool                  { return false }
+func (n *sharedNetwork) launch(cmd *exec.Cmd) error      { return n.launcher.start(cmd) }
+func (n *sharedNetwork) sandbox(string) (sandbox, error) { return sharedSandbox{n}, nil }
 
 func (n *sharedNetwork) close() error {
 	n.launcher.close()
