@@ -93,7 +93,7 @@ func (s schedule) next(now time.Time) occurrence {
 	_, offset := t.Zone()
 	after := wallOf(t, offset)
 	for {
-		_, change := t.ZoneBounds() // the offset holds until then; zero for ever
+		change := boundOf(t)
 		wall := s.match(after)
 		at := wall.Add(-seconds(offset)).In(s.loc)
 		if change.IsZero() || at.Before(change) {
@@ -107,6 +107,17 @@ func (s schedule) next(now time.Time) occurrence {
 		}
 		after = begin.Add(-time.Nanosecond) // the moment of the change counts
 	}
+}
+
+// boundOf is until when the offset of t holds at least; zero stands for ever.
+func boundOf(t time.Time) time.Time {
+	_, change := t.ZoneBounds()
+	if !change.IsZero() && !change.After(t) {
+		// The standard library takes all years after 2037 for 365 days long,
+		// so on the last day of a leap year it does not look ahead.
+		return t.Add(24 * time.Hour)
+	}
+	return change
 }
 
 // match returns the first wall time after another that the fields name.

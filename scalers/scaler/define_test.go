@@ -482,14 +482,40 @@ func TestPassingThrough(t *testing.T) {
 		}
 		return b
 	}
-	if b := bind("1", &Credentials{}); b.warnings != nil || b.metrics != nil {
+	known := &Credentials{Env: map[string]string{"K": "v"}}
+	if b := bind("1", known); b.warnings != nil || b.metrics != nil {
 		t.Errorf("warnings = %q, metrics = %v, want none", b.warnings, b.metrics)
+	}
+	want := []string{"keyFromEnv: not sent, variable K has no value"}
+	if b := bind("1", &Credentials{}); !slices.Equal(b.warnings, want) {
+		t.Errorf("warnings = %q, want %q", b.warnings, want)
 	}
 	if bind("1", &Credentials{}).question == bind("2", &Credentials{}).question {
 		t.Error("an object that is part of the question does not change it")
 	}
 	if bind("1", nil).question != "" {
 		t.Error("there is a question although a variable is not resolved")
+	}
+}
+
+// doubtfulParams are valid and probably not meant so.
+type doubtfulParams struct {
+	Times string `param:"times,required"`
+}
+
+func (doubtfulParams) Metrics() []Metric { return []Metric{{Name: "m", Target: 1}} }
+
+func (p doubtfulParams) Warnings() []string { return []string{"times: " + p.Times + " is never"} }
+
+func TestParamsCanWarn(t *testing.T) {
+	trigger := Define("doubtful", func(context.Context, doubtfulParams) (Source, error) { return nil, nil })
+	b, err := trigger.bind(ask(map[string]string{"times": "February 30", "time": "x"}), &Credentials{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"time: unknown parameter, did you mean times?", "times: February 30 is never"}
+	if !slices.Equal(b.warnings, want) {
+		t.Errorf("warnings = %q, want %q", b.warnings, want)
 	}
 }
 
