@@ -160,7 +160,7 @@ func (b *broker) failure(err error) error {
 type call struct {
 	queue  string
 	result *scaler.Result
-	asked  bool // the connection it was last sent on, and none before, saw it
+	asked  bool // the last connection lived when it was sent
 }
 
 func (c *call) fail(err error) { c.result.Err = fmt.Errorf("queue %s: %w", c.queue, err) }
@@ -202,8 +202,12 @@ func (c *connection) answer(ctx context.Context, call *call) bool {
 		*call.result = scaler.Result{Readings: seen.readings()}
 		return true
 	}
+	lost := errors.As(err, new(lostError))
+	if lost && ctx.Err() != nil {
+		lost, err = false, c.broker.failure(ctx.Err()) // cut because time is up
+	}
 	call.fail(err)
-	return !errors.As(err, new(lostError)) || ctx.Err() != nil
+	return !lost
 }
 
 // Limits of a connection.

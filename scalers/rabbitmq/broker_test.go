@@ -107,10 +107,23 @@ func (o operator) remove(name string) {
 func vhost(t testing.TB, r *servers.RabbitMQServer) string {
 	t.Helper()
 	name := strings.ReplaceAll(t.Name(), "/", "-")
+	addVhost(t, r, name)
+	return name
+}
+
+// addVhost makes a vhost that goes with the test.
+func addVhost(t testing.TB, r *servers.RabbitMQServer, name string) {
+	t.Helper()
 	if err := r.AddVhost(within(t), name); err != nil {
 		t.Fatal(err)
 	}
-	return name
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit) //nolint:usetesting // the test's own has ended
+		defer cancel()
+		if err := r.Manage(ctx, http.MethodDelete, "/api/vhosts/"+url.PathEscape(name), nil); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // listed waits until the management API knows of so many messages in a queue.

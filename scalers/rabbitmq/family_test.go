@@ -18,9 +18,7 @@ import (
 func TestFamily(t *testing.T) {
 	r := servers.SharedRabbitMQ(t)
 	for _, v := range []string{"family", "team/a b+c"} {
-		if err := r.AddVhost(within(t), v); err != nil {
-			t.Fatal(err)
-		}
+		addVhost(t, r, v)
 	}
 	if err := r.AddUser(within(t), "stranger", "let-me-in", "management"); err != nil {
 		t.Fatal(err)

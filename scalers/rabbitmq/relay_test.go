@@ -122,8 +122,8 @@ func TestHangingQueueDelaysNoOther(t *testing.T) {
 	}
 	relay := relayed(t, r.AMQPAddr())
 	sources := opened(t, amqpAt(relay.listener.Addr().String(), v), asked...)
-	for round := range 2 * channels {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	for round := range channels {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		results := batch(t, ctx, sources)
 		cancel()
 		for i, result := range results {
@@ -137,8 +137,8 @@ func TestHangingQueueDelaysNoOther(t *testing.T) {
 			}
 		}
 	}
-	if got, most := relay.accepted.Load(), int64(2*channels/hangingMost); got > most {
-		t.Errorf("%d connections in %d rounds, want at most %d", got, 2*channels, most)
+	if got, most := relay.accepted.Load(), int64(channels/hangingMost); got > most {
+		t.Errorf("%d connections in %d rounds, want at most %d", got, channels, most)
 	}
 }
 
