@@ -18,6 +18,12 @@ workspace() {
 	echo "use ("
 	hack/modules.sh | sed 's|^|\t./|'
 	echo ")"
+	echo
+	# All modules together reach back to a genproto from before it was split,
+	# which holds packages that googleapis/rpc holds too.
+	awk '$1 == "google.golang.org/genproto/googleapis/rpc" {
+		print "replace google.golang.org/genproto => google.golang.org/genproto " $2
+	}' proto/go.mod
 }
 
 if [ "$1" = write ]; then
