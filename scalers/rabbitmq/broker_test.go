@@ -118,7 +118,7 @@ func addVhost(t testing.TB, r *servers.RabbitMQServer, name string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), limit) //nolint:usetesting // the test's own has ended
+		ctx, cancel := context.WithTimeout(context.Background(), limit) // the test's own has ended
 		defer cancel()
 		if err := r.Manage(ctx, http.MethodDelete, "/api/vhosts/"+url.PathEscape(name), nil); err != nil {
 			t.Error(err)
