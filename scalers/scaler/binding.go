@@ -47,7 +47,7 @@ type Resolver interface {
 // binding is a trigger of one object after its parameters were understood.
 type binding struct {
 	object  Object
-	metrics []Metric // from the trigger's own metadata alone; nil for a Specced
+	metrics []Metric // nil for a Specced, and while their names are not known
 
 	// question is equal for triggers that may share a Source. It is empty as
 	// long as credentials are needed to know it.

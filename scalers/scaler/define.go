@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
@@ -43,8 +44,8 @@ type definition[P Params] struct {
 }
 
 // bind understands one trigger of one object. Without credentials (nil) the
-// binding is partial when the trigger refers to any: it has metrics, but no
-// question and no source yet. An error is InvalidArgument and has every
+// binding is partial when the trigger refers to any: it has metrics, unless a
+// variable may be part of their names, but no question and no source yet. An error is InvalidArgument and has every
 // problem.
 func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 	f, wrong := r.facts()
@@ -62,7 +63,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 	}
 	var metrics []Metric
 	if len(work.problems) == 0 {
-		metrics = params.Metrics()
+		metrics = named(params.Metrics())
 		work.problems.metrics(metrics, d.plan.targetKey(), f.object.MetricSource)
 	}
 	if err := work.problems.err(d.triggerType); err != nil {
@@ -87,6 +88,17 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		b.open = func(ctx context.Context) (Source, error) { return d.open(ctx, params) }
 	}
 	return b, nil
+}
+
+// named returns the metrics unless a name is made of what is not resolved yet:
+// an HPA must not be built on it.
+func named(metrics []Metric) []Metric {
+	for _, m := range metrics {
+		if strings.Contains(m.Name, unresolved) {
+			return nil
+		}
+	}
+	return metrics
 }
 
 // openUnresolved is the source of a partial binding.

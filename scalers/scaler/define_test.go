@@ -386,6 +386,27 @@ func TestPartialBinding(t *testing.T) {
 	}
 }
 
+// A metric is not named before its name is known: an HPA would be built on it.
+func TestNameWaitsForItsVariable(t *testing.T) {
+	metadata := map[string]string{
+		"queueNameFromEnv": "QUEUE", scalerv1.KeyEnv: `{"QUEUE":{"secretKeyRef":{"name":"s","key":"k"}}}`,
+	}
+	_, partial, err := bound(t, metadata, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if partial.metrics != nil {
+		t.Errorf("metrics = %v before the variable is resolved", partial.metrics)
+	}
+	_, whole, err := bound(t, metadata, &Credentials{Env: map[string]string{"QUEUE": "orders"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Metric{{Name: "sample-orders", Target: 5}}; !slices.Equal(whole.metrics, want) {
+		t.Errorf("metrics = %v, want %v", whole.metrics, want)
+	}
+}
+
 func TestQuestion(t *testing.T) {
 	base := func(edit func(m map[string]string, c *Credentials)) string {
 		metadata := map[string]string{"servers": "a:1,b:2", "labels": "a=1,b=2"}

@@ -123,6 +123,9 @@ func (w *filling) field(f *field) {
 	}
 	found, pending := w.find(f)
 	w.pending = w.pending || pending
+	if found == nil && w.fromUnknownVariable(f) {
+		w.mark(f)
+	}
 	switch {
 	case found == nil && f.required && !pending:
 		w.problems.add(f.name, errors.New("is required (looked in "+w.places(f)+")"))
@@ -134,6 +137,32 @@ func (w *filling) field(f *field) {
 	default:
 		w.found(f, found, pending)
 	}
+}
+
+// unresolved stands for the text of a variable that is not resolved yet, where
+// nothing but the names of metrics is made of it. It is of letters, so that it
+// shows in a name however that is escaped.
+const unresolved = "sluiceUnresolvedVariable"
+
+// mark gives f the text that stands for an unresolved one, if f is of text.
+func (w *filling) mark(f *field) {
+	if value, err := f.convert(unresolved); err == nil {
+		w.set(f, value)
+	}
+}
+
+// fromUnknownVariable reports whether the trigger names a variable for f whose
+// value is not resolved yet.
+func (w *filling) fromUnknownVariable(f *field) bool {
+	if !slices.Contains(f.sources, scalerv1.ValueSource_VALUE_SOURCE_ENV) {
+		return false
+	}
+	for _, key := range f.keys() {
+		if _, unknown := w.variable(w.metadata[key+scalerv1.FromEnvSuffix]); unknown {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *filling) found(f *field, found *hit, pending bool) {

@@ -170,6 +170,9 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	}
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
+	if s.specs == nil {
+		s.specs = b.metrics
+	}
 	s.mu.Unlock()
 
 	if old != nil {
