@@ -301,6 +301,9 @@ func (s *subscription) ask(ctx context.Context) (*observation, error) {
 		return nil, s.status(failure)
 	}
 	snap, ok := s.core.sampler.ask(ctx, u, s.allowedAge(b, interval))
+	if snap != nil {
+		s.name(u, snap.specs)
+	}
 	switch {
 	case snap == nil && ctx.Err() != nil:
 		return nil, s.status(status.Error(codes.DeadlineExceeded, "the source does not answer in time"))
@@ -314,6 +317,16 @@ func (s *subscription) ask(ctx context.Context) (*observation, error) {
 		return nil, s.status(o.err)
 	}
 	return o, nil
+}
+
+// name notes the metrics of a source that names them itself, for a caller who
+// has the snapshot before it is delivered.
+func (s *subscription) name(u *user, specs []Metric) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.user == u && s.specs == nil {
+		s.specs = specs
+	}
 }
 
 func (s *subscription) status(err error) error { return statusOf(s.trigger.Type, err).Err() }
