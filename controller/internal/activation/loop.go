@@ -4,7 +4,6 @@ package activation
 
 import (
 	"context"
-	"maps"
 	"math"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // ReadDeadline is how long a family may take for one read; it is part of how
@@ -47,55 +47,63 @@ type Loop struct {
 
 // Errors counts failures for the operator of the installation.
 type Errors interface {
-	// Failed counts n more failures of a metric of a trigger; n may be 0.
-	Failed(so *v1alpha1.ScaledObject, trigger int, metric string, n int32)
+	// Failed counts n more failures of a trigger with its metrics; n may be 0.
+	Failed(so *v1alpha1.ScaledObject, trigger int, metrics []string, n int32)
+	// ForgetTrigger drops what was counted for a trigger.
+	ForgetTrigger(object types.NamespacedName, trigger int)
 	// Forget drops what was counted for an object.
-	Forget(namespace, name string)
-}
-
-// memory is what a decision leaves for the next one. Calls for one object
-// never run at once.
-type memory struct {
-	uid        types.UID
-	lastActive time.Time
-	failures   map[int]scaling.Failures
-	firstSeen  map[int]time.Time
-
-	// heard counts how often a trigger turned active; acted is what of that
-	// was carried out. A pulse counts until it was.
-	heard, acted map[int]uint64
-
-	// generation is the one that triggers and formula are of, 0 for none yet.
-	generation int64
-	triggers   []v1alpha1.ScaleTrigger
-	formula    *scaling.Formula
-
-	// wroteFrom is the target's resource version before our last write, and
-	// wrote what was written. The cache may show the old one for a while.
-	wroteFrom string
-	wrote     int32
+	Forget(object types.NamespacedName)
 }
 
 // Reconcile decides about one object and acts.
 func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	so := &v1alpha1.ScaledObject{}
 	if err := l.Client.Get(ctx, request.NamespacedName, so); err != nil {
-		l.forget(request.NamespacedName)
+		if apierrors.IsNotFound(err) {
+			l.forget(request.NamespacedName)
+		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if so.Paused() || !so.DeletionTimestamp.IsZero() || so.Validate() != nil {
+	m := l.memory(so)
+	switch {
+	case !so.DeletionTimestamp.IsZero() || so.Validate() != nil:
+		return reconcile.Result{}, nil
+	case so.Paused():
+		return reconcile.Result{}, l.pause(ctx, so, m)
+	}
+	return l.decide(ctx, so, m)
+}
+
+// pause writes the replicas that annotation paused-replicas asks for, if it
+// does.
+func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) error {
+	m.pause()
+	if count, err := so.PausedReplicas(); count == nil || err != nil {
+		return nil // the reconciler reports it
+	}
+	t, err := l.Targets.Get(ctx, so)
+	if err != nil {
+		return nil // the same
+	}
+	replicas := m.replicas(t)
+	return l.act(ctx, so, m, t, scaling.Decide(scaling.Input{Object: so, Now: l.Now(), Replicas: &replicas}))
+}
+
+// decide looks at all there is, writes what follows and remembers it.
+func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) (reconcile.Result, error) {
+	t, err := l.Targets.Get(ctx, so)
+	in, ahead := l.input(so, m, t, err)
+	if ahead {
+		// The triggers are those of a spec that the cache is about to show.
 		return reconcile.Result{}, nil
 	}
-	m := l.memory(so)
-	t, err := l.Targets.Get(ctx, so)
-	in := l.input(so, m, t, err)
 	decision := scaling.Decide(in)
 	l.count(so, m, in, decision)
 	m.keep(decision)
 	if err := l.act(ctx, so, m, t, decision); err != nil {
 		return reconcile.Result{}, err
 	}
-	maps.Copy(m.acted, m.heard)
+	m.carriedOut()
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so)}
 	if err := l.Status.Observed(ctx, so, observed); err != nil {
 		return reconcile.Result{}, err
@@ -106,13 +114,12 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 // count tells of failures that the decision added.
 func (l *Loop) count(so *v1alpha1.ScaledObject, m *memory, in scaling.Input, d scaling.Decision) {
 	for _, t := range in.Triggers {
-		if t.Index >= len(d.Verdicts) {
-			continue
-		}
-		added := max(d.Verdicts[t.Index].Failures.Count-m.failures[t.Index].Count, 0)
+		added := d.Verdicts[t.Index].Failures.Count - m.triggers[t.Index].failures.Count
+		var metrics []string
 		for _, metric := range t.Metrics {
-			l.Errors.Failed(so, t.Index, metric.Name, added)
+			metrics = append(metrics, metric.Name)
 		}
+		l.Errors.Failed(so, t.Index, metrics, max(added, 0))
 	}
 }
 
@@ -124,51 +131,54 @@ func (l *Loop) until(next time.Time) time.Duration {
 	return max(next.Sub(l.Now()), time.Millisecond)
 }
 
-// input is all that the decision looks at.
-func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error) scaling.Input {
-	in := scaling.Input{
+// input is all that the decision looks at. ahead is true when the triggers
+// known are those of a later generation than so.
+func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error) (in scaling.Input, ahead bool) {
+	in = scaling.Input{
 		Object: so, Now: l.Now(), ReplicasErr: targetErr,
 		LastActive: m.lastActive, Formula: m.formula,
 	}
 	atRest := false
 	if targetErr == nil {
-		replicas := t.Replicas
-		if t.ResourceVersion == m.wroteFrom {
-			replicas = m.wrote
-		}
+		replicas := m.replicas(t)
 		in.Replicas = &replicas
 		atRest = scaling.AtRest(so, replicas)
 	}
 	for i, spec := range so.Spec.Triggers {
-		if !spec.Builtin() {
-			in.Triggers = append(in.Triggers, l.trigger(so, m, i, spec, atRest))
+		if spec.Builtin() {
+			continue
 		}
+		state, ok := l.States(federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: i})
+		if ok && state.Generation > so.Generation {
+			return in, true
+		}
+		trigger := scaling.Trigger{
+			Index:      i,
+			Metrics:    metricsOf(so, i, state),
+			Confirmed:  m.triggers[i].firstSeen,
+			StaleAfter: scaling.StaleAfter(scaling.SampleInterval(so, spec, atRest), ReadDeadline),
+			Failures:   m.triggers[i].failures,
+		}
+		if ok && state.Generation >= m.triggers[i].since {
+			trigger.Pulse = m.triggers[i].pulsed(state.Activations)
+			l.read(&trigger, state, so.Modifiers() == nil)
+		}
+		in.Triggers = append(in.Triggers, trigger)
 	}
-	return in
+	return in, false
 }
 
-// trigger is what is known of one trigger.
-func (l *Loop) trigger(so *v1alpha1.ScaledObject, m *memory, index int, spec v1alpha1.ScaleTrigger, atRest bool) scaling.Trigger {
-	t := scaling.Trigger{
-		Index:      index,
-		Confirmed:  m.seen(index, l.Now()),
-		StaleAfter: scaling.StaleAfter(scaling.SampleInterval(so, spec, atRest), ReadDeadline),
-		Failures:   m.failures[index],
-	}
-	state, ok := l.States(federation.ID{Kind: "ScaledObject", Namespace: so.Namespace, Name: so.Name, Index: index})
-	if !ok || state.Generation != so.Generation {
-		return t
-	}
-	t.Metrics = metricsOf(state, index, spec)
-	t.Pulse = m.pulsed(index, state.Activations)
-	m.heard[index] = state.Activations
+// read fills in what a family said of a trigger. What was heard before this
+// process began to decide may wake a target by itself, but one word of our own
+// hearing comes before anything goes toward zero.
+func (l *Loop) read(t *scaling.Trigger, state federation.State, wakes bool) {
 	switch {
 	case state.Rejected != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Rejected, l.Now()
 	case state.Unreachable != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Unreachable, l.Now()
-	case state.Outcome == federation.OutcomeNone || state.HeardAt.Before(l.began()):
-		// After taking over, one word of our own hearing comes first.
+	case state.Outcome == federation.OutcomeNone:
+	case state.HeardAt.Before(l.began()) && !(wakes && state.Active()):
 	case state.Err != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, state.HeardAt
 	case len(state.Values) > 0:
@@ -176,20 +186,31 @@ func (l *Loop) trigger(so *v1alpha1.ScaledObject, m *memory, index int, spec v1a
 	default:
 		t.Outcome, t.Confirmed = scaling.NoData, state.HeardAt
 	}
-	return t
 }
 
-func metricsOf(state federation.State, index int, spec v1alpha1.ScaleTrigger) []scaling.Metric {
-	metrics := make([]scaling.Metric, 0, len(state.Specs))
+// metricsOf are the metrics of a trigger as the family names them, else, while
+// it cannot be asked, as the HPA has them: fallback stands in for those.
+func metricsOf(so *v1alpha1.ScaledObject, index int, state federation.State) []scaling.Metric {
+	var metrics []scaling.Metric
 	for _, s := range state.Specs {
 		// A metric without a reading is unknown, not empty.
-		m := scaling.Metric{Name: scaling.MetricName(index, s.Name), Target: s.Target, Type: spec.TargetType(), Value: math.NaN()}
+		m := scaling.Metric{
+			Name: scaling.MetricName(index, s.Name), Target: s.Target, Type: so.Spec.Triggers[index].TargetType(), Value: math.NaN(),
+		}
 		for _, v := range state.Values {
 			if v.Metric == s.Name {
 				m.Value, m.Active = v.Value, v.Active
 			}
 		}
 		metrics = append(metrics, m)
+	}
+	if len(metrics) > 0 {
+		return metrics
+	}
+	for _, name := range so.Status.ExternalMetricNames {
+		if i, _, ok := scaling.SplitMetricName(name); ok && i == index {
+			metrics = append(metrics, scaling.Metric{Name: name, Value: math.NaN()})
+		}
 	}
 	return metrics
 }

@@ -9,12 +9,45 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
+// memory is what a decision leaves for the next one. Calls for one object
+// never run at once.
+type memory struct {
+	uid        types.UID
+	lastActive time.Time
+	paused     bool
+
+	// generation is the one that triggers and formula are of, 0 for none yet.
+	generation int64
+	triggers   []trigger
+	formula    *scaling.Formula
+
+	// wroteFrom is the target's resource version before our last write, and
+	// wrote what was written. The cache may show the old one for a while.
+	wroteFrom string
+	wrote     int32
+}
+
+// trigger is what is remembered of one trigger.
+type trigger struct {
+	spec v1alpha1.ScaleTrigger
+	// since is the generation that brought the spec: what was said for an
+	// earlier one is about something else.
+	since     int64
+	firstSeen time.Time
+	failures  scaling.Failures
+
+	// heard counts how often the trigger turned active; acted is what of that
+	// was carried out. A pulse counts until it was.
+	heard, acted uint64
+	counting     bool
+}
+
 // memory returns what is remembered of an object. What another process left in
-// the status is where this one goes on: the failures as counted, and the last
-// activity as late as it may have been.
+// the status is where this one goes on.
 func (l *Loop) memory(so *v1alpha1.ScaledObject) *memory {
 	key := client.ObjectKeyFromObject(so)
 	l.began()
@@ -22,88 +55,137 @@ func (l *Loop) memory(so *v1alpha1.ScaledObject) *memory {
 	defer l.mu.Unlock()
 	m := l.objects[key]
 	if m == nil || m.uid != so.UID {
-		m = l.seeded(so)
+		m = seeded(so, l.Now())
 		if l.objects == nil {
 			l.objects = map[types.NamespacedName]*memory{}
 		}
 		l.objects[key] = m
 	}
+	if m.paused && !so.Paused() {
+		m.resume(l.Now())
+	}
 	if m.generation != so.Generation {
-		m.follow(so)
+		for _, index := range m.follow(so, l.Now()) {
+			l.Errors.ForgetTrigger(key, index)
+		}
 	}
 	return m
 }
 
-// follow takes note of a changed spec. Failures outlive changes that leave the
-// triggers alone; other triggers have other indexes and start afresh.
-func (m *memory) follow(so *v1alpha1.ScaledObject) {
-	if m.generation != 0 && !apiequality.Semantic.DeepEqual(m.triggers, so.Spec.Triggers) {
-		m.failures, m.firstSeen = map[int]scaling.Failures{}, map[int]time.Time{}
+// forget drops all that is known of an object.
+func (l *Loop) forget(key types.NamespacedName) {
+	l.mu.Lock()
+	delete(l.objects, key)
+	l.mu.Unlock()
+	l.Errors.Forget(key)
+	l.Status.Forget(key)
+}
+
+// follow takes note of a changed spec and returns the indexes of triggers that
+// are not what they were. Failures and activations outlive changes that leave
+// their trigger alone.
+func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int) {
+	before := m.triggers
+	m.triggers = make([]trigger, len(so.Spec.Triggers))
+	for i, spec := range so.Spec.Triggers {
+		if i < len(before) && apiequality.Semantic.DeepEqual(before[i].spec, spec) {
+			m.triggers[i] = before[i]
+			continue
+		}
+		m.triggers[i] = trigger{spec: spec, since: so.Generation, firstSeen: now}
+		changed = append(changed, i)
 	}
-	m.generation, m.triggers, m.formula = so.Generation, so.Spec.Triggers, nil
+	for i := len(m.triggers); i < len(before); i++ {
+		changed = append(changed, i)
+	}
+	m.generation, m.formula = so.Generation, nil
 	if modifiers := so.Modifiers(); modifiers != nil {
 		// One that does not compile stays nil: Decide says why.
 		m.formula, _ = scaling.CompileFormula(modifiers.Formula, scaling.FormulaNames(so))
 	}
+	return changed
 }
 
-func (l *Loop) seeded(so *v1alpha1.ScaledObject) *memory {
-	m := &memory{
-		uid:      so.UID,
-		failures: map[int]scaling.Failures{}, firstSeen: map[int]time.Time{},
-		heard: map[int]uint64{}, acted: map[int]uint64{},
-	}
-	if at := so.Status.LastActiveTime; at != nil {
-		m.lastActive = at.Time
-		if so.Status.Conditions.IsTrue(v1alpha1.ConditionActive) {
-			m.lastActive = at.Add(status.WritePeriod(so))
-		}
-		if now := l.Now(); m.lastActive.After(now) {
-			m.lastActive = now
-		}
-	}
+// seeded is the memory of an object that this process sees for the first time:
+// the failures as another one counted them, and the last activity as late as
+// it may have been.
+func seeded(so *v1alpha1.ScaledObject, now time.Time) *memory {
+	m := &memory{uid: so.UID, lastActive: lastActive(so, now)}
+	m.follow(so, now)
 	since := map[string]time.Time{}
 	for _, verdict := range so.Status.Fallback {
 		since[verdict.Metric] = verdict.Since.Time
 	}
 	for metric, health := range so.Status.Health {
-		index, _, ok := scaling.SplitMetricName(metric)
-		if ok && health.NumberOfFailures != nil && *health.NumberOfFailures > m.failures[index].Count {
-			m.failures[index] = scaling.SeedFailures(*health.NumberOfFailures, since[metric], l.Now())
+		i, _, ok := scaling.SplitMetricName(metric)
+		if !ok || i >= len(m.triggers) || health.NumberOfFailures == nil {
+			continue
+		}
+		if n := *health.NumberOfFailures; n > m.triggers[i].failures.Count {
+			m.triggers[i].failures = scaling.SeedFailures(n, since[metric], now)
 		}
 	}
 	return m
 }
 
-func (l *Loop) forget(key types.NamespacedName) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.objects, key)
-	l.Errors.Forget(key.Namespace, key.Name)
+// lastActive is when an object may have been active last, going by its status.
+func lastActive(so *v1alpha1.ScaledObject, now time.Time) time.Time {
+	stored := so.Status.LastActiveTime
+	if stored == nil {
+		return time.Time{}
+	}
+	at := stored.Time
+	if so.Status.Conditions.IsTrue(v1alpha1.ConditionActive) {
+		at = at.Add(status.WritePeriod(so))
+	}
+	if at.After(now) {
+		return now
+	}
+	return at
+}
+
+// pause takes note that nobody observes.
+func (m *memory) pause() { m.paused = true }
+
+// resume forgets what was observed before a pause: the triggers are asked
+// afresh.
+func (m *memory) resume(now time.Time) {
+	m.paused = false
+	for i, t := range m.triggers {
+		m.triggers[i] = trigger{spec: t.spec, since: t.since, firstSeen: now}
+	}
 }
 
 // keep remembers what the next decision starts from.
 func (m *memory) keep(d scaling.Decision) {
 	m.lastActive = d.LastActive
 	for i, v := range d.Verdicts {
-		m.failures[i] = v.Failures
+		m.triggers[i].failures = v.Failures
 	}
 }
 
-// seen is when a trigger was first looked at.
-func (m *memory) seen(index int, now time.Time) time.Time {
-	if _, ok := m.firstSeen[index]; !ok {
-		m.firstSeen[index] = now
+// carriedOut takes note that what the triggers asked for was done.
+func (m *memory) carriedOut() {
+	for i := range m.triggers {
+		m.triggers[i].acted = m.triggers[i].heard
 	}
-	return m.firstSeen[index]
+}
+
+// replicas is what the target's spec asks for, our own last write included.
+func (m *memory) replicas(t target.Target) int32 {
+	if t.ResourceVersion == m.wroteFrom {
+		return m.wrote
+	}
+	return t.Replicas
 }
 
 // pulsed reports whether a trigger turned active since the last decision that
-// was carried out. The first count that is seen is where counting starts.
-func (m *memory) pulsed(index int, activations uint64) bool {
-	before, known := m.acted[index]
-	if !known {
-		m.acted[index] = activations
+// was carried out. The first count that is seen, and one that began again with
+// a new subscription, is where counting starts.
+func (t *trigger) pulsed(activations uint64) bool {
+	if !t.counting || activations < t.acted {
+		t.counting, t.acted = true, activations
 	}
-	return known && activations > before
+	t.heard = activations
+	return activations > t.acted
 }

@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error {
-			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version))
+			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, mgr.Elected()))
 		},
 	} {
 		if err := add(); err != nil {

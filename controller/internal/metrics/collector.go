@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // Names and labels are those of spec/observability.md, section 1.
@@ -35,17 +36,30 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-// Collector makes the series at every scrape.
+// Collector makes the series at every scrape. Those of objects are the
+// leader's: standbys know the same, and dashboards add up.
 type Collector struct {
 	client  client.Reader
 	states  func(federation.ID) (federation.State, bool)
 	version string
+	elected <-chan struct{}
 }
 
 // New returns a Collector that reads objects from a cached client and readings
-// from states.
-func New(client client.Reader, states func(federation.ID) (federation.State, bool), version string) *Collector {
-	return &Collector{client: client, states: states, version: version}
+// from states. elected is closed once this process leads.
+func New(
+	client client.Reader, states func(federation.ID) (federation.State, bool), version string, elected <-chan struct{},
+) *Collector {
+	return &Collector{client: client, states: states, version: version, elected: elected}
+}
+
+func (c *Collector) leads() bool {
+	select {
+	case <-c.elected:
+		return true
+	default:
+		return false
+	}
 }
 
 // Describe implements prometheus.Collector.
@@ -58,6 +72,9 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, buildInfo, 1, c.version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if !c.leads() {
+		return
+	}
 	var list v1alpha1.ScaledObjectList
 	if err := c.client.List(context.Background(), &list); err != nil {
 		// The cache has not started: there is nothing to tell yet.
@@ -70,7 +87,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(ch, paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
 		for index, trigger := range so.Spec.Triggers {
 			byType[trigger.Type]++
-			c.trigger(ch, so, index, trigger)
+			c.trigger(ch, so, index)
 		}
 	}
 	for triggerType, count := range byType {
@@ -81,27 +98,38 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (c *Collector) trigger(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject, index int, trigger v1alpha1.ScaleTrigger) {
-	scaler := trigger.Name
-	if scaler == "" {
-		scaler = trigger.Type
-	}
-	labels := func(metric string) []string {
-		return []string{so.Namespace, metric, so.Name, scaler, strconv.Itoa(index), "scaledobject"}
-	}
+func (c *Collector) trigger(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject, index int) {
+	trigger := so.Spec.Triggers[index]
 	if trigger.Builtin() {
-		gauge(ch, active, 1, labels(trigger.Type)...)
+		if so.Modifiers() == nil {
+			gauge(ch, active, 1, triggerLabels(so, index, trigger.Type)...)
+		}
 		return
 	}
-	state, ok := c.states(federation.ID{Kind: "ScaledObject", Namespace: so.Namespace, Name: so.Name, Index: index})
+	state, ok := c.states(federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: index})
 	if !ok {
 		return
 	}
+	told := map[string]bool{} // a series that is there twice would spoil the scrape
 	for _, v := range state.Values {
-		metric := scaling.MetricName(index, v.Metric)
-		gauge(ch, value, v.Value, labels(metric)...)
-		gauge(ch, active, number(v.Active), labels(metric)...)
+		if told[v.Metric] {
+			continue
+		}
+		told[v.Metric] = true
+		labels := triggerLabels(so, index, scaling.MetricName(index, v.Metric))
+		gauge(ch, value, v.Value, labels...)
+		gauge(ch, active, number(v.Active), labels...)
 	}
+}
+
+// triggerLabels are the values of perTrigger.
+func triggerLabels(so *v1alpha1.ScaledObject, index int, metric string) []string {
+	trigger := so.Spec.Triggers[index]
+	scaler := trigger.Name
+	if scaler == "" {
+		scaler = scalerLabel(trigger.Type)
+	}
+	return []string{so.Namespace, metric, so.Name, scaler, strconv.Itoa(index), "scaledobject"}
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

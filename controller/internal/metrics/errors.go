@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
@@ -37,20 +38,28 @@ func (e *Errors) Collect(ch chan<- prometheus.Metric) {
 	e.object.Collect(ch)
 }
 
-// Failed counts n failures of one trigger; 0 makes the series appear.
-func (e *Errors) Failed(so *v1alpha1.ScaledObject, index int, metric string, n int32) {
-	spec := so.Spec.Triggers[index]
-	scaler := spec.Name
-	if scaler == "" {
-		scaler = spec.Type
+// Failed counts n failures of one trigger; 0 makes its series appear. A trigger
+// whose metrics are not known yet is counted without their name.
+func (e *Errors) Failed(so *v1alpha1.ScaledObject, index int, metrics []string, n int32) {
+	if len(metrics) == 0 && n > 0 {
+		metrics = []string{""}
 	}
-	e.trigger.WithLabelValues(so.Namespace, metric, so.Name, scaler, strconv.Itoa(index), "scaledobject").Add(float64(n))
+	for _, metric := range metrics {
+		e.trigger.WithLabelValues(triggerLabels(so, index, metric)...).Add(float64(n))
+	}
 	e.object.WithLabelValues(so.Namespace, so.Name).Add(float64(n))
 }
 
+// ForgetTrigger drops the series of a trigger.
+func (e *Errors) ForgetTrigger(object types.NamespacedName, index int) {
+	e.trigger.DeletePartialMatch(prometheus.Labels{
+		"namespace": object.Namespace, "scaledObject": object.Name, "triggerIndex": strconv.Itoa(index),
+	})
+}
+
 // Forget drops the series of an object.
-func (e *Errors) Forget(namespace, name string) {
-	labels := prometheus.Labels{"namespace": namespace, "scaledObject": name}
+func (e *Errors) Forget(object types.NamespacedName) {
+	labels := prometheus.Labels{"namespace": object.Namespace, "scaledObject": object.Name}
 	e.trigger.DeletePartialMatch(labels)
 	e.object.DeletePartialMatch(labels)
 }

@@ -1,0 +1,715 @@
+package activation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/status"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+)
+
+var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+var key = types.NamespacedName{Namespace: "shop", Name: "worker"}
+
+// fixture is a loop over one ScaledObject with one kafka trigger, target 5.
+type fixture struct {
+	*Loop
+	t       *testing.T
+	cluster *testcluster.Cluster
+	clock   *clocktesting.FakeClock
+	events  *events.FakeRecorder
+	states  map[int]federation.State
+	errors  counts
+}
+
+// counts are failures by "<index> <metric>".
+type counts map[string]int32
+
+func (c counts) Failed(_ *v1alpha1.ScaledObject, index int, metrics []string, n int32) {
+	if n > 0 {
+		c[fmt.Sprint(index, " ", strings.Join(metrics, ","))] += n
+	}
+}
+
+func (c counts) ForgetTrigger(_ types.NamespacedName, index int) {
+	for k := range c {
+		if strings.HasPrefix(k, fmt.Sprint(index, " ")) {
+			delete(c, k)
+		}
+	}
+}
+
+func (c counts) Forget(types.NamespacedName) { clear(c) }
+
+func newFixture(t *testing.T, replicas int32, change func(*v1alpha1.ScaledObject)) *fixture {
+	t.Helper()
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: key.Namespace, Name: key.Name, UID: "1", Generation: 1, CreationTimestamp: metav1.NewTime(start.Add(-time.Hour)),
+		},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "kafka", Metadata: map[string]string{"topic": "orders"}}},
+		},
+	}
+	if change != nil {
+		change(so)
+	}
+	f := &fixture{t: t, clock: clocktesting.NewFakeClock(start), states: map[int]federation.State{}, events: events.NewFakeRecorder(1000), errors: counts{}}
+	f.cluster = testcluster.New(t, "", nil, so, testcluster.Deployment(key.Namespace, "worker", &replicas))
+	f.Loop = f.process()
+	return f
+}
+
+// process is a controller that has just begun to lead.
+func (f *fixture) process() *Loop {
+	f.t.Helper()
+	writer := &status.Writer{Client: f.cluster.Client, Events: f.events, Now: f.clock.Now}
+	l := &Loop{
+		Client:  f.cluster.Client,
+		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Mapper: f.cluster.Mapper},
+		Status:  writer, Errors: f.errors, Now: f.clock.Now,
+		States: func(id federation.ID) (federation.State, bool) {
+			s, ok := f.states[id.Index]
+			return s, ok
+		},
+	}
+	// The reconciler has been here, so that the status is written.
+	if _, err := writer.Reconciled(f.t.Context(), f.object(), status.Reconciled{}); err != nil {
+		f.t.Fatal(err)
+	}
+	f.cluster.Writes()
+	return l
+}
+
+// says is an observation of now: value messages behind trigger 0.
+func (f *fixture) says(value float64) { f.saysOf(0, value) }
+
+func (f *fixture) saysOf(index int, value float64) {
+	f.states[index] = federation.State{
+		Generation: f.object().Generation, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "m", Target: 5}},
+		Outcome: federation.OutcomeValue, Values: []federation.Value{{Metric: "m", Value: value, Active: value > 0}},
+		ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(), Activations: f.states[index].Activations,
+	}
+}
+
+func (f *fixture) state(change func(*federation.State)) {
+	s := f.states[0]
+	change(&s)
+	f.states[0] = s
+}
+
+// decide runs the loop once and returns when it wants to run again.
+func (f *fixture) decide() time.Duration {
+	f.t.Helper()
+	result, err := f.tryDecide()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return result.RequeueAfter
+}
+
+func (f *fixture) tryDecide() (reconcile.Result, error) {
+	return f.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})
+}
+
+// scaled expects the numbers that were written since it was last asked.
+func (f *fixture) scaled(want ...int32) {
+	f.t.Helper()
+	var have, wanted []string
+	for _, w := range f.cluster.Writes() {
+		if strings.HasPrefix(w, "scale ") {
+			have = append(have, w)
+		}
+	}
+	for _, n := range want {
+		wanted = append(wanted, fmt.Sprint("scale ", n))
+	}
+	if !slices.Equal(have, wanted) {
+		f.t.Errorf("wrote %v, want %v", have, wanted)
+	}
+}
+
+func (f *fixture) object() *v1alpha1.ScaledObject {
+	f.t.Helper()
+	so := &v1alpha1.ScaledObject{}
+	if err := f.cluster.Direct.Get(f.t.Context(), key, so); err != nil {
+		f.t.Fatal(err)
+	}
+	return so
+}
+
+// edit changes the object as a user would.
+func (f *fixture) edit(change func(*v1alpha1.ScaledObject)) {
+	f.t.Helper()
+	so := f.object()
+	change(so)
+	if err := f.cluster.Direct.Update(f.t.Context(), so); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// store changes the status as another process left it.
+func (f *fixture) store(change func(*v1alpha1.ScaledObjectStatus)) {
+	f.t.Helper()
+	so := f.object()
+	change(&so.Status)
+	if err := f.cluster.Direct.Status().Update(f.t.Context(), so); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) deployment() *appsv1.Deployment {
+	f.t.Helper()
+	d := &appsv1.Deployment{}
+	if err := f.cluster.Direct.Get(f.t.Context(), types.NamespacedName{Namespace: "shop", Name: "worker"}, d); err != nil {
+		f.t.Fatal(err)
+	}
+	return d
+}
+
+func (f *fixture) scaleByHand(replicas int32) {
+	f.t.Helper()
+	d := f.deployment()
+	d.Spec.Replicas = &replicas
+	if err := f.cluster.Direct.Update(f.t.Context(), d); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) condition(t v1alpha1.ConditionType) v1alpha1.Condition {
+	f.t.Helper()
+	c, _ := f.object().Status.Conditions.Get(t)
+	return c
+}
+
+func (f *fixture) sawEvent(reason, text string) {
+	f.t.Helper()
+	for len(f.events.Events) > 0 {
+		if e := <-f.events.Events; strings.Contains(e, " "+reason+" ") && strings.Contains(e, text) {
+			return
+		}
+	}
+	f.t.Errorf("no event %s with %q", reason, text)
+}
+
+func TestZeroToWorkAndBack(t *testing.T) {
+	f := newFixture(t, 0, nil)
+	f.says(0)
+	f.decide()
+	f.scaled()
+
+	f.says(50)
+	f.decide()
+	if writes := f.cluster.Writes(); !slices.Equal(writes[:2], []string{"patch ScaledObject/status", "scale 10"}) {
+		t.Errorf("wrote %v: the activation is recorded before the target is scaled", writes)
+	}
+	if a := f.object().Status.Activation; a == nil || a.Metric != "s0-m" || a.Replicas != 10 || !a.Time.Time.Equal(start) {
+		t.Errorf("activation %+v", a)
+	}
+	f.sawEvent("KEDAScaleTargetActivated", "Deployment shop/worker from 0 to 10, triggered by s0-m")
+
+	f.says(0)
+	if next := f.decide(); next != 40*time.Second+time.Nanosecond { // two samples of 15 s and a read
+		t.Errorf("next decision in %v", next)
+	}
+	if c := f.condition(v1alpha1.ConditionActive); c.Reason != v1alpha1.ReasonScalerCooldown {
+		t.Errorf("Active %+v", c)
+	}
+	f.clock.Step(300 * time.Second)
+	f.says(0)
+	f.decide()
+	f.scaled() // strictly after the cooldown
+	f.clock.Step(time.Second)
+	f.says(0)
+	f.decide()
+	f.scaled(0)
+	f.sawEvent("KEDAScaleTargetDeactivated", "from 10 to 0, no trigger is active")
+	if c := f.condition(v1alpha1.ConditionActive); c.Status != metav1.ConditionFalse {
+		t.Errorf("Active %+v", c)
+	}
+}
+
+func TestConflictDecidesAgain(t *testing.T) {
+	f := newFixture(t, 0, nil)
+	f.says(50)
+	f.cluster.Freeze(t, f.deployment())
+	f.scaleByHand(4) // somebody was faster, and the cache does not show it
+	if _, err := f.tryDecide(); !apierrors.IsConflict(err) {
+		t.Fatalf("error %v, want a conflict", err)
+	}
+	if n := *f.deployment().Spec.Replicas; n != 4 {
+		t.Fatalf("%d replicas: written over a conflict", n)
+	}
+	f.cluster.Thaw()
+	f.cluster.Writes()
+	f.decide()
+	f.scaled() // the old number is not repeated: above zero is the HPA's
+}
+
+func TestPulse(t *testing.T) {
+	t.Run("activates although it is over", func(t *testing.T) {
+		f := newFixture(t, 0, nil)
+		f.says(0)
+		f.decide()
+		f.state(func(s *federation.State) { s.Activations++ })
+		f.decide()
+		f.scaled(1)
+		f.decide()
+		f.scaled() // once
+	})
+	t.Run("survives a conflict", func(t *testing.T) {
+		f := newFixture(t, 0, nil)
+		f.says(0)
+		f.decide()
+		f.state(func(s *federation.State) { s.Activations++ })
+		f.cluster.Fail(func(write string) error {
+			if strings.HasPrefix(write, "scale") {
+				return testcluster.Conflict("worker")
+			}
+			return nil
+		})
+		if _, err := f.tryDecide(); !apierrors.IsConflict(err) {
+			t.Fatalf("error %v", err)
+		}
+		f.cluster.Fail(nil)
+		f.decide()
+		f.scaled(1)
+	})
+	t.Run("of a time before is none", func(t *testing.T) {
+		f := newFixture(t, 0, nil)
+		f.says(0)
+		f.state(func(s *federation.State) { s.Activations = 7 })
+		f.decide()
+		f.scaled()
+	})
+	t.Run("counting starts again with a subscription", func(t *testing.T) {
+		f := newFixture(t, 0, nil)
+		f.says(0)
+		f.state(func(s *federation.State) { s.Activations = 7 })
+		f.decide()
+		f.state(func(s *federation.State) { s.Activations = 1 })
+		f.decide()
+		f.scaled()
+		f.state(func(s *federation.State) { s.Activations = 2 })
+		f.decide()
+		f.scaled(1)
+	})
+}
+
+func TestCacheBehindOurOwnWriteCausesNoSecond(t *testing.T) {
+	f := newFixture(t, 0, nil)
+	f.says(50)
+	f.cluster.Freeze(t, f.deployment())
+	f.decide()
+	f.scaled(10)
+	f.decide()
+	f.scaled()
+	f.cluster.Thaw()
+	f.decide()
+	f.scaled()
+}
+
+func TestFailedScaleIsTold(t *testing.T) {
+	f := newFixture(t, 0, nil)
+	f.says(50)
+	f.cluster.Fail(func(write string) error {
+		if strings.HasPrefix(write, "scale") {
+			return apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "deployments/scale"}, "worker", errors.New("no"))
+		}
+		return nil
+	})
+	if _, err := f.tryDecide(); !apierrors.IsForbidden(err) {
+		t.Fatalf("error %v", err)
+	}
+	f.sawEvent("KEDAScaleTargetActivationFailed", "forbidden")
+}
+
+func TestUnknownIsNeverZero(t *testing.T) {
+	tests := map[string]func(*fixture){
+		"not subscribed yet": func(f *fixture) { delete(f.states, 0) },
+		"nothing read yet": func(f *fixture) {
+			f.state(func(s *federation.State) { s.Outcome, s.Values = federation.OutcomeNone, nil })
+		},
+		"no data": func(f *fixture) {
+			f.state(func(s *federation.State) { s.Outcome, s.Values = federation.OutcomeNoData, nil })
+		},
+		"error": func(f *fixture) {
+			f.state(func(s *federation.State) {
+				s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+			})
+		},
+		"no data that counts as error": func(f *fixture) {
+			f.state(func(s *federation.State) {
+				s.Outcome, s.Values, s.Err = federation.OutcomeNoData, nil, errors.New("no data")
+			})
+		},
+		"rejected": func(f *fixture) {
+			f.state(func(s *federation.State) { s.Rejected = errors.New("kafka: topic: missing") })
+		},
+		"unreachable": func(f *fixture) {
+			f.state(func(s *federation.State) { s.Unreachable = errors.New("Service scaler-kafka not found") })
+		},
+		"a metric without a reading": func(f *fixture) {
+			f.state(func(s *federation.State) { s.Specs = append(s.Specs, federation.MetricSpec{Name: "other", Target: 1}) })
+		},
+		"silent for too long": func(f *fixture) { f.clock.Step(41 * time.Second) },
+		"of another generation": func(f *fixture) {
+			f.edit(func(so *v1alpha1.ScaledObject) { so.Generation, so.Spec.Triggers[0].Metadata = 2, nil })
+		},
+		"of a generation not yet in view": func(f *fixture) { f.state(func(s *federation.State) { s.Generation = 2 }) },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 3, nil)
+			f.began()
+			f.says(0)
+			change(f)
+			f.decide()
+			f.scaled()
+		})
+	}
+	t.Run("but empty is", func(t *testing.T) {
+		f := newFixture(t, 3, nil)
+		f.says(0)
+		f.decide()
+		f.scaled(0)
+	})
+}
+
+func TestTakingOver(t *testing.T) {
+	t.Run("what was heard before does not lead to zero", func(t *testing.T) {
+		f := newFixture(t, 3, nil)
+		f.says(0)
+		f.clock.Step(time.Second)
+		f.Loop = f.process()
+		f.decide()
+		f.scaled()
+		f.state(func(s *federation.State) { s.HeardAt = f.clock.Now() }) // a beat
+		f.decide()
+		f.scaled(0)
+	})
+	t.Run("work that was heard of before wakes at once", func(t *testing.T) {
+		f := newFixture(t, 0, nil)
+		f.says(50)
+		f.clock.Step(time.Second)
+		f.Loop = f.process()
+		f.decide()
+		f.scaled(10)
+	})
+	t.Run("cooldown counts from the stored time and its write period", func(t *testing.T) {
+		f := newFixture(t, 3, nil)
+		f.store(func(s *v1alpha1.ScaledObjectStatus) {
+			s.LastActiveTime = ptr.To(metav1.NewTime(start.Add(-4 * time.Minute)))
+			s.Conditions.Set(v1alpha1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue})
+		})
+		f.says(0)
+		f.clock.Step(119 * time.Second) // 5:59 since what is stored
+		f.says(0)
+		f.decide()
+		f.scaled()
+		f.clock.Step(2 * time.Second)
+		f.says(0)
+		f.decide()
+		f.scaled(0)
+	})
+	t.Run("failures go on from where they were", func(t *testing.T) {
+		f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+			so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
+		})
+		f.store(func(s *v1alpha1.ScaledObjectStatus) {
+			s.ExternalMetricNames = []string{"s0-m"}
+			s.Health = map[string]v1alpha1.HealthStatus{"s0-m": {NumberOfFailures: ptr.To[int32](4), Status: v1alpha1.HealthFailing}}
+			s.Fallback = []v1alpha1.FallbackVerdict{{Metric: "s0-m", Since: metav1.NewTime(start.Add(-time.Hour)), Behavior: "static", Replicas: ptr.To[int32](6)}}
+		})
+		f.Loop = f.process()
+		// The family has been gone all the time: nobody knows its metrics.
+		f.states[0] = federation.State{Generation: 1, Unreachable: errors.New("Service scaler-kafka not found")}
+		f.decide()
+		got := f.object().Status
+		if len(got.Fallback) != 1 || got.Fallback[0].Metric != "s0-m" || !got.Fallback[0].Since.Time.Equal(start.Add(-time.Hour)) {
+			t.Errorf("fallback verdicts %+v", got.Fallback)
+		}
+		if n := *got.Health["s0-m"].NumberOfFailures; n != 4 {
+			t.Errorf("%d failures", n)
+		}
+	})
+}
+
+func TestSpecChanges(t *testing.T) {
+	fallback := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
+	}
+	failing := func(f *fixture) {
+		f.state(func(s *federation.State) {
+			s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+		})
+	}
+	edit := func(f *fixture, change func(*v1alpha1.ScaledObject)) {
+		f.edit(func(so *v1alpha1.ScaledObject) { so.Generation++; change(so) })
+	}
+	t.Run("an unrelated one keeps reading and conditions before it is subscribed", func(t *testing.T) {
+		f := newFixture(t, 3, nil)
+		f.began()
+		f.says(10)
+		f.decide()
+		before := f.object().Status
+		f.clock.Step(time.Hour)
+		f.says(10)
+		f.decide()
+		edit(f, func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = ptr.To[int32](10) })
+		f.decide() // the state is still that of generation 1
+		for _, c := range before.Conditions {
+			if have := f.condition(c.Type); have != c {
+				t.Errorf("%s was %+v, is %+v", c.Type, c, have)
+			}
+		}
+		if !f.object().Status.TriggersActivity["s0-m"].IsActive {
+			t.Error("activity lost")
+		}
+	})
+	t.Run("an unrelated one keeps failures", func(t *testing.T) {
+		f := newFixture(t, 3, fallback)
+		f.began()
+		f.says(0)
+		failing(f)
+		f.decide()
+		edit(f, func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = ptr.To[int32](10) })
+		f.decide()
+		if n := f.memory(f.object()).triggers[0].failures.Count; n != 1 || f.errors["0 s0-m"] != 1 {
+			t.Errorf("%d failures, counted %v", n, f.errors)
+		}
+	})
+	t.Run("another trigger starts afresh, its neighbour does not", func(t *testing.T) {
+		f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+			so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "redis"}, v1alpha1.ScaleTrigger{Type: "nats"})
+		})
+		f.began()
+		for i := range 3 {
+			f.saysOf(i, 0)
+			s := f.states[i]
+			s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+			f.states[i] = s
+		}
+		f.decide()
+		edit(f, func(so *v1alpha1.ScaledObject) {
+			so.Spec.Triggers = so.Spec.Triggers[:2]
+			so.Spec.Triggers[1].Metadata = map[string]string{"listName": "jobs"}
+		})
+		f.clock.Step(time.Hour)
+		f.state(func(s *federation.State) { s.HeardAt = f.clock.Now() })
+		f.decide()
+		m := f.memory(f.object())
+		if len(m.triggers) != 2 || m.triggers[0].failures.Count < 2 || m.triggers[1].failures.Count != 0 {
+			t.Errorf("triggers %+v", m.triggers)
+		}
+		if len(f.errors) != 1 || f.errors["0 s0-m"] == 0 {
+			t.Errorf("counted %v", f.errors)
+		}
+	})
+}
+
+func TestErrorsAreCountedOncePerInterval(t *testing.T) {
+	f := newFixture(t, 3, nil)
+	f.began()
+	f.states[0] = federation.State{Generation: 1, Unreachable: errors.New("Service scaler-kafka not found in namespace sluice-system")}
+	for range 10 {
+		f.decide()
+	}
+	if f.errors["0 "] != 1 {
+		t.Errorf("counted %v within an interval", f.errors)
+	}
+	f.clock.Step(30 * time.Second)
+	f.decide()
+	if f.errors["0 "] != 2 {
+		t.Errorf("counted %v after another interval", f.errors)
+	}
+	want := "trigger 0 (kafka): Service scaler-kafka not found in namespace sluice-system"
+	if c := f.condition(v1alpha1.ConditionReady); c.Message != want {
+		t.Errorf("Ready %+v", c)
+	}
+}
+
+func TestPausedReplicas(t *testing.T) {
+	pause := func(text string) func(*v1alpha1.ScaledObject) {
+		return func(so *v1alpha1.ScaledObject) {
+			so.Annotations = map[string]string{v1alpha1.AnnotationPausedReplicas: text}
+		}
+	}
+	tests := map[string]struct {
+		change func(*v1alpha1.ScaledObject)
+		want   []int32
+	}{
+		"are written":                     {change: pause("2"), want: []int32{2}},
+		"may be what is there":            {change: pause("3")},
+		"may be zero":                     {change: pause("0"), want: []int32{0}},
+		"that are no number move nothing": {change: pause("many")},
+		"may be left open": {change: func(so *v1alpha1.ScaledObject) {
+			so.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 3, tt.change)
+			f.says(50)
+			f.decide()
+			f.scaled(tt.want...)
+			f.decide()
+			f.scaled()
+		})
+	}
+	t.Run("are kept, whoever scales", func(t *testing.T) {
+		f := newFixture(t, 3, pause("2"))
+		f.decide()
+		f.scaleByHand(7)
+		f.cluster.Writes()
+		f.decide()
+		f.scaled(2)
+	})
+}
+
+func TestAfterAPauseTriggersAreAskedAfresh(t *testing.T) {
+	f := newFixture(t, 3, nil)
+	f.began()
+	f.says(0)
+	f.state(func(s *federation.State) {
+		s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+	})
+	f.decide()
+	f.edit(func(so *v1alpha1.ScaledObject) { so.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"} })
+	f.decide()
+	f.clock.Step(time.Hour)
+	f.edit(func(so *v1alpha1.ScaledObject) { so.Annotations = nil })
+	delete(f.states, 0)
+	f.decide()
+	if c := f.condition(v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue {
+		t.Errorf("Ready %+v before the first word", c)
+	}
+	if n := f.memory(f.object()).triggers[0].failures.Count; n != 0 {
+		t.Errorf("%d failures during the pause", n)
+	}
+}
+
+func TestHPAActiveMirrorsTheHPA(t *testing.T) {
+	tests := map[string]struct {
+		conditions []autoscalingv2.HorizontalPodAutoscalerCondition
+		want       v1alpha1.Condition
+	}{
+		"nothing said yet": {},
+		"scaling": {
+			[]autoscalingv2.HorizontalPodAutoscalerCondition{
+				{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse},
+				{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue, Reason: "ValidMetricFound", Message: "changes"},
+			},
+			v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: "True", Reason: "HPAActive", Message: "the HPA is scaling"},
+		},
+		"at zero": {
+			[]autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "ScalingDisabled", Message: "replicas 0"}},
+			v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: "True", Reason: "ScalingDisabled", Message: "replicas 0"},
+		},
+		"without metrics": {
+			[]autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetExternalMetric", Message: "no"}},
+			v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: "False", Reason: "FailedGetExternalMetric", Message: "no"},
+		},
+		"without a reason": {
+			[]autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse}},
+			v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: "False", Reason: "HPAMetricsUnavailable"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 3, nil)
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "keda-hpa-worker"}}
+			hpa.Status.Conditions = tt.conditions
+			if err := f.cluster.Direct.Create(t.Context(), hpa); err != nil {
+				t.Fatal(err)
+			}
+			f.store(func(s *v1alpha1.ScaledObjectStatus) { s.HpaName = "keda-hpa-worker" })
+			f.says(10)
+			f.decide()
+			if have := f.condition(v1alpha1.ConditionHPAActive); have != tt.want {
+				t.Errorf("HPAActive %+v, want %+v", have, tt.want)
+			}
+			if c := f.condition(v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue {
+				t.Errorf("Ready %+v: the HPA's health is no part of it", c)
+			}
+		})
+	}
+}
+
+func TestMissingTarget(t *testing.T) {
+	f := newFixture(t, 3, nil)
+	if err := f.cluster.Direct.Delete(t.Context(), f.deployment()); err != nil {
+		t.Fatal(err)
+	}
+	f.says(50)
+	f.decide()
+	c := f.condition(v1alpha1.ConditionReady)
+	if c.Reason != v1alpha1.ReasonErrorGettingReplicas || c.Message != "apps/v1.Deployment shop/worker not found" {
+		t.Errorf("Ready %+v", c)
+	}
+}
+
+func TestInvalidObjectsAndThoseBeingDeletedAreLeftAlone(t *testing.T) {
+	tests := map[string]func(*v1alpha1.ScaledObject){
+		"invalid": func(so *v1alpha1.ScaledObject) {
+			so.Spec.MinReplicaCount, so.Spec.MaxReplicaCount = ptr.To[int32](5), ptr.To[int32](1)
+		},
+		"being deleted": func(so *v1alpha1.ScaledObject) {
+			so.Finalizers, so.DeletionTimestamp = []string{v1alpha1.Finalizer}, ptr.To(metav1.NewTime(start))
+		},
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 0, change)
+			f.says(50)
+			f.decide()
+			if writes := f.cluster.Writes(); len(writes) != 0 {
+				t.Errorf("wrote %v", writes)
+			}
+		})
+	}
+}
+
+func TestForgottenObjectsLeaveNothing(t *testing.T) {
+	f := newFixture(t, 0, nil)
+	template := f.object()
+	if err := f.cluster.Direct.Delete(t.Context(), f.object()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		so := template.DeepCopy()
+		so.ResourceVersion, so.UID = "", types.UID(fmt.Sprint(i))
+		if err := f.cluster.Direct.Create(t.Context(), so); err != nil {
+			t.Fatal(err)
+		}
+		f.decide()
+		if err := f.cluster.Direct.Delete(t.Context(), so); err != nil {
+			t.Fatal(err)
+		}
+		f.decide()
+	}
+	if n := len(f.objects); n != 0 {
+		t.Errorf("%d objects remembered", n)
+	}
+}

@@ -1,0 +1,245 @@
+// Package testcluster is an API server in memory for tests: controller-runtime's
+// fake client, with the scale subresource of workloads, a record of what was
+// written, failures on demand and a cache that may lag behind.
+package testcluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// Cluster is an API server. Client is how controllers see it, through a cache;
+// Direct is what it has.
+type Cluster struct {
+	Client client.Client
+	Direct client.Client
+	// Mapper knows the kinds of apps/v1 and Rollout.
+	Mapper meta.RESTMapper
+
+	mu     sync.Mutex
+	writes []string
+	fail   func(write string) error
+	stale  map[string]client.Object
+}
+
+// Rollout is a kind that is scaled through its scale subresource alone.
+var Rollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+
+// New returns a Cluster that has objects. ownerIndex and its function are the
+// index of HPAs by owner; "" has none.
+func New(t *testing.T, ownerIndex string, owner client.IndexerFunc, objects ...client.Object) *Cluster {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(Rollout, meta.RESTScopeNamespace)
+	mapper.Add(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), meta.RESTScopeNamespace)
+	c := &Cluster{Mapper: mapper, stale: map[string]client.Object{}}
+	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledObject{}).WithObjects(objects...)
+	if ownerIndex != "" {
+		b = b.WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, ownerIndex, owner)
+	}
+	direct := b.Build()
+	c.Direct = direct
+	c.Client = interceptor.NewClient(direct, interceptor.Funcs{
+		Get:               c.get,
+		Create:            c.create,
+		Update:            c.update,
+		Patch:             c.patch,
+		Delete:            c.delete,
+		SubResourceGet:    c.subResourceGet,
+		SubResourceUpdate: c.subResourceUpdate,
+		SubResourcePatch:  c.subResourcePatch,
+	})
+	return c
+}
+
+// Writes returns what was written since the last call, such as "patch
+// ScaledObject", "scale 3".
+func (c *Cluster) Writes() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	writes := c.writes
+	c.writes = nil
+	return writes
+}
+
+// Fail lets fail decide about every write from now on; nil lets all through.
+func (c *Cluster) Fail(fail func(write string) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = fail
+}
+
+// Freeze makes the cache show an object as it is now, until Thaw.
+func (c *Cluster) Freeze(t *testing.T, object client.Object) {
+	t.Helper()
+	frozen := object.DeepCopyObject().(client.Object)
+	if err := c.Direct.Get(t.Context(), client.ObjectKeyFromObject(object), frozen); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stale[staleKey(object, client.ObjectKeyFromObject(object))] = frozen
+}
+
+// Thaw lets the cache catch up.
+func (c *Cluster) Thaw() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.stale)
+}
+
+func staleKey(o client.Object, key types.NamespacedName) string { return fmt.Sprintf("%T %s", o, key) }
+
+func (c *Cluster) wrote(write string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fail != nil {
+		if err := c.fail(write); err != nil {
+			return err
+		}
+	}
+	c.writes = append(c.writes, write)
+	return nil
+}
+
+func (c *Cluster) get(ctx context.Context, api client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	c.mu.Lock()
+	frozen := c.stale[staleKey(o, key)]
+	c.mu.Unlock()
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		if frozen, ok := frozen.(*appsv1.Deployment); ok {
+			frozen.DeepCopyInto(o)
+			return nil
+		}
+	case *v1alpha1.ScaledObject:
+		if frozen, ok := frozen.(*v1alpha1.ScaledObject); ok {
+			frozen.DeepCopyInto(o)
+			return nil
+		}
+	}
+	return api.Get(ctx, key, o, opts...)
+}
+
+func (c *Cluster) create(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+	if err := c.wrote("create " + kind(o)); err != nil {
+		return err
+	}
+	return api.Create(ctx, o, opts...)
+}
+
+func (c *Cluster) update(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+	if err := c.wrote("update " + kind(o)); err != nil {
+		return err
+	}
+	return api.Update(ctx, o, opts...)
+}
+
+func (c *Cluster) patch(ctx context.Context, api client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+	if err := c.wrote("patch " + kind(o)); err != nil {
+		return err
+	}
+	return api.Patch(ctx, o, p, opts...)
+}
+
+func (c *Cluster) delete(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+	if err := c.wrote("delete " + kind(o)); err != nil {
+		return err
+	}
+	return api.Delete(ctx, o, opts...)
+}
+
+func (c *Cluster) subResourcePatch(ctx context.Context, api client.Client, name string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+	if err := c.wrote("patch " + kind(o) + "/" + name); err != nil {
+		return err
+	}
+	return api.SubResource(name).Patch(ctx, o, p, opts...)
+}
+
+// subResourceGet serves scale.
+func (c *Cluster) subResourceGet(ctx context.Context, api client.Client, _ string, o, body client.Object, _ ...client.SubResourceGetOption) error {
+	target, replicas, err := workload(ctx, api, o)
+	if err != nil {
+		return err
+	}
+	scale := body.(*autoscalingv1.Scale)
+	scale.Name, scale.Namespace, scale.ResourceVersion = o.GetName(), o.GetNamespace(), target.GetResourceVersion()
+	scale.Spec.Replicas = 1
+	if *replicas != nil {
+		scale.Spec.Replicas = **replicas
+	}
+	return nil
+}
+
+// subResourceUpdate serves scale, with the precondition of its resource version.
+func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, _ string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	options := client.SubResourceUpdateOptions{}
+	options.ApplyOptions(opts)
+	scale := options.SubResourceBody.(*autoscalingv1.Scale)
+	if err := c.wrote(fmt.Sprintf("scale %d", scale.Spec.Replicas)); err != nil {
+		return err
+	}
+	target, replicas, err := workload(ctx, api, o)
+	if err != nil {
+		return err
+	}
+	if scale.ResourceVersion != target.GetResourceVersion() {
+		return Conflict("scale")
+	}
+	*replicas = &scale.Spec.Replicas
+	return api.Update(ctx, target)
+}
+
+// workload reads the Deployment behind an object; other kinds have no scale.
+func workload(ctx context.Context, api client.Client, o client.Object) (client.Object, **int32, error) {
+	if kind(o) != "Deployment" {
+		return nil, nil, apierrors.NewNotFound(schema.GroupResource{Group: "argoproj.io", Resource: "rollouts"}, o.GetName())
+	}
+	d := &appsv1.Deployment{}
+	err := api.Get(ctx, client.ObjectKeyFromObject(o), d)
+	return d, &d.Spec.Replicas, err
+}
+
+func kind(o client.Object) string {
+	switch o.(type) {
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return "HPA"
+	case *v1alpha1.ScaledObject:
+		return "ScaledObject"
+	}
+	return o.GetObjectKind().GroupVersionKind().Kind
+}
+
+// Conflict is what the API server says to a write over a later version.
+func Conflict(name string) error {
+	return apierrors.NewConflict(schema.GroupResource{}, name, fmt.Errorf("the object has been modified"))
+}
+
+// Deployment is a workload with replicas; nil leaves them to their default.
+func Deployment(namespace, name string, replicas *int32) *appsv1.Deployment {
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: appsv1.DeploymentSpec{Replicas: replicas}}
+}
