@@ -1,10 +1,12 @@
-// Command triggerdocs writes a reference page per trigger type into a folder,
-// from what a family prints with the flag --describe.
+// Command triggerdocs writes a reference page per trigger type and an index of
+// them into a folder, from what families print with the flag --describe.
 //
-//	bin/scaler-kafka --describe | triggerdocs docs/triggers
+//	(bin/scaler-cron --describe; bin/scaler-kafka --describe) | triggerdocs docs/triggers
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,22 +29,41 @@ func main() {
 }
 
 func write(described io.Reader, dir string) error {
-	text, err := io.ReadAll(described)
+	families, err := read(described)
 	if err != nil {
-		return err
-	}
-	var family scalerv1.DescribeResponse
-	if err := protojson.Unmarshal(text, &family); err != nil {
 		return fmt.Errorf("input: %w", err)
+	}
+	pages := map[string]string{"README": triggerpage.Index(families)}
+	for _, family := range families {
+		for _, t := range family.GetTriggerTypes() {
+			pages[t.GetType()] = triggerpage.Render(family.GetFamily(), t)
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, t := range family.GetTriggerTypes() {
-		page := []byte(triggerpage.Render(family.GetFamily(), t))
-		if err := os.WriteFile(filepath.Join(dir, t.GetType()+".md"), page, 0o644); err != nil {
+	for name, page := range pages {
+		if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(page), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// read returns the families that are described one after the other.
+func read(described io.Reader) ([]*scalerv1.DescribeResponse, error) {
+	var families []*scalerv1.DescribeResponse
+	for texts := json.NewDecoder(described); ; {
+		var text json.RawMessage
+		if err := texts.Decode(&text); errors.Is(err, io.EOF) {
+			return families, nil
+		} else if err != nil {
+			return nil, err
+		}
+		family := new(scalerv1.DescribeResponse)
+		if err := protojson.Unmarshal(text, family); err != nil {
+			return nil, err
+		}
+		families = append(families, family)
+	}
 }

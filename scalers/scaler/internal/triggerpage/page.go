@@ -5,6 +5,7 @@ package triggerpage
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -46,7 +47,7 @@ func parameters(list []*scalerv1.Parameter) string {
 	}
 	var table strings.Builder
 	table.WriteString("| Parameter | Where from | Value | Default | Meaning |\n| --- | --- | --- | --- | --- |\n")
-	for _, p := range list {
+	for _, p := range requiredFirst(list) {
 		row := []string{name(p), sources(p), value(p), standard(p), meaning(p)}
 		for i := range row {
 			row[i] = cell(row[i])
@@ -54,6 +55,20 @@ func parameters(list []*scalerv1.Parameter) string {
 		table.WriteString("| " + strings.Join(row, " | ") + " |\n")
 	}
 	return table.String()
+}
+
+// requiredFirst keeps the order within what is required and what is not.
+func requiredFirst(list []*scalerv1.Parameter) []*scalerv1.Parameter {
+	return slices.SortedStableFunc(slices.Values(list), func(a, b *scalerv1.Parameter) int {
+		switch {
+		case a.GetRequired() == b.GetRequired():
+			return 0
+		case a.GetRequired():
+			return -1
+		default:
+			return 1
+		}
+	})
 }
 
 func name(p *scalerv1.Parameter) string {

@@ -51,3 +51,23 @@ func TestPagesOfOtherKinds(t *testing.T) {
 		}
 	}
 }
+
+func TestRequiredParametersComeFirst(t *testing.T) {
+	page := Render("f", &scalerv1.TriggerType{Parameters: []*scalerv1.Parameter{{Name: "b"}, {Name: "a"}, {Name: "must", Required: true}}})
+	must, b, a := strings.Index(page, "`must`"), strings.Index(page, "`b`"), strings.Index(page, "`a`")
+	if must < 0 || must > b || b > a {
+		t.Errorf("order of parameters:\n%s", page)
+	}
+}
+
+func TestIndexLeadsToEveryType(t *testing.T) {
+	page := Index([]*scalerv1.DescribeResponse{
+		{Family: "queues", TriggerTypes: []*scalerv1.TriggerType{queue()}},
+		{Family: "clock", TriggerTypes: []*scalerv1.TriggerType{{Type: "at", Purpose: "Scales at times."}}},
+	})
+	at := strings.Index(page, "| [at](at.md) | `clock` | Scales at times. |")
+	next := strings.Index(page, "| [queue](queue.md) | `queues` | Scales on the backlog of one queue. |")
+	if at < 0 || next < at {
+		t.Errorf("index:\n%s", page)
+	}
+}
