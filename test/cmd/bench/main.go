@@ -1,0 +1,173 @@
+// Command bench measures Sluice on a local control plane: how fast objects
+// become ready, what they cost at rest, how long an event takes to become
+// replicas, and how fast metrics are read. It prints a table and writes
+// bin/bench.json; it judges nothing.
+//
+// BROKER chooses the broker: kfake (the default, in this process) or kafka.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
+)
+
+// options say what is measured.
+type options struct {
+	Broker     string        `json:"broker"`
+	Objects    int           `json:"objects"`
+	Topics     int           `json:"topics"`
+	Partitions int           `json:"partitions"`
+	Rest       time.Duration `json:"-"`
+	Events     int           `json:"events"`
+	AtOnce     int           `json:"atOnce"`
+	Active     int           `json:"active"`
+	Reading    time.Duration `json:"-"`
+	QPS        int           `json:"-"`
+	binaries   string
+	pause      bool
+}
+
+func main() {
+	if err := localcluster.Enter(); err != nil {
+		fail(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o := options{Broker: os.Getenv("BROKER")}
+	asJSON := flag.Bool("json", false, "print JSON on standard output, and the table on standard error")
+	flag.IntVar(&o.Objects, "objects", 1000, "ScaledObjects, each with a Deployment and a consumer group of its own")
+	flag.IntVar(&o.Topics, "topics", 200, "topics of one Kafka cluster; half of them serve one object each, the others share the rest")
+	flag.IntVar(&o.Partitions, "partitions", full, "partitions of each topic; no object gets more replicas than that")
+	flag.DurationVar(&o.Rest, "rest", 2*time.Minute, "how long all objects stay at zero for the figures at rest")
+	flag.IntVar(&o.Events, "events", 200, "events measured one at a time, and again in groups")
+	flag.IntVar(&o.AtOnce, "at-once", 20, "events of a group")
+	flag.IntVar(&o.Active, "active", 100, "objects above zero while metrics are read")
+	flag.DurationVar(&o.Reading, "reading", 30*time.Second, "how long metrics are read, each way")
+	flag.IntVar(&o.QPS, "controller-qps", 500, "request limit of kube-controller-manager; its default is 20")
+	flag.StringVar(&o.binaries, "bin", "", "folder of the components' binaries (default bin of the repository)")
+	flag.BoolVar(&o.pause, "pause", false, "wait for a line on standard input at rest and while metrics are read, to look inside")
+	flag.Parse()
+	f, err := measure(ctx, o)
+	if err != nil {
+		fail(err)
+	}
+	if err := publish(f, *asJSON); err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+// publish prints the figures and keeps them in bin/bench.json.
+func publish(f *figures, asJSON bool) error {
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	table, data := os.Stdout, []byte(nil)
+	if asJSON {
+		table, data = os.Stderr, append(text, '\n')
+	}
+	f.print(table)
+	if _, err := os.Stdout.Write(data); err != nil {
+		return err
+	}
+	repo, err := localcluster.FindRepo(".")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(repo, "bin", "bench.json"), append(text, '\n'), 0o644)
+}
+
+// bench is one run.
+type bench struct {
+	options
+	cluster *localcluster.Cluster
+	broker  *broker
+	fleet   *fleet
+	figures *figures
+	// baseline are the API writes before the first object.
+	baseline map[string]float64
+}
+
+// measure takes all figures, one after the other on one cluster.
+func measure(ctx context.Context, o options) (f *figures, err error) {
+	b := &bench{options: o, figures: &figures{Options: o, Environment: environment(ctx, o)}}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	b.say("starting a control plane and the kafka overlay")
+	b.cluster, err = localcluster.Start(ctx, localcluster.Options{BinDir: o.binaries, NoAudit: true, ControllerQPS: o.QPS})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.cluster.Stop()) }() //nolint:contextcheck // it ends with the run, not with ctx
+	if err := b.cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/kafka"}); err != nil {
+		return nil, err
+	}
+	if b.broker, err = startBroker(ctx, o, b.cluster.Address()); err != nil {
+		return nil, err
+	}
+	defer b.broker.close()
+	if b.fleet, err = newFleet(ctx, b.cluster, b.broker, o); err != nil {
+		return nil, err
+	}
+	defer b.fleet.close()
+	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b.figures, nil
+}
+
+func (o options) check() error {
+	switch {
+	case runtime.GOOS != "linux":
+		return errors.New("what processes use is counted on Linux alone")
+	case o.Topics < 2 || o.Objects < o.Topics:
+		return fmt.Errorf("-objects %d -topics %d: at least two topics, and an object for each", o.Objects, o.Topics)
+	case o.Partitions < full:
+		return fmt.Errorf("-partitions %d: events ask for %d replicas", o.Partitions, full)
+	case o.AtOnce > o.alone():
+		return fmt.Errorf("-at-once %d: only %d topics serve one object each", o.AtOnce, o.alone())
+	case o.Active > o.Objects:
+		return fmt.Errorf("-active %d: there are %d objects", o.Active, o.Objects)
+	}
+	return nil
+}
+
+// alone is how many objects have a topic of their own, and so how many
+// topics serve one object each.
+func (o options) alone() int { return o.Topics / 2 }
+
+// say tells on standard error how far the run is.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+// look waits for a line on standard input where the run was told to: time
+// for a profiler.
+func (b *bench) look(when string) {
+	if !b.pause {
+		return
+	}
+	for _, i := range b.cluster.Instances("") {
+		b.say("%s: %s %s pid %d", when, i.Name(), i.Address(), i.PID())
+	}
+	_, _ = fmt.Scanln() // an end of the input is as good as a line
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+)
+
+// sockets are a client's connections to the broker, with the bytes that the
+// open ones have carried.
+type sockets struct {
+	Open     int   `json:"open"`
+	ToClient int64 `json:"toClient"`
+	ToBroker int64 `json:"toBroker"`
+}
+
+// process is what one process of ours uses.
+type process struct {
+	Name string `json:"name"`
+	// RSS, Heap and Live are in bytes: memory in RAM, the Go heap, and what of
+	// it the last garbage collection left.
+	RSS  int64 `json:"rss"`
+	Heap int64 `json:"heap"`
+	Live int64 `json:"live"`
+	// Goroutines and Files are open now.
+	Goroutines int `json:"goroutines"`
+	Files      int `json:"files"`
+	// CPU is in cores, over the time between two looks.
+	CPU float64 `json:"cpu"`
+	// Broker is what goes to and from the broker, in bytes per second.
+	Broker sockets `json:"broker"`
+	// Requests to the broker, by kind and per second.
+	Requests map[string]rate `json:"requests,omitempty"`
+
+	address netip.Addr
+}
+
+// rate is volume per second.
+type rate struct {
+	Requests float64 `json:"requests"`
+	ToClient float64 `json:"toClient"`
+	ToBroker float64 `json:"toBroker"`
+}
+
+// usage is one look at all processes; what counts up is still a count.
+type usage struct {
+	at        time.Time
+	processes []process
+	cpu       []float64
+	wire      []map[string]volume
+}
+
+// use looks at all processes.
+func (b *bench) use(ctx context.Context) (*usage, error) {
+	u := &usage{at: time.Now()}
+	open, err := socketsTo(b.broker.address)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range b.cluster.Instances("") {
+		metrics, err := b.cluster.InstanceMetrics(ctx, i, "metrics")
+		if err != nil {
+			return nil, fmt.Errorf("metrics of %s: %w", i.Name(), err)
+		}
+		kernel, err := resourcesOf(i.PID())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", i.Name(), err)
+		}
+		p := process{
+			Name:       i.Component(),
+			RSS:        kernel.rss,
+			Heap:       int64(sum(metrics, "go_memstats_heap_inuse_bytes")),
+			Live:       int64(sum(metrics, "go_memstats_next_gc_bytes") / 2), // GOGC is 100
+			Goroutines: int(sum(metrics, "go_goroutines")),
+			Files:      kernel.files,
+		}
+		if p.Name == "controller" {
+			p.Name = "controller, standby"
+			if sum(metrics, "leader_election_master_status") > 0 {
+				p.Name = "controller, leader"
+			}
+		}
+		if p.address, err = netip.ParseAddr(i.Address()); err != nil {
+			return nil, err
+		}
+		p.Broker = open[p.address]
+		u.processes = append(u.processes, p)
+		u.cpu = append(u.cpu, kernel.cpu)
+		if b.broker.wire != nil {
+			u.wire = append(u.wire, b.broker.wire.from(p.address))
+		}
+	}
+	return u, nil
+}
+
+// since turns counts into rates since an earlier look.
+func (u *usage) since(before *usage) []process {
+	seconds := u.at.Sub(before.at).Seconds()
+	var all []process
+	for i, p := range u.processes {
+		p.CPU = (u.cpu[i] - before.cpu[i]) / seconds
+		p.Broker.ToClient = int64(float64(p.Broker.ToClient-before.processes[i].Broker.ToClient) / seconds)
+		p.Broker.ToBroker = int64(float64(p.Broker.ToBroker-before.processes[i].Broker.ToBroker) / seconds)
+		if u.wire != nil {
+			p.Requests = map[string]rate{}
+			for name, v := range u.wire[i] {
+				d := v.minus(before.wire[i][name])
+				if d.Requests > 0 {
+					p.Requests[name] = rate{float64(d.Requests) / seconds, float64(d.ToClient) / seconds, float64(d.ToBroker) / seconds}
+				}
+			}
+		}
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b process) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// sum adds up all series of a metric.
+func sum(metrics map[string]*dto.MetricFamily, name string, which ...func(labels map[string]string) bool) float64 {
+	total := 0.0
+	for _, m := range metrics[name].GetMetric() {
+		labels := map[string]string{}
+		for _, l := range m.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		if slices.ContainsFunc(which, func(yes func(map[string]string) bool) bool { return !yes(labels) }) {
+			continue
+		}
+		total += m.GetGauge().GetValue() + m.GetCounter().GetValue() + m.GetUntyped().GetValue()
+	}
+	return total
+}
+
+// atRest measures what objects cost that have nothing to do.
+func (b *bench) atRest(ctx context.Context) error {
+	b.say("letting everything come to rest, %s", b.Rest/4)
+	if err := pause(ctx, b.Rest/4); err != nil {
+		return err
+	}
+	b.figures.Writes.Settled = b.writesSince(ctx)
+	b.look("at rest")
+	before, err := b.use(ctx)
+	if err != nil {
+		return err
+	}
+	writes, err := b.writes(ctx)
+	if err != nil {
+		return err
+	}
+	b.say("at rest, %s", b.Rest)
+	if err := pause(ctx, b.Rest); err != nil {
+		return err
+	}
+	after, err := b.use(ctx)
+	if err != nil {
+		return err
+	}
+	b.figures.Rest = after.since(before)
+	for name, n := range b.writesAfter(ctx, writes) {
+		if b.figures.Writes.PerMinuteAtRest == nil {
+			b.figures.Writes.PerMinuteAtRest = map[string]float64{}
+		}
+		b.figures.Writes.PerMinuteAtRest[name] = n / after.at.Sub(before.at).Minutes()
+	}
+	return nil
+}
+
+// pause waits, which here is what is measured.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
