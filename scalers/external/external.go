@@ -64,6 +64,13 @@ func open(ctx context.Context, p externalParams) (*externalSource, error) {
 	}, nil
 }
 
+// Both are more than a Source, and the sampler finds that out by itself.
+var (
+	_ scaler.Specced = (*externalSource)(nil)
+	_ scaler.Specced = (*pushSource)(nil)
+	_ scaler.Ringer  = (*pushSource)(nil)
+)
+
 // Specs asks the server for its metrics, unless it has sent them by itself:
 // those stand as long as the trigger does (spec external-push, section 5).
 func (s *externalSource) Specs(ctx context.Context) ([]scaler.Metric, error) {

@@ -370,7 +370,7 @@ func TestServerComesBack(t *testing.T) {
 	if _, err := source.Read(t.Context()); status.Code(err) != codes.Unavailable {
 		t.Errorf("error = %v, want Unavailable", err)
 	}
-	l, err := net.Listen("tcp", first.address)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", first.address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -249,22 +249,22 @@ func TestPace(t *testing.T) {
 	tests := map[string]struct {
 		messages []bool // whether the attempt brought one
 		errs     []error
-		want     []time.Duration // the least pause after each attempt
+		want     []int // the least pause after each attempt, in seconds
 	}{
 		"doubles up to a minute": {
 			errs: []error{broken, broken, broken, broken, broken, broken, broken},
-			want: []time.Duration{2, 4, 8, 16, 32, 60, 60}},
+			want: []int{2, 4, 8, 16, 32, 60, 60}},
 		"starts again after a message": {
 			errs:     []error{broken, broken, broken, broken},
 			messages: []bool{false, false, true, false},
-			want:     []time.Duration{2, 4, 2, 4}},
+			want:     []int{2, 4, 2, 4}},
 		"starts again after a clean end": {
 			errs: []error{broken, broken, errEnded, broken},
-			want: []time.Duration{2, 4, 2, 4}},
+			want: []int{2, 4, 2, 4}},
 		"a flood is no good stream": {
 			errs:     []error{errFlood, errFlood, errFlood},
 			messages: []bool{true, true, true},
-			want:     []time.Duration{2, 4, 8}},
+			want:     []int{2, 4, 8}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestPace(t *testing.T) {
 				for i, err := range append(tt.errs, nil) {
 					_ = p.attempt(t.Context(), func(_ context.Context, heard func()) error {
 						if i > 0 {
-							least := tt.want[i-1] * time.Second
+							least := time.Duration(tt.want[i-1]) * time.Second
 							if pause := time.Since(ended); pause < least || pause > least+least/5 {
 								t.Errorf("pause %d = %s, want %s to a fifth more", i, pause, least)
 							}

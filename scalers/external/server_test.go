@@ -39,7 +39,7 @@ type userServer struct {
 // startServer serves s on loopback until the test ends.
 func startServer(t testing.TB, s *userServer, options ...grpc.ServerOption) *userServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
