@@ -1,0 +1,138 @@
+package federation
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+func scaledObject(edit func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "orders", Generation: 7},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "kafka", Metadata: map[string]string{"topic": "orders"}}},
+		},
+	}
+	edit(so)
+	return so
+}
+
+func TestTriggersOf(t *testing.T) {
+	id := ID{Kind: "ScaledObject", Namespace: "shop", Name: "orders"}
+	plain := Trigger{
+		ID: id, Generation: 7, Type: "kafka", Metadata: map[string]string{"topic": "orders"}, MetricType: "AverageValue",
+		PollingInterval: 30 * time.Second, IdlePollingInterval: 30 * time.Second, Mode: Active,
+	}
+	with := func(edit func(*Trigger)) []Trigger {
+		trigger := plain
+		edit(&trigger)
+		return []Trigger{trigger}
+	}
+	annotated := func(key, value string) func(*v1alpha1.ScaledObject) {
+		return func(so *v1alpha1.ScaledObject) { so.Annotations = map[string]string{key: value} }
+	}
+	tests := map[string]struct {
+		edit func(*v1alpha1.ScaledObject)
+		want []Trigger
+	}{
+		"defaults are KEDA's": {func(*v1alpha1.ScaledObject) {}, []Trigger{plain}},
+		"cpu and memory are not for families, and keep their places": {
+			func(so *v1alpha1.ScaledObject) {
+				so.Spec.Triggers = append([]v1alpha1.ScaleTrigger{{Type: "cpu"}, {Type: "memory"}}, so.Spec.Triggers...)
+			},
+			with(func(t *Trigger) { t.Index = 2 }),
+		},
+		"an authentication goes along by name": {
+			func(so *v1alpha1.ScaledObject) {
+				so.Spec.Triggers[0].AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login"}
+			},
+			with(func(t *Trigger) { t.Authentication = "TriggerAuthentication/login" }),
+		},
+		"a doorbell that is switched off": {
+			annotated(v1alpha1.AnnotationDoorbell, "off"), with(func(t *Trigger) { t.Doorbell = DoorbellOff }),
+		},
+		"a doorbell that is neither on nor off is left to the family": {
+			annotated(v1alpha1.AnnotationDoorbell, "loud"), []Trigger{plain},
+		},
+		"a shorter interval at rest": {
+			annotated(v1alpha1.AnnotationIdlePollingInterval, "2s"), with(func(t *Trigger) { t.IdlePollingInterval = 2 * time.Second }),
+		},
+		"an interval that is none is the polling interval": {
+			annotated(v1alpha1.AnnotationIdlePollingInterval, "soon"), []Trigger{plain},
+		},
+		"a formula makes triggers sources": {
+			func(so *v1alpha1.ScaledObject) {
+				so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "a"}}
+			},
+			with(func(t *Trigger) { t.MetricSource = true }),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := TriggersOf(scaledObject(tt.edit), Workload{Mode: Active})
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEnvironmentOfATrigger(t *testing.T) {
+	text := func(s string) *string { return &s }
+	secret := func(key string) *corev1.EnvVarSource {
+		return &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "login"}, Key: key}}
+	}
+	template := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{
+		{Name: "app", Env: []corev1.EnvVar{
+			{Name: "HOST", Value: "kafka"},
+			{Name: "SERVERS", Value: "$(HOST):$(PORT)"},
+			{Name: "PORT", Value: "9092"},
+			{Name: "PASSWORD", ValueFrom: secret("password")},
+			{Name: "NODE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
+		}},
+		{Name: "sidecar", Env: []corev1.EnvVar{{Name: "HOST", Value: "elsewhere"}}},
+	}}}
+	tests := map[string]struct {
+		container string
+		metadata  map[string]string
+		want      map[string]scalerv1.EnvVar
+	}{
+		"a literal brings along what it refers to": {
+			metadata: map[string]string{"bootstrapServersFromEnv": "SERVERS"},
+			want:     map[string]scalerv1.EnvVar{"SERVERS": {Value: text("$(HOST):$(PORT)")}, "HOST": {Value: text("kafka")}, "PORT": {Value: text("9092")}},
+		},
+		"a secret goes along by name, never by value": {
+			metadata: map[string]string{"passwordFromEnv": "PASSWORD"},
+			want:     map[string]scalerv1.EnvVar{"PASSWORD": {SecretKeyRef: &scalerv1.KeyRef{Name: "login", Key: "password"}}},
+		},
+		"what only the kubelet knows is left out": {
+			metadata: map[string]string{"hostFromEnv": "NODE"}, want: map[string]scalerv1.EnvVar{},
+		},
+		"a variable nobody names stays at home": {
+			metadata: map[string]string{"host": "HOST"}, want: map[string]scalerv1.EnvVar{},
+		},
+		"the container may be chosen": {
+			container: "sidecar", metadata: map[string]string{"hostFromEnv": "HOST"},
+			want: map[string]scalerv1.EnvVar{"HOST": {Value: text("elsewhere")}},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			so := scaledObject(func(so *v1alpha1.ScaledObject) {
+				so.Spec.ScaleTargetRef.EnvSourceContainerName = tt.container
+				so.Spec.Triggers[0].Metadata = tt.metadata
+			})
+			got := TriggersOf(so, Workload{Template: template})[0].Env
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
