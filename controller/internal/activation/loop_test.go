@@ -697,7 +697,7 @@ func TestForgottenObjectsLeaveNothing(t *testing.T) {
 	if err := f.cluster.Direct.Delete(t.Context(), f.object()); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 1000 {
+	for i := range 100 {
 		so := template.DeepCopy()
 		so.ResourceVersion, so.UID = "", types.UID(fmt.Sprint(i))
 		if err := f.cluster.Direct.Create(t.Context(), so); err != nil {

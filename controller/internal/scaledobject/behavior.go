@@ -25,7 +25,7 @@ func behavior(so *v1alpha1.ScaledObject) *autoscalingv2.HorizontalPodAutoscalerB
 	if b == nil {
 		return nil
 	}
-	b.ScaleUp = complete(b.ScaleUp, ptr.To[int32](0), percent(100), pods(4))
+	b.ScaleUp = complete(b.ScaleUp, ptr.To[int32](0), pods(4), percent(100))
 	b.ScaleDown = complete(b.ScaleDown, nil, percent(100))
 	return b
 }

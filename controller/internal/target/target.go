@@ -63,8 +63,11 @@ func (c *Client) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindRes
 		resolved.Resource = "statefulsets"
 	default:
 		mapping, err := c.Mapper.RESTMapping(schema.GroupKind{Group: gv.Group, Kind: kind}, gv.Version)
-		if err != nil {
+		switch {
+		case meta.IsNoMatchError(err):
 			return none, fmt.Errorf("kind: %s %s is not known to this cluster", gv, kind)
+		case err != nil:
+			return none, fmt.Errorf("kind: %s %s: %w", gv, kind, err)
 		}
 		resolved.Resource = mapping.Resource.Resource
 	}
@@ -103,10 +106,14 @@ func (c *Client) scale(ctx context.Context, t Target) (*autoscalingv1.Scale, err
 	if err == nil {
 		return scale, nil
 	}
-	if apierrors.IsNotFound(err) && c.Direct.Get(ctx, t.Key, object) == nil {
-		return nil, fmt.Errorf("%s %s has no scale subresource", t.GVKR, t.Key)
+	if !apierrors.IsNotFound(err) {
+		return nil, notFound(err, t)
 	}
-	return nil, notFound(err, t)
+	// Either of two things is missing.
+	if err := c.Direct.Get(ctx, t.Key, object); err != nil {
+		return nil, notFound(err, t)
+	}
+	return nil, fmt.Errorf("%s %s has no scale subresource", t.GVKR, t.Key)
 }
 
 // Scale sets the replicas of a target as it was when read. A conflict means

@@ -1,0 +1,163 @@
+package metrics
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+)
+
+func object(change ...func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"},
+		Spec:       v1alpha1.ScaledObjectSpec{Triggers: []v1alpha1.ScaleTrigger{{Type: "kafka"}, {Type: "cpu"}, {Type: "kafka", Name: "bills"}}},
+	}
+	for _, c := range change {
+		c(so)
+	}
+	return so
+}
+
+// states has readings of the first trigger alone, one of them twice.
+func states(id federation.ID) (federation.State, bool) {
+	if id.Index != 0 {
+		return federation.State{}, id.Index == 1
+	}
+	return federation.State{Values: []federation.Value{
+		{Metric: "kafka-orders", Value: 7, Active: true}, {Metric: "kafka-orders", Value: 8}, {Metric: "other", Value: 0.5},
+	}}, true
+}
+
+func elected() <-chan struct{} {
+	yes := make(chan struct{})
+	close(yes)
+	return yes
+}
+
+func TestSeries(t *testing.T) {
+	paused := func(so *v1alpha1.ScaledObject) {
+		so.Status.Conditions.Set(v1alpha1.Condition{Type: v1alpha1.ConditionPaused, Status: metav1.ConditionTrue})
+	}
+	composed := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "bills"}}
+	}
+	tests := map[string]struct {
+		object *v1alpha1.ScaledObject
+		names  []string
+		want   string
+	}{
+		"values": {object(), []string{"keda_scaler_metrics_value"}, `
+# HELP keda_scaler_metrics_value Last value of a metric, in its own unit.
+# TYPE keda_scaler_metrics_value gauge
+keda_scaler_metrics_value{metric="s0-kafka-orders",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 7
+keda_scaler_metrics_value{metric="s0-other",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 0.5
+`},
+		"activity, cpu always": {object(), []string{"keda_scaler_active"}, `
+# HELP keda_scaler_active 1 while the metric asks for at least one replica.
+# TYPE keda_scaler_active gauge
+keda_scaler_active{metric="cpu",namespace="shop",scaledObject="worker",scaler="cpuMemoryScaler",triggerIndex="1",type="scaledobject"} 1
+keda_scaler_active{metric="s0-kafka-orders",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 1
+keda_scaler_active{metric="s0-other",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 0
+`},
+		"a formula knows no cpu": {object(composed), []string{"keda_scaler_active"}, `
+# HELP keda_scaler_active 1 while the metric asks for at least one replica.
+# TYPE keda_scaler_active gauge
+keda_scaler_active{metric="s0-kafka-orders",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 1
+keda_scaler_active{metric="s0-other",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 0
+`},
+		"objects": {object(paused), []string{"keda_scaled_object_paused", "keda_trigger_registered_total", "keda_resource_registered_total"}, `
+# HELP keda_resource_registered_total Objects by kind and namespace.
+# TYPE keda_resource_registered_total gauge
+keda_resource_registered_total{namespace="shop",type="scaled_object"} 1
+# HELP keda_scaled_object_paused 1 while scaling is paused, in part or altogether.
+# TYPE keda_scaled_object_paused gauge
+keda_scaled_object_paused{namespace="shop",scaledObject="worker"} 1
+# HELP keda_trigger_registered_total Triggers by type.
+# TYPE keda_trigger_registered_total gauge
+keda_trigger_registered_total{type="cpu"} 1
+keda_trigger_registered_total{type="kafka"} 2
+`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", elected())
+			if err := testutil.CollectAndCompare(c, strings.NewReader(tt.want), tt.names...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestSeriesEndWithTheObject(t *testing.T) {
+	cluster := testcluster.New(t, "", nil, object())
+	c := New(cluster.Client, states, "v1", elected())
+	if err := cluster.Direct.Delete(t.Context(), object()); err != nil {
+		t.Fatal(err)
+	}
+	if n := testutil.CollectAndCount(c); n != 1 { // the build's
+		t.Errorf("%d series", n)
+	}
+}
+
+func TestStandbysTellOfNoObject(t *testing.T) {
+	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", make(chan struct{}))
+	want := `
+# HELP keda_build_info Always 1; labels tell the build.
+# TYPE keda_build_info gauge
+keda_build_info{git_commit="` + commit() + `",goarch="` + runtime.GOARCH + `",goos="` + runtime.GOOS + `",goversion="` + runtime.Version() + `",version="v1"} 1
+`
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	e := NewErrors()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(e)
+	so := object()
+	e.Failed(so, 0, []string{"s0-a", "s0-b"}, 1)
+	e.Failed(so, 0, []string{"s0-a", "s0-b"}, 0)
+	e.Failed(so, 2, nil, 2)
+	e.Failed(so, 2, nil, 0)
+	want := `
+# HELP keda_scaled_object_errors_total Failures of an object's triggers.
+# TYPE keda_scaled_object_errors_total counter
+keda_scaled_object_errors_total{namespace="shop",scaledObject="worker"} 3
+# HELP keda_scaler_detail_errors_total Failures of a trigger, at most one per polling interval.
+# TYPE keda_scaler_detail_errors_total counter
+keda_scaler_detail_errors_total{metric="",namespace="shop",scaledObject="worker",scaler="bills",triggerIndex="2",type="scaledobject"} 2
+keda_scaler_detail_errors_total{metric="s0-a",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 1
+keda_scaler_detail_errors_total{metric="s0-b",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	key := types.NamespacedName{Namespace: "shop", Name: "worker"}
+	e.ForgetTrigger(key, 0)
+	if n := testutil.CollectAndCount(e); n != 2 {
+		t.Errorf("%d series after a trigger went", n)
+	}
+	e.Forget(key)
+	if n := testutil.CollectAndCount(e); n != 0 {
+		t.Errorf("%d series after the object went", n)
+	}
+}
+
+func TestScalerLabels(t *testing.T) {
+	for triggerType, want := range map[string]string{
+		"kafka": "kafkaScaler", "gcp-pubsub": "pubsubScaler", "redis-cluster-streams": "redisStreamsScaler", "of-our-own": "of-our-own",
+	} {
+		if have := scalerLabel(triggerType); have != want {
+			t.Errorf("%s: %s, want %s", triggerType, have, want)
+		}
+	}
+}

@@ -1,0 +1,301 @@
+package scaledobject
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+)
+
+func cpu(percent string) v1alpha1.ScaleTrigger {
+	return v1alpha1.ScaleTrigger{Type: "cpu", MetricType: autoscalingv2.UtilizationMetricType, Metadata: map[string]string{"value": percent}}
+}
+
+func modifiers(formula, target string) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].Name = "a"
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: formula, Target: target}}
+	}
+}
+
+func named(name string) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{HorizontalPodAutoscalerConfig: &v1alpha1.HorizontalPodAutoscalerConfig{Name: name}}
+	}
+}
+
+func TestHPA(t *testing.T) {
+	so := newObject(func(so *v1alpha1.ScaledObject) {
+		so.Labels = map[string]string{"team": "a", "app.kubernetes.io/version": "mine", "shard": "1"}
+		so.Annotations = map[string]string{
+			"note": "kept", v1alpha1.AnnotationHPAExcludedLabels: "shard,other", v1alpha1.AnnotationSpecs: "forged",
+		}
+		so.Spec.MinReplicaCount = ptr.To[int32](0)
+		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"), kafka("bills"), v1alpha1.ScaleTrigger{
+			Type: "memory", MetricType: autoscalingv2.AverageValueMetricType, Metadata: map[string]string{"value": "512Mi", "containerName": "app"},
+		})
+		so.Spec.Triggers[2].MetricType = autoscalingv2.ValueMetricType
+	})
+	f := newFixture(t, so)
+	f.answers(0, 2.5)
+	f.answers(2, 7)
+	f.observe()
+	f.reconcile()
+	hpa := f.hpa()
+
+	f.wantTargets("memory of app", "s0-m 2.500", "s2-m value 7", "cpu")
+	if sel := hpa.Spec.Metrics[1].External.Metric.Selector.MatchLabels; sel[v1alpha1.LabelScaledObjectName] != "worker" {
+		t.Errorf("selector %v", sel)
+	}
+	if *hpa.Spec.MinReplicas != 1 || hpa.Spec.MaxReplicas != 100 || hpa.Spec.Behavior != nil {
+		t.Errorf("spec %+v", hpa.Spec)
+	}
+	if ref := hpa.Spec.ScaleTargetRef; ref != (autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "worker", APIVersion: "apps/v1"}) {
+		t.Errorf("target %+v", ref)
+	}
+	want := map[string]string{
+		"app.kubernetes.io/name": "keda-hpa-worker", "app.kubernetes.io/version": "mine", "app.kubernetes.io/part-of": "worker",
+		"app.kubernetes.io/managed-by": "keda-operator", "team": "a", v1alpha1.LabelScaledObjectName: "worker",
+	}
+	if !apiequality.Semantic.DeepEqual(hpa.Labels, want) {
+		t.Errorf("labels %v", hpa.Labels)
+	}
+	if hpa.Annotations["note"] != "kept" || hpa.Annotations[v1alpha1.AnnotationSpecs] != hashes(so) {
+		t.Errorf("annotations %v", hpa.Annotations)
+	}
+	owner := hpa.OwnerReferences[0]
+	if owner.Kind != "ScaledObject" || owner.UID != "1" || !*owner.Controller || !*owner.BlockOwnerDeletion || owner.APIVersion != "keda.sh/v1alpha1" {
+		t.Errorf("owner %+v", owner)
+	}
+	s := f.object().Status
+	if !slices.Equal(s.ExternalMetricNames, []string{"s0-m", "s2-m"}) || !slices.Equal(s.ResourceMetricNames, []string{"cpu"}) {
+		t.Errorf("status %v %v", s.ExternalMetricNames, s.ResourceMetricNames)
+	}
+}
+
+func TestLabelValuesAreCut(t *testing.T) {
+	if v := labelValue(strings.Repeat("a", 60) + "---" + "b"); v != strings.Repeat("a", 60) {
+		t.Errorf("%q", v)
+	}
+}
+
+func TestModifiers(t *testing.T) {
+	so := newObject(modifiers("a * 2", "2.5"), func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"))
+	})
+	f := settled(t, so)
+	f.wantTargets("composite-metric 2.500", "cpu")
+	s := f.object().Status
+	if s.CompositeScalerName != "composite-metric" || !slices.Equal(s.ExternalMetricNames, []string{"s0-m"}) {
+		t.Errorf("status %+v", s)
+	}
+	// The family is gone: the adapter still needs the triggers' names.
+	f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.MaxReplicaCount = ptr.To[int32](9) })
+	f.states[0] = federation.State{Generation: 2, Unreachable: errDown}
+	f.reconcile()
+	f.wantTargets("composite-metric 2.500", "cpu")
+	if s := f.object().Status; !slices.Equal(s.ExternalMetricNames, []string{"s0-m"}) || f.hpa().Spec.MaxReplicas != 9 {
+		t.Errorf("status %v", s.ExternalMetricNames)
+	}
+	f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.Advanced = nil })
+	f.answers(0, 5)
+	f.reconcile()
+	f.wantTargets("s0-m 5", "cpu")
+	if s := f.object().Status; s.CompositeScalerName != "" {
+		t.Errorf("composite scaler name %q", s.CompositeScalerName)
+	}
+}
+
+// TestBuild has two kafka triggers, of which the second may not answer.
+func TestBuild(t *testing.T) {
+	two := newObject(func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = append(so.Spec.Triggers, kafka("bills")) })
+	answer := func(name string) federation.State {
+		return federation.State{Generation: 1, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: name, Target: 5}}}
+	}
+	live := func(so *v1alpha1.ScaledObject, names ...string) *autoscalingv2.HorizontalPodAutoscaler {
+		built := metrics{hashes: hashes(so)}
+		for _, n := range names {
+			built.specs = append(built.specs, external(so, n, 3, autoscalingv2.AverageValueMetricType))
+		}
+		return desiredHPA(so, v1alpha1.GroupVersionKindResource{Kind: "Deployment", Version: "v1"}, built, "")
+	}
+	changed := two.DeepCopy()
+	changed.Spec.Triggers[1].Metadata["topic"] = "returns"
+	swapped := two.DeepCopy()
+	slices.Reverse(swapped.Spec.Triggers)
+	tests := map[string]struct {
+		so       *v1alpha1.ScaledObject
+		live     *autoscalingv2.HorizontalPodAutoscaler
+		states   map[int]federation.State
+		want     []string
+		unusable bool
+		problem  string
+		waiting  bool
+	}{
+		"all answer": {
+			states: map[int]federation.State{0: answer("a"), 1: answer("b")}, want: []string{"s0-a 5", "s1-b 5"},
+		},
+		"one is down and keeps its entry": {
+			live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
+			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+		},
+		"one changed and is down: all stay": {
+			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
+			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+		},
+		"one moved and is down: all stay": {
+			so: swapped, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
+			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+		},
+		"one is down, no HPA yet": {
+			states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}}, unusable: true,
+			problem: "trigger 1 (kafka): " + errDown.Error(),
+		},
+		"one is asked a moment ago": {
+			states: map[int]federation.State{0: answer("a")}, unusable: true, waiting: true,
+			problem: "trigger 1 (kafka): no answer yet from Service scaler-kafka",
+		},
+		"one waits, the other is down": {
+			states: map[int]federation.State{0: {Generation: 1, Unreachable: errDown}}, unusable: true,
+			problem: "trigger 0 (kafka): " + errDown.Error() + "\ntrigger 1 (kafka): no answer yet from Service scaler-kafka",
+		},
+		"an answer for an earlier generation is none": {
+			states: map[int]federation.State{0: answer("a"), 1: {HaveSpecs: true, Specs: answer("b").Specs}}, unusable: true, waiting: true,
+			problem: "trigger 1 (kafka): no answer yet from Service scaler-kafka",
+		},
+		"a source that fails does not matter": {
+			states: map[int]federation.State{0: answer("a"), 1: func() federation.State { s := answer("b"); s.Err = errDown; return s }()},
+			want:   []string{"s0-a 5", "s1-b 5"},
+		},
+		"a name twice": {
+			live:    live(two, "s0-a", "s1-b"),
+			states:  map[int]federation.State{0: {Generation: 1, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "a", Target: 5}, {Name: "a", Target: 6}}}, 1: answer("b")},
+			want:    []string{"s0-a 3", "s1-b 3"},
+			problem: "metric s0-a: named twice",
+		},
+		"an HPA of somebody else stays": {
+			live: func() *autoscalingv2.HorizontalPodAutoscaler {
+				h := live(two, "queue")
+				h.Annotations = nil
+				return h
+			}(),
+			states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
+			want:   []string{"queue 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			so := tt.so
+			if so == nil {
+				so = two
+			}
+			out := build(so, tt.live, func(i int) (federation.State, bool) { s, ok := tt.states[i]; return s, ok })
+			have := targets(&autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{Metrics: out.specs}})
+			if out.usable == tt.unusable || out.waiting != tt.waiting || !tt.unusable && !slices.Equal(have, tt.want) {
+				t.Errorf("usable %v, waiting %v, metrics %q", out.usable, out.waiting, have)
+			}
+			var problems []string
+			for _, p := range out.problems {
+				problems = append(problems, p.Error())
+			}
+			if joined := strings.Join(problems, "\n"); joined != tt.problem {
+				t.Errorf("problems %q, want %q", joined, tt.problem)
+			}
+		})
+	}
+}
+
+func TestBuiltin(t *testing.T) {
+	trigger := func(how autoscalingv2.MetricTargetType, metadata ...string) v1alpha1.ScaleTrigger {
+		m := map[string]string{}
+		for i := 0; i < len(metadata); i += 2 {
+			m[metadata[i]] = metadata[i+1]
+		}
+		return v1alpha1.ScaleTrigger{Type: "cpu", MetricType: how, Metadata: m}
+	}
+	tests := map[string]struct {
+		trigger v1alpha1.ScaleTrigger
+		problem string
+	}{
+		"percentage":            {trigger: trigger("Utilization", "value", "60")},
+		"quantity":              {trigger: trigger("AverageValue", "value", "500m")},
+		"missing":               {trigger("Utilization"), "value: missing"},
+		"fraction of a percent": {trigger("Utilization", "value", "60.5"), `value: "60.5" is not a whole percentage greater than 0`},
+		"zero":                  {trigger("Utilization", "value", "0"), `value: "0" is not a whole percentage greater than 0`},
+		"no quantity":           {trigger("AverageValue", "value", "half"), `value: "half" is not a quantity greater than 0, such as 500m or 512Mi`},
+		"no type":               {trigger("", "value", "60"), `metricType: "" is neither Utilization nor AverageValue`},
+		"all at once":           {trigger("Utilization", "type", "Utilization"), "type: no longer a parameter, use metricType\nvalue: missing"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			spec, err := builtin(tt.trigger)
+			if tt.problem == "" {
+				if err != nil || spec.Resource == nil {
+					t.Errorf("%+v, %v", spec, err)
+				}
+				return
+			}
+			if err == nil || err.Error() != tt.problem {
+				t.Errorf("error %v, want %q", err, tt.problem)
+			}
+		})
+	}
+}
+
+// TestBehaviorIsCompleteAsTheAPIServerCompletesIt holds the defaults against
+// those of autoscaling/v2, so that comparing with the live HPA finds nothing.
+func TestBehaviorIsCompleteAsTheAPIServerCompletesIt(t *testing.T) {
+	up := autoscalingv2.HPAScalingRules{
+		StabilizationWindowSeconds: ptr.To[int32](0), SelectPolicy: ptr.To(autoscalingv2.MaxChangePolicySelect),
+		Policies: []autoscalingv2.HPAScalingPolicy{{Type: "Pods", Value: 4, PeriodSeconds: 15}, {Type: "Percent", Value: 100, PeriodSeconds: 15}},
+	}
+	down := autoscalingv2.HPAScalingRules{
+		SelectPolicy: ptr.To(autoscalingv2.MaxChangePolicySelect),
+		Policies:     []autoscalingv2.HPAScalingPolicy{{Type: "Percent", Value: 100, PeriodSeconds: 15}},
+	}
+	disabled := func(r autoscalingv2.HPAScalingRules) *autoscalingv2.HPAScalingRules {
+		r.SelectPolicy = ptr.To(autoscalingv2.DisabledPolicySelect)
+		return &r
+	}
+	own := autoscalingv2.HPAScalingRules{
+		StabilizationWindowSeconds: ptr.To[int32](7), SelectPolicy: ptr.To(autoscalingv2.MinChangePolicySelect),
+		Policies: []autoscalingv2.HPAScalingPolicy{{Type: "Pods", Value: 1, PeriodSeconds: 60}},
+	}
+	tests := map[string]struct {
+		given       *autoscalingv2.HorizontalPodAutoscalerBehavior
+		annotations map[string]string
+		want        *autoscalingv2.HorizontalPodAutoscalerBehavior
+	}{
+		"none":  {},
+		"empty": {given: &autoscalingv2.HorizontalPodAutoscalerBehavior{}, want: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &up, ScaleDown: &down}},
+		"own": {
+			given: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &own},
+			want:  &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &own, ScaleDown: &down},
+		},
+		"in paused": {
+			annotations: map[string]string{v1alpha1.AnnotationPausedScaleIn: "true"},
+			want:        &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &up, ScaleDown: disabled(down)},
+		},
+		"out paused, own otherwise kept": {
+			given:       &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &own},
+			annotations: map[string]string{v1alpha1.AnnotationPausedScaleOut: ""},
+			want:        &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: disabled(own), ScaleDown: &down},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			so := &v1alpha1.ScaledObject{ObjectMeta: metav1.ObjectMeta{Annotations: tt.annotations}}
+			so.Spec.Advanced = &v1alpha1.AdvancedConfig{HorizontalPodAutoscalerConfig: &v1alpha1.HorizontalPodAutoscalerConfig{Behavior: tt.given}}
+			if have := behavior(so); !apiequality.Semantic.DeepEqual(have, tt.want) {
+				t.Errorf("behavior %+v, want %+v", have, tt.want)
+			}
+		})
+	}
+}

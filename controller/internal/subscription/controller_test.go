@@ -1,0 +1,93 @@
+package subscription
+
+import (
+	"maps"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+)
+
+// families remembers what is subscribed.
+type families map[federation.ID]federation.Trigger
+
+func (f families) Subscribe(t federation.Trigger) { f[t.ID] = t }
+func (f families) Unsubscribe(id federation.ID)   { delete(f, id) }
+
+// modes are those of the subscribed triggers by index.
+func (f families) modes() map[int]federation.Mode {
+	modes := map[int]federation.Mode{}
+	for id, t := range f {
+		modes[id.Index] = t.Mode
+	}
+	return modes
+}
+
+func TestSubscriptionsFollowTheObject(t *testing.T) {
+	key := types.NamespacedName{Namespace: "shop", Name: "worker"}
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker", UID: "1", Generation: 1},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "kafka"}, {Type: "cpu"}, {Type: "cron"}},
+		},
+	}
+	cluster := testcluster.New(t, "", nil, so, testcluster.Deployment("shop", "worker", ptr.To[int32](3)))
+	subscribed := families{}
+	r := &Reconciler{
+		Client: cluster.Client, Federation: subscribed,
+		Targets: &target.Client{Reader: cluster.Client, Direct: cluster.Direct, Mapper: cluster.Mapper},
+	}
+	want := func(what string, mode federation.Mode, indexes ...int) {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+			t.Fatal(err)
+		}
+		wanted := map[int]federation.Mode{}
+		for _, i := range indexes {
+			wanted[i] = mode
+		}
+		if have := subscribed.modes(); !maps.Equal(have, wanted) {
+			t.Errorf("%s: subscribed %v, want %v", what, have, wanted)
+		}
+	}
+	edit := func(change func(*v1alpha1.ScaledObject)) {
+		t.Helper()
+		if err := cluster.Direct.Get(t.Context(), key, so); err != nil {
+			t.Fatal(err)
+		}
+		change(so)
+		if err := cluster.Direct.Update(t.Context(), so); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("at work", federation.Active, 0, 2)
+	edit(func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = so.Spec.Triggers[:1] })
+	want("a trigger less", federation.Active, 0)
+	if err := cluster.Direct.Update(t.Context(), testcluster.Deployment("shop", "worker", ptr.To[int32](0))); err != nil {
+		t.Fatal(err)
+	}
+	want("at rest", federation.Idle, 0)
+	edit(func(so *v1alpha1.ScaledObject) { so.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"} })
+	want("paused", "")
+	edit(func(so *v1alpha1.ScaledObject) { so.Annotations = nil })
+	want("unpaused", federation.Idle, 0)
+	if err := cluster.Direct.Delete(t.Context(), testcluster.Deployment("shop", "worker", nil)); err != nil {
+		t.Fatal(err)
+	}
+	want("without a target", federation.Idle, 0)
+	if err := cluster.Direct.Delete(t.Context(), so); err != nil {
+		t.Fatal(err)
+	}
+	want("deleted", "")
+	if n := len(r.subscribed); n != 0 {
+		t.Errorf("%d objects remembered", n)
+	}
+}
