@@ -24,11 +24,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	ctx, cancel := context.WithTimeout(interrupted, timeLimit)
 	defer cancel()
-	if err := run(ctx, os.Getenv("BROKER")); err != nil {
+	err := run(ctx, os.Getenv("BROKER"))
+	if interrupted.Err() != nil {
+		err = errors.New("interrupted; everything was stopped")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
