@@ -2,13 +2,11 @@ package manager
 
 import (
 	"context"
-	"fmt"
-	"sync"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -21,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 )
 
@@ -52,7 +49,7 @@ func subscribing(mgr ctrl.Manager, r reconcile.Reconciler) error {
 func reconciling(mgr ctrl.Manager, bell *bell, count int, r reconcile.Reconciler) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("scaledobject").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
-		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specChanged())).
+		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(hpaChanged())).
 		WatchesRawSource(source.Func(bell.specs.attach)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: count})
 	return targets(b, mgr, predicate.Funcs{
@@ -102,6 +99,20 @@ func specChanged() predicate.Predicate {
 	)
 }
 
+// hpaChanged passes what anybody did to an HPA, not its status. An HPA has no
+// generation on all servers that we work with.
+func hpaChanged() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok := e.ObjectOld.(*autoscalingv2.HorizontalPodAutoscaler)
+			after, ok2 := e.ObjectNew.(*autoscalingv2.HorizontalPodAutoscaler)
+			return ok && ok2 && !(apiequality.Semantic.DeepEqual(before.Spec, after.Spec) &&
+				maps.Equal(before.Labels, after.Labels) && maps.Equal(before.Annotations, after.Annotations) &&
+				apiequality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences))
+		},
+	}
+}
+
 func templateOrReplicasChanged() predicate.Predicate { return predicate.GenerationChangedPredicate{} }
 
 // scalingActiveChanged passes changes of what the HPA says of itself.
@@ -122,82 +133,4 @@ func scalingActive(hpa *autoscalingv2.HorizontalPodAutoscaler) string {
 		}
 	}
 	return ""
-}
-
-// queue is where requests of one controller go.
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-
-// outlet hands requests to a controller once it runs. What comes earlier is
-// dropped: a controller starts with all objects anyway.
-type outlet struct {
-	mu    sync.RWMutex
-	queue queue
-}
-
-func (o *outlet) attach(_ context.Context, q queue) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queue = q
-	return nil
-}
-
-func (o *outlet) ask(key types.NamespacedName) {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	if o.queue != nil {
-		o.queue.Add(reconcile.Request{NamespacedName: key})
-	}
-}
-
-// bell passes on what the federation heard: everything to the activation loop,
-// and to the reconciler what the HPA or the condition Ready depends on.
-type bell struct {
-	states              func(federation.ID) (federation.State, bool)
-	observations, specs outlet
-
-	mu    sync.Mutex
-	known map[federation.ID]said
-}
-
-// said is what the reconciler acts on.
-type said struct {
-	generation            int64
-	specs                 string
-	rejected, unreachable string
-}
-
-func (b *bell) changed(id federation.ID) {
-	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
-	if b.news(id) {
-		b.specs.ask(key)
-	}
-	b.observations.ask(key)
-}
-
-// news reports whether the reconciler has not heard this yet.
-func (b *bell) news(id federation.ID) bool {
-	state, ok := b.states(id)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !ok {
-		delete(b.known, id)
-		return true
-	}
-	now := said{generation: state.Generation, rejected: text(state.Rejected), unreachable: text(state.Unreachable)}
-	for _, s := range state.Specs {
-		now.specs += fmt.Sprintf("%s=%v;", s.Name, s.Target)
-	}
-	if b.known == nil {
-		b.known = map[federation.ID]said{}
-	}
-	before, heard := b.known[id]
-	b.known[id] = now
-	return !heard || before != now
-}
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }

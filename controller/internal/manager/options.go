@@ -41,12 +41,15 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
-	flags.StringVar(&o.LeaderElectionID, "leader-election-id", "operator.keda.sh", "name of the lease")
+	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
 	ctrlconfig.RegisterFlags(flags)
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q: not a flag", flags.Arg(0))
 	}
 	return o, o.environment(getenv)
 }

@@ -61,6 +61,13 @@ func Run(ctx context.Context, o Options, version string) error {
 	if err := mgr.Add(families); err != nil {
 		return err
 	}
+	rival := &rival{client: clientset, now: time.Now, log: slog.New(logr.ToSlogHandler(log.WithName("rival")))}
+	if o.LeaderElect && o.LeaderElectionID == kedaLease {
+		rival.namespace = o.Namespace
+	}
+	if err := mgr.Add(rival); err != nil {
+		return err
+	}
 	if err := index(ctx, mgr); err != nil {
 		return err
 	}
@@ -72,14 +79,14 @@ func Run(ctx context.Context, o Options, version string) error {
 	}
 	for _, add := range []func() error{
 		func() error {
-			return subscribing(mgr, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: families})
+			return subscribing(mgr, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
 		},
 		func() error {
-			return reconciling(mgr, wired, o.Workers, &scaledobject.Reconciler{
+			return reconciling(mgr, wired, o.Workers, gated{&scaledobject.Reconciler{
 				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version, Now: time.Now,
-			})
+			}, rival})
 		},
-		func() error { return deciding(mgr, wired, loop) },
+		func() error { return deciding(mgr, wired, gated{loop, rival}) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
@@ -109,6 +116,7 @@ func options(o Options) ctrl.Options {
 		LeaderElection:                o.LeaderElect,
 		LeaderElectionID:              o.LeaderElectionID,
 		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionLabels:          leaseLabels(),
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &o.LeaseDuration,
 		RenewDeadline:                 &o.RenewDeadline,

@@ -1,0 +1,112 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+)
+
+// queue is where requests of one controller go.
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// outlet hands requests to a controller once it runs. What comes earlier is
+// dropped: a controller starts with all objects anyway.
+type outlet struct {
+	mu    sync.RWMutex
+	queue queue
+}
+
+func (o *outlet) attach(_ context.Context, q queue) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue = q
+	return nil
+}
+
+func (o *outlet) ask(key types.NamespacedName) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if o.queue != nil {
+		o.queue.Add(reconcile.Request{NamespacedName: key})
+	}
+}
+
+// bell passes on what the federation heard: everything to the activation loop,
+// and to the reconciler what the HPA or the condition Ready depends on.
+type bell struct {
+	states              func(federation.ID) (federation.State, bool)
+	observations, specs outlet
+
+	mu    sync.Mutex
+	known map[federation.ID]said
+}
+
+// said is what the reconciler acts on.
+type said struct {
+	generation            int64
+	specs                 string
+	rejected, unreachable string
+}
+
+func (b *bell) changed(id federation.ID) {
+	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
+	if b.news(id) {
+		b.specs.ask(key)
+	}
+	b.observations.ask(key)
+}
+
+// forget drops what is known of a trigger that is no longer subscribed.
+func (b *bell) forget(id federation.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.known, id)
+}
+
+// news reports whether the reconciler has not heard this yet.
+func (b *bell) news(id federation.ID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// Asked under the lock, so that a trigger is not remembered after forget.
+	state, ok := b.states(id)
+	if !ok {
+		delete(b.known, id)
+		return false
+	}
+	now := said{generation: state.Generation, rejected: text(state.Rejected), unreachable: text(state.Unreachable)}
+	for _, s := range state.Specs {
+		now.specs += fmt.Sprintf("%s=%v;", s.Name, s.Target)
+	}
+	if b.known == nil {
+		b.known = map[federation.ID]said{}
+	}
+	before, heard := b.known[id]
+	b.known[id] = now
+	return !heard || before != now
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// subscriptions are the federation's. What the bell knows of a trigger ends
+// with its subscription.
+type subscriptions struct {
+	*federation.Federation
+	bell *bell
+}
+
+// Unsubscribe forgets a trigger.
+func (s subscriptions) Unsubscribe(id federation.ID) {
+	s.Federation.Unsubscribe(id)
+	s.bell.forget(id)
+}

@@ -1,0 +1,299 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/util/workqueue"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+)
+
+func env(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestParse(t *testing.T) {
+	tests := map[string]struct {
+		args    []string
+		env     func(string) string
+		check   func(Options) bool
+		message string
+	}{
+		"defaults": {env: env(), check: func(o Options) bool {
+			return o.Namespace == "keda" && len(o.WatchNamespaces) == 0 && o.Selector.Empty() && o.Workers == 5 && !o.LeaderElect &&
+				o.LeaderElectionID == "operator.keda.sh" && o.LeaseDuration == 15*time.Second && o.RenewDeadline == 10*time.Second &&
+				o.RetryPeriod == 500*time.Millisecond && o.MetricsAddress == ":8080" && o.HealthAddress == ":8081"
+		}},
+		"namespaces": {env: env("WATCH_NAMESPACE", "a, b,", "POD_NAMESPACE", "sluice-system"), check: func(o Options) bool {
+			return strings.Join(o.WatchNamespaces, "+") == "a+b" && o.Namespace == "sluice-system"
+		}},
+		"quotes are no namespace": {env: env("WATCH_NAMESPACE", `""`), check: func(o Options) bool { return len(o.WatchNamespaces) == 0 }},
+		"set-based selector": {env: env("WATCH_LABEL_SELECTOR", "shard in (a,b)"), check: func(o Options) bool {
+			return o.Selector.String() == "shard in (a,b)"
+		}},
+		"periods": {
+			args: []string{"--leader-elect", "--leader-election-id=mine"},
+			env:  env("KEDA_OPERATOR_LEADER_ELECTION_LEASE_DURATION", "30s", "KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "9"),
+			check: func(o Options) bool {
+				return o.LeaderElect && o.LeaderElectionID == "mine" && o.LeaseDuration == 30*time.Second && o.Workers == 9
+			},
+		},
+		"bad selector": {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
+		"bad workers":  {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},
+		"bad period": {env: env("KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD", "2"),
+			message: `KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD: "2" is not a duration, such as 15s`},
+		"unknown flag": {args: []string{"--nope"}, env: env(), message: "flag provided but not defined: -nope"},
+		"no flag":      {args: []string{"nope"}, env: env(), message: `"nope": not a flag`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			o, err := Parse(tt.args, tt.env)
+			if tt.message != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), tt.message) {
+					t.Errorf("error %v, want %q", err, tt.message)
+				}
+				return
+			}
+			if err != nil || !tt.check(o) {
+				t.Errorf("%+v, %v", o, err)
+			}
+		})
+	}
+}
+
+func newQueue(t *testing.T) queue {
+	t.Helper()
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	t.Cleanup(q.ShutDown)
+	return q
+}
+
+func TestBell(t *testing.T) {
+	id := federation.ID{Kind: "ScaledObject", Namespace: "shop", Name: "worker"}
+	states := map[federation.ID]federation.State{}
+	b := &bell{states: func(id federation.ID) (federation.State, bool) { s, ok := states[id]; return s, ok }}
+	b.changed(id) // on a standby nobody listens
+	observations, specs := newQueue(t), newQueue(t)
+	if err := errors.Join(b.observations.attach(t.Context(), observations), b.specs.attach(t.Context(), specs)); err != nil {
+		t.Fatal(err)
+	}
+	heard := func(what string, reconciler bool) {
+		t.Helper()
+		b.changed(id)
+		if observations.Len() != 1 || (specs.Len() == 1) != reconciler {
+			t.Errorf("%s: loop %d, reconciler %d", what, observations.Len(), specs.Len())
+		}
+		for _, q := range []queue{observations, specs} {
+			if q.Len() > 0 {
+				request, _ := q.Get()
+				q.Done(request)
+				if request.NamespacedName != (types.NamespacedName{Namespace: "shop", Name: "worker"}) {
+					t.Errorf("%s: asked for %s", what, request)
+				}
+			}
+		}
+	}
+	set := func(change func(*federation.State)) {
+		s := states[id]
+		change(&s)
+		states[id] = s
+	}
+	set(func(s *federation.State) { s.Generation = 1 })
+	heard("the first word", true)
+	set(func(s *federation.State) { s.Specs = []federation.MetricSpec{{Name: "m", Target: 5}} })
+	heard("specs", true)
+	set(func(s *federation.State) { s.HeardAt = time.Now() })
+	heard("a beat", false)
+	set(func(s *federation.State) { s.Values, s.Err = []federation.Value{{Metric: "m"}}, errors.New("dial") })
+	heard("an observation", false)
+	set(func(s *federation.State) { s.Specs = []federation.MetricSpec{{Name: "m", Target: 6}} })
+	heard("another target", true)
+	set(func(s *federation.State) { s.Unreachable = errors.New("no ready instance") })
+	heard("nobody there", true)
+	set(func(s *federation.State) { s.Unreachable = nil })
+	heard("there again", true)
+	set(func(s *federation.State) { s.Rejected = errors.New("topic: missing") })
+	heard("rejected", true)
+	set(func(s *federation.State) { s.Generation = 2 })
+	heard("another generation", true)
+	delete(states, id)
+	heard("unsubscribed", false)
+	if n := len(b.known); n != 0 {
+		t.Errorf("%d triggers remembered", n)
+	}
+}
+
+func TestUnsubscribedTriggersLeaveNothing(t *testing.T) {
+	f := federation.New(federation.Config{Client: fake.NewClientset()})
+	b := &bell{states: f.State}
+	s := subscriptions{f, b}
+	for i := range 1000 {
+		id := federation.ID{Kind: "ScaledObject", Namespace: "shop", Name: "worker", Index: i}
+		s.Subscribe(federation.Trigger{ID: id, Type: "kafka"})
+		b.changed(id)
+		s.Unsubscribe(id)
+	}
+	if n := len(b.known); n != 0 {
+		t.Errorf("%d triggers remembered", n)
+	}
+}
+
+func TestHPAChanges(t *testing.T) {
+	tests := map[string]struct {
+		change          func(*autoscalingv2.HorizontalPodAutoscaler)
+		changed, active bool
+	}{
+		"nothing":     {change: func(*autoscalingv2.HorizontalPodAutoscaler) {}},
+		"spec":        {change: func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.MaxReplicas = 9 }, changed: true},
+		"labels":      {change: func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Labels = map[string]string{"a": "b"} }, changed: true},
+		"annotations": {change: func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Annotations = map[string]string{"a": "b"} }, changed: true},
+		"owner": {change: func(h *autoscalingv2.HorizontalPodAutoscaler) {
+			h.OwnerReferences = []metav1.OwnerReference{{Name: "x"}}
+		}, changed: true},
+		"status": {change: func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Status.CurrentReplicas = 9 }},
+		"what the HPA says of itself": {change: func(h *autoscalingv2.HorizontalPodAutoscaler) {
+			h.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue}}
+		}, active: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := &autoscalingv2.HorizontalPodAutoscaler{}
+			after := before.DeepCopy()
+			tt.change(after)
+			e := event.UpdateEvent{ObjectOld: before, ObjectNew: after}
+			if have := hpaChanged().Update(e); have != tt.changed {
+				t.Errorf("reconciler asked: %v", have)
+			}
+			if have := scalingActiveChanged().Update(e); have != tt.active {
+				t.Errorf("loop asked: %v", have)
+			}
+		})
+	}
+}
+
+func lease(namespace string, renewed time.Time, change ...func(*coordinationv1.Lease)) *coordinationv1.Lease {
+	l := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: kedaLease},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To("keda-operator-1"), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(renewed)),
+		},
+	}
+	for _, c := range change {
+		c(l)
+	}
+	return l
+}
+
+func TestRival(t *testing.T) {
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		lease *coordinationv1.Lease
+		want  bool
+	}{
+		"nobody":               {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Name = "another" })},
+		"KEDA":                 {lease: lease("keda", start), want: true},
+		"KEDA, another clock":  {lease: lease("keda", start.Add(-time.Hour)), want: true},
+		"KEDA that let go":     {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("") })},
+		"our own":              {lease: lease("sluice-system", start)},
+		"another Sluice's":     {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Labels = leaseLabels() })},
+		"one that says little": {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = nil, nil }), want: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			clock := clocktesting.NewFakeClock(start)
+			c := fake.NewClientset(tt.lease)
+			r := &rival{client: c, namespace: "sluice-system", now: clock.Now, log: slog.New(slog.DiscardHandler)}
+			if r.blocks() == 0 {
+				t.Error("writes before it has looked")
+			}
+			r.look(t.Context())
+			if have := r.blocks(); (have > 0) != tt.want {
+				t.Fatalf("blocks for %v", have)
+			}
+			clock.Step(15 * time.Second) // not renewed
+			r.look(t.Context())
+			if r.blocks() > 0 {
+				t.Error("blocks for a lease that nobody renews")
+			}
+			if !tt.want {
+				return
+			}
+			tt.lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(start.Add(time.Second)))
+			if _, err := c.CoordinationV1().Leases("keda").Update(t.Context(), tt.lease, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			r.look(t.Context())
+			if r.blocks() == 0 {
+				t.Error("does not block for a lease that is renewed again")
+			}
+		})
+	}
+}
+
+func TestRivalThatCannotBeSeen(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	c := fake.NewClientset()
+	var failure error
+	c.PrependReactor("list", "leases", func(clienttesting.Action) (bool, runtime.Object, error) { return failure != nil, nil, failure })
+	r := &rival{client: c, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	failure = errors.New("forbidden")
+	r.look(t.Context())
+	if r.blocks() == 0 {
+		t.Error("writes without knowing")
+	}
+	failure = nil
+	r.look(t.Context())
+	if r.blocks() > 0 {
+		t.Error("blocks although nobody is there")
+	}
+	failure = errors.New("busy")
+	r.look(t.Context())
+	if r.blocks() > 0 {
+		t.Error("forgets what it knew")
+	}
+}
+
+// counting is a reconciler that only counts.
+type counting int
+
+func (c *counting) Reconcile(context.Context, reconcile.Request) (reconcile.Result, error) {
+	*c++
+	return reconcile.Result{}, nil
+}
+
+func TestNothingIsWrittenWhileARivalLeads(t *testing.T) {
+	var inner counting
+	r := &rival{looked: true, leader: "keda"}
+	g := gated{&inner, r}
+	if result, err := g.Reconcile(t.Context(), reconcile.Request{}); err != nil || result.RequeueAfter != lookPeriod || inner != 0 {
+		t.Errorf("%+v, %v, %d calls", result, err, inner)
+	}
+	r.leader = ""
+	if _, err := g.Reconcile(t.Context(), reconcile.Request{}); err != nil || inner != 1 {
+		t.Errorf("%v, %d calls", err, inner)
+	}
+}
