@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs a command and fails when it changed any file that matches the given git
-# pathspecs: what is generated must be committed as it is generated. Works in
-# a tree with uncommitted work and leaves the files as the command wrote them.
+# Runs a command and fails when it changed any file that matches the given
+# patterns of paths: what is generated must be committed as it is generated.
+# Works in a tree with uncommitted work and leaves the files as the command
+# wrote them.
 #
 #   hack/unchanged.sh "make generate" '*.pb.go' 'deploy/crds/*.yaml'
 set -eu
@@ -9,9 +10,9 @@ cd "$(dirname "$0")/.."
 run=$1
 shift
 sums() {
-	git ls-files --cached --others --exclude-standard -- "$@" | sort -u | while read -r file; do
-		[ ! -f "$file" ] || cksum "$file"
-	done
+	for pattern in "$@"; do
+		find . -name .git -prune -o -path ./bin -prune -o -type f -path "./$pattern" -exec cksum {} +
+	done | sort -u
 }
 before=$(mktemp) after=$(mktemp)
 trap 'rm -f "$before" "$after"' EXIT
