@@ -41,20 +41,21 @@ func (p *Provider) fallback(ctx context.Context, so *v1alpha1.ScaledObject, metr
 	return 0, cause
 }
 
-// fallbackComposite is what the first verdict comes to for the metric that a
-// formula computes.
-func (p *Provider) fallbackComposite(ctx context.Context, so *v1alpha1.ScaledObject, cause error) (float64, error) {
+// fallbackComposite is what the verdict on a failed trigger comes to for the
+// metric that a formula computes.
+func (p *Provider) fallbackComposite(ctx context.Context, so *v1alpha1.ScaledObject, f failure) (float64, error) {
 	modifiers := so.Modifiers()
 	target, err := modifiers.TargetValue()
 	if err != nil {
 		return 0, err
 	}
 	for _, verdict := range so.Status.Fallback {
-		if verdict.Replicas != nil {
-			return p.fallbackValue(ctx, so, target, modifiers.TargetType(), *verdict.Replicas, cause)
+		index, _, ok := scaling.SplitMetricName(verdict.Metric)
+		if ok && index == f.index && verdict.Replicas != nil {
+			return p.fallbackValue(ctx, so, target, modifiers.TargetType(), *verdict.Replicas, f.err)
 		}
 	}
-	return 0, cause
+	return 0, f.err
 }
 
 func (p *Provider) fallbackValue(
@@ -74,8 +75,8 @@ func (p *Provider) fallbackValue(
 	return value, nil
 }
 
-// replacedMetrics are the triggers that a verdict replaces.
-func replacedMetrics(so *v1alpha1.ScaledObject) map[int]bool {
+// replacedTriggers are the indexes of those that a verdict replaces.
+func replacedTriggers(so *v1alpha1.ScaledObject) map[int]bool {
 	replaced := map[int]bool{}
 	for _, verdict := range so.Status.Fallback {
 		if index, _, ok := scaling.SplitMetricName(verdict.Metric); ok {

@@ -78,16 +78,20 @@ func (p *Provider) ListAllExternalMetrics() []provider.ExternalMetricInfo {
 	return []provider.ExternalMetricInfo{{Metric: "externalmetrics"}}
 }
 
-// object finds the ScaledObject that a selector names. Further labels are
+// object finds the ScaledObject that a selector names. Further pairs are
 // ignored, as in KEDA.
 func (p *Provider) object(ctx context.Context, namespace string, selector labels.Selector) (*v1alpha1.ScaledObject, error) {
-	name, found := selector.RequiresExactMatch(v1alpha1.LabelScaledObjectName)
-	if !found || name == "" {
+	pairs, err := labels.ConvertSelectorToLabelsMap(selector.String())
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("label selector %q: only pairs of key=value can be answered", selector))
+	}
+	name := pairs[v1alpha1.LabelScaledObjectName]
+	if name == "" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf(
 			"label selector %q does not name a ScaledObject: %s=<name> is required", selector, v1alpha1.LabelScaledObjectName))
 	}
 	so := &v1alpha1.ScaledObject{}
-	err := p.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, so)
+	err = p.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, so)
 	return so, err
 }
 
@@ -98,13 +102,13 @@ func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric 
 		return "", 0, err
 	}
 	triggers := federation.TriggersOf(so, workload)
-	if so.Modifiers() != nil {
+	if so.Modifiers() != nil && !p.isOfTheHPA(ctx, so, metric) {
 		value, err = p.composite(ctx, so, triggers)
 		return scaling.CompositeMetric, value, err
 	}
 	index, own, ok := scaling.SplitMetricName(metric)
 	if !ok {
-		return "", 0, fmt.Errorf("the name has no s<trigger index>- prefix")
+		return "", 0, errors.New("the name has no s<trigger index>- prefix")
 	}
 	for _, t := range triggers {
 		if t.Index == index {
@@ -113,6 +117,18 @@ func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric 
 		}
 	}
 	return "", 0, fmt.Errorf("there is no trigger %d", index)
+}
+
+// isOfTheHPA reports whether the HPA steers by a metric of one trigger although
+// there is a formula: one that was added while the family could not be asked.
+// The formula's result must not be divided by that metric's target. Otherwise
+// every name means the formula's, as in KEDA.
+func (p *Provider) isOfTheHPA(ctx context.Context, so *v1alpha1.ScaledObject, metric string) bool {
+	if metric == scaling.CompositeMetric {
+		return false
+	}
+	_, _, err := p.target(ctx, so, metric)
+	return err == nil
 }
 
 // workload is what triggers may know of the target. Only objects whose triggers
@@ -149,8 +165,7 @@ func namesEnv(so *v1alpha1.ScaledObject) bool {
 func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, t federation.Trigger, metric, own string) (float64, error) {
 	value, err := p.Families.GetMetrics(ctx, t, own)
 	if err != nil {
-		err = fmt.Errorf("trigger %d (%s): %w", t.Index, t.Type, trimmed{err, t.Type + ": "})
-		return p.fallback(ctx, so, metric, err)
+		return p.fallback(ctx, so, metric, failed(t, err))
 	}
 	a := so.Status.Activation
 	if a == nil || a.Metric != metric || p.Now().Sub(a.Time.Time) >= scaling.ActivationWindow {
@@ -163,25 +178,24 @@ func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, t fede
 	return scaling.ActivationValue(value, target, metric, a, p.Now()), nil
 }
 
-// composite reads every trigger and computes the formula.
+// composite reads every trigger and computes the formula. A trigger that fails
+// needs a verdict; what stands in for it is one number of replicas for all, or
+// nil in the formula where the user's behaviour says so.
 func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, triggers []federation.Trigger) (float64, error) {
 	modifiers := so.Modifiers()
 	formula, err := scaling.CompileFormula(modifiers.Formula, scaling.FormulaNames(so))
 	if err != nil {
 		return 0, err
 	}
-	read, failed := p.readAll(ctx, so, triggers)
-	fallback := scaling.FallbackOf(so)
-	if len(failed) > 0 {
-		replaced := replacedMetrics(so)
-		for _, f := range failed {
-			if !replaced[f.index] {
-				return 0, f.err
-			}
+	read, failures := p.readAll(ctx, so, triggers)
+	fallback, replaced := scaling.FallbackOf(so), replacedTriggers(so)
+	for _, f := range failures {
+		if fallback == nil || !replaced[f.index] {
+			return 0, f.err
 		}
-		if fallback != nil && fallback.Behavior != v1alpha1.FallbackScalingModifiers {
-			return p.fallbackComposite(ctx, so, failed[0].err)
-		}
+	}
+	if len(failures) > 0 && fallback.Behavior != v1alpha1.FallbackScalingModifiers {
+		return p.fallbackComposite(ctx, so, failures[0])
 	}
 	value, some, err := formula.Eval(scaling.FormulaValues(so, read))
 	switch {
@@ -189,14 +203,16 @@ func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, tri
 		return 0, err
 	case some:
 		return value, nil
-	case fallback == nil:
-		return 0, errors.New("scalingModifiers.formula: the result is nil and there is no fallback")
+	}
+	noValue := errors.New("scalingModifiers.formula: the result is nil and there is no fallback")
+	if fallback == nil {
+		return 0, noValue
 	}
 	target, err := modifiers.TargetValue()
 	if err != nil {
 		return 0, err
 	}
-	return scaling.FallbackValue(target, modifiers.TargetType(), fallback.Replicas, 1)
+	return p.fallbackValue(ctx, so, target, modifiers.TargetType(), fallback.Replicas, noValue)
 }
 
 // failure is a trigger that could not be read.
@@ -211,23 +227,19 @@ func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, trigg
 	read := make([]scaling.Trigger, len(triggers))
 	errs := make([]error, len(triggers))
 	for i, t := range triggers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			read[i], errs[i] = p.read(ctx, so, t)
-		}()
+		wg.Go(func() { read[i], errs[i] = p.read(ctx, so, t) })
 	}
 	wg.Wait()
 	var good []scaling.Trigger
-	var failed []failure
+	var failures []failure
 	for i, t := range triggers {
 		if errs[i] != nil {
-			failed = append(failed, failure{t.Index, fmt.Errorf("trigger %d (%s): %w", t.Index, t.Type, trimmed{errs[i], t.Type + ": "})})
+			failures = append(failures, failure{t.Index, failed(t, errs[i])})
 			continue
 		}
 		good = append(good, read[i])
 	}
-	return good, failed
+	return good, failures
 }
 
 func (p *Provider) read(ctx context.Context, so *v1alpha1.ScaledObject, t federation.Trigger) (scaling.Trigger, error) {
@@ -249,12 +261,9 @@ func (p *Provider) read(ctx context.Context, so *v1alpha1.ScaledObject, t federa
 	return read, nil
 }
 
-// trimmed leaves out what a family says first and everybody knows.
-type trimmed struct {
-	error
-	prefix string
+// failed says which trigger could not be read.
+func failed(t federation.Trigger, err error) error {
+	return &scaling.TriggerError{Index: t.Index, Type: t.Type, Err: err}
 }
-
-func (t trimmed) Error() string { return strings.TrimPrefix(t.error.Error(), t.prefix) }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,20 +30,14 @@ import (
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
 )
 
-// options are the adapter's own flags.
-type options struct {
-	metricsAddress   string
-	plaintextScalers bool
-}
-
 // Run serves until ctx is done.
 func Run(ctx context.Context, args []string) error {
 	logs.InitLogs()
 	defer logs.FlushLogs()
 	ctrl.SetLogger(klog.Background())
 	base := &basecmd.AdapterBase{Name: "sluice-metrics-adapter", FlagSet: pflag.NewFlagSet("metrics-adapter", pflag.ContinueOnError)}
-	var o options
-	if err := parse(base, &o, args); err != nil {
+	o, err := parse(base, args, os.Getenv)
+	if err != nil {
 		return err
 	}
 	config, err := base.ClientConfig()
@@ -72,26 +65,6 @@ func Run(ctx context.Context, args []string) error {
 	return serve(ctx, base, mgr)
 }
 
-func parse(base *basecmd.AdapterBase, o *options, args []string) error {
-	flags := base.Flags()
-	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
-	flags.BoolVar(&o.plaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	// Outside a Pod one kubeconfig says all that the three flags ask for.
-	if path := os.Getenv("KUBECONFIG"); path != "" {
-		for _, file := range []*string{
-			&base.RemoteKubeConfigFile, &base.Authentication.RemoteKubeConfigFile, &base.Authorization.RemoteKubeConfigFile,
-		} {
-			if *file == "" {
-				*file = path
-			}
-		}
-	}
-	return nil
-}
-
 func managerOptions(o options) ctrl.Options {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -108,15 +81,14 @@ func managerOptions(o options) ctrl.Options {
 		Cache: cache.Options{
 			DefaultTransform:             cache.TransformStripManagedFields(),
 			DefaultUnsafeDisableDeepCopy: &shared,
+			ByObject:                     map[client.Object]cache.ByObject{&v1alpha1.ScaledObject{}: {Label: o.selector}},
 		},
 	}
-	for _, namespace := range strings.Split(strings.Trim(os.Getenv("WATCH_NAMESPACE"), `"`), ",") {
-		if namespace = strings.TrimSpace(namespace); namespace != "" {
-			if opts.Cache.DefaultNamespaces == nil {
-				opts.Cache.DefaultNamespaces = map[string]cache.Config{}
-			}
-			opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
+	for _, namespace := range o.watchNamespaces {
+		if opts.Cache.DefaultNamespaces == nil {
+			opts.Cache.DefaultNamespaces = map[string]cache.Config{}
 		}
+		opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
 	}
 	return opts
 }
@@ -126,12 +98,8 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options) (*federation.Fed
 	if err != nil {
 		return nil, err
 	}
-	namespace := os.Getenv("POD_NAMESPACE")
-	if namespace == "" {
-		return nil, errors.New("POD_NAMESPACE is not set: it says where the scaler Services are")
-	}
 	families := federation.New(federation.Config{
-		Namespace:      namespace,
+		Namespace:      o.namespace,
 		Client:         clientset,
 		AllowPlaintext: o.plaintextScalers,
 		Log:            slog.New(logr.ToSlogHandler(klog.Background())),

@@ -1,0 +1,394 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/custom-metrics-apiserver/pkg/provider"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+)
+
+var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// families answers by "<trigger index> <metric>"; what is not there fails.
+type families struct {
+	values map[string]float64
+	stall  bool
+
+	mu    sync.Mutex
+	asked []federation.Trigger
+}
+
+func (f *families) GetMetrics(ctx context.Context, t federation.Trigger, metric string) (float64, error) {
+	f.mu.Lock()
+	f.asked = append(f.asked, t)
+	f.mu.Unlock()
+	if f.stall {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	if v, ok := f.values[fmt.Sprint(t.Index, " ", metric)]; ok {
+		return v, nil
+	}
+	return 0, fmt.Errorf("%s: dial tcp: refused", t.Type)
+}
+
+// fixture is a provider over one ScaledObject with two kafka triggers a and b,
+// target 5 each, and two pods of which one is ready.
+type fixture struct {
+	*Provider
+	families *families
+}
+
+func newFixture(t *testing.T, values map[string]float64, change ...func(*v1alpha1.ScaledObject)) *fixture {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker", Generation: 3},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "kafka", Name: "a"}, {Type: "kafka", Name: "b"}},
+		},
+		Status: v1alpha1.ScaledObjectStatus{
+			HpaName: "keda-hpa-worker", ExternalMetricNames: []string{"s0-a", "s1-b"},
+			ScaleTargetGVKR: &v1alpha1.GroupVersionKindResource{Group: "apps", Version: "v1", Kind: "Deployment", Resource: "deployments"},
+		},
+	}
+	for _, c := range change {
+		c(so)
+	}
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "keda-hpa-worker"}}
+	for i, name := range so.Status.ExternalMetricNames {
+		target := autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("5"))}
+		if so.Spec.Triggers[i].MetricType == autoscalingv2.ValueMetricType {
+			target = autoscalingv2.MetricTarget{Type: autoscalingv2.ValueMetricType, Value: ptr.To(resource.MustParse("5"))}
+		}
+		if so.Modifiers() != nil {
+			name = "composite-metric"
+		}
+		hpa.Spec.Metrics = append(hpa.Spec.Metrics, autoscalingv2.MetricSpec{
+			Type:     autoscalingv2.ExternalMetricSourceType,
+			External: &autoscalingv2.ExternalMetricSource{Metric: autoscalingv2.MetricIdentifier{Name: name}, Target: target},
+		})
+	}
+	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "TOPIC", Value: "orders"}}}}}}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}, Spec: appsv1.DeploymentSpec{Template: template}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, pod("one", true), pod("two", false)).
+		WithInterceptorFuncs(interceptor.Funcs{
+			SubResourceGet: func(_ context.Context, _ client.Client, _ string, _, body client.Object, _ ...client.SubResourceGetOption) error {
+				body.(*autoscalingv1.Scale).Status.Selector = "app=worker"
+				return nil
+			},
+		}).Build()
+	f := &families{values: values}
+	return &fixture{&Provider{Objects: c, Cluster: c, Families: f, Now: func() time.Time { return now }}, f}
+}
+
+func pod(name string, ready bool) *corev1.Pod {
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": "worker"}},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}},
+	}
+}
+
+// ask puts a question as the HPA controller does; the answer is "<name> <value>".
+func (f *fixture) ask(ctx context.Context, selector, metric string) (string, error) {
+	parsed, err := labels.Parse(selector)
+	if err != nil {
+		return "", err
+	}
+	list, err := f.GetExternalMetric(ctx, "shop", parsed, provider.ExternalMetricInfo{Metric: metric})
+	if err != nil {
+		return "", err
+	}
+	item := list.Items[0]
+	if len(list.Items) != 1 || !item.Timestamp.Time.Equal(now) {
+		return "", fmt.Errorf("answer %+v", list)
+	}
+	return fmt.Sprint(item.MetricName, " ", item.Value.AsApproximateFloat64()), nil
+}
+
+const selector = "scaledobject.keda.sh/name=worker"
+
+func TestSelectors(t *testing.T) {
+	tests := map[string]struct {
+		selector string
+		code     int32
+		message  string
+	}{
+		"the object":            {selector: selector},
+		"further pairs":         {selector: selector + ",team=a"},
+		"nothing":               {selector: "", code: 400, message: `label selector "" does not name a ScaledObject: scaledobject.keda.sh/name=<name> is required`},
+		"another key":           {selector: "team=a", code: 400, message: `label selector "team=a" does not name a ScaledObject: scaledobject.keda.sh/name=<name> is required`},
+		"an empty name":         {selector: "scaledobject.keda.sh/name=", code: 400, message: `label selector "scaledobject.keda.sh/name=" does not name a ScaledObject: scaledobject.keda.sh/name=<name> is required`},
+		"a set":                 {selector: "scaledobject.keda.sh/name in (worker,other)", code: 400, message: `label selector "scaledobject.keda.sh/name in (other,worker)": only pairs of key=value can be answered`},
+		"a negation":            {selector: selector + ",!team", code: 400, message: `label selector "scaledobject.keda.sh/name=worker,!team": only pairs of key=value can be answered`},
+		"an object not there":   {selector: "scaledobject.keda.sh/name=absent", code: 404, message: `scaledobjects.keda.sh "absent" not found`},
+		"an object not in view": {selector: "scaledobject.keda.sh/name=elsewhere", code: 404, message: `scaledobjects.keda.sh "elsewhere" not found`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := newFixture(t, map[string]float64{"0 a": 7}).ask(t.Context(), tt.selector, "s0-a")
+			if tt.code == 0 {
+				if err != nil || got != "s0-a 7" {
+					t.Errorf("%s, %v", got, err)
+				}
+				return
+			}
+			var status apierrors.APIStatus
+			if !errors.As(err, &status) || status.Status().Code != tt.code || err.Error() != tt.message {
+				t.Errorf("error %v, want %d %q", err, tt.code, tt.message)
+			}
+		})
+	}
+}
+
+func withFallback(behavior v1alpha1.FallbackBehavior) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6, Behavior: behavior}
+	}
+}
+
+// verdict is the controller's: metric is in fallback and comes to replicas.
+func verdict(metric string, replicas *int32) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		so.Status.Fallback = append(so.Status.Fallback, v1alpha1.FallbackVerdict{Metric: metric, Replicas: replicas})
+	}
+}
+
+func activated(metric string, ago time.Duration) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		so.Status.Activation = &v1alpha1.Activation{Metric: metric, Replicas: 10, Time: metav1.NewMicroTime(now.Add(-ago))}
+	}
+}
+
+func formula(text string, kind autoscalingv2.MetricTargetType) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: text, Target: "2.5", MetricType: kind}}
+	}
+}
+
+func valueTargets(so *v1alpha1.ScaledObject) {
+	for i := range so.Spec.Triggers {
+		so.Spec.Triggers[i].MetricType = autoscalingv2.ValueMetricType
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	type changes = []func(*v1alpha1.ScaledObject)
+	both := map[string]float64{"0 a": 7, "1 b": 2.5}
+	onlyB := map[string]float64{"1 b": 2.5}
+	refused := "ScaledObject shop/worker, metric %s: trigger 0 (kafka): dial tcp: refused"
+	tests := map[string]struct {
+		object  changes
+		values  map[string]float64
+		metric  string
+		want    string
+		message string
+	}{
+		"a value":           {values: both, metric: "s1-b", want: "s1-b 2.5"},
+		"no such trigger":   {values: both, metric: "s7-a", message: "ScaledObject shop/worker, metric s7-a: there is no trigger 7"},
+		"no index":          {values: both, metric: "orders", message: "ScaledObject shop/worker, metric orders: the name has no s<trigger index>- prefix"},
+		"a failed reading":  {values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
+		"formula not there": {values: both, metric: "composite-metric", message: "ScaledObject shop/worker, metric composite-metric: the name has no s<trigger index>- prefix"},
+
+		"after a jump":                     {object: changes{activated("s0-a", 44*time.Second)}, values: both, metric: "s0-a", want: "s0-a 50"},
+		"after a jump, of another metric":  {object: changes{activated("s0-a", 0)}, values: both, metric: "s1-b", want: "s1-b 2.5"},
+		"after a jump, long ago":           {object: changes{activated("s0-a", 45*time.Second)}, values: both, metric: "s0-a", want: "s0-a 7"},
+		"after a jump, more than it":       {object: changes{activated("s0-a", 0)}, values: map[string]float64{"0 a": 70}, metric: "s0-a", want: "s0-a 70"},
+		"after a jump, a failed reading":   {object: changes{activated("s0-a", 0)}, values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
+		"in fallback":                      {object: changes{verdict("s0-a", ptr.To[int32](6))}, values: onlyB, metric: "s0-a", want: "s0-a 30"},
+		"in fallback, to zero":             {object: changes{verdict("s0-a", ptr.To[int32](0))}, values: onlyB, metric: "s0-a", want: "s0-a 0"},
+		"in fallback, but it can be read":  {object: changes{verdict("s0-a", ptr.To[int32](6))}, values: both, metric: "s0-a", want: "s0-a 7"},
+		"another metric in fallback":       {object: changes{verdict("s1-b", ptr.To[int32](6))}, values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
+		"in fallback, divided by the pods": {object: changes{valueTargets, verdict("s0-a", ptr.To[int32](6))}, values: onlyB, metric: "s0-a", want: "s0-a 30"},
+
+		"a formula":               {object: changes{formula("a + b", "")}, values: both, metric: "composite-metric", want: "composite-metric 9.5"},
+		"a formula by any name":   {object: changes{formula("a + b", "")}, values: both, metric: "s0-a", want: "composite-metric 9.5"},
+		"a formula below zero":    {object: changes{formula("b - a", "")}, values: both, metric: "composite-metric", want: "composite-metric 0"},
+		"a formula that fails":    {object: changes{formula("a / (b - 2.5)", "")}, values: both, metric: "composite-metric", message: "ScaledObject shop/worker, metric composite-metric: scalingModifiers.formula: the result is not a finite number"},
+		"a formula, one fails":    {object: changes{formula("a + b", "")}, values: onlyB, metric: "composite-metric", message: fmt.Sprintf(refused, "composite-metric")},
+		"a formula with ?? fails": {object: changes{formula("a ?? b", "")}, values: onlyB, metric: "composite-metric", message: fmt.Sprintf(refused, "composite-metric")},
+		"a formula, one in fallback": {
+			object: changes{formula("a + b", ""), withFallback("static"), verdict("s0-a", ptr.To[int32](6))}, values: onlyB, metric: "composite-metric", want: "composite-metric 15",
+		},
+		"a formula, one in fallback to what it has": {
+			object: changes{formula("a + b", ""), withFallback("currentReplicas"), verdict("s0-a", ptr.To[int32](4))}, values: onlyB, metric: "composite-metric", want: "composite-metric 10",
+		},
+		"a formula, one in fallback, the other fails": {
+			object: changes{formula("a + b", ""), withFallback("static"), verdict("s1-b", ptr.To[int32](6))}, values: nil, metric: "composite-metric", message: fmt.Sprintf(refused, "composite-metric"),
+		},
+		"a formula that fills in": {
+			object: changes{formula("a ?? b", ""), withFallback("scalingModifiers"), verdict("s0-a", nil)}, values: onlyB, metric: "composite-metric", want: "composite-metric 2.5",
+		},
+		"a formula that cannot do without": {
+			object: changes{formula("a + b", ""), withFallback("scalingModifiers"), verdict("s0-a", nil)}, values: onlyB, metric: "composite-metric",
+			message: "ScaledObject shop/worker, metric composite-metric: scalingModifiers.formula: ",
+		},
+		"a formula of nothing": {
+			object: changes{formula("a ?? b", ""), withFallback("scalingModifiers"), verdict("s0-a", nil), verdict("s1-b", nil)}, values: nil, metric: "composite-metric", want: "composite-metric 15",
+		},
+		"a formula of nothing, divided by the pods": {
+			object: changes{formula("a ?? b", autoscalingv2.ValueMetricType), withFallback("scalingModifiers"), verdict("s0-a", nil), verdict("s1-b", nil)},
+			values: nil, metric: "composite-metric", want: "composite-metric 15",
+		},
+		"a formula of nothing without fallback": {
+			object: changes{formula("a > 1 ? nil : nil", "")}, values: both, metric: "composite-metric",
+			message: "ScaledObject shop/worker, metric composite-metric: scalingModifiers.formula: the result is nil and there is no fallback",
+		},
+		"a formula whose metrics nobody knows yet": {
+			object: changes{formula("a + b", ""), func(so *v1alpha1.ScaledObject) { so.Status.ExternalMetricNames = nil }}, values: both, metric: "composite-metric",
+			message: "ScaledObject shop/worker, metric composite-metric: trigger 0 (kafka): its metrics are not known yet",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := newFixture(t, tt.values, tt.object...).ask(t.Context(), selector, tt.metric)
+			if tt.message == "" {
+				if err != nil || got != tt.want {
+					t.Errorf("%s, %v, want %s", got, err, tt.want)
+				}
+				return
+			}
+			var status apierrors.APIStatus
+			if !errors.As(err, &status) || status.Status().Code != 500 || !strings.HasPrefix(err.Error(), tt.message) {
+				t.Errorf("error %v, want %q", err, tt.message)
+			}
+		})
+	}
+}
+
+func TestReadyPodsAreCountedAtThatMoment(t *testing.T) {
+	f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
+	c := f.Cluster.(client.Client)
+	two := &corev1.Pod{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "two"}, two); err != nil {
+		t.Fatal(err)
+	}
+	two.Status.Conditions[0].Status = corev1.ConditionTrue
+	if err := c.Status().Update(t.Context(), two); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 15" {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, name := range []string{"one", "two"} {
+		if err := c.Delete(t.Context(), pod(name, true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "ScaledObject shop/worker, metric s0-a: trigger 0 (kafka): dial tcp: refused; fallback: no pod of the scale target is ready"
+	if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+func TestMetricOfAnHPAThatHasNotHeardOfTheFormula(t *testing.T) {
+	f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2}, formula("a * 1000", ""))
+	c := f.Cluster.(client.Client)
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "keda-hpa-worker"}, hpa); err != nil {
+		t.Fatal(err)
+	}
+	hpa.Spec.Metrics[0].External.Metric.Name = "s0-a"
+	if err := c.Update(t.Context(), hpa); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 7" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestEnvironmentIsPassedOnWhereATriggerNamesIt(t *testing.T) {
+	named := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].Metadata = map[string]string{"topicFromEnv": "TOPIC"}
+	}
+	for name, want := range map[string]struct {
+		change  func(*v1alpha1.ScaledObject)
+		env     int
+		account string
+	}{
+		"named":     {change: named, env: 1, account: "default"},
+		"not named": {change: func(*v1alpha1.ScaledObject) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, map[string]float64{"0 a": 7}, want.change)
+			if _, err := f.ask(t.Context(), selector, "s0-a"); err != nil {
+				t.Fatal(err)
+			}
+			asked := f.families.asked[0]
+			if len(asked.Env) != want.env || asked.ServiceAccount != want.account || asked.Mode != federation.Active || asked.Generation != 3 {
+				t.Errorf("asked %+v", asked)
+			}
+		})
+	}
+	t.Run("of a target that is gone", func(t *testing.T) {
+		f := newFixture(t, map[string]float64{"0 a": 7}, named)
+		gone := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+		if err := f.Cluster.(client.Client).Delete(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || !strings.Contains(err.Error(), "scale target: ") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestStalledSourceTakesTheBudgetAndNoMore(t *testing.T) {
+	for name, change := range map[string][]func(*v1alpha1.ScaledObject){
+		"one metric": nil,
+		"a formula":  {formula("a + b", "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, nil, change...)
+				f.families.stall = true
+				began := time.Now()
+				if _, err := f.ask(t.Context(), selector, "composite-metric"); name == "a formula" && err == nil {
+					t.Error("an answer")
+				}
+				if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil {
+					t.Error("an answer")
+				}
+				if spent := time.Since(began); spent > 2*Budget {
+					t.Errorf("%v for two answers", spent)
+				}
+			})
+		})
+	}
+}
+
+func TestDiscoveryNamesOneMetric(t *testing.T) {
+	if all := newFixture(t, nil).ListAllExternalMetrics(); len(all) != 1 || all[0].Metric != "externalmetrics" {
+		t.Errorf("%v", all)
+	}
+}

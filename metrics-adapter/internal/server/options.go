@@ -1,0 +1,67 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
+)
+
+// options are the adapter's own flags and environment; those of its API server
+// are in basecmd.AdapterBase.
+type options struct {
+	metricsAddress   string
+	plaintextScalers bool
+	// namespace is the installation's, where the scaler Services are.
+	namespace string
+	// watchNamespaces limits ScaledObjects; empty is all.
+	watchNamespaces []string
+	// selector limits ScaledObjects by label.
+	selector labels.Selector
+}
+
+// parse reads the command line and the environment. Problems of the environment
+// start with the variable's name.
+func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string) (options, error) {
+	o := options{selector: labels.Everything()}
+	flags := base.Flags()
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
+	flags.BoolVar(&o.plaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	outsideAPod(base, getenv("KUBECONFIG"))
+	return o, o.environment(getenv)
+}
+
+// outsideAPod makes one kubeconfig say all that three flags ask for.
+func outsideAPod(base *basecmd.AdapterBase, path string) {
+	for _, file := range []*string{
+		&base.RemoteKubeConfigFile, &base.Authentication.RemoteKubeConfigFile, &base.Authorization.RemoteKubeConfigFile,
+	} {
+		if *file == "" {
+			*file = path
+		}
+	}
+}
+
+func (o *options) environment(getenv func(string) string) error {
+	if o.namespace = getenv("POD_NAMESPACE"); o.namespace == "" {
+		return errors.New("POD_NAMESPACE: missing, it says where the scaler Services are")
+	}
+	for _, namespace := range strings.Split(strings.Trim(getenv("WATCH_NAMESPACE"), `"`), ",") {
+		if namespace = strings.TrimSpace(namespace); namespace != "" {
+			o.watchNamespaces = append(o.watchNamespaces, namespace)
+		}
+	}
+	if text := getenv("WATCH_LABEL_SELECTOR"); text != "" {
+		selector, err := labels.Parse(text)
+		if err != nil {
+			return fmt.Errorf("WATCH_LABEL_SELECTOR: %w", err)
+		}
+		o.selector = selector
+	}
+	return nil
+}
