@@ -95,14 +95,6 @@ func (o object) tryApply(s spec) error {
 	return world.cluster.ApplyYAML(o.t.Context(), string(text))
 }
 
-// delete removes the ScaledObject.
-func (o object) delete() {
-	o.t.Helper()
-	if err := world.cluster.Client().Delete(o.t.Context(), o.scaledObject()); err != nil {
-		o.t.Fatal(err)
-	}
-}
-
 func (o object) scaledObject() *unstructured.Unstructured {
 	so := &unstructured.Unstructured{}
 	so.SetAPIVersion("keda.sh/v1alpha1")

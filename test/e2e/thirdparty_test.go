@@ -46,8 +46,11 @@ func startPython(t *testing.T) pythonScaler {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it is always killed
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended

@@ -157,7 +157,7 @@ func (c *Cluster) startNodes(ctx context.Context) (err error) {
 		return fmt.Errorf("node for our own Pods: %w", err)
 	}
 	if c.options.Door != nil {
-		if c.door, err = openDoorTo(c); err != nil {
+		if c.door, err = openDoorTo(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -238,7 +238,7 @@ func (c *Cluster) stopAll() error {
 		errs = append(errs, c.options.Door.Close())
 	}
 	if c.kubelet != nil {
-		errs = append(errs, c.kubelet.stop())
+		c.kubelet.stop()
 	}
 	// Nothing of the control plane is kept, so it need not end in order.
 	for i := len(c.roles) - 1; i >= 0; i-- {

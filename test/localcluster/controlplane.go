@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"embed"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -260,7 +259,7 @@ func (c *controlPlaneConfig) kwokArgs() []string {
 func (c *controlPlaneConfig) roles(launch launchFunc) []*Process {
 	role := func(name string, args func() []string) *Process {
 		return newProcess(name, c.dir.join("logs", name+".log"), launch, func() (*exec.Cmd, error) {
-			cmd := exec.Command(filepath.Join(c.binDir, name), args()...)
+			cmd := exec.Command(filepath.Join(c.binDir, name), args()...) //nolint:noctx // runs until Process.stop
 			cmd.Dir = c.dir.path
 			return cmd, nil
 		})
@@ -285,18 +284,18 @@ func (c *controlPlaneConfig) waitAnswers(ctx context.Context, role *Process, url
 		return err
 	}
 	defer client.CloseIdleConnections()
-	last := errors.New("not asked yet")
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		if last = get(ctx, client, url, io.Discard); last == nil {
+		last := get(ctx, client, url, io.Discard)
+		if last == nil {
 			return nil
 		}
 		select {
 		case <-role.Done():
-			return fmt.Errorf("%s ended while starting (%v):\n%s", role.Name(), role.Err(), role.LogTail(20))
+			return fmt.Errorf("%s ended while starting (%s):\n%s", role.Name(), fmt.Sprint(role.Err()), role.LogTail(20))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w (%v):\n%s", role.Name(), ctx.Err(), last, role.LogTail(20))
+			return fmt.Errorf("%s is not ready: %w (%w):\n%s", role.Name(), ctx.Err(), last, role.LogTail(20))
 		case <-tick.C:
 		}
 	}

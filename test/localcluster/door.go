@@ -1,6 +1,7 @@
 package localcluster
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 type door struct {
 	listener net.Listener
 	target   string
+	cancel   context.CancelFunc // ends what is still being dialled
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // open ones; nil once closed
@@ -18,29 +20,31 @@ type door struct {
 }
 
 // openDoorTo serves Options.Door and writes the kubeconfig for its users.
-func openDoorTo(c *Cluster) (*door, error) {
+func openDoorTo(ctx context.Context, c *Cluster) (*door, error) {
 	server := "https://" + c.options.Door.Addr().String()
 	if err := writeKubeconfig(c.plane.kubeconfig("host"), server, c.plane.pki("ca.crt"), c.plane.pki("admin.crt"), c.plane.pki("admin.key")); err != nil {
 		return nil, err
 	}
-	d := &door{listener: c.options.Door, target: c.plane.server()[len("https://"):], conns: map[net.Conn]bool{}}
-	d.wg.Go(d.serve)
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until close
+	d := &door{listener: c.options.Door, target: c.plane.server()[len("https://"):], cancel: cancel, conns: map[net.Conn]bool{}}
+	d.wg.Go(func() { d.serve(serving) })
 	return d, nil
 }
 
-func (d *door) serve() {
+func (d *door) serve(ctx context.Context) {
 	for {
 		conn, err := d.listener.Accept()
 		if err != nil {
 			return // closed
 		}
-		d.wg.Go(func() { d.carry(conn) })
+		d.wg.Go(func() { d.carry(ctx, conn) })
 	}
 }
 
 // carry copies both ways until one side ends.
-func (d *door) carry(outer net.Conn) {
-	inner, err := net.Dial("tcp", d.target)
+func (d *door) carry(ctx context.Context, outer net.Conn) {
+	var dialer net.Dialer
+	inner, err := dialer.DialContext(ctx, "tcp", d.target)
 	if err != nil {
 		outer.Close()
 		return
@@ -84,6 +88,7 @@ func (d *door) forget(conns ...net.Conn) {
 }
 
 func (d *door) close() error {
+	d.cancel()
 	err := d.listener.Close()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil

@@ -139,7 +139,7 @@ func enterAsRoot(door *os.File) error {
 // process is, cannot move itself into a user namespace.
 func enterAsUser(door *os.File) error {
 	runtime.LockOSThread() // the child's life hangs on this thread's
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // this process ends as it ends
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{door}
@@ -158,8 +158,11 @@ func enterAsUser(door *os.File) error {
 	if err := cmd.Start(); err != nil {
 		return nil // user namespaces are not allowed here
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its exit code says it all
+		close(ended)
+	}()
 	for {
 		select {
 		case sig := <-signals:

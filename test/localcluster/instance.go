@@ -32,7 +32,6 @@ type Instance struct {
 	problem  string // why it does not run
 	ended    chan struct{}
 	files    *podFiles
-	account  string // user name of the token it was given
 }
 
 func newInstance(k *kubelet, pod *corev1.Pod) *Instance {

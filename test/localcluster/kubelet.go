@@ -60,20 +60,14 @@ func startKubelet(ctx context.Context, c *Cluster) (*kubelet, error) {
 	if err := k.register(ctx); err != nil {
 		return nil, err
 	}
-	running, cancel := context.WithCancel(context.Background()) // ends with stop, not with the start's ctx
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ends with stop, not with the start
 	k.cancel = cancel
 	k.work.Go(func() { k.renewLease(running) })
 	if err := k.watchPods(ctx, running); err != nil {
-		return nil, fmt.Errorf("%w", joinStop(err, k))
+		k.stop()
+		return nil, err
 	}
 	return k, nil
-}
-
-func joinStop(err error, k *kubelet) error {
-	if stopErr := k.stop(); stopErr != nil {
-		return fmt.Errorf("%w (and %w)", err, stopErr)
-	}
-	return err
 }
 
 // register creates the node. Its taint keeps away what was not put here by
@@ -216,11 +210,10 @@ func (k *kubelet) announce() {
 
 // stop ends all instances and everything that works for them. The Pods stay in
 // the API: the cluster ends anyway.
-func (k *kubelet) stop() error {
+func (k *kubelet) stop() {
 	k.cancel()
 	k.work.Wait()
 	k.httpClient.CloseIdleConnections()
-	return nil
 }
 
 // component is the program of an image: its last path element, without tag and

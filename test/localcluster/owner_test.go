@@ -19,7 +19,7 @@ type owner struct {
 
 func ownerProcess(t *testing.T, parent string) owner {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledOwner$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledOwner$")
 	cmd.Env = append(os.Environ(), "SLUICE_TEST_OWNER="+parent)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()

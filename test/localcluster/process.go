@@ -117,7 +117,15 @@ func (p *Process) PID() int {
 }
 
 // Kill ends the process without warning and waits for its end.
-func (p *Process) Kill() error { return p.end(syscall.SIGKILL, context.Background()) }
+func (p *Process) Kill() error {
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	if done := p.Done(); done != nil {
+		<-done
+	}
+	return nil
+}
 
 // Stall stops the process where it stands: its sockets stay open and accept,
 // but nothing answers. Resume lets it go on.
@@ -128,15 +136,7 @@ func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
 
 // stop asks the process to end and kills it when ctx is over first.
 func (p *Process) stop(ctx context.Context) error {
-	err := p.end(syscall.SIGTERM, ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return p.Kill()
-	}
-	return err
-}
-
-func (p *Process) end(sig syscall.Signal, ctx context.Context) error {
-	if err := p.signal(sig); err != nil {
+	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	done := p.Done()
@@ -147,7 +147,7 @@ func (p *Process) end(sig syscall.Signal, ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return p.Kill()
 	}
 }
 

@@ -115,7 +115,7 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.cluster.Stop()) }() //nolint:contextcheck // it ends with the run, not with ctx
+	defer func() { err = errors.Join(err, b.cluster.Stop()) }()
 	if err := b.cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/kafka"}); err != nil {
 		return nil, err
 	}
