@@ -138,7 +138,7 @@ func enterAsRoot(door *os.File) error {
 // namespaces, and ends as the child ends. A process with threads, as every Go
 // process is, cannot move itself into a user namespace.
 func enterAsUser(door *os.File) error {
-	runtime.LockOSThread() // the child's life hangs on this thread's
+	runtime.LockOSThread()                                // the child's life hangs on this thread's
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // this process ends as it ends
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
