@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -66,7 +67,7 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	}
 	m := l.memory(so)
 	switch {
-	case !so.DeletionTimestamp.IsZero() || so.Validate() != nil:
+	case !decidable(so):
 		return reconcile.Result{}, nil
 	case so.Paused():
 		return reconcile.Result{}, l.pause(ctx, so, m)
@@ -74,19 +75,25 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	return l.decide(ctx, so, m)
 }
 
+// decidable reports whether an object means anything; the reconciler says why
+// it does not.
+func decidable(so *v1alpha1.ScaledObject) bool {
+	return so.DeletionTimestamp.IsZero() && so.Validate() == nil
+}
+
 // pause writes the replicas that annotation paused-replicas asks for, if it
 // does.
 func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) error {
 	m.pause()
-	if count, err := so.PausedReplicas(); count == nil || err != nil {
-		return nil // the reconciler reports it
+	if count, _ := so.PausedReplicas(); count == nil {
+		return nil // one that cannot be understood is the reconciler's to report
 	}
+	in := scaling.Input{Object: so, Now: l.Now()}
 	t, err := l.Targets.Get(ctx, so)
-	if err != nil {
-		return nil // the same
+	if in.ReplicasErr = err; err == nil {
+		in.Replicas = ptr.To(m.replicas(t))
 	}
-	replicas := m.replicas(t)
-	return l.act(ctx, so, m, t, scaling.Decide(scaling.Input{Object: so, Now: l.Now(), Replicas: &replicas}))
+	return l.act(ctx, so, m, t, scaling.Decide(in))
 }
 
 // decide looks at all there is, writes what follows and remembers it.
@@ -140,9 +147,8 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 	}
 	atRest := false
 	if targetErr == nil {
-		replicas := m.replicas(t)
-		in.Replicas = &replicas
-		atRest = scaling.AtRest(so, replicas)
+		in.Replicas = ptr.To(m.replicas(t))
+		atRest = scaling.AtRest(so, *in.Replicas)
 	}
 	for i, spec := range so.Spec.Triggers {
 		if spec.Builtin() {
@@ -178,7 +184,7 @@ func (l *Loop) read(t *scaling.Trigger, state federation.State, wakes bool) {
 	case state.Unreachable != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Unreachable, l.Now()
 	case state.Outcome == federation.OutcomeNone:
-	case state.HeardAt.Before(l.began()) && !(wakes && state.Active()):
+	case state.HeardAt.Before(l.began()) && (!wakes || !state.Active()):
 	case state.Err != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, state.HeardAt
 	case len(state.Values) > 0:

@@ -106,11 +106,15 @@ func hpaChanged() predicate.Predicate {
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, ok := e.ObjectOld.(*autoscalingv2.HorizontalPodAutoscaler)
 			after, ok2 := e.ObjectNew.(*autoscalingv2.HorizontalPodAutoscaler)
-			return ok && ok2 && !(apiequality.Semantic.DeepEqual(before.Spec, after.Spec) &&
-				maps.Equal(before.Labels, after.Labels) && maps.Equal(before.Annotations, after.Annotations) &&
-				apiequality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences))
+			return ok && ok2 && !sameHPA(before, after)
 		},
 	}
+}
+
+func sameHPA(a, b *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) &&
+		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) &&
+		apiequality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
 }
 
 func templateOrReplicasChanged() predicate.Predicate { return predicate.GenerationChangedPredicate{} }

@@ -225,4 +225,4 @@ func (f *fixture) wantTargets(want ...string) {
 	}
 }
 
-var errDown = errors.New("Service scaler-kafka in namespace sluice-system has no ready instance")
+var errDown = errors.New("kafka: Service scaler-kafka in namespace sluice-system has no ready instance")

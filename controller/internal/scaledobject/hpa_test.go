@@ -144,19 +144,19 @@ func TestBuild(t *testing.T) {
 		},
 		"one is down and keeps its entry": {
 			live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
 		},
 		"one changed and is down: all stay": {
 			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
 		},
 		"one moved and is down: all stay": {
 			so: swapped, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
 		},
 		"one is down, no HPA yet": {
 			states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}}, unusable: true,
-			problem: "trigger 1 (kafka): " + errDown.Error(),
+			problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
 		},
 		"one is asked a moment ago": {
 			states: map[int]federation.State{0: answer("a")}, unusable: true, waiting: true,
@@ -164,7 +164,7 @@ func TestBuild(t *testing.T) {
 		},
 		"one waits, the other is down": {
 			states: map[int]federation.State{0: {Generation: 1, Unreachable: errDown}}, unusable: true,
-			problem: "trigger 0 (kafka): " + errDown.Error() + "\ntrigger 1 (kafka): no answer yet from Service scaler-kafka",
+			problem: "trigger 0 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: ") + "\ntrigger 1 (kafka): no answer yet from Service scaler-kafka",
 		},
 		"an answer for an earlier generation is none": {
 			states: map[int]federation.State{0: answer("a"), 1: {HaveSpecs: true, Specs: answer("b").Specs}}, unusable: true, waiting: true,
@@ -187,7 +187,7 @@ func TestBuild(t *testing.T) {
 				return h
 			}(),
 			states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want:   []string{"queue 3"}, problem: "trigger 1 (kafka): " + errDown.Error(),
+			want:   []string{"queue 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
 		},
 	}
 	for name, tt := range tests {

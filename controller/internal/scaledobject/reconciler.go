@@ -229,7 +229,7 @@ func (r *Reconciler) report(ctx context.Context, so *v1alpha1.ScaledObject, foun
 	case retryable(err):
 		return reconcile.Result{}, err
 	case err != nil:
-		return reconcile.Result{RequeueAfter: recheck}, nil
+		return reconcile.Result{RequeueAfter: recheck}, nil //nolint:nilerr // the status tells it, and trying again soon would not help
 	}
 	return reconcile.Result{}, nil
 }

@@ -32,6 +32,8 @@ func (w *Writer) announce(before, after *v1alpha1.ScaledObject) {
 			w.announcePaused(after, was, now)
 		case v1alpha1.ConditionFallback:
 			w.announceFallback(after, was, now)
+		case v1alpha1.ConditionActive, v1alpha1.ConditionHPAActive:
+			// Scaling itself has events, and the HPA has its own.
 		}
 	}
 }

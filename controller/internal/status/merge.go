@@ -128,6 +128,7 @@ func badness(c v1alpha1.Condition) int {
 		return 2
 	case metav1.ConditionUnknown:
 		return 1
+	case metav1.ConditionTrue:
 	}
 	return 0
 }

@@ -171,11 +171,10 @@ func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, t fede
 	if a == nil || a.Metric != metric || p.Now().Sub(a.Time.Time) >= scaling.ActivationWindow {
 		return value, nil
 	}
-	target, _, err := p.target(ctx, so, metric)
-	if err != nil {
-		return value, nil
+	if target, _, err := p.target(ctx, so, metric); err == nil {
+		value = scaling.ActivationValue(value, target, metric, a, p.Now())
 	}
-	return scaling.ActivationValue(value, target, metric, a, p.Now()), nil
+	return value, nil
 }
 
 // composite reads every trigger and computes the formula. A trigger that fails
