@@ -79,7 +79,7 @@ install_packages() {
 install_kafka() {
 	say "Apache Kafka into bin/kafka"
 	rm -rf "$bin/kafka" "$bin/kafka.partial"
-	mvn -B -q -f "$here/kafka-dist/pom.xml" dependency:copy-dependencies \
+	mvn -B -q -Dstyle.color=never -f "$here/kafka-dist/pom.xml" dependency:copy-dependencies \
 		-DincludeScope=runtime -DoutputDirectory="$bin/kafka.partial/libs"
 	: >"$bin/kafka.partial/.installed-$kafka"
 	mv "$bin/kafka.partial" "$bin/kafka"
