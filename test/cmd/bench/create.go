@@ -23,6 +23,10 @@ func (b *bench) create(ctx context.Context) error {
 	}
 	b.baseline = before
 	b.say("creating %d ScaledObjects", b.Objects)
+	idle, err := lookAtMachine()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := b.fleet.createScaledObjects(ctx); err != nil {
 		return err
@@ -32,6 +36,11 @@ func (b *bench) create(ctx context.Context) error {
 		return err
 	}
 	b.figures.ReadySeconds = time.Since(begin).Seconds()
+	busy, err := lookAtMachine()
+	if err != nil {
+		return err
+	}
+	b.figures.Creating = busy.since(idle, b.figures.ReadySeconds)
 	b.figures.Writes.UntilReady = b.perObject(b.writesAfter(ctx, before))
 	b.say("all Ready after %.1f s", b.figures.ReadySeconds)
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,7 +24,9 @@ type figures struct {
 	ReadySeconds   float64   `json:"readySeconds"`
 	Writes         apiWrites `json:"apiWrites"`
 	// Rest is what each process uses while all objects are at zero.
-	Rest []process `json:"atRest"`
+	Rest phase `json:"atRest"`
+	// Creating is the machine's CPU from the first create until all are Ready.
+	Creating map[string]float64 `json:"machineUntilReady"`
 	// Single, AtOnce and Shared are events one at a time, several at once,
 	// and on topics that several objects look at.
 	Single     latency     `json:"eventsOneAtATime"`
@@ -133,12 +136,13 @@ func (f *figures) print(w io.Writer) {
 	line("kube-controller-manager %s; kube-apiserver %s, no audit log", strings.Join(e.ControllerManager, " "), strings.Join(e.APIServer, " "))
 	line("\ncreated after\t%.1f s", f.CreatedSeconds)
 	line("all Ready after\t%.1f s", f.ReadySeconds)
+	line("machine meanwhile, in cores: %s", cores(f.Creating))
 	line("\nAPI writes per object\tuntil Ready\tsettled\tper minute at rest, all objects")
 	for _, name := range sortedKeys(f.Writes.Settled) {
 		line("  %s\t%.2f\t%.2f\t%.1f", name, f.Writes.UntilReady[name], f.Writes.Settled[name], f.Writes.PerMinuteAtRest[name])
 	}
 	line("\nat rest")
-	printProcesses(line, f.Rest)
+	f.Rest.print(line)
 	line("\nevent -> replicas")
 	for _, l := range []struct {
 		name string
@@ -150,6 +154,9 @@ func (f *figures) print(w io.Writer) {
 	} {
 		line("  %s, first\t%s", l.name, l.First)
 		line("  %s, %d\t%s", l.name, full, l.Full)
+		if l.Machine != nil {
+			line("    machine, in cores: %s", cores(l.Machine))
+		}
 		for _, s := range l.Steps {
 			line("    %s\t%s", s.Name, s.Took)
 		}
@@ -160,11 +167,24 @@ func (f *figures) print(w io.Writer) {
 	}{{"as fast as they can", f.Reads}, {"at the pace of the HPA controller", f.PacedReads}} {
 		line("\nmetric reads, %d readers %s\t%s", readers, r.name, r.Took)
 		line("  %d reads, %.0f per second, %d errors %s", r.Reads, r.PerSecond, r.Errors, r.LastError)
-		printProcesses(line, r.Processes)
+		r.Phase.print(line)
 	}
 }
 
-func printProcesses(line func(string, ...any), all []process) {
+// cores names programs by what they used, the hungriest first.
+func cores(machine map[string]float64) string {
+	names := sortedKeys(machine)
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(machine[b], machine[a]) })
+	var all []string
+	for _, name := range names {
+		all = append(all, fmt.Sprintf("%s %.2f", name, machine[name]))
+	}
+	return strings.Join(all, ", ")
+}
+
+func (p phase) print(line func(string, ...any)) {
+	all := p.Processes
+	line("  machine, in cores: %s", cores(p.Machine))
 	line("  process\tRSS MiB\theap MiB\tlive MiB\tgoroutines\tfiles\tcores\tto broker\tread B/s\tsent B/s")
 	total := process{Name: "all"}
 	row := func(p process) {

@@ -51,6 +51,7 @@ type seen struct {
 	synced      bool // its ReplicaSet exists
 	ready       bool
 	replicas    int32
+	settled     bool // its Pods are all there, ready, and no others
 	metric      string
 	activations string    // the last one in the status
 	activatedAt time.Time // when that arrived
@@ -117,6 +118,8 @@ func (f *fleet) seeDeployment(o any) {
 	if d, ok := o.(*appsv1.Deployment); ok {
 		f.see(d.Name, func(s *seen) {
 			s.synced = d.Status.ObservedGeneration > 0
+			s.settled = d.Status.ObservedGeneration == d.Generation &&
+				d.Status.Replicas == *d.Spec.Replicas && d.Status.ReadyReplicas == *d.Spec.Replicas
 			if now := *d.Spec.Replicas; now != s.replicas {
 				s.replicas = now
 				s.history = append(s.history, step{now, time.Now()})
@@ -227,7 +230,10 @@ func numbers(from, to int) []int {
 
 func isReady(s seen) bool { return s.ready }
 
-func hasReplicas(n int32) func(seen) bool { return func(s seen) bool { return s.replicas == n } }
+// hasPods is true once an object has so many Pods, all ready.
+func hasPods(n int32) func(seen) bool {
+	return func(s seen) bool { return s.replicas == n && s.settled }
+}
 
 // createDeployments makes all targets at zero and waits until nothing of
 // them is left to do.
@@ -296,5 +302,5 @@ func (f *fleet) drain(ctx context.Context, objects []int) error {
 	if err != nil {
 		return err
 	}
-	return f.wait(ctx, "back to zero", f.all(), hasReplicas(0))
+	return f.wait(ctx, "back to zero", f.all(), hasPods(0))
 }

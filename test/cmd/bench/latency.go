@@ -23,6 +23,8 @@ type latency struct {
 	// Steps say where the time until the first replica goes, each since the
 	// one before.
 	Steps []named `json:"steps,omitempty"`
+	// Machine is the CPU that each program used meanwhile, in cores.
+	Machine map[string]float64 `json:"machine"`
 }
 
 // named is one step on the way.
@@ -55,7 +57,11 @@ func (b *bench) events(ctx context.Context) error {
 // An object that had its turn goes back to zero before the next one.
 func (b *bench) rounds(ctx context.Context, n int, objects []int, atOnce int) (latency, error) {
 	var all []sample
-	events := 0
+	idle, err := lookAtMachine()
+	if err != nil {
+		return latency{}, err
+	}
+	begin, events := time.Now(), 0
 	for events < n {
 		rand.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
 		used := objects[:min(n-events, len(objects))]
@@ -65,6 +71,10 @@ func (b *bench) rounds(ctx context.Context, n int, objects []int, atOnce int) (l
 				return latency{}, err
 			}
 			all = append(all, samples...)
+			// What Pods cost the control plane is not the next event's.
+			if err := b.fleet.wait(ctx, "Pods", b.sharing(group), hasPods(full)); err != nil {
+				return latency{}, err
+			}
 			// Events come at any time, not in step with anything of ours.
 			if err := pause(ctx, rand.N(300*time.Millisecond)); err != nil {
 				return latency{}, err
@@ -75,7 +85,10 @@ func (b *bench) rounds(ctx context.Context, n int, objects []int, atOnce int) (l
 			return latency{}, err
 		}
 	}
-	return summarize(events, all), nil
+	busy, err := lookAtMachine()
+	l := summarize(events, all)
+	l.Machine = busy.since(idle, time.Since(begin).Seconds())
+	return l, err
 }
 
 // sample is what one object did about one event.
@@ -87,15 +100,10 @@ type sample struct {
 // together produces for some objects at once and waits until all that look at
 // their topics have all their replicas.
 func (b *bench) together(ctx context.Context, objects []int) ([]sample, error) {
-	var woken []int
-	for i := range b.Objects {
-		if slices.ContainsFunc(objects, func(o int) bool { return b.topicOf(o) == b.topicOf(i) }) {
-			woken = append(woken, i)
-		}
-	}
-	earlier := map[int]int{}
+	woken := b.sharing(objects)
+	earlier := map[int]seen{}
 	for _, i := range woken {
-		earlier[i] = len(b.fleet.of(objectName(i)).history)
+		earlier[i] = b.fleet.of(objectName(i))
 	}
 	var trail *trail
 	if b.broker.wire != nil && len(objects) == 1 && len(woken) == 1 {
@@ -116,12 +124,18 @@ func (b *bench) together(ctx context.Context, objects []int) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
+	if trail != nil { // the two watches are not in step
+		was := earlier[objects[0]].activations
+		if err := b.fleet.wait(ctx, "status.activation", objects, func(s seen) bool { return s.activations != was }); err != nil {
+			return nil, err
+		}
+	}
 	var samples []sample
 	for _, i := range woken {
 		s := b.fleet.of(objectName(i))
 		ack := acknowledged[b.topicOf(i)]
 		one := sample{}
-		for _, change := range s.history[earlier[i]:] {
+		for _, change := range s.history[len(earlier[i].history):] {
 			took := change.at.Sub(ack)
 			if change.to >= 1 && one.first == 0 {
 				one.first = took
@@ -141,6 +155,17 @@ func (b *bench) together(ctx context.Context, objects []int) ([]sample, error) {
 		samples = append(samples, one)
 	}
 	return samples, nil
+}
+
+// sharing are all objects that look at the topics of some.
+func (o options) sharing(some []int) []int {
+	var all []int
+	for i := range o.Objects {
+		if slices.ContainsFunc(some, func(s int) bool { return o.topicOf(s) == o.topicOf(i) }) {
+			all = append(all, i)
+		}
+	}
+	return all
 }
 
 // families are the addresses of the families' processes.

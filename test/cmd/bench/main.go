@@ -145,8 +145,8 @@ func (o options) check() error {
 		return fmt.Errorf("-partitions %d: events ask for %d replicas", o.Partitions, full)
 	case o.AtOnce > o.alone():
 		return fmt.Errorf("-at-once %d: only %d topics serve one object each", o.AtOnce, o.alone())
-	case o.Active > o.Objects:
-		return fmt.Errorf("-active %d: there are %d objects", o.Active, o.Objects)
+	case o.Active > o.alone():
+		return fmt.Errorf("-active %d: only %d topics serve one object each", o.Active, o.alone())
 	}
 	return nil
 }

@@ -13,14 +13,14 @@ import (
 // readers read metrics at once.
 const readers = 8
 
-// reading says how long reads of metrics took through the aggregator.
+// readFigures say how long reads of metrics took through the aggregator.
 type readFigures struct {
 	Reads     int       `json:"reads"`
 	Errors    int       `json:"errors"`
 	PerSecond float64   `json:"perSecond"`
 	Took      quantiles `json:"took"`
-	// Processes are what ours used meanwhile.
-	Processes []process `json:"processes"`
+	// Phase is what was used meanwhile.
+	Phase phase `json:"used"`
 	// LastError is one of the errors, to look into.
 	LastError string `json:"lastError,omitempty"`
 }
@@ -28,7 +28,7 @@ type readFigures struct {
 // reads measures metric reads while some objects are above zero.
 func (b *bench) reads(ctx context.Context) error {
 	b.say("waking %d objects to read their metrics", b.Active)
-	active := numbers(b.Objects-b.Active, b.Objects)
+	active := numbers(0, b.Active)
 	topics := map[int]bool{}
 	for _, i := range active {
 		topics[b.topicOf(i)] = true
@@ -38,7 +38,7 @@ func (b *bench) reads(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.fleet.wait(ctx, "replicas", active, hasReplicas(full)); err != nil {
+	if err := b.fleet.wait(ctx, "replicas", active, hasPods(full)); err != nil {
 		return err
 	}
 	b.look("before reads")
@@ -103,7 +103,7 @@ func (b *bench) read(ctx context.Context, objects []int, pace time.Duration) (re
 	}
 	figures.Reads, figures.Errors = len(took), int(failed.Load())
 	figures.PerSecond = float64(len(took)) / time.Since(begin).Seconds()
-	figures.Took, figures.Processes = quantilesOf(took), after.since(before)
+	figures.Took, figures.Phase = quantilesOf(took), after.since(before)
 	return figures, nil
 }
 

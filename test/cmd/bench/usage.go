@@ -54,11 +54,16 @@ type usage struct {
 	processes []process
 	cpu       []float64
 	wire      []map[string]volume
+	machine   machine
 }
 
 // use looks at all processes.
 func (b *bench) use(ctx context.Context) (*usage, error) {
 	u := &usage{at: time.Now()}
+	var err error
+	if u.machine, err = lookAtMachine(); err != nil {
+		return nil, err
+	}
 	open, err := socketsTo(b.broker.address)
 	if err != nil {
 		return nil, err
@@ -99,8 +104,20 @@ func (b *bench) use(ctx context.Context) (*usage, error) {
 	return u, nil
 }
 
+// phase is what was used during a part of a run.
+type phase struct {
+	Processes []process `json:"processes"`
+	// Machine is the CPU that each program used, in cores: the figures beside
+	// it mean little where others kept the machine busy.
+	Machine map[string]float64 `json:"machine"`
+}
+
 // since turns counts into rates since an earlier look.
-func (u *usage) since(before *usage) []process {
+func (u *usage) since(before *usage) phase {
+	return phase{u.processesSince(before), u.machine.since(before.machine, u.at.Sub(before.at).Seconds())}
+}
+
+func (u *usage) processesSince(before *usage) []process {
 	seconds := u.at.Sub(before.at).Seconds()
 	var all []process
 	for i, p := range u.processes {
