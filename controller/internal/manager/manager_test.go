@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -275,6 +276,32 @@ func TestRivalThatCannotBeSeen(t *testing.T) {
 	if r.blocks() > 0 {
 		t.Error("forgets what it knew")
 	}
+}
+
+func TestRivalIsLookedForUntilTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := fake.NewClientset()
+		r := &rival{client: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
+		ended := make(chan error, 1)
+		go func() { ended <- r.Start(ctx) }()
+		synctest.Wait()
+		if r.blocks() > 0 {
+			t.Error("blocks although nobody is there")
+		}
+		if _, err := c.CoordinationV1().Leases("keda").Create(ctx, lease("keda", time.Now()), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(lookPeriod)
+		synctest.Wait()
+		if r.blocks() != lookPeriod {
+			t.Error("a KEDA that is installed later is not noticed")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // counting is a reconciler that only counts.
