@@ -2,10 +2,13 @@ package brokers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -32,11 +35,29 @@ func NewKafkaTopic(ctx context.Context, bootstrap, topic, group string, partitio
 	for p := range partitions {
 		start.AddOffset(topic, p, 0, -1)
 	}
-	if err := k.admin.CommitAllOffsets(ctx, group, start); err != nil {
+	if err := k.commitFirst(ctx, start); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("commit offsets of group %s: %w", group, err)
 	}
 	return k, nil
+}
+
+// commitFirst commits the first offsets. Kafka answers the creation of a topic
+// a moment before all of it knows the topic.
+func (k *KafkaTopic) commitFirst(ctx context.Context, offsets kadm.Offsets) error {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := k.admin.CommitAllOffsets(ctx, k.group, offsets)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // Produce implements Queue.

@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestDoorbells rings when there is nothing to do, rings again and again, and
+// does not ring at all: what is decided is what was read, every time.
+func TestDoorbells(t *testing.T) {
+	t.Parallel()
+	const threshold = 40
+	t.Run("rings without enough work start nothing", func(t *testing.T) {
+		t.Parallel()
+		topic := kafkaTopic(t, "rings")
+		trigger := topic.Trigger(5)
+		trigger.Metadata["activationLagThreshold"] = "40"
+		o := scale(t, namespace(t), "worker", 0, quick(trigger))
+		o.waitCondition("Active", "False", "")
+		// Each message is a ring of its own, and none is work.
+		for range threshold {
+			if err := topic.Produce(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.wait("the rings to be answered", func() (bool, string) {
+			value := o.metricValue()
+			return value == threshold, fmt.Sprintf("a lag of %v", value)
+		})
+		if have := o.replicas(); have != 0 {
+			t.Fatalf("%d replicas for %d messages, the threshold is %d", have, threshold, threshold)
+		}
+		if err := topic.Produce(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		o.waitReplicas(9)
+	})
+	t.Run("without rings the poll finds the work", func(t *testing.T) {
+		t.Parallel()
+		topic := kafkaTopic(t, "silent")
+		s := quick(topic.Trigger(5))
+		s["pollingInterval"] = 1
+		o := scale(t, namespace(t), "worker", 0, s)
+		o.annotate(`{"metadata": {"annotations": {"sluice.dev/doorbell": "off"}}}`)
+		o.waitCondition("Active", "False", "")
+		if err := topic.Produce(t.Context(), 20); err != nil {
+			t.Fatal(err)
+		}
+		o.waitReplicas(4)
+	})
+}
+
+// annotate merges a patch into the ScaledObject.
+func (o object) annotate(patch string) {
+	o.t.Helper()
+	err := world.cluster.Client().Patch(o.t.Context(), o.scaledObject(), client.RawPatch(types.MergePatchType, []byte(patch)))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// metricValue reads the object's only metric as the HPA would.
+func (o object) metricValue() float64 {
+	o.t.Helper()
+	clientset, err := kubernetes.NewForConfig(world.cluster.Config())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	answer, err := clientset.RESTClient().Get().
+		AbsPath("/apis/external.metrics.k8s.io/v1beta1/namespaces", o.namespace, metricNames(o.hpa())[0]).
+		Param("labelSelector", "scaledobject.keda.sh/name="+o.name).DoRaw(o.t.Context())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	var list struct {
+		Items []struct {
+			Value resource.Quantity `json:"value"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal(answer, &list); err != nil || len(list.Items) != 1 {
+		o.t.Fatalf("metric of %s: %s, %v", o.target(), answer, err)
+	}
+	return list.Items[0].Value.AsApproximateFloat64()
+}
