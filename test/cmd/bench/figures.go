@@ -19,6 +19,8 @@ import (
 type figures struct {
 	Environment env     `json:"environment"`
 	Options     options `json:"options"`
+	// Incomplete says why the figures that follow are not all there.
+	Incomplete string `json:"incomplete,omitempty"`
 	// CreatedSeconds and ReadySeconds count from the first create.
 	CreatedSeconds float64   `json:"createdSeconds"`
 	ReadySeconds   float64   `json:"readySeconds"`
@@ -134,6 +136,9 @@ func (f *figures) print(w io.Writer) {
 	line("%d objects over %d topics of %d partitions; %s", f.Options.Objects, f.Options.Topics, f.Options.Partitions, e.Broker)
 	line("%d cores, %s, %s, client-go %s, commit %s, load before %s", e.Cores, e.Platform, e.Go, e.Kubernetes, e.Commit, e.Load)
 	line("kube-controller-manager %s; kube-apiserver %s, no audit log", strings.Join(e.ControllerManager, " "), strings.Join(e.APIServer, " "))
+	if f.Incomplete != "" {
+		line("NOT COMPLETE, what is missing shows as 0: %s", f.Incomplete)
+	}
 	line("\ncreated after\t%.1f s", f.CreatedSeconds)
 	line("all Ready after\t%.1f s", f.ReadySeconds)
 	line("machine meanwhile, in cores: %s", cores(f.Creating))

@@ -59,10 +59,7 @@ func main() {
 	flag.BoolVar(&o.pause, "pause", false, "wait for a line on standard input at rest and while metrics are read, to look inside")
 	flag.Parse()
 	f, err := measure(ctx, o)
-	if err != nil {
-		fail(err)
-	}
-	if err := publish(f, *asJSON); err != nil {
+	if err := errors.Join(err, publish(f, *asJSON)); err != nil {
 		fail(err)
 	}
 }
@@ -107,29 +104,35 @@ type bench struct {
 // measure takes all figures, one after the other on one cluster.
 func measure(ctx context.Context, o options) (f *figures, err error) {
 	b := &bench{options: o, figures: &figures{Options: o, Environment: environment(ctx, o)}}
+	// What was measured before something went wrong is worth keeping.
+	defer func() {
+		if err != nil {
+			b.figures.Incomplete = err.Error()
+		}
+	}()
 	if err := o.check(); err != nil {
-		return nil, err
+		return b.figures, err
 	}
 	b.say("starting a control plane and the kafka overlay")
 	b.cluster, err = localcluster.Start(ctx, localcluster.Options{BinDir: o.binaries, NoAudit: true, ControllerQPS: o.QPS})
 	if err != nil {
-		return nil, err
+		return b.figures, err
 	}
 	defer func() { err = errors.Join(err, b.cluster.Stop()) }()
 	if err := b.cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/kafka"}); err != nil {
-		return nil, err
+		return b.figures, err
 	}
 	if b.broker, err = startBroker(ctx, o, b.cluster.Address()); err != nil {
-		return nil, err
+		return b.figures, err
 	}
 	defer b.broker.close()
 	if b.fleet, err = newFleet(ctx, b.cluster, b.broker, o); err != nil {
-		return nil, err
+		return b.figures, err
 	}
 	defer b.fleet.close()
 	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads} {
 		if err := step(ctx); err != nil {
-			return nil, err
+			return b.figures, err
 		}
 	}
 	return b.figures, nil
