@@ -37,6 +37,13 @@ func namespace(t *testing.T) string {
 	if err := world.cluster.Client().Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		// What a scenario leaves behind is no burden for the next one.
+		all := object{t, ns.Name, ""}.scaledObject()
+		if err := world.cluster.Client().DeleteAllOf(context.WithoutCancel(t.Context()), all, client.InNamespace(ns.Name)); err != nil {
+			t.Error(err)
+		}
+	})
 	return ns.Name
 }
 
