@@ -94,18 +94,21 @@ check-lint: tools ## golangci-lint (go vet included) in every module
 
 ##@ Test
 .PHONY: test test-unit test-e2e test-servers cluster-binaries
-test: test-servers test-unit test-e2e ## Everything: servers, unit tests and end-to-end scenarios
+# Scenarios mostly wait, unit tests mostly compute: side by side they need
+# little more than the longer of the two.
+test: test-servers ## Everything: servers, unit tests and end-to-end scenarios
+	$(MAKE) --no-print-directory -j2 test-unit test-e2e
 
 # One module after the other, so that the two cores go to one build at a time.
 # Manifests race with nothing: they are tested as they are in check.
 test-unit: check-deploy ## Tests of every module but test/, with the race detector
-	MODULES="$$(hack/modules.sh | grep -vxE 'test|deploy' | xargs)" hack/test.sh -race ./...
+	MODULES="$$(hack/modules.sh | grep -vxE 'test|deploy' | xargs)" LOG=test-unit.log hack/test.sh -race ./...
 
 # The race detector would see these tests and not the processes that they
 # drive; without it the build of what ships serves the tests too. Go's test
 # cache knows nothing of those processes, hence -count=1.
 test-e2e: build cluster-binaries bin/tools/.generators ## End-to-end scenarios on a local control plane
-	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test SHOW='^(ok|FAIL|---)' \
+	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=test-e2e.log SHOW='^(ok|FAIL|---)' \
 		hack/test.sh -count=1 -timeout 30m ./...
 
 test-servers: ## Install the real servers that tests use (Debian; names them elsewhere)

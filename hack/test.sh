@@ -5,12 +5,12 @@
 # Shows the verdict per package as it comes ($SHOW, a regular expression,
 # chooses other lines), and all that a failed module said. A skipped test is a
 # failure too: what cannot run has not been tested. The full output of the
-# last run is in bin/test.log.
+# last run is in bin/$LOG (test.log).
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 export GOWORK=off
 mkdir -p "$root/bin"
-log=$root/bin/test.log
+log=$root/bin/${LOG:=test.log}
 : >"$log"
 output=$(mktemp) verdict=$(mktemp)
 trap 'rm -f "$output" "$verdict"' EXIT
@@ -33,6 +33,6 @@ for module in ${MODULES:-$("$root/hack/modules.sh")}; do
 	fi
 done
 [ -z "$failed" ] || {
-	echo "failed in:$failed (all output: bin/test.log)" >&2
+	echo "failed in:$failed (all output: bin/$LOG)" >&2
 	exit 1
 }
