@@ -75,7 +75,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		metrics:  metrics,
 		open:     openUnresolved,
 		shape:    shapeOf(params),
-		noData:   d.traits.noData,
+		noData:   noDataOf(params, d.traits.noData),
 		silent:   silenceOf(params),
 		warnings: work.warnings,
 	}
@@ -118,6 +118,13 @@ func silenceOf(params any) string {
 		return s.Silent()
 	}
 	return ""
+}
+
+func noDataOf(params any, usual NoDataRule) NoDataRule {
+	if m, ok := params.(Missing); ok {
+		return m.NoData()
+	}
+	return usual
 }
 
 func warningsOf(params any) []string {

@@ -540,6 +540,71 @@ func TestParamsCanWarn(t *testing.T) {
 	}
 }
 
+// placedParams read what belongs to the object's namespace.
+type placedParams struct {
+	Object `question:"namespace"`
+	// IgnoreEmpty decides what no data becomes.
+	IgnoreEmpty bool `param:"ignoreEmpty"`
+	// Headers are sent along.
+	Headers map[string]string `param:"headers" values:"any"`
+}
+
+func (placedParams) Metrics() []Metric { return []Metric{{Name: "placed", Target: 1}} }
+func (p placedParams) NoData() NoDataRule {
+	if p.IgnoreEmpty {
+		return NoDataZero
+	}
+	return NoDataError
+}
+
+func TestNamespaceIsPartOfTheQuestion(t *testing.T) {
+	trigger := Define("placed", func(context.Context, placedParams) (Source, error) { return nil, nil })
+	question := func(namespace, name string) string {
+		r := ask(nil)
+		r.ref.Namespace, r.ref.Name = namespace, name
+		b, err := trigger.bind(r, &Credentials{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.question
+	}
+	if question("shop", "a") != question("shop", "b") {
+		t.Error("two objects of one namespace ask different questions")
+	}
+	if question("shop", "a") == question("bank", "a") {
+		t.Error("objects of two namespaces ask one question")
+	}
+}
+
+func TestParamsDecideOnNoData(t *testing.T) {
+	trigger := Define("placed", func(context.Context, placedParams) (Source, error) { return nil, nil }, OnNoData(NoDataHold))
+	for text, want := range map[string]NoDataRule{"true": NoDataZero, "false": NoDataError} {
+		b, err := trigger.bind(ask(map[string]string{"ignoreEmpty": text}), &Credentials{})
+		if err != nil || b.noData != want {
+			t.Errorf("ignoreEmpty %s: rule %v, %v, want %s", text, b.noData, err, want)
+		}
+	}
+}
+
+func TestMapOfAnyValues(t *testing.T) {
+	var got map[string]string
+	trigger := Define("placed", func(_ context.Context, p placedParams) (Source, error) { got = p.Headers; return nil, nil })
+	b, err := trigger.bind(ask(map[string]string{"headers": "a=MQ==,b==, c="}), &Credentials{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{"a": "MQ==", "b": "=", "c": ""}; !maps.Equal(got, want) {
+		t.Errorf("headers = %v, want %v", got, want)
+	}
+	_, err = trigger.bind(ask(map[string]string{"headers": "a"}), &Credentials{})
+	if want := `placed: headers: "a" is not one "key=value"`; status.Convert(err).Message() != want {
+		t.Errorf("error = %v, want %q", err, want)
+	}
+}
+
 // shapedParams have everything that is optional.
 type shapedParams struct {
 	Cap float64 `param:"cap" default:"3" role:"target" question:"true"`

@@ -25,6 +25,7 @@ type valueType struct {
 type syntax struct {
 	separator string
 	ranges    bool
+	anyValue  bool // a value of a map may hold "="
 }
 
 // textError is a conversion's failure. For secrets only the reason is shown.
@@ -66,7 +67,7 @@ func valueTypeOf(typ reflect.Type, s syntax) (valueType, bool) {
 		v.set = setInts
 	case typ.Kind() == reflect.Map && typ.Key().Kind() == reflect.String && typ.Elem().Kind() == reflect.String:
 		v.kind = scalerv1.ValueType_VALUE_TYPE_MAP
-		v.parse = func(text string) (any, error) { return parseMap(text, s.separator) }
+		v.parse = func(text string) (any, error) { return parseMap(text, s) }
 	default:
 		return valueType{}, false
 	}
@@ -196,12 +197,13 @@ func parseElement(element string, bits int, ranges bool) (from, to int64, err er
 }
 
 // parseMap reads pairs such as "k=v,k=v". A value with "=" is refused, as in
-// KEDA: nobody can tell where the next pair was meant to begin.
-func parseMap(text, separator string) (map[string]string, error) {
+// KEDA, unless the parameter allows it: nobody can tell where the next pair was
+// meant to begin.
+func parseMap(text string, s syntax) (map[string]string, error) {
 	pairs := map[string]string{}
-	for _, element := range split(text, separator) {
-		key, value, _ := strings.Cut(element, "=")
-		if strings.Count(element, "=") != 1 {
+	for _, element := range split(text, s.separator) {
+		key, value, found := strings.Cut(element, "=")
+		if !found || strings.Contains(value, "=") && !s.anyValue {
 			return nil, textError{element, `is not one "key=value"`}
 		}
 		pairs[strings.TrimSpace(key)] = strings.TrimSpace(value)

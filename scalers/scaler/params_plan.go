@@ -23,6 +23,7 @@ import (
 //	enum:"a,b"           every accepted value (of each element of a list)
 //	unit:"messages"      of a number
 //	separator:";"        of a list or map, a comma when absent
+//	values:"any"         of a map: values may hold "=", keys never do
 //	ranges:"true"        a list of integers accepts "1,5-9"
 //	exclusive:"a,b"      elements of a list of which only one may occur
 //	removed:"use x"      giving it is an error that says what to do instead
@@ -39,7 +40,7 @@ type plan struct {
 	fields     []*field
 	groups     []group // embedded structs with rules or documentation, and the struct itself last
 	object     []int   // where the Object is, or nil
-	asksObject bool    // the Object is part of the question
+	asksObject string  // what of the Object is part of the question: a value of its tag
 	identity   []int   // where the PodIdentity is, or nil
 	asksID     bool    // the PodIdentity is part of the question
 }
@@ -82,7 +83,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
-	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "ranges",
+	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values", "ranges",
 	"exclusive", "removed", "deprecated", "question", "secret", "once",
 }
 
@@ -112,7 +113,7 @@ func (p *plan) walk(typ reflect.Type, path []int) {
 		index := append(slices.Clone(path), i)
 		switch {
 		case sf.Anonymous && sf.Type == objectType:
-			p.object, p.asksObject = index, sf.Tag.Get("question") == "true"
+			p.object, p.asksObject = index, sf.Tag.Get("question")
 		case sf.Anonymous && sf.Type == identityType:
 			p.identity, p.asksID = index, sf.Tag.Get("question") != "false"
 		case sf.Anonymous && sf.Type.Kind() == reflect.Struct:
@@ -166,7 +167,10 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	if typ.Kind() == reflect.Pointer {
 		f.optional, typ = true, typ.Elem()
 	}
-	syntax := syntax{separator: sf.Tag.Get("separator"), ranges: boolTag(sf.Tag, "ranges", false, fail)}
+	syntax := syntax{
+		separator: sf.Tag.Get("separator"), ranges: boolTag(sf.Tag, "ranges", false, fail),
+		anyValue: sf.Tag.Get("values") == "any",
+	}
 	if syntax.separator == "" {
 		syntax.separator = ","
 	}

@@ -21,8 +21,13 @@ func (p *plan) question(triggerType string, params reflect.Value) string {
 	if p.identity != nil && p.asksID {
 		asked = append(asked, canonical(params.FieldByIndex(p.identity)))
 	}
-	if p.object != nil && p.asksObject {
-		asked = append(asked, canonical(params.FieldByIndex(p.object)))
+	if p.object != nil {
+		switch object := params.FieldByIndex(p.object); p.asksObject {
+		case "true":
+			asked = append(asked, canonical(object))
+		case "namespace":
+			asked = append(asked, canonical(object.FieldByName("Namespace")))
+		}
 	}
 	return Fingerprint(strings.Join(asked, "\n"))
 }

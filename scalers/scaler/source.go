@@ -38,7 +38,7 @@ type Source interface {
 
 // ErrNoData is returned by Read, alone or wrapped, when the backend answered
 // but has nothing to say: an empty query result, a series without points, NaN.
-// What it becomes is the trigger's documented rule, see OnNoData.
+// What it becomes is the trigger's documented rule, see OnNoData and Missing.
 var ErrNoData = errors.New("no data")
 
 // Reading is one observation of a metric, in the unit of its Target.
@@ -96,6 +96,12 @@ type Warner interface {
 	// Warnings are sentences for the user; each starts with the parameter's
 	// key. Like Validate it does no I/O.
 	Warnings() []string
+}
+
+// Missing is implemented by params that say what a reading without data
+// becomes, in place of the rule of the type.
+type Missing interface {
+	NoData() NoDataRule
 }
 
 // Shaper is implemented by params whose metric depends on parameters that are

@@ -9,7 +9,8 @@ import (
 
 // Object is what a trigger may know about the object it belongs to. A params
 // struct that embeds it gets it filled in. It is not part of the question
-// unless the embedded field is tagged `question:"true"`.
+// unless the embedded field is tagged `question:"true"`, or
+// `question:"namespace"` for its namespace alone.
 type Object struct {
 	// Kind is "ScaledObject" or "ScaledJob".
 	Kind string
