@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // request is one trigger of one object as it came over the wire.
@@ -12,30 +13,14 @@ type request struct {
 }
 
 // Credentials is what the references of a request resolve to.
-type Credentials struct {
-	// Parameters are the authentication parameters by name.
-	Parameters map[string]string
-	// Env is the environment of the scale target's container, as far as the
-	// trigger names it.
-	Env map[string]string
-	// PodIdentity is the identity to use towards the source.
-	PodIdentity PodIdentity
-}
+type Credentials = credentials.Credentials
 
-// Reference names what a trigger's credentials are to be read from. It holds
-// no secret.
-type Reference struct {
-	// Namespace is the object's.
-	Namespace string
-	// Authentication is "TriggerAuthentication/<name>",
-	// "ClusterTriggerAuthentication/<name>" or empty.
-	Authentication string
-	// Env has the variables that the trigger names: literals, or references to
-	// a Secret or ConfigMap key, as in the reserved key sluice.dev/env.
-	Env string
-	// ServiceAccount is the workload's.
-	ServiceAccount string
-}
+// PodIdentity is the cloud identity that an authentication object asks for. A
+// params struct that embeds it gets it filled in.
+type PodIdentity = credentials.PodIdentity
+
+// Reference names what a trigger's credentials are to be read from.
+type Reference = credentials.Reference
 
 // Resolver turns references into credentials under the family's own identity.
 // An error says which object is missing or not granted; it is the reading's

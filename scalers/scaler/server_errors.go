@@ -107,8 +107,8 @@ func redact(err error, secrets []string) error {
 	return status.Error(code, clean)
 }
 
-// secrets lists what must not be shown of the credentials.
-func (c *Credentials) secrets() []string {
+// secretsOf lists what must not be shown of the credentials.
+func secretsOf(c *Credentials) []string {
 	if c == nil {
 		return nil
 	}

@@ -113,7 +113,7 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 		b, err = bindSafely(s.trigger, s.req, creds)
 	}
 	if err != nil {
-		s.fail(redact(err, creds.secrets()))
+		s.fail(redact(err, secretsOf(creds)))
 		return
 	}
 	s.mu.Lock()
@@ -166,7 +166,7 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	old := s.user
 	u := &user{
 		triggerType: s.trigger.Type, interval: s.interval, idle: s.idle, doorbell: s.doorbell,
-		silent: b.silent, secrets: creds.secrets(),
+		silent: b.silent, secrets: secretsOf(creds),
 	}
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil

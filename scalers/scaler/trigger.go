@@ -44,16 +44,6 @@ const (
 	Value MetricType = "Value"
 )
 
-// PodIdentity is the cloud identity that an authentication object asks for.
-type PodIdentity struct {
-	// Provider is "aws", "azure-workload", "gcp", "aws-eks" or empty for none.
-	Provider string
-	// IdentityID, TenantID and AuthorityHost override Azure's defaults.
-	IdentityID, TenantID, AuthorityHost string
-	// RoleARN and ExternalID select an AWS role.
-	RoleARN, ExternalID string
-}
-
 // Open opens the source of a trigger. It is called by the sampler at the first
 // reading; its failure is that reading's error.
 type Open[P Params] func(ctx context.Context, params P) (Source, error)

@@ -1,0 +1,57 @@
+// Package credentials turns the references of a trigger into credentials,
+// under the family's own ServiceAccount: TriggerAuthentications and
+// ClusterTriggerAuthentications, Secrets, ConfigMaps, the environment of the
+// scale target's container, files, tokens of service accounts and secret
+// stores. The core sends references alone and never sees what they lead to.
+//
+// Objects are read by name and only by name: nothing here lists or watches a
+// namespace, so that a family needs no more than "get" where it was granted.
+package credentials
+
+import "time"
+
+// Credentials is what the references of a trigger resolve to.
+type Credentials struct {
+	// Parameters are the authentication parameters by name.
+	Parameters map[string]string
+	// Env is the environment of the scale target's container, as far as the
+	// trigger names it.
+	Env map[string]string
+	// PodIdentity is the identity to use towards the source.
+	PodIdentity PodIdentity
+	// Hosts are the hosts that the credentials may be sent to, as patterns such
+	// as "*.kafka.svc"; none means any.
+	Hosts []string
+	// ReadAgain is when to resolve the references again, so that what changed
+	// takes effect. Zero means never: nothing was read.
+	ReadAgain time.Time
+}
+
+// PodIdentity is the cloud identity that an authentication object asks for.
+type PodIdentity struct {
+	// Provider is "aws", "azure-workload", "gcp", "aws-eks" or empty for none.
+	Provider string
+	// IdentityID, TenantID and AuthorityHost override Azure's defaults.
+	IdentityID, TenantID, AuthorityHost string
+	// RoleARN and ExternalID select an AWS role.
+	RoleARN, ExternalID string
+}
+
+// Reference names what a trigger's credentials are to be read from. It holds
+// no secret.
+type Reference struct {
+	// Namespace is the object's.
+	Namespace string
+	// Authentication is "TriggerAuthentication/<name>",
+	// "ClusterTriggerAuthentication/<name>" or empty.
+	Authentication string
+	// Env has the variables that the trigger may need: literals, or references
+	// to a Secret or ConfigMap key, as in the reserved key sluice.dev/env.
+	Env string
+	// ServiceAccount is the workload's.
+	ServiceAccount string
+	// NotBefore makes everything count as unread that was read before then. It
+	// is set after the source has refused what was read. Zero accepts what is
+	// known.
+	NotBefore time.Time
+}
