@@ -1,5 +1,5 @@
-// Package servers runs real servers as child processes: Apache Kafka and
-// RabbitMQ, as installed by install.sh.
+// Package servers runs real servers as child processes: Apache Kafka,
+// RabbitMQ, and Moto for the APIs of AWS, as installed by install.sh.
 //
 // Each server has free ports, a folder of its own and nobody else's
 // configuration, so any number run side by side. It is handed over when it

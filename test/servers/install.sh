@@ -5,7 +5,7 @@
 #            Maven, python3 with venv: on Debian with apt-get, as root or with
 #            sudo; elsewhere the script names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
-#   Python   python-requirements.txt, into the venv <repository>/bin/python
+#   Python   python-requirements.txt (Moto among it), into the venv <repository>/bin/python
 #
 # Running it again installs what is missing and nothing else. No server is
 # started, and a RabbitMQ that it installs is not started at boot either.

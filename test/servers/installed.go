@@ -19,15 +19,29 @@ func kafkaJars() (string, error) {
 	if home := os.Getenv("KAFKA_HOME"); home != "" {
 		return filepath.Join(home, "libs", "*"), nil
 	}
+	libs, err := inBin("Apache Kafka", "kafka", "libs")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(libs, "*"), nil
+}
+
+// python returns the interpreter of the venv with what python-requirements.txt
+// names.
+func python() (string, error) { return inBin("Moto", "python", "bin", "python") }
+
+// inBin returns a path below bin/ of the repository around the working
+// directory or the running binary.
+func inBin(what string, path ...string) (string, error) {
 	for _, start := range []func() (string, error){os.Getwd, os.Executable} {
 		dir, err := start()
 		if err != nil {
 			continue
 		}
 		for {
-			libs := filepath.Join(dir, "bin", "kafka", "libs")
-			if _, err := os.Stat(libs); err == nil {
-				return filepath.Join(libs, "*"), nil
+			found := filepath.Join(append([]string{dir, "bin"}, path...)...)
+			if _, err := os.Stat(found); err == nil {
+				return found, nil
 			}
 			parent := filepath.Dir(dir)
 			if parent == dir {
@@ -36,7 +50,7 @@ func kafkaJars() (string, error) {
 			dir = parent
 		}
 	}
-	return "", notInstalled("Apache Kafka")
+	return "", notInstalled(what)
 }
 
 // java returns the Java runtime: JAVA_HOME's, else the one in PATH.

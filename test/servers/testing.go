@@ -44,11 +44,29 @@ func RabbitMQ(t testing.TB, options ...RabbitMQOptions) *RabbitMQServer {
 	return r
 }
 
+// Moto starts a server that ends with the test. It takes at most one set of
+// options.
+func Moto(t testing.TB, options ...MotoOptions) *MotoServer {
+	t.Helper()
+	m, err := StartMoto(t.Context(), only(options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		show(t, m.Node)
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
 // The servers that all tests of a binary share: started by the first that
 // asks, ended by Ending.
 var (
 	sharedKafka    shared[*KafkaServer]
 	sharedRabbitMQ shared[*RabbitMQServer]
+	sharedMoto     shared[*MotoServer]
 )
 
 // SharedKafka returns the one broker, with default options, that the tests of
@@ -72,6 +90,16 @@ func SharedRabbitMQ(t testing.TB) *RabbitMQServer {
 	return r
 }
 
+// SharedMoto returns the one Moto, open to everybody, that the tests of this
+// binary share, as SharedKafka does. Names of queues and tables are the test's
+// own.
+func SharedMoto(t testing.TB) *MotoServer {
+	t.Helper()
+	m := sharedMoto.get(t, func(ctx context.Context) (*MotoServer, error) { return StartMoto(ctx, MotoOptions{}) })
+	t.Cleanup(func() { show(t, m.Node) })
+	return m
+}
+
 // TestRunner is *testing.M, or what wraps it.
 type TestRunner interface{ Run() int }
 
@@ -85,7 +113,7 @@ type ending struct{ tests TestRunner }
 
 func (e ending) Run() int {
 	code := e.tests.Run()
-	if err := errors.Join(sharedKafka.close(), sharedRabbitMQ.close()); err != nil && code == 0 {
+	if err := errors.Join(sharedKafka.close(), sharedRabbitMQ.close(), sharedMoto.close()); err != nil && code == 0 {
 		code = 1
 	}
 	return code
