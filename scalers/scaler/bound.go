@@ -32,4 +32,4 @@ func (t Trigger) Bind(ref *externalscaler.ScaledObjectRef, creds *Credentials) (
 
 // Describe says what the trigger type is: the part of the answer to the rpc of
 // that name.
-func (t Trigger) Describe() *scalerv1.TriggerType { return t.describe() }
+func (t Trigger) Describe() *scalerv1.TriggerType { return t.description }

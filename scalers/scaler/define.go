@@ -26,13 +26,8 @@ func Define[P Params](triggerType string, open Open[P], options ...Option) Trigg
 	for _, option := range options {
 		option(&d.traits)
 	}
-	return Trigger{
-		Type: triggerType,
-		bind: d.bind,
-		describe: func() *scalerv1.TriggerType {
-			return d.plan.describe(triggerType, d.traits)
-		},
-	}
+	d.description = d.plan.describe(triggerType, d.traits)
+	return Trigger{Type: triggerType, bind: d.bind, description: d.description}
 }
 
 // definition is a trigger type.
@@ -41,6 +36,7 @@ type definition[P Params] struct {
 	open        Open[P]
 	plan        *plan
 	traits      traits
+	description *scalerv1.TriggerType
 }
 
 // bind understands one trigger of one object. Without credentials (nil) the
@@ -79,9 +75,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		silent:   silenceOf(params),
 		warnings: work.warnings,
 	}
-	if !d.traits.passThrough {
-		b.warnings = append(b.warnings, d.plan.unknown(work.metadata)...)
-	}
+	b.warnings = append(b.warnings, d.description.Unknown(work.metadata)...)
 	if !work.pending {
 		b.warnings = append(b.warnings, warningsOf(params)...)
 		b.question = d.plan.question(d.triggerType, work.target)

@@ -626,7 +626,7 @@ func TestTraitsReachTheBinding(t *testing.T) {
 	if b.noData != NoDataHold || b.silent != "metered" || b.shape(One(9))[0].Value != 3 {
 		t.Errorf("binding = %+v", b)
 	}
-	if d := trigger.describe(); d.GetDetectionCost() != "one fetch" || !d.GetParameters()[0].GetQuestion() {
+	if d := trigger.description; d.GetDetectionCost() != "one fetch" || !d.GetParameters()[0].GetQuestion() {
 		t.Errorf("description = %v", d)
 	}
 }

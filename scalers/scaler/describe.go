@@ -64,7 +64,7 @@ func (f *field) removal() string {
 func describeFamily(family, version string, triggers []Trigger) *scalerv1.DescribeResponse {
 	described := &scalerv1.DescribeResponse{Family: family, Version: version}
 	for _, t := range triggers {
-		described.TriggerTypes = append(described.TriggerTypes, t.describe())
+		described.TriggerTypes = append(described.TriggerTypes, t.description)
 	}
 	return described
 }

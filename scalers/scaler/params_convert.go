@@ -2,12 +2,10 @@ package scaler
 
 import (
 	"fmt"
-	"math"
 	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,11 +26,6 @@ type syntax struct {
 	anyValue  bool // a value of a map may hold "="
 }
 
-// textError is a conversion's failure. For secrets only the reason is shown.
-type textError struct{ text, reason string }
-
-func (e textError) Error() string { return fmt.Sprintf("%q %s", e.text, e.reason) }
-
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	queryType    = reflect.TypeFor[url.Values]()
@@ -46,18 +39,18 @@ func valueTypeOf(typ reflect.Type, s syntax) (valueType, bool) {
 	}}
 	switch {
 	case typ == durationType:
-		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_DURATION, parser(parseDuration)
+		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_DURATION, parser(scalerv1.ParseDuration)
 	case typ == queryType:
-		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_QUERY, parser(parseQuery)
+		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_QUERY, parser(scalerv1.ParseQuery)
 	case typ.Kind() == reflect.String:
 		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_STRING, func(text string) (any, error) { return text, nil }
 	case typ.Kind() == reflect.Bool:
-		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_BOOL, parser(parseBool)
+		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_BOOL, parser(scalerv1.ParseBool)
 	case typ.Kind() == reflect.Float64:
-		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_FLOAT, parser(parseFloat)
+		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_FLOAT, parser(scalerv1.ParseFloat)
 	case isInt(typ.Kind()):
 		v.kind = scalerv1.ValueType_VALUE_TYPE_INTEGER
-		v.parse = func(text string) (any, error) { return parseInt(text, typ.Bits()) }
+		v.parse = func(text string) (any, error) { return scalerv1.ParseInteger(text, typ.Bits()) }
 	case typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.String:
 		v.kind = scalerv1.ValueType_VALUE_TYPE_STRING_LIST
 		v.parse = func(text string) (any, error) { return split(text, s.separator), nil }
@@ -89,63 +82,6 @@ func setInts(target reflect.Value, value any) {
 	}
 }
 
-// Numbers are those of JSON: no sign but a minus, no leading zeros, no hex.
-var (
-	jsonInteger = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
-	jsonNumber  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
-)
-
-func parseInt(text string, bits int) (int64, error) {
-	if !jsonInteger.MatchString(text) {
-		return 0, textError{text, "is not an integer"}
-	}
-	n, err := strconv.ParseInt(text, 10, bits)
-	if err != nil {
-		return 0, textError{text, "is out of range"}
-	}
-	return n, nil
-}
-
-func parseFloat(text string) (float64, error) {
-	if !jsonNumber.MatchString(text) {
-		return 0, textError{text, "is not a number"}
-	}
-	x, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 0, textError{text, "is out of range"}
-	}
-	return x, nil
-}
-
-// parseBool accepts 1 t T TRUE true True 0 f F FALSE false False.
-func parseBool(text string) (bool, error) {
-	b, err := strconv.ParseBool(text)
-	if err != nil {
-		return false, textError{text, "is neither true nor false"}
-	}
-	return b, nil
-}
-
-// parseDuration reads a Go duration, or an integer number of milliseconds. A
-// bare number is never seconds, as in KEDA.
-func parseDuration(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		if !jsonInteger.MatchString(text) {
-			return 0, textError{text, "is neither a duration such as 30s nor a number of milliseconds"}
-		}
-		ms, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || ms > math.MaxInt64/int64(time.Millisecond) {
-			return 0, textError{text, "is out of range"}
-		}
-		d = time.Duration(ms) * time.Millisecond
-	}
-	if d < 0 || strings.HasPrefix(text, "-") && d != 0 {
-		return 0, textError{text, "is negative"}
-	}
-	return d, nil
-}
-
 // split keeps empty elements, so that positions stay what the user meant.
 func split(text, separator string) []string {
 	list := strings.Split(text, separator)
@@ -169,10 +105,10 @@ func parseInts(text string, bits int, s syntax) ([]int64, error) {
 			return nil, err
 		}
 		if from > to {
-			return nil, textError{element, "is a range that ends before it begins"}
+			return nil, scalerv1.TextError{Text: element, Reason: "is a range that ends before it begins"}
 		}
 		if to-from >= maxInts-int64(len(list)) {
-			return nil, textError{text, fmt.Sprintf("has more than %d elements", maxInts)}
+			return nil, scalerv1.TextError{Text: text, Reason: fmt.Sprintf("has more than %d elements", maxInts)}
 		}
 		for n := from; n <= to; n++ {
 			list = append(list, n)
@@ -185,14 +121,14 @@ func parseInts(text string, bits int, s syntax) ([]int64, error) {
 func parseElement(element string, bits int, ranges bool) (from, to int64, err error) {
 	ends := intRange.FindStringSubmatch(element)
 	if !ranges || ends == nil {
-		from, err = parseInt(element, bits)
+		from, err = scalerv1.ParseInteger(element, bits)
 		return from, from, err
 	}
-	from, err = parseInt(ends[1], bits)
+	from, err = scalerv1.ParseInteger(ends[1], bits)
 	if err != nil {
 		return 0, 0, err
 	}
-	to, err = parseInt(ends[2], bits)
+	to, err = scalerv1.ParseInteger(ends[2], bits)
 	return from, to, err
 }
 
@@ -204,19 +140,11 @@ func parseMap(text string, s syntax) (map[string]string, error) {
 	for _, element := range split(text, s.separator) {
 		key, value, found := strings.Cut(element, "=")
 		if !found || strings.Contains(value, "=") && !s.anyValue {
-			return nil, textError{element, `is not one "key=value"`}
+			return nil, scalerv1.TextError{Text: element, Reason: `is not one "key=value"`}
 		}
 		pairs[strings.TrimSpace(key)] = strings.TrimSpace(value)
 	}
 	return pairs, nil
-}
-
-func parseQuery(text string) (url.Values, error) {
-	values, err := url.ParseQuery(text)
-	if err != nil {
-		return nil, textError{text, "is not a URL query"}
-	}
-	return values, nil
 }
 
 // convert reads text and holds it against the declarative checks.
@@ -241,7 +169,7 @@ func (f *field) checkEnum(elements []string) error {
 	}
 	for _, element := range elements {
 		if !slices.Contains(f.enum, element) {
-			return textError{element, "is not one of " + strings.Join(f.enum, ", ")}
+			return scalerv1.TextError{Text: element, Reason: "is not one of " + strings.Join(f.enum, ", ")}
 		}
 	}
 	return nil
@@ -257,5 +185,5 @@ func (f *field) checkExclusive(elements []string) error {
 	if len(found) < 2 {
 		return nil
 	}
-	return textError{strings.Join(found, ","), "exclude each other"}
+	return scalerv1.TextError{Text: strings.Join(found, ","), Reason: "exclude each other"}
 }

@@ -180,11 +180,11 @@ func (w *filling) found(f *field, found *hit, pending bool) {
 
 // show hides the text of what may be a secret.
 func (h *hit) show(err error, secret bool) error {
-	var bad textError
+	var bad scalerv1.TextError
 	if h.source == scalerv1.ValueSource_VALUE_SOURCE_TRIGGER && !secret || !errors.As(err, &bad) {
 		return err
 	}
-	return fmt.Errorf("the value from %s %s", placeOf(h.source, h.key), bad.reason)
+	return fmt.Errorf("the value from %s %s", h.source.Place(h.key), bad.Reason)
 }
 
 func (w *filling) set(f *field, value any) {
@@ -201,13 +201,13 @@ func (w *filling) set(f *field, value any) {
 func (w *filling) places(f *field) string {
 	places := make([]string, len(f.sources))
 	for i, source := range f.sources {
-		places[i] = placeOf(source, f.name)
+		places[i] = source.Place(f.name)
 		if source != scalerv1.ValueSource_VALUE_SOURCE_ENV {
 			continue
 		}
 		for _, key := range f.keys() {
 			if variable := strings.TrimSpace(w.metadata[key+scalerv1.FromEnvSuffix]); variable != "" {
-				places[i] = fmt.Sprintf("%s: variable %s has no value", placeOf(source, key), variable)
+				places[i] = fmt.Sprintf("%s: variable %s has no value", source.Place(key), variable)
 			}
 		}
 	}
@@ -220,22 +220,11 @@ func (w *filling) given(f *field) []string {
 	for _, source := range f.sources {
 		for _, key := range f.keys() {
 			if text, _ := w.read(source, key); text != "" {
-				places = append(places, placeOf(source, key))
+				places = append(places, source.Place(key))
 			}
 		}
 	}
 	return places
-}
-
-func placeOf(source scalerv1.ValueSource, key string) string {
-	switch source {
-	case scalerv1.ValueSource_VALUE_SOURCE_ENV:
-		return key + scalerv1.FromEnvSuffix
-	case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
-		return "authentication"
-	default:
-		return "metadata"
-	}
 }
 
 // object fills in the embedded Object, and what it has from the metadata.

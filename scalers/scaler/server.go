@@ -97,7 +97,7 @@ func newCore(cfg Config) *core {
 	}
 	for _, t := range cfg.Triggers {
 		c.triggers[t.Type] = t
-		c.detection[t.Type] = t.describe().GetDetection()
+		c.detection[t.Type] = t.description.GetDetection()
 		m.announce(t.Type)
 	}
 	return c

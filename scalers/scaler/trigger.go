@@ -53,8 +53,8 @@ type Trigger struct {
 	// Type is the text of spec.triggers[].type.
 	Type string
 
-	bind     func(request, *Credentials) (*binding, error)
-	describe func() *scalerv1.TriggerType
+	bind        func(request, *Credentials) (*binding, error)
+	description *scalerv1.TriggerType
 }
 
 // Option changes what Define assumes of a trigger type.

@@ -1,0 +1,70 @@
+package scalerv1
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestNearest(t *testing.T) {
+	candidates := []string{"queueLength", "queueName", "host"}
+	for word, want := range map[string]string{
+		"queueLength":  "queueLength",
+		"queueLenght":  "queueLength",
+		"QUEUENAME":    "queueName",
+		"queue":        "",
+		"hst":          "",
+		"hosts":        "host",
+		"hots":         "host",
+		"":             "",
+		"somethingNew": "",
+	} {
+		if got := Nearest(word, candidates); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	described := &TriggerType{Parameters: []*Parameter{
+		{Name: "host", Aliases: []string{"address"}, Sources: []ValueSource{ValueSource_VALUE_SOURCE_TRIGGER, ValueSource_VALUE_SOURCE_ENV}},
+		{Name: "password", Sources: []ValueSource{ValueSource_VALUE_SOURCE_AUTHENTICATION}},
+	}}
+	metadata := map[string]string{
+		"host": "h", "address": "h", "hostFromEnv": "HOST", "hots": "h", "password": "hunter2", "passwordFromEnv": "P", "x": "y", KeyMode: "idle",
+	}
+	want := []string{
+		"hots: unknown parameter, did you mean host?",
+		"password: ignored, password is only read from authentication",
+		"passwordFromEnv: ignored, password is only read from authentication",
+		"x: unknown parameter",
+	}
+	if got := described.Unknown(metadata); !slices.Equal(got, want) {
+		t.Errorf("Unknown = %q, want %q", got, want)
+	}
+	described.AcceptsOtherParameters = true
+	if got := described.Unknown(metadata); got != nil {
+		t.Errorf("a type that passes everything on calls %q unknown", got)
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"30s": 30 * time.Second, "1500": 1500 * time.Millisecond, "0": 0, "1m30s": 90 * time.Second, "-0": 0,
+	} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("ParseDuration(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"-1s":                  `"-1s" is negative`,
+		"-5":                   `"-5" is negative`,
+		"-9223372036854775808": `"-9223372036854775808" is out of range`,
+		"9223372036854775807":  `"9223372036854775807" is out of range`,
+		"soon":                 `"soon" is neither a duration such as 30s nor a number of milliseconds`,
+	} {
+		if _, err := ParseDuration(text); err == nil || err.Error() != want {
+			t.Errorf("ParseDuration(%q) = %v, want %s", text, err, want)
+		}
+	}
+}
