@@ -1,14 +1,14 @@
 #!/bin/sh
 # Installs what the tests need besides Go: real servers and what runs them.
 #
-#   system   rabbitmq-server, a Java 17 runtime, a C compiler, ip, iptables,
-#            Maven, python3 with venv: on Debian with apt-get, as root or with
+#   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, a Java 17 runtime, a C
+#            compiler, ip, iptables, Maven, python3 with venv: on Debian with apt-get, as root or with
 #            sudo; elsewhere the script names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
 #   Python   python-requirements.txt (Moto among it), into the venv <repository>/bin/python
 #
 # Running it again installs what is missing and nothing else. No server is
-# started, and a RabbitMQ that it installs is not started at boot either.
+# started, and none that it installs is started at boot either.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,9 +41,21 @@ has_rabbitmq() {
 	PATH=$PATH:/usr/sbin has rabbitmq-server && has epmd
 }
 
+# Debian keeps PostgreSQL's server out of PATH.
+has_postgresql() {
+	for postgres in /usr/lib/postgresql/*/bin/postgres; do
+		[ ! -x "$postgres" ] || return 0
+	done
+	has postgres
+}
+
 # missing_packages prints the Debian packages of what is not there.
 missing_packages() {
 	has_rabbitmq || echo rabbitmq-server
+	has redis-server || echo redis-server
+	has redis-sentinel || echo redis-sentinel
+	has_postgresql || echo postgresql
+	PATH=$PATH:/usr/sbin has mariadbd || echo mariadb-server
 	has_java || echo default-jre-headless
 	has cc || has gcc || echo gcc libc6-dev
 	PATH=$PATH:/usr/sbin:/sbin has ip || echo iproute2
@@ -53,27 +65,23 @@ missing_packages() {
 		python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3 python3-venv
 }
 
-# install_packages NAME... keeps Debian from starting the services it installs.
+# install_packages NAME... keeps Debian from starting the services it installs,
+# now and at boot.
 install_packages() {
-	case " $* " in
-	*" rabbitmq-server "*)
-		policy=/usr/sbin/policy-rc.d
-		if [ ! -e $policy ]; then
-			printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
-			as_root chmod 755 $policy
-			trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
-		fi
-		;;
-	esac
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+		as_root chmod 755 $policy
+		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+	fi
 	as_root apt-get update -qq
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
-	case " $* " in
-	*" rabbitmq-server "*)
-		if [ -d /run/systemd/system ]; then
-			as_root systemctl disable --now --quiet rabbitmq-server
-		fi
-		;;
-	esac
+	[ -d /run/systemd/system ] || return 0
+	for service in rabbitmq-server redis-server redis-sentinel postgresql mariadb; do
+		case " $* " in
+		*" $service"*) as_root systemctl disable --now --quiet "$service" || true ;;
+		esac
+	done
 }
 
 install_kafka() {

@@ -220,6 +220,8 @@ func ownFolder(name, dir string) (string, func() error, error) {
 	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 
+func (k *KafkaServer) processes() []*Node { return k.Nodes }
+
 // undo calls the steps in reverse order.
 func undo(steps []func() error) error {
 	var err error

@@ -148,6 +148,8 @@ func (m *MotoServer) ask(ctx context.Context, method, path, authorization string
 	return text, err
 }
 
+func (m *MotoServer) processes() []*Node { return []*Node{m.Node} }
+
 // Close kills the server and removes its folder.
 func (m *MotoServer) Close() error {
 	var err error

@@ -31,7 +31,11 @@ type process struct {
 // this process.
 func startProcess(cmd *exec.Cmd, log *logFile) (*process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = childAttributes()
+	attributes := childAttributes()
+	if cmd.SysProcAttr != nil {
+		attributes.Credential = cmd.SysProcAttr.Credential
+	}
+	cmd.SysProcAttr = attributes
 	// A grandchild may hold the output open for longer than the child lives.
 	cmd.WaitDelay = time.Second
 

@@ -145,6 +145,8 @@ func (r *RabbitMQServer) AMQPAddr() string { return r.amqp }
 // HTTPAddr is the host:port of the management API.
 func (r *RabbitMQServer) HTTPAddr() string { return r.http }
 
+func (r *RabbitMQServer) processes() []*Node { return []*Node{r.Node} }
+
 // Close kills the node and removes its folder.
 func (r *RabbitMQServer) Close() error {
 	var err error

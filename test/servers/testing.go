@@ -3,6 +3,8 @@ package servers
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"sync"
 	"testing"
 )
@@ -10,63 +12,91 @@ import (
 // shown is how much of a server's log a failed test shows.
 const shown = 16 << 10
 
+// server is what all kinds of servers have in common.
+type server interface {
+	Close() error
+	processes() []*Node
+}
+
 // Kafka starts a cluster that ends with the test. It takes at most one set of
-// options.
+// options, as all functions of this kind.
 func Kafka(t testing.TB, options ...KafkaOptions) *KafkaServer {
 	t.Helper()
-	k, err := StartKafka(t.Context(), only(options))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		show(t, k.Nodes...)
-		if err := k.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return k
+	return own(t, StartKafka, options)
 }
 
-// RabbitMQ starts a node that ends with the test. It takes at most one set of
-// options.
+// RabbitMQ starts a node that ends with the test.
 func RabbitMQ(t testing.TB, options ...RabbitMQOptions) *RabbitMQServer {
 	t.Helper()
-	r, err := StartRabbitMQ(t.Context(), only(options))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		show(t, r.Node)
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
+	return own(t, StartRabbitMQ, options)
 }
 
-// Moto starts a server that ends with the test. It takes at most one set of
-// options.
+// Redis starts a server that ends with the test.
+func Redis(t testing.TB, options ...RedisOptions) *RedisServer {
+	t.Helper()
+	return own(t, StartRedis, options)
+}
+
+// Sentinel starts a master, a replica and three Sentinels that end with the
+// test.
+func Sentinel(t testing.TB, options ...RedisOptions) *RedisSentinel {
+	t.Helper()
+	return own(t, StartRedisSentinel, options)
+}
+
+// Cluster starts a Redis Cluster that ends with the test.
+func Cluster(t testing.TB, options ...RedisOptions) *RedisCluster {
+	t.Helper()
+	return own(t, StartRedisCluster, options)
+}
+
+// PostgreSQL starts a server that ends with the test.
+func PostgreSQL(t testing.TB, options ...PostgreSQLOptions) *PostgreSQLServer {
+	t.Helper()
+	return own(t, StartPostgreSQL, options)
+}
+
+// MariaDB starts a server that ends with the test.
+func MariaDB(t testing.TB, options ...MariaDBOptions) *MariaDBServer {
+	t.Helper()
+	return own(t, StartMariaDB, options)
+}
+
+// Moto starts a server that ends with the test.
 func Moto(t testing.TB, options ...MotoOptions) *MotoServer {
 	t.Helper()
-	m, err := StartMoto(t.Context(), only(options))
+	return own(t, StartMoto, options)
+}
+
+// own starts a server that ends with the test.
+func own[S server, O any](t testing.TB, start func(context.Context, O) (S, error), options []O) S {
+	t.Helper()
+	s, err := start(t.Context(), only(options))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		show(t, m.Node)
-		if err := m.Close(); err != nil {
+		show(t, s)
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return m
+	return s
 }
 
 // The servers that all tests of a binary share: started by the first that
 // asks, ended by Ending.
 var (
-	sharedKafka    shared[*KafkaServer]
-	sharedRabbitMQ shared[*RabbitMQServer]
-	sharedMoto     shared[*MotoServer]
+	sharedKafka      shared[*KafkaServer]
+	sharedRabbitMQ   shared[*RabbitMQServer]
+	sharedRedis      shared[*RedisServer]
+	sharedPostgreSQL shared[*PostgreSQLServer]
+	sharedMariaDB    shared[*MariaDBServer]
+	sharedMoto       shared[*MotoServer]
+
+	allShared = []interface{ close() error }{
+		&sharedKafka, &sharedRabbitMQ, &sharedRedis, &sharedPostgreSQL, &sharedMariaDB, &sharedMoto,
+	}
 )
 
 // SharedKafka returns the one broker, with default options, that the tests of
@@ -74,20 +104,35 @@ var (
 // groups are the test's own; whoever breaks the broker starts its own instead.
 func SharedKafka(t testing.TB) *KafkaServer {
 	t.Helper()
-	k := sharedKafka.get(t, func(ctx context.Context) (*KafkaServer, error) { return StartKafka(ctx, KafkaOptions{}) })
-	t.Cleanup(func() { show(t, k.Nodes...) })
-	return k
+	return share(t, &sharedKafka, StartKafka)
 }
 
 // SharedRabbitMQ returns the one node, with default options, that the tests of
 // this binary share, as SharedKafka does.
 func SharedRabbitMQ(t testing.TB) *RabbitMQServer {
 	t.Helper()
-	r := sharedRabbitMQ.get(t, func(ctx context.Context) (*RabbitMQServer, error) {
-		return StartRabbitMQ(ctx, RabbitMQOptions{})
-	})
-	t.Cleanup(func() { show(t, r.Node) })
-	return r
+	return share(t, &sharedRabbitMQ, StartRabbitMQ)
+}
+
+// SharedRedis returns the one server, with default options, that the tests of
+// this binary share, as SharedKafka does.
+func SharedRedis(t testing.TB) *RedisServer {
+	t.Helper()
+	return share(t, &sharedRedis, StartRedis)
+}
+
+// SharedPostgreSQL returns the one server, with default options, that the
+// tests of this binary share, as SharedKafka does.
+func SharedPostgreSQL(t testing.TB) *PostgreSQLServer {
+	t.Helper()
+	return share(t, &sharedPostgreSQL, StartPostgreSQL)
+}
+
+// SharedMariaDB returns the one server, with default options, that the tests
+// of this binary share, as SharedKafka does.
+func SharedMariaDB(t testing.TB) *MariaDBServer {
+	t.Helper()
+	return share(t, &sharedMariaDB, StartMariaDB)
 }
 
 // SharedMoto returns the one Moto, open to everybody, that the tests of this
@@ -95,9 +140,15 @@ func SharedRabbitMQ(t testing.TB) *RabbitMQServer {
 // own.
 func SharedMoto(t testing.TB) *MotoServer {
 	t.Helper()
-	m := sharedMoto.get(t, func(ctx context.Context) (*MotoServer, error) { return StartMoto(ctx, MotoOptions{}) })
-	t.Cleanup(func() { show(t, m.Node) })
-	return m
+	return share(t, &sharedMoto, StartMoto)
+}
+
+// share returns the server that all tests share, started with default options.
+func share[S server, O any](t testing.TB, one *shared[S], start func(context.Context, O) (S, error)) S {
+	t.Helper()
+	s := one.get(t, func(ctx context.Context) (S, error) { return start(ctx, only[O](nil)) })
+	t.Cleanup(func() { show(t, s) })
+	return s
 }
 
 // TestRunner is *testing.M, or what wraps it.
@@ -113,14 +164,19 @@ type ending struct{ tests TestRunner }
 
 func (e ending) Run() int {
 	code := e.tests.Run()
-	if err := errors.Join(sharedKafka.close(), sharedRabbitMQ.close(), sharedMoto.close()); err != nil && code == 0 {
+	var errs []error
+	for _, s := range allShared {
+		errs = append(errs, s.close())
+	}
+	if err := errors.Join(errs...); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "servers:", err)
 		code = 1
 	}
 	return code
 }
 
 // shared is a server that is started at most once.
-type shared[S interface{ Close() error }] struct {
+type shared[S server] struct {
 	mu      sync.Mutex
 	started bool
 	server  S
@@ -152,12 +208,12 @@ func (s *shared[S]) close() error {
 	return s.server.Close()
 }
 
-// show logs the end of the nodes' output when the test has failed.
-func show(t testing.TB, nodes ...*Node) {
+// show logs the end of the server's output when the test has failed.
+func show(t testing.TB, s server) {
 	if !t.Failed() {
 		return
 	}
-	for _, n := range nodes {
+	for _, n := range s.processes() {
 		t.Logf("%s (%s):\n%s", n.name, n.LogFile(), n.log.tail(shown))
 	}
 }
