@@ -81,6 +81,14 @@ func (l *Loop) forget(key types.NamespacedName) {
 	l.Status.Forget(key)
 }
 
+// Forget drops all that is known of every object: another process may know
+// more, and has left it in the status.
+func (l *Loop) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.objects, l.started = nil, time.Time{}
+}
+
 // follow takes note of a changed spec and returns the indexes of triggers that
 // are not what they were. Failures and activations outlive changes that leave
 // their trigger alone.

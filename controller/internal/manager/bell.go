@@ -7,8 +7,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 )
 
@@ -41,6 +43,7 @@ func (o *outlet) ask(key types.NamespacedName) {
 // and to the reconciler what the HPA or the condition Ready depends on.
 type bell struct {
 	states              func(federation.ID) (federation.State, bool)
+	leads               func() bool // a standby listens to nobody
 	observations, specs outlet
 
 	mu    sync.Mutex
@@ -55,11 +58,28 @@ type said struct {
 }
 
 func (b *bell) changed(id federation.ID) {
+	if !b.leads() {
+		return
+	}
 	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
 	if b.news(id) {
 		b.specs.ask(key)
 	}
 	b.observations.ask(key)
+}
+
+// everything asks for every object there is. Before the cache has started there
+// is none: what it reads then comes as an event.
+func (b *bell) everything(ctx context.Context, objects client.Reader) {
+	var list v1alpha1.ScaledObjectList
+	if err := objects.List(ctx, &list); err != nil {
+		return
+	}
+	for i := range list.Items {
+		key := client.ObjectKeyFromObject(&list.Items[i])
+		b.specs.ask(key)
+		b.observations.ask(key)
+	}
 }
 
 // forget drops what is known of a trigger that is no longer subscribed.

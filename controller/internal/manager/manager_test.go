@@ -96,12 +96,20 @@ func newQueue(t *testing.T) queue {
 func TestBell(t *testing.T) {
 	id := federation.ID{Kind: "ScaledObject", Namespace: "shop", Name: "worker"}
 	states := map[federation.ID]federation.State{}
-	b := &bell{states: func(id federation.ID) (federation.State, bool) { s, ok := states[id]; return s, ok }}
-	b.changed(id) // on a standby nobody listens
+	lead := false
+	b := &bell{
+		states: func(id federation.ID) (federation.State, bool) { s, ok := states[id]; return s, ok },
+		leads:  func() bool { return lead },
+	}
+	b.changed(id) // before the controllers run nobody listens
 	observations, specs := newQueue(t), newQueue(t)
 	if err := errors.Join(b.observations.attach(t.Context(), observations), b.specs.attach(t.Context(), specs)); err != nil {
 		t.Fatal(err)
 	}
+	if b.changed(id); observations.Len() != 0 || len(b.known) != 0 {
+		t.Error("a standby listens")
+	}
+	lead = true
 	heard := func(what string, reconciler bool) {
 		t.Helper()
 		b.changed(id)
@@ -150,7 +158,7 @@ func TestBell(t *testing.T) {
 
 func TestUnsubscribedTriggersLeaveNothing(t *testing.T) {
 	f := federation.New(federation.Config{Client: fake.NewClientset()})
-	b := &bell{states: f.State}
+	b := &bell{states: f.State, leads: func() bool { return true }}
 	s := subscriptions{f, b}
 	for i := range 1000 {
 		id := federation.ID{Kind: "ScaledObject", Namespace: "shop", Name: "worker", Index: i}

@@ -49,7 +49,13 @@ func Run(ctx context.Context, o Options, version string) error {
 	if err != nil {
 		return err
 	}
-	wired := &bell{}
+	lead := &leadership{log: slog.New(logr.ToSlogHandler(log.WithName("leadership")))}
+	if o.LeaderElect {
+		if lead.elector, err = electorOf(config, o); err != nil {
+			return err
+		}
+	}
+	wired := &bell{leads: lead.leads}
 	families := federation.New(federation.Config{
 		Namespace:      o.Namespace,
 		Client:         clientset,
@@ -77,21 +83,28 @@ func Run(ctx context.Context, o Options, version string) error {
 	loop := &activation.Loop{
 		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures, Now: time.Now,
 	}
+	lead.forget = func() {
+		loop.Forget()
+		writer.ForgetAll()
+		failures.ForgetAll()
+	}
+	lead.began = func(ctx context.Context) { wired.everything(ctx, mgr.GetClient()) }
 	for _, add := range []func() error{
+		func() error { return mgr.Add(lead) },
 		func() error {
 			return subscribing(mgr, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
 		},
 		func() error {
-			return reconciling(mgr, wired, o.Workers, gated{&scaledobject.Reconciler{
+			return reconciling(mgr, wired, o.Workers, leading{gated{&scaledobject.Reconciler{
 				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version, Now: time.Now,
-			}, rival})
+			}, rival}, lead})
 		},
-		func() error { return deciding(mgr, wired, gated{loop, rival}) },
+		func() error { return deciding(mgr, wired, leading{gated{loop, rival}, lead}) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error {
-			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, mgr.Elected()))
+			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, lead.leads))
 		},
 	} {
 		if err := add(); err != nil {
@@ -110,17 +123,9 @@ func options(o Options) ctrl.Options {
 	shared := true
 	asRead := cache.ByObject{UnsafeDisableDeepCopy: &shared}
 	opts := ctrl.Options{
-		Scheme:                        scheme,
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
-		HealthProbeBindAddress:        o.HealthAddress,
-		LeaderElection:                o.LeaderElect,
-		LeaderElectionID:              o.LeaderElectionID,
-		LeaderElectionNamespace:       o.Namespace,
-		LeaderElectionLabels:          leaseLabels(),
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &o.LeaseDuration,
-		RenewDeadline:                 &o.RenewDeadline,
-		RetryPeriod:                   &o.RetryPeriod,
+		Scheme:                 scheme,
+		Metrics:                metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress: o.HealthAddress,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{

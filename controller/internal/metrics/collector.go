@@ -42,24 +42,15 @@ type Collector struct {
 	client  client.Reader
 	states  func(federation.ID) (federation.State, bool)
 	version string
-	elected <-chan struct{}
+	leads   func() bool
 }
 
 // New returns a Collector that reads objects from a cached client and readings
 // from states. elected is closed once this process leads.
 func New(
-	client client.Reader, states func(federation.ID) (federation.State, bool), version string, elected <-chan struct{},
+	client client.Reader, states func(federation.ID) (federation.State, bool), version string, leads func() bool,
 ) *Collector {
-	return &Collector{client: client, states: states, version: version, elected: elected}
-}
-
-func (c *Collector) leads() bool {
-	select {
-	case <-c.elected:
-		return true
-	default:
-		return false
-	}
+	return &Collector{client: client, states: states, version: version, leads: leads}
 }
 
 // Describe implements prometheus.Collector.

@@ -36,11 +36,7 @@ func states(id federation.ID) (federation.State, bool) {
 	}}, true
 }
 
-func elected() <-chan struct{} {
-	yes := make(chan struct{})
-	close(yes)
-	return yes
-}
+func leading() bool { return true }
 
 func TestSeries(t *testing.T) {
 	paused := func(so *v1alpha1.ScaledObject) {
@@ -88,7 +84,7 @@ keda_trigger_registered_total{type="kafka"} 2
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", elected())
+			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", leading)
 			if err := testutil.CollectAndCompare(c, strings.NewReader(tt.want), tt.names...); err != nil {
 				t.Error(err)
 			}
@@ -98,7 +94,7 @@ keda_trigger_registered_total{type="kafka"} 2
 
 func TestSeriesEndWithTheObject(t *testing.T) {
 	cluster := testcluster.New(t, "", nil, object())
-	c := New(cluster.Client, states, "v1", elected())
+	c := New(cluster.Client, states, "v1", leading)
 	if err := cluster.Direct.Delete(t.Context(), object()); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +104,7 @@ func TestSeriesEndWithTheObject(t *testing.T) {
 }
 
 func TestStandbysTellOfNoObject(t *testing.T) {
-	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", make(chan struct{}))
+	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", func() bool { return false })
 	want := `
 # HELP keda_build_info Always 1; labels tell the build.
 # TYPE keda_build_info gauge

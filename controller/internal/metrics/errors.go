@@ -63,3 +63,9 @@ func (e *Errors) Forget(object types.NamespacedName) {
 	e.trigger.DeletePartialMatch(labels)
 	e.object.DeletePartialMatch(labels)
 }
+
+// ForgetAll drops the series of every object.
+func (e *Errors) ForgetAll() {
+	e.trigger.Reset()
+	e.object.Reset()
+}

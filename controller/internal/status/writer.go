@@ -157,6 +157,13 @@ func (w *Writer) Forget(key types.NamespacedName) {
 	delete(w.records, key)
 }
 
+// ForgetAll drops what is known of every object.
+func (w *Writer) ForgetAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.records = nil
+}
+
 // record returns the locked record of an object.
 func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 	key := client.ObjectKeyFromObject(so)
