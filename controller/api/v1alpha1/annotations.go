@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,6 +130,15 @@ func (so *ScaledObject) NoData() (string, error) {
 		return text, nil
 	}
 	return "", fmt.Errorf("annotation %s: %q is none of hold, error, zero", AnnotationNoData, text)
+}
+
+// AnnotationProblems are those of the annotations that do without when they
+// cannot be understood: the trigger or the installation decides then.
+func (so *ScaledObject) AnnotationProblems() []error {
+	_, doorbell := so.Doorbell()
+	_, idle := so.IdlePollingInterval()
+	_, noData := so.NoData()
+	return slices.DeleteFunc([]error{doorbell, idle, noData}, func(err error) bool { return err == nil })
 }
 
 // flag reads a bool annotation. Absent is false; text that is no bool, the

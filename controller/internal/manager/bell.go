@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -53,7 +54,7 @@ type bell struct {
 // said is what the reconciler acts on.
 type said struct {
 	generation            int64
-	specs                 string
+	specs, warnings       string
 	rejected, unreachable string
 }
 
@@ -99,7 +100,10 @@ func (b *bell) news(id federation.ID) bool {
 		delete(b.known, id)
 		return false
 	}
-	now := said{generation: state.Generation, rejected: text(state.Rejected), unreachable: text(state.Unreachable)}
+	now := said{
+		generation: state.Generation, rejected: text(state.Rejected), unreachable: text(state.Unreachable),
+		warnings: strings.Join(state.Warnings, ";") + state.Note,
+	}
 	for _, s := range state.Specs {
 		now.specs += fmt.Sprintf("%s=%v;", s.Name, s.Target)
 	}

@@ -131,7 +131,7 @@ func TestDeletion(t *testing.T) {
 		if err := f.cluster.Direct.Get(t.Context(), key, &v1alpha1.ScaledObject{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the object is held: %v", err)
 		}
-		f.sawEvents("ScaledObjectReady", "ScaledObjectDeleted")
+		f.sawEvents("ScaledObjectReady", "KEDAScalersStopped", "ScaledObjectDeleted")
 	}
 	t.Run("leaves the replicas and the HPA to the garbage collector", func(t *testing.T) {
 		f := settled(t, newObject())

@@ -39,6 +39,8 @@ type outcome struct {
 	waiting bool
 	// problems is what is wrong with each trigger, answered or not.
 	problems []error
+	// warnings are what each family finds odd about its trigger.
+	warnings []string
 }
 
 // errPending says that a family was asked and has not answered yet.
@@ -59,7 +61,7 @@ func build(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscale
 		out.waiting = false
 		b.problems = append(b.problems, err)
 	}
-	out.metrics, out.problems = b.built, b.problems
+	out.metrics, out.problems, out.warnings = b.built, b.problems, b.warnings
 	if b.unknown {
 		out.metrics = frozen(live)
 	}
@@ -73,6 +75,7 @@ type builder struct {
 	kept     map[string][]autoscalingv2.MetricSpec // live entries by trigger hash and index
 	built    metrics
 	problems []error
+	warnings []string
 	unknown  bool // an entry is neither answered nor kept
 }
 
@@ -141,6 +144,7 @@ func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv
 	if !ok || state.Generation != b.so.Generation {
 		return nil, errPending
 	}
+	b.warn(i, trigger, state)
 	var specs []autoscalingv2.MetricSpec
 	for _, s := range state.Specs {
 		specs = append(specs, external(b.so, scaling.MetricName(i, s.Name), s.Target, trigger.TargetType()))
@@ -156,6 +160,18 @@ func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv
 		return nil, state.Err
 	}
 	return nil, errPending
+}
+
+// warn keeps what the family finds odd about a trigger.
+func (b *builder) warn(i int, trigger v1alpha1.ScaleTrigger, state federation.State) {
+	odd := state.Warnings
+	if state.Note != "" {
+		odd = append(slices.Clip(odd), state.Note)
+	}
+	for _, text := range odd {
+		err := scaling.TriggerError{Index: i, Type: trigger.Type, Err: errors.New(text)}
+		b.warnings = append(b.warnings, err.Error())
+	}
 }
 
 // frozen is the live HPA's own metrics, with the hashes they were built from.

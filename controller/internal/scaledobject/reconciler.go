@@ -105,7 +105,11 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 	if basis == nil && len(others) > 0 {
 		basis = others[0] // renamed: its metrics are as good as ever
 	}
+	for _, problem := range so.AnnotationProblems() {
+		found.Warnings = append(found.Warnings, problem.Error())
+	}
 	built := build(so, basis, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) })
+	found.Warnings = append(found.Warnings, built.warnings...)
 	if built.usable {
 		desired := desiredHPA(so, *found.Target, built.metrics, r.Version)
 		if basis != nil && owns(so, basis) && basis.Spec.ScaleTargetRef != desired.Spec.ScaleTargetRef {

@@ -45,6 +45,9 @@ func TestFourWritesToReady(t *testing.T) {
 	f.reconcile()
 	f.wrote()
 	f.sawEvents()
+	f.observe() // what more there is to say follows when the object is ready
+	f.wrote()
+	f.sawEvents("KEDAScalersStarted")
 }
 
 func TestSecondReconcileWritesNothing(t *testing.T) {
@@ -341,6 +344,24 @@ func TestProblemsAreNamed(t *testing.T) {
 	}
 }
 
+func TestOddThingsAreNamedAndKeepNothingFromScaling(t *testing.T) {
+	f := settled(t, newObject(func(so *v1alpha1.ScaledObject) {
+		so.Annotations = map[string]string{
+			v1alpha1.AnnotationDoorbell: "yes", v1alpha1.AnnotationIdlePollingInterval: "2", v1alpha1.AnnotationNoData: "one",
+		}
+	}))
+	state := f.states[0]
+	state.Warnings, state.Note = []string{"lagTreshold: unknown"}, "polled: no permission"
+	f.states[0] = state
+	f.reconcile()
+	f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling"+
+		`; annotation sluice.dev/doorbell: "yes" is neither on nor off`+
+		`; annotation sluice.dev/idle-polling-interval: "2" is not a duration of at least 100ms, such as 2s`+
+		`; annotation sluice.dev/no-data: "one" is none of hold, error, zero`+
+		"; trigger 0 (kafka): lagTreshold: unknown; trigger 0 (kafka): polled: no permission")
+	f.wantTargets("s0-m 5")
+}
+
 func TestWaitingForAFamily(t *testing.T) {
 	t.Run("that is asked about a new object says so after a while", func(t *testing.T) {
 		f := newFixture(t, newObject())
@@ -386,7 +407,7 @@ func TestWaitingForAFamily(t *testing.T) {
 		f.states[0] = answer
 		f.reconcile()
 		f.observe()
-		f.sawEvents("ScaledObjectReady", "ScaledObjectPaused", "ScaledObjectUnpaused")
+		f.sawEvents("ScaledObjectReady", "ScaledObjectPaused", "KEDAScalersStopped", "ScaledObjectUnpaused")
 		f.wantTargets("s0-m 5")
 	})
 }

@@ -18,8 +18,9 @@ const (
 // longestNote is what the Events API accepts.
 const longestNote = 1024
 
-// announce emits the events of the transitions between two states.
-func (w *Writer) announce(before, after *v1alpha1.ScaledObject) {
+// announce emits the events of the transitions between two states, and takes
+// note of a start that is to be announced.
+func (w *Writer) announce(r *record, before, after *v1alpha1.ScaledObject) {
 	for _, now := range after.Status.Conditions {
 		was, _ := before.Status.Conditions.Get(now.Type)
 		if was == now {
@@ -35,6 +36,14 @@ func (w *Writer) announce(before, after *v1alpha1.ScaledObject) {
 		case v1alpha1.ConditionActive, v1alpha1.ConditionHPAActive:
 			// Scaling itself has events, and the HPA has its own.
 		}
+	}
+	was, is := &before.Status, &after.Status
+	switch {
+	case is.HpaName == "" && was.HpaName != "":
+		r.starting = false
+		w.announceStop(before)
+	case is.HpaName != "" && (was.HpaName == "" || was.TriggersTypes != is.TriggersTypes):
+		r.starting = true
 	}
 }
 
@@ -73,6 +82,35 @@ func (w *Writer) announceFallback(so *v1alpha1.ScaledObject, was, now v1alpha1.C
 	case now.Status != metav1.ConditionTrue && was.Status == metav1.ConditionTrue:
 		w.event(so, normal, "ScaledObjectFallbackDeactivated", "Fallback", "fallback is no longer in force")
 	}
+}
+
+// announceStart says once that the triggers of an object are watched. It comes
+// with the first verdict after the one that the object was made ready by, so
+// that it delays no other object's start: one event for all triggers, and none
+// when another process takes over.
+func (w *Writer) announceStart(r *record, so *v1alpha1.ScaledObject) {
+	if r.starting && r.observed.Decision.Active != nil {
+		r.starting = false
+		w.event(so, normal, "KEDAScalersStarted", "ScalersWatchStarted", "started watching "+so.TriggersTypes())
+	}
+}
+
+// announceStop says that the triggers of an object are no longer watched, if
+// they ever were.
+func (w *Writer) announceStop(so *v1alpha1.ScaledObject) {
+	if so.Status.HpaName != "" {
+		w.event(so, normal, "KEDAScalersStopped", "ScalersWatchStopped", "stopped watching "+so.Status.TriggersTypes)
+	}
+}
+
+// announceWarnings tells of what an object's owner should look at, once per
+// text.
+func (w *Writer) announceWarnings(r *record, so *v1alpha1.ScaledObject) {
+	now := strings.Join(r.reconciled.Warnings, "; ")
+	if now != "" && now != r.warned {
+		w.event(so, warning, "KEDAScalerInfo", "CheckTriggers", now)
+	}
+	r.warned = now
 }
 
 // event records one event. The action is a constant word: the API limits it,

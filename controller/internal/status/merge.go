@@ -119,6 +119,9 @@ func merge(so *v1alpha1.ScaledObject, reconciled *Reconciled, observed *Observed
 			ready = failed
 		}
 	}
+	if ready.Status == metav1.ConditionTrue && len(reconciled.Warnings) > 0 {
+		ready.Message += "; " + strings.Join(reconciled.Warnings, "; ")
+	}
 	so.Status.Conditions.Set(ready)
 }
 

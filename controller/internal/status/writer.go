@@ -6,6 +6,7 @@ package status
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type record struct {
 	reconciled *Reconciled
 	observed   *Observed
 	retargeted bool
+	starting   bool   // that its triggers are watched is yet to be announced
+	warned     string // the warnings that were announced
 
 	// written is the object as the API server answered the last write, until
 	// the cache shows it or something newer.
@@ -55,6 +58,9 @@ const FirstState = 2 * time.Second
 type Reconciled struct {
 	// Err is why the object is not ready, nil when it is.
 	Err error
+	// Warnings are what is odd about the object and keeps it from nothing, such
+	// as keys that a trigger does not know; each names what it is about.
+	Warnings []string
 	// Paused is true while scaling is stopped altogether.
 	Paused bool
 	// PausedReplicas is the count asked for while paused.
@@ -101,7 +107,8 @@ func (w *Writer) Retargeted(so *v1alpha1.ScaledObject) {
 func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, found Reconciled) (held bool, err error) {
 	r := w.record(so)
 	defer r.mu.Unlock()
-	urgent := r.reconciled == nil || text(r.reconciled.Err) != text(found.Err)
+	urgent := r.reconciled == nil || text(r.reconciled.Err) != text(found.Err) ||
+		!slices.Equal(r.reconciled.Warnings, found.Warnings)
 	if found.Paused {
 		// Nobody observes any more, and what was seen is no longer so.
 		r.observed = nil
@@ -110,7 +117,11 @@ func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, foun
 	if r.incomplete(w.Now()) {
 		return true, nil
 	}
-	return false, w.flush(ctx, r, so, urgent, nil)
+	if err := w.flush(ctx, r, so, urgent, nil); err != nil {
+		return false, err
+	}
+	w.announceWarnings(r, so)
+	return false, nil
 }
 
 // Observed takes the verdict of the activation loop and writes what changed.
@@ -125,7 +136,12 @@ func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdic
 	if r.reconciled == nil || r.incomplete(w.Now()) {
 		return nil
 	}
-	return w.flush(ctx, r, so, false, nil)
+	w.announceStart(r, so)
+	if err := w.flush(ctx, r, so, false, nil); err != nil {
+		return err
+	}
+	w.announceWarnings(r, so)
+	return nil
 }
 
 // incomplete reports whether all is well but the first reading, and there is
@@ -146,6 +162,7 @@ func (w *Writer) Activated(ctx context.Context, so *v1alpha1.ScaledObject, a *v1
 
 // Deleted says goodbye to an object that was finalized.
 func (w *Writer) Deleted(so *v1alpha1.ScaledObject) {
+	w.announceStop(so)
 	w.event(so, warning, "ScaledObjectDeleted", "Deleted", "ScaledObject was deleted")
 	w.Forget(client.ObjectKeyFromObject(so))
 }
@@ -220,7 +237,7 @@ func (w *Writer) flush(
 	if r.reconciled != nil && r.reconciled.Target != nil {
 		r.retargeted = false
 	}
-	w.announce(base, written)
+	w.announce(r, base, written)
 	return nil
 }
 

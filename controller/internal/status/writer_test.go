@@ -168,6 +168,8 @@ func settled(t *testing.T, so *v1alpha1.ScaledObject) *fixture {
 	f.reconciled(f.object(), found())
 	f.observed(f.object(), quiet())
 	f.wrote(1, "ScaledObjectReady")
+	f.observed(f.object(), quiet())
+	f.wrote(0, "KEDAScalersStarted")
 	return f
 }
 
@@ -360,6 +362,67 @@ func TestEventsFollowTransitions(t *testing.T) {
 	f.wrote(1, "ScaledObjectFallbackDeactivated")
 }
 
+func TestStartIsAnnouncedOnce(t *testing.T) {
+	f := settled(t, newObject())
+	f.observed(f.object(), f.active())
+	f.wrote(1)
+	f.Writer = &Writer{Client: f.Client, Events: f.events, Now: f.clock.Now} // another process takes over
+	f.reconciled(f.object(), found())
+	for range 2 {
+		f.observed(f.object(), f.active())
+	}
+	f.wrote(0)
+
+	other := with(f.object(), func(so *v1alpha1.ScaledObject) {
+		so.Generation++
+		so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "cron", Metadata: map[string]string{}})
+	})
+	if err := f.Client.Update(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	f.reconciled(other, found())
+	for range 2 {
+		f.observed(other, f.active())
+	}
+	if event := <-f.events.Events; event != "Normal KEDAScalersStarted started watching kafka,cron" {
+		t.Errorf("event %q", event)
+	}
+	f.wrote(1)
+}
+
+func TestAnObjectThatWasNeverReadyStartsAndStopsNothing(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.reconciled(f.object(), Reconciled{Err: errors.New("trigger 0 (kafka): no ready instance")})
+	f.observed(f.object(), failing("no ready instance"))
+	f.observed(f.object(), failing("no ready instance"))
+	f.wrote(2, "ScaledObjectCheckFailed")
+	f.reconciled(f.object(), Reconciled{Paused: true, HPA: ptr.To("")})
+	f.wrote(1, "ScaledObjectReady", "ScaledObjectPaused")
+}
+
+func TestWarningsAreToldOnceAndStayInReady(t *testing.T) {
+	f := settled(t, newObject())
+	odd := found()
+	odd.Warnings = []string{"trigger 0 (kafka): lagTreshold: unknown, lagThreshold was meant?", "annotation sluice.dev/doorbell: no"}
+	for range 2 {
+		f.reconciled(f.object(), odd)
+		f.observed(f.object(), quiet())
+	}
+	const want = "trigger 0 (kafka): lagTreshold: unknown, lagThreshold was meant?; annotation sluice.dev/doorbell: no"
+	if c := f.condition(v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue || c.Message != "ScaledObject is ready for scaling; "+want {
+		t.Errorf("Ready %+v", c)
+	}
+	if event := <-f.events.Events; event != "Warning KEDAScalerInfo "+want {
+		t.Errorf("event %q", event)
+	}
+	f.wrote(1)
+	f.reconciled(f.object(), found())
+	f.wrote(1)
+	if c := f.condition(v1alpha1.ConditionReady); c.Message != "ScaledObject is ready for scaling" {
+		t.Errorf("Ready %+v", c)
+	}
+}
+
 func TestPause(t *testing.T) {
 	f := settled(t, newObject())
 	mirrored := quiet()
@@ -368,7 +431,7 @@ func TestPause(t *testing.T) {
 	f.wrote(1)
 
 	f.reconciled(f.object(), Reconciled{Paused: true, HPA: ptr.To(""), PausedReplicas: ptr.To[int32](2)})
-	f.wrote(1, "ScaledObjectPaused")
+	f.wrote(1, "ScaledObjectPaused", "KEDAScalersStopped")
 	f.observed(f.object(), mirrored) // of a decision that was under way
 	f.wrote(0)
 	got := f.object().Status
@@ -382,7 +445,7 @@ func TestPause(t *testing.T) {
 	f.clock.Step(time.Hour)
 	f.reconciled(f.object(), found())
 	f.observed(f.object(), quiet())
-	f.wrote(1, "ScaledObjectUnpaused")
+	f.wrote(1, "ScaledObjectUnpaused", "KEDAScalersStarted")
 	if got := f.object().Status; got.PausedReplicaCount != nil {
 		t.Errorf("paused replicas %d after the pause", *got.PausedReplicaCount)
 	}
@@ -439,7 +502,7 @@ func TestCacheBehindOurOwnWritesIsNoConflict(t *testing.T) {
 	f.observed(stale, quiet())
 	afterFirst := f.object()
 	f.observed(stale, f.active())
-	f.wrote(2, "ScaledObjectReady")
+	f.wrote(2, "ScaledObjectReady", "KEDAScalersStarted")
 	f.observed(afterFirst, quiet()) // the cache shows the first of two writes
 	f.wrote(1)
 	f.observed(stale, quiet())
@@ -505,7 +568,7 @@ func TestDeletedObjectLeavesNothing(t *testing.T) {
 	f.observed(so, f.active()) // a decision that was under way: no error, no event
 	f.wrote(0)
 	f.Deleted(so)
-	f.wrote(0, "ScaledObjectDeleted")
+	f.wrote(0, "KEDAScalersStopped", "ScaledObjectDeleted")
 	for i := range 1000 {
 		so := newObject()
 		so.UID = types.UID(fmt.Sprint(i))
