@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Annotations of a ScaledObject, KEDA's and, with prefix sluice.dev/, ours.
+// Annotations of ScaledObjects and ScaledJobs, KEDA's and, with prefix
+// sluice.dev/, ours.
 const (
 	AnnotationPaused          = "autoscaling.keda.sh/paused"
 	AnnotationPausedReplicas  = "autoscaling.keda.sh/paused-replicas"
@@ -42,7 +43,7 @@ const (
 // or by the presence of paused-replicas, which wins over paused: "false".
 func (so *ScaledObject) Paused() bool {
 	_, withCount := so.Annotations[AnnotationPausedReplicas]
-	return withCount || so.flag(AnnotationPaused)
+	return withCount || flag(so.Annotations, AnnotationPaused)
 }
 
 // PausedReplicas returns the count that annotation paused-replicas asks for,
@@ -62,14 +63,16 @@ func (so *ScaledObject) PausedReplicas() (*int32, error) {
 }
 
 // ScaleInPaused reports whether replicas must not be reduced.
-func (so *ScaledObject) ScaleInPaused() bool { return so.flag(AnnotationPausedScaleIn) }
+func (so *ScaledObject) ScaleInPaused() bool { return flag(so.Annotations, AnnotationPausedScaleIn) }
 
 // ScaleOutPaused reports whether replicas must not be increased.
-func (so *ScaledObject) ScaleOutPaused() bool { return so.flag(AnnotationPausedScaleOut) }
+func (so *ScaledObject) ScaleOutPaused() bool { return flag(so.Annotations, AnnotationPausedScaleOut) }
 
 // ForceActivation reports whether the object is active whatever its triggers
 // say.
-func (so *ScaledObject) ForceActivation() bool { return so.flag(AnnotationForceActivation) }
+func (so *ScaledObject) ForceActivation() bool {
+	return flag(so.Annotations, AnnotationForceActivation)
+}
 
 // TransfersHPAOwnership reports whether the object may take over an HPA.
 func (so *ScaledObject) TransfersHPAOwnership() bool {
@@ -79,18 +82,16 @@ func (so *ScaledObject) TransfersHPAOwnership() bool {
 // HPAExcludedLabels are the keys of labels that are not copied to the HPA.
 // Keys are not trimmed, as in KEDA (spec section 3.1).
 func (so *ScaledObject) HPAExcludedLabels() []string {
-	text := so.Annotations[AnnotationHPAExcludedLabels]
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, ",")
+	return separated(so.Annotations[AnnotationHPAExcludedLabels])
 }
 
 // Doorbell reports whether the user switched doorbells on or off; nil leaves
 // it to the trigger. A value other than on and off is an error.
-func (so *ScaledObject) Doorbell() (*bool, error) {
+func (so *ScaledObject) Doorbell() (*bool, error) { return doorbell(so.Annotations) }
+
+func doorbell(annotations map[string]string) (*bool, error) {
 	var on bool
-	switch text, ok := so.Annotations[AnnotationDoorbell]; {
+	switch text, ok := annotations[AnnotationDoorbell]; {
 	case !ok:
 		return nil, nil
 	case text == "on":
@@ -107,13 +108,17 @@ const shortestIdlePoll = 100 * time.Millisecond
 // IdlePollingInterval is the time between two readings while at zero or idle:
 // the annotation, a Go duration such as 2s, else the polling interval.
 func (so *ScaledObject) IdlePollingInterval() (time.Duration, error) {
-	text, ok := so.Annotations[AnnotationIdlePollingInterval]
+	return idlePollingInterval(so.Annotations, so.PollingInterval())
+}
+
+func idlePollingInterval(annotations map[string]string, otherwise time.Duration) (time.Duration, error) {
+	text, ok := annotations[AnnotationIdlePollingInterval]
 	if !ok {
-		return so.PollingInterval(), nil
+		return otherwise, nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < shortestIdlePoll {
-		return so.PollingInterval(), fmt.Errorf("annotation %s: %q is not a duration of at least %v, such as 2s",
+		return otherwise, fmt.Errorf("annotation %s: %q is not a duration of at least %v, such as 2s",
 			AnnotationIdlePollingInterval, text, shortestIdlePoll)
 	}
 	return d, nil
@@ -121,8 +126,10 @@ func (so *ScaledObject) IdlePollingInterval() (time.Duration, error) {
 
 // NoData is what the user wants "no data" to become: hold, error or zero; ""
 // leaves it to the trigger. Another value is an error.
-func (so *ScaledObject) NoData() (string, error) {
-	text, ok := so.Annotations[AnnotationNoData]
+func (so *ScaledObject) NoData() (string, error) { return noData(so.Annotations) }
+
+func noData(annotations map[string]string) (string, error) {
+	text, ok := annotations[AnnotationNoData]
 	switch {
 	case !ok:
 		return "", nil
@@ -144,11 +151,19 @@ func (so *ScaledObject) AnnotationProblems() []error {
 // flag reads a bool annotation. Absent is false; text that is no bool, the
 // empty string included, counts as true: whoever set a switch meant it
 // (KEDA's rule, spec section 3.1).
-func (so *ScaledObject) flag(key string) bool {
-	text, ok := so.Annotations[key]
+func flag(annotations map[string]string, key string) bool {
+	text, ok := annotations[key]
 	if !ok {
 		return false
 	}
 	on, err := strconv.ParseBool(text)
 	return err != nil || on
+}
+
+// separated splits a list at commas without trimming its parts.
+func separated(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
 }

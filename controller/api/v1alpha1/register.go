@@ -17,6 +17,7 @@ var AddToScheme = schemeBuilder.AddToScheme
 func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&ScaledObject{}, &ScaledObjectList{},
+		&ScaledJob{}, &ScaledJobList{},
 		&TriggerAuthentication{}, &TriggerAuthenticationList{},
 		&ClusterTriggerAuthentication{}, &ClusterTriggerAuthenticationList{},
 	)

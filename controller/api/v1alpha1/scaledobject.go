@@ -116,14 +116,18 @@ func (so *ScaledObject) OnlyBuiltins() bool {
 }
 
 // TriggersTypes are the distinct trigger types in order, joined by commas.
-func (so *ScaledObject) TriggersTypes() string {
-	return so.distinct(func(t ScaleTrigger) string { return t.Type })
-}
+func (so *ScaledObject) TriggersTypes() string { return triggersTypes(so.Spec.Triggers) }
 
 // AuthenticationsTypes are the distinct names of authentications in order,
 // joined by commas. Names, not types, as in KEDA (spec note 4).
-func (so *ScaledObject) AuthenticationsTypes() string {
-	return so.distinct(func(t ScaleTrigger) string {
+func (so *ScaledObject) AuthenticationsTypes() string { return authenticationsTypes(so.Spec.Triggers) }
+
+func triggersTypes(triggers []ScaleTrigger) string {
+	return distinct(triggers, func(t ScaleTrigger) string { return t.Type })
+}
+
+func authenticationsTypes(triggers []ScaleTrigger) string {
+	return distinct(triggers, func(t ScaleTrigger) string {
 		if t.AuthenticationRef == nil {
 			return ""
 		}
@@ -131,9 +135,9 @@ func (so *ScaledObject) AuthenticationsTypes() string {
 	})
 }
 
-func (so *ScaledObject) distinct(of func(ScaleTrigger) string) string {
+func distinct(triggers []ScaleTrigger, of func(ScaleTrigger) string) string {
 	var seen []string
-	for _, t := range so.Spec.Triggers {
+	for _, t := range triggers {
 		if s := of(t); s != "" && !slices.Contains(seen, s) {
 			seen = append(seen, s)
 		}

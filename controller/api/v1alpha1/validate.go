@@ -48,10 +48,10 @@ func (so *ScaledObject) ValidateReplicas() error {
 // ValidateTriggers checks the list of triggers: not empty, names unique,
 // useCachedMetrics and metricType only where they work.
 func (so *ScaledObject) ValidateTriggers() error {
-	return validateTriggers(so.Spec.Triggers)
+	return validateTriggers(so.Spec.Triggers, ScaleTrigger.validateMetricType)
 }
 
-func validateTriggers(triggers []ScaleTrigger) error {
+func validateTriggers(triggers []ScaleTrigger, metricType func(ScaleTrigger) error) error {
 	if len(triggers) == 0 {
 		return errors.New("triggers: none given")
 	}
@@ -64,7 +64,7 @@ func validateTriggers(triggers []ScaleTrigger) error {
 		if t.UseCachedMetrics && !t.Cacheable() {
 			problem("useCachedMetrics: not supported by this type")
 		}
-		if err := t.validateMetricType(); err != nil {
+		if err := metricType(t); err != nil {
 			problem("%w", err)
 		}
 		if t.Name == "" {
