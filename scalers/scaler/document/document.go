@@ -1,0 +1,180 @@
+// Package document finds one number in a text that a source answers with: JSON,
+// YAML, XML, or what Prometheus scrapes. Errors say where and what kind, and
+// never quote the text: it is nobody's business but the user's.
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Value is what stands at a place of a document: a number or a text.
+type Value struct {
+	// Text is the value of a text; only where IsText.
+	Text   string
+	IsText bool
+	// Float is the value of a number.
+	Float float64
+
+	path string // where it stands
+}
+
+// Number is the number, or what the text means as a Kubernetes quantity.
+func (v Value) Number() (float64, error) {
+	if !v.IsText {
+		return v.Float, nil
+	}
+	number, err := Quantity(v.Text)
+	if err != nil {
+		return 0, wrong(v.path, err.Error())
+	}
+	return number, nil
+}
+
+// Quantity reads a Kubernetes quantity such as 500m or 2Gi, to the precision of
+// a float.
+func Quantity(text string) (float64, error) {
+	q, err := resource.ParseQuantity(strings.TrimSpace(text))
+	if err != nil {
+		return 0, errors.New("is neither a number nor a quantity")
+	}
+	return q.AsApproximateFloat64(), nil
+}
+
+// JSON returns what stands at a GJSON path.
+//
+// Source: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
+func JSON(text []byte, path string) (Value, error) {
+	// A path that begins with two dots reads lines of JSON each. The check also
+	// bounds how deep a document nests.
+	if !strings.HasPrefix(path, "..") && !json.Valid(text) {
+		return Value{}, notA("JSON")
+	}
+	switch found := gjson.GetBytes(text, path); {
+	case !found.Exists():
+		return Value{}, missing(path)
+	case found.Type == gjson.Number:
+		return Value{Float: found.Num, path: path}, nil
+	case found.Type == gjson.String:
+		return Value{Text: found.Str, IsText: true, path: path}, nil
+	case found.Type == gjson.Null:
+		return Value{}, wrong(path, "is null")
+	case found.IsBool():
+		return Value{}, wrong(path, "is a bool")
+	default:
+		return Value{}, wrong(path, "is an object or a list")
+	}
+}
+
+// YAML returns what stands at a path of keys and list positions with dots
+// between them, such as jobs.0.waiting. As in KEDA, a value found before the
+// path ends is the result.
+func YAML(text []byte, path string) (Value, error) {
+	var document any
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return Value{}, notA("YAML")
+	}
+	return walk(document, path)
+}
+
+// XML returns what stands at a path as YAML does: elements are keys, those that
+// repeat are a list. The name of the outermost element may be left out.
+func XML(text []byte, path string) (Value, error) {
+	name, content, err := parseXML(bytes.NewReader(text))
+	if err != nil {
+		return Value{}, notA("XML")
+	}
+	found, err := walk(content, path)
+	if err == nil {
+		return found, nil
+	}
+	if whole, wholeErr := walk(map[string]any{name: content}, path); wholeErr == nil {
+		return whole, nil
+	}
+	return Value{}, err
+}
+
+// walk follows a path through maps and lists.
+func walk(node any, path string) (Value, error) {
+	for _, key := range strings.Split(path, ".") {
+		var found bool
+		switch inner := node.(type) {
+		case map[string]any:
+			node, found = inner[key]
+		case map[any]any: // has keys that are no texts
+			node, found = byText(inner, key)
+		case []any:
+			node, found = element(inner, key)
+		default:
+			return scalar(node, path)
+		}
+		if !found {
+			return Value{}, missing(path)
+		}
+	}
+	return scalar(node, path)
+}
+
+func byText(m map[any]any, key string) (any, bool) {
+	for k, value := range m {
+		if fmt.Sprint(k) == key {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+func element(list []any, key string) (any, bool) {
+	i, err := strconv.Atoi(key)
+	if err != nil || i < 0 || i >= len(list) {
+		return nil, false
+	}
+	return list[i], true
+}
+
+func scalar(node any, path string) (Value, error) {
+	v := Value{path: path}
+	switch value := node.(type) {
+	case int:
+		v.Float = float64(value)
+	case int64:
+		v.Float = float64(value)
+	case uint64:
+		v.Float = float64(value)
+	case float64:
+		v.Float = value
+	case string:
+		v.Text, v.IsText = value, true
+	case nil:
+		return Value{}, wrong(path, "is empty")
+	case bool:
+		return Value{}, wrong(path, "is a bool")
+	case []any:
+		return Value{}, wrong(path, "is a list")
+	case map[string]any, map[any]any:
+		return Value{}, wrong(path, "is a map")
+	default:
+		return Value{}, wrong(path, "is neither a number nor a text")
+	}
+	return v, nil
+}
+
+func notA(format string) error { return status.Errorf(codes.Unavailable, "the text is not %s", format) }
+
+func missing(path string) error {
+	return status.Errorf(codes.NotFound, "nothing stands at %s", path)
+}
+
+func wrong(path, what string) error {
+	return status.Errorf(codes.FailedPrecondition, "what stands at %s %s", path, what)
+}

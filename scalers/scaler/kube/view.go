@@ -1,0 +1,324 @@
+package kube
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// Kind is one kind of objects, O, and what a family keeps of each, V.
+type Kind[O Object, V any] struct {
+	Group    schema.GroupVersion
+	Resource string // plural, as in RBAC rules
+	// Role is the ClusterRole that lets a family watch the kind, for the text
+	// of an error.
+	Role string
+	// Keep takes what is needed of an object and nothing else of it.
+	Keep func(O) V
+	// Trim empties the fields of an object that Keep does not read, or is nil.
+	// All objects stand in memory together before the first Keep.
+	Trim func(O)
+}
+
+// Object is a pointer to an API type.
+type Object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// Selection says which objects of a kind to see.
+type Selection struct {
+	Namespace string
+	Name      string // of one object; empty for all
+	Labels    string // a label selector; empty for all
+}
+
+// View is what the API server says of the selected objects, kept up to date by
+// a watch.
+type View[V any] struct {
+	what   target
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu        sync.RWMutex
+	objects   map[string]V  // by name; nil until they were listed
+	err       error         // why objects may be out of date by now, or nil
+	news      chan struct{} // closed and renewed when objects or err changed
+	listeners map[*listener[V]]struct{}
+}
+
+// target is what a view is of, as errors name it.
+type target struct {
+	Selection
+	resource, role string
+}
+
+// viewKey tells views of one Kind apart.
+type viewKey struct {
+	host string
+	target
+}
+
+// Watch returns the view that all sources share which select the same objects
+// of the Kind. It is called from Open with Open's ctx and returns at once: a
+// server that does not answer is the error of a read.
+func (k Kind[O, V]) Watch(ctx context.Context, selection Selection) (*View[V], error) {
+	if selection.Namespace == "" {
+		return nil, status.Error(codes.InvalidArgument, "the request names no namespace")
+	}
+	c, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	what := target{Selection: selection, resource: k.Resource, role: k.Role}
+	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*View[V], error) {
+		client, err := c.client(k.Group)
+		if err != nil {
+			return nil, err
+		}
+		return k.start(client, what), nil
+	})
+}
+
+// retry is how a watch that ended is begun again. A permission that was granted
+// and a server that came back are noticed within some seconds.
+var retry = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 20, Cap: 10 * time.Second}
+
+// start runs the watch until the view is closed.
+func (k Kind[O, V]) start(client *rest.RESTClient, what target) *View[V] {
+	// What a reflector logs of failures is the error of a read here.
+	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
+	v := &View[V]{
+		what: what, cancel: cancel,
+		ended: make(chan struct{}), news: make(chan struct{}),
+		listeners: map[*listener[V]]struct{}{},
+	}
+	var none O
+	backoff := retry
+	reflector := cache.NewReflectorWithOptions(v.listWatch(client), none, store[O, V]{view: v, kind: k},
+		cache.ReflectorOptions{Name: "view", Backoff: &backoff})
+	go func() {
+		defer close(v.ended)
+		reflector.RunWithContext(ctx)
+	}()
+	return v
+}
+
+// Close ends the watch.
+func (v *View[V]) Close() error {
+	v.cancel()
+	<-v.ended
+	return nil
+}
+
+// listWatch asks the API server, and notes whether it answers.
+func (v *View[V]) listWatch(client *rest.RESTClient) *cache.ListWatch {
+	request := func(options metav1.ListOptions) *rest.Request {
+		options.LabelSelector = v.what.Labels
+		if v.what.Name != "" {
+			options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, v.what.Name).String()
+		}
+		return client.Get().Namespace(v.what.Namespace).Resource(v.what.resource).
+			VersionedParams(&options, metav1.ParameterCodec)
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list, err := request(options).Do(ctx).Get()
+			if err != nil {
+				v.broken(ctx, err)
+			}
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.Watch = true
+			events, err := request(options).Watch(ctx)
+			if err != nil {
+				v.broken(ctx, err)
+			} else {
+				v.broken(ctx, nil)
+			}
+			return events, err
+		},
+	}
+}
+
+// broken notes how asking the API server went: without a watch that stands,
+// what is known grows old.
+func (v *View[V]) broken(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	v.change(func() { v.err = err })
+}
+
+// change applies a change and wakes who waits for one.
+func (v *View[V]) change(apply func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	apply()
+	close(v.news)
+	v.news = make(chan struct{})
+}
+
+// Visit calls visit for each object, by its name, once the objects are known.
+// When they cannot be known now it visits none and returns why: an old answer is
+// no answer. visit returns soon and calls nothing of the view.
+func (v *View[V]) Visit(ctx context.Context, visit func(name string, object V)) error {
+	if err := v.known(ctx); err != nil {
+		return err
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for name, object := range v.objects {
+		visit(name, object)
+	}
+	return nil
+}
+
+// known waits until the objects were listed, or cannot be.
+func (v *View[V]) known(ctx context.Context) error {
+	for {
+		v.mu.RLock()
+		err, listed, news := v.err, v.objects != nil, v.news
+		v.mu.RUnlock()
+		switch {
+		case err != nil:
+			return v.what.failure(err)
+		case listed:
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return v.what.failure(ctx.Err())
+		}
+	}
+}
+
+// listener is somebody who wants to hear of changes.
+type listener[V any] struct {
+	ring     func()
+	concerns func(before, after *V) bool
+}
+
+// Listen calls ring at each change that concerns the caller, until ctx ends;
+// it calls listening once no change will be missed. before is nil for an object
+// that is new, after for one that is gone. It is a Ringer's Listen.
+func (v *View[V]) Listen(ctx context.Context, listening, ring func(), concerns func(before, after *V) bool) error {
+	l := &listener[V]{ring: ring, concerns: concerns}
+	v.change(func() { v.listeners[l] = struct{}{} })
+	defer v.change(func() { delete(v.listeners, l) })
+	if err := v.known(ctx); err != nil {
+		return err
+	}
+	listening()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// tell rings for those whom a change concerns.
+func (v *View[V]) tell(before, after *V) {
+	v.mu.RLock()
+	var concerned []*listener[V]
+	for l := range v.listeners {
+		if before == nil && after == nil || l.concerns(before, after) {
+			concerned = append(concerned, l)
+		}
+	}
+	v.mu.RUnlock()
+	for _, l := range concerned {
+		l.ring()
+	}
+}
+
+// store is the side of a view that a reflector writes to.
+type store[O Object, V any] struct {
+	view *View[V]
+	kind Kind[O, V]
+}
+
+// Transformer implements cache.TransformingStore.
+func (s store[O, V]) Transformer() cache.TransformFunc {
+	return func(object any) (any, error) {
+		if typed, ok := object.(O); ok && s.kind.Trim != nil {
+			typed.SetManagedFields(nil)
+			typed.SetAnnotations(nil)
+			s.kind.Trim(typed)
+		}
+		return object, nil
+	}
+}
+
+// Add implements cache.ReflectorStore.
+func (s store[O, V]) Add(object any) error { return s.Update(object) }
+
+// Update implements cache.ReflectorStore.
+func (s store[O, V]) Update(object any) error {
+	typed, ok := object.(O)
+	if !ok {
+		return nil // an event of the watch itself
+	}
+	after := s.kind.Keep(typed)
+	var before *V
+	s.view.change(func() {
+		if s.view.objects == nil {
+			return // a reflector replaces before it updates
+		}
+		if old, known := s.view.objects[typed.GetName()]; known {
+			before = &old
+		}
+		s.view.objects[typed.GetName()] = after
+	})
+	s.view.tell(before, &after)
+	return nil
+}
+
+// Delete implements cache.ReflectorStore.
+func (s store[O, V]) Delete(object any) error {
+	typed, ok := object.(O)
+	if !ok {
+		return nil
+	}
+	var before *V
+	s.view.change(func() {
+		if old, known := s.view.objects[typed.GetName()]; known {
+			before = &old
+		}
+		delete(s.view.objects, typed.GetName())
+	})
+	if before != nil {
+		s.view.tell(before, nil)
+	}
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: everything may have changed.
+func (s store[O, V]) Replace(list []any, _ string) error {
+	objects := make(map[string]V, len(list))
+	for _, object := range list {
+		if typed, ok := object.(O); ok {
+			objects[typed.GetName()] = s.kind.Keep(typed)
+		}
+	}
+	s.view.change(func() { s.view.objects = objects })
+	s.view.tell(nil, nil)
+	return nil
+}
+
+// Resync implements cache.ReflectorStore.
+func (s store[O, V]) Resync() error { return nil }
