@@ -1,0 +1,51 @@
+package e2e
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/test/brokers"
+)
+
+// grant lets the kubernetes family read a namespace, as its error says.
+func grant(t *testing.T, namespace string) {
+	t.Helper()
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "sluice-scaler-kubernetes"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sluice-scaler-kubernetes"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "scaler-kubernetes", Namespace: "sluice-system"}},
+	}
+	if err := world.cluster.Client().Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPodsOfAnotherScale follows the Pods of a Deployment, once the namespace
+// is granted; without that it says what to do.
+func TestPodsOfAnotherScale(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	orders := object{t, ns, "orders"}
+	orders.deployment(0)
+	s := quick(brokers.Trigger{Type: "kubernetes-workload", Metadata: map[string]string{"podSelector": "app=orders", "value": "2"}})
+	s["pollingInterval"] = 1
+	worker := scale(t, ns, "worker", 0, s)
+	worker.waitCondition("Ready", "False", "kubectl create rolebinding sluice-scaler-kubernetes --namespace="+ns+
+		" --clusterrole=sluice-scaler-kubernetes --serviceaccount=sluice-system:scaler-kubernetes")
+	grant(t, ns)
+	worker.waitCondition("Ready", "True", "")
+	for _, step := range []struct{ orders, workers int32 }{{6, 3}, {0, 0}} {
+		deployment := &appsv1.Deployment{}
+		if err := world.cluster.Client().Get(t.Context(), orders.key(), deployment); err != nil {
+			t.Fatal(err)
+		}
+		deployment.Spec.Replicas = &step.orders
+		if err := world.cluster.Client().Update(t.Context(), deployment); err != nil {
+			t.Fatal(err)
+		}
+		worker.waitReplicas(step.workers)
+	}
+}
