@@ -90,7 +90,9 @@ const (
 // repaired although a trigger fails (20), but not against paused-scale-out
 // (22); and nothing unknown ever leads to zero (21, 35).
 func Decide(in Input) Decision {
-	in.Triggers = everyTrigger(in)
+	fallback := FallbackOf(in.Object)
+	r := in.rules(fallback)
+	in.Triggers = r.every(in.Triggers)
 	d := Decision{
 		Ready:      condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonScaledObjectReady, ""),
 		LastActive: in.LastActive,
@@ -99,11 +101,10 @@ func Decide(in Input) Decision {
 		d.paused(in)
 		return d
 	}
-	fallback := FallbackOf(in.Object)
 	for _, t := range in.Triggers {
-		v := judge(in, t, fallback)
+		v := r.judge(t)
 		d.Verdicts = append(d.Verdicts, v)
-		d.wake(nextOf(in, t, v, fallback))
+		d.wake(r.next(t, v))
 	}
 	d.reportTriggers(in, fallback)
 	if in.Replicas == nil {
@@ -121,22 +122,16 @@ func Decide(in Input) Decision {
 	return d
 }
 
-// everyTrigger puts a Pending in the place of each trigger nothing is known of.
-func everyTrigger(in Input) []Trigger {
-	known := map[int]Trigger{}
-	for _, t := range in.Triggers {
-		known[t.Index] = t
+func (in Input) rules(fallback *v1alpha1.Fallback) rules {
+	r := rules{now: in.Now, interval: in.Object.PollingInterval(), triggers: in.Object.Spec.Triggers}
+	if fallback != nil {
+		r.threshold = &fallback.FailureThreshold
 	}
-	all := make([]Trigger, len(in.Object.Spec.Triggers))
-	for i := range all {
-		t, ok := known[i]
-		if !ok {
-			t = Trigger{Index: i, Confirmed: in.Now} // never stale: its silence has no beginning
-		}
-		all[i] = t
-	}
-	return all
+	return r
 }
+
+// trigger is the spec behind t.
+func (in Input) trigger(t Trigger) v1alpha1.ScaleTrigger { return in.Object.Spec.Triggers[t.Index] }
 
 // paused writes the count that annotation paused-replicas asks for.
 func (d *Decision) paused(in Input) {
@@ -209,9 +204,9 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 			d.errs = append(d.errs, v.Err)
 		case v.Outcome == Pending:
 			d.pending = true
-			d.hold(label(in, t) + " has not been read yet")
+			d.hold(label(in.Object.Spec.Triggers, t) + " has not been read yet")
 		case v.Outcome == NoData:
-			d.hold(label(in, t) + " has no data")
+			d.hold(label(in.Object.Spec.Triggers, t) + " has no data")
 		default:
 			d.value(in, t)
 		}
@@ -226,7 +221,7 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 // no number, is not known to be empty.
 func (d *demand) value(in Input, t Trigger) {
 	if len(t.Metrics) == 0 {
-		d.hold(label(in, t) + " has named no metric yet")
+		d.hold(label(in.Object.Spec.Triggers, t) + " has named no metric yet")
 	}
 	for _, m := range t.Metrics {
 		if math.IsNaN(m.Value) || math.IsInf(m.Value, 0) {
@@ -359,11 +354,7 @@ func (d *Decision) reportTriggers(in Input, fallback *v1alpha1.Fallback) {
 			if fallback == nil || v.Outcome == Pending {
 				continue
 			}
-			count, state := v.Failures.Count, v1alpha1.HealthHappy
-			if v.Outcome == Failed {
-				state = v1alpha1.HealthFailing
-			}
-			d.Health[m.Name] = v1alpha1.HealthStatus{NumberOfFailures: &count, Status: state}
+			d.Health[m.Name] = v.health()
 		}
 	}
 }
@@ -394,32 +385,11 @@ func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 	d.Fallback = &now
 }
 
-// nextOf is when time alone changes the verdict on a trigger: its reading gets
-// stale, or one more failure counts that still matters.
-func nextOf(in Input, t Trigger, v Verdict, fallback *v1alpha1.Fallback) time.Time {
-	switch {
-	case in.trigger(t).Builtin():
-	case v.Outcome != Failed:
-		return in.staleAt(t).Add(time.Nanosecond)
-	case fallback != nil && v.Failures.Count <= fallback.FailureThreshold && t.counts():
-		return v.Failures.due(in.Object.PollingInterval())
-	}
-	return time.Time{}
-}
-
 // wake brings Next forward to at.
-func (d *Decision) wake(at time.Time) {
-	if !at.IsZero() && (d.Next.IsZero() || at.Before(d.Next)) {
-		d.Next = at
-	}
-}
+func (d *Decision) wake(at time.Time) { d.Next = earliest(d.Next, at) }
 
 func condition(t v1alpha1.ConditionType, s metav1.ConditionStatus, reason, message string) v1alpha1.Condition {
 	return v1alpha1.Condition{Type: t, Status: s, Reason: reason, Message: message}
-}
-
-func label(in Input, t Trigger) string {
-	return fmt.Sprintf("trigger %d (%s)", t.Index, in.trigger(t).Type)
 }
 
 func joined(errs []error) string {

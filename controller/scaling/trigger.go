@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -57,6 +58,9 @@ type Trigger struct {
 	// controller's clock: when the read ended, or the last beat. With Pending
 	// it is when the trigger was subscribed.
 	Confirmed time.Time
+	// ReadAt is when the source was read for a Value, on the controller's
+	// clock. Only decisions about Jobs look at it.
+	ReadAt time.Time
 	// StaleAfter is how long a confirmation holds; see the function of that
 	// name. Zero stands for two polling intervals.
 	StaleAfter time.Duration
@@ -119,14 +123,40 @@ var errSilent = errors.New("no reading for too long")
 // counts reports whether a failure of t counts.
 func (t Trigger) counts() bool { return !t.Uncounted || t.Outcome != Failed }
 
+// rules are what a verdict on a trigger follows from, whatever object has it.
+type rules struct {
+	now      time.Time
+	interval time.Duration // the polling interval
+	triggers []v1alpha1.ScaleTrigger
+	// threshold is how many failures a fallback waits for, nil without one.
+	threshold *int32
+}
+
+// every puts a Pending in the place of each trigger nothing is known of.
+func (r rules) every(known []Trigger) []Trigger {
+	byIndex := map[int]Trigger{}
+	for _, t := range known {
+		byIndex[t.Index] = t
+	}
+	all := make([]Trigger, len(r.triggers))
+	for i := range all {
+		t, ok := byIndex[i]
+		if !ok {
+			t = Trigger{Index: i, Confirmed: r.now} // never stale: its silence has no beginning
+		}
+		all[i] = t
+	}
+	return all
+}
+
 // judge applies freshness, counts failures and decides on fallback.
-func judge(in Input, t Trigger, fallback *v1alpha1.Fallback) Verdict {
-	spec := in.trigger(t)
+func (r rules) judge(t Trigger) Verdict {
+	spec := r.triggers[t.Index]
 	if spec.Builtin() {
 		return Verdict{Outcome: Value}
 	}
 	v := Verdict{Outcome: t.Outcome, Err: t.Err, Failures: t.Failures}
-	if t.Outcome != Failed && in.Now.After(in.staleAt(t)) {
+	if t.Outcome != Failed && r.now.After(r.staleAt(t)) {
 		v.Outcome, v.Err = Failed, errSilent
 	}
 	switch v.Outcome {
@@ -140,21 +170,53 @@ func judge(in Input, t Trigger, fallback *v1alpha1.Fallback) Verdict {
 		}
 		v.Err = &TriggerError{Index: t.Index, Type: spec.Type, Err: v.Err}
 		if t.counts() {
-			v.Failures = t.Failures.Failed(in.Now, in.Object.PollingInterval())
+			v.Failures = t.Failures.Failed(r.now, r.interval)
 		}
-		v.Fallback = fallback != nil && v.Failures.Count > fallback.FailureThreshold
+		v.Fallback = r.threshold != nil && v.Failures.Count > *r.threshold
 	}
 	return v
 }
 
-// trigger is the spec behind t.
-func (in Input) trigger(t Trigger) v1alpha1.ScaleTrigger { return in.Object.Spec.Triggers[t.Index] }
+// next is when time alone changes the verdict on a trigger: its reading gets
+// stale, or one more failure counts that still matters.
+func (r rules) next(t Trigger, v Verdict) time.Time {
+	switch {
+	case r.triggers[t.Index].Builtin():
+	case v.Outcome != Failed:
+		return r.staleAt(t).Add(time.Nanosecond)
+	case r.threshold != nil && v.Failures.Count <= *r.threshold && t.counts():
+		return v.Failures.due(r.interval)
+	}
+	return time.Time{}
+}
 
 // staleAt is the last moment at which the outcome holds.
-func (in Input) staleAt(t Trigger) time.Time {
+func (r rules) staleAt(t Trigger) time.Time {
 	after := t.StaleAfter
 	if after == 0 {
-		after = StaleAfter(in.Object.PollingInterval(), 0)
+		after = StaleAfter(r.interval, 0)
 	}
 	return t.Confirmed.Add(after)
+}
+
+// health is what status tells of a trigger's failures.
+func (v Verdict) health() v1alpha1.HealthStatus {
+	count, state := v.Failures.Count, v1alpha1.HealthHappy
+	if v.Outcome == Failed {
+		state = v1alpha1.HealthFailing
+	}
+	return v1alpha1.HealthStatus{NumberOfFailures: &count, Status: state}
+}
+
+// label is how a trigger is called in words for the user.
+func label(triggers []v1alpha1.ScaleTrigger, t Trigger) string {
+	return fmt.Sprintf("trigger %d (%s)", t.Index, triggers[t.Index].Type)
+}
+
+// earliest is the earlier of two moments; zero is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -54,6 +54,10 @@ const (
 	ReasonHPAActive               = "HPAActive"
 	ReasonScalingDisabled         = "ScalingDisabled"
 	ReasonHPAMetricsUnavailable   = "HPAMetricsUnavailable"
+	ReasonScaledJobReady          = "ScaledJobReady"
+	ReasonScaledJobCheckFailed    = "ScaledJobCheckFailed"
+	ReasonScaledJobPaused         = "ScaledJobPaused"
+	ReasonScaledJobUnpaused       = "ScaledJobUnpaused"
 )
 
 // Conditions are keyed by type.
