@@ -38,6 +38,7 @@ type binding struct {
 	// long as credentials are needed to know it.
 	question string
 	open     func(context.Context) (Source, error)
+	hosts    []string                      // that open may dial; nil for any
 	shape    func(raw []Reading) []Reading // never nil
 
 	noData   NoDataRule

@@ -78,7 +78,10 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 	b.warnings = append(b.warnings, d.description.Unknown(work.metadata)...)
 	if !work.pending {
 		b.warnings = append(b.warnings, warningsOf(params)...)
-		b.question = d.plan.question(d.triggerType, work.target)
+		if creds != nil {
+			b.hosts = creds.Hosts
+		}
+		b.question = d.plan.question(d.triggerType, work.target, b.hosts)
 		b.open = func(ctx context.Context) (Source, error) { return d.open(ctx, params) }
 	}
 	return b, nil

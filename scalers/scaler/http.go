@@ -53,17 +53,17 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 		return nil, err
 	}
 	key := transportKey{tls: o.TLS.Fingerprint(), unsafe: o.UnsafeSSL}
-	pooled, err := Shared(ctx, key, func(context.Context) (*transport, error) {
+	pooled, err := Shared(ctx, key, func(ctx context.Context) (*transport, error) {
 		config, err := o.TLS.Config(o.UnsafeSSL)
 		if err != nil {
 			return nil, err
 		}
-		return newTransport(config, process), nil
+		return newTransport(DialerOf(ctx), config, process), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newHTTPClient(pooled.Transport, process, o), nil
+	return newHTTPClient(guarded{pooled.Transport, DialerOf(ctx)}, process, o), nil
 }
 
 func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *HTTPClient {
@@ -206,10 +206,10 @@ func (t *transport) Close() error {
 	return nil
 }
 
-func newTransport(config *tls.Config, process httpProcess) *transport {
+func newTransport(dialer *Dialer, config *tls.Config, process httpProcess) *transport {
 	return &transport{&http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dialer.DialResolved, // guarded has seen the host, and this may be a proxy
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ForceAttemptHTTP2:     true,

@@ -25,6 +25,22 @@ func (a authorized) RoundTrip(request *http.Request) (*http.Response, error) {
 	return a.base.RoundTrip(request)
 }
 
+// guarded refuses hosts that must not be asked, each time one is: after a
+// redirect, too, and where a proxy connects.
+type guarded struct {
+	base   http.RoundTripper
+	dialer *Dialer
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g guarded) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := g.dialer.Check(request.URL.Hostname()); err != nil {
+		closeBody(request)
+		return nil, err
+	}
+	return g.base.RoundTrip(request)
+}
+
 func closeBody(request *http.Request) {
 	if request.Body != nil {
 		_ = request.Body.Close()

@@ -24,7 +24,7 @@ func httpClient(t *testing.T, o HTTPOptions) *HTTPClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := newTransport(config, process)
+	pool := newTransport(&Dialer{}, config, process)
 	t.Cleanup(func() { _ = pool.Close() })
 	return newHTTPClient(pool.Transport, process, o)
 }

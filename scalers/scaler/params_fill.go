@@ -24,9 +24,9 @@ type lookup struct {
 // lookupFor gathers the sources of a request. Without credentials only what
 // the request carries itself is known.
 func lookupFor(r request, f facts, creds *Credentials) lookup {
-	l := lookup{metadata: r.userMetadata(), env: scalerv1.LiteralEnv(f.env)}
+	l := lookup{metadata: r.userMetadata(), env: scalerv1.LiteralEnv(f.references.Env)}
 	if creds == nil {
-		l.authPending = r.reference().Authentication != ""
+		l.authPending = f.references.Authentication != "" || len(f.references.Inline) > 0
 		l.envPending = true
 		return l
 	}

@@ -9,8 +9,9 @@ import (
 
 // question returns the same short text for two triggers exactly when they may
 // share a Source: when type and question parameters are equal after defaults,
-// credentials by their content. It cannot be turned back.
-func (p *plan) question(triggerType string, params reflect.Value) string {
+// credentials by their content and by where they may be sent. It cannot be
+// turned back.
+func (p *plan) question(triggerType string, params reflect.Value, hosts []string) string {
 	asked := []string{triggerType}
 	for _, f := range p.fields {
 		if f.question {
@@ -28,6 +29,9 @@ func (p *plan) question(triggerType string, params reflect.Value) string {
 		case "namespace":
 			asked = append(asked, canonical(object.FieldByName("Namespace")))
 		}
+	}
+	if hosts != nil {
+		asked = append(asked, fmt.Sprintf("%q", hosts))
 	}
 	return Fingerprint(strings.Join(asked, "\n"))
 }

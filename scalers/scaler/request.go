@@ -3,7 +3,9 @@ package scaler
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -16,7 +18,7 @@ const defaultPollingInterval = 30 * time.Second
 type facts struct {
 	object           Object // without Metadata
 	useCachedMetrics bool   // the snapshot lasts as long as the interval
-	env              map[string]scalerv1.EnvVar
+	references       Reference
 }
 
 // userMetadata returns the trigger's own metadata, without reserved keys.
@@ -29,29 +31,48 @@ func (r request) userMetadata() map[string]string {
 // triggerType is the type that the request names, or "".
 func (r request) triggerType() string { return r.ref.GetScalerMetadata()[scalerv1.KeyTriggerType] }
 
-// reference returns where the request's credentials are to be read from.
-func (r request) reference() Reference {
-	reserved := r.ref.GetScalerMetadata()
-	return Reference{
-		Namespace:      r.ref.GetNamespace(),
-		Authentication: reserved[scalerv1.KeyAuthenticationRef],
-		Env:            reserved[scalerv1.KeyEnv],
-		ServiceAccount: reserved[scalerv1.KeyServiceAccount],
+// same reports whether both ask for the same. The environment and the service
+// account of the target change without a new generation of the object.
+func (r request) same(other request) bool {
+	without := func(r request) map[string]string {
+		own := maps.Clone(r.ref.GetScalerMetadata())
+		delete(own, scalerv1.KeyMode)
+		delete(own, scalerv1.KeyPollingInterval)
+		return own
 	}
+	return maps.Equal(without(r), without(other))
+}
+
+// variables are those that the metadata names.
+func (r request) variables() []string {
+	var names []string
+	for key, name := range r.ref.GetScalerMetadata() {
+		if name = strings.TrimSpace(name); name != "" && strings.HasSuffix(key, scalerv1.FromEnvSuffix) && !scalerv1.IsReserved(key) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // facts reads the reserved keys. Absent ones have defaults, so that a request
 // made by hand or by KEDA is as good as one by the core.
 func (r request) facts() (facts, problems) {
-	f := facts{object: Object{
+	reserved := r.ref.GetScalerMetadata()
+	f := facts{references: Reference{
+		Namespace:      r.ref.GetNamespace(),
+		Variables:      r.variables(),
+		Authentication: reserved[scalerv1.KeyAuthenticationRef],
+		ServiceAccount: reserved[scalerv1.KeyServiceAccount],
+	}, object: Object{
 		Kind:            scalerv1.KindScaledObject,
 		Namespace:       r.ref.GetNamespace(),
 		Name:            r.ref.GetName(),
-		TriggerName:     r.ref.GetScalerMetadata()[scalerv1.KeyTriggerName],
+		TriggerName:     reserved[scalerv1.KeyTriggerName],
 		PollingInterval: defaultPollingInterval,
 		MetricType:      AverageValue,
 	}}
-	reading := reservedReader{from: r.ref.GetScalerMetadata()}
+	reading := reservedReader{from: reserved}
 	reading.key(scalerv1.KeyKind, func(text string) error {
 		f.object.Kind = text
 		return nil
@@ -77,7 +98,15 @@ func (r request) facts() (facts, problems) {
 		return notA("bool", text, err)
 	})
 	reading.key(scalerv1.KeyEnv, func(text string) (err error) {
-		f.env, err = scalerv1.DecodeEnv(text)
+		f.references.Env, err = scalerv1.DecodeEnv(text)
+		return err
+	})
+	reading.key(scalerv1.KeyContainers, func(text string) (err error) {
+		f.references.Containers, err = scalerv1.DecodeContainers(text)
+		return err
+	})
+	reading.key(scalerv1.KeySecretKeyRef, func(text string) (err error) {
+		f.references.Inline, err = scalerv1.DecodeKeyRefs(text)
 		return err
 	})
 	return f, reading.problems

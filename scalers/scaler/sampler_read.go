@@ -206,7 +206,7 @@ func (s *sampler) enter(ctx context.Context, o *opened, limit time.Duration) (le
 func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detection, deadline time.Duration) (*opened, error) {
 	start := time.Now()
 	life, stop := context.WithCancel(ctx)
-	o := &opened{lease: s.pool.lease(), stop: stop, specsStale: true}
+	o := &opened{lease: s.pool.lease(q.binding.hosts), stop: stop, specsStale: true}
 	octx, cancel := context.WithTimeout(o.lease.context(ctx), deadline)
 	defer cancel()
 	a, watchdog := s.begin(q, cause, deadline)

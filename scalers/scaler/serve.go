@@ -28,6 +28,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // version is set at link time: -X .../scalers/scaler.version=v0.1.0
@@ -42,6 +43,7 @@ type settings struct {
 	readTimeout     time.Duration
 	shutdownTimeout time.Duration
 	describe        bool
+	credentials     credentials.Config
 }
 
 // environment names a flag's environment variable.
@@ -51,6 +53,8 @@ var environment = map[string]string{
 	"log-level":        "SLUICE_LOG_LEVEL",
 	"read-timeout":     "SLUICE_READ_TIMEOUT",
 	"shutdown-timeout": "SLUICE_SHUTDOWN_TIMEOUT",
+
+	"cluster-object-namespace": "KEDA_CLUSTER_OBJECT_NAMESPACE",
 }
 
 // parseSettings reads flags from args and what they leave out from getenv.
@@ -65,10 +69,14 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
 	outboundFlags(flags)
+	credentialFlags(flags, &s.credentials)
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	if err := checkOutbound(getenv); err != nil {
+		return s, err
+	}
+	if err := credentialEnvironment(getenv, &s.credentials); err != nil {
 		return s, err
 	}
 	if flags.NArg() > 0 {
@@ -103,8 +111,13 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: s.logLevel})).With("family", family)
 	slog.SetDefault(log)
+	resolver, err := newResolver(s.credentials, log)
+	if err != nil {
+		return err
+	}
+	defer resolver.Close()
 	server := New(Config{
-		Family: family, Version: version, Triggers: triggers, Log: log,
+		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver,
 		ReadTimeout: s.readTimeout, ShutdownTimeout: s.shutdownTimeout,
 	})
 	return server.listenAndServe(ctx, s)

@@ -1,7 +1,6 @@
 package scaler
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,8 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // Config is what a Server is made of. Only Family and Triggers are needed.
@@ -40,7 +41,7 @@ func (c Config) withDefaults() Config {
 		c.Version = "dev"
 	}
 	if c.Resolver == nil {
-		c.Resolver = noCredentials{}
+		c.Resolver = credentials.Unconnected()
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -52,18 +53,6 @@ func (c Config) withDefaults() Config {
 		c.ShutdownTimeout = 10 * time.Second
 	}
 	return c
-}
-
-// noCredentials is the resolver of a family without access to any.
-type noCredentials struct{}
-
-// Resolve refuses what it cannot read. Literals of the trigger's environment
-// need no resolver and never come here alone.
-func (noCredentials) Resolve(_ context.Context, ref Reference) (*Credentials, error) {
-	if ref.Authentication != "" {
-		return nil, status.Errorf(codes.FailedPrecondition, "authenticationRef %s: this family has no access to credentials", ref.Authentication)
-	}
-	return nil, status.Error(codes.FailedPrecondition, "the trigger's environment refers to a Secret or ConfigMap, and this family has no access to them")
 }
 
 // core is what the services of a family share: its triggers, the sampler and

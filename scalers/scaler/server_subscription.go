@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -19,6 +20,9 @@ const (
 	// could not be read are tried again.
 	soonestResolve = time.Second
 	latestResolve  = time.Minute
+	// longestKept is how long a source goes on with credentials that cannot be
+	// read again because nobody answers.
+	longestKept = time.Hour
 )
 
 // subscription is one trigger of one object as one client sees it: its
@@ -32,7 +36,9 @@ type subscription struct {
 	// changed is called, not under any lock, after anything that is told to
 	// the client has changed.
 	changed func()
-	resolve func() // starts one attempt to read the credentials
+	resolve func()    // starts one attempt to read the credentials
+	refs    Reference // where they are
+	cached  bool      // useCachedMetrics
 
 	mu       sync.Mutex
 	binding  *binding // partial until credentials are known
@@ -45,8 +51,10 @@ type subscription struct {
 	failure  error         // why credentials cannot be had
 
 	resolving bool
+	resolved  time.Time // when the credentials were read last
+	refused   time.Time // when the source refused them last
 	retries   int
-	retry     *time.Timer
+	retry     *time.Timer // for the next attempt to read them
 	cancel    context.CancelFunc
 
 	seq         uint64
@@ -72,9 +80,11 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 	if err != nil {
 		return nil, statusOf(t.Type, err).Err()
 	}
+	facts, _ := req.facts() // bound, so without problems
 	ctx, cancel := context.WithCancel(ctx)
 	s := &subscription{
 		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
+		refs: facts.references, cached: facts.useCachedMetrics,
 		interval: w.interval, idle: w.idle, doorbell: w.doorbell,
 		ready: make(chan struct{}), specs: b.metrics,
 	}
@@ -107,7 +117,11 @@ func (s *subscription) refresh() {
 func (s *subscription) resolveOnce(ctx context.Context) {
 	rctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	creds, err := s.core.Resolver.Resolve(rctx, s.req.reference())
+	refs := s.refs
+	s.mu.Lock()
+	refs.NotBefore = s.refused
+	s.mu.Unlock()
+	creds, err := s.core.Resolver.Resolve(rctx, refs)
 	var b *binding
 	if err == nil {
 		b, err = bindSafely(s.trigger, s.req, creds)
@@ -117,13 +131,28 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 		return
 	}
 	s.mu.Lock()
-	s.resolving, s.retries = false, 0
+	s.resolving, s.retries, s.resolved = false, 0, time.Now()
+	if !creds.ReadAgain.IsZero() && !s.closed {
+		// A thousand triggers that came together are not read together.
+		pause := time.Until(creds.ReadAgain)
+		s.tryAgain(pause - time.Duration(rand.Int64N(int64(max(pause/8, 1)))))
+	}
 	s.mu.Unlock()
 	s.join(b, creds)
 }
 
+// tryAgain reads the credentials after a pause; s.mu is held.
+func (s *subscription) tryAgain(pause time.Duration) {
+	if s.retry != nil {
+		s.retry.Stop()
+	}
+	s.retry = time.AfterFunc(pause, s.refresh)
+}
+
 // fail notes why there are no credentials and tries again later: a Secret may
-// be created and a right be granted at any time.
+// be created and a right be granted at any time. A source that has credentials
+// goes on with them while nobody answers, for a bounded time; that they are gone
+// or no longer granted counts at once.
 func (s *subscription) fail(err error) {
 	s.mu.Lock()
 	if s.closed {
@@ -133,18 +162,27 @@ func (s *subscription) fail(err error) {
 	s.resolving = false
 	pause := min(soonestResolve<<min(s.retries, 6), latestResolve)
 	s.retries++
-	s.retry = time.AfterFunc(pause, s.refresh)
-	joined := s.user != nil
-	if !joined {
-		s.failure = err
-		s.at = time.Now()
-		s.observation = &observation{outcome: scalerv1.Outcome_OUTCOME_ERROR, err: err, detection: scalerv1.Detection_DETECTION_POLLING}
-		s.becomeReady()
+	s.tryAgain(pause)
+	old := s.user
+	if old != nil && silence(err) && time.Since(s.resolved) < longestKept {
+		s.mu.Unlock()
+		return
 	}
+	s.user, s.failure = nil, err
+	s.at = time.Now()
+	s.observation = &observation{outcome: scalerv1.Outcome_OUTCOME_ERROR, err: err, detection: scalerv1.Detection_DETECTION_POLLING}
+	s.becomeReady()
 	s.mu.Unlock()
-	if !joined { // else the source goes on with the credentials it has
-		s.changed()
+	if old != nil {
+		s.core.sampler.leave(old)
 	}
+	s.changed()
+}
+
+// silence is true for an error which says that nobody answered.
+func silence(err error) bool {
+	code, _ := explain(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
 // becomeReady releases those who wait for the first result; s.mu is held.
@@ -159,8 +197,20 @@ func (s *subscription) becomeReady() {
 // join moves the subscription to the question of b.
 func (s *subscription) join(b *binding, creds *Credentials) {
 	s.mu.Lock()
-	if s.closed || s.user != nil && s.binding.question == b.question {
+	if s.closed {
 		s.mu.Unlock()
+		return
+	}
+	renamed := b.metrics != nil && s.specs != nil && !sameMetrics(s.specs, b.metrics)
+	if renamed {
+		s.specs = b.metrics
+	}
+	if s.user != nil && s.binding.question == b.question {
+		s.binding = b // a target may have come from a variable
+		s.mu.Unlock()
+		if renamed {
+			s.changed()
+		}
 		return
 	}
 	old := s.user
@@ -198,7 +248,7 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	s.seq, s.at = snap.seq, snap.at
 	o := s.binding.observe(snap)
 	if o.note == "" {
-		o.note = s.silence()
+		o.note = s.quiet()
 	}
 	if o.err == nil {
 		if o.active() && !s.active {
@@ -211,9 +261,12 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	if snap.specs != nil && !sameMetrics(s.specs, snap.specs) {
 		s.specs, news = snap.specs, true
 	}
-	partial := s.binding.question != "" && refused(snap.err) && s.refers()
+	stale := refused(snap.err) && s.refers()
+	if stale {
+		s.refused = snap.at
+	}
 	s.mu.Unlock()
-	if partial {
+	if stale {
 		s.refresh()
 	}
 	if news {
@@ -221,8 +274,8 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	}
 }
 
-// silence says that the doorbell could be turned on; s.mu is held.
-func (s *subscription) silence() string {
+// quiet says that the doorbell could be turned on; s.mu is held.
+func (s *subscription) quiet() string {
 	if s.binding.silent == "" || s.doorbell != scalerv1.Doorbell_DOORBELL_UNSPECIFIED {
 		return ""
 	}
@@ -231,8 +284,7 @@ func (s *subscription) silence() string {
 
 // refers is true when the trigger's credentials come by reference.
 func (s *subscription) refers() bool {
-	ref := s.req.reference()
-	return ref.Authentication != "" || ref.Env != ""
+	return s.refs.Authentication != "" || len(s.refs.Inline) > 0 || len(s.refs.Variables) > 0
 }
 
 func sameMetrics(a, b []Metric) bool {
@@ -333,7 +385,7 @@ func (s *subscription) status(err error) error { return statusOf(s.trigger.Type,
 
 // allowedAge is how old a snapshot may be for the HPA.
 func (s *subscription) allowedAge(b *binding, interval time.Duration) time.Duration {
-	if facts, _ := s.req.facts(); facts.useCachedMetrics {
+	if s.cached {
 		return b.object.PollingInterval + s.core.sampler.deadline(interval)
 	}
 	return freshFor

@@ -31,7 +31,7 @@ func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(con
 	if !ok {
 		return none, errors.New("no pool of connections: Shared is called with the context of Open")
 	}
-	id := sharedID{connection: reflect.TypeFor[V](), key: key}
+	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%q", lease.hosts)}
 	value, err := lease.take(ctx, id, func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
 	if err != nil {
 		return none, err
@@ -61,6 +61,7 @@ func Fingerprint(secrets ...string) string {
 type sharedID struct {
 	connection reflect.Type
 	key        any
+	hosts      string // that its credentials may be sent to
 }
 
 // pool holds the connections of one process.
@@ -99,14 +100,15 @@ type leaseKey struct{}
 
 // lease is what one source, or one connection, has taken from the pool.
 type lease struct {
-	pool *pool
+	pool  *pool
+	hosts []string // that may be dialled; nil for any
 
 	mu    sync.Mutex
 	taken []*connection
 	ended bool
 }
 
-func (p *pool) lease() *lease { return &lease{pool: p} }
+func (p *pool) lease(hosts []string) *lease { return &lease{pool: p, hosts: hosts} }
 
 // context returns a ctx in which Shared takes connections for the lease.
 func (l *lease) context(ctx context.Context) context.Context {
@@ -115,7 +117,7 @@ func (l *lease) context(ctx context.Context) context.Context {
 
 // take waits for the connection, dialling if nobody else does.
 func (l *lease) take(ctx context.Context, id sharedID, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
-	c := l.pool.join(ctx, id, dial)
+	c := l.pool.join(ctx, id, l.hosts, dial)
 	select {
 	case <-c.ready:
 	case <-ctx.Done():
@@ -162,7 +164,7 @@ func (l *lease) release() {
 
 // join counts the caller as a user of the connection, and starts its dial when
 // the caller is the first.
-func (p *pool) join(ctx context.Context, id sharedID, dial func(context.Context) (io.Closer, error)) *connection {
+func (p *pool) join(ctx context.Context, id sharedID, hosts []string, dial func(context.Context) (io.Closer, error)) *connection {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.connections[id]; c != nil {
@@ -176,7 +178,7 @@ func (p *pool) join(ctx context.Context, id sharedID, dial func(context.Context)
 		pool: p, id: id, users: 1, stop: stop,
 		ready: make(chan struct{}),
 		slots: make(chan struct{}, readsPerEndpoint),
-		own:   p.lease(),
+		own:   p.lease(hosts),
 	}
 	p.connections[id] = c
 	p.changed(len(p.connections))
@@ -254,6 +256,6 @@ func (c *connection) close() {
 // Opening returns a ctx in which an Open may be called outside of a family, as
 // tests of a source do, and the function that releases what it took.
 func Opening(ctx context.Context) (context.Context, func()) {
-	l := newPool().lease()
+	l := newPool().lease(nil)
 	return l.context(ctx), l.release
 }

@@ -16,7 +16,7 @@ func sharing(ctx context.Context, p *pool, n int, dial func(context.Context) (*c
 	leases, errs := make([]*lease, n), make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
-		leases[i] = p.lease()
+		leases[i] = p.lease(nil)
 		all.Go(func() { _, errs[i] = Shared(leases[i].context(ctx), "broker", dial) })
 	}
 	all.Wait()
@@ -83,7 +83,7 @@ func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		first, second := p.lease(), p.lease()
+		first, second := p.lease(nil), p.lease(nil)
 		impatient := make(chan error, 1)
 		go func() {
 			_, err := Shared(first.context(short), "broker", dial)
@@ -109,7 +109,7 @@ func TestDialThatNobodyWaitsForIsCancelled(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ended := make(chan error, 1)
-		_, _ = Shared(p.lease().context(short), "broker", func(ctx context.Context) (*conn, error) {
+		_, _ = Shared(p.lease(nil).context(short), "broker", func(ctx context.Context) (*conn, error) {
 			<-ctx.Done()
 			ended <- ctx.Err()
 			return nil, ctx.Err()
@@ -126,7 +126,7 @@ func TestDialThatNobodyWaitsForIsCancelled(t *testing.T) {
 
 func TestConnectionOverAnotherIsClosedFirst(t *testing.T) {
 	p := newPool()
-	l := p.lease()
+	l := p.lease(nil)
 	below := &conn{}
 	type session struct{ *conn }
 	above, err := Shared(l.context(t.Context()), "session", func(ctx context.Context) (session, error) {

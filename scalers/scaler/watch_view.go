@@ -63,7 +63,7 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 		switch {
 		case r.GetGeneration() < old.generation:
 			return nil
-		case r.GetGeneration() == old.generation:
+		case r.GetGeneration() == old.generation && old.sub.req.same(req):
 			old.sub.change(w)
 			return nil
 		}

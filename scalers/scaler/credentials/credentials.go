@@ -8,7 +8,11 @@
 // namespace, so that a family needs no more than "get" where it was granted.
 package credentials
 
-import "time"
+import (
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
 
 // Credentials is what the references of a trigger resolve to.
 type Credentials struct {
@@ -20,7 +24,7 @@ type Credentials struct {
 	// PodIdentity is the identity to use towards the source.
 	PodIdentity PodIdentity
 	// Hosts are the hosts that the credentials may be sent to, as patterns such
-	// as "*.kafka.svc"; none means any.
+	// as "*.kafka.svc"; nil means any.
 	Hosts []string
 	// ReadAgain is when to resolve the references again, so that what changed
 	// takes effect. Zero means never: nothing was read.
@@ -45,9 +49,17 @@ type Reference struct {
 	// Authentication is "TriggerAuthentication/<name>",
 	// "ClusterTriggerAuthentication/<name>" or empty.
 	Authentication string
-	// Env has the variables that the trigger may need: literals, or references
-	// to a Secret or ConfigMap key, as in the reserved key sluice.dev/env.
-	Env string
+	// Variables are the variables that the trigger names.
+	Variables []string
+	// Env has those variables and what they expand.
+	Env map[string]scalerv1.EnvVar
+	// Containers are those of the workload, for variables that the
+	// authentication object names.
+	Containers []scalerv1.Container
+	// Inline are keys of Secrets in the object's namespace that the trigger
+	// itself names, by parameter. They count more than the authentication
+	// object's.
+	Inline map[string]scalerv1.KeyRef
 	// ServiceAccount is the workload's.
 	ServiceAccount string
 	// NotBefore makes everything count as unread that was read before then. It

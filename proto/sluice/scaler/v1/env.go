@@ -2,7 +2,10 @@ package scalerv1
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -10,13 +13,19 @@ import (
 // its value is kept. Exactly one field is set.
 type EnvVar struct {
 	// Value is a literal. "$(NAME)" in it stands for another variable of the
-	// same map and "$$" for "$", as in a Pod. Whoever builds the map includes
-	// what a literal refers to, and escapes what is not a reference.
+	// same map and "$$" for "$", as in a Pod; a variable that has no value
+	// leaves it as it is. Whoever builds the map includes what a literal refers
+	// to, and escapes what is not a reference.
 	Value *string `json:"value,omitempty"`
 	// SecretKeyRef names a key of a Secret in the object's namespace.
 	SecretKeyRef *KeyRef `json:"secretKeyRef,omitempty"`
 	// ConfigMapKeyRef names a key of a ConfigMap in the object's namespace.
 	ConfigMapKeyRef *KeyRef `json:"configMapKeyRef,omitempty"`
+	// EnvFrom are the objects whose keys are variables, the one that counts
+	// most first. The value is that of the first which has the key. Each is a
+	// SecretKeyRef or a ConfigMapKeyRef; Optional is about the object, since a
+	// key may always be absent.
+	EnvFrom []EnvVar `json:"envFrom,omitempty"`
 }
 
 // KeyRef names one key of a Secret or ConfigMap.
@@ -61,89 +70,140 @@ func DecodeEnv(text string) (map[string]EnvVar, error) {
 
 func (v EnvVar) check(name string) error {
 	set := 0
-	for _, given := range []bool{v.Value != nil, v.SecretKeyRef != nil, v.ConfigMapKeyRef != nil} {
+	for _, given := range []bool{v.Value != nil, v.SecretKeyRef != nil, v.ConfigMapKeyRef != nil, len(v.EnvFrom) > 0} {
 		if given {
 			set++
 		}
 	}
 	if set != 1 {
-		return fmt.Errorf("%s: variable %s needs exactly one of value, secretKeyRef, configMapKeyRef", KeyEnv, name)
+		return fmt.Errorf("%s: variable %s needs exactly one of value, secretKeyRef, configMapKeyRef, envFrom", KeyEnv, name)
+	}
+	for _, from := range v.EnvFrom {
+		if from.Value != nil || len(from.EnvFrom) > 0 || (from.SecretKeyRef == nil) == (from.ConfigMapKeyRef == nil) {
+			return fmt.Errorf("%s: variable %s: each of envFrom needs one of secretKeyRef, configMapKeyRef", KeyEnv, name)
+		}
 	}
 	return nil
 }
 
-// ResolveEnv returns the values of env with literals expanded. read is asked
-// for the references and reports false for one that has no value; a variable
-// without a value, or whose literal refers to one, is left out.
-func ResolveEnv(env map[string]EnvVar, read func(name string, v EnvVar) (string, bool)) map[string]string {
-	r := resolution{env: env, read: read, done: make(map[string]string, len(env)), seen: map[string]bool{}}
-	for name := range env {
-		r.value(name)
+// Finding is what became of a reference.
+type Finding int
+
+const (
+	// Pending: nobody has looked yet. What it is part of has no value yet.
+	Pending Finding = iota
+	// Absent: there is no value.
+	Absent
+	// Found: there is one.
+	Found
+)
+
+// ResolveEnv returns the values of those variables in env that names has, with
+// literals expanded. read is asked once for each reference that is needed. A
+// variable without a value is left out.
+//
+// The error names the variables that refer to themselves in a circle; all
+// others have their values nevertheless.
+func ResolveEnv(env map[string]EnvVar, names []string, read func(name string, v EnvVar) (string, Finding)) (map[string]string, error) {
+	r := resolution{env: env, read: read, done: make(map[string]resolved, len(names))}
+	values := make(map[string]string, len(names))
+	for _, name := range names {
+		if v := r.value(name); v.finding == Found {
+			values[name] = v.text
+		}
 	}
-	return r.done
+	return values, errors.Join(r.circles...)
 }
 
 // LiteralEnv returns the values that are known without reading any object.
 func LiteralEnv(env map[string]EnvVar) map[string]string {
-	return ResolveEnv(env, func(string, EnvVar) (string, bool) { return "", false })
+	values, _ := ResolveEnv(env, slices.Collect(maps.Keys(env)), func(string, EnvVar) (string, Finding) { return "", Pending })
+	return values // one that goes in a circle has none
 }
 
 // resolution is one run of ResolveEnv.
 type resolution struct {
-	env  map[string]EnvVar
-	read func(string, EnvVar) (string, bool)
-	done map[string]string
-	seen map[string]bool // begun: a circle of references has no value
+	env     map[string]EnvVar
+	read    func(string, EnvVar) (string, Finding)
+	done    map[string]resolved
+	path    []string // of variables that are being expanded
+	circles []error
 }
 
-func (r resolution) value(name string) (string, bool) {
-	if text, ok := r.done[name]; ok {
-		return text, true
+// resolved is what one variable came to.
+type resolved struct {
+	text    string
+	finding Finding
+}
+
+func (r *resolution) value(name string) resolved {
+	if known, ok := r.done[name]; ok {
+		return known
 	}
 	v, ok := r.env[name]
-	if !ok || r.seen[name] {
-		return "", false
+	if !ok {
+		return resolved{finding: Absent}
 	}
-	r.seen[name] = true
-	var text string
+	if at := slices.Index(r.path, name); at >= 0 {
+		r.circles = append(r.circles, fmt.Errorf("variable %s refers to itself: %s",
+			name, strings.Join(append(slices.Clone(r.path[at:]), name), " -> ")))
+		return resolved{}
+	}
+	var result resolved
 	if v.Value != nil {
-		text, ok = r.expand(*v.Value)
+		r.path = append(r.path, name)
+		result = r.expand(*v.Value)
+		r.path = r.path[:len(r.path)-1]
 	} else {
-		text, ok = r.read(name, v)
+		result.text, result.finding = r.read(name, v)
 	}
-	if ok {
-		r.done[name] = text
-	}
-	return text, ok
+	r.done[name] = result
+	return result
 }
 
-// expand replaces references in a literal. It reports false when one of them
-// has no value.
-func (r resolution) expand(literal string) (string, bool) {
+// expand replaces references in a literal.
+func (r *resolution) expand(literal string) resolved {
 	var out strings.Builder
+	finding := Found
+	ExpandEnv(literal, func(text string) { out.WriteString(text) }, func(name string) {
+		switch v := r.value(name); v.finding {
+		case Found:
+			out.WriteString(v.text)
+		case Absent:
+			out.WriteString("$(" + name + ")")
+		case Pending:
+			finding = Pending
+		}
+	})
+	if finding == Pending {
+		return resolved{}
+	}
+	return resolved{text: out.String(), finding: Found}
+}
+
+// ExpandEnv takes a literal apart as a Pod's is: text is called with what
+// stands for itself, "$$" being "$", and reference with the names in "$(NAME)",
+// in order.
+func ExpandEnv(literal string, text, reference func(string)) {
 	for {
 		at := strings.IndexByte(literal, '$')
 		if at < 0 || at == len(literal)-1 {
-			out.WriteString(literal)
-			return out.String(), true
+			text(literal)
+			return
 		}
-		out.WriteString(literal[:at])
+		text(literal[:at])
 		literal = literal[at+1:]
 		if literal[0] == '$' { // an escaped dollar
-			out.WriteByte('$')
+			text("$")
 			literal = literal[1:]
 			continue
 		}
 		name, rest, closed := strings.Cut(strings.TrimPrefix(literal, "("), ")")
 		if literal[0] != '(' || !closed {
-			out.WriteByte('$')
+			text("$")
 			continue
 		}
-		text, ok := r.value(name)
-		if !ok {
-			return "", false
-		}
-		out.WriteString(text)
+		reference(name)
 		literal = rest
 	}
 }

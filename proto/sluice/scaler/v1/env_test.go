@@ -2,6 +2,7 @@ package scalerv1_test
 
 import (
 	"maps"
+	"slices"
 	"testing"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -40,10 +41,11 @@ func TestEnvCrossesTheWire(t *testing.T) {
 
 func TestEnvRefused(t *testing.T) {
 	tests := map[string]struct{ text, message string }{
-		"not JSON":       {`PASSWORD=hunter2`, "sluice.dev/env: is not a JSON object of variables"},
-		"no source":      {`{"A":{}}`, "sluice.dev/env: variable A needs exactly one of value, secretKeyRef, configMapKeyRef"},
-		"two sources":    {`{"A":{"value":"hunter2","secretKeyRef":{"name":"n","key":"k"}}}`, "sluice.dev/env: variable A needs exactly one of value, secretKeyRef, configMapKeyRef"},
-		"value a number": {`{"A":{"value":5}}`, "sluice.dev/env: is not a JSON object of variables"},
+		"not JSON":          {`PASSWORD=hunter2`, "sluice.dev/env: is not a JSON object of variables"},
+		"no source":         {`{"A":{}}`, "sluice.dev/env: variable A needs exactly one of value, secretKeyRef, configMapKeyRef, envFrom"},
+		"two sources":       {`{"A":{"value":"hunter2","secretKeyRef":{"name":"n","key":"k"}}}`, "sluice.dev/env: variable A needs exactly one of value, secretKeyRef, configMapKeyRef, envFrom"},
+		"envFrom a literal": {`{"A":{"envFrom":[{"value":"hunter2"}]}}`, "sluice.dev/env: variable A: each of envFrom needs one of secretKeyRef, configMapKeyRef"},
+		"value a number":    {`{"A":{"value":5}}`, "sluice.dev/env: is not a JSON object of variables"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -55,29 +57,55 @@ func TestEnvRefused(t *testing.T) {
 }
 
 func TestResolveEnv(t *testing.T) {
-	read := func(name string, _ scalerv1.EnvVar) (string, bool) {
-		return "hunter2", name == "PASSWORD"
+	read := func(name string, _ scalerv1.EnvVar) (string, scalerv1.Finding) {
+		switch name {
+		case "PASSWORD":
+			return "hunter2", scalerv1.Found
+		case "LATER":
+			return "", scalerv1.Pending
+		}
+		return "", scalerv1.Absent
 	}
+	type env = map[string]scalerv1.EnvVar
 	tests := map[string]struct {
-		env  map[string]scalerv1.EnvVar
-		want map[string]string
+		env     env
+		want    map[string]string
+		message string
 	}{
-		"a literal expands a literal":          {map[string]scalerv1.EnvVar{"A": literal("a$(B)c"), "B": literal("b")}, map[string]string{"A": "abc", "B": "b"}},
-		"a literal expands a reference":        {map[string]scalerv1.EnvVar{"URL": literal("u:$(PASSWORD)@h"), "PASSWORD": secret("s", "k")}, map[string]string{"URL": "u:hunter2@h", "PASSWORD": "hunter2"}},
-		"an escape is no reference":            {map[string]scalerv1.EnvVar{"A": literal("$$(B)$$"), "B": literal("b")}, map[string]string{"A": "$(B)$", "B": "b"}},
-		"a lone dollar stays":                  {map[string]scalerv1.EnvVar{"A": literal("$5 $(B $")}, map[string]string{"A": "$5 $(B $"}},
-		"without its reference it is absent":   {map[string]scalerv1.EnvVar{"A": literal("x$(GONE)"), "B": secret("s", "k")}, map[string]string{}},
-		"a circle has no value":                {map[string]scalerv1.EnvVar{"A": literal("$(B)"), "B": literal("$(A)"), "C": literal("c")}, map[string]string{"C": "c"}},
-		"an empty literal is a literal":        {map[string]scalerv1.EnvVar{"A": literal("")}, map[string]string{"A": ""}},
-		"names are not patterns":               {map[string]scalerv1.EnvVar{"A": literal("$()x")}, map[string]string{}},
-		"text around several references stays": {map[string]scalerv1.EnvVar{"A": literal("<$(B)$(B)>"), "B": literal("b")}, map[string]string{"A": "<bb>", "B": "b"}},
+		"a literal expands a literal":          {env: env{"A": literal("a$(B)c"), "B": literal("b")}, want: map[string]string{"A": "abc", "B": "b"}},
+		"a literal expands a reference":        {env: env{"URL": literal("u:$(PASSWORD)@h"), "PASSWORD": secret("s", "k")}, want: map[string]string{"URL": "u:hunter2@h", "PASSWORD": "hunter2"}},
+		"an escape is no reference":            {env: env{"A": literal("$$(B)$$"), "B": literal("b")}, want: map[string]string{"A": "$(B)$", "B": "b"}},
+		"a lone dollar stays":                  {env: env{"A": literal("$5 $(B $")}, want: map[string]string{"A": "$5 $(B $"}},
+		"what is not there stays as it is":     {env: env{"A": literal("x$(GONE)$(OTHER)"), "GONE": secret("s", "k")}, want: map[string]string{"A": "x$(GONE)$(OTHER)"}},
+		"what is not read yet has no value":    {env: env{"A": literal("x$(LATER)"), "LATER": secret("s", "k")}, want: map[string]string{}},
+		"a circle has no value":                {env: env{"A": literal("$(B)"), "B": literal("$(A)"), "C": literal("c")}, want: map[string]string{"C": "c"}, message: "variable A refers to itself: A -> B -> A"},
+		"an empty literal is a literal":        {env: env{"A": literal("")}, want: map[string]string{"A": ""}},
+		"names are not patterns":               {env: env{"A": literal("$()x")}, want: map[string]string{"A": "$()x"}},
+		"text around several references stays": {env: env{"A": literal("<$(B)$(B)>"), "B": literal("b")}, want: map[string]string{"A": "<bb>", "B": "b"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := scalerv1.ResolveEnv(tt.env, read); !maps.Equal(got, tt.want) {
+			got, err := scalerv1.ResolveEnv(tt.env, slices.Sorted(maps.Keys(tt.env)), read)
+			if !maps.Equal(got, tt.want) {
 				t.Errorf("resolved = %v, want %v", got, tt.want)
 			}
+			if (err == nil) != (tt.message == "") || err != nil && err.Error() != tt.message {
+				t.Errorf("error = %v, want %q", err, tt.message)
+			}
 		})
+	}
+}
+
+func TestResolveEnvReadsWhatIsNamed(t *testing.T) {
+	env := map[string]scalerv1.EnvVar{"A": secret("s", "a"), "B": secret("s", "b")}
+	values, err := scalerv1.ResolveEnv(env, []string{"A"}, func(name string, _ scalerv1.EnvVar) (string, scalerv1.Finding) {
+		if name != "A" {
+			t.Errorf("variable %s was read", name)
+		}
+		return "a", scalerv1.Found
+	})
+	if want := map[string]string{"A": "a"}; err != nil || !maps.Equal(values, want) {
+		t.Errorf("resolved = %v, %v, want %v", values, err, want)
 	}
 }
 

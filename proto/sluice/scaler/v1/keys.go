@@ -38,6 +38,13 @@ const (
 	// KeyEnv has the variables that the trigger names, as EncodeEnv writes
 	// them.
 	KeyEnv = ReservedPrefix + "env"
+	// KeyContainers has the environments of all containers of the scale target,
+	// as EncodeContainers writes them. It comes with KeyAuthenticationRef: only
+	// the family knows which variables the authentication object names.
+	KeyContainers = ReservedPrefix + "containers"
+	// KeySecretKeyRef has spec.triggers[].secretKeyRef, as EncodeKeyRefs writes
+	// it.
+	KeySecretKeyRef = ReservedPrefix + "secretKeyRef"
 )
 
 // Values of KeyKind.

@@ -1,0 +1,67 @@
+package scalerv1
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Container is the environment of one container of a scale target.
+type Container struct {
+	// Name is the container's.
+	Name string `json:"name"`
+	// Env has its variables.
+	Env map[string]EnvVar `json:"env,omitempty"`
+}
+
+// EncodeContainers returns the value of KeyContainers: a JSON list in the order
+// of the Pod template.
+func EncodeContainers(containers []Container) (string, error) {
+	if err := checkContainers(containers); err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(containers)
+	return string(text), err
+}
+
+// DecodeContainers reads what EncodeContainers wrote; an empty text has no
+// containers. Its errors quote no value.
+func DecodeContainers(text string) ([]Container, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var containers []Container
+	if err := json.Unmarshal([]byte(text), &containers); err != nil {
+		return nil, fmt.Errorf("%s: is not a JSON list of containers", KeyContainers)
+	}
+	return containers, checkContainers(containers)
+}
+
+func checkContainers(containers []Container) error {
+	for _, c := range containers {
+		for name, v := range c.Env {
+			if err := v.check(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// EncodeKeyRefs returns the value of KeySecretKeyRef: a JSON object of keys of
+// Secrets in the object's namespace, by parameter.
+func EncodeKeyRefs(refs map[string]KeyRef) (string, error) {
+	text, err := json.Marshal(refs)
+	return string(text), err
+}
+
+// DecodeKeyRefs reads what EncodeKeyRefs wrote; an empty text has none.
+func DecodeKeyRefs(text string) (map[string]KeyRef, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var refs map[string]KeyRef
+	if err := json.Unmarshal([]byte(text), &refs); err != nil {
+		return nil, fmt.Errorf("%s: is not a JSON object of keys by parameter", KeySecretKeyRef)
+	}
+	return refs, nil
+}

@@ -1,0 +1,130 @@
+package credentials
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// secretObject returns a Secret, read once for all who name it.
+func (w *work) secretObject(ctx context.Context, namespace, name string) (*secret, error) {
+	if err := checkName("Secret", name); err != nil {
+		return nil, err
+	}
+	o := object{kind: "Secret", namespace: namespace, name: name}
+	if w.RestrictSecrets && namespace != w.ClusterNamespace {
+		return nil, status.Errorf(codes.PermissionDenied, "%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone", o, w.ClusterNamespace)
+	}
+	return w.secrets.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*secret, time.Time, error) {
+		s := new(secret)
+		return s, time.Time{}, w.api.get(ctx, o, s)
+	})
+}
+
+// configMapObject returns a ConfigMap, read once for all who name it.
+func (w *work) configMapObject(ctx context.Context, namespace, name string) (*configMap, error) {
+	if err := checkName("ConfigMap", name); err != nil {
+		return nil, err
+	}
+	o := object{kind: "ConfigMap", namespace: namespace, name: name}
+	return w.configMaps.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*configMap, time.Time, error) {
+		m := new(configMap)
+		return m, time.Time{}, w.api.get(ctx, o, m)
+	})
+}
+
+// secretKey returns the value of one key, which is there and not empty. KEDA
+// goes on without; then the source's complaint hides the cause.
+func (w *work) secretKey(ctx context.Context, namespace, name, key string) (string, error) {
+	s, err := w.secretObject(ctx, namespace, name)
+	if err != nil {
+		return "", err
+	}
+	value, ok := s.Data[key]
+	return needed("Secret "+namespace+"/"+name, key, string(value), ok)
+}
+
+// configMapKey returns the value of one key, which is there and not empty.
+func (w *work) configMapKey(ctx context.Context, namespace, name, key string) (string, error) {
+	m, err := w.configMapObject(ctx, namespace, name)
+	if err != nil {
+		return "", err
+	}
+	if _, binary := m.BinaryData[key]; binary {
+		return "", status.Errorf(codes.InvalidArgument, "ConfigMap %s/%s has key %s in binaryData, which is not text", namespace, name, key)
+	}
+	value, ok := m.Data[key]
+	return needed("ConfigMap "+namespace+"/"+name, key, value, ok)
+}
+
+func needed(what, key, value string, ok bool) (string, error) {
+	switch {
+	case len(validation.IsConfigMapKey(key)) > 0:
+		return "", invalid("%q is not a key of a Secret or ConfigMap", key)
+	case !ok:
+		return "", status.Errorf(codes.NotFound, "%s has no key %s", what, key)
+	case strings.TrimSpace(value) == "":
+		return "", status.Errorf(codes.InvalidArgument, "%s: the value of key %s is empty", what, key)
+	}
+	return value, nil
+}
+
+// tokenKey tells tokens apart.
+type tokenKey struct {
+	account   object
+	audiences string // joined
+}
+
+// token mints a token of a service account, or returns one that has most of
+// its life ahead.
+func (w *work) token(ctx context.Context, namespace, account string, audiences ...string) (string, error) {
+	if err := checkName("ServiceAccount", account); err != nil {
+		return "", err
+	}
+	key := tokenKey{object{kind: "ServiceAccount", namespace: namespace, name: account}, strings.Join(audiences, " ")}
+	return w.tokens.take(ctx, key, w.ref.NotBefore, func(ctx context.Context) (string, time.Time, error) {
+		request := tokenRequest{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"}
+		request.Spec.ExpirationSeconds = int64(w.TokenExpiry.Seconds())
+		request.Spec.Audiences = audiences
+		var issued tokenRequest
+		begun := time.Now()
+		if err := w.api.token(ctx, key.account, request, &issued); err != nil {
+			return "", time.Time{}, err
+		}
+		// The server may have shortened it.
+		life := issued.Status.ExpirationTimestamp.Sub(begun)
+		return issued.Status.Token, begun.Add(life * 4 / 5), nil
+	})
+}
+
+type tokenRequest struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Spec       struct {
+		Audiences         []string `json:"audiences,omitempty"`
+		ExpirationSeconds int64    `json:"expirationSeconds,omitempty"`
+	} `json:"spec"`
+	Status struct {
+		Token               string    `json:"token,omitempty"`
+		ExpirationTimestamp time.Time `json:"expirationTimestamp,omitzero"`
+	} `json:"status,omitzero"`
+}
+
+// scope is a work as a Store may use it.
+type scope struct{ w *work }
+
+func (s scope) Secret(ctx context.Context, name, key string) (string, error) {
+	return s.w.secretKey(ctx, s.w.namespace, name, key)
+}
+
+func (s scope) Token(ctx context.Context, account string, audiences ...string) (string, error) {
+	return s.w.token(ctx, s.w.ref.Namespace, account, audiences...)
+}
+
+func (s scope) File(path string) ([]byte, error) { return readFile(s.w.ReadableFiles, path) }
+
+func (s scope) WorkloadRole(ctx context.Context) (string, error) { return s.w.workloadRole(ctx) }

@@ -1,0 +1,304 @@
+package credentials
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/client-go/rest"
+)
+
+// Config is what a Resolver is made of.
+type Config struct {
+	// Cluster is how the API server is reached, as the family itself; nil where
+	// there is none.
+	Cluster *rest.Config
+	// ClusterNamespace has the Secrets and ConfigMaps of
+	// ClusterTriggerAuthentications.
+	ClusterNamespace string
+	// Stores are the secret stores that authentication objects may name.
+	Stores []Store
+	// ReadableFiles are files and directories that parameters may name.
+	ReadableFiles []string
+	// FilePathRoot is the directory of spec.filePath; "" allows none.
+	FilePathRoot string
+	// TokenExpiry is how long bound tokens last; default 1 h.
+	TokenExpiry time.Duration
+	// RestrictSecrets refuses Secrets outside of ClusterNamespace.
+	RestrictSecrets bool
+	// Log receives what an operator acts on; default slog.Default().
+	Log *slog.Logger
+}
+
+// Resolver turns references into credentials. What it read is shared by all
+// triggers of the process and kept for a bounded time.
+type Resolver struct {
+	Config
+	api    *api
+	stores map[string]Store
+
+	authentications *shelf[object, *authentication]
+	secrets         *shelf[object, *secret]
+	configMaps      *shelf[object, *configMap]
+	accounts        *shelf[object, *serviceAccount]
+	tokens          *shelf[tokenKey, string]
+	values          *shelf[storeKey, *Values]
+}
+
+// New makes a Resolver.
+func New(config Config) (*Resolver, error) {
+	var api *api
+	if config.Cluster != nil {
+		var err error
+		if api, err = newAPI(config.Cluster); err != nil {
+			return nil, fmt.Errorf("connect to the API server: %w", err)
+		}
+	}
+	return newResolver(config, api), nil
+}
+
+// Unconnected is a Resolver without access to any cluster: it knows literals,
+// and says so of all else.
+func Unconnected() *Resolver { return newResolver(Config{}, nil) }
+
+func newResolver(config Config, api *api) *Resolver {
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	if config.TokenExpiry <= 0 {
+		config.TokenExpiry = time.Hour
+	}
+	r := &Resolver{
+		Config: config, api: api, stores: map[string]Store{},
+		authentications: newShelf[object, *authentication]("authentication", config.Log),
+		secrets:         newShelf[object, *secret]("Secret", config.Log),
+		configMaps:      newShelf[object, *configMap]("ConfigMap", config.Log),
+		accounts:        newShelf[object, *serviceAccount]("ServiceAccount", config.Log),
+		tokens:          newShelf[tokenKey, string]("token", config.Log),
+		values:          newShelf[storeKey, *Values]("secret store", config.Log),
+	}
+	for _, s := range config.Stores {
+		r.stores[s.Block()] = s
+	}
+	return r
+}
+
+// Close ends what is being read and forgets what was.
+func (r *Resolver) Close() {
+	r.values.close() // its reads wait for the others
+	r.tokens.close()
+	r.accounts.close()
+	r.configMaps.close()
+	r.secrets.close()
+	r.authentications.close()
+	if r.api != nil {
+		r.api.client.CloseIdleConnections()
+	}
+}
+
+// Resolve reads what ref refers to. Its error has every problem, each with the
+// place, the object and what to do, and a gRPC code; it holds no secret.
+func (r *Resolver) Resolve(ctx context.Context, ref Reference) (*Credentials, error) {
+	w := &work{
+		Resolver: r, ref: ref, namespace: ref.Namespace,
+		creds: &Credentials{Parameters: map[string]string{}, ReadAgain: time.Now().Add(readEvery)},
+	}
+	w.environment(ctx)
+	w.authentication(ctx)
+	w.inline(ctx)
+	if err := w.wrong.err(""); err != nil {
+		return nil, err
+	}
+	return w.creds, nil
+}
+
+// work is one resolution.
+type work struct {
+	*Resolver
+	ref       Reference
+	namespace string // of what the authentication object names
+	cluster   bool   // the authentication object is the cluster's
+	creds     *Credentials
+	wrong     problems
+}
+
+// authentication reads the authentication object and everything that it names.
+func (w *work) authentication(ctx context.Context) {
+	if w.ref.Authentication == "" {
+		return
+	}
+	o, a, err := w.authenticationObject(ctx)
+	if err != nil {
+		// The object is named in it.
+		w.wrong.add("authenticationRef", err)
+		return
+	}
+	outer := w.wrong
+	w.wrong = problems{}
+	w.blocks(ctx, &a.Spec)
+	outer.add("", w.wrong.err(o.String()))
+	w.wrong = outer
+}
+
+// blocks reads every block of an authentication object in the order in which
+// they count (spec/triggerauthentication.md section 3).
+func (w *work) blocks(ctx context.Context, s *spec) {
+	w.identity(ctx, s.PodIdentity)
+	if s.FilePath != "" {
+		// It stands alone: nothing else of the object counts.
+		w.wrong.add("filePath", w.filePath(s.FilePath))
+		return
+	}
+	w.env(ctx, s.Env)
+	for i, t := range s.ConfigMapTargetRef {
+		value, err := w.configMapKey(ctx, w.namespace, t.Name, t.Key)
+		w.set(t.Parameter, value, place("configMapTargetRef", i, t.Parameter), err)
+	}
+	for i, t := range s.SecretTargetRef {
+		value, err := w.secretKey(ctx, w.namespace, t.Name, t.Key)
+		w.set(t.Parameter, value, place("secretTargetRef", i, t.Parameter), err)
+	}
+	for _, b := range s.storeBlocks() {
+		w.store(ctx, b)
+	}
+	for i, t := range s.BoundServiceAccountToken {
+		value, err := w.token(ctx, w.namespace, t.ServiceAccountName)
+		w.set(t.Parameter, value, place("boundServiceAccountToken", i, t.Parameter), err)
+	}
+	w.oauth2(ctx, s.OAuth2)
+	if role := w.creds.PodIdentity.RoleARN; role != "" {
+		w.set("awsRoleArn", role, "", nil) // the name that KEDA's scalers know it by
+	}
+}
+
+// authenticationObject reads the object that the reference means.
+func (w *work) authenticationObject(ctx context.Context) (object, *authentication, error) {
+	kind, name, _ := strings.Cut(w.ref.Authentication, "/")
+	o := object{kind: kind, name: name}
+	switch kind {
+	case "TriggerAuthentication":
+		o.namespace = w.ref.Namespace
+	case "ClusterTriggerAuthentication":
+		w.cluster, w.namespace = true, w.ClusterNamespace
+	default:
+		return o, nil, invalid("kind %q is neither TriggerAuthentication nor ClusterTriggerAuthentication", kind)
+	}
+	if err := checkName(kind, name); err != nil {
+		return o, nil, err
+	}
+	a, err := w.authentications.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*authentication, time.Time, error) {
+		a := new(authentication)
+		return a, time.Time{}, w.api.get(ctx, o, a)
+	})
+	if err == nil && w.cluster {
+		err = w.admit(o, a)
+	}
+	return o, a, err
+}
+
+// admit refuses namespaces that may not use a cluster's authentication object,
+// and notes where its credentials may be sent.
+func (w *work) admit(o object, a *authentication) error {
+	namespaces, err := a.Metadata.patterns(AllowedNamespaces)
+	if err != nil {
+		return invalid("%s: %v", o, err)
+	}
+	if namespaces != nil && !Matches(namespaces, w.ref.Namespace) {
+		return status.Errorf(codes.PermissionDenied, "%s may not be used in namespace %s: its annotation %s does not name it",
+			o, w.ref.Namespace, AllowedNamespaces)
+	}
+	if w.creds.Hosts, err = a.Metadata.patterns(AllowedHosts); err != nil {
+		return invalid("%s: %v", o, err)
+	}
+	return nil
+}
+
+// set gives a parameter its value, or notes why it has none. What is set later
+// counts.
+func (w *work) set(parameter, value, place string, err error) {
+	if err != nil {
+		w.wrong.addFor(parameter, place, err)
+		return
+	}
+	w.wrong.settle(parameter)
+	w.creds.Parameters[parameter] = value
+}
+
+// store asks a secret store.
+func (w *work) store(ctx context.Context, b storeBlock) {
+	values, err := w.stored(ctx, b)
+	if err != nil {
+		// Stores start with the field at fault.
+		where, text := b.name, strings.TrimPrefix(status.Convert(err).Message(), b.name+": ")
+		if strings.HasPrefix(text, b.name+".") {
+			where = ""
+		}
+		w.wrong.add(where, status.Error(status.Code(err), text))
+		return
+	}
+	for parameter, value := range values.Parameters {
+		w.set(parameter, value, "", nil)
+	}
+}
+
+// storeKey tells results of stores apart. Everything that they may depend on is
+// part of it.
+type storeKey struct {
+	block, text string
+	namespace   string // of the Secrets
+	trigger     string // namespace of the object
+	account     string // of the workload
+}
+
+// String is what logs show of it.
+func (k storeKey) String() string { return k.block + " of namespace " + k.namespace }
+
+func (w *work) stored(ctx context.Context, b storeBlock) (*Values, error) {
+	store := w.stores[b.name]
+	if store == nil {
+		return nil, status.Error(codes.Unimplemented, "this family cannot read it")
+	}
+	key := storeKey{block: b.name, text: string(b.text), namespace: w.namespace, trigger: w.ref.Namespace, account: w.ref.ServiceAccount}
+	return w.values.take(ctx, key, w.ref.NotBefore, func(ctx context.Context) (*Values, time.Time, error) {
+		// What the login is made of is read anew with it, so that two ages do
+		// not add up.
+		inner := &work{Resolver: w.Resolver, ref: w.ref, namespace: w.namespace}
+		inner.ref.NotBefore = time.Now().Add(-retryAfter)
+		values, err := store.Read(ctx, json.RawMessage(key.text), scope{inner})
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		return values, values.ReadAgain, nil
+	})
+}
+
+// oauth2 hands the block on; the token is fetched by whoever sends it.
+func (w *work) oauth2(ctx context.Context, o *oauth2) {
+	if o == nil {
+		return
+	}
+	for parameter, value := range o.parameters() {
+		w.set(parameter, value, "", nil)
+	}
+	if o.ClientSecret != nil {
+		ref := o.ClientSecret.ValueFrom.SecretKeyRef
+		value, err := w.secretKey(ctx, w.namespace, ref.Name, ref.Key)
+		w.set("clientSecret", value, "oauth2.clientSecret", err)
+	}
+}
+
+// inline reads the Secrets that the trigger itself names.
+func (w *work) inline(ctx context.Context) {
+	for _, parameter := range slices.Sorted(maps.Keys(w.ref.Inline)) {
+		ref := w.ref.Inline[parameter]
+		value, err := w.secretKey(ctx, w.ref.Namespace, ref.Name, ref.Key)
+		w.set(parameter, value, fmt.Sprintf("secretKeyRef (%s)", parameter), err)
+	}
+}

@@ -1,0 +1,69 @@
+package scaler
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+)
+
+// Dialer opens the connections of one source. Every client of an event source
+// dials through one, so that no trigger can reach what it must not: link-local
+// addresses and cloud metadata services, and hosts that its credentials may not
+// be sent to.
+type Dialer struct {
+	hosts []string // nil allows any
+}
+
+// DialerOf returns the dialer for the source that is being opened. ctx is
+// Open's, or that of a dial of Shared.
+func DialerOf(ctx context.Context) *Dialer {
+	if l, ok := ctx.Value(leaseKey{}).(*lease); ok {
+		return &Dialer{hosts: l.hosts}
+	}
+	return &Dialer{}
+}
+
+// DialContext connects to a host and port.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Check(host); err != nil {
+		return nil, err
+	}
+	return d.DialResolved(ctx, network, address)
+}
+
+// DialResolved connects to an address whose host was given to Check by its
+// name before: clients that look names up by themselves dial addresses alone.
+func (d *Dialer) DialResolved(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: outbound.Control}
+	return dialer.DialContext(ctx, network, address)
+}
+
+// Check refuses a host, without a port, that must not be connected to.
+func (d *Dialer) Check(host string) error {
+	if d.hosts != nil && !credentials.Matches(d.hosts, host) {
+		return hostRefused(host)
+	}
+	return outbound.CheckHost(host)
+}
+
+// hostRefused is the error about a host that the credentials are not for.
+type hostRefused string
+
+func (h hostRefused) Error() string {
+	return fmt.Sprintf("host %q is not in the annotation %s of the ClusterTriggerAuthentication", string(h), credentials.AllowedHosts)
+}
+
+// GRPCStatus gives the error its code: trigger and authentication do not go
+// together.
+func (h hostRefused) GRPCStatus() *status.Status { return status.New(codes.InvalidArgument, h.Error()) }

@@ -1,0 +1,76 @@
+package scaler
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+)
+
+// stores are the secret stores that authentication objects may name, one line
+// for each.
+func stores() []credentials.Store {
+	return []credentials.Store{}
+}
+
+// credentialFlags adds the flags on what a family may read for its triggers.
+func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
+	flags.StringVar(&c.ClusterNamespace, "cluster-object-namespace", "keda", "the namespace with the Secrets of ClusterTriggerAuthentications")
+	flags.StringVar(&c.FilePathRoot, "filepath-auth-root-path", "", "the directory below which spec.filePath of a ClusterTriggerAuthentication may name a file")
+	flags.Func("readable-files", "a file, or a directory of files, that a parameter may name; may be repeated",
+		func(path string) error {
+			c.ReadableFiles = append(c.ReadableFiles, path)
+			return nil
+		})
+	var networks []netip.Prefix
+	flags.Func("allow-source-address", "an address or network that may be an event source although it is link-local or a cloud's metadata service; may be repeated",
+		func(text string) error {
+			network, err := parseNetwork(text)
+			if err != nil {
+				return fmt.Errorf("%q is neither an address nor a network", text)
+			}
+			networks = append(networks, network)
+			outbound.Allow(networks)
+			return nil
+		})
+}
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
+}
+
+// credentialEnvironment reads what KEDA is told by environment variables.
+func credentialEnvironment(getenv func(string) string, c *credentials.Config) error {
+	// As in KEDA, nothing but "true" turns it on.
+	c.RestrictSecrets, _ = strconv.ParseBool(getenv("KEDA_RESTRICT_SECRET_ACCESS"))
+	if text := getenv("KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY"); text != "" {
+		expiry, err := time.ParseDuration(text)
+		if err != nil || expiry < time.Hour || expiry > 6*time.Hour {
+			return fmt.Errorf("KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY: %q is not a duration from 1h to 6h", text)
+		}
+		c.TokenExpiry = expiry
+	}
+	return nil
+}
+
+// newResolver resolves credentials under the identity of the process. Outside
+// of a cluster and without a kubeconfig there is none, and triggers that refer
+// to credentials are told so.
+func newResolver(c credentials.Config, log *slog.Logger) (*credentials.Resolver, error) {
+	config, err := clusterConfig()
+	if err != nil && !clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("connect to the API server: %w", err)
+	}
+	c.Cluster, c.Stores, c.Log = config, stores(), log
+	return credentials.New(c)
+}
