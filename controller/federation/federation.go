@@ -18,6 +18,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc/credentials"
@@ -191,6 +192,20 @@ func (f *Federation) State(id ID) (State, bool) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	return sub.state, true
+}
+
+// Types are the trigger types that have a Service, in the order of their names.
+func (f *Federation) Types() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var types []string
+	for name, s := range f.services {
+		if s.exists {
+			types = append(types, name)
+		}
+	}
+	slices.Sort(types)
+	return types
 }
 
 // Describe returns what the family says of a trigger type, from memory. It is

@@ -14,7 +14,7 @@ import (
 // Source: spec sections 1.6 and 1.7, notes 18 and 25.
 func (so *ScaledObject) Validate() error {
 	problems := []error{so.validateName(), so.ValidateReplicas(), so.ValidateTriggers(),
-		so.validateModifiers(), so.validateFallback()}
+		so.ValidateModifiers(), so.ValidateFallback(), so.ValidateFallbackBehavior()}
 	return errors.Join(problems...)
 }
 
@@ -48,7 +48,7 @@ func (so *ScaledObject) ValidateReplicas() error {
 // ValidateTriggers checks the list of triggers: not empty, names unique,
 // useCachedMetrics and metricType only where they work.
 func (so *ScaledObject) ValidateTriggers() error {
-	return validateTriggers(so.Spec.Triggers, ScaleTrigger.validateMetricType)
+	return validateTriggers(so.Spec.Triggers, ScaleTrigger.ValidateMetricType)
 }
 
 func validateTriggers(triggers []ScaleTrigger, metricType func(ScaleTrigger) error) error {
@@ -79,8 +79,9 @@ func validateTriggers(triggers []ScaleTrigger, metricType func(ScaleTrigger) err
 	return errors.Join(problems...)
 }
 
-// validateMetricType follows the table of spec section 7.2.
-func (t ScaleTrigger) validateMetricType() error {
+// ValidateMetricType checks the metricType of a ScaledObject's trigger, as in
+// the table of spec section 7.2.
+func (t ScaleTrigger) ValidateMetricType() error {
 	allowed := [2]autoscalingv2.MetricTargetType{autoscalingv2.AverageValueMetricType, autoscalingv2.ValueMetricType}
 	have := t.TargetType()
 	if t.Builtin() {
@@ -96,9 +97,15 @@ func (t ScaleTrigger) validateMetricType() error {
 	return fmt.Errorf("metricType: %q is neither %s nor %s", have, allowed[0], allowed[1])
 }
 
-// validateModifiers checks the numbers. Whether the formula compiles is a
+// ValidateTriggerList checks the list of triggers but not their metricType: not
+// empty, names unique, useCachedMetrics only where it works.
+func ValidateTriggerList(triggers []ScaleTrigger) error {
+	return validateTriggers(triggers, func(ScaleTrigger) error { return nil })
+}
+
+// ValidateModifiers checks the numbers. Whether the formula compiles is a
 // question for package scaling.
-func (so *ScaledObject) validateModifiers() error {
+func (so *ScaledObject) ValidateModifiers() error {
 	m := so.Modifiers()
 	if m == nil {
 		return nil
@@ -143,7 +150,9 @@ func (m *ScalingModifiers) ActivationValue() (float64, error) {
 	return v, nil
 }
 
-func (so *ScaledObject) validateFallback() error {
+// ValidateFallback checks the fallback's numbers, and that there is a trigger
+// that may fail.
+func (so *ScaledObject) ValidateFallback() error {
 	f := so.Fallback()
 	if f == nil {
 		return nil
@@ -155,13 +164,19 @@ func (so *ScaledObject) validateFallback() error {
 	if f.Replicas < 0 {
 		problems = append(problems, fmt.Errorf("fallback.replicas: %d is negative", f.Replicas))
 	}
-	if m := so.Modifiers(); f.Behavior == FallbackScalingModifiers && (m == nil || m.Formula == "") {
-		problems = append(problems, errors.New("fallback.behavior: scalingModifiers needs advanced.scalingModifiers.formula"))
-	}
 	if so.Modifiers() == nil && len(so.Spec.Triggers) > 0 && so.OnlyBuiltins() {
 		problems = append(problems, errors.New("fallback: needs a trigger other than cpu and memory"))
 	}
 	return errors.Join(problems...)
+}
+
+// ValidateFallbackBehavior checks that behavior scalingModifiers has a formula.
+func (so *ScaledObject) ValidateFallbackBehavior() error {
+	f, m := so.Fallback(), so.Modifiers()
+	if f != nil && f.Behavior == FallbackScalingModifiers && (m == nil || m.Formula == "") {
+		return errors.New("fallback.behavior: scalingModifiers needs advanced.scalingModifiers.formula")
+	}
+	return nil
 }
 
 // finite parses a number that is neither infinite nor NaN.

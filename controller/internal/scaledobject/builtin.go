@@ -13,11 +13,11 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
-// builtin is the HPA metric of a cpu or memory trigger. All problems of its
+// Builtin is the HPA metric of a cpu or memory trigger. All problems of its
 // metadata are reported at once, each with its key first.
 //
 // Source: spec/scalers/cpu.md and memory.md.
-func builtin(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricSpec, error) {
+func Builtin(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricSpec, error) {
 	var problems []error
 	if t.Metadata["type"] != "" {
 		problems = append(problems, errors.New("type: no longer a parameter, use metricType"))

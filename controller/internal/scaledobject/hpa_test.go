@@ -235,7 +235,7 @@ func TestBuiltin(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			spec, err := builtin(tt.trigger)
+			spec, err := Builtin(tt.trigger)
 			if tt.problem == "" {
 				if err != nil || spec.Resource == nil {
 					t.Errorf("%+v, %v", spec, err)

@@ -114,7 +114,7 @@ func (b *builder) finish() error {
 
 func (b *builder) add(i int, trigger v1alpha1.ScaleTrigger) error {
 	if trigger.Builtin() {
-		spec, err := builtin(trigger)
+		spec, err := Builtin(trigger)
 		if err != nil {
 			b.unknown = true
 			return err

@@ -1,0 +1,209 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// triggers holds each trigger against what its family says of the type. What is
+// wrong is refused or warned of, as the installation wants it; a family that is
+// not there makes nothing wrong. metricType checks the field for the kind.
+func (w *Webhook) triggers(triggers []v1alpha1.ScaleTrigger, metricType func(v1alpha1.ScaleTrigger) error, v *verdict) {
+	for i, t := range triggers {
+		var found findings
+		found.add(metricType(t))
+		if t.Builtin() {
+			found.builtin(t)
+		} else {
+			w.described(t, &found)
+		}
+		for _, text := range reserved(t) {
+			v.refuse(reasonTriggers, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
+		}
+		for _, text := range found.problems {
+			if w.Strict {
+				v.refuse(reasonMetadata, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
+				continue
+			}
+			v.warn("trigger %d (%s): %s", i, t.Type, text)
+		}
+		for _, text := range found.hints {
+			v.warn("trigger %d (%s): %s", i, t.Type, text)
+		}
+	}
+}
+
+// findings are what there is to say about one trigger.
+type findings struct {
+	problems []string // refused when the installation is strict
+	hints    []string // never refused
+}
+
+// add adds the problems joined in err that are not known yet.
+func (f *findings) add(err error) {
+	for _, text := range lines(err) {
+		if !slices.Contains(f.problems, text) {
+			f.problems = append(f.problems, text)
+		}
+	}
+}
+
+func (f *findings) hint(format string, args ...any) {
+	f.hints = append(f.hints, fmt.Sprintf(format, args...))
+}
+
+// reserved says which keys a user may not give: the core would drop them.
+func reserved(t v1alpha1.ScaleTrigger) []string {
+	var texts []string
+	for key := range t.Metadata {
+		if scalerv1.IsReserved(key) {
+			texts = append(texts, key+": keys with prefix "+scalerv1.ReservedPrefix+" are reserved")
+		}
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// builtinType describes cpu and memory, which no family serves.
+var builtinType = &scalerv1.TriggerType{Parameters: []*scalerv1.Parameter{
+	{Name: "value", Sources: []scalerv1.ValueSource{scalerv1.ValueSource_VALUE_SOURCE_TRIGGER}},
+	{Name: "containerName", Sources: []scalerv1.ValueSource{scalerv1.ValueSource_VALUE_SOURCE_TRIGGER}},
+	{Name: "type", Sources: []scalerv1.ValueSource{scalerv1.ValueSource_VALUE_SOURCE_TRIGGER}},
+}}
+
+func (f *findings) builtin(t v1alpha1.ScaleTrigger) {
+	if len(f.problems) == 0 { // else the metricType is wrong, and the value is read by it
+		_, err := scaledobject.Builtin(t)
+		f.add(err)
+	}
+	f.problems = append(f.problems, builtinType.Unknown(t.Metadata)...)
+}
+
+// described holds a trigger against its family's description.
+func (w *Webhook) described(t v1alpha1.ScaleTrigger, f *findings) {
+	described, err := w.Families.Describe(t.Type)
+	near, code := w.meant(t.Type), status.Code(err)
+	switch {
+	case err == nil:
+		f.parameters(t, described)
+	case errors.Is(err, federation.ErrNoDescription), code == codes.Unavailable: // a third party, or a family that starts just now
+	case near != "" && (code == codes.InvalidArgument || code == codes.NotFound):
+		f.add(fmt.Errorf("type: unknown, did you mean %s? (%w)", near, err))
+	case code == codes.InvalidArgument: // no Service can have that name
+		f.add(err)
+	default: // a family that is yet to come, or one that is not installed as it should be
+		f.hint("%v", err)
+	}
+}
+
+// meant is the type that an unknown one is a slip of, or "". What KEDA has is
+// never a slip: its family is not there.
+func (w *Webhook) meant(triggerType string) string {
+	if slices.Contains(publishedTypes, triggerType) {
+		return ""
+	}
+	return scalerv1.Nearest(triggerType, slices.Concat(w.Families.Types(), publishedTypes, []string{"cpu", "memory"}))
+}
+
+// parameters holds metadata against the described parameters.
+func (f *findings) parameters(t v1alpha1.ScaleTrigger, described *scalerv1.TriggerType) {
+	for _, p := range described.GetParameters() {
+		f.parameter(given{t}, p)
+	}
+	f.problems = append(f.problems, described.Unknown(t.Metadata)...)
+}
+
+func (f *findings) parameter(g given, p *scalerv1.Parameter) {
+	for _, key := range p.Keys() {
+		if g.text(key) != "" {
+			f.deprecated(key, p)
+		}
+	}
+	for _, source := range p.GetSources() {
+		key, elsewhere := g.has(source, p)
+		switch {
+		case elsewhere: // only the family can see the value
+			return
+		case key != "":
+			if err := checkText(p, g.text(key)); err != nil {
+				f.problems = append(f.problems, key+": "+err.Error())
+			}
+			return
+		}
+	}
+	if p.GetRequired() {
+		f.problems = append(f.problems, fmt.Sprintf("%s: is required (looked in %s)", p.GetName(), strings.Join(p.Places(p.GetName()), ", ")))
+	}
+}
+
+// deprecated says that a key should not be used any more, or cannot be.
+func (f *findings) deprecated(key string, p *scalerv1.Parameter) {
+	switch instead, removed := strings.CutPrefix(p.GetDeprecated(), "removed: "); {
+	case removed:
+		f.add(fmt.Errorf("%s: was removed: %s", key, instead))
+	case instead != "":
+		f.hint("%s: deprecated, %s", key, instead)
+	}
+}
+
+// given is what a trigger gives by itself.
+type given struct{ trigger v1alpha1.ScaleTrigger }
+
+// text is the trimmed value of a key; blank counts as absent.
+func (g given) text(key string) string { return strings.TrimSpace(g.trigger.Metadata[key]) }
+
+// has looks for a parameter in one source: key is where the metadata have it,
+// and elsewhere is true when a variable or an authentication may.
+func (g given) has(source scalerv1.ValueSource, p *scalerv1.Parameter) (key string, elsewhere bool) {
+	if source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION {
+		return "", g.trigger.AuthenticationRef != nil
+	}
+	for _, key := range p.Keys() {
+		switch source {
+		case scalerv1.ValueSource_VALUE_SOURCE_ENV:
+			if g.text(key+scalerv1.FromEnvSuffix) != "" {
+				return "", true
+			}
+		default:
+			if g.text(key) != "" {
+				return key, false
+			}
+		}
+	}
+	return "", false
+}
+
+// checkText holds a text against the syntax of its parameter. Lists and maps
+// have separators that descriptions do not tell, so their family checks them.
+func checkText(p *scalerv1.Parameter, text string) error {
+	var err error
+	switch p.GetType() {
+	case scalerv1.ValueType_VALUE_TYPE_INTEGER:
+		_, err = scalerv1.ParseInteger(text, 64)
+	case scalerv1.ValueType_VALUE_TYPE_FLOAT:
+		_, err = scalerv1.ParseFloat(text)
+	case scalerv1.ValueType_VALUE_TYPE_BOOL:
+		_, err = scalerv1.ParseBool(text)
+	case scalerv1.ValueType_VALUE_TYPE_DURATION:
+		_, err = scalerv1.ParseDuration(text)
+	case scalerv1.ValueType_VALUE_TYPE_QUERY:
+		_, err = scalerv1.ParseQuery(text)
+	case scalerv1.ValueType_VALUE_TYPE_STRING:
+	default:
+		return nil
+	}
+	if allowed := p.GetAllowedValues(); err == nil && len(allowed) > 0 && !slices.Contains(allowed, text) {
+		err = scalerv1.TextError{Text: text, Reason: "is not one of " + strings.Join(allowed, ", ")}
+	}
+	return err
+}

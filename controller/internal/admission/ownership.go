@@ -1,0 +1,140 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// Index is an index of cached objects that admission looks things up by.
+type Index struct {
+	Object client.Object
+	Field  string
+	Keys   client.IndexerFunc
+}
+
+// ByTarget is the index of ScaledObjects and of HPAs by the name of their
+// target.
+const ByTarget = "spec.scaleTargetRef.name"
+
+// byHPAName is the index of ScaledObjects by the name of their HPA.
+const byHPAName = "hpaName"
+
+// Indexes are what the caches of Webhook.Objects must have.
+func Indexes() []Index {
+	return []Index{
+		{&v1alpha1.ScaledObject{}, ByTarget, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.ScaledObject).Spec.ScaleTargetRef.Name}
+		}},
+		{&v1alpha1.ScaledObject{}, byHPAName, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.ScaledObject).HPAName()}
+		}},
+		{&autoscalingv2.HorizontalPodAutoscaler{}, ByTarget, func(o client.Object) []string {
+			return []string{o.(*autoscalingv2.HorizontalPodAutoscaler).Spec.ScaleTargetRef.Name}
+		}},
+	}
+}
+
+// otherObjects refuses a workload and an HPA that another ScaledObject has.
+// Objects that are being deleted have nothing any more.
+func (w *Webhook) otherObjects(ctx context.Context, so *v1alpha1.ScaledObject, v *verdict) {
+	for _, other := range w.others(ctx, so, ByTarget, so.Spec.ScaleTargetRef.Name, v) {
+		if sameKind(kindOf(so.Spec.ScaleTargetRef), kindOf(other.Spec.ScaleTargetRef)) {
+			v.refuse(reasonOtherScaledObject, fmt.Errorf("scaleTargetRef: %s %q is already scaled by ScaledObject %q",
+				so.Spec.ScaleTargetRef.TargetKind(), so.Spec.ScaleTargetRef.Name, other.Name))
+		}
+	}
+	for _, other := range w.others(ctx, so, byHPAName, so.HPAName(), v) {
+		v.refuse(reasonOtherScaledObjectHPA, fmt.Errorf("the HPA's name %q is already that of ScaledObject %q", so.HPAName(), other.Name))
+	}
+}
+
+// others are the other ScaledObjects of the namespace with that value of an
+// index, by name.
+func (w *Webhook) others(ctx context.Context, so *v1alpha1.ScaledObject, index, value string, v *verdict) []v1alpha1.ScaledObject {
+	var list v1alpha1.ScaledObjectList
+	if err := w.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{index: value}); err != nil {
+		v.warn("whether another ScaledObject has the same target or HPA could not be checked: %v", err)
+		return nil
+	}
+	list.Items = slices.DeleteFunc(list.Items, func(other v1alpha1.ScaledObject) bool {
+		return other.Name == so.Name || other.DeletionTimestamp != nil
+	})
+	slices.SortFunc(list.Items, func(a, b v1alpha1.ScaledObject) int { return byName(&a, &b) })
+	return list.Items
+}
+
+// otherHPAs refuses a workload that an HPA which is not the object's own
+// scales, unless the user hands that HPA over.
+func (w *Webhook) otherHPAs(ctx context.Context, so *v1alpha1.ScaledObject, v *verdict) {
+	var list autoscalingv2.HorizontalPodAutoscalerList
+	err := w.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name})
+	if err != nil {
+		v.warn("whether another HPA scales the target could not be checked: %v", err)
+		return
+	}
+	slices.SortFunc(list.Items, func(a, b autoscalingv2.HorizontalPodAutoscaler) int { return byName(&a, &b) })
+	for i := range list.Items {
+		hpa := &list.Items[i]
+		ref := v1alpha1.ScaleTarget{APIVersion: hpa.Spec.ScaleTargetRef.APIVersion, Kind: hpa.Spec.ScaleTargetRef.Kind}
+		switch {
+		case hpa.DeletionTimestamp != nil || hpa.Annotations[v1alpha1.AnnotationHPAOwnership] == "false":
+		case !sameKind(kindOf(so.Spec.ScaleTargetRef), kindOf(ref)) || owns(so, hpa):
+		case !transfersHPA(so):
+			v.refuse(reasonOtherHPA, fmt.Errorf(
+				"scaleTargetRef: %s %q is already scaled by HPA %q: delete it, or hand it over with annotation %s: \"true\" and advanced.horizontalPodAutoscalerConfig.name: %s",
+				so.Spec.ScaleTargetRef.TargetKind(), so.Spec.ScaleTargetRef.Name, hpa.Name, v1alpha1.AnnotationTransferHPAOwnership, hpa.Name))
+		case givenHPAName(so) != hpa.Name:
+			v.refuse(reasonTransferWithoutName, fmt.Errorf(
+				"advanced.horizontalPodAutoscalerConfig.name: must be %q, the HPA to hand over, with annotation %s",
+				hpa.Name, v1alpha1.AnnotationTransferHPAOwnership))
+		}
+	}
+}
+
+// owns tells by kind and name, not by UID: an object that was deleted and made
+// again is the same to its user.
+func owns(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return slices.ContainsFunc(hpa.OwnerReferences, func(o metav1.OwnerReference) bool {
+		return o.Kind == "ScaledObject" && o.Name == so.Name
+	})
+}
+
+func transfersHPA(so *v1alpha1.ScaledObject) bool {
+	return so.Annotations[v1alpha1.AnnotationTransferHPAOwnership] == "true"
+}
+
+// givenHPAName is the name that the user gave, not the default.
+func givenHPAName(so *v1alpha1.ScaledObject) string {
+	if a := so.Spec.Advanced; a != nil && a.HorizontalPodAutoscalerConfig != nil {
+		return a.HorizontalPodAutoscalerConfig.Name
+	}
+	return ""
+}
+
+// kindOf is the kind that a reference names; nil when its apiVersion is none,
+// which is never anybody else's problem.
+func kindOf(ref v1alpha1.ScaleTarget) *schema.GroupVersionKind {
+	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
+	if err != nil {
+		return nil
+	}
+	gvk := gv.WithKind(ref.TargetKind())
+	return &gvk
+}
+
+func sameKind(a, b *schema.GroupVersionKind) bool { return a != nil && b != nil && *a == *b }
+
+func byName(a, b client.Object) int {
+	if a.GetName() < b.GetName() {
+		return -1
+	}
+	return 1
+}
