@@ -24,42 +24,61 @@ type Workload struct {
 // memory are not among them. Annotations of the object that cannot be
 // understood count as absent: the reconciler reports them.
 func TriggersOf(so *v1alpha1.ScaledObject, workload Workload) []Trigger {
-	doorbell := doorbellOf(so)
-	idle, err := so.IdlePollingInterval()
-	if err != nil {
-		idle = so.PollingInterval()
+	idle, _ := so.IdlePollingInterval()
+	return triggersOf(Trigger{
+		ID:                  ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name},
+		Generation:          so.Generation,
+		MetricSource:        so.Modifiers() != nil,
+		PollingInterval:     so.PollingInterval(),
+		IdlePollingInterval: idle,
+		Mode:                workload.Mode,
+		Doorbell:            doorbellOf(so.Doorbell()),
+		ServiceAccount:      workload.ServiceAccount,
+	}, so.Spec.Triggers, container(so.Spec.ScaleTargetRef.EnvSourceContainerName, workload.Template))
+}
+
+// TriggersOfJob is TriggersOf for a ScaledJob, whose workload is its template.
+// It always waits for work: no HPA asks more often while Jobs run, and a source
+// may ring all the time.
+func TriggersOfJob(sj *v1alpha1.ScaledJob) []Trigger {
+	idle, _ := sj.IdlePollingInterval()
+	var template *corev1.PodTemplateSpec
+	if sj.Spec.JobTargetRef != nil {
+		template = &sj.Spec.JobTargetRef.Template
 	}
-	var triggers []Trigger
-	for i, t := range so.Spec.Triggers {
+	return triggersOf(Trigger{
+		ID:                  ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name},
+		Generation:          sj.Generation,
+		PollingInterval:     sj.PollingInterval(),
+		IdlePollingInterval: idle,
+		Mode:                Idle,
+		Doorbell:            doorbellOf(sj.Doorbell()),
+		ServiceAccount:      ServiceAccountOf(template),
+	}, sj.Spec.Triggers, container(sj.Spec.EnvSourceContainerName, template))
+}
+
+// triggersOf makes of what all triggers of an object have in common those that
+// families serve.
+func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, c *corev1.Container) []Trigger {
+	var served []Trigger
+	for i, t := range triggers {
 		if t.Builtin() {
 			continue
 		}
-		trigger := Trigger{
-			ID:                  ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: i},
-			Generation:          so.Generation,
-			Type:                t.Type,
-			TriggerName:         t.Name,
-			Metadata:            t.Metadata,
-			MetricType:          string(t.TargetType()),
-			MetricSource:        so.Modifiers() != nil,
-			UseCachedMetrics:    t.UseCachedMetrics,
-			PollingInterval:     so.PollingInterval(),
-			IdlePollingInterval: idle,
-			Mode:                workload.Mode,
-			Doorbell:            doorbell,
-			ServiceAccount:      workload.ServiceAccount,
-			Env:                 envOf(t.Metadata, container(so, workload.Template)),
-		}
+		trigger := common
+		trigger.Index, trigger.Type, trigger.TriggerName = i, t.Type, t.Name
+		trigger.Metadata, trigger.Env = t.Metadata, envOf(t.Metadata, c)
+		trigger.MetricType, trigger.UseCachedMetrics = string(t.TargetType()), t.UseCachedMetrics
 		if ref := t.AuthenticationRef; ref != nil {
 			trigger.Authentication = ref.AuthenticationKind() + "/" + ref.Name
 		}
-		triggers = append(triggers, trigger)
+		served = append(served, trigger)
 	}
-	return triggers
+	return served
 }
 
-func doorbellOf(so *v1alpha1.ScaledObject) Doorbell {
-	switch on, err := so.Doorbell(); {
+func doorbellOf(on *bool, err error) Doorbell {
+	switch {
 	case err != nil || on == nil:
 		return DoorbellAuto
 	case *on:
@@ -68,12 +87,12 @@ func doorbellOf(so *v1alpha1.ScaledObject) Doorbell {
 	return DoorbellOff
 }
 
-// container is the one whose environment the object's triggers may name.
-func container(so *v1alpha1.ScaledObject, template *corev1.PodTemplateSpec) *corev1.Container {
+// container is the one whose environment the object's triggers may name: the
+// wanted one, else the first.
+func container(wanted string, template *corev1.PodTemplateSpec) *corev1.Container {
 	if template == nil {
 		return nil
 	}
-	wanted := so.Spec.ScaleTargetRef.EnvSourceContainerName
 	for i := range template.Spec.Containers {
 		if wanted == "" || template.Spec.Containers[i].Name == wanted {
 			return &template.Spec.Containers[i]

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -134,5 +135,36 @@ func TestEnvironmentOfATrigger(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestTriggersOfJobKnowItsTemplate(t *testing.T) {
+	host := "amqp://broker"
+	sj := &v1alpha1.ScaledJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "batch", Generation: 3, Annotations: map[string]string{v1alpha1.AnnotationIdlePollingInterval: "2s"}},
+		Spec: v1alpha1.ScaledJobSpec{
+			EnvSourceContainerName: "worker",
+			JobTargetRef: &batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				ServiceAccountName: "batch",
+				Containers:         []corev1.Container{{Name: "proxy"}, {Name: "worker", Env: []corev1.EnvVar{{Name: "HOST", Value: host}}}},
+			}}},
+			Triggers: []v1alpha1.ScaleTrigger{
+				{Type: "memory"},
+				{Type: "rabbitmq", Metadata: map[string]string{"hostFromEnv": "HOST"}, AuthenticationRef: &v1alpha1.AuthenticationRef{Name: "login"}},
+			},
+		},
+	}
+	want := []Trigger{{
+		ID: ID{Kind: "ScaledJob", Namespace: "shop", Name: "batch", Index: 1}, Generation: 3, Type: "rabbitmq",
+		Metadata: map[string]string{"hostFromEnv": "HOST"}, Authentication: "TriggerAuthentication/login", MetricType: "AverageValue",
+		PollingInterval: 30 * time.Second, IdlePollingInterval: 2 * time.Second, Mode: Idle, ServiceAccount: "batch",
+		Env: map[string]scalerv1.EnvVar{"HOST": {Value: &host}},
+	}}
+	if got := TriggersOfJob(sj); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	sj.Spec.JobTargetRef = nil // the reconciler says so
+	if got := TriggersOfJob(sj); len(got) != 1 || got[0].ServiceAccount != "" || got[0].Env != nil {
+		t.Errorf("%+v", got)
 	}
 }

@@ -39,6 +39,9 @@ type subscription struct {
 	resolve func()    // starts one attempt to read the credentials
 	refs    Reference // where they are
 	cached  bool      // useCachedMetrics
+	// everyRead is set when each read is news to the client, equal ones
+	// included: Jobs are started by the moment of a reading.
+	everyRead bool
 
 	mu       sync.Mutex
 	binding  *binding // partial until credentials are known
@@ -87,6 +90,7 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 		refs: facts.references, cached: facts.useCachedMetrics,
 		interval: w.interval, idle: w.idle, doorbell: w.doorbell,
 		ready: make(chan struct{}), specs: b.metrics,
+		everyRead: facts.object.Kind == scalerv1.KindScaledJob,
 	}
 	s.resolve = func() { c.running.Go(func() { s.resolveOnce(ctx) }) }
 	if b.question == "" {
@@ -256,7 +260,7 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 		}
 		s.active = o.active()
 	}
-	news := !o.equal(s.observation)
+	news := s.everyRead || !o.equal(s.observation)
 	s.observation = o
 	if snap.specs != nil && !sameMetrics(s.specs, snap.specs) {
 		s.specs, news = snap.specs, true

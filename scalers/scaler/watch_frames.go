@@ -36,11 +36,17 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 			Id: e.id, Generation: e.generation, Specs: wireSpecs(s.specs),
 		}}})
 	}
-	if o := s.observation; o != nil && (s.activations != e.told.activations || !o.equal(e.told.observation)) {
-		e.told.observation, e.told.activations = o, s.activations
+	if o := s.observation; o != nil && e.knowsNot(s) {
+		e.told.observation, e.told.activations, e.told.at = o, s.activations, s.at
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Observation{Observation: s.wire(o)}})
 	}
 	return frames
+}
+
+// knowsNot reports whether the last observation is news; s.mu is held.
+func (e *entry) knowsNot(s *subscription) bool {
+	return s.activations != e.told.activations || !s.observation.equal(e.told.observation) ||
+		s.everyRead && !s.at.Equal(e.told.at)
 }
 
 // wire puts an observation on the wire; s.mu is held.

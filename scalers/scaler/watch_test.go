@@ -277,6 +277,24 @@ func TestWatchTellsWhatChanges(t *testing.T) {
 	})
 }
 
+func TestWatchTellsEveryReadForJobs(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(7)
+		w := f.watch(t)
+		id := w.subscribe(t, "batch", with(scalerv1.KeyKind, scalerv1.KindScaledJob), idle)
+		pass(time.Second)
+		reads, frames, beats := f.well.reads.Load(), w.now().frames, w.now().beats[id]
+		pass(10 * time.Minute)
+		told := w.now().frames - frames - (w.now().beats[id] - beats)
+		if n := f.well.reads.Load() - reads; int64(told) != n || n < 19 {
+			t.Errorf("%d of %d equal readings were told", told, n)
+		}
+		if age := w.observation(id).GetAge().AsDuration(); age > time.Second {
+			t.Errorf("a reading was told %v after it was made", age)
+		}
+	})
+}
+
 func TestWatchAppliesThresholdsPerSubscription(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
 		f.well.level.Store(7)

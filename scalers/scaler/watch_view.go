@@ -42,6 +42,7 @@ type told struct {
 	specs       []Metric
 	observation *observation
 	activations uint64
+	at          time.Time // of the read behind observation
 }
 
 func newView(c *core) *view {

@@ -5,11 +5,8 @@ package subscription
 
 import (
 	"context"
-	"slices"
-	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -31,8 +28,7 @@ type Reconciler struct {
 	Targets    *target.Client
 	Federation Federation
 
-	mu         sync.Mutex
-	subscribed map[types.NamespacedName][]federation.ID
+	book book
 }
 
 // Reconcile makes the subscriptions of one object those of its triggers. A
@@ -42,15 +38,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	err := r.Client.Get(ctx, request.NamespacedName, so)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.subscribe(request.NamespacedName, nil)
+		r.book.enter(r.Federation, request.NamespacedName, nil)
 		return reconcile.Result{}, nil
 	case err != nil:
 		return reconcile.Result{}, err
 	case so.Paused() || !so.DeletionTimestamp.IsZero():
-		r.subscribe(request.NamespacedName, nil)
+		r.book.enter(r.Federation, request.NamespacedName, nil)
 		return reconcile.Result{}, nil
 	}
-	r.subscribe(request.NamespacedName, federation.TriggersOf(so, r.workload(ctx, so)))
+	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, r.workload(ctx, so)))
 	return reconcile.Result{}, nil
 }
 
@@ -70,29 +66,4 @@ func mode(so *v1alpha1.ScaledObject, replicas int32) federation.Mode {
 		return federation.Idle
 	}
 	return federation.Active
-}
-
-// subscribe replaces what an object had subscribed.
-func (r *Reconciler) subscribe(key types.NamespacedName, triggers []federation.Trigger) {
-	now := make([]federation.ID, 0, len(triggers))
-	for _, t := range triggers {
-		r.Federation.Subscribe(t)
-		now = append(now, t.ID)
-	}
-	r.mu.Lock()
-	before := r.subscribed[key]
-	if r.subscribed == nil {
-		r.subscribed = map[types.NamespacedName][]federation.ID{}
-	}
-	if len(now) == 0 {
-		delete(r.subscribed, key)
-	} else {
-		r.subscribed[key] = now
-	}
-	r.mu.Unlock()
-	for _, id := range before {
-		if !slices.Contains(now, id) {
-			r.Federation.Unsubscribe(id)
-		}
-	}
 }

@@ -87,7 +87,52 @@ func TestSubscriptionsFollowTheObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("deleted", "")
-	if n := len(r.subscribed); n != 0 {
+	if n := len(r.book.subscribed); n != 0 {
 		t.Errorf("%d objects remembered", n)
+	}
+}
+
+func TestJobsAreSubscribedWhateverRuns(t *testing.T) {
+	sj := &v1alpha1.ScaledJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "batch", UID: "1", Generation: 1},
+		Spec:       v1alpha1.ScaledJobSpec{Triggers: []v1alpha1.ScaleTrigger{{Type: "kafka"}, {Type: "cpu"}}},
+	}
+	cluster := testcluster.New(t, "", nil, sj)
+	subscribed := families{}
+	r := &JobReconciler{Client: cluster.Client, Federation: subscribed}
+	reconcileJob := func() {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "batch"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reconcileJob()
+	if modes := subscribed.modes(); !maps.Equal(modes, map[int]federation.Mode{0: federation.Idle}) {
+		t.Errorf("subscribed %v", modes)
+	}
+	for id := range subscribed {
+		if id.Kind != "ScaledJob" {
+			t.Errorf("subscribed as %s", id)
+		}
+	}
+	sj.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
+	if err := cluster.Direct.Update(t.Context(), sj); err != nil {
+		t.Fatal(err)
+	}
+	reconcileJob()
+	if len(subscribed) != 0 {
+		t.Errorf("paused, but subscribed %v", subscribed.modes())
+	}
+	sj.Annotations = nil
+	if err := cluster.Direct.Update(t.Context(), sj); err != nil {
+		t.Fatal(err)
+	}
+	reconcileJob()
+	if err := cluster.Direct.Delete(t.Context(), sj); err != nil {
+		t.Fatal(err)
+	}
+	reconcileJob()
+	if len(subscribed) != 0 || len(r.book.subscribed) != 0 {
+		t.Errorf("deleted, but %v is subscribed and %v remembered", subscribed.modes(), r.book.subscribed)
 	}
 }

@@ -1357,7 +1357,10 @@ func (x *Status) GetMessage() string {
 	return ""
 }
 
-// Observation is the outcome of one read of a subscription's source.
+// Observation is the outcome of one read of a subscription's source. One that
+// says the same as the last may be left out and be covered by beats, unless the
+// subscription is a ScaledJob's: its Jobs are started by the moment of a read,
+// so each read is told.
 type Observation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The subscription's id.
