@@ -199,6 +199,13 @@ type ScaleTrigger struct {
 	//
 	// +optional
 	AuthenticationRef *AuthenticationRef `json:"authenticationRef,omitempty"`
+	// SecretKeyRef takes parameters from Secrets of the object's namespace
+	// without an authentication in between. It couples the trigger to the
+	// Secret: meant for tries, and admission warns of it.
+	//
+	// +optional
+	// +listType=atomic
+	SecretKeyRef []TargetRef `json:"secretKeyRef,omitempty"`
 	// MetricType is how the target counts: AverageValue (per replica, the
 	// default), Value (overall), or for cpu and memory Utilization or
 	// AverageValue, where it must be given.
