@@ -233,6 +233,7 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, trigger.interval()))
 	defer cancel()
 	var said answered
+	began := p.inst.fed.clock.Now()
 	specs, err := p.specs(ctx, q, ref, said.options()...)
 	var r reading
 	var active bool
@@ -250,6 +251,7 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 		r = reading{outcome: OutcomeError, err: p.inst.fed.peerError(trigger.Type, err, said.given())}
 	}
 	r.at = p.inst.fed.clock.Now()
+	r.took = r.at.Sub(began)
 	r.heard = r.at
 	r.detectedBy = DetectionPolling
 	if rung {

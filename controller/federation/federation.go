@@ -12,6 +12,7 @@
 //	watch.go       families with sluice.scaler.v1  classic.go    all others
 //	placement.go   which instance has a trigger    ask.go        single questions
 //	scaledobject.go, workload.go  triggers of an object
+//	collect.go     readiness and metrics
 package federation
 
 import (
@@ -20,7 +21,9 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
@@ -46,6 +49,9 @@ type Config struct {
 	Transport Transport
 	// AllowPlaintext accepts families whose Service says kubernetes.io/h2c.
 	AllowPlaintext bool
+	// Dial is added to what every connection is made with: for measuring and
+	// tracing calls.
+	Dial []grpc.DialOption
 	// Changed is called after the State of a subscribed trigger changed: an
 	// observation, a beat, specs, accepted, rejected, reachable or not. Calls
 	// come from one goroutine, and several changes of one trigger may be told
@@ -66,6 +72,7 @@ type Federation struct {
 	recent    *recent
 	displaced chan struct{} // one token: some subscription sits where it should not
 	synced    chan struct{} // closed when every Service was seen once
+	judged    atomic.Bool   // every instance was judged once
 
 	// mu guards who is where. It is never held while something is sent,
 	// received or called back.

@@ -78,6 +78,8 @@ type State struct {
 	Err error
 	// ObservedAt is when that read was completed, on our own clock.
 	ObservedAt time.Time
+	// Took is how long that read took.
+	Took time.Duration
 	// HeardAt is when the family last said that this outcome holds: with the
 	// observation itself or with a beat. Zero with OutcomeNone.
 	HeardAt time.Time

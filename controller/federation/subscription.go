@@ -133,6 +133,7 @@ type reading struct {
 	values     []Value
 	err        error
 	at         time.Time // when the source was read
+	took       time.Duration
 	heard      time.Time
 	detectedBy Detection
 	note       string
@@ -143,7 +144,7 @@ type reading struct {
 // since the last one.
 func (s *State) observe(r reading, turned uint64) {
 	s.Outcome, s.Values, s.Err = r.outcome, r.values, r.err
-	s.ObservedAt, s.HeardAt = r.at, r.heard
+	s.ObservedAt, s.Took, s.HeardAt = r.at, r.took, r.heard
 	s.DetectedBy, s.Note, s.SourceEventTime = r.detectedBy, r.note, r.eventTime
 	s.Activations += turned
 }

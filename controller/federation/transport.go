@@ -52,6 +52,7 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 		grpc.WithDisableServiceConfig(), // a DNS record does not decide how we call
 		grpc.WithUserAgent("sluice"),
 	}
+	options = append(options, config.Dial...)
 	if strings.HasPrefix(key.target, "passthrough:") {
 		options = append(options, grpc.WithNoProxy()) // a Pod's address
 	}

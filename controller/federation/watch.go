@@ -357,6 +357,7 @@ func (w *watcher) beat(id string, now time.Time) {
 func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 	r := reading{
 		at:         now.Add(-max(frame.GetAge().AsDuration(), 0)),
+		took:       max(frame.GetTook().AsDuration(), 0),
 		heard:      now,
 		detectedBy: detectionOf(frame.GetDetection()),
 		note:       frame.GetDetectionNote(),

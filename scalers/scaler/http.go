@@ -75,7 +75,7 @@ func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *
 	}
 	return &HTTPClient{
 		client: &http.Client{
-			Transport:     authorized{base: base, authorize: o.Authorize},
+			Transport:     authorized{base: counted{base}, authorize: o.Authorize},
 			CheckRedirect: redirect(o.TLS.Cert != ""),
 			Timeout:       o.Timeout,
 		},

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -34,6 +35,37 @@ func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server
+}
+
+func TestRequestsOfReadsAreCounted(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/bad" {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	client, m := httpClient(t, HTTPOptions{}), newMetrics("web")
+	reading := m.counting(t.Context(), "metrics-api")
+	for _, ask := range []struct {
+		ctx     context.Context
+		address string
+	}{
+		{reading, server.URL}, {reading, server.URL + "/bad"}, {reading, "http://127.0.0.1:1"}, {t.Context(), server.URL},
+	} {
+		_, _ = client.Get(ask.ctx, ask.address) // what is counted tells how it went
+	}
+	want := `
+# HELP keda_scaler_http_requests_total HTTP requests made while a metric was read, by trigger type.
+# TYPE keda_scaler_http_requests_total counter
+keda_scaler_http_requests_total{scaler="metrics-api",status_code="200"} 1
+keda_scaler_http_requests_total{scaler="metrics-api",status_code="418"} 1
+keda_scaler_http_requests_total{scaler="metrics-api",status_code="error"} 1
+`
+	if err := testutil.CollectAndCompare(m.requests, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	if n := testutil.CollectAndCount(m.requestDuration); n != 3 {
+		t.Errorf("%d histograms", n)
+	}
 }
 
 func TestHTTPAnswers(t *testing.T) {

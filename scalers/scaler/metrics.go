@@ -20,6 +20,9 @@ type metrics struct {
 	asked        *prometheus.GaugeVec
 	subscribed   *prometheus.GaugeVec
 	shared       prometheus.Gauge
+
+	requests        *prometheus.CounterVec
+	requestDuration *prometheus.HistogramVec
 }
 
 func newMetrics(family string) *metrics {
@@ -55,8 +58,20 @@ func newMetrics(family string) *metrics {
 			Name: "sluice_scaler_shared_connections", ConstLabels: labels,
 			Help: "Connections to event sources that triggers share.",
 		}),
+		// Reads are shared by all who ask the same question, so no object can be
+		// named.
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keda_scaler_http_requests_total",
+			Help: "HTTP requests made while a metric was read, by trigger type.",
+		}, []string{"scaler", "status_code"}),
+		requestDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "keda_scaler_http_request_duration_seconds",
+			Help:    "How long HTTP requests took that were made while a metric was read.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"scaler", "status_code"}),
 	}
-	m.registry.MustRegister(m.reads, m.readDuration, m.errors, m.rings, m.asked, m.subscribed, m.shared)
+	m.registry.MustRegister(m.reads, m.readDuration, m.errors, m.rings, m.asked, m.subscribed, m.shared,
+		m.requests, m.requestDuration)
 	return m
 }
 

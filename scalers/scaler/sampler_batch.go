@@ -147,7 +147,7 @@ func (s *sampler) dispatchBatch(g *batchGroup, questions []*question) {
 // cannot blind the rest.
 func (s *sampler) readBatch(ctx context.Context, b Batch, members []*member, deadline time.Duration, again bool) {
 	start := time.Now()
-	bctx, cancel := context.WithTimeout(ctx, deadline)
+	bctx, cancel := context.WithTimeout(s.metrics.counting(ctx, members[0].q.triggerType), deadline)
 	defer cancel()
 	attempts := make([]*attempt, len(members))
 	watchdogs := make([]*time.Timer, len(members))

@@ -133,7 +133,7 @@ func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detectio
 	}
 	defer leave()
 	start := time.Now()
-	rctx, cancel := context.WithTimeout(ctx, deadline)
+	rctx, cancel := context.WithTimeout(s.metrics.counting(ctx, q.triggerType), deadline)
 	defer cancel()
 	a, watchdog := s.begin(q, cause, deadline)
 	readings, err := s.askSource(rctx, o)

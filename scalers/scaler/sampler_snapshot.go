@@ -91,6 +91,7 @@ type observation struct {
 	err       error
 	detection scalerv1.Detection
 	eventTime time.Time
+	took      time.Duration // of the read
 	note      string
 }
 
@@ -138,7 +139,7 @@ func text(err error) string {
 
 // observe works out what a snapshot means to the trigger of b.
 func (b *binding) observe(s *snapshot) *observation {
-	o := &observation{outcome: s.outcome, detection: s.detection, note: s.note}
+	o := &observation{outcome: s.outcome, detection: s.detection, took: s.took, note: s.note}
 	metrics := b.metrics
 	if s.specs != nil {
 		metrics = s.specs

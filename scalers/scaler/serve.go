@@ -227,7 +227,15 @@ func (s *Server) stop(g *grpc.Server) {
 // interceptors do what every call needs. The outermost counts and logs what
 // the innermost has turned a panic into.
 func (s *Server) interceptors() []grpc.ServerOption {
-	counted := prometheus.NewServerMetrics()
+	// As KEDA's operator counts the calls of its metrics server.
+	const prefix = "keda_internal_metricsservice"
+	counted := prometheus.NewServerMetrics(
+		prometheus.WithServerCounterOptions(prometheus.WithNamespace(prefix)),
+		prometheus.WithServerHandlingTimeHistogram(
+			prometheus.WithHistogramNamespace(prefix),
+			prometheus.WithHistogramBuckets([]float64{.001, .01, .1, .3, .6, 1, 3, 6, 9, 20, 30, 60, 90, 120}),
+		),
+	)
 	s.core.metrics.registry.MustRegister(counted)
 	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, cause any) error {
 		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))

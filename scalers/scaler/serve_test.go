@@ -158,7 +158,8 @@ func TestProbesAndMetrics(t *testing.T) {
 		`sluice_scaler_questions{family="wells",type="well"} 1`,
 		`sluice_scaler_subscriptions{family="wells",type="well"} 1`,
 		`sluice_scaler_read_errors_total{code="Unavailable",family="wells",type="well"} 0`,
-		`grpc_server_handled_total`,
+		`keda_internal_metricsservice_grpc_server_handled_total`,
+		`keda_internal_metricsservice_grpc_server_handling_seconds_bucket`,
 		`go_goroutines`,
 	} {
 		if !strings.Contains(body, want) {

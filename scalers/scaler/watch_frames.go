@@ -58,6 +58,7 @@ func (s *subscription) wire(o *observation) *scalerv1.Observation {
 		Activations:   s.activations,
 		Detection:     o.detection,
 		DetectionNote: o.note,
+		Took:          durationpb.New(o.took),
 	}
 	if o.err != nil {
 		w.Status = wireStatus(statusOf(s.trigger.Type, o.err))

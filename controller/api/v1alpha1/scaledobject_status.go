@@ -79,6 +79,22 @@ type ScaledObjectStatus struct {
 	// +listType=map
 	// +listMapKey=metric
 	Fallback []FallbackVerdict `json:"fallback,omitempty"`
+	// Decisions are the last changes of the replicas that the controller made,
+	// the latest first. Those between are the HPA's.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=3
+	Decisions []Decision `json:"decisions,omitempty"`
+}
+
+// Decision is one change of the replicas in short.
+type Decision struct {
+	// Time of the decision.
+	Time metav1.MicroTime `json:"time"`
+	// Message says from which number to which, what each metric said, what
+	// limited the result and who acts next.
+	Message string `json:"message"`
 }
 
 // GroupVersionKindResource identifies a kind and its resource (plural).

@@ -22,7 +22,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // ReadDeadline is how long a family may take for one read; it is part of how
@@ -39,7 +38,9 @@ type Loop struct {
 	// States answers from memory what families said about a trigger.
 	States func(federation.ID) (federation.State, bool)
 	Errors Errors
-	Now    func() time.Time
+	// Figures measures decisions. nil measures nothing.
+	Figures Figures
+	Now     func() time.Time
 
 	mu      sync.Mutex
 	started time.Time
@@ -53,6 +54,20 @@ type Errors interface {
 	// ForgetTrigger drops what was counted for a trigger.
 	ForgetTrigger(object types.NamespacedName, trigger int)
 	// Forget drops what was counted for an object.
+	Forget(object types.NamespacedName)
+}
+
+// Figures measures decisions for the operator of the installation.
+type Figures interface {
+	// Decided tells how late a decision was: since the newest word that it
+	// follows from was heard.
+	Decided(so *v1alpha1.ScaledObject, late time.Duration)
+	// Woken tells how long it took from the arrival of work, by the source's
+	// own clock, to the write of the replicas.
+	Woken(triggerType string, after time.Duration)
+	// Empty counts a reading without data of a trigger with its metrics.
+	Empty(so *v1alpha1.ScaledObject, trigger int, metrics []string)
+	// Forget drops what was measured for an object.
 	Forget(object types.NamespacedName)
 }
 
@@ -93,7 +108,8 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 	if in.ReplicasErr = err; err == nil {
 		in.Replicas = ptr.To(m.replicas(t))
 	}
-	return l.act(ctx, so, m, t, scaling.Decide(in))
+	decision := scaling.Decide(in)
+	return l.act(ctx, so, m, t, decision, l.explain(m, in, decision))
 }
 
 // decide looks at all there is, writes what follows and remembers it.
@@ -106,12 +122,16 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	}
 	decision := scaling.Decide(in)
 	l.count(so, m, in, decision)
+	l.measure(so, m, in)
 	m.keep(decision)
-	if err := l.act(ctx, so, m, t, decision); err != nil {
+	if in.Replicas != nil {
+		l.noticed(ctx, m, t, *in.Replicas)
+	}
+	if err := l.act(ctx, so, m, t, decision, l.explain(m, in, decision)); err != nil {
 		return reconcile.Result{}, err
 	}
 	m.carriedOut()
-	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so)}
+	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m)}
 	if err := l.Status.Observed(ctx, so, observed); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -122,11 +142,7 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 func (l *Loop) count(so *v1alpha1.ScaledObject, m *memory, in scaling.Input, d scaling.Decision) {
 	for _, t := range in.Triggers {
 		added := d.Verdicts[t.Index].Failures.Count - m.triggers[t.Index].failures.Count
-		var metrics []string
-		for _, metric := range t.Metrics {
-			metrics = append(metrics, metric.Name)
-		}
-		l.Errors.Failed(so, t.Index, metrics, max(added, 0))
+		l.Errors.Failed(so, t.Index, names(t.Metrics), max(added, 0))
 	}
 }
 
@@ -154,7 +170,7 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 		if spec.Builtin() {
 			continue
 		}
-		state, ok := l.States(federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: i})
+		state, ok := l.States(triggerID(so, i))
 		if ok && state.Generation > so.Generation {
 			return in, true
 		}
@@ -223,7 +239,9 @@ func metricsOf(so *v1alpha1.ScaledObject, index int, state federation.State) []s
 
 // act writes what the decision says. A conflict means that the target changed
 // since it was read; its event brings the next decision.
-func (l *Loop) act(ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target, d scaling.Decision) error {
+func (l *Loop) act(
+	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target, d scaling.Decision, e scaling.Explanation,
+) error {
 	if d.Write == nil {
 		return nil
 	}
@@ -238,6 +256,8 @@ func (l *Loop) act(ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t 
 	}
 	if err == nil {
 		m.wroteFrom, m.wrote = t.ResourceVersion, *d.Write
+		l.scaled(ctx, m, t, e)
+		l.woke(so, e)
 	}
 	if event := d.Scaled; err == nil && event != nil {
 		l.Status.Announce(so, *event)

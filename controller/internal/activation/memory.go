@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"slices"
 	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -29,6 +30,8 @@ type memory struct {
 	// wrote what was written. The cache may show the old one for a while.
 	wroteFrom string
 	wrote     int32
+
+	record record
 }
 
 // trigger is what is remembered of one trigger.
@@ -39,6 +42,9 @@ type trigger struct {
 	since     int64
 	firstSeen time.Time
 	failures  scaling.Failures
+	// observed is when the source was read that the last decision followed
+	// from.
+	observed time.Time
 
 	// heard counts how often the trigger turned active; acted is what of that
 	// was carried out. A pulse counts until it was.
@@ -78,6 +84,9 @@ func (l *Loop) forget(key types.NamespacedName) {
 	delete(l.objects, key)
 	l.mu.Unlock()
 	l.Errors.Forget(key)
+	if l.Figures != nil {
+		l.Figures.Forget(key)
+	}
 	l.Status.Forget(key)
 }
 
@@ -118,7 +127,7 @@ func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int
 // the failures as another one counted them, and the last activity as late as
 // it may have been.
 func seeded(so *v1alpha1.ScaledObject, now time.Time) *memory {
-	m := &memory{uid: so.UID, lastActive: lastActive(so, now)}
+	m := &memory{uid: so.UID, lastActive: lastActive(so, now), record: record{changes: slices.Clone(so.Status.Decisions)}}
 	m.follow(so, now)
 	since := map[string]time.Time{}
 	for _, verdict := range so.Status.Fallback {

@@ -79,14 +79,16 @@ func Run(ctx context.Context, o Options, version string) error {
 	}
 	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Mapper: mgr.GetRESTMapper()}
 	writer := &status.Writer{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("keda-operator"), Now: time.Now}
-	failures := metrics.NewErrors()
+	failures, figures := metrics.NewErrors(), metrics.NewFigures()
 	loop := &activation.Loop{
-		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures, Now: time.Now,
+		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures,
+		Figures: figures, Now: time.Now,
 	}
 	lead.forget = func() {
 		loop.Forget()
 		writer.ForgetAll()
 		failures.ForgetAll()
+		figures.ForgetAll()
 	}
 	lead.began = func(ctx context.Context) { wired.everything(ctx, mgr.GetClient()) }
 	for _, add := range []func() error{
@@ -103,8 +105,11 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
+		func() error { return ctrlmetrics.Registry.Register(figures) },
+		func() error { return ctrlmetrics.Registry.Register(families.Metrics()) },
+		func() error { return mgr.AddMetricsServerExtraHandler("/decisions", decisions(loop)) },
 		func() error {
-			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, lead.leads))
+			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula))
 		},
 	} {
 		if err := add(); err != nil {

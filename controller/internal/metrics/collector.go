@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -24,6 +26,7 @@ var (
 
 	buildInfo = desc("keda_build_info", "Always 1; labels tell the build.",
 		"version", "git_commit", "goversion", "goos", "goarch")
+	latency = desc("keda_scaler_metrics_latency_seconds", "How long the last reading of a metric took.", perTrigger...)
 	value  = desc("keda_scaler_metrics_value", "Last value of a metric, in its own unit.", perTrigger...)
 	active = desc("keda_scaler_active", "1 while the metric asks for at least one replica.", perTrigger...)
 	paused = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
@@ -43,19 +46,23 @@ type Collector struct {
 	states  func(federation.ID) (federation.State, bool)
 	version string
 	leads   func() bool
+	// formulas is what the formula of an object came to, nil for nothing.
+	formulas func(types.NamespacedName) *scaling.ExplainedFormula
 }
 
 // New returns a Collector that reads objects from a cached client and readings
-// from states. elected is closed once this process leads.
+// from states. leads reports whether this process leads, and formulas what the
+// formula of an object came to.
 func New(
 	client client.Reader, states func(federation.ID) (federation.State, bool), version string, leads func() bool,
+	formulas func(types.NamespacedName) *scaling.ExplainedFormula,
 ) *Collector {
-	return &Collector{client: client, states: states, version: version, leads: leads}
+	return &Collector{client: client, states: states, version: version, leads: leads, formulas: formulas}
 }
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, value, active, paused, triggers, resources} {
+	for _, d := range []*prometheus.Desc{buildInfo, value, latency, active, paused, triggers, resources} {
 		ch <- d
 	}
 }
@@ -80,6 +87,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			byType[trigger.Type]++
 			c.trigger(ch, so, index)
 		}
+		c.composite(ch, so)
 	}
 	for triggerType, count := range byType {
 		gauge(ch, triggers, count, triggerType)
@@ -111,16 +119,52 @@ func (c *Collector) trigger(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObje
 		gauge(ch, value, v.Value, labels...)
 		gauge(ch, active, number(v.Active), labels...)
 	}
+	for _, spec := range state.Specs {
+		labels := triggerLabels(so, index, scaling.MetricName(index, spec.Name))
+		if state.Outcome != federation.OutcomeNone {
+			gauge(ch, latency, state.Took.Seconds(), labels...)
+		}
+		c.fallback(ch, so, index, spec, labels)
+	}
+}
+
+// fallback tells what stands in for a metric that keeps failing. What a Value
+// target comes to depends on the ready pods, which only the adapter counts.
+func (c *Collector) fallback(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject, index int, spec federation.MetricSpec, labels []string) {
+	kind := so.Spec.Triggers[index].TargetType()
+	for _, verdict := range so.Status.Fallback {
+		if verdict.Metric != labels[1] || verdict.Replicas == nil || kind == autoscalingv2.ValueMetricType {
+			continue
+		}
+		if v, err := scaling.FallbackValue(spec.Target, kind, *verdict.Replicas, 0); err == nil {
+			gauge(ch, value, v, labels...)
+			gauge(ch, active, 1, labels...)
+		}
+	}
+}
+
+// composite tells what the formula of an object came to at the last decision.
+func (c *Collector) composite(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject) {
+	formula := c.formulas(client.ObjectKeyFromObject(so))
+	if formula == nil {
+		return
+	}
+	labels := []string{so.Namespace, scaling.CompositeMetric, so.Name, scaling.CompositeMetric, "0", "scaledobject"}
+	gauge(ch, value, formula.Value, labels...)
+	gauge(ch, active, number(formula.Active), labels...)
 }
 
 // triggerLabels are the values of perTrigger.
 func triggerLabels(so *v1alpha1.ScaledObject, index int, metric string) []string {
-	trigger := so.Spec.Triggers[index]
-	scaler := trigger.Name
-	if scaler == "" {
-		scaler = scalerLabel(trigger.Type)
+	return []string{so.Namespace, metric, so.Name, scalerOf(so.Spec.Triggers[index]), strconv.Itoa(index), "scaledobject"}
+}
+
+// scalerOf is the value of label scaler.
+func scalerOf(trigger v1alpha1.ScaleTrigger) string {
+	if trigger.Name != "" {
+		return trigger.Name
 	}
-	return []string{so.Namespace, metric, so.Name, scaler, strconv.Itoa(index), "scaledobject"}
+	return scalerLabel(trigger.Type)
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

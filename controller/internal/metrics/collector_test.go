@@ -4,15 +4,18 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 func object(change ...func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
@@ -33,10 +36,12 @@ func states(id federation.ID) (federation.State, bool) {
 	}
 	return federation.State{Values: []federation.Value{
 		{Metric: "kafka-orders", Value: 7, Active: true}, {Metric: "kafka-orders", Value: 8}, {Metric: "other", Value: 0.5},
-	}}, true
+	}, Specs: []federation.MetricSpec{{Name: "kafka-orders", Target: 5}}, Outcome: federation.OutcomeValue, Took: 250 * time.Millisecond}, true
 }
 
 func leading() bool { return true }
+
+func noFormula(types.NamespacedName) *scaling.ExplainedFormula { return nil }
 
 func TestSeries(t *testing.T) {
 	paused := func(so *v1alpha1.ScaledObject) {
@@ -55,6 +60,11 @@ func TestSeries(t *testing.T) {
 # TYPE keda_scaler_metrics_value gauge
 keda_scaler_metrics_value{metric="s0-kafka-orders",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 7
 keda_scaler_metrics_value{metric="s0-other",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 0.5
+`},
+		"latency": {object(), []string{"keda_scaler_metrics_latency_seconds"}, `
+# HELP keda_scaler_metrics_latency_seconds How long the last reading of a metric took.
+# TYPE keda_scaler_metrics_latency_seconds gauge
+keda_scaler_metrics_latency_seconds{metric="s0-kafka-orders",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 0.25
 `},
 		"activity, cpu always": {object(), []string{"keda_scaler_active"}, `
 # HELP keda_scaler_active 1 while the metric asks for at least one replica.
@@ -84,7 +94,7 @@ keda_trigger_registered_total{type="kafka"} 2
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", leading)
+			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", leading, noFormula)
 			if err := testutil.CollectAndCompare(c, strings.NewReader(tt.want), tt.names...); err != nil {
 				t.Error(err)
 			}
@@ -92,9 +102,85 @@ keda_trigger_registered_total{type="kafka"} 2
 	}
 }
 
+func TestSeriesOfAFormula(t *testing.T) {
+	formula := func(key types.NamespacedName) *scaling.ExplainedFormula {
+		if key.Name != "worker" {
+			return nil
+		}
+		return &scaling.ExplainedFormula{Value: 84, Active: true}
+	}
+	none := func(federation.ID) (federation.State, bool) { return federation.State{}, false }
+	so := object(func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers = so.Spec.Triggers[:1]
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "bills"}}
+	})
+	c := New(testcluster.New(t, "", nil, so).Client, none, "v1", leading, formula)
+	want := `
+# HELP keda_scaler_active 1 while the metric asks for at least one replica.
+# TYPE keda_scaler_active gauge
+keda_scaler_active{metric="composite-metric",namespace="shop",scaledObject="worker",scaler="composite-metric",triggerIndex="0",type="scaledobject"} 1
+# HELP keda_scaler_metrics_value Last value of a metric, in its own unit.
+# TYPE keda_scaler_metrics_value gauge
+keda_scaler_metrics_value{metric="composite-metric",namespace="shop",scaledObject="worker",scaler="composite-metric",triggerIndex="0",type="scaledobject"} 84
+`
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "keda_scaler_active", "keda_scaler_metrics_value"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValueAfterFallback(t *testing.T) {
+	failing := func(id federation.ID) (federation.State, bool) {
+		return federation.State{Specs: []federation.MetricSpec{{Name: "kafka-orders", Target: 5}}, Outcome: federation.OutcomeError}, id.Index == 0
+	}
+	so := object(func(so *v1alpha1.ScaledObject) {
+		so.Status.Fallback = []v1alpha1.FallbackVerdict{{Metric: "s0-kafka-orders", Replicas: ptr.To[int32](6)}}
+	})
+	c := New(testcluster.New(t, "", nil, so).Client, failing, "v1", leading, noFormula)
+	want := `
+# HELP keda_scaler_metrics_value Last value of a metric, in its own unit.
+# TYPE keda_scaler_metrics_value gauge
+keda_scaler_metrics_value{metric="s0-kafka-orders",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 30
+`
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "keda_scaler_metrics_value"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFigures(t *testing.T) {
+	f := NewFigures()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(f)
+	so := object(func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].Metadata = map[string]string{"ignoreNullValues": "false"}
+	})
+	f.Decided(so, 250*time.Millisecond)
+	f.Empty(so, 0, []string{"s0-a"})
+	f.Empty(so, 2, []string{"s2-b"})
+	want := `
+# HELP keda_internal_scale_loop_latency_seconds How late the last decision about an object was: since the reading that it followed from.
+# TYPE keda_internal_scale_loop_latency_seconds gauge
+keda_internal_scale_loop_latency_seconds{namespace="shop",resource="worker",type="scaledobject"} 0.25
+# HELP keda_scaler_empty_upstream_responses_total Readings in which the source answered but had nothing to say.
+# TYPE keda_scaler_empty_upstream_responses_total counter
+keda_scaler_empty_upstream_responses_total{ignoreNullValues="false",metricName="s0-a",namespace="shop",resourceType="scaledobject",scaledResource="worker",triggerName="kafkaScaler"} 1
+keda_scaler_empty_upstream_responses_total{ignoreNullValues="true",metricName="s2-b",namespace="shop",resourceType="scaledobject",scaledResource="worker",triggerName="bills"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	f.Forget(types.NamespacedName{Namespace: "shop", Name: "worker"})
+	if n := testutil.CollectAndCount(f); n != 0 {
+		t.Errorf("%d series after the object went", n)
+	}
+	f.Woken("kafka", 300*time.Millisecond)
+	if n := testutil.CollectAndCount(f, "sluice_event_to_replicas_seconds"); n != 1 {
+		t.Errorf("%d histograms", n)
+	}
+}
+
 func TestSeriesEndWithTheObject(t *testing.T) {
 	cluster := testcluster.New(t, "", nil, object())
-	c := New(cluster.Client, states, "v1", leading)
+	c := New(cluster.Client, states, "v1", leading, noFormula)
 	if err := cluster.Direct.Delete(t.Context(), object()); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +190,7 @@ func TestSeriesEndWithTheObject(t *testing.T) {
 }
 
 func TestStandbysTellOfNoObject(t *testing.T) {
-	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", func() bool { return false })
+	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", func() bool { return false }, noFormula)
 	want := `
 # HELP keda_build_info Always 1; labels tell the build.
 # TYPE keda_build_info gauge

@@ -75,7 +75,7 @@ func (o *Observed) apply(so *v1alpha1.ScaledObject) {
 		at := metav1.NewTime(d.LastActive.Truncate(time.Second))
 		s.LastActiveTime = &at
 	}
-	s.TriggersActivity, s.Health = d.Activity, d.Health
+	s.TriggersActivity, s.Health, s.Decisions = d.Activity, d.Health, o.Changes
 	// Without a verdict on fallback, as while the replicas are unknown, the
 	// last one stays in force.
 	if d.Fallback != nil {

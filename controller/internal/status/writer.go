@@ -83,6 +83,8 @@ type Observed struct {
 	Decision scaling.Decision
 	// HPAActive is the condition of that type, nil to leave it.
 	HPAActive *v1alpha1.Condition
+	// Changes are the last changes of the replicas.
+	Changes []v1alpha1.Decision
 }
 
 // Seen is when the generation of an object first came by, or when it went on

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/kubernetes"
@@ -22,6 +23,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
 
@@ -62,7 +64,10 @@ func Run(ctx context.Context, args []string) error {
 	base.WithExternalMetrics(&provider.Provider{
 		Objects: mgr.GetClient(), Cluster: cluster, Families: families, Now: time.Now,
 	})
-	return serve(ctx, base, mgr)
+	if err := mgr.Add(metricsEndpoint(o.metricsAddress)); err != nil {
+		return err
+	}
+	return serve(ctx, base, mgr, families)
 }
 
 func managerOptions(o options) ctrl.Options {
@@ -76,7 +81,7 @@ func managerOptions(o options) ctrl.Options {
 	shared := true
 	opts := ctrl.Options{
 		Scheme:                 scheme,
-		Metrics:                metricsserver.Options{BindAddress: o.metricsAddress},
+		Metrics:                metricsserver.Options{BindAddress: "0"}, // see metrics.go
 		HealthProbeBindAddress: "0",
 		Cache: cache.Options{
 			DefaultTransform:             cache.TransformStripManagedFields(),
@@ -98,17 +103,28 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options) (*federation.Fed
 	if err != nil {
 		return nil, err
 	}
+	calls := callMetrics()
+	if err := ctrlmetrics.Registry.Register(calls); err != nil {
+		return nil, err
+	}
 	families := federation.New(federation.Config{
 		Namespace:      o.namespace,
 		Client:         clientset,
 		AllowPlaintext: o.plaintextScalers,
+		Dial: []grpc.DialOption{
+			grpc.WithChainUnaryInterceptor(calls.UnaryClientInterceptor()),
+			grpc.WithChainStreamInterceptor(calls.StreamClientInterceptor()),
+		},
 		Log:            slog.New(logr.ToSlogHandler(klog.Background())),
 	})
+	if err := ctrlmetrics.Registry.Register(families.Metrics()); err != nil {
+		return nil, err
+	}
 	return families, mgr.Add(families)
 }
 
 // serve runs manager and API server side by side; either one's end ends both.
-func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager) error {
+func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation) error {
 	server, err := base.Server()
 	if err != nil {
 		return err
@@ -124,7 +140,8 @@ func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager) err
 		}
 		return nil
 	})
-	if err := server.GenericAPIServer.AddReadyzChecks(synced); err != nil {
+	known := healthz.NamedCheck("families", func(*http.Request) error { return families.Ready() })
+	if err := server.GenericAPIServer.AddReadyzChecks(synced, known); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

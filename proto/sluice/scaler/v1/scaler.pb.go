@@ -1388,6 +1388,11 @@ type Observation struct {
 	// Why the source is polled although a doorbell was wanted, in words for the
 	// user; empty when detection works as announced.
 	DetectionNote string `protobuf:"bytes,10,opt,name=detection_note,json=detectionNote,proto3" json:"detection_note,omitempty"`
+	// How long the read took.
+	Took *durationpb.Duration `protobuf:"bytes,11,opt,name=took,proto3" json:"took,omitempty"`
+	// The W3C trace context of the read, empty when it was not traced. For
+	// tracing only.
+	Traceparent   string `protobuf:"bytes,12,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1488,6 +1493,20 @@ func (x *Observation) GetSourceEventTime() *timestamppb.Timestamp {
 func (x *Observation) GetDetectionNote() string {
 	if x != nil {
 		return x.DetectionNote
+	}
+	return ""
+}
+
+func (x *Observation) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *Observation) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -1778,7 +1797,7 @@ const file_sluice_scaler_v1_scaler_proto_rawDesc = "" +
 	"\x06status\x18\x03 \x01(\v2\x18.sluice.scaler.v1.StatusR\x06status\"6\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\xce\x03\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x9f\x04\n" +
 	"\vObservation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1792,7 +1811,9 @@ const file_sluice_scaler_v1_scaler_proto_rawDesc = "" +
 	"\tdetection\x18\b \x01(\x0e2\x1b.sluice.scaler.v1.DetectionR\tdetection\x12F\n" +
 	"\x11source_event_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0fsourceEventTime\x12%\n" +
 	"\x0edetection_note\x18\n" +
-	" \x01(\tR\rdetectionNote\"V\n" +
+	" \x01(\tR\rdetectionNote\x12-\n" +
+	"\x04took\x18\v \x01(\v2\x19.google.protobuf.DurationR\x04took\x12 \n" +
+	"\vtraceparent\x18\f \x01(\tR\vtraceparent\"V\n" +
 	"\x05Value\x12\x1f\n" +
 	"\vmetric_name\x18\x01 \x01(\tR\n" +
 	"metricName\x12\x14\n" +
@@ -1920,16 +1941,17 @@ var file_sluice_scaler_v1_scaler_proto_depIdxs = []int32{
 	17, // 23: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
 	3,  // 24: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
 	25, // 25: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
-	26, // 26: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
-	7,  // 27: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
-	11, // 28: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
-	8,  // 29: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
-	14, // 30: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
-	29, // [29:31] is the sub-list for method output_type
-	27, // [27:29] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	24, // 26: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
+	26, // 27: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
+	7,  // 28: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
+	11, // 29: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
+	8,  // 30: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
+	14, // 31: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
+	30, // [30:32] is the sub-list for method output_type
+	28, // [28:30] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_sluice_scaler_v1_scaler_proto_init() }

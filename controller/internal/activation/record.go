@@ -1,0 +1,151 @@
+package activation
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// toldDecisions is how many decisions the status tells of.
+const toldDecisions = 3
+
+// record is what there is to tell about the decisions for one object. It is
+// guarded by the loop: others read it while the loop goes on.
+type record struct {
+	last    scaling.Explanation
+	changes []v1alpha1.Decision
+	// replicas is what the target had at the last decision, nil before.
+	replicas *int32
+}
+
+// Record is what the controller decided about one object.
+type Record struct {
+	// Last is the latest decision, whether or not it changed anything.
+	Last scaling.Explanation `json:"last"`
+	// Changes are the last ones that changed the replicas, the latest first.
+	Changes []v1alpha1.Decision `json:"changes,omitempty"`
+}
+
+// Record returns what was decided about an object in this term. It is false
+// while nothing was.
+func (l *Loop) Record(key types.NamespacedName) (Record, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.objects[key]
+	if m == nil || m.record.last.Time.IsZero() {
+		return Record{}, false
+	}
+	return Record{Last: m.record.last, Changes: slices.Clone(m.record.changes)}, true
+}
+
+// Formula returns what the formula of an object came to at the last decision,
+// nil for nothing.
+func (l *Loop) Formula(key types.NamespacedName) *scaling.ExplainedFormula {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m := l.objects[key]; m != nil {
+		return m.record.last.Formula
+	}
+	return nil
+}
+
+// explain keeps how the decision came about.
+func (l *Loop) explain(m *memory, in scaling.Input, d scaling.Decision) scaling.Explanation {
+	e := scaling.Explain(in, d)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m.record.last = e
+	return e
+}
+
+// scaled tells of a change that was made.
+func (l *Loop) scaled(ctx context.Context, m *memory, t target.Target, e scaling.Explanation) {
+	change := v1alpha1.Decision{Time: metav1.NewMicroTime(e.Time.Truncate(time.Microsecond)), Message: e.String()}
+	l.mu.Lock()
+	m.record.changes = slices.Insert(m.record.changes, 0, change)
+	m.record.changes = m.record.changes[:min(len(m.record.changes), toldDecisions)]
+	m.record.replicas = e.Write
+	l.mu.Unlock()
+	logr.FromContextOrDiscard(ctx).Info("scaled", "target", t.GVKR.Kind+"/"+t.Key.Name,
+		"from", *e.Replicas, "to", *e.Write, "by", "controller", "because", change.Message)
+}
+
+// noticed tells of a change that somebody else made since the last decision.
+func (l *Loop) noticed(ctx context.Context, m *memory, t target.Target, now int32) {
+	l.mu.Lock()
+	before := m.record.replicas
+	m.record.replicas = &now
+	l.mu.Unlock()
+	if before != nil && *before != now {
+		logr.FromContextOrDiscard(ctx).Info("scaled", "target", t.GVKR.Kind+"/"+t.Key.Name,
+			"from", *before, "to", now, "by", "HPA or user")
+	}
+}
+
+// changes are what the status tells of.
+func (l *Loop) changes(m *memory) []v1alpha1.Decision {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(m.record.changes)
+}
+
+// measure tells how late a decision follows what was read since the last one,
+// and of readings without data.
+func (l *Loop) measure(so *v1alpha1.ScaledObject, m *memory, in scaling.Input) {
+	if l.Figures == nil {
+		return
+	}
+	var newest time.Time
+	for _, t := range in.Triggers {
+		state, ok := l.States(triggerID(so, t.Index))
+		if !ok || !state.ObservedAt.After(m.triggers[t.Index].observed) {
+			continue
+		}
+		m.triggers[t.Index].observed = state.ObservedAt
+		if state.ObservedAt.After(newest) {
+			newest = state.ObservedAt
+		}
+		if state.Outcome == federation.OutcomeNoData {
+			l.Figures.Empty(so, t.Index, names(t.Metrics))
+		}
+	}
+	if !newest.IsZero() {
+		l.Figures.Decided(so, max(in.Now.Sub(newest), 0))
+	}
+}
+
+// woke tells how long the work of active triggers waited for a rise from rest.
+func (l *Loop) woke(so *v1alpha1.ScaledObject, e scaling.Explanation) {
+	if l.Figures == nil || !scaling.AtRest(so, *e.Replicas) || *e.Write <= *e.Replicas {
+		return
+	}
+	now := l.Now()
+	for i, spec := range so.Spec.Triggers {
+		state, ok := l.States(triggerID(so, i))
+		if ok && state.Active() && !state.SourceEventTime.IsZero() {
+			l.Figures.Woken(spec.Type, max(now.Sub(state.SourceEventTime), 0))
+		}
+	}
+}
+
+func names(metrics []scaling.Metric) []string {
+	all := make([]string, len(metrics))
+	for i, m := range metrics {
+		all[i] = m.Name
+	}
+	return all
+}
+
+func triggerID(so *v1alpha1.ScaledObject, index int) federation.ID {
+	return federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: index}
+}

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// callMetrics counts the calls to families as KEDA's metrics server counts
+// those to its operator.
+func callMetrics() *grpcprom.ClientMetrics {
+	const prefix = "keda_internal_metricsservice"
+	return grpcprom.NewClientMetrics(
+		grpcprom.WithClientCounterOptions(grpcprom.WithNamespace(prefix)),
+		grpcprom.WithClientHandlingTimeHistogram(
+			grpcprom.WithHistogramNamespace(prefix),
+			grpcprom.WithHistogramBuckets([]float64{.001, .01, .1, .3, .6, 1, 3, 6, 9, 20, 30, 60, 90, 120}),
+		),
+	)
+}
+
+// metricsEndpoint serves what the process measures and what its API server
+// does, which has a registry of its own, at one place.
+func metricsEndpoint(address string) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		if address == "0" {
+			return nil
+		}
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("--metrics-bind-address: %w", err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/metrics", promhttp.HandlerFor(
+			prometheus.Gatherers{ctrlmetrics.Registry, prometheus.GathererFunc(apiServerMetrics)}, promhttp.HandlerOpts{}))
+		endpoint := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		stop := context.AfterFunc(ctx, func() { endpoint.Close() })
+		defer stop()
+		if err := endpoint.Serve(listener); ctx.Err() == nil {
+			return err
+		}
+		return nil
+	}
+}
+
+// apiServerMetrics are those of the API server; what every Go process has is
+// in the other registry already.
+func apiServerMetrics() ([]*dto.MetricFamily, error) {
+	all, err := legacyregistry.DefaultGatherer.Gather()
+	kept := all[:0]
+	for _, family := range all {
+		if strings.HasPrefix(family.GetName(), "apiserver_") || strings.HasPrefix(family.GetName(), "metrics_apiserver_") {
+			kept = append(kept, family)
+		}
+	}
+	return kept, err
+}
