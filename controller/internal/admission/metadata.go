@@ -27,6 +27,9 @@ func (w *Webhook) triggers(triggers []v1alpha1.ScaleTrigger, metricType func(v1a
 		} else {
 			w.described(t, &found)
 		}
+		if len(t.SecretKeyRef) > 0 {
+			found.hint("secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication")
+		}
 		for _, text := range reserved(t) {
 			v.refuse(reasonTriggers, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
 		}
@@ -166,7 +169,8 @@ func (g given) text(key string) string { return strings.TrimSpace(g.trigger.Meta
 // and elsewhere is true when a variable or an authentication may.
 func (g given) has(source scalerv1.ValueSource, p *scalerv1.Parameter) (key string, elsewhere bool) {
 	if source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION {
-		return "", g.trigger.AuthenticationRef != nil
+		inline := func(ref v1alpha1.TargetRef) bool { return slices.Contains(p.Keys(), ref.Parameter) }
+		return "", g.trigger.AuthenticationRef != nil || slices.ContainsFunc(g.trigger.SecretKeyRef, inline)
 	}
 	for _, key := range p.Keys() {
 		switch source {

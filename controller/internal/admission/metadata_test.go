@@ -20,6 +20,11 @@ func authenticated(t v1alpha1.ScaleTrigger) v1alpha1.ScaleTrigger {
 	return t
 }
 
+func inline(t v1alpha1.ScaleTrigger, parameter string) v1alpha1.ScaleTrigger {
+	t.SecretKeyRef = []v1alpha1.TargetRef{{Parameter: parameter, Name: "login", Key: "key"}}
+	return t
+}
+
 func metricType(t v1alpha1.ScaleTrigger, text string) v1alpha1.ScaleTrigger {
 	t.MetricType = autoscalingv2.MetricTargetType(text)
 	return t
@@ -59,9 +64,14 @@ func TestMetadata(t *testing.T) {
 		"missing wherever it may be":      {trigger: kafka("bootstrapServers", ""), problems: []string{"trigger 0 (kafka): bootstrapServers: is required (looked in metadata, bootstrapServersFromEnv, authentication)"}},
 		"a variable may supply it":        {trigger: kafka("bootstrapServers", "", "bootstrapServersFromEnv", "SERVERS")},
 		"an authentication may supply it": {trigger: authenticated(kafka("bootstrapServers", ""))},
-		"neither may supply it":           {trigger: authenticated(kafka("topic", "", "topicFromEnv", "TOPIC")), problems: []string{"trigger 0 (kafka): topic: is required (looked in metadata)", "trigger 0 (kafka): topicFromEnv: ignored, topic is only read from metadata"}},
-		"a deprecated parameter":          {trigger: kafka("mode", "x"), hints: []string{"trigger 0 (kafka): mode: deprecated, use sasl"}},
-		"a removed parameter":             {trigger: kafka("legacy", "x"), problems: []string{"trigger 0 (kafka): legacy: was removed: use sasl"}},
+		"a Secret may supply it": {trigger: inline(kafka("bootstrapServers", ""), "bootstrapServers"),
+			hints: []string{"trigger 0 (kafka): secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication"}},
+		"a Secret that supplies another": {trigger: inline(kafka("bootstrapServers", ""), "password"),
+			problems: []string{"trigger 0 (kafka): bootstrapServers: is required (looked in metadata, bootstrapServersFromEnv, authentication)"},
+			hints:    []string{"trigger 0 (kafka): secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication"}},
+		"neither may supply it":  {trigger: authenticated(kafka("topic", "", "topicFromEnv", "TOPIC")), problems: []string{"trigger 0 (kafka): topic: is required (looked in metadata)", "trigger 0 (kafka): topicFromEnv: ignored, topic is only read from metadata"}},
+		"a deprecated parameter": {trigger: kafka("mode", "x"), hints: []string{"trigger 0 (kafka): mode: deprecated, use sasl"}},
+		"a removed parameter":    {trigger: kafka("legacy", "x"), problems: []string{"trigger 0 (kafka): legacy: was removed: use sasl"}},
 		"several at once": {trigger: kafka("topic", "", "lagThreshold", "many", "x", "y", "mode", "z"),
 			problems: []string{"trigger 0 (kafka): topic: is required (looked in metadata)", `trigger 0 (kafka): lagThreshold: "many" is not an integer`, "trigger 0 (kafka): x: unknown parameter"},
 			hints:    []string{"trigger 0 (kafka): mode: deprecated, use sasl"}},
