@@ -145,21 +145,21 @@ func (p resourceParams) find(object data) (float64, error) {
 	if !found {
 		return 0, status.Error(codes.NotFound, "the object has no such key")
 	}
-	switch p.Format {
-	case "json":
-		value, err := document.JSON([]byte(text), p.ValueLocation)
-		if err != nil {
-			return 0, err
-		}
-		return p.ofJSON(value)
-	case "yaml":
-		value, err := document.YAML([]byte(text), p.ValueLocation)
-		if err != nil {
-			return 0, err
-		}
-		return p.ofYAML(value)
-	default:
+	if p.Format == number {
 		return p.ofText(text)
+	}
+	parsed, err := document.Parse(p.Format, []byte(text))
+	if err != nil {
+		return 0, err
+	}
+	value, err := parsed.Find(p.ValueLocation)
+	switch {
+	case err != nil:
+		return 0, err
+	case p.Format == "json":
+		return p.ofJSON(value)
+	default:
+		return p.ofYAML(value)
 	}
 }
 

@@ -51,16 +51,58 @@ func Quantity(text string) (float64, error) {
 	return q.AsApproximateFloat64(), nil
 }
 
-// JSON returns what stands at a GJSON path.
+// Document is a text that was understood once, to be looked into many times.
+type Document interface {
+	// Find returns what stands at a place, written as the format has it.
+	Find(place string) (Value, error)
+}
+
+// Parse reads a text of one of the formats json, yaml, xml and prometheus.
+//
+// Places of json are GJSON paths. Those of yaml and xml are keys and list
+// positions with dots between them, such as jobs.0.waiting; as in KEDA, a value
+// found before the path ends is the result. In xml elements are keys, those
+// that repeat are a list, and the name of the outermost may be left out. Places
+// of prometheus are selectors, see ParseSelector.
 //
 // Source: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
-func JSON(text []byte, path string) (Value, error) {
-	// A path that begins with two dots reads lines of JSON each. The check also
-	// bounds how deep a document nests.
-	if !strings.HasPrefix(path, "..") && !json.Valid(text) {
+func Parse(format string, text []byte) (Document, error) {
+	switch format {
+	case "json":
+		// The check also bounds how deep a document nests.
+		return jsonText{text: text, valid: json.Valid(text)}, nil
+	case "yaml":
+		var root any
+		if err := yaml.Unmarshal(text, &root); err != nil {
+			return nil, notA("YAML")
+		}
+		return tree{roots: []any{root}}, nil
+	case "xml":
+		name, content, err := parseXML(bytes.NewReader(text))
+		if err != nil {
+			return nil, notA("XML")
+		}
+		return tree{roots: []any{content, map[string]any{name: content}}}, nil
+	case "prometheus":
+		return parseScrape(text)
+	default:
+		return nil, fmt.Errorf("format %q is not one of json, yaml, xml, prometheus", format)
+	}
+}
+
+// jsonText is JSON, or lines of it.
+type jsonText struct {
+	text  []byte
+	valid bool
+}
+
+// Find implements Document.
+func (j jsonText) Find(path string) (Value, error) {
+	// A path that begins with two dots reads lines of JSON each.
+	if !j.valid && !strings.HasPrefix(path, "..") {
 		return Value{}, notA("JSON")
 	}
-	switch found := gjson.GetBytes(text, path); {
+	switch found := gjson.GetBytes(j.text, path); {
 	case !found.Exists():
 		return Value{}, missing(path)
 	case found.Type == gjson.Number:
@@ -76,30 +118,19 @@ func JSON(text []byte, path string) (Value, error) {
 	}
 }
 
-// YAML returns what stands at a path of keys and list positions with dots
-// between them, such as jobs.0.waiting. As in KEDA, a value found before the
-// path ends is the result.
-func YAML(text []byte, path string) (Value, error) {
-	var document any
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		return Value{}, notA("YAML")
-	}
-	return walk(document, path)
-}
+// tree is maps and lists, and where a path may begin.
+type tree struct{ roots []any }
 
-// XML returns what stands at a path as YAML does: elements are keys, those that
-// repeat are a list. The name of the outermost element may be left out.
-func XML(text []byte, path string) (Value, error) {
-	name, content, err := parseXML(bytes.NewReader(text))
-	if err != nil {
-		return Value{}, notA("XML")
-	}
-	found, err := walk(content, path)
-	if err == nil {
-		return found, nil
-	}
-	if whole, wholeErr := walk(map[string]any{name: content}, path); wholeErr == nil {
-		return whole, nil
+// Find implements Document. An error is of the first root.
+func (t tree) Find(path string) (found Value, err error) {
+	for i, root := range t.roots {
+		value, failed := walk(root, path)
+		if failed == nil {
+			return value, nil
+		}
+		if i == 0 {
+			err = failed
+		}
 	}
 	return Value{}, err
 }

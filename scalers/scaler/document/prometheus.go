@@ -10,6 +10,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Selector names one sample of a text that Prometheus scrapes.
@@ -72,21 +74,32 @@ func unquote(quoted string) (string, error) {
 	return strconv.Unquote(quoted)
 }
 
-// Prometheus returns the first sample that the selector names, of a counter, a
-// gauge or a metric without a type.
-func Prometheus(text []byte, s Selector) (float64, error) {
+// scrape is what Prometheus scrapes, by the name of the metric.
+type scrape map[string]*dto.MetricFamily
+
+func parseScrape(text []byte) (Document, error) {
 	text = append(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), '\n')
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
-		return 0, notA("what Prometheus scrapes")
+		return nil, notA("what Prometheus scrapes")
 	}
-	for _, metric := range families[s.name].GetMetric() {
-		if value, ok := sample(metric); ok && s.matches(metric) {
-			return value, nil
+	return scrape(families), nil
+}
+
+// Find implements Document: it returns the first sample that the selector
+// names, of a counter, a gauge or a metric without a type.
+func (s scrape) Find(selector string) (Value, error) {
+	wanted, err := ParseSelector(selector)
+	if err != nil {
+		return Value{}, status.Errorf(codes.InvalidArgument, "selector %v", err)
+	}
+	for _, metric := range s[wanted.name].GetMetric() {
+		if value, ok := sample(metric); ok && wanted.matches(metric) {
+			return Value{Float: value, path: selector}, nil
 		}
 	}
-	return 0, missing(s.name)
+	return Value{}, missing(selector)
 }
 
 func sample(metric *dto.Metric) (float64, bool) {

@@ -1,0 +1,27 @@
+// Command http serves the HTTP family of triggers over gRPC.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// triggers is the whole family. A new trigger type adds its file and its line.
+var triggers = []scaler.Trigger{
+	metricsAPI,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := scaler.Serve(ctx, "http", triggers...); err != nil {
+		fmt.Fprintln(os.Stderr, "http:", err)
+		os.Exit(1)
+	}
+}

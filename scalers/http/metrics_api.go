@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
+)
+
+// metricsAPI scales on a number in the answer of an HTTP server, or of all Pods
+// behind a Service together.
+var metricsAPI = scaler.Define("metrics-api", openMetricsAPI)
+
+// metricsAPIParams is the metadata of a metrics-api trigger.
+type metricsAPIParams struct {
+	scaler.Object
+	scaler.HTTPAuthParams
+
+	// URL is what to GET.
+	URL string `param:"url,required"`
+	// ValueLocation is where in the answer the number stands: a GJSON path of
+	// json, keys and list positions with dots between them of yaml and xml, a
+	// metric with labels of prometheus.
+	ValueLocation string `param:"valueLocation,required"`
+	// Format is the format of the answer.
+	Format string `param:"format" default:"json" enum:"json,yaml,xml,prometheus"`
+	// TargetValue is the target.
+	TargetValue float64 `param:"targetValue" role:"target"`
+	// ActivationTargetValue is the activation threshold.
+	ActivationTargetValue float64 `param:"activationTargetValue" default:"0" role:"activation"`
+	// UnsafeSSL accepts any certificate of the server.
+	UnsafeSSL bool `param:"unsafeSsl" default:"false"`
+	// Timeout bounds one request.
+	Timeout time.Duration `param:"timeout"`
+	// Aggregate asks every Pod behind the Service that url names, as
+	// service.namespace, instead of one of them.
+	Aggregate bool `param:"aggregateFromKubeServiceEndpoints" default:"false"`
+	// AggregationType makes one number of those of the Pods.
+	AggregationType string `param:"aggregationType" default:"average" enum:"average,sum,max,min"`
+}
+
+// Validate checks what can be checked without asking anybody.
+func (p metricsAPIParams) Validate() error {
+	var problems []error
+	if p.TargetValue <= 0 && !p.MetricSource {
+		problems = append(problems, errors.New("targetValue: must be a positive number"))
+	}
+	address, err := parseURL(p.URL)
+	switch {
+	case err != nil:
+		problems = append(problems, err)
+	case p.Aggregate:
+		_, err := serviceOf(address)
+		problems = append(problems, err)
+	}
+	if p.Format == "prometheus" {
+		if _, err := document.ParseSelector(p.ValueLocation); err != nil {
+			problems = append(problems, fmt.Errorf("valueLocation: %w", err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// parseURL never quotes the text: it may hold a password.
+func parseURL(text string) (*url.URL, error) {
+	address, err := url.Parse(text)
+	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
+		return nil, errors.New("url: is not an absolute URL of http or https")
+	}
+	return address, nil
+}
+
+// Warnings names what is read in another way than it is written.
+func (p metricsAPIParams) Warnings() []string {
+	if p.Format != "prometheus" {
+		return nil
+	}
+	selector, err := document.ParseSelector(p.ValueLocation)
+	if err != nil {
+		return nil
+	}
+	var warnings []string
+	for _, matcher := range selector.Inexact {
+		warnings = append(warnings, "valueLocation: "+matcher+" is read as equality")
+	}
+	return warnings
+}
+
+// Metrics are named after the place in the answer, not after the server.
+func (p metricsAPIParams) Metrics() []scaler.Metric {
+	return []scaler.Metric{{
+		Name:       scaler.MetricName("metric-api", p.ValueLocation),
+		Target:     p.TargetValue,
+		Activation: p.ActivationTargetValue,
+	}}
+}
+
+// apiSource reads one number of a page.
+type apiSource struct {
+	page             *page
+	format, location string
+	combine          func(numbers []float64) float64
+}
+
+func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, error) {
+	page, err := sharePage(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return &apiSource{page: page, format: p.Format, location: p.ValueLocation, combine: combinations[p.AggregationType]}, nil
+}
+
+// combinations are the ways to make one number of several.
+var combinations = map[string]func([]float64) float64{
+	"average": func(numbers []float64) float64 { return sum(numbers) / float64(len(numbers)) },
+	"sum":     sum,
+	"max":     slices.Max[[]float64],
+	"min":     slices.Min[[]float64],
+}
+
+func sum(numbers []float64) float64 {
+	total := 0.0
+	for _, number := range numbers {
+		total += number
+	}
+	return total
+}
+
+// Read asks for the page now.
+func (s *apiSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	results, err := s.page.ReadBatch(ctx, []scaler.Source{s})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Readings, results[0].Err
+}
+
+// Batch is the page: whoever reads another place of it shares the request.
+func (s *apiSource) Batch() scaler.Batch { return s.page }
+
+// Close has nothing of its own to release: the page is shared.
+func (s *apiSource) Close() error { return nil }
+
+// find looks for the source's number in an answer. One that is no number says
+// nothing.
+func (s *apiSource) find(a *answer) extracted {
+	number, err := s.number(a)
+	if err == nil && (math.IsNaN(number) || math.IsInf(number, 0)) {
+		err = scaler.ErrNoData
+	}
+	if err != nil && a.err == nil {
+		err = fmt.Errorf("the answer: %w", err)
+	}
+	return extracted{number, err}
+}
+
+func (s *apiSource) number(a *answer) (float64, error) {
+	parsed, err := a.as(s.format)
+	if err != nil {
+		return 0, err
+	}
+	value, err := parsed.Find(s.location)
+	if err != nil {
+		return 0, err
+	}
+	return value.Number()
+}
+
+// reading makes one reading of what the source found in each answer. A place
+// without an answer is left out as long as there is another.
+func (s *apiSource) reading(found []extracted) scaler.Result {
+	var numbers []float64
+	var failed error
+	for _, f := range found {
+		if f.err == nil {
+			numbers = append(numbers, f.number)
+		} else if failed == nil {
+			failed = f.err
+		}
+	}
+	switch {
+	case len(numbers) > 0:
+		return scaler.Result{Readings: scaler.One(s.combine(numbers))}
+	case len(found) > 1:
+		return scaler.Result{Err: fmt.Errorf("none of %d endpoints answers with a number: %w", len(found), failed)}
+	default:
+		return scaler.Result{Err: failed}
+	}
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
+)
+
+const (
+	// endpointsAtOnce is how many endpoints of one Service are asked together.
+	endpointsAtOnce = 5
+	// requestsAtOnce is how many requests one server gets together.
+	requestsAtOnce = 32
+)
+
+// server is one host as one identity. Its limit holds for all of its pages.
+type server struct {
+	host   string // with scheme
+	client *scaler.HTTPClient
+	places chan struct{}
+}
+
+// serverKey tells servers apart.
+type serverKey struct {
+	host, identity string
+	unsafe         bool
+	timeout        time.Duration
+}
+
+// shareServer returns the one server for a host and an identity.
+func shareServer(ctx context.Context, p metricsAPIParams) (*server, serverKey, error) {
+	address, err := parseURL(p.URL)
+	if err != nil {
+		return nil, serverKey{}, err
+	}
+	key := serverKey{
+		host:     address.Scheme + "://" + address.Host,
+		identity: scaler.Fingerprint(fmt.Sprintf("%#v", p.HTTPAuthParams)),
+		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
+	}
+	s, err := scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+		client, err := p.client(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &server{host: key.host, client: client, places: make(chan struct{}, requestsAtOnce)}, nil
+	})
+	return s, key, err
+}
+
+// client authenticates in every mode that is asked for. Tokens are fetched
+// without the other credentials.
+func (p metricsAPIParams) client(ctx context.Context) (*scaler.HTTPClient, error) {
+	options := scaler.HTTPOptions{TLS: p.HTTPAuthParams.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+	plain, err := scaler.HTTP(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	options.Authorize = p.HTTPAuthParams.Authorize(plain)
+	return scaler.HTTP(ctx, options)
+}
+
+// Close has nothing of its own to release: the transport is shared.
+func (s *server) Close() error { return nil }
+
+// answer is what a server said, understood once for all who look into it.
+type answer struct {
+	body   []byte
+	err    error
+	parsed map[string]parsed // by format
+}
+
+type parsed struct {
+	document document.Document
+	err      error
+}
+
+// as understands the answer as one of the formats.
+func (a *answer) as(format string) (document.Document, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	p, known := a.parsed[format]
+	if !known {
+		p.document, p.err = document.Parse(format, a.body)
+		a.parsed[format] = p
+	}
+	return p.document, p.err
+}
+
+// get asks for an address.
+func (s *server) get(ctx context.Context, address string) *answer {
+	body, err := s.body(ctx, address)
+	return &answer{body: body, err: err, parsed: map[string]parsed{}}
+}
+
+// body returns the body of an answer with status 200.
+func (s *server) body(ctx context.Context, address string) ([]byte, error) {
+	select {
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, errors.New("the address is not a URL")
+	}
+	got, err := s.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if got.Status != http.StatusOK {
+		request.URL.User, request.URL.RawQuery = nil, ""
+		return nil, &scaler.HTTPError{Request: "GET " + request.URL.String(), Status: got.Status}
+	}
+	return got.Body, nil
+}
+
+// page is what is read at once: one URL, or that of every endpoint of a Service.
+// It is the batch of its sources.
+type page struct {
+	server *server
+	// addresses are the URLs to ask for now, at least one.
+	addresses func(context.Context) ([]string, error)
+
+	mu      sync.Mutex
+	skipped int // endpoints left out of the last reading
+}
+
+// pageKey tells pages apart.
+type pageKey struct {
+	server    serverKey
+	url       string
+	aggregate bool
+}
+
+// sharePage returns the one page for a URL and an identity.
+func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
+	s, key, err := shareServer(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return scaler.Shared(ctx, pageKey{key, p.URL, p.Aggregate}, func(ctx context.Context) (*page, error) {
+		if !p.Aggregate {
+			return &page{server: s, addresses: func(context.Context) ([]string, error) { return []string{p.URL}, nil }}, nil
+		}
+		endpoints, err := watchEndpoints(ctx, p.URL)
+		if err != nil {
+			return nil, err
+		}
+		return &page{server: s, addresses: endpoints.addresses}, nil
+	})
+}
+
+// Close has nothing of its own to release.
+func (p *page) Close() error { return nil }
+
+// extracted is what a source found in one answer.
+type extracted struct {
+	number float64
+	err    error
+}
+
+// ReadBatch asks each address once, whatever number of sources read the answer.
+// No more answers are kept than are asked for together.
+func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+	results := make([]scaler.Result, len(sources))
+	addresses, err := p.addresses(ctx)
+	found := make([][]extracted, len(sources))
+	for i := range found {
+		found[i] = make([]extracted, len(addresses))
+	}
+	var asking sync.WaitGroup
+	places := make(chan struct{}, endpointsAtOnce)
+	for at, address := range addresses {
+		places <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-places }()
+			a := p.server.get(ctx, address)
+			for i, source := range sources {
+				found[i][at] = source.(*apiSource).find(a)
+			}
+		})
+	}
+	asking.Wait()
+	for i, source := range sources {
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		results[i] = source.(*apiSource).reading(found[i])
+	}
+	if len(found) > 0 {
+		p.report(ctx, found[0])
+	}
+	return results, nil
+}
+
+// report logs when the number of endpoints changes that are left out: what is
+// told is then of the others.
+func (p *page) report(ctx context.Context, found []extracted) {
+	skipped := 0
+	for _, f := range found {
+		if f.err != nil {
+			skipped++
+		}
+	}
+	p.mu.Lock()
+	changed := skipped != p.skipped
+	p.skipped = skipped
+	p.mu.Unlock()
+	if changed && len(found) > 1 {
+		slog.InfoContext(ctx, "endpoints without an answer", "host", p.server.host, "skipped", skipped, "of", len(found))
+	}
+}
