@@ -34,6 +34,7 @@ func (t Trigger) fullRef() (*externalscaler.ScaledObjectRef, error) {
 	metadata[scalerv1.KeyMode] = string(t.mode())
 	setIf(metadata, scalerv1.KeyTriggerName, t.TriggerName)
 	setIf(metadata, scalerv1.KeyMetricType, t.MetricType)
+	setIf(metadata, scalerv1.KeyNoData, t.NoData)
 	setIf(metadata, scalerv1.KeyServiceAccount, t.ServiceAccount)
 	setIf(metadata, scalerv1.KeyAuthenticationRef, t.Authentication)
 	if t.MetricSource {

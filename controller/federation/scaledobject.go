@@ -25,10 +25,12 @@ type Workload struct {
 // understood count as absent: the reconciler reports them.
 func TriggersOf(so *v1alpha1.ScaledObject, workload Workload) []Trigger {
 	idle, _ := so.IdlePollingInterval()
+	noData, _ := so.NoData()
 	return triggersOf(Trigger{
 		ID:                  ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name},
 		Generation:          so.Generation,
 		MetricSource:        so.Modifiers() != nil,
+		NoData:              noData,
 		PollingInterval:     so.PollingInterval(),
 		IdlePollingInterval: idle,
 		Mode:                workload.Mode,

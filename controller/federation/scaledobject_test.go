@@ -68,6 +68,12 @@ func TestTriggersOf(t *testing.T) {
 		"an interval that is none is the polling interval": {
 			annotated(v1alpha1.AnnotationIdlePollingInterval, "soon"), []Trigger{plain},
 		},
+		"a rule for no data": {
+			annotated(v1alpha1.AnnotationNoData, "hold"), with(func(t *Trigger) { t.NoData = "hold" }),
+		},
+		"a rule that is none is left to the trigger": {
+			annotated(v1alpha1.AnnotationNoData, "one"), []Trigger{plain},
+		},
 		"a formula makes triggers sources": {
 			func(so *v1alpha1.ScaledObject) {
 				so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "a"}}

@@ -74,6 +74,10 @@ type Trigger struct {
 	MetricSource bool
 	// UseCachedMetrics keeps reads at PollingInterval while active, too.
 	UseCachedMetrics bool
+	// NoData is what the user wants a reading without data to become: hold,
+	// error or zero, as in the annotation sluice.dev/no-data. "" leaves it to
+	// the trigger.
+	NoData string
 	// PollingInterval is the object's. 0 is 30 s, KEDA's default.
 	PollingInterval time.Duration
 	// IdlePollingInterval is the longest time between two reads while idle,
@@ -128,7 +132,7 @@ func (t Trigger) interval() time.Duration {
 func (t Trigger) same(o Trigger) bool {
 	return t.ID == o.ID && t.Type == o.Type && t.TriggerName == o.TriggerName &&
 		t.Authentication == o.Authentication && t.MetricType == o.MetricType &&
-		t.MetricSource == o.MetricSource && t.ServiceAccount == o.ServiceAccount &&
+		t.MetricSource == o.MetricSource && t.NoData == o.NoData && t.ServiceAccount == o.ServiceAccount &&
 		maps.Equal(t.Metadata, o.Metadata) && maps.EqualFunc(t.Env, o.Env, sameVariable)
 }
 

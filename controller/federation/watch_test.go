@@ -344,7 +344,7 @@ func TestReservedKeysAreTheCoresAlone(t *testing.T) {
 	orders := trigger("kafka", 1)
 	orders.Metadata = map[string]string{"queue": "orders", "sluice.dev/kind": "forged", "sluice.dev/other": "x"}
 	orders.MetricSource, orders.UseCachedMetrics, orders.MetricType = true, true, "Value"
-	orders.TriggerName, orders.ServiceAccount = "first", "worker"
+	orders.TriggerName, orders.ServiceAccount, orders.NoData = "first", "worker", "zero"
 	orders.Authentication, orders.Mode = "ClusterTriggerAuthentication/login", Active
 	ref, err := orders.fullRef()
 	if err != nil {
@@ -353,7 +353,7 @@ func TestReservedKeysAreTheCoresAlone(t *testing.T) {
 	want := map[string]string{
 		"queue": "orders", "sluice.dev/kind": "ScaledObject", "sluice.dev/triggerIndex": "0", "sluice.dev/generation": "1",
 		"sluice.dev/triggerType": "kafka", "sluice.dev/pollingInterval": "30s", "sluice.dev/mode": "active",
-		"sluice.dev/triggerName": "first", "sluice.dev/metricType": "Value", "sluice.dev/serviceAccount": "worker",
+		"sluice.dev/noData": "zero", "sluice.dev/triggerName": "first", "sluice.dev/metricType": "Value", "sluice.dev/serviceAccount": "worker",
 		"sluice.dev/authenticationRef": "ClusterTriggerAuthentication/login",
 		"sluice.dev/metricSource":      "true", "sluice.dev/useCachedMetrics": "true",
 	}

@@ -34,12 +34,14 @@ func ActivationValue(value, target float64, metric string, a *v1alpha1.Activatio
 //
 // A scale-up window, a formula and Value metrics leave the size to the HPA: the
 // window wants to see more than one reading, a formula is evaluated per sync,
-// and a Value target says nothing without running pods.
+// and a Value target says nothing without running pods. Whoever wants KEDA's
+// step gets it by annotation.
 func jump(in Input, verdicts []Verdict) (int32, *v1alpha1.Activation) {
 	so := in.Object
 	floor := so.HPAMinReplicas()
 	ceiling := min(so.MaxReplicas(), riseLimit(so, floor))
-	if so.Modifiers() != nil || ceiling <= floor {
+	byOne, _ := so.ActivatesByOne() // a bad annotation is a warning of the reconciler's
+	if byOne || so.Modifiers() != nil || ceiling <= floor {
 		return floor, nil
 	}
 	best, metric := floor, ""

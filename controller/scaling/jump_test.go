@@ -48,6 +48,7 @@ func TestJump(t *testing.T) {
 		"the slower of the HPA's defaults":  {[]func(*Input){work, scaleUp(rules{SelectPolicy: &slowest})}, 2, "s0-m"},
 		"scale-up disabled":                 {[]func(*Input){work, scaleUp(rules{SelectPolicy: &off})}, 1, ""},
 		"a scale-up window":                 {[]func(*Input){work, scaleUp(rules{StabilizationWindowSeconds: ptr(int32(60))})}, 1, ""},
+		"KEDA's step":                       {[]func(*Input){work, annotated(v1alpha1.AnnotationActivation, "one")}, 1, ""},
 		"a formula":                         {[]func(*Input){work, modifiers("a", "5")}, 1, ""},
 		"a Value metric":                    {[]func(*Input){triggers(valueType)}, 1, ""},
 		"the largest demand, active or not": {[]func(*Input){triggers(reads(0, 200), belowThreshold)}, 30, "s1-m"},

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		metrics:  metrics,
 		open:     openUnresolved,
 		shape:    shapeOf(params),
-		noData:   noDataOf(params, d.traits.noData),
+		noData:   cmp.Or(f.noData, noDataOf(params, d.traits.noData)),
 		silent:   silenceOf(params),
 		warnings: work.warnings,
 	}

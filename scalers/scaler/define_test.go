@@ -269,8 +269,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			message:  `sample: metricType: "Utilization" is for cpu and memory alone: external metrics are AverageValue or Value`,
 		},
 		"reserved keys are checked too": {
-			metadata: map[string]string{"servers": "a", scalerv1.KeyPollingInterval: "0s", scalerv1.KeyTriggerIndex: "x", scalerv1.KeyEnv: "["},
+			metadata: map[string]string{"servers": "a", scalerv1.KeyPollingInterval: "0s", scalerv1.KeyTriggerIndex: "x", scalerv1.KeyNoData: "one", scalerv1.KeyEnv: "["},
 			message: `sample: triggerIndex: "x" is not a valid integer; pollingInterval: "0s" is not a duration above 0; ` +
+				`noData: "one" is none of hold, error, zero; ` +
 				`env: is not a JSON object of variables`,
 		},
 	}
@@ -573,6 +574,16 @@ func TestNamespaceIsPartOfTheQuestion(t *testing.T) {
 	}
 	if question("shop", "a") == question("bank", "a") {
 		t.Error("objects of two namespaces ask one question")
+	}
+}
+
+func TestTheUserDecidesOnNoData(t *testing.T) {
+	trigger := Define("placed", func(context.Context, placedParams) (Source, error) { return nil, nil }, OnNoData(NoDataHold))
+	for text, want := range map[string]NoDataRule{"hold": NoDataHold, "error": NoDataError, "zero": NoDataZero, "": NoDataError} {
+		b, err := trigger.bind(ask(map[string]string{"namespace": "shop", scalerv1.KeyNoData: text}), &Credentials{})
+		if err != nil || b.noData != want {
+			t.Errorf("%q: %+v, %v", text, b, err)
+		}
 	}
 }
 

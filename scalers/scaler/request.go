@@ -16,8 +16,9 @@ const defaultPollingInterval = 30 * time.Second
 
 // facts is what the reserved keys of a request say.
 type facts struct {
-	object           Object // without Metadata
-	useCachedMetrics bool   // the snapshot lasts as long as the interval
+	object           Object     // without Metadata
+	useCachedMetrics bool       // the snapshot lasts as long as the interval
+	noData           NoDataRule // the user's, "" leaves it to the trigger
 	references       Reference
 }
 
@@ -97,6 +98,10 @@ func (r request) facts() (facts, problems) {
 		f.useCachedMetrics, err = strconv.ParseBool(text)
 		return notA("bool", text, err)
 	})
+	reading.key(scalerv1.KeyNoData, func(text string) (err error) {
+		f.noData, err = parseNoDataRule(text)
+		return err
+	})
 	reading.key(scalerv1.KeyEnv, func(text string) (err error) {
 		f.references.Env, err = scalerv1.DecodeEnv(text)
 		return err
@@ -139,6 +144,15 @@ func positiveDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a duration above 0", text)
 	}
 	return d, nil
+}
+
+func parseNoDataRule(text string) (NoDataRule, error) {
+	switch rule := NoDataRule(text); rule {
+	case NoDataHold, NoDataError, NoDataZero:
+		return rule, nil
+	default:
+		return "", fmt.Errorf("%q is none of hold, error, zero", text)
+	}
 }
 
 // parseMetricType accepts what an external metric can be.

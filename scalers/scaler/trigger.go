@@ -71,14 +71,15 @@ type traits struct {
 // NoDataRule is what a reading without data becomes.
 type NoDataRule string
 
-// The rules, as in the annotation sluice.dev/no-data.
+// The rules, as in the annotation sluice.dev/no-data, which chooses one for all
+// triggers of an object.
 const (
 	// NoDataError makes it a failure. It is the default.
-	NoDataError NoDataRule = "error"
+	NoDataError NoDataRule = scalerv1.NoDataError
 	// NoDataZero makes it the value 0.
-	NoDataZero NoDataRule = "zero"
+	NoDataZero NoDataRule = scalerv1.NoDataZero
 	// NoDataHold keeps the value before it.
-	NoDataHold NoDataRule = "hold"
+	NoDataHold NoDataRule = scalerv1.NoDataHold
 )
 
 // OnNoData sets the documented rule of a trigger type.

@@ -23,6 +23,7 @@ const (
 	// search for conflicts.
 	AnnotationHPAOwnership = "validations.keda.sh/hpa-ownership"
 
+	AnnotationActivation          = "sluice.dev/activation"
 	AnnotationDoorbell            = "sluice.dev/doorbell"
 	AnnotationIdlePollingInterval = "sluice.dev/idle-polling-interval"
 	AnnotationNoData              = "sluice.dev/no-data"
@@ -85,6 +86,19 @@ func (so *ScaledObject) HPAExcludedLabels() []string {
 	return separated(so.Annotations[AnnotationHPAExcludedLabels])
 }
 
+// ActivatesByOne reports whether leaving zero goes to one replica, or to
+// minReplicaCount, as in KEDA, instead of straight to the size that the backlog
+// asks for: annotation activation with value one. Another value is an error.
+func (so *ScaledObject) ActivatesByOne() (bool, error) {
+	switch text, ok := so.Annotations[AnnotationActivation]; {
+	case !ok:
+		return false, nil
+	case text != "one":
+		return false, fmt.Errorf("annotation %s: %q is not one", AnnotationActivation, text)
+	}
+	return true, nil
+}
+
 // Doorbell reports whether the user switched doorbells on or off; nil leaves
 // it to the trigger. A value other than on and off is an error.
 func (so *ScaledObject) Doorbell() (*bool, error) { return doorbell(so.Annotations) }
@@ -142,10 +156,11 @@ func noData(annotations map[string]string) (string, error) {
 // AnnotationProblems are those of the annotations that do without when they
 // cannot be understood: the trigger or the installation decides then.
 func (so *ScaledObject) AnnotationProblems() []error {
+	_, activation := so.ActivatesByOne()
 	_, doorbell := so.Doorbell()
 	_, idle := so.IdlePollingInterval()
 	_, noData := so.NoData()
-	return slices.DeleteFunc([]error{doorbell, idle, noData}, func(err error) bool { return err == nil })
+	return slices.DeleteFunc([]error{activation, doorbell, idle, noData}, func(err error) bool { return err == nil })
 }
 
 // flag reads a bool annotation. Absent is false; text that is no bool, the

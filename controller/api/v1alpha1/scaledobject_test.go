@@ -119,16 +119,22 @@ func TestAnnotationProblemsNameTheAnnotation(t *testing.T) {
 		AnnotationDoorbell:            "loud",
 		AnnotationIdlePollingInterval: "5",
 		AnnotationNoData:              "guess",
+		AnnotationActivation:          "all",
 	}
 	_, replicas := so.PausedReplicas()
 	_, doorbell := so.Doorbell()
 	interval, idle := so.IdlePollingInterval()
 	_, noData := so.NoData()
+	_, activation := so.ActivatesByOne()
 	want := map[string]error{
 		`annotation autoscaling.keda.sh/paused-replicas: "three" is not a replica count`:                   replicas,
 		`annotation sluice.dev/doorbell: "loud" is neither on nor off`:                                     doorbell,
 		`annotation sluice.dev/idle-polling-interval: "5" is not a duration of at least 100ms, such as 2s`: idle,
 		`annotation sluice.dev/no-data: "guess" is none of hold, error, zero`:                              noData,
+		`annotation sluice.dev/activation: "all" is not one`:                                               activation,
+	}
+	if n := len(so.AnnotationProblems()); n != 4 {
+		t.Errorf("%d annotations that do without", n)
 	}
 	for text, err := range want {
 		if err == nil || err.Error() != text {

@@ -82,18 +82,14 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	}
 	m := l.memory(so)
 	switch {
-	case !decidable(so):
+	case !so.DeletionTimestamp.IsZero():
 		return reconcile.Result{}, nil
-	case so.Paused():
+	case so.Paused(): // needs a target and nothing else of the spec
 		return reconcile.Result{}, l.pause(ctx, so, m)
+	case so.Validate() != nil: // the reconciler says why
+		return reconcile.Result{}, nil
 	}
 	return l.decide(ctx, so, m)
-}
-
-// decidable reports whether an object means anything; the reconciler says why
-// it does not.
-func decidable(so *v1alpha1.ScaledObject) bool {
-	return so.DeletionTimestamp.IsZero() && so.Validate() == nil
 }
 
 // pause writes the replicas that annotation paused-replicas asks for, if it

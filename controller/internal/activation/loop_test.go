@@ -560,7 +560,11 @@ func TestPausedReplicas(t *testing.T) {
 		change func(*v1alpha1.ScaledObject)
 		want   []int32
 	}{
-		"are written":                     {change: pause("2"), want: []int32{2}},
+		"are written": {change: pause("2"), want: []int32{2}},
+		"are written whatever else is wrong": {change: func(so *v1alpha1.ScaledObject) {
+			so.Spec.Triggers = nil
+			pause("2")(so)
+		}, want: []int32{2}},
 		"may be what is there":            {change: pause("3")},
 		"may be zero":                     {change: pause("0"), want: []int32{0}},
 		"that are no number move nothing": {change: pause("many")},

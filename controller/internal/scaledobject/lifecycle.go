@@ -3,8 +3,8 @@ package scaledobject
 import (
 	"context"
 	"errors"
+	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -37,6 +37,10 @@ func (r *Reconciler) pause(ctx context.Context, so *v1alpha1.ScaledObject) (reco
 	return r.report(ctx, so, found, err)
 }
 
+// restorePatience is how long a deleted object waits for an API server that
+// will not let its target be restored.
+const restorePatience = time.Minute
+
 // finalize lets a deleted object go. With restoreToOriginalReplicaCount the
 // HPA goes first, so that it cannot scale the target again; a target that
 // cannot be restored does not hold the object back.
@@ -61,15 +65,15 @@ func (r *Reconciler) finalize(ctx context.Context, so *v1alpha1.ScaledObject) er
 
 // restore puts the target back to its first replica count.
 func (r *Reconciler) restore(ctx context.Context, so *v1alpha1.ScaledObject) error {
-	if err := r.deleteHPAs(ctx, so); err != nil {
-		return err
+	err := r.deleteHPAs(ctx, so)
+	if err == nil {
+		err = r.scaleTo(ctx, so, *so.Status.OriginalReplicaCount)
 	}
-	err := r.scaleTo(ctx, so, *so.Status.OriginalReplicaCount)
 	var missing *target.MissingError
 	switch {
 	case err == nil, errors.As(err, &missing):
 		return nil
-	case apierrors.IsConflict(err):
+	case retryable(err) && r.Now().Sub(so.DeletionTimestamp.Time) < restorePatience:
 		return err
 	}
 	log.FromContext(ctx).Error(err, "target not restored to its original replicas",

@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -159,16 +160,46 @@ func TestDeletion(t *testing.T) {
 		f.reconcile()
 		gone(t, f)
 	})
-	t.Run("does not wait for a target that cannot be scaled", func(t *testing.T) {
-		f := settled(t, newObject(restoring))
-		scaleTo(t, f, 9)
-		remove(t, f)
-		f.cluster.Fail(func(write string) error {
-			if strings.HasPrefix(write, "scale") {
-				return apierrors.NewTooManyRequests("later", 1)
+	busy, forbidden := apierrors.NewTooManyRequests("later", 1), apierrors.NewForbidden(schema.GroupResource{}, "worker", nil)
+	for what, write := range map[string]string{"an HPA that cannot be deleted": "delete HPA", "a target that cannot be scaled": "scale 3"} {
+		t.Run("waits a while for "+what, func(t *testing.T) {
+			f := settled(t, newObject(restoring))
+			scaleTo(t, f, 9)
+			remove(t, f)
+			f.cluster.Fail(func(w string) error {
+				if w == write {
+					return busy
+				}
+				return nil
+			})
+			f.clock.SetTime(f.object().DeletionTimestamp.Time)
+			if _, err := f.tryReconcile(); !apierrors.IsTooManyRequests(err) {
+				t.Errorf("error %v", err)
 			}
-			return nil
+			f.clock.Step(restorePatience)
+			f.reconcile()
+			gone(t, f)
 		})
+		t.Run("does not wait for "+what+" for want of permission", func(t *testing.T) {
+			f := settled(t, newObject(restoring))
+			scaleTo(t, f, 9)
+			remove(t, f)
+			f.cluster.Fail(func(w string) error {
+				if w == write {
+					return forbidden
+				}
+				return nil
+			})
+			f.clock.SetTime(f.object().DeletionTimestamp.Time)
+			f.reconcile()
+			gone(t, f)
+		})
+	}
+	t.Run("does not wait for a kind that is gone from the cluster", func(t *testing.T) {
+		f := settled(t, newObject(restoring))
+		f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.ScaleTargetRef.Kind = "Deploy" })
+		remove(t, f)
+		f.clock.SetTime(f.object().DeletionTimestamp.Time)
 		f.reconcile()
 		gone(t, f)
 	})

@@ -347,7 +347,7 @@ func TestProblemsAreNamed(t *testing.T) {
 func TestOddThingsAreNamedAndKeepNothingFromScaling(t *testing.T) {
 	f := settled(t, newObject(func(so *v1alpha1.ScaledObject) {
 		so.Annotations = map[string]string{
-			v1alpha1.AnnotationDoorbell: "yes", v1alpha1.AnnotationIdlePollingInterval: "2", v1alpha1.AnnotationNoData: "one",
+			v1alpha1.AnnotationActivation: "two", v1alpha1.AnnotationDoorbell: "yes", v1alpha1.AnnotationIdlePollingInterval: "2", v1alpha1.AnnotationNoData: "one",
 		}
 	}))
 	state := f.states[0]
@@ -355,6 +355,7 @@ func TestOddThingsAreNamedAndKeepNothingFromScaling(t *testing.T) {
 	f.states[0] = state
 	f.reconcile()
 	f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling"+
+		`; annotation sluice.dev/activation: "two" is not one`+
 		`; annotation sluice.dev/doorbell: "yes" is neither on nor off`+
 		`; annotation sluice.dev/idle-polling-interval: "2" is not a duration of at least 100ms, such as 2s`+
 		`; annotation sluice.dev/no-data: "one" is none of hold, error, zero`+

@@ -256,11 +256,11 @@ func (r *record) newest(cached *v1alpha1.ScaledObject) *v1alpha1.ScaledObject {
 	return r.written
 }
 
-// longestWritePeriod bounds how old the stored last active time may be, and
-// shortestWritePeriod how much writing a short cooldown may cause.
+// longestWritePeriod bounds how old the stored last active time may be. The
+// time is stored in whole seconds, so nothing shorter makes it more exact.
 const (
 	longestWritePeriod  = time.Minute
-	shortestWritePeriod = 15 * time.Second
+	shortestWritePeriod = time.Second
 )
 
 // WritePeriod is how far the stored last active time may lag behind while the

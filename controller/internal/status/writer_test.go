@@ -280,9 +280,9 @@ func TestLastActiveTimeIsWrittenNowAndThen(t *testing.T) {
 		cooldown *int32
 		period   time.Duration
 	}{
-		"every minute by default":           {period: time.Minute},
-		"every half of a short cooldown":    {cooldown: ptr.To[int32](60), period: 30 * time.Second},
-		"not all the time without cooldown": {cooldown: ptr.To[int32](0), period: 15 * time.Second},
+		"every minute by default":        {period: time.Minute},
+		"every half of a short cooldown": {cooldown: ptr.To[int32](60), period: 30 * time.Second},
+		"every second without cooldown":  {cooldown: ptr.To[int32](0), period: time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -58,7 +58,7 @@ func (p *Provider) GetExternalMetric(
 	if err != nil {
 		return nil, err
 	}
-	name, value, err := p.value(ctx, so, info.Metric)
+	name, value, err := p.value(ctx, so, asNamed(so, info.Metric))
 	if err != nil {
 		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: 500, Reason: metav1.StatusReasonInternalError,
@@ -93,6 +93,17 @@ func (p *Provider) object(ctx context.Context, namespace string, selector labels
 	so := &v1alpha1.ScaledObject{}
 	err = p.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, so)
 	return so, err
+}
+
+// asNamed is the object's own spelling of a metric's name: upper and lower case
+// are the same to who asks, as in KEDA (spec section 14).
+func asNamed(so *v1alpha1.ScaledObject, metric string) string {
+	for _, name := range append([]string{scaling.CompositeMetric}, so.Status.ExternalMetricNames...) {
+		if strings.EqualFold(name, metric) {
+			return name
+		}
+	}
+	return metric
 }
 
 // value answers for one metric; name is how the answer is called.

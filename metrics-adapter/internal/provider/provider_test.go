@@ -216,6 +216,7 @@ func TestAnswers(t *testing.T) {
 		message string
 	}{
 		"a value":           {values: both, metric: "s1-b", want: "s1-b 2.5"},
+		"in capitals":       {values: both, metric: "S1-B", want: "s1-b 2.5"},
 		"no such trigger":   {values: both, metric: "s7-a", message: "ScaledObject shop/worker, metric s7-a: there is no trigger 7"},
 		"no index":          {values: both, metric: "orders", message: "ScaledObject shop/worker, metric orders: the name has no s<trigger index>- prefix"},
 		"a failed reading":  {values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
@@ -234,6 +235,7 @@ func TestAnswers(t *testing.T) {
 
 		"a formula":               {object: changes{formula("a + b", "")}, values: both, metric: "composite-metric", want: "composite-metric 9.5"},
 		"a formula by any name":   {object: changes{formula("a + b", "")}, values: both, metric: "s0-a", want: "composite-metric 9.5"},
+		"a formula in capitals":   {object: changes{formula("a + b", "")}, values: both, metric: "Composite-Metric", want: "composite-metric 9.5"},
 		"a formula below zero":    {object: changes{formula("b - a", "")}, values: both, metric: "composite-metric", want: "composite-metric 0"},
 		"a formula that fails":    {object: changes{formula("a / (b - 2.5)", "")}, values: both, metric: "composite-metric", message: "ScaledObject shop/worker, metric composite-metric: scalingModifiers.formula: the result is not a finite number"},
 		"a formula, one fails":    {object: changes{formula("a + b", "")}, values: onlyB, metric: "composite-metric", message: fmt.Sprintf(refused, "composite-metric")},

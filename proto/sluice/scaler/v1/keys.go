@@ -28,6 +28,9 @@ const (
 	KeyMetricSource = ReservedPrefix + "metricSource"
 	// KeyUseCachedMetrics is spec.triggers[].useCachedMetrics.
 	KeyUseCachedMetrics = ReservedPrefix + "useCachedMetrics"
+	// KeyNoData is what a reading without data becomes, NoDataHold, NoDataError
+	// or NoDataZero, in place of the trigger's own rule.
+	KeyNoData = ReservedPrefix + "noData"
 	// KeyMode is ModeIdle or ModeActive.
 	KeyMode = ReservedPrefix + "mode"
 	// KeyServiceAccount is the workload's service account.
@@ -51,6 +54,16 @@ const (
 const (
 	KindScaledObject = "ScaledObject"
 	KindScaledJob    = "ScaledJob"
+)
+
+// Values of KeyNoData.
+const (
+	// NoDataHold keeps the value before it.
+	NoDataHold = "hold"
+	// NoDataError makes it a failure.
+	NoDataError = "error"
+	// NoDataZero makes it the value 0.
+	NoDataZero = "zero"
 )
 
 // Values of KeyMode.
