@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -178,12 +176,14 @@ func (o operator) allow(acls *kadm.ACLBuilder) {
 // TestMSKToken proves that the token of MSK IAM is signed for the region that
 // the user names, and signed once.
 func TestMSKToken(t *testing.T) {
-	p := awsParams{AWSRegion: "eu-west-3", AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "s3cr3t"}
-	provider, err := p.provider(t.Context())
+	p := awsParams{AWSRegion: "eu-west-3", AWSIdentity: scaler.AWSIdentity{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "s3cr3t"}}
+	ctx, release := scaler.Opening(t.Context())
+	defer release()
+	config, err := p.Config(ctx, p.AWSRegion)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed := &signedToken{region: p.AWSRegion, provider: provider}
+	signed := &signedToken{region: p.AWSRegion, provider: config.Credentials}
 	token, err := signed.get(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -199,66 +199,6 @@ func TestMSKToken(t *testing.T) {
 	}
 	if again, err := signed.get(t.Context()); again != token || err != nil {
 		t.Errorf("signed again: %v", err)
-	}
-}
-
-// TestAWSRoles assumes roles against a server that answers as STS does.
-func TestAWSRoles(t *testing.T) {
-	tests := map[string]struct {
-		params awsParams
-		form   map[string]string // what STS must be asked
-	}{
-		"role of the authentication parameters": {
-			params: awsParams{AWSRoleARN: "arn:aws:iam::1:role/reader"},
-			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/reader", "RoleSessionName": "KEDA"}},
-		"role of the pod identity": {
-			params: awsParams{PodIdentity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/pod", ExternalID: "x1"}},
-			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/pod", "ExternalId": "x1"}},
-		"role of the workload under pod identity": {
-			params: awsParams{PodIdentity: scaler.PodIdentity{Provider: "aws"}, AWSRoleARN: "arn:aws:iam::1:role/workload"},
-			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/workload"}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			asked := make(chan map[string]string, 1)
-			sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				form := make(map[string]string)
-				if err := r.ParseForm(); err != nil {
-					t.Error(err)
-				}
-				for key := range r.PostForm {
-					form[key] = r.PostForm.Get(key)
-				}
-				asked <- form
-				w.Header().Set("Content-Type", "text/xml")
-				fmt.Fprint(w, `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE</AccessKeyId>`+
-					`<SecretAccessKey>k</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>`+
-					`</Credentials></AssumeRoleResult></AssumeRoleResponse>`)
-			}))
-			defer sts.Close()
-			t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)
-			t.Setenv("AWS_ACCESS_KEY_ID", "AKIAOWN")
-			t.Setenv("AWS_SECRET_ACCESS_KEY", "own")
-			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "")
-			t.Setenv("AWS_CONFIG_FILE", "/dev/null")
-			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-			params := tt.params
-			params.AWSRegion = "eu-west-1"
-			provider, err := params.provider(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := provider.Retrieve(context.Background())
-			if err != nil || got.AccessKeyID != "ASIAROLE" {
-				t.Fatalf("credentials = %v, %v", got.AccessKeyID, err)
-			}
-			form := <-asked
-			for key, want := range tt.form {
-				if form[key] != want {
-					t.Errorf("STS was asked with %s = %q, want %q", key, form[key], want)
-				}
-			}
-		})
 	}
 }
 

@@ -29,12 +29,7 @@ func (apacheLogin) ParamDocs() map[string]string {
 // ParamDocs says what the parameters mean.
 func (awsParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"AWSAccessKeyID":     "The id of a static key.",
-		"AWSRegion":          "The region of the MSK cluster.",
-		"AWSRoleARN":         "A role to assume.",
-		"AWSSecretAccessKey": "The secret of a static key.",
-		"AWSSessionToken":    "Belongs to temporary keys.",
-		"IdentityOwner":      "Says who signs: operator is this process, pod a role or keys that the trigger brings.",
+		"AWSRegion": "The region of the MSK cluster.",
 	}
 }
 

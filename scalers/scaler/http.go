@@ -3,7 +3,6 @@ package scaler
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +14,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 )
 
 // maxAnswer is how much of an answer is read unless HTTPOptions says more. A
@@ -58,12 +59,35 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newTransport(DialerOf(ctx), config, process), nil
+		// guarded has seen the host, and this may be a proxy.
+		return newTransport(DialerOf(ctx).DialResolved, config, process), nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return newHTTPClient(guarded{pooled.Transport, DialerOf(ctx)}, process, o), nil
+}
+
+// HTTPForLibrary returns a client for a library of a source's vendor that
+// makes its own requests and judges their answers. It is called from Open with
+// Open's ctx, and shares its connections with HTTP. What the server writes with
+// a refusal reaches the library: to keep it out of errors is up to the caller.
+func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
+	client, err := HTTP(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	plain := *client.client
+	follow := plain.CheckRedirect
+	plain.CheckRedirect = func(next *http.Request, before []*http.Request) error {
+		switch next.Response.StatusCode {
+		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+			return follow(next, before)
+		default:
+			return http.ErrUseLastResponse // the others turn a signed POST into a GET
+		}
+	}
+	return &plain, nil
 }
 
 func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *HTTPClient {
@@ -134,29 +158,12 @@ type HTTPError struct {
 }
 
 func (e *HTTPError) Error() string {
-	return fmt.Sprintf("%s: %d %s", e.Request, e.Status, http.StatusText(e.Status))
+	return e.Request + ": " + outcome.Text(e.Status)
 }
 
 // GRPCStatus gives the error its code.
 func (e *HTTPError) GRPCStatus() *status.Status {
-	return status.New(httpCode(e.Status), e.Error())
-}
-
-func httpCode(answered int) codes.Code {
-	switch {
-	case answered == http.StatusUnauthorized:
-		return codes.Unauthenticated
-	case answered == http.StatusForbidden:
-		return codes.PermissionDenied
-	case answered == http.StatusNotFound:
-		return codes.NotFound
-	case answered == http.StatusRequestTimeout, answered == http.StatusGatewayTimeout:
-		return codes.DeadlineExceeded
-	case answered == http.StatusTooManyRequests, answered >= 500:
-		return codes.Unavailable
-	default:
-		return codes.FailedPrecondition
-	}
+	return status.New(outcome.Code(e.Status), e.Error())
 }
 
 // requestName names a request without what may be secret in its address.
@@ -171,21 +178,11 @@ func publicURL(u *url.URL) string {
 // transportError gives a failure its code, without the address that net/http
 // puts in front.
 func transportError(name string, err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
+	if own := outcome.Own(err); own != nil {
+		return status.Errorf(status.Code(own), "%s: %s", name, status.Convert(own).Message())
 	}
-	code := codes.Unavailable
-	var timeout net.Error
-	switch own, isStatus := status.FromError(err); {
-	case isStatus:
-		code, err = own.Code(), errors.New(own.Message())
-	case errors.Is(err, context.Canceled):
-		code = codes.Canceled
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		code, err = codes.DeadlineExceeded, errors.New("no answer in time")
-	}
-	return status.Errorf(code, "%s: %v", name, err)
+	code, cause := outcome.Unanswered(err)
+	return status.Errorf(code, "%s: %s", name, cause)
 }
 
 // drain lets a connection be used again, if little is left to read.
@@ -206,10 +203,13 @@ func (t *transport) Close() error {
 	return nil
 }
 
-func newTransport(dialer *Dialer, config *tls.Config, process httpProcess) *transport {
+// dialFunc is net.Dialer's DialContext, or what limits it.
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func newTransport(dial dialFunc, config *tls.Config, process httpProcess) *transport {
 	return &transport{&http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialResolved, // guarded has seen the host, and this may be a proxy
+		DialContext:           dial,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ForceAttemptHTTP2:     true,

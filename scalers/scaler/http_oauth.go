@@ -12,6 +12,8 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 )
 
 // OAuthParams are OAuth 2 client credentials. Which of them a trigger requires
@@ -104,22 +106,12 @@ func (t *Tokens) failure(err error) error {
 	}
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		return transportError(name, withoutText(err))
+		return transportError(name, err)
 	}
 	answered := refused.Response.StatusCode
-	code := httpCode(answered)
+	code := outcome.Code(answered)
 	if answered == http.StatusBadRequest || answered < 300 { // invalid_client and its kin
 		code = codes.Unauthenticated
 	}
-	return status.Errorf(code, "%s: %d %s", name, answered, http.StatusText(answered))
-}
-
-// withoutText keeps what net/http says of a failure. Anything else may quote
-// the answer, and with it a token.
-func withoutText(err error) error {
-	var transport *url.Error
-	if errors.As(err, &transport) {
-		return transport
-	}
-	return errors.New("the answer is not a token")
+	return status.Errorf(code, "%s: %s", name, outcome.Text(answered))
 }

@@ -25,7 +25,7 @@ func httpClient(t *testing.T, o HTTPOptions) *HTTPClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := newTransport(&Dialer{}, config, process)
+	pool := newTransport(new(Dialer).DialResolved, config, process)
 	t.Cleanup(func() { _ = pool.Close() })
 	return newHTTPClient(pool.Transport, process, o)
 }
@@ -353,7 +353,7 @@ func TestTokenEndpointsThatRefuse(t *testing.T) {
 		},
 		"no token": {
 			answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hunter2") },
-			code:   codes.Unavailable, text: "the answer is not a token",
+			code:   codes.Unavailable, text: "the answer cannot be understood",
 		},
 		"a redirect": {
 			answer: func(w http.ResponseWriter, r *http.Request) {

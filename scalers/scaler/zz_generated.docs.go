@@ -3,6 +3,17 @@
 package scaler
 
 // ParamDocs says what the parameters mean.
+func (AWSIdentity) ParamDocs() map[string]string {
+	return map[string]string{
+		"AWSAccessKeyID":     "The id of a static key.",
+		"AWSRoleARN":         "A role to assume.",
+		"AWSSecretAccessKey": "The secret of a static key.",
+		"AWSSessionToken":    "Belongs to temporary keys.",
+		"IdentityOwner":      "Says who asks: operator is the family's own identity, pod a role or keys that the trigger brings.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
 func (HTTPAuthParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"APIKey":           "The key of mode apiKey.",

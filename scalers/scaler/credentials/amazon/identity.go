@@ -1,0 +1,180 @@
+// Package amazon is who a family is to AWS, and AWS Secrets Manager as a store
+// of parameters.
+package amazon
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	static "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Identity is who asks AWS: keys when there are any, else a role, else the
+// process itself with what its Pod was given (a web identity, EKS Pod Identity,
+// the environment, the node).
+type Identity struct {
+	// Region is where requests and their signatures go.
+	Region string
+	// AccessKeyID and SecretAccessKey are static keys; SessionToken makes them
+	// temporary ones.
+	AccessKeyID, SecretAccessKey, SessionToken string
+	// RoleARN is a role to assume as the process, with ExternalID if given.
+	RoleARN, ExternalID string
+	// Federated tries the token that is projected into the Pod first, so that
+	// the role may trust the ServiceAccount directly.
+	Federated bool
+}
+
+const (
+	// sessionName is what CloudTrail shows of an assumed role. Trust policies
+	// may name it, so it is KEDA's.
+	sessionName = "KEDA"
+	// federatedLimit bounds the first way into a role.
+	federatedLimit = 5 * time.Second
+	// renewal is how long before their end credentials are renewed.
+	renewal = 3 * time.Minute
+)
+
+// Config returns a configuration whose credentials are renewed ahead of their
+// end; while renewing fails, the old ones serve until they really end. Nothing
+// is asked before the first request. Credentials are obtained with the settings
+// of client, possibly at a link-local address.
+//
+// Source: README of the scaler specifications, section 3.15.
+func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, error) {
+	if i.AccessKeyID != "" || i.SecretAccessKey != "" {
+		return aws.Config{
+			Region:      i.Region,
+			HTTPClient:  client,
+			Credentials: static.NewStaticCredentialsProvider(i.AccessKeyID, i.SecretAccessKey, i.SessionToken),
+		}, nil
+	}
+	own, err := config.LoadDefaultConfig(ctx, config.WithRegion(i.Region), config.WithHTTPClient(alike(client)),
+		config.WithCredentialsCacheOptions(ahead))
+	if err != nil {
+		return aws.Config{}, status.Errorf(codes.FailedPrecondition, "aws configuration of the process: %v", err)
+	}
+	if i.RoleARN != "" {
+		last := &last{provider: i.role(own)}
+		own.Credentials = &renewed{CredentialsCache: aws.NewCredentialsCache(last, ahead), last: last}
+	}
+	return own, nil
+}
+
+// alike is a client of the one kind that the library can add the authorities of
+// AWS_CA_BUNDLE to, with the TLS, proxy and timeout of client. It keeps no
+// connection: who logs in does so once an hour.
+func alike(client *http.Client) aws.HTTPClient {
+	return awshttp.NewBuildableClient().WithTimeout(client.Timeout).WithTransportOptions(func(own *http.Transport) {
+		own.DisableKeepAlives = true
+		given, ok := client.Transport.(*http.Transport)
+		if !ok {
+			return
+		}
+		own.Proxy = given.Proxy
+		if given.TLSClientConfig != nil {
+			own.TLSClientConfig = given.TLSClientConfig.Clone()
+		}
+		if pool := own.TLSClientConfig.RootCAs; pool != nil {
+			own.TLSClientConfig.RootCAs = pool.Clone()
+		}
+	})
+}
+
+func ahead(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewal }
+
+// role gives credentials of RoleARN.
+func (i Identity) role(own aws.Config) aws.CredentialsProvider {
+	client := sts.NewFromConfig(own)
+	plain := stscreds.NewAssumeRoleProvider(client, i.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = sessionName
+		if i.ExternalID != "" {
+			o.ExternalID = &i.ExternalID
+		}
+	})
+	file := os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE")
+	if !i.Federated || file == "" {
+		return plain
+	}
+	web := stscreds.NewWebIdentityRoleProvider(client, i.RoleARN, stscreds.IdentityTokenFile(file),
+		func(o *stscreds.WebIdentityRoleOptions) { o.RoleSessionName = sessionName })
+	return federated{web: web, plain: plain}
+}
+
+// federated tries the projected token first and then the plain way.
+type federated struct{ web, plain aws.CredentialsProvider }
+
+func (f federated) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	limited, cancel := context.WithTimeout(ctx, federatedLimit)
+	defer cancel()
+	got, first := f.web.Retrieve(limited)
+	if first == nil {
+		return got, nil
+	}
+	got, err := f.plain.Retrieve(ctx)
+	if err != nil {
+		second := status.Convert(Failure(err))
+		return got, status.Errorf(second.Code(), "%s, after %s", second.Message(), status.Convert(Failure(first)).Message())
+	}
+	return got, nil
+}
+
+// renewed are credentials of a role.
+type renewed struct {
+	*aws.CredentialsCache
+	last *last
+}
+
+// last remembers when credentials really end: the cache renews them before.
+type last struct {
+	provider aws.CredentialsProvider
+
+	mu  sync.Mutex
+	got aws.Credentials
+}
+
+func (l *last) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	got, err := l.provider.Retrieve(ctx)
+	if err == nil {
+		l.set(got)
+	}
+	return got, err
+}
+
+func (l *last) set(got aws.Credentials) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.got = got
+}
+
+// HandleFailToRefresh implements aws.HandleFailRefreshCredentialsCacheStrategy.
+func (l *last) HandleFailToRefresh(_ context.Context, _ aws.Credentials, err error) (aws.Credentials, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.got.HasKeys() && !l.got.Expired() {
+		return l.got, nil
+	}
+	return aws.Credentials{}, err
+}
+
+// Forget makes the next request obtain credentials afresh, after those of
+// config were refused.
+func Forget(config aws.Config) {
+	switch credentials := config.Credentials.(type) {
+	case *renewed:
+		credentials.last.set(aws.Credentials{})
+		credentials.Invalidate()
+	case *aws.CredentialsCache:
+		credentials.Invalidate()
+	}
+}

@@ -1,0 +1,150 @@
+// Package google is who a family is to Google Cloud, and Google Secret Manager
+// as a store of parameters.
+package google
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/compute/metadata"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+)
+
+// Scope is the widest access that a token can have: what may be done with it
+// is decided by the roles of its account.
+const Scope = "https://www.googleapis.com/auth/cloud-platform"
+
+// Identity is who asks Google Cloud: a service account by its key, else the
+// process by its application default credentials (Workload Identity, the file
+// in GOOGLE_APPLICATION_CREDENTIALS).
+type Identity struct {
+	// Key is the JSON key of a service account.
+	Key string
+	// Scopes of the tokens; Scope alone when empty.
+	Scopes []string
+}
+
+// Account is an identity with its tokens, which are kept and renewed before
+// they end.
+type Account struct {
+	oauth2.TokenSource
+	// Project is where the account is at home; empty where that is not known.
+	Project string
+}
+
+// Account returns the account of the identity. ctx bounds looking for it, and
+// carries values for its later token requests; client sends them. Failures of
+// its tokens go through Failure.
+func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, error) {
+	scopes := i.Scopes
+	if len(scopes) == 0 {
+		scopes = []string{Scope}
+	}
+	// The token source outlives the caller's deadline, not its values.
+	lasting := context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, client)
+	if i.Key != "" {
+		return ofKey(lasting, i.Key, scopes)
+	}
+	found, err := google.FindDefaultCredentials(lasting, scopes...)
+	if err != nil {
+		return nil, status.Error(codes.Unauthenticated,
+			"the process has no Google identity: neither GOOGLE_APPLICATION_CREDENTIALS nor Workload Identity")
+	}
+	project := os.Getenv("CLOUDSDK_CORE_PROJECT")
+	if project == "" {
+		project = found.ProjectID
+	}
+	if project == "" && metadata.OnGCEWithContext(ctx) {
+		project, _ = metadata.ProjectIDWithContext(ctx) // who needs it says that it is missing
+	}
+	return &Account{TokenSource: found.TokenSource, Project: project}, nil
+}
+
+// ofKey accepts the key of a service account alone: other kinds of JSON name
+// addresses and programs to be asked for tokens.
+func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
+	var named struct {
+		Type    string `json:"type"`
+		Project string `json:"project_id"`
+	}
+	if json.Unmarshal([]byte(key), &named) != nil {
+		return nil, status.Error(codes.InvalidArgument, "the key of the Google service account is not JSON")
+	}
+	if named.Type != "service_account" {
+		return nil, status.Error(codes.InvalidArgument, "the Google credentials are not the key of a service account")
+	}
+	config, err := google.JWTConfigFromJSON([]byte(key), scopes...)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, "the key of the Google service account cannot be used")
+	}
+	return &Account{TokenSource: &ahead{fetch: func() (*oauth2.Token, error) {
+		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
+	}}, Project: strings.TrimSpace(named.Project)}, nil
+}
+
+// renewal is how long before its end a token is renewed. The library does as
+// much for tokens of the metadata server.
+const renewal = 3 * time.Minute
+
+// ahead keeps a token until shortly before its end. While renewing it fails,
+// the old one serves until it really ends.
+type ahead struct {
+	fetch func() (*oauth2.Token, error)
+
+	mu    sync.Mutex
+	token *oauth2.Token
+}
+
+// Token implements oauth2.TokenSource.
+func (a *ahead) Token() (*oauth2.Token, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.token.Valid() && time.Until(a.token.Expiry) > renewal {
+		return a.token, nil
+	}
+	fresh, err := a.fetch()
+	switch {
+	case err == nil:
+		a.token = fresh
+	case !a.token.Valid():
+		return nil, err
+	}
+	return a.token, nil
+}
+
+// Failure is the failure of a request in words for the user, without those of
+// the server. what says what was asked for, such as "secret db". Nil stays nil.
+func Failure(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if own := outcome.Own(err); own != nil {
+		return own
+	}
+	var refused *oauth2.RetrieveError
+	var missing metadata.NotDefinedError
+	switch {
+	case errors.As(err, &refused) && refused.Response != nil:
+		code := outcome.Code(refused.Response.StatusCode)
+		if code == codes.FailedPrecondition { // invalid_grant and its kin
+			code = codes.Unauthenticated
+		}
+		return status.Errorf(code, "%s: Google gives no token: %s", what, outcome.Text(refused.Response.StatusCode))
+	case errors.As(err, &missing):
+		return status.Errorf(codes.Unauthenticated, "%s: the process has no Google identity", what)
+	default:
+		code, cause := outcome.Unanswered(err)
+		return status.Errorf(code, "%s: %s", what, cause)
+	}
+}

@@ -1,0 +1,69 @@
+package scaler
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Identities towards clouds are shared by all sources with an equal one, and
+// keep and renew their tokens. What obtaining these takes goes over
+// connections of its own: to the link-local addresses of the node, for
+// example, where no event source may be.
+
+// identityHTTP returns the client of identities, from the ctx of an Open or a
+// dial.
+func identityHTTP(ctx context.Context) (*http.Client, error) {
+	process, err := processHTTP(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	pooled, err := Shared(ctx, struct{}{}, func(context.Context) (*identityTransport, error) {
+		transport, err := newIdentityTransport()
+		return &identityTransport{transport}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: pooled.Transport, CheckRedirect: redirect(false), Timeout: process.timeout}, nil
+}
+
+// identityTransport tells the connections of identities from those of sources.
+type identityTransport struct{ *transport }
+
+func newIdentityTransport() (*transport, error) {
+	process, err := processHTTP(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	config, err := TLSParams{}.Config(false)
+	if err != nil {
+		return nil, err
+	}
+	return newTransport((&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext, config, process), nil
+}
+
+// identified is an identity in the pool: nothing but memory.
+type identified[V any] struct{ value V }
+
+// Close implements io.Closer.
+func (identified[V]) Close() error { return nil }
+
+// identify shares what an identity makes of the client of identities.
+func identify[K comparable, V any](ctx context.Context, key K, make func(context.Context, *http.Client) (V, error)) (V, error) {
+	shared, err := Shared(ctx, key, func(ctx context.Context) (*identified[V], error) {
+		client, err := identityHTTP(ctx)
+		if err != nil {
+			return nil, err
+		}
+		value, err := make(ctx, client)
+		return &identified[V]{value}, err
+	})
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return shared.value, nil
+}

@@ -1,0 +1,98 @@
+package scaler
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+)
+
+// AWSIdentity is who a trigger is to AWS. A params struct embeds it beside its
+// region. Where keys are needed and missing, CheckAWS says so; it is not a
+// Validate because some triggers need an identity of AWS only at times.
+type AWSIdentity struct {
+	PodIdentity
+
+	// IdentityOwner says who asks: operator is the family's own identity, pod a
+	// role or keys that the trigger brings.
+	IdentityOwner string `param:"identityOwner" default:"pod" enum:"pod,operator"`
+	// AWSRoleARN is a role to assume.
+	AWSRoleARN string `param:"awsRoleArn" from:"auth"`
+	// AWSAccessKeyID is the id of a static key.
+	AWSAccessKeyID string `param:"awsAccessKeyID" alias:"awsAccessKeyId" from:"auth,trigger,env"`
+	// AWSSecretAccessKey is the secret of a static key.
+	AWSSecretAccessKey string `param:"awsSecretAccessKey" from:"auth,env"`
+	// AWSSessionToken belongs to temporary keys.
+	AWSSessionToken string `param:"awsSessionToken" from:"auth"`
+}
+
+// CheckAWS checks that one way to log in is given completely.
+func (p AWSIdentity) CheckAWS() error {
+	if !p.needsKeys() {
+		return nil
+	}
+	var problems []error
+	if p.AWSAccessKeyID == "" {
+		problems = append(problems, errors.New("awsAccessKeyID: is required without a role or pod identity"))
+	}
+	if p.AWSSecretAccessKey == "" {
+		problems = append(problems, errors.New("awsSecretAccessKey: is required without a role or pod identity"))
+	}
+	return errors.Join(problems...)
+}
+
+func (p AWSIdentity) needsKeys() bool {
+	return p.Provider != "aws" && p.IdentityOwner != "operator" && p.role() == ""
+}
+
+// role is the role to assume, if any.
+func (p AWSIdentity) role() string {
+	if p.Provider == "aws" || p.Provider == "aws-eks" {
+		return cmp.Or(p.RoleARN, p.AWSRoleARN)
+	}
+	return p.AWSRoleARN
+}
+
+// identity picks the way to log in.
+//
+// Source: README of the scaler specifications, section 3.15.
+func (p AWSIdentity) identity(region string) amazon.Identity {
+	switch {
+	case p.Provider == "aws":
+		return amazon.Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID, Federated: true}
+	case p.IdentityOwner == "operator":
+		return amazon.Identity{Region: region}
+	case p.role() != "":
+		return amazon.Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID}
+	default:
+		return amazon.Identity{
+			Region: region, AccessKeyID: p.AWSAccessKeyID, SecretAccessKey: p.AWSSecretAccessKey, SessionToken: p.AWSSessionToken,
+		}
+	}
+}
+
+// awsKey tells identities apart. The region is part of it: it is where roles
+// are assumed.
+type awsKey struct{ region, identity string }
+
+// Config returns a configuration for clients of AWS. It is called from Open
+// with Open's ctx and asks nothing yet. Failures of its clients go through
+// amazon.Failure; after a refused login, amazon.Forget.
+func (p AWSIdentity) Config(ctx context.Context, region string) (aws.Config, error) {
+	id := p.identity(region)
+	key := awsKey{region, Fingerprint(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID,
+		p.Provider, p.IdentityOwner)}
+	config, err := identify(ctx, key, func(ctx context.Context, client *http.Client) (aws.Config, error) {
+		return id.Config(ctx, client)
+	})
+	if err != nil {
+		return aws.Config{}, err
+	}
+	config = config.Copy()
+	config.HTTPClient, err = HTTPForLibrary(ctx, HTTPOptions{})
+	return config, err
+}

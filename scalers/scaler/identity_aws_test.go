@@ -1,0 +1,102 @@
+package scaler
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// TestAWSRoles assumes roles against a server that answers as STS does.
+func TestAWSRoles(t *testing.T) {
+	tests := map[string]struct {
+		params AWSIdentity
+		form   map[string]string // what STS must be asked
+	}{
+		"role of the authentication parameters": {
+			params: AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"},
+			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/reader", "RoleSessionName": "KEDA"}},
+		"role of the pod identity": {
+			params: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/pod", ExternalID: "x1"}},
+			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/pod", "ExternalId": "x1"}},
+		"role of the workload under pod identity": {
+			params: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws"}, AWSRoleARN: "arn:aws:iam::1:role/workload"},
+			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/workload"}},
+		"role of the workload under aws-eks": {
+			params: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws-eks"}, AWSRoleARN: "arn:aws:iam::1:role/eks"},
+			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/eks"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan map[string]string, 1)
+			sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				form := make(map[string]string)
+				if err := r.ParseForm(); err != nil {
+					t.Error(err)
+				}
+				for key := range r.PostForm {
+					form[key] = r.PostForm.Get(key)
+				}
+				asked <- form
+				w.Header().Set("Content-Type", "text/xml")
+				fmt.Fprint(w, `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE</AccessKeyId>`+
+					`<SecretAccessKey>k</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>`+
+					`</Credentials></AssumeRoleResult></AssumeRoleResponse>`)
+			}))
+			defer sts.Close()
+			t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)
+			t.Setenv("AWS_ACCESS_KEY_ID", "AKIAOWN")
+			t.Setenv("AWS_SECRET_ACCESS_KEY", "own")
+			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "")
+			t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+			ctx, release := Opening(t.Context())
+			defer release()
+			config, err := tt.params.Config(ctx, "eu-west-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := tt.params.Config(ctx, "eu-west-1")
+			if err != nil || again.Credentials != config.Credentials {
+				t.Errorf("an equal identity is another one, %v", err)
+			}
+			got, err := config.Credentials.Retrieve(t.Context())
+			if err != nil || got.AccessKeyID != "ASIAROLE" {
+				t.Fatalf("credentials = %v, %v", got.AccessKeyID, err)
+			}
+			form := <-asked
+			for key, want := range tt.form {
+				if form[key] != want {
+					t.Errorf("STS was asked with %s = %q, want %q", key, form[key], want)
+				}
+			}
+		})
+	}
+}
+
+func TestAWSKeysThatAreMissing(t *testing.T) {
+	both := "awsAccessKeyID: is required without a role or pod identity\nawsSecretAccessKey: is required without a role or pod identity"
+	tests := map[string]struct {
+		identity AWSIdentity
+		want     string
+	}{
+		"no way to log in":     {want: both},
+		"another pod identity": {identity: AWSIdentity{PodIdentity: PodIdentity{Provider: "gcp"}}, want: both},
+		"a key without secret": {identity: AWSIdentity{AWSAccessKeyID: "AKIA"}, want: "awsSecretAccessKey: is required without a role or pod identity"},
+		"keys":                 {identity: AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}},
+		"a role":               {identity: AWSIdentity{AWSRoleARN: "arn"}},
+		"pod identity":         {identity: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws"}}},
+		"the family":           {identity: AWSIdentity{IdentityOwner: "operator"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if err := tt.identity.CheckAWS(); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("problems = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

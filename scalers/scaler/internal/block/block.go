@@ -1,0 +1,75 @@
+// Package block reads blocks of authentication objects as users wrote them, and
+// says all that is wrong with one at once.
+package block
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Problems are all that is wrong with a block, each as "<field>: <text>" below
+// the block's own name.
+type Problems struct {
+	name  string
+	texts []string
+}
+
+// Decode reads the block called name into to. What does not decode is
+// InvalidArgument.
+func Decode(name string, raw json.RawMessage, to any) (*Problems, error) {
+	if err := json.Unmarshal(raw, to); err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "%s: has a field of the wrong kind", name)
+	}
+	return &Problems{name: name}, nil
+}
+
+// Require adds a problem for each pair of field and value whose value is empty.
+func (p *Problems) Require(fieldsAndValues ...string) {
+	for i := 0; i < len(fieldsAndValues); i += 2 {
+		if strings.TrimSpace(fieldsAndValues[i+1]) == "" {
+			p.Add(fieldsAndValues[i], "is required")
+		}
+	}
+}
+
+// Add adds a problem of one field.
+func (p *Problems) Add(field, format string, args ...any) {
+	p.texts = append(p.texts, fmt.Sprintf("%s.%s: %s", p.name, field, fmt.Sprintf(format, args...)))
+}
+
+// Item names a field of one element of a list.
+func Item(list string, i int, field string) string { return fmt.Sprintf("%s[%d].%s", list, i, field) }
+
+// Err is InvalidArgument with all problems, or nil without any.
+func (p *Problems) Err() error {
+	if len(p.texts) == 0 {
+		return nil
+	}
+	return status.Error(codes.InvalidArgument, strings.Join(p.texts, "; "))
+}
+
+// SecretKey refers to a key of a Secret, as in "valueFrom.secretKeyRef".
+type SecretKey struct {
+	ValueFrom struct {
+		SecretKeyRef struct {
+			Name string `json:"name"`
+			Key  string `json:"key"`
+		} `json:"secretKeyRef"`
+	} `json:"valueFrom"`
+}
+
+// RequireSecretKey adds what is missing of a reference in field.
+func (p *Problems) RequireSecretKey(field string, ref SecretKey) {
+	field += ".valueFrom.secretKeyRef."
+	p.Require(field+"name", ref.ValueFrom.SecretKeyRef.Name, field+"key", ref.ValueFrom.SecretKeyRef.Key)
+}
+
+// Name and Key of the reference.
+func (s SecretKey) Name() string { return s.ValueFrom.SecretKeyRef.Name }
+
+// Key is the key in the Secret's data.
+func (s SecretKey) Key() string { return s.ValueFrom.SecretKeyRef.Key }
