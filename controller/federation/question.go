@@ -38,6 +38,10 @@ func questionKey(t Trigger, description *scalerv1.TriggerType) uint64 {
 			namespaced = namespaced || fromNamespace
 		}
 	}
+	for _, parameter := range slices.Sorted(maps.Keys(t.Inline)) {
+		w.text(parameter, t.Inline[parameter].Name, t.Inline[parameter].Key)
+		namespaced = true
+	}
 	if namespaced {
 		w.text(t.Namespace)
 	}
@@ -80,6 +84,8 @@ func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter) (value 
 			return scalerv1.LiteralEnv(t.Env)[variable], false
 		case v.SecretKeyRef != nil:
 			return "secret/" + v.SecretKeyRef.Name + "/" + v.SecretKeyRef.Key, true
+		case len(v.EnvFrom) > 0:
+			return "envFrom/" + variable, true
 		case v.ConfigMapKeyRef != nil:
 			return "configmap/" + v.ConfigMapKeyRef.Name + "/" + v.ConfigMapKeyRef.Key, true
 		}

@@ -50,6 +50,20 @@ func (t Trigger) fullRef() (*externalscaler.ScaledObjectRef, error) {
 		}
 		metadata[scalerv1.KeyEnv] = env
 	}
+	if len(t.Containers) > 0 {
+		containers, err := scalerv1.EncodeContainers(t.Containers)
+		if err != nil {
+			return nil, coded(codes.InvalidArgument, "%v", err)
+		}
+		metadata[scalerv1.KeyContainers] = containers
+	}
+	if len(t.Inline) > 0 {
+		refs, err := scalerv1.EncodeKeyRefs(t.Inline)
+		if err != nil {
+			return nil, coded(codes.InvalidArgument, "%v", err)
+		}
+		metadata[scalerv1.KeySecretKeyRef] = refs
+	}
 	return t.ref(metadata), nil
 }
 
@@ -76,6 +90,10 @@ func (t Trigger) plainRef() (*externalscaler.ScaledObjectRef, []string) {
 	if t.Authentication != "" {
 		warnings = append(warnings, fmt.Sprintf("authenticationRef: %s is not sent to Service %s%s, which does not serve sluice.scaler.v1",
 			t.Authentication, servicePrefix, t.Type))
+	}
+	for parameter := range t.Inline {
+		warnings = append(warnings, fmt.Sprintf("secretKeyRef of %s: is not sent to Service %s%s, which does not serve sluice.scaler.v1",
+			parameter, servicePrefix, t.Type))
 	}
 	slices.Sort(warnings)
 	return t.ref(metadata), warnings
@@ -112,6 +130,9 @@ func (t Trigger) subscribe() (*scalerv1.Subscribe, error) {
 func (t Trigger) reference() string {
 	if t.Authentication != "" {
 		return t.Authentication
+	}
+	for parameter := range t.Inline {
+		return "secretKeyRef of " + parameter
 	}
 	for name, v := range t.Env {
 		if v.Value == nil {

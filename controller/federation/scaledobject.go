@@ -1,9 +1,6 @@
 package federation
 
 import (
-	"regexp"
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -36,7 +33,7 @@ func TriggersOf(so *v1alpha1.ScaledObject, workload Workload) []Trigger {
 		Mode:                workload.Mode,
 		Doorbell:            doorbellOf(so.Doorbell()),
 		ServiceAccount:      workload.ServiceAccount,
-	}, so.Spec.Triggers, container(so.Spec.ScaleTargetRef.EnvSourceContainerName, workload.Template))
+	}, so.Spec.Triggers, workload.Template, so.Spec.ScaleTargetRef.EnvSourceContainerName)
 }
 
 // TriggersOfJob is TriggersOf for a ScaledJob, whose workload is its template.
@@ -56,12 +53,13 @@ func TriggersOfJob(sj *v1alpha1.ScaledJob) []Trigger {
 		Mode:                Idle,
 		Doorbell:            doorbellOf(sj.Doorbell()),
 		ServiceAccount:      ServiceAccountOf(template),
-	}, sj.Spec.Triggers, container(sj.Spec.EnvSourceContainerName, template))
+	}, sj.Spec.Triggers, template, sj.Spec.EnvSourceContainerName)
 }
 
 // triggersOf makes of what all triggers of an object have in common those that
-// families serve.
-func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, c *corev1.Container) []Trigger {
+// families serve. Variables are those of the named container.
+func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *corev1.PodTemplateSpec, name string) []Trigger {
+	c := container(name, template)
 	var served []Trigger
 	for i, t := range triggers {
 		if t.Builtin() {
@@ -71,12 +69,25 @@ func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, c *corev1.Cont
 		trigger.Index, trigger.Type, trigger.TriggerName = i, t.Type, t.Name
 		trigger.Metadata, trigger.Env = t.Metadata, envOf(t.Metadata, c)
 		trigger.MetricType, trigger.UseCachedMetrics = string(t.TargetType()), t.UseCachedMetrics
-		if ref := t.AuthenticationRef; ref != nil {
-			trigger.Authentication = ref.AuthenticationKind() + "/" + ref.Name
-		}
+		trigger.authenticate(t, template)
 		served = append(served, trigger)
 	}
 	return served
+}
+
+// authenticate adds where the credentials of t are. Only the family knows which
+// variables an authentication object names, so it is told of all.
+func (t *Trigger) authenticate(from v1alpha1.ScaleTrigger, template *corev1.PodTemplateSpec) {
+	if ref := from.AuthenticationRef; ref != nil {
+		t.Authentication = ref.AuthenticationKind() + "/" + ref.Name
+		t.Containers = containersOf(template)
+	}
+	for _, ref := range from.SecretKeyRef {
+		if t.Inline == nil {
+			t.Inline = map[string]scalerv1.KeyRef{}
+		}
+		t.Inline[ref.Parameter] = scalerv1.KeyRef{Name: ref.Name, Key: ref.Key}
+	}
 }
 
 func doorbellOf(on *bool, err error) Doorbell {
@@ -102,62 +113,3 @@ func container(wanted string, template *corev1.PodTemplateSpec) *corev1.Containe
 	}
 	return nil
 }
-
-// reference is how one variable refers to another inside a literal.
-var reference = regexp.MustCompile(`\$\(([^)]+)\)`)
-
-// envOf has the variables that metadata names with "<key>FromEnv", and those
-// that their literals refer to. Values of Secrets and ConfigMaps stay where
-// they are: only their places are passed on.
-func envOf(metadata map[string]string, c *corev1.Container) map[string]scalerv1.EnvVar {
-	if c == nil {
-		return nil
-	}
-	defined := map[string]corev1.EnvVar{}
-	for _, v := range c.Env {
-		defined[v.Name] = v
-	}
-	var wanted []string
-	for key, value := range metadata {
-		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
-			wanted = append(wanted, strings.TrimSpace(value))
-		}
-	}
-	env := map[string]scalerv1.EnvVar{}
-	for len(wanted) > 0 {
-		name := wanted[0]
-		wanted = wanted[1:]
-		v, ok := defined[name]
-		if _, done := env[name]; done || !ok {
-			continue
-		}
-		place, ok := placeOf(v)
-		if !ok {
-			continue
-		}
-		env[name] = place
-		for _, match := range reference.FindAllStringSubmatch(v.Value, -1) {
-			wanted = append(wanted, match[1])
-		}
-	}
-	return env
-}
-
-// placeOf says where a variable's value is. Fields of the Pod are known only
-// to the kubelet; such variables are left out, as in KEDA.
-func placeOf(v corev1.EnvVar) (scalerv1.EnvVar, bool) {
-	from := v.ValueFrom
-	switch {
-	case from == nil:
-		return scalerv1.EnvVar{Value: &v.Value}, true
-	case from.SecretKeyRef != nil:
-		ref := from.SecretKeyRef
-		return scalerv1.EnvVar{SecretKeyRef: &scalerv1.KeyRef{Name: ref.Name, Key: ref.Key, Optional: isTrue(ref.Optional)}}, true
-	case from.ConfigMapKeyRef != nil:
-		ref := from.ConfigMapKeyRef
-		return scalerv1.EnvVar{ConfigMapKeyRef: &scalerv1.KeyRef{Name: ref.Name, Key: ref.Key, Optional: isTrue(ref.Optional)}}, true
-	}
-	return scalerv1.EnvVar{}, false
-}
-
-func isTrue(b *bool) bool { return b != nil && *b }

@@ -91,59 +91,6 @@ func TestTriggersOf(t *testing.T) {
 	}
 }
 
-func TestEnvironmentOfATrigger(t *testing.T) {
-	text := func(s string) *string { return &s }
-	secret := func(key string) *corev1.EnvVarSource {
-		return &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "login"}, Key: key}}
-	}
-	template := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{
-		{Name: "app", Env: []corev1.EnvVar{
-			{Name: "HOST", Value: "kafka"},
-			{Name: "SERVERS", Value: "$(HOST):$(PORT)"},
-			{Name: "PORT", Value: "9092"},
-			{Name: "PASSWORD", ValueFrom: secret("password")},
-			{Name: "NODE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}},
-		}},
-		{Name: "sidecar", Env: []corev1.EnvVar{{Name: "HOST", Value: "elsewhere"}}},
-	}}}
-	tests := map[string]struct {
-		container string
-		metadata  map[string]string
-		want      map[string]scalerv1.EnvVar
-	}{
-		"a literal brings along what it refers to": {
-			metadata: map[string]string{"bootstrapServersFromEnv": "SERVERS"},
-			want:     map[string]scalerv1.EnvVar{"SERVERS": {Value: text("$(HOST):$(PORT)")}, "HOST": {Value: text("kafka")}, "PORT": {Value: text("9092")}},
-		},
-		"a secret goes along by name, never by value": {
-			metadata: map[string]string{"passwordFromEnv": "PASSWORD"},
-			want:     map[string]scalerv1.EnvVar{"PASSWORD": {SecretKeyRef: &scalerv1.KeyRef{Name: "login", Key: "password"}}},
-		},
-		"what only the kubelet knows is left out": {
-			metadata: map[string]string{"hostFromEnv": "NODE"}, want: map[string]scalerv1.EnvVar{},
-		},
-		"a variable nobody names stays at home": {
-			metadata: map[string]string{"host": "HOST"}, want: map[string]scalerv1.EnvVar{},
-		},
-		"the container may be chosen": {
-			container: "sidecar", metadata: map[string]string{"hostFromEnv": "HOST"},
-			want: map[string]scalerv1.EnvVar{"HOST": {Value: text("elsewhere")}},
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			so := scaledObject(func(so *v1alpha1.ScaledObject) {
-				so.Spec.ScaleTargetRef.EnvSourceContainerName = tt.container
-				so.Spec.Triggers[0].Metadata = tt.metadata
-			})
-			got := TriggersOf(so, Workload{Template: template})[0].Env
-			if !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("got %+v, want %+v", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestTriggersOfJobKnowItsTemplate(t *testing.T) {
 	host := "amqp://broker"
 	sj := &v1alpha1.ScaledJob{
@@ -164,7 +111,8 @@ func TestTriggersOfJobKnowItsTemplate(t *testing.T) {
 		ID: ID{Kind: "ScaledJob", Namespace: "shop", Name: "batch", Index: 1}, Generation: 3, Type: "rabbitmq",
 		Metadata: map[string]string{"hostFromEnv": "HOST"}, Authentication: "TriggerAuthentication/login", MetricType: "AverageValue",
 		PollingInterval: 30 * time.Second, IdlePollingInterval: 2 * time.Second, Mode: Idle, ServiceAccount: "batch",
-		Env: map[string]scalerv1.EnvVar{"HOST": {Value: &host}},
+		Env:        map[string]scalerv1.EnvVar{"HOST": {Value: &host}},
+		Containers: []scalerv1.Container{{Name: "proxy", Env: map[string]scalerv1.EnvVar{}}, {Name: "worker", Env: map[string]scalerv1.EnvVar{"HOST": {Value: &host}}}},
 	}}
 	if got := TriggersOfJob(sj); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)

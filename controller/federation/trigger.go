@@ -3,6 +3,7 @@ package federation
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -50,7 +51,7 @@ const (
 )
 
 // Trigger is one trigger of one object, in plain values. It holds no secret:
-// Authentication and Env are references, resolved by the family.
+// Authentication, Env, Containers and Inline are references, resolved by the family.
 //
 // A Trigger is not changed after it was given away.
 type Trigger struct {
@@ -94,6 +95,12 @@ type Trigger struct {
 	// what their literals expand: literals, or references to a key of a Secret
 	// or ConfigMap.
 	Env map[string]scalerv1.EnvVar
+	// Containers are the environments of all containers of the workload, for
+	// variables that the authentication object names.
+	Containers []scalerv1.Container
+	// Inline are keys of Secrets in the object's namespace that the trigger
+	// itself names, by parameter.
+	Inline map[string]scalerv1.KeyRef
 }
 
 const (
@@ -133,20 +140,8 @@ func (t Trigger) same(o Trigger) bool {
 	return t.ID == o.ID && t.Type == o.Type && t.TriggerName == o.TriggerName &&
 		t.Authentication == o.Authentication && t.MetricType == o.MetricType &&
 		t.MetricSource == o.MetricSource && t.NoData == o.NoData && t.ServiceAccount == o.ServiceAccount &&
-		maps.Equal(t.Metadata, o.Metadata) && maps.EqualFunc(t.Env, o.Env, sameVariable)
-}
-
-func sameVariable(a, b scalerv1.EnvVar) bool {
-	return samePointer(a.Value, b.Value) &&
-		samePointer(a.SecretKeyRef, b.SecretKeyRef) &&
-		samePointer(a.ConfigMapKeyRef, b.ConfigMapKeyRef)
-}
-
-func samePointer[T comparable](a, b *T) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
+		maps.Equal(t.Metadata, o.Metadata) && maps.Equal(t.Inline, o.Inline) &&
+		reflect.DeepEqual(t.Env, o.Env) && reflect.DeepEqual(t.Containers, o.Containers)
 }
 
 // pace is what may change without a new generation.

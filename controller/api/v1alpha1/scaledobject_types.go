@@ -42,6 +42,8 @@ type ScaledObjectList struct {
 // ScaledObjectSpec is what the user asks for.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.minReplicaCount) || self.minReplicaCount <= (has(self.maxReplicaCount) ? self.maxReplicaCount : 100)",message="minReplicaCount must not exceed maxReplicaCount (100 when not given)"
+// +kubebuilder:validation:XValidation:rule="!has(self.idleReplicaCount) || (has(self.minReplicaCount) && self.idleReplicaCount < (self.minReplicaCount > 1 ? self.minReplicaCount : 1))",message="idleReplicaCount must be lower than minReplicaCount"
+// +kubebuilder:validation:XValidation:rule="self.?fallback.?behavior.orValue(\"\") != 'scalingModifiers' || self.?advanced.?scalingModifiers.?formula.orValue(\"\") != \"\"",message="fallback.behavior scalingModifiers needs advanced.scalingModifiers.formula"
 type ScaledObjectSpec struct {
 	// ScaleTargetRef names the workload to scale.
 	ScaleTargetRef ScaleTarget `json:"scaleTargetRef"`
@@ -156,6 +158,9 @@ type HorizontalPodAutoscalerConfig struct {
 
 // ScalingModifiers computes one metric out of several triggers. It is in use
 // as soon as one field is not empty.
+//
+// +kubebuilder:validation:XValidation:rule="self.?formula.orValue(\"\") != \"\" || (self.?target.orValue(\"\") == \"\" && self.?activationTarget.orValue(\"\") == \"\" && self.?metricType.orValue(\"\") == \"\")",message="formula is required"
+// +kubebuilder:validation:XValidation:rule="self.?target.orValue(\"\") != \"\" || (self.?formula.orValue(\"\") == \"\" && self.?activationTarget.orValue(\"\") == \"\" && self.?metricType.orValue(\"\") == \"\")",message="target is required"
 type ScalingModifiers struct {
 	// Formula over trigger names, in the expr language.
 	//
@@ -178,6 +183,8 @@ type ScalingModifiers struct {
 }
 
 // ScaleTrigger is one source of demand.
+//
+// +kubebuilder:validation:XValidation:rule="!self.?useCachedMetrics.orValue(false) || !(self.type in ['cpu', 'memory', 'cron'])",message="useCachedMetrics is not supported by cpu, memory and cron"
 type ScaleTrigger struct {
 	// Type of the trigger, such as kafka. It is served by the Service
 	// scaler-<type> of the installation.
@@ -199,6 +206,13 @@ type ScaleTrigger struct {
 	//
 	// +optional
 	AuthenticationRef *AuthenticationRef `json:"authenticationRef,omitempty"`
+	// SecretKeyRef takes parameters from Secrets of the object's namespace
+	// without an authentication in between. It couples the trigger to the
+	// Secret: meant for tries, and admission warns of it.
+	//
+	// +optional
+	// +listType=atomic
+	SecretKeyRef []TargetRef `json:"secretKeyRef,omitempty"`
 	// MetricType is how the target counts: AverageValue (per replica, the
 	// default), Value (overall), or for cpu and memory Utilization or
 	// AverageValue, where it must be given.

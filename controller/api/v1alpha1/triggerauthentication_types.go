@@ -79,6 +79,12 @@ type TriggerAuthenticationStatus struct {
 
 // TriggerAuthenticationSpec lists where parameters come from. Blocks may be
 // combined.
+//
+// +kubebuilder:validation:XValidation:rule="self.?podIdentity.?provider.orValue(\"\") != 'azure-workload' || self.?podIdentity.?identityId.orValue('own') != \"\"",message="podIdentity.identityId must not be empty"
+// +kubebuilder:validation:XValidation:rule="self.?podIdentity.?provider.orValue(\"\") != 'azure-workload' || self.?podIdentity.?identityTenantId.orValue('own') != \"\"",message="podIdentity.identityTenantId must not be empty"
+// +kubebuilder:validation:XValidation:rule="self.?podIdentity.?provider.orValue(\"\") != 'azure-workload' || self.?podIdentity.?identityAuthorityHost.orValue(\"\") == \"\" || self.?podIdentity.?identityTenantId.orValue(\"\") != \"\"",message="podIdentity.identityAuthorityHost needs identityTenantId"
+// +kubebuilder:validation:XValidation:rule="self.?podIdentity.?provider.orValue(\"\") != 'aws' || self.?podIdentity.?roleArn.orValue(\"\") == \"\" || self.?podIdentity.?identityOwner.orValue(\"\") != 'workload'",message="podIdentity.roleArn excludes identityOwner workload"
+// +kubebuilder:validation:XValidation:rule="self.?podIdentity.?provider.orValue(\"\") != 'aws' || self.?podIdentity.?externalID.orValue(\"\") == \"\" || self.?podIdentity.?roleArn.orValue(\"\") != \"\"",message="podIdentity.externalID needs roleArn"
 type TriggerAuthenticationSpec struct {
 	// PodIdentity is the identity that triggers log in with.
 	//
@@ -230,6 +236,9 @@ type SecretKeyRef struct {
 }
 
 // OAuth2 fetches tokens with client credentials.
+//
+// +kubebuilder:validation:XValidation:rule="self.clientId != \"\"",message="clientId must not be empty"
+// +kubebuilder:validation:XValidation:rule="self.tokenUrl != \"\"",message="tokenUrl must not be empty"
 type OAuth2 struct {
 	// Type of the grant.
 	//

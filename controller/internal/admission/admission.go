@@ -66,6 +66,9 @@ func (w *Webhook) Handlers(scheme *runtime.Scheme) map[string]http.Handler {
 	return map[string]http.Handler{
 		"/validate-keda-sh-v1alpha1-scaledobject": handler(w, decoder,
 			func() *v1alpha1.ScaledObject { return &v1alpha1.ScaledObject{} }, sameScaledObject, w.scaledObject),
+		"/validate-keda-sh-v1alpha1-scaledjob": handler(w, decoder,
+			func() *v1alpha1.ScaledJob { return &v1alpha1.ScaledJob{} },
+			func(a, b *v1alpha1.ScaledJob) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) }, w.scaledJob),
 		"/validate-keda-sh-v1alpha1-triggerauthentication": handler(w, decoder,
 			func() *v1alpha1.TriggerAuthentication { return &v1alpha1.TriggerAuthentication{} },
 			func(a, b *v1alpha1.TriggerAuthentication) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) },

@@ -32,9 +32,14 @@ func (c *Counts) Collect(ch chan<- prometheus.Metric) {
 	c.refusals.Collect(ch)
 }
 
-// judged counts one object, and each reason for refusing it once.
+// judged counts one object and its refusals.
 func (c *Counts) judged(namespace, action string, refusals []refusal) {
 	c.validations.WithLabelValues(namespace, action).Inc()
+	c.refused(namespace, action, refusals)
+}
+
+// refused counts each reason for refusing an object once.
+func (c *Counts) refused(namespace, action string, refusals []refusal) {
 	counted := map[string]bool{}
 	for _, r := range refusals {
 		if !counted[r.reason] {

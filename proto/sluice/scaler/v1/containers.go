@@ -3,14 +3,49 @@ package scalerv1
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Container is the environment of one container of a scale target.
 type Container struct {
 	// Name is the container's.
 	Name string `json:"name"`
-	// Env has its variables.
+	// Env has the variables that it defines, each with what it refers to.
 	Env map[string]EnvVar `json:"env,omitempty"`
+	// EnvFrom are the objects whose keys are variables, the one that counts
+	// most first.
+	EnvFrom []EnvFrom `json:"envFrom,omitempty"`
+}
+
+// EnvFrom is an object in the namespace of the workload whose keys are
+// variables. Exactly one of Secret and ConfigMap is set.
+type EnvFrom struct {
+	// Prefix stands before each key.
+	Prefix string `json:"prefix,omitempty"`
+	// Secret is the name of a Secret.
+	Secret string `json:"secret,omitempty"`
+	// ConfigMap is the name of a ConfigMap.
+	ConfigMap string `json:"configMap,omitempty"`
+	// Optional is true when the Pod starts without the object.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// Variable returns where among the sources a variable may be, the most
+// important first, and false where it cannot be.
+func Variable(sources []EnvFrom, name string) (EnvVar, bool) {
+	var v EnvVar
+	for _, from := range sources {
+		key, ok := strings.CutPrefix(name, from.Prefix)
+		if !ok || key == "" {
+			continue
+		}
+		if from.Secret != "" {
+			v.EnvFrom = append(v.EnvFrom, EnvVar{SecretKeyRef: &KeyRef{Name: from.Secret, Key: key, Optional: from.Optional}})
+		} else {
+			v.EnvFrom = append(v.EnvFrom, EnvVar{ConfigMapKeyRef: &KeyRef{Name: from.ConfigMap, Key: key, Optional: from.Optional}})
+		}
+	}
+	return v, len(v.EnvFrom) > 0
 }
 
 // EncodeContainers returns the value of KeyContainers: a JSON list in the order
