@@ -131,8 +131,10 @@ type measured struct {
 	empty       []string
 }
 
-func (m *measured) Decided(_ *v1alpha1.ScaledObject, late time.Duration) { m.late = append(m.late, late) }
-func (m *measured) Woken(_ string, after time.Duration)                  { m.woken = append(m.woken, after) }
+func (m *measured) Decided(_ *v1alpha1.ScaledObject, late time.Duration) {
+	m.late = append(m.late, late)
+}
+func (m *measured) Woken(_ string, after time.Duration) { m.woken = append(m.woken, after) }
 func (m *measured) Empty(_ *v1alpha1.ScaledObject, _ int, metrics []string) {
 	m.empty = append(m.empty, metrics...)
 }

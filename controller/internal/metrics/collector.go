@@ -27,9 +27,9 @@ var (
 	buildInfo = desc("keda_build_info", "Always 1; labels tell the build.",
 		"version", "git_commit", "goversion", "goos", "goarch")
 	latency = desc("keda_scaler_metrics_latency_seconds", "How long the last reading of a metric took.", perTrigger...)
-	value  = desc("keda_scaler_metrics_value", "Last value of a metric, in its own unit.", perTrigger...)
-	active = desc("keda_scaler_active", "1 while the metric asks for at least one replica.", perTrigger...)
-	paused = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
+	value   = desc("keda_scaler_metrics_value", "Last value of a metric, in its own unit.", perTrigger...)
+	active  = desc("keda_scaler_active", "1 while the metric asks for at least one replica.", perTrigger...)
+	paused  = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
 
 	triggers  = desc("keda_trigger_registered_total", "Triggers by type.", "type")
 	resources = desc("keda_resource_registered_total", "Objects by kind and namespace.", "type", "namespace")
