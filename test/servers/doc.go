@@ -1,6 +1,6 @@
 // Package servers runs real servers as child processes, as installed by
 // install.sh: Apache Kafka, RabbitMQ, Redis (with Sentinel and Cluster),
-// PostgreSQL, MariaDB, and Moto for the APIs of AWS.
+// PostgreSQL, MariaDB, Prometheus, and Moto for the APIs of AWS.
 //
 // Each server has free ports, a folder of its own and nobody else's
 // configuration, so any number run side by side. It is handed over when it

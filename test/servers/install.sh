@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what the tests need besides Go: real servers and what runs them.
 #
-#   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, a Java 17 runtime, a C
-#            compiler, ip, iptables, Maven, python3 with venv: on Debian with apt-get, as root or with
-#            sudo; elsewhere the script names what is missing.
+#   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, Prometheus, a Java 17
+#            runtime, a C compiler, ip, iptables, Maven, python3 with venv: on
+#            Debian with apt-get, as root or with sudo; elsewhere the script
+#            names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
 #   Python   python-requirements.txt (Moto among it), into the venv <repository>/bin/python
 #
@@ -56,6 +57,7 @@ missing_packages() {
 	has redis-sentinel || echo redis-sentinel
 	has_postgresql || echo postgresql
 	PATH=$PATH:/usr/sbin has mariadbd || echo mariadb-server
+	has prometheus || echo prometheus
 	has_java || echo default-jre-headless
 	has cc || has gcc || echo gcc libc6-dev
 	PATH=$PATH:/usr/sbin:/sbin has ip || echo iproute2
@@ -77,7 +79,7 @@ install_packages() {
 	as_root apt-get update -qq
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 	[ -d /run/systemd/system ] || return 0
-	for service in rabbitmq-server redis-server redis-sentinel postgresql mariadb; do
+	for service in rabbitmq-server redis-server redis-sentinel postgresql mariadb prometheus; do
 		case " $* " in
 		*" $service"*) as_root systemctl disable --now --quiet "$service" || true ;;
 		esac

@@ -68,6 +68,12 @@ func Moto(t testing.TB, options ...MotoOptions) *MotoServer {
 	return own(t, StartMoto, options)
 }
 
+// Prometheus starts a server that ends with the test.
+func Prometheus(t testing.TB, options ...PrometheusOptions) *PrometheusServer {
+	t.Helper()
+	return own(t, StartPrometheus, options)
+}
+
 // own starts a server that ends with the test.
 func own[S server, O any](t testing.TB, start func(context.Context, O) (S, error), options []O) S {
 	t.Helper()
@@ -93,9 +99,11 @@ var (
 	sharedPostgreSQL shared[*PostgreSQLServer]
 	sharedMariaDB    shared[*MariaDBServer]
 	sharedMoto       shared[*MotoServer]
+	sharedPrometheus shared[*PrometheusServer]
 
 	allShared = []interface{ close() error }{
 		&sharedKafka, &sharedRabbitMQ, &sharedRedis, &sharedPostgreSQL, &sharedMariaDB, &sharedMoto,
+		&sharedPrometheus,
 	}
 )
 
@@ -141,6 +149,13 @@ func SharedMariaDB(t testing.TB) *MariaDBServer {
 func SharedMoto(t testing.TB) *MotoServer {
 	t.Helper()
 	return share(t, &sharedMoto, StartMoto)
+}
+
+// SharedPrometheus returns the one server, which scrapes nothing, that the tests
+// of this binary share, as SharedKafka does.
+func SharedPrometheus(t testing.TB) *PrometheusServer {
+	t.Helper()
+	return share(t, &sharedPrometheus, StartPrometheus)
 }
 
 // share returns the server that all tests share, started with default options.
