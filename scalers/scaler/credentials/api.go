@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -143,11 +144,13 @@ func (a *api) call(ctx context.Context, method, path string, send, into any) (in
 		return response.StatusCode, nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		// The decoder's words may quote the object.
-		return 0, fmt.Errorf("the answer is not the object that was asked for")
+		return 0, errNotTheObject // the decoder's words may quote it
 	}
 	return response.StatusCode, nil
 }
+
+// errNotTheObject is the failure of an answer that cannot be read.
+var errNotTheObject = errors.New("the API server's answer is not the object that was asked for")
 
 func unconnected(o object) error {
 	return status.Errorf(codes.FailedPrecondition, "%s: this family has no access to an API server", o)
@@ -158,6 +161,8 @@ func (a *api) failure(ctx context.Context, o object, verb string, code int, err 
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return status.Errorf(codes.DeadlineExceeded, "%s: the API server does not answer in time", o)
+	case errors.Is(err, errNotTheObject):
+		return status.Errorf(codes.Unavailable, "%s: %v", o, err)
 	case err != nil:
 		return status.Errorf(codes.Unavailable, "%s: the API server does not answer: %v", o, err)
 	case code < 300:

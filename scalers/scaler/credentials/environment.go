@@ -39,7 +39,13 @@ func (w *work) variableOf(ctx context.Context, p envParameter) (string, error) {
 	if at < 0 {
 		return "", status.Errorf(codes.NotFound, "the scale target has no container %s", p.ContainerName)
 	}
-	values, err := w.variables(ctx, containers[at].Env, []string{p.Name})
+	env := containers[at].Env
+	if _, ok := env[p.Name]; !ok {
+		if from, ok := scalerv1.Variable(containers[at].EnvFrom, p.Name); ok {
+			env = map[string]scalerv1.EnvVar{p.Name: from}
+		}
+	}
+	values, err := w.variables(ctx, env, []string{p.Name})
 	if err != nil {
 		return "", err
 	}
