@@ -41,6 +41,7 @@ func TriggersOf(so *v1alpha1.ScaledObject, workload Workload) []Trigger {
 // may ring all the time.
 func TriggersOfJob(sj *v1alpha1.ScaledJob) []Trigger {
 	idle, _ := sj.IdlePollingInterval()
+	noData, _ := sj.NoData()
 	var template *corev1.PodTemplateSpec
 	if sj.Spec.JobTargetRef != nil {
 		template = &sj.Spec.JobTargetRef.Template
@@ -48,6 +49,7 @@ func TriggersOfJob(sj *v1alpha1.ScaledJob) []Trigger {
 	return triggersOf(Trigger{
 		ID:                  ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name},
 		Generation:          sj.Generation,
+		NoData:              noData,
 		PollingInterval:     sj.PollingInterval(),
 		IdlePollingInterval: idle,
 		Mode:                Idle,

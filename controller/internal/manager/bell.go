@@ -41,11 +41,12 @@ func (o *outlet) ask(key types.NamespacedName) {
 }
 
 // bell passes on what the federation heard: everything to the activation loop,
-// and to the reconciler what the HPA or the condition Ready depends on.
+// and to the reconciler what the HPA or the condition Ready depends on. All of
+// them, and whoever subscribes, hear of targets that nobody else watches.
 type bell struct {
-	states              func(federation.ID) (federation.State, bool)
-	leads               func() bool // a standby listens to nobody
-	observations, specs outlet
+	states                             func(federation.ID) (federation.State, bool)
+	leads                              func() bool // a standby listens to nobody
+	observations, specs, subscriptions outlet
 
 	mu    sync.Mutex
 	known map[federation.ID]said
@@ -67,6 +68,17 @@ func (b *bell) changed(id federation.ID) {
 		b.specs.ask(key)
 	}
 	b.observations.ask(key)
+}
+
+// target asks for the objects that scale a target of any kind by that name.
+func (b *bell) target(ctx context.Context, objects client.Reader, target types.NamespacedName) {
+	for _, request := range scaling(ctx, objects, target) {
+		b.subscriptions.ask(request.NamespacedName)
+		if b.leads() {
+			b.specs.ask(request.NamespacedName)
+			b.observations.ask(request.NamespacedName)
+		}
+	}
 }
 
 // everything asks for every object there is. Before the cache has started there

@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -39,9 +40,10 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 // server holds up no decision.
 const workers = 16
 
-func subscribing(mgr ctrl.Manager, r reconcile.Reconciler) error {
+func subscribing(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("subscription").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
+		WatchesRawSource(source.Func(bell.subscriptions.attach)).
 		WithOptions(controller.Options{NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2})
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(r)
 }
@@ -72,21 +74,26 @@ func deciding(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 // that scale them.
 func targets(b *builder.Builder, mgr ctrl.Manager, which predicate.Predicate) *builder.Builder {
 	scaledBy := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		var list v1alpha1.ScaledObjectList
-		err := mgr.GetClient().List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{byTarget: o.GetName()})
-		if err != nil {
-			return nil
-		}
-		requests := make([]reconcile.Request, len(list.Items))
-		for i := range list.Items {
-			requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
-		}
-		return requests
+		return scaling(ctx, mgr.GetClient(), client.ObjectKeyFromObject(o))
 	})
 	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.ReplicaSet{}} {
 		b = b.Watches(kind, scaledBy, builder.WithPredicates(which))
 	}
 	return b
+}
+
+// scaling are requests for the ScaledObjects that scale a target by that name.
+func scaling(ctx context.Context, objects client.Reader, target types.NamespacedName) []reconcile.Request {
+	var list v1alpha1.ScaledObjectList
+	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{byTarget: target.Name})
+	if err != nil {
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return requests
 }
 
 // specChanged passes changes that a user makes: spec, labels, annotations and

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -77,7 +78,11 @@ func Run(ctx context.Context, o Options, version string) error {
 	if err := index(ctx, mgr); err != nil {
 		return err
 	}
-	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Mapper: mgr.GetRESTMapper()}
+	kinds := &target.Kinds{
+		Cache: mgr.GetCache(), Client: mgr.GetClient(), Namespaces: o.WatchNamespaces, Now: time.Now,
+		Changed: func(key types.NamespacedName) { wired.target(ctx, mgr.GetClient(), key) },
+	}
+	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Mapper: mgr.GetRESTMapper(), Kinds: kinds}
 	writer := &status.Writer{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("keda-operator"), Now: time.Now}
 	failures, figures := metrics.NewErrors(), metrics.NewFigures()
 	loop := &activation.Loop{
@@ -93,8 +98,9 @@ func Run(ctx context.Context, o Options, version string) error {
 	lead.began = func(ctx context.Context) { wired.everything(ctx, mgr.GetClient()) }
 	for _, add := range []func() error{
 		func() error { return mgr.Add(lead) },
+		func() error { return mgr.Add(kinds) },
 		func() error {
-			return subscribing(mgr, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
+			return subscribing(mgr, wired, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
 		},
 		func() error {
 			return reconciling(mgr, wired, o.Workers, leading{gated{&scaledobject.Reconciler{

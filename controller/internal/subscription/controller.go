@@ -58,7 +58,8 @@ func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) fe
 	if err != nil {
 		return federation.Workload{Mode: federation.Idle}
 	}
-	return federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(t.Template), Template: t.Template}
+	template := t.Template()
+	return federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template}
 }
 
 func mode(so *v1alpha1.ScaledObject, replicas int32) federation.Mode {

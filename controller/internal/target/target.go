@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,13 +31,41 @@ type Target struct {
 	Replicas int32
 	// ResourceVersion is the moment; Scale refuses to write over a later one.
 	ResourceVersion string
-	// Template is the workload's Pod template, nil when it has none we know.
-	Template *corev1.PodTemplateSpec
+
+	object client.Object // nil when only its scale was read
+}
+
+// Template is the workload's Pod template, nil when it has none we know.
+func (t Target) Template() *corev1.PodTemplateSpec {
+	switch o := t.object.(type) {
+	case nil:
+		return nil
+	case *unstructured.Unstructured:
+		return templateOf(o)
+	default:
+		_, template := federation.ReadWorkload(o)
+		return template
+	}
+}
+
+// templateOf finds the Pod template of an object of any kind where most have
+// it. One without containers is none.
+func templateOf(o *unstructured.Unstructured) *corev1.PodTemplateSpec {
+	fields, found, err := unstructured.NestedMap(o.Object, "spec", "template")
+	if !found || err != nil {
+		return nil
+	}
+	template := &corev1.PodTemplateSpec{}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructured(fields, template)
+	if err != nil || len(template.Spec.Containers) == 0 {
+		return nil
+	}
+	return template
 }
 
 // Client reads and writes targets. Deployments, StatefulSets and ReplicaSets
-// come from the cache of Reader; every other kind is read through its scale
-// subresource.
+// come from the cache of Reader, and so does every other kind that Kinds may
+// watch; of the rest the scale subresource is read each time.
 type Client struct {
 	// Reader is the manager's cached client.
 	Reader client.Client
@@ -44,6 +73,8 @@ type Client struct {
 	Direct client.Reader
 	// Mapper knows the kinds of the cluster.
 	Mapper meta.RESTMapper
+	// Kinds watches what Reader does not; nil watches nothing.
+	Kinds *Kinds
 }
 
 // Resolve finds out which resource a reference means. It asks the API server
@@ -86,9 +117,12 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 		if err := c.Reader.Get(ctx, t.Key, object); err != nil {
 			return t, notFound(err, t)
 		}
-		t.ResourceVersion = object.GetResourceVersion()
-		t.Replicas, t.Template = federation.ReadWorkload(object)
+		t.ResourceVersion, t.object = object.GetResourceVersion(), object
+		t.Replicas, _ = federation.ReadWorkload(object)
 		return t, nil
+	}
+	if known, err := c.watched(ctx, &t); known {
+		return t, err
 	}
 	scale, err := c.scale(ctx, t)
 	if err != nil {
@@ -98,9 +132,33 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 	return t, nil
 }
 
+// watched reads a target of a kind that Kinds watches. It is false when the
+// replicas have to be read from the scale subresource: nothing is watched, or
+// the object has them elsewhere.
+func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error) {
+	if c.Kinds == nil {
+		return false, nil
+	}
+	object := t.reference()
+	found, err := c.Kinds.get(ctx, t.GVKR, object)
+	switch {
+	case !found:
+		return false, nil
+	case err != nil:
+		return true, notFound(err, *t)
+	}
+	t.object = object
+	replicas, found, err := unstructured.NestedInt64(object.Object, "spec", "replicas")
+	if !found || err != nil {
+		return false, nil
+	}
+	t.Replicas, t.ResourceVersion = int32(replicas), object.GetResourceVersion() //nolint:gosec // the API server keeps it in an int32
+	return true, nil
+}
+
 // scale reads the scale subresource of a kind that is not cached.
 func (c *Client) scale(ctx context.Context, t Target) (*autoscalingv1.Scale, error) {
-	object := t.object()
+	object := t.reference()
 	scale := &autoscalingv1.Scale{}
 	err := c.Reader.SubResource("scale").Get(ctx, object, scale)
 	if err == nil {
@@ -123,13 +181,12 @@ func (c *Client) Scale(ctx context.Context, t Target, replicas int32) error {
 		ObjectMeta: metav1.ObjectMeta{Name: t.Key.Name, Namespace: t.Key.Namespace, ResourceVersion: t.ResourceVersion},
 		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
 	}
-	return c.Reader.SubResource("scale").Update(ctx, t.object(), client.WithSubResourceBody(scale))
+	return c.Reader.SubResource("scale").Update(ctx, t.reference(), client.WithSubResourceBody(scale))
 }
 
-// object is the target as the client wants to see it.
-func (t Target) object() client.Object {
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(schema.GroupVersionKind{Group: t.GVKR.Group, Version: t.GVKR.Version, Kind: t.GVKR.Kind})
+// reference is the target as the client wants to see it.
+func (t Target) reference() *unstructured.Unstructured {
+	u := ofKind(schema.GroupVersionKind{Group: t.GVKR.Group, Version: t.GVKR.Version, Kind: t.GVKR.Kind})
 	u.SetNamespace(t.Key.Namespace)
 	u.SetName(t.Key.Name)
 	return u

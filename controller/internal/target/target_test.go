@@ -83,7 +83,7 @@ func TestGet(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.Replicas != tt.replicas || got.GVKR.Resource != tt.resource || got.ResourceVersion == "" || got.Template == nil {
+			if err != nil || got.Replicas != tt.replicas || got.GVKR.Resource != tt.resource || got.ResourceVersion == "" || got.Template() == nil {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})
