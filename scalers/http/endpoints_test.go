@@ -141,7 +141,7 @@ func TestAggregationWithoutPermission(t *testing.T) {
 	api.Forbid("endpointslices", "shop", true)
 	_, err := scalertest.Serve(t, triggers...).Observe(t.Context(), "metrics-api",
 		trigger("http://api.shop/x", map[string]string{"aggregateFromKubeServiceEndpoints": "true"}))
-	const want = "metrics-api: endpointslices of namespace shop: ServiceAccount scaler-test of namespace sluice-system may not get, list and watch them; " +
+	const want = "metrics-api: endpointslices of namespace shop: ServiceAccount scaler-test of namespace sluice-system may not read them; " +
 		"grant it with: kubectl create rolebinding sluice-scaler-http --namespace=shop --clusterrole=sluice-scaler-http --serviceaccount=sluice-system:scaler-test"
 	if status.Code(err) != codes.PermissionDenied || status.Convert(err).Message() != want {
 		t.Errorf("error = %v, want PermissionDenied %q", err, want)

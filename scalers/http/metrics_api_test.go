@@ -172,7 +172,7 @@ func TestFailures(t *testing.T) {
 		"half an answer": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"n": 7`)
-		}, codes.Unavailable, "GET URL: unexpected EOF"},
+		}, codes.Unavailable, "GET URL: the answer ends too early"},
 		"a broken connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, codes.Unavailable, "GET URL: EOF"},
 		"an answer without end": {func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, `{"n": 7`)

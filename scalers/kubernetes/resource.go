@@ -20,7 +20,7 @@ import (
 // kubernetesResource scales on a number that stands in a ConfigMap or Secret of
 // the namespace.
 var kubernetesResource = scaler.Define("kubernetes-resource", openResource,
-	scaler.RingsAt("nothing: it is the watch on the one object that reads it"))
+	scaler.RingsAt("nothing for a ConfigMap, whose watch reads it; a Secret is read by name every interval, because nobody lists and watches Secrets"))
 
 // resourceParams is the metadata of a kubernetes-resource trigger.
 type resourceParams struct {
@@ -80,7 +80,7 @@ const (
 // data are the texts of one object.
 type data map[string]string
 
-// configMaps and secrets are watched one by one, by name.
+// configMaps are watched one by one, secrets read by name.
 var (
 	configMaps = kube.Kind[*corev1.ConfigMap, data]{
 		Group: corev1.SchemeGroupVersion, Resource: "configmaps", Role: role,
@@ -98,39 +98,95 @@ var (
 	}
 )
 
-// resourceSource reads one key of one object.
-type resourceSource struct {
+func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) {
+	if p.ResourceKind == "Secret" {
+		reader, err := secrets.ByName(ctx, p.Namespace, p.ResourceName)
+		if err != nil {
+			return nil, err
+		}
+		object, err := scaler.Shared(ctx, reader, func(context.Context) (*secret, error) { return &secret{reader}, nil })
+		return &secretSource{object: object, params: p}, err
+	}
+	view, err := configMaps.Watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})
+	return &configMapSource{view: view, params: p}, err
+}
+
+// configMapSource reads one key of one ConfigMap, which is watched.
+type configMapSource struct {
 	view   *kube.View[data]
 	params resourceParams
 }
 
-func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) {
-	watch := configMaps.Watch
-	if p.ResourceKind == "Secret" {
-		watch = secrets.Watch
-	}
-	view, err := watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})
-	if err != nil {
-		return nil, err
-	}
-	return &resourceSource{view: view, params: p}, nil
-}
-
-// Read returns the number that stands there now. An error says where it looked
-// and nothing of what it found.
-func (s *resourceSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+// Read returns the number that stands there now.
+func (s *configMapSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	object, exists := data(nil), false
 	err := s.view.Visit(ctx, func(_ string, o data) { object, exists = o, true })
 	if err != nil {
 		return nil, err
 	}
+	return s.params.reading(object, exists)
+}
+
+// Listen rings when the key's text changes.
+func (s *configMapSource) Listen(ctx context.Context, listening, ring func()) error {
+	return s.view.Listen(ctx, listening, ring, func(before, after *data) bool {
+		return before == nil || after == nil || (*before)[s.params.Key] != (*after)[s.params.Key]
+	})
+}
+
+// Close has nothing of its own to release: the view is shared.
+func (s *configMapSource) Close() error { return nil }
+
+// secret is one Secret, read by its name: nobody lists and watches Secrets. It
+// is the batch of its sources.
+type secret struct{ reader *kube.Reader[data] }
+
+// Close has nothing of its own to release.
+func (s *secret) Close() error { return nil }
+
+// ReadBatch reads the Secret once for all of its keys.
+func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+	results := make([]scaler.Result, len(sources))
+	object, exists, err := s.reader.Read(ctx)
+	for i, source := range sources {
+		if results[i].Err = err; err == nil {
+			results[i].Readings, results[i].Err = source.(*secretSource).params.reading(object, exists)
+		}
+	}
+	return results, nil
+}
+
+// secretSource reads one key of one Secret.
+type secretSource struct {
+	object *secret
+	params resourceParams
+}
+
+// Read returns the number that stands there now.
+func (s *secretSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	results, err := s.object.ReadBatch(ctx, []scaler.Source{s})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Readings, results[0].Err
+}
+
+// Batch is the Secret.
+func (s *secretSource) Batch() scaler.Batch { return s.object }
+
+// Close has nothing of its own to release: the reader is shared.
+func (s *secretSource) Close() error { return nil }
+
+// reading makes a reading of an object. An error says where it looked and
+// nothing of what it found.
+func (p resourceParams) reading(object data, exists bool) ([]scaler.Reading, error) {
 	value, err := 0.0, errAbsent
 	if exists {
-		value, err = s.params.find(object)
+		value, err = p.find(object)
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s %s/%s, key %s: %w", s.params.ResourceKind, s.params.Namespace, s.params.ResourceName, s.params.Key, err)
+		return nil, fmt.Errorf("%s %s/%s, key %s: %w", p.ResourceKind, p.Namespace, p.ResourceName, p.Key, err)
 	case math.IsNaN(value), math.IsInf(value, 0):
 		return nil, scaler.ErrNoData
 	}
@@ -212,13 +268,3 @@ func wrong(err error) error {
 	}
 	return status.Error(codes.FailedPrecondition, "the value "+err.Error())
 }
-
-// Listen rings when the key's text changes.
-func (s *resourceSource) Listen(ctx context.Context, listening, ring func()) error {
-	return s.view.Listen(ctx, listening, ring, func(before, after *data) bool {
-		return before == nil || after == nil || (*before)[s.params.Key] != (*after)[s.params.Key]
-	})
-}
-
-// Close has nothing of its own to release: the view is shared.
-func (s *resourceSource) Close() error { return nil }

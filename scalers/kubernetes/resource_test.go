@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/kube/kubetest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
@@ -165,5 +166,43 @@ func TestThousandKeysShareOneWatch(t *testing.T) {
 	}
 	if got := server.Requests("configmaps"); got > 2 {
 		t.Errorf("%d requests, want at most a list and a watch", got)
+	}
+}
+
+// TestSecretIsReadOnce has a thousand keys of one Secret in one batch, and
+// proves that Secrets are neither listed nor watched.
+func TestSecretIsReadOnce(t *testing.T) {
+	server := kubetest.Start(t)
+	many := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "many"}, Data: map[string][]byte{}}
+	ctx, release := scaler.Opening(t.Context())
+	defer release()
+	var sources []scaler.Source
+	for i := range 1000 {
+		key := fmt.Sprintf("k%d", i)
+		many.Data[key] = []byte(fmt.Sprint(i))
+		source, err := openResource(ctx, resourceParams{
+			Object: scaler.Object{Namespace: "default"}, ResourceKind: "Secret", ResourceName: "many", Key: key, Format: number, ValueType: float,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, source)
+	}
+	server.Put(many)
+	batch := sources[0].(scaler.Batched).Batch()
+	if batch != sources[999].(scaler.Batched).Batch() {
+		t.Fatal("keys of one Secret are not read together")
+	}
+	results, err := batch.ReadBatch(t.Context(), sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, result := range results {
+		if result.Err != nil || result.Readings[0].Value != float64(i) {
+			t.Fatalf("key %d: %v, %v", i, result.Readings, result.Err)
+		}
+	}
+	if got := server.Requests("secrets"); got != 1 {
+		t.Errorf("%d requests, want 1", got)
 	}
 }

@@ -44,7 +44,7 @@ func (t target) refusal(err error) string {
 		who = fmt.Sprintf("ServiceAccount %s of namespace %s", found[2], found[1])
 		subject = fmt.Sprintf("--serviceaccount=%s:%s", found[1], found[2])
 	}
-	return fmt.Sprintf("%s may not get, list and watch them; grant it with: kubectl create rolebinding %s --namespace=%s --clusterrole=%s %s",
+	return fmt.Sprintf("%s may not read them; grant it with: kubectl create rolebinding %s --namespace=%s --clusterrole=%s %s",
 		who, t.role, t.Namespace, t.role, subject)
 }
 

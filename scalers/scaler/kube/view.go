@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -74,18 +75,66 @@ type viewKey struct {
 	target
 }
 
+// Reader reads one object by its name, now. It is for kinds that nobody may list
+// and watch, such as Secrets.
+type Reader[V any] struct {
+	what   target
+	client *rest.RESTClient
+	read   func(runtime.Object) (V, bool)
+}
+
+// Read returns what is kept of the object, and whether there is one.
+func (r *Reader[V]) Read(ctx context.Context) (object V, exists bool, err error) {
+	answer, err := r.client.Get().Namespace(r.what.Namespace).Resource(r.what.resource).Name(r.what.Name).Do(ctx).Get()
+	switch {
+	case apierrors.IsNotFound(err):
+		return object, false, nil
+	case err != nil:
+		return object, false, r.what.failure(err)
+	}
+	object, exists = r.read(answer)
+	return object, exists, nil
+}
+
+// Close has nothing of its own to release: the connection is shared.
+func (r *Reader[V]) Close() error { return nil }
+
+// ByName returns the reader that all sources share which read the same object.
+// It is called from Open with Open's ctx and asks nothing yet.
+func (k Kind[O, V]) ByName(ctx context.Context, namespace, name string) (*Reader[V], error) {
+	c, what, err := k.locate(ctx, Selection{Namespace: namespace, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*Reader[V], error) {
+		client, err := c.client(k.Group)
+		return &Reader[V]{what: what, client: client, read: func(object runtime.Object) (kept V, ok bool) {
+			typed, ok := object.(O)
+			if ok {
+				kept = k.Keep(typed)
+			}
+			return kept, ok
+		}}, err
+	})
+}
+
+// locate connects to the API server and names what is asked of it.
+func (k Kind[O, V]) locate(ctx context.Context, selection Selection) (*cluster, target, error) {
+	if selection.Namespace == "" {
+		return nil, target{}, status.Error(codes.InvalidArgument, "the request names no namespace")
+	}
+	c, err := connect(ctx)
+	return c, target{Selection: selection, resource: k.Resource, role: k.Role}, err
+}
+
 // Watch returns the view that all sources share which select the same objects
 // of the Kind. It is called from Open with Open's ctx and returns at once: a
 // server that does not answer is the error of a read.
 func (k Kind[O, V]) Watch(ctx context.Context, selection Selection) (*View[V], error) {
-	if selection.Namespace == "" {
-		return nil, status.Error(codes.InvalidArgument, "the request names no namespace")
-	}
-	c, err := connect(ctx)
+	c, what, err := k.locate(ctx, selection)
 	if err != nil {
 		return nil, err
 	}
-	what := target{Selection: selection, resource: k.Resource, role: k.Role}
 	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*View[V], error) {
 		client, err := c.client(k.Group)
 		if err != nil {

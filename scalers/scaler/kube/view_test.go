@@ -146,7 +146,7 @@ func TestRefusalSaysHowToGrant(t *testing.T) {
 	server.Forbid("pods", "shop", true)
 	view := watching(t, Selection{Namespace: "shop"})
 	_, err := seen(within(t), view)
-	const want = "pods of namespace shop: ServiceAccount scaler-test of namespace sluice-system may not get, list and watch them; " +
+	const want = "pods of namespace shop: ServiceAccount scaler-test of namespace sluice-system may not read them; " +
 		"grant it with: kubectl create rolebinding pod-reader --namespace=shop --clusterrole=pod-reader --serviceaccount=sluice-system:scaler-test"
 	if status.Code(err) != codes.PermissionDenied || status.Convert(err).Message() != want {
 		t.Errorf("error = %v, want PermissionDenied %q", err, want)
@@ -154,7 +154,7 @@ func TestRefusalSaysHowToGrant(t *testing.T) {
 	server.Forbid("pods", "shop", false)
 	until(t, view, "a=Running")
 	server.Forbid("pods", "shop", true)
-	until(t, view, "may not get, list and watch")
+	until(t, view, "may not read them")
 }
 
 // TestOldAnswerIsNone proves that what was seen before the server went away is

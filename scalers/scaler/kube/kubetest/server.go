@@ -168,9 +168,13 @@ func (s *Server) Requests(resource string) int {
 	return s.requests[resource]
 }
 
-// ServeHTTP answers GETs of collections.
+// ServeHTTP answers GETs of collections and of objects.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(r.URL.Path, "/")
+	name := ""
+	if resource := path[len(path)-1]; kinds[resource] == "" {
+		name, path = resource, path[:len(path)-1]
+	}
 	namespace, resource := path[len(path)-2], path[len(path)-1]
 	s.mu.Lock()
 	s.requests[resource]++
@@ -190,6 +194,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case refused:
 		fail(w, http.StatusForbidden, metav1.StatusReasonForbidden,
 			fmt.Sprintf(`%s is forbidden: User "%s" cannot list resource "%s" in API group "" in the namespace "%s"`, resource, Account, resource, namespace))
+	case name != "":
+		s.get(w, key{collection: strings.Join(path, "/"), name: name})
 	case r.URL.Query().Get("watch") != "":
 		s.watch(w, r, resource)
 	default:
@@ -211,6 +217,17 @@ func selected(r *http.Request, k key, set map[string]string) bool {
 	selector, err := labels.Parse(query.Get("labelSelector"))
 	name, named := strings.CutPrefix(query.Get("fieldSelector"), "metadata.name=")
 	return err == nil && k.collection == r.URL.Path && selector.Matches(labels.Set(set)) && (!named || name == k.name)
+}
+
+func (s *Server) get(w http.ResponseWriter, k key) {
+	s.mu.Lock()
+	object := s.objects[k]
+	s.mu.Unlock()
+	if object == nil {
+		fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, "not found")
+		return
+	}
+	_, _ = w.Write(encode(object))
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, resource string) {
