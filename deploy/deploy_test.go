@@ -191,7 +191,7 @@ func TestTriggerTypesAreServices(t *testing.T) {
 	want := map[string]string{ // Service: family
 		"scaler-cron": "cron", "scaler-kafka": "kafka", "scaler-apache-kafka": "kafka", "scaler-rabbitmq": "rabbitmq",
 		"scaler-external": "external", "scaler-external-push": "external",
-		"scaler-metrics-api": "http",
+		"scaler-metrics-api": "http", "scaler-prometheus": "prometheus",
 		"scaler-kubernetes-workload": "kubernetes", "scaler-kubernetes-resource": "kubernetes",
 	}
 	for _, service := range of[corev1.Service](render(t, all)) {

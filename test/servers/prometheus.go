@@ -31,9 +31,9 @@ type PrometheusOptions struct {
 
 // Who a server with BasicAuth knows.
 const (
-	PrometheusUser     = "prometheus"
-	PrometheusPassword = "prometheus"
-	prometheusHash     = "$2a$04$o2kz8yLBUXmhe2jr/3VVf.XG3nr0QQIVCJZFJoass1/lWW0ZYknXq" // of the password, by bcrypt at its lowest cost
+	PrometheusUser     = "reader"
+	PrometheusPassword = "let-me-in"
+	prometheusHash     = "$2a$04$5nwvExL05W8WawhhiLDppurOqv9H03sn0ye/xS2TsWXa2B3rPaa26" // of the password, by bcrypt at its lowest cost
 )
 
 // PrometheusServer is a running Prometheus.

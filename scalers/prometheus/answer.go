@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// answer is what the API says to an instant query. The client library of
+// Prometheus reads a sample without a value, or with null, as 0; here nothing
+// becomes 0 that the server did not say.
+//
+// Source: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview
+type answer struct {
+	Status    string   `json:"status"`
+	ErrorType string   `json:"errorType"`
+	Warnings  []string `json:"warnings"`
+	Data      struct {
+		ResultType string          `json:"resultType"`
+		Result     json.RawMessage `json:"result"`
+	} `json:"data"`
+}
+
+// element is one of a vector: a float sample or a native histogram.
+type element struct {
+	Value     sample          `json:"value"`
+	Histogram json.RawMessage `json:"histogram"`
+}
+
+// sample is a time and a number written as a text.
+type sample []json.RawMessage
+
+// errorTypes are those that the API documents; others may be anything.
+var errorTypes = []string{"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found", "not_acceptable"}
+
+// parseAnswer returns the one number of an answer.
+func parseAnswer(body []byte) (float64, error) {
+	var a answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return 0, errOther
+	}
+	switch {
+	case a.Status == "error" && slices.Contains(errorTypes, a.ErrorType):
+		return 0, status.Errorf(codes.FailedPrecondition, "the server reports an error of type %s", a.ErrorType)
+	case a.Status == "error":
+		return 0, status.Error(codes.FailedPrecondition, "the server reports an error")
+	case a.Status != "success":
+		return 0, errOther
+	}
+	switch a.Data.ResultType {
+	case "vector":
+		return a.vector()
+	case "scalar":
+		var s sample
+		if json.Unmarshal(a.Data.Result, &s) != nil {
+			return 0, errOther
+		}
+		return s.number()
+	case "matrix", "string":
+		return 0, status.Errorf(codes.FailedPrecondition, "the query returns a %s, want one number", a.Data.ResultType)
+	default:
+		return 0, errOther
+	}
+}
+
+// errOther is an answer that is none of the API's. Its text stays away: nobody
+// knows what it holds.
+var errOther = status.Error(codes.Unavailable, "the answer is not one of the API of Prometheus")
+
+// vector is the number of the only element. Without any there is nothing to
+// say, unless the server adds that it could not look everywhere.
+func (a answer) vector() (float64, error) {
+	var elements []element
+	if json.Unmarshal(a.Data.Result, &elements) != nil {
+		return 0, errOther
+	}
+	switch {
+	case len(elements) == 0 && len(a.Warnings) > 0:
+		return 0, status.Error(codes.Unavailable, "the result is empty, and the server warns that it may not be complete")
+	case len(elements) == 0:
+		return 0, fmt.Errorf("the result is empty, the target of the metrics may be lost: %w", scaler.ErrNoData)
+	case len(elements) > 1:
+		return 0, status.Errorf(codes.FailedPrecondition, "the query returns multiple elements (%d), want one: aggregate them, for example with sum()", len(elements))
+	case elements[0].Histogram != nil:
+		return 0, status.Error(codes.FailedPrecondition, "the query returns a histogram, want one number")
+	}
+	return elements[0].Value.number()
+}
+
+// number is the sample's. Without a value it says nothing.
+func (s sample) number() (float64, error) {
+	if len(s) == 0 {
+		return 0, fmt.Errorf("the result has no value: %w", scaler.ErrNoData)
+	}
+	if len(s) != 2 {
+		return 0, status.Error(codes.FailedPrecondition, "the result has a sample that is not a time and a value")
+	}
+	var text *string
+	if json.Unmarshal(s[1], &text) != nil {
+		return 0, status.Error(codes.FailedPrecondition, "the result has a value that is not a text")
+	}
+	if text == nil {
+		return 0, fmt.Errorf("the result's value is null: %w", scaler.ErrNoData)
+	}
+	value, err := strconv.ParseFloat(*text, 64)
+	switch {
+	case err != nil:
+		return 0, status.Error(codes.FailedPrecondition, "the result has a value that is not a number")
+	case math.IsNaN(value), math.IsInf(value, 0):
+		return 0, fmt.Errorf("the result is not a finite number: %w", scaler.ErrNoData)
+	}
+	return value, nil
+}

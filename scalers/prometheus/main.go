@@ -1,0 +1,27 @@
+// Command prometheus serves the Prometheus family of triggers over gRPC.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// triggers is the whole family. A new trigger type adds its file and its line.
+var triggers = []scaler.Trigger{
+	prometheus,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := scaler.Serve(ctx, "prometheus", triggers...); err != nil {
+		fmt.Fprintln(os.Stderr, "prometheus:", err)
+		os.Exit(1)
+	}
+}

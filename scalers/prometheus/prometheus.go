@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// prometheus scales on the result of a PromQL query: of Prometheus, of a server
+// with its API such as Thanos, Mimir and VictoriaMetrics, or of the managed
+// services of Azure, Google and AWS.
+var prometheus = scaler.Define("prometheus", openPrometheus)
+
+// prometheusParams is the metadata of a prometheus trigger.
+type prometheusParams struct {
+	scaler.Object
+	scaler.HTTPAuthParams
+
+	// ServerAddress is the base URL of the API; a path in it is kept.
+	ServerAddress string `param:"serverAddress,required"`
+	// Query is the PromQL to evaluate. It returns one element or none.
+	Query string `param:"query,required"`
+	// Threshold is the target.
+	Threshold float64 `param:"threshold,required" role:"target"`
+	// ActivationThreshold is the activation threshold.
+	ActivationThreshold float64 `param:"activationThreshold" default:"0" role:"activation"`
+	// OfNamespace is sent as the query parameter of that name, as queriers with
+	// tenants want it.
+	OfNamespace string `param:"namespace"`
+	// QueryParameters are further parameters of the request.
+	QueryParameters map[string]string `param:"queryParameters" values:"any"`
+	// CustomHeaders are further headers of the request, such as
+	// X-Scope-OrgID=shop.
+	CustomHeaders map[string]string `param:"customHeaders" values:"any"`
+	// IgnoreNullValues reads an empty result, NaN and infinity as 0. The
+	// metrics' target may as well be lost: with false they are an error, and
+	// fallback holds the replicas.
+	IgnoreNullValues bool `param:"ignoreNullValues" default:"true" question:"false"`
+	// UnsafeSSL accepts any certificate of the server.
+	UnsafeSSL bool `param:"unsafeSsl" default:"false"`
+	// Timeout bounds one request.
+	Timeout time.Duration `param:"timeout"`
+	// CortexOrgID was the tenant.
+	CortexOrgID string `param:"cortexOrgID" removed:"use customHeaders: X-Scope-OrgID=<tenant>"`
+	// MetricName has no meaning any more.
+	MetricName string `param:"metricName" deprecated:"it is ignored" question:"false"`
+}
+
+// Validate checks what can be checked without asking anybody.
+func (p prometheusParams) Validate() error {
+	if _, err := p.address(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// address is the URL of the API's instant queries. Its errors never quote the
+// text, which may hold a password.
+func (p prometheusParams) address() (*url.URL, error) {
+	base, err := url.Parse(p.ServerAddress)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, errors.New("serverAddress: is not an absolute URL of http or https")
+	}
+	return base.JoinPath("api/v1/query"), nil
+}
+
+// NoData is KEDA's rule: nothing to say is 0 unless the user wants to know.
+func (p prometheusParams) NoData() scaler.NoDataRule {
+	if p.IgnoreNullValues {
+		return scaler.NoDataZero
+	}
+	return scaler.NoDataError
+}
+
+// Metrics does not tell queries apart, as in KEDA.
+func (p prometheusParams) Metrics() []scaler.Metric {
+	return []scaler.Metric{{Name: "prometheus", Target: p.Threshold, Activation: p.ActivationThreshold}}
+}
+
+// querySource evaluates one query.
+type querySource struct {
+	server  *server
+	address *url.URL // with all parameters but the time
+	headers map[string]string
+}
+
+// openPrometheus asks nothing yet: the first read does.
+func openPrometheus(ctx context.Context, p prometheusParams) (scaler.Source, error) {
+	address, err := p.address()
+	if err != nil {
+		return nil, err
+	}
+	s, err := shareServer(ctx, p, address)
+	if err != nil {
+		return nil, err
+	}
+	query := address.Query()
+	query.Set("query", p.Query)
+	if p.OfNamespace != "" {
+		query.Set("namespace", p.OfNamespace)
+	}
+	for name, value := range p.QueryParameters {
+		query.Set(name, value)
+	}
+	address.RawQuery = query.Encode()
+	return &querySource{server: s, address: address, headers: p.CustomHeaders}, nil
+}
+
+// Read evaluates the query at this moment.
+func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	request, err := s.request(ctx, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.server.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	value, err := parseAnswer(answer.Body)
+	if err != nil {
+		return nil, err
+	}
+	return scaler.One(value), nil
+}
+
+// request is a GET, which every server and proxy lets through that lets KEDA's.
+func (s *querySource) request(ctx context.Context, now time.Time) (*http.Request, error) {
+	address := *s.address
+	address.RawQuery += "&time=" + url.QueryEscape(now.UTC().Format(time.RFC3339))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return nil, errors.New("serverAddress: is not a URL")
+	}
+	for name, value := range s.headers {
+		if strings.EqualFold(name, "Host") {
+			request.Host = value
+			continue
+		}
+		request.Header.Set(name, value)
+	}
+	return request, nil
+}
+
+// Close has nothing of its own to release: the server is shared.
+func (s *querySource) Close() error { return nil }
+
+// server is one host as one identity. Its reads at once are limited together.
+type server struct{ client *scaler.HTTPClient }
+
+// serverKey tells servers apart.
+type serverKey struct {
+	host, identity string
+	unsafe         bool
+	timeout        time.Duration
+}
+
+// shareServer returns the one server for a host and an identity.
+func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*server, error) {
+	key := serverKey{
+		host:     address.Scheme + "://" + address.Host,
+		identity: scaler.Fingerprint(fmt.Sprintf("%#v", p.HTTPAuthParams)),
+		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
+	}
+	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+		options := scaler.HTTPOptions{TLS: p.HTTPAuthParams.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+		plain, err := scaler.HTTP(ctx, options) // fetches tokens
+		if err != nil {
+			return nil, err
+		}
+		options.Authorize = p.HTTPAuthParams.Authorize(plain)
+		client, err := scaler.HTTP(ctx, options)
+		return &server{client}, err
+	})
+}
+
+// Close has nothing of its own to release: the transport is shared.
+func (s *server) Close() error { return nil }
