@@ -1,5 +1,5 @@
-// Command controller keeps the HPAs of ScaledObjects and scales their targets
-// between zero and work. It finds scaler families by Service name and holds no
+// Command controller keeps the HPAs of ScaledObjects, scales their targets
+// between zero and work, and starts the Jobs of ScaledJobs. It finds scaler families by Service name and holds no
 // credentials of any event source.
 package main
 

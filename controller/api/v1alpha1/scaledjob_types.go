@@ -247,34 +247,24 @@ type ScaledJobStatus struct {
 // JobArithmetic is how the number of new Jobs came about.
 type JobArithmetic struct {
 	// QueueLength is the combined length of the queues, rounded up.
-	//
-	// +optional
-	QueueLength int64 `json:"queueLength,omitempty"`
+	QueueLength int64 `json:"queueLength"`
 	// Wanted is how many Jobs the queues ask for: their length divided by the
 	// target, rounded up.
-	//
-	// +optional
-	Wanted int64 `json:"wanted,omitempty"`
+	Wanted int64 `json:"wanted"`
 	// Running Jobs, pending ones included.
-	//
-	// +optional
-	Running int32 `json:"running,omitempty"`
+	Running int32 `json:"running"`
 	// Pending Jobs are running ones without a running Pod. Counted only where
 	// the strategy needs it.
-	//
-	// +optional
-	Pending int32 `json:"pending,omitempty"`
+	Pending int32 `json:"pending"`
 	// Created is how many Jobs were created for the last reading that asked
 	// for any.
-	//
-	// +optional
-	Created int32 `json:"created,omitempty"`
+	Created int32 `json:"created"`
 	// LimitedBy is what kept the number of Jobs down.
 	//
 	// +optional
 	LimitedBy string `json:"limitedBy,omitempty"`
-	// Sequence is the number up to which the creation of every Job is known to
-	// have come to an end.
+	// Sequence is a number up to which the creation of every Job is known to
+	// have come to an end. It stays behind on purpose.
 	//
 	// +optional
 	Sequence int64 `json:"sequence,omitempty"`

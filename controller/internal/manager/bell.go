@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // queue is where requests of one controller go.
@@ -42,11 +44,13 @@ func (o *outlet) ask(key types.NamespacedName) {
 
 // bell passes on what the federation heard: everything to the activation loop,
 // and to the reconciler what the HPA or the condition Ready depends on. All of
-// them, and whoever subscribes, hear of targets that nobody else watches.
+// them, and whoever subscribes, hear of targets that nobody else watches. Of a
+// ScaledJob everything goes to the one reconciler that it has.
 type bell struct {
 	states                             func(federation.ID) (federation.State, bool)
 	leads                              func() bool // a standby listens to nobody
 	observations, specs, subscriptions outlet
+	jobs                               outlet
 
 	mu    sync.Mutex
 	known map[federation.ID]said
@@ -64,6 +68,10 @@ func (b *bell) changed(id federation.ID) {
 		return
 	}
 	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
+	if id.Kind == scalerv1.KindScaledJob {
+		b.jobs.ask(key)
+		return
+	}
 	if b.news(id) {
 		b.specs.ask(key)
 	}
@@ -85,13 +93,17 @@ func (b *bell) target(ctx context.Context, objects client.Reader, target types.N
 // is none: what it reads then comes as an event.
 func (b *bell) everything(ctx context.Context, objects client.Reader) {
 	var list v1alpha1.ScaledObjectList
-	if err := objects.List(ctx, &list); err != nil {
+	var jobs v1alpha1.ScaledJobList
+	if err := errors.Join(objects.List(ctx, &list), objects.List(ctx, &jobs)); err != nil {
 		return
 	}
 	for i := range list.Items {
 		key := client.ObjectKeyFromObject(&list.Items[i])
 		b.specs.ask(key)
 		b.observations.ask(key)
+	}
+	for i := range jobs.Items {
+		b.jobs.ask(client.ObjectKeyFromObject(&jobs.Items[i]))
 	}
 }
 

@@ -24,19 +24,21 @@ type Options struct {
 	PlaintextScalers bool
 	// Namespace is the installation's: the lease and the families are there.
 	Namespace string
-	// WatchNamespaces limits ScaledObjects; empty is all.
+	// WatchNamespaces limits ScaledObjects and ScaledJobs; empty is all.
 	WatchNamespaces []string
-	// Selector limits ScaledObjects and HPAs by label.
+	// Selector limits ScaledObjects, ScaledJobs and HPAs by label.
 	Selector labels.Selector
 	// Workers reconcile ScaledObjects at once.
 	Workers int
-	Log     zap.Options
+	// JobWorkers look after ScaledJobs at once.
+	JobWorkers int
+	Log        zap.Options
 }
 
 // Parse reads the command line and the environment. All problems of the
 // environment are reported with the variable's name.
 func Parse(args []string, getenv func(string) string) (Options, error) {
-	o := Options{Namespace: "keda", Selector: labels.Everything(), Workers: 5}
+	o := Options{Namespace: "keda", Selector: labels.Everything(), Workers: 5, JobWorkers: workers}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
@@ -70,12 +72,19 @@ func (o *Options) environment(getenv func(string) string) error {
 		}
 		o.Selector = selector
 	}
-	if text := getenv("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES"); text != "" {
-		workers, err := strconv.Atoi(text)
-		if err != nil || workers < 1 {
-			return fmt.Errorf("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: %q is not a number greater than 0", text)
+	for name, into := range map[string]*int{
+		"KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES": &o.Workers,
+		"KEDA_SCALEDJOB_CTRL_MAX_RECONCILES":    &o.JobWorkers,
+	} {
+		text := getenv(name)
+		if text == "" {
+			continue
 		}
-		o.Workers = workers
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%s: %q is not a number greater than 0", name, text)
+		}
+		*into = n
 	}
 	const election = "KEDA_OPERATOR_LEADER_ELECTION_"
 	for name, period := range map[string]struct {

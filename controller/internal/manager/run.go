@@ -10,6 +10,8 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -26,6 +28,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
@@ -89,8 +92,14 @@ func Run(ctx context.Context, o Options, version string) error {
 		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures,
 		Figures: figures, Now: time.Now,
 	}
+	podsOfJobs := &pods{cache: mgr.GetCache(), bell: wired}
+	jobs := &scaledjob.Reconciler{
+		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Events: writer.Events, States: families.State,
+		WatchPods: podsOfJobs.watch, Errors: metrics.JobErrors{Errors: failures}, Version: version, Now: time.Now,
+	}
 	lead.forget = func() {
 		loop.Forget()
+		jobs.ForgetAll()
 		writer.ForgetAll()
 		failures.ForgetAll()
 		figures.ForgetAll()
@@ -108,6 +117,12 @@ func Run(ctx context.Context, o Options, version string) error {
 			}, rival}, lead})
 		},
 		func() error { return deciding(mgr, wired, leading{gated{loop, rival}, lead}) },
+		func() error {
+			return subscribingJobs(mgr, &subscription.JobReconciler{Client: mgr.GetClient(), Federation: subscriptions{families, wired}})
+		},
+		func() error {
+			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{jobs, rival}, lead})
+		},
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
@@ -141,6 +156,9 @@ func options(o Options) ctrl.Options {
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.ScaledObject{}:                 selected,
+				&v1alpha1.ScaledJob{}:                    selected,
+				&batchv1.Job{}:                           ofScaledJobs(),
+				&corev1.Pod{}:                            ofScaledJobs(),
 				&autoscalingv2.HorizontalPodAutoscaler{}: selected,
 				&appsv1.Deployment{}:                     asRead,
 				&appsv1.StatefulSet{}:                    asRead,

@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strconv"
 
@@ -23,6 +24,7 @@ import (
 var (
 	perTrigger = []string{"namespace", "metric", "scaledObject", "scaler", "triggerIndex", "type"}
 	perObject  = []string{"namespace", "scaledObject"}
+	perJob     = []string{"namespace", "scaledJob"}
 
 	buildInfo = desc("keda_build_info", "Always 1; labels tell the build.",
 		"version", "git_commit", "goversion", "goos", "goarch")
@@ -73,39 +75,75 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	if !c.leads() {
 		return
 	}
-	var list v1alpha1.ScaledObjectList
-	if err := c.client.List(context.Background(), &list); err != nil {
+	var objects v1alpha1.ScaledObjectList
+	var jobs v1alpha1.ScaledJobList
+	ctx := context.Background()
+	if err := errors.Join(c.client.List(ctx, &objects), c.client.List(ctx, &jobs)); err != nil {
 		// The cache has not started: there is nothing to tell yet.
 		return
 	}
-	byType, byNamespace := map[string]float64{}, map[string]float64{}
-	for i := range list.Items {
-		so := &list.Items[i]
-		byNamespace[so.Namespace]++
-		gauge(ch, paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
-		for index, trigger := range so.Spec.Triggers {
+	registered := map[[2]string]float64{} // by kind and namespace
+	byType := map[string]float64{}
+	tell := func(o owner) {
+		for index, trigger := range o.triggers {
 			byType[trigger.Type]++
-			c.trigger(ch, so, index)
+			c.trigger(ch, o, index)
 		}
+	}
+	for i := range objects.Items {
+		so := &objects.Items[i]
+		registered[[2]string{"scaled_object", so.Namespace}]++
+		gauge(ch, paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
+		tell(ofObject(so))
 		c.composite(ch, so)
+	}
+	for i := range jobs.Items {
+		registered[[2]string{"scaled_job", jobs.Items[i].Namespace}]++
+		tell(ofJob(&jobs.Items[i]))
 	}
 	for triggerType, count := range byType {
 		gauge(ch, triggers, count, triggerType)
 	}
-	for namespace, count := range byNamespace {
-		gauge(ch, resources, count, "scaled_object", namespace)
+	for what, count := range registered {
+		gauge(ch, resources, count, what[0], what[1])
 	}
 }
 
-func (c *Collector) trigger(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject, index int) {
-	trigger := so.Spec.Triggers[index]
-	if trigger.Builtin() {
-		if so.Modifiers() == nil {
-			gauge(ch, active, 1, triggerLabels(so, index, trigger.Type)...)
+// owner is an object as far as the series of its triggers are concerned.
+type owner struct {
+	id       federation.ID
+	triggers []v1alpha1.ScaleTrigger
+	kind     string // label type
+	// builtins says whether cpu and memory have a series.
+	builtins bool
+	// replaced are the metrics in fallback.
+	replaced []v1alpha1.FallbackVerdict
+}
+
+func ofObject(so *v1alpha1.ScaledObject) owner {
+	return owner{
+		id:       federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name},
+		triggers: so.Spec.Triggers, kind: "scaledobject", builtins: so.Modifiers() == nil, replaced: so.Status.Fallback,
+	}
+}
+
+func ofJob(sj *v1alpha1.ScaledJob) owner {
+	return owner{
+		id:       federation.ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name},
+		triggers: sj.Spec.Triggers, kind: "scaledjob",
+	}
+}
+
+func (c *Collector) trigger(ch chan<- prometheus.Metric, o owner, index int) {
+	if trigger := o.triggers[index]; trigger.Builtin() {
+		if o.builtins {
+			gauge(ch, active, 1, o.labels(index, trigger.Type)...)
 		}
 		return
 	}
-	state, ok := c.states(federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Index: index})
+	id := o.id
+	id.Index = index
+	state, ok := c.states(id)
 	if !ok {
 		return
 	}
@@ -115,24 +153,24 @@ func (c *Collector) trigger(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObje
 			continue
 		}
 		told[v.Metric] = true
-		labels := triggerLabels(so, index, scaling.MetricName(index, v.Metric))
+		labels := o.labels(index, scaling.MetricName(index, v.Metric))
 		gauge(ch, value, v.Value, labels...)
 		gauge(ch, active, number(v.Active), labels...)
 	}
 	for _, spec := range state.Specs {
-		labels := triggerLabels(so, index, scaling.MetricName(index, spec.Name))
+		labels := o.labels(index, scaling.MetricName(index, spec.Name))
 		if state.Outcome != federation.OutcomeNone {
 			gauge(ch, latency, state.Took.Seconds(), labels...)
 		}
-		c.fallback(ch, so, index, spec, labels)
+		o.fallback(ch, index, spec, labels)
 	}
 }
 
 // fallback tells what stands in for a metric that keeps failing. What a Value
 // target comes to depends on the ready pods, which only the adapter counts.
-func (c *Collector) fallback(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject, index int, spec federation.MetricSpec, labels []string) {
-	kind := so.Spec.Triggers[index].TargetType()
-	for _, verdict := range so.Status.Fallback {
+func (o owner) fallback(ch chan<- prometheus.Metric, index int, spec federation.MetricSpec, labels []string) {
+	kind := o.triggers[index].TargetType()
+	for _, verdict := range o.replaced {
 		if verdict.Metric != labels[1] || verdict.Replicas == nil || kind == autoscalingv2.ValueMetricType {
 			continue
 		}
@@ -154,9 +192,10 @@ func (c *Collector) composite(ch chan<- prometheus.Metric, so *v1alpha1.ScaledOb
 	gauge(ch, active, number(formula.Active), labels...)
 }
 
-// triggerLabels are the values of perTrigger.
-func triggerLabels(so *v1alpha1.ScaledObject, index int, metric string) []string {
-	return []string{so.Namespace, metric, so.Name, scalerOf(so.Spec.Triggers[index]), strconv.Itoa(index), "scaledobject"}
+// labels are the values of perTrigger. KEDA calls a ScaledJob scaledObject here,
+// too.
+func (o owner) labels(index int, metric string) []string {
+	return []string{o.id.Namespace, metric, o.id.Name, scalerOf(o.triggers[index]), strconv.Itoa(index), o.kind}
 }
 
 // scalerOf is the value of label scaler.

@@ -11,7 +11,7 @@ import (
 
 // Errors counts failures of triggers, each once.
 type Errors struct {
-	trigger, object *prometheus.CounterVec
+	trigger, object, job *prometheus.CounterVec
 }
 
 // NewErrors returns counters to be registered.
@@ -23,6 +23,9 @@ func NewErrors() *Errors {
 		object: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keda_scaled_object_errors_total", Help: "Failures of an object's triggers.",
 		}, perObject),
+		job: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keda_scaled_job_errors_total", Help: "Failures of a ScaledJob's triggers.",
+		}, perJob),
 	}
 }
 
@@ -30,42 +33,71 @@ func NewErrors() *Errors {
 func (e *Errors) Describe(ch chan<- *prometheus.Desc) {
 	e.trigger.Describe(ch)
 	e.object.Describe(ch)
+	e.job.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (e *Errors) Collect(ch chan<- prometheus.Metric) {
 	e.trigger.Collect(ch)
 	e.object.Collect(ch)
+	e.job.Collect(ch)
 }
 
 // Failed counts n failures of one trigger; 0 makes its series appear. A trigger
 // whose metrics are not known yet is counted without their name.
 func (e *Errors) Failed(so *v1alpha1.ScaledObject, index int, metrics []string, n int32) {
+	e.failed(ofObject(so), index, metrics, n)
+	e.object.WithLabelValues(so.Namespace, so.Name).Add(float64(n))
+}
+
+func (e *Errors) failed(o owner, index int, metrics []string, n int32) {
 	if len(metrics) == 0 && n > 0 {
 		metrics = []string{""}
 	}
 	for _, metric := range metrics {
-		e.trigger.WithLabelValues(triggerLabels(so, index, metric)...).Add(float64(n))
+		e.trigger.WithLabelValues(o.labels(index, metric)...).Add(float64(n))
 	}
-	e.object.WithLabelValues(so.Namespace, so.Name).Add(float64(n))
 }
 
 // ForgetTrigger drops the series of a trigger.
 func (e *Errors) ForgetTrigger(object types.NamespacedName, index int) {
-	e.trigger.DeletePartialMatch(prometheus.Labels{
-		"namespace": object.Namespace, "scaledObject": object.Name, "triggerIndex": strconv.Itoa(index),
-	})
+	e.forget(object, "scaledobject", prometheus.Labels{"triggerIndex": strconv.Itoa(index)})
 }
 
 // Forget drops the series of an object.
 func (e *Errors) Forget(object types.NamespacedName) {
-	labels := prometheus.Labels{"namespace": object.Namespace, "scaledObject": object.Name}
+	e.forget(object, "scaledobject", prometheus.Labels{})
+	e.object.DeleteLabelValues(object.Namespace, object.Name)
+}
+
+func (e *Errors) forget(object types.NamespacedName, kind string, labels prometheus.Labels) {
+	labels["namespace"], labels["scaledObject"], labels["type"] = object.Namespace, object.Name, kind
 	e.trigger.DeletePartialMatch(labels)
-	e.object.DeletePartialMatch(labels)
+}
+
+// JobErrors counts failures of the triggers of ScaledJobs.
+type JobErrors struct{ *Errors }
+
+// Failed is Errors.Failed for a ScaledJob.
+func (e JobErrors) Failed(sj *v1alpha1.ScaledJob, index int, metrics []string, n int32) {
+	e.failed(ofJob(sj), index, metrics, n)
+	e.job.WithLabelValues(sj.Namespace, sj.Name).Add(float64(n))
+}
+
+// ForgetTrigger drops the series of a trigger.
+func (e JobErrors) ForgetTrigger(object types.NamespacedName, index int) {
+	e.forget(object, "scaledjob", prometheus.Labels{"triggerIndex": strconv.Itoa(index)})
+}
+
+// Forget drops the series of a ScaledJob.
+func (e JobErrors) Forget(object types.NamespacedName) {
+	e.forget(object, "scaledjob", prometheus.Labels{})
+	e.job.DeleteLabelValues(object.Namespace, object.Name)
 }
 
 // ForgetAll drops the series of every object.
 func (e *Errors) ForgetAll() {
 	e.trigger.Reset()
 	e.object.Reset()
+	e.job.Reset()
 }

@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
@@ -113,13 +115,19 @@ func (w *Writer) announceWarnings(r *record, so *v1alpha1.ScaledObject) {
 	r.warned = now
 }
 
-// event records one event. The action is a constant word: the API limits it,
-// and events of different actions are never taken for one series.
+// event records one event.
 func (w *Writer) event(so *v1alpha1.ScaledObject, kind, reason, action, note string) {
+	Emit(w.Events, so, kind, reason, action, note)
+}
+
+// Emit records one event about an object. The action is a constant word: the
+// API limits it, and events of different actions are never taken for one
+// series.
+func Emit(recorder events.EventRecorder, object runtime.Object, kind, reason, action, note string) {
 	if len(note) > longestNote {
 		note = strings.ToValidUTF8(note[:longestNote-3], "") + "..."
 	}
-	w.Events.Eventf(so, nil, kind, reason, action, "%s", note)
+	recorder.Eventf(object, nil, kind, reason, action, "%s", note)
 }
 
 // Announce emits an event that followed from a decision.

@@ -209,7 +209,7 @@ func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 func (w *Writer) flush(
 	ctx context.Context, r *record, cached *v1alpha1.ScaledObject, urgent bool, change func(*v1alpha1.ScaledObjectStatus),
 ) error {
-	base := r.newest(cached)
+	base := Newest(cached, &r.written)
 	next := base.DeepCopy()
 	next.Status.Conditions.Initialize()
 	if r.reconciled != nil {
@@ -243,17 +243,22 @@ func (w *Writer) flush(
 	return nil
 }
 
-// newest is the later of what the cache shows and what was written here.
-func (r *record) newest(cached *v1alpha1.ScaledObject) *v1alpha1.ScaledObject {
-	if r.written == nil {
+// Newest is the later of what the cache shows and what was written here. What
+// was written is forgotten once the cache shows it.
+func Newest[T interface {
+	client.Object
+	comparable
+}](cached T, written *T) T {
+	var none T
+	if *written == none {
 		return cached
 	}
-	order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, r.written.ResourceVersion)
+	order, err := resourceversion.CompareResourceVersion(cached.GetResourceVersion(), (*written).GetResourceVersion())
 	if err != nil || order >= 0 {
-		r.written = nil
+		*written = none
 		return cached
 	}
-	return r.written
+	return *written
 }
 
 // longestWritePeriod bounds how old the stored last active time may be. The

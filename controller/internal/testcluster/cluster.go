@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,6 +39,15 @@ type Cluster struct {
 	writes []string
 	fail   func(write string) error
 	stale  map[string]client.Object
+	jobs   *batchv1.JobList // what the cache shows while it lags behind
+	born   int              // Jobs, for their UIDs
+}
+
+// Index is one index of the cache.
+type Index struct {
+	Of    client.Object
+	Field string
+	Keys  client.IndexerFunc
 }
 
 // Rollout is a kind that is scaled through its scale subresource alone.
@@ -46,6 +56,15 @@ var Rollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1",
 // New returns a Cluster that has objects. ownerIndex and its function are the
 // index of HPAs by owner; "" has none.
 func New(t *testing.T, ownerIndex string, owner client.IndexerFunc, objects ...client.Object) *Cluster {
+	t.Helper()
+	if ownerIndex == "" {
+		return With(t, nil, objects...)
+	}
+	return With(t, []Index{{&autoscalingv2.HorizontalPodAutoscaler{}, ownerIndex, owner}}, objects...)
+}
+
+// With returns a Cluster that has indexes and objects.
+func With(t *testing.T, indexes []Index, objects ...client.Object) *Cluster {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -57,14 +76,15 @@ func New(t *testing.T, ownerIndex string, owner client.IndexerFunc, objects ...c
 	mapper.Add(Rollout, meta.RESTScopeNamespace)
 	mapper.Add(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), meta.RESTScopeNamespace)
 	c := &Cluster{Mapper: mapper, stale: map[string]client.Object{}}
-	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledObject{}).WithObjects(objects...)
-	if ownerIndex != "" {
-		b = b.WithIndex(&autoscalingv2.HorizontalPodAutoscaler{}, ownerIndex, owner)
+	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledObject{}, &v1alpha1.ScaledJob{}).WithObjects(objects...)
+	for _, i := range indexes {
+		b = b.WithIndex(i.Of, i.Field, i.Keys)
 	}
 	direct := b.Build()
 	c.Direct = direct
 	c.Client = interceptor.NewClient(direct, interceptor.Funcs{
 		Get:               c.get,
+		List:              c.list,
 		Create:            c.create,
 		Update:            c.update,
 		Patch:             c.patch,
@@ -105,11 +125,24 @@ func (c *Cluster) Freeze(t *testing.T, object client.Object) {
 	c.stale[staleKey(object, client.ObjectKeyFromObject(object))] = frozen
 }
 
+// FreezeJobs makes the cache show the Jobs as they are now, until Thaw.
+func (c *Cluster) FreezeJobs(t *testing.T) {
+	t.Helper()
+	jobs := &batchv1.JobList{}
+	if err := c.Direct.List(t.Context(), jobs); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.jobs = jobs
+}
+
 // Thaw lets the cache catch up.
 func (c *Cluster) Thaw() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.stale)
+	c.jobs = nil
 }
 
 func staleKey(o client.Object, key types.NamespacedName) string { return fmt.Sprintf("%T %s", o, key) }
@@ -145,9 +178,37 @@ func (c *Cluster) get(ctx context.Context, api client.WithWatch, key client.Obje
 	return api.Get(ctx, key, o, opts...)
 }
 
+// list fails as "list <kind>" and is no write.
+func (c *Cluster) list(ctx context.Context, api client.WithWatch, o client.ObjectList, opts ...client.ListOption) error {
+	jobs, ok := o.(*batchv1.JobList)
+	if !ok {
+		return api.List(ctx, o, opts...)
+	}
+	c.mu.Lock()
+	frozen, fail := c.jobs, c.fail
+	c.mu.Unlock()
+	if fail != nil {
+		if err := fail("list Job"); err != nil {
+			return err
+		}
+	}
+	if frozen != nil {
+		frozen.DeepCopyInto(jobs)
+		return nil
+	}
+	return api.List(ctx, o, opts...)
+}
+
+// create gives Jobs their UIDs, as an API server does.
 func (c *Cluster) create(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 	if err := c.wrote("create " + kind(o)); err != nil {
 		return err
+	}
+	if job, ok := o.(*batchv1.Job); ok {
+		c.mu.Lock()
+		c.born++
+		job.UID = types.UID(fmt.Sprintf("job-%d", c.born))
+		c.mu.Unlock()
 	}
 	return api.Create(ctx, o, opts...)
 }
@@ -230,6 +291,10 @@ func kind(o client.Object) string {
 		return "HPA"
 	case *v1alpha1.ScaledObject:
 		return "ScaledObject"
+	case *v1alpha1.ScaledJob:
+		return "ScaledJob"
+	case *batchv1.Job:
+		return "Job"
 	}
 	return o.GetObjectKind().GroupVersionKind().Kind
 }

@@ -1,0 +1,117 @@
+package scaledjob
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+const (
+	// atOnce is how many Jobs of one object are created or deleted at a time.
+	atOnce = 10
+	// createRate is how many Jobs are created per second, those of all objects
+	// together: well within what an API server takes, and what comes after a
+	// mistake of a user's can still be stopped.
+	createRate = 100
+)
+
+// attempt is the creation of one Job.
+type attempt struct {
+	sequence int64
+	name     string
+	tried    bool
+	err      error
+	// found is the Job when there was one already.
+	found *batchv1.Job
+}
+
+// ended reports whether it is certain that no more will come of the attempt. A
+// request without an answer may still be carried out.
+func (a attempt) ended() bool { return a.tried && a.err == nil }
+
+// create starts n Jobs, several at a time. After the first that is refused no
+// more are tried. created counts those that did not exist before.
+func (r *Reconciler) create(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger, n int) (created int, err error) {
+	var attempts []attempt
+	for _, s := range l.candidates(sj, n) {
+		attempts = append(attempts, attempt{sequence: s, name: jobName(sj, s)})
+	}
+	var mu sync.Mutex
+	inParallel(len(attempts), func(i int) bool {
+		a := &attempts[i]
+		a.tried = true
+		a.found, a.err = r.createOne(ctx, sj, a.name)
+		mu.Lock()
+		defer mu.Unlock()
+		if a.err != nil && err == nil {
+			err = a.err
+		}
+		return err == nil
+	})
+	now := r.Now()
+	for _, a := range attempts {
+		switch {
+		case !a.ended():
+		case a.found == nil:
+			created++
+			l.jobs[a.name] = &entry{Job: scaling.Job{Created: now}, unseen: now}
+		case owned(a.found, sj.UID):
+			l.jobs[a.name] = &entry{Job: scaling.Job{Created: late(a.found.CreationTimestamp.Time)}, unseen: now}
+		}
+	}
+	l.settle(attempts)
+	return created, err
+}
+
+// createOne creates the Job with a name, or finds it.
+func (r *Reconciler) createOne(ctx context.Context, sj *v1alpha1.ScaledJob, name string) (found *batchv1.Job, err error) {
+	if err := r.limit().Wait(ctx); err != nil {
+		return nil, err
+	}
+	err = r.Client.Create(ctx, newJob(sj, name, r.Version))
+	if !apierrors.IsAlreadyExists(err) {
+		return nil, err
+	}
+	found = &batchv1.Job{}
+	err = r.Direct.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, found)
+	if err != nil {
+		return nil, fmt.Errorf("job %s exists and cannot be read: %w", name, err)
+	}
+	return found, nil
+}
+
+// inParallel calls do for 0 to n-1, several at a time, until one says that
+// it is enough; those under way are waited for.
+func inParallel(n int, do func(i int) (goOn bool)) {
+	var workers sync.WaitGroup
+	var mu sync.Mutex
+	next := 0
+	take := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next >= n {
+			return 0, false
+		}
+		next++
+		return next - 1, true
+	}
+	for range min(n, atOnce) {
+		workers.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				if !do(i) {
+					mu.Lock()
+					next = n
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	workers.Wait()
+}

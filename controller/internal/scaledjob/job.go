@@ -1,0 +1,157 @@
+package scaledjob
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+const (
+	// longestJobName is what the label with a Job's name on its Pods may hold.
+	longestJobName = 63
+	// hashLength is 50 bits: among ten thousand Jobs two alike are a matter of
+	// one in a hundred million, and then a Job is late.
+	hashLength = 10
+)
+
+var lowerBase32 = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+// jobName is the name of the Job with a sequence number. Whoever comes to the
+// same decision about the same object uses the same name, so that a creation
+// that is repeated, because its answer was lost or its controller was, creates
+// nothing twice.
+func jobName(sj *v1alpha1.ScaledJob, sequence int64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%d", sj.UID, sj.Generation, sequence))
+	base := sj.Name
+	if most := longestJobName - hashLength - 1; len(base) > most {
+		base = strings.TrimRight(base[:most], "-.")
+	}
+	return base + "-" + lowerBase32.EncodeToString(sum[:])[:hashLength]
+}
+
+// lastApplied is kubectl's own record of the ScaledJob.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+// newJob is the Job with a name. What users put on the ScaledJob is copied; the
+// keys that Jobs are found and told apart by cannot be overridden.
+//
+// Source: spec scaledjob, section 9, notes 5 and 17.
+func newJob(sj *v1alpha1.ScaledJob, name, version string) *batchv1.Job {
+	job := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: sj.Namespace,
+			Labels: map[string]string{
+				"app.kubernetes.io/name":       sj.Name,
+				"app.kubernetes.io/version":    version,
+				"app.kubernetes.io/part-of":    sj.Name,
+				"app.kubernetes.io/managed-by": "keda-operator",
+			},
+			Annotations:     map[string]string{},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(sj, v1alpha1.GroupVersion.WithKind("ScaledJob"))},
+		},
+		Spec: *sj.Spec.JobTargetRef.DeepCopy(),
+	}
+	maps.Copy(job.Labels, sj.Labels)
+	for _, key := range sj.JobExcludedLabels() {
+		if _, theirs := sj.Labels[key]; theirs {
+			delete(job.Labels, key)
+		}
+	}
+	job.Labels[v1alpha1.LabelScaledJobName] = sj.Name
+	maps.Copy(job.Annotations, sj.Annotations)
+	delete(job.Annotations, lastApplied)
+	job.Annotations[v1alpha1.AnnotationScaledJobGeneration] = strconv.FormatInt(sj.Generation, 10)
+
+	template := &job.Spec.Template
+	template.GenerateName = sj.Name + "-"
+	if template.Labels == nil {
+		template.Labels = map[string]string{}
+	}
+	template.Labels[v1alpha1.LabelScaledJobName] = sj.Name
+	if template.Spec.RestartPolicy == "" {
+		template.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+	}
+	return job
+}
+
+// finished returns how a Job ended and when, "" while it runs. The time is the
+// API server's, in whole seconds.
+func finished(job *batchv1.Job) (batchv1.JobConditionType, time.Time) {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			at := c.LastTransitionTime
+			if job.Status.CompletionTime != nil {
+				at = *job.Status.CompletionTime
+			}
+			if at.IsZero() {
+				at = job.CreationTimestamp
+			}
+			return c.Type, at.Time
+		}
+	}
+	return "", time.Time{}
+}
+
+// HasEnded reports whether a Job is complete or failed.
+func HasEnded(job *batchv1.Job) bool {
+	how, _ := finished(job)
+	return how != ""
+}
+
+// started reports whether a Pod is past pending: it runs or has run, or has all
+// the conditions that the user names.
+//
+// Source: spec scaledjob, section 6.
+func started(pod *corev1.Pod, conditions []string) bool {
+	if len(conditions) == 0 {
+		return pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == corev1.PodSucceeded
+	}
+	holds := map[string]bool{}
+	for _, c := range pod.Status.Conditions {
+		holds[string(c.Type)] = c.Status == corev1.ConditionTrue
+	}
+	for _, wanted := range conditions {
+		if !holds[wanted] {
+			return false
+		}
+	}
+	return true
+}
+
+// Stripped leaves of a Job or Pod what is looked at here. Thousands of them may
+// be kept as history.
+func Stripped(object any) (any, error) {
+	switch o := object.(type) {
+	case *batchv1.Job:
+		o.Spec = batchv1.JobSpec{}
+		o.ManagedFields = nil
+		generation := o.Annotations[v1alpha1.AnnotationScaledJobGeneration]
+		o.Annotations = map[string]string{v1alpha1.AnnotationScaledJobGeneration: generation}
+		o.Labels = map[string]string{v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName]}
+		for i := range o.Status.Conditions {
+			o.Status.Conditions[i].Message = ""
+		}
+	case *corev1.Pod:
+		*o = corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
+				Labels: map[string]string{
+					v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName],
+					batchv1.JobNameLabel:        o.Labels[batchv1.JobNameLabel],
+				},
+			},
+			Status: corev1.PodStatus{Phase: o.Status.Phase, Conditions: o.Status.Conditions},
+		}
+	}
+	return object, nil
+}

@@ -1,0 +1,160 @@
+package scaledjob
+
+import (
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+// memory is what one reconcile of an object leaves for the next. Reconciles of
+// one object never run at once.
+type memory struct {
+	uid types.UID
+	// since is when this process first saw the object, or saw it go on after a
+	// pause.
+	since      time.Time
+	paused     bool
+	lastActive time.Time
+
+	// generation is the one that triggers are of; seen is when it first came by.
+	generation int64
+	seen       time.Time
+	triggers   []trigger
+
+	ledger ledger
+	// stored is the sequence number in the status, checked the one that was
+	// settled at checkedAt.
+	stored, checked int64
+	checkedAt       time.Time
+	// created is how many Jobs were started for the last reading that asked for
+	// any.
+	created int32
+	// refused is why Jobs could not be created, nil when they can; they are
+	// tried again at retry.
+	refused error
+	tries   int
+	retry   time.Time
+
+	// written is the object as the API server answered the last write, until
+	// the cache shows it or something newer.
+	written *v1alpha1.ScaledJob
+	wroteAt time.Time
+}
+
+// trigger is what is remembered of one trigger.
+type trigger struct {
+	spec v1alpha1.ScaleTrigger
+	// since is the generation that brought the spec: what was said for an
+	// earlier one is about something else.
+	since     int64
+	firstSeen time.Time
+	failures  scaling.Failures
+}
+
+// memory returns what is remembered of an object. What another process left in
+// the status is where this one goes on.
+func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) (m *memory, first bool) {
+	key, now := client.ObjectKeyFromObject(sj), r.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m = r.objects[key]; m == nil || m.uid != sj.UID {
+		m, first = seeded(sj, now), true
+		if r.objects == nil {
+			r.objects = map[types.NamespacedName]*memory{}
+		}
+		r.objects[key] = m
+	}
+	if m.paused && !sj.Paused() {
+		m.since, m.generation = now, 0 // the triggers are asked afresh
+	}
+	m.paused = sj.Paused()
+	if m.generation != sj.Generation {
+		m.follow(sj, now)
+	}
+	return m, first
+}
+
+// seeded is the memory of an object that this process sees for the first time.
+func seeded(sj *v1alpha1.ScaledJob, now time.Time) *memory {
+	m := &memory{uid: sj.UID, since: now}
+	if stored := sj.Status.LastActiveTime; stored != nil {
+		m.lastActive = stored.Time
+	}
+	if jobs := sj.Status.Jobs; jobs != nil {
+		m.created, m.ledger.settled = jobs.Created, jobs.Sequence
+		m.stored, m.checked = jobs.Sequence, jobs.Sequence
+	}
+	m.follow(sj, now)
+	for metric, health := range sj.Status.Health {
+		i, _, ok := scaling.SplitMetricName(metric)
+		if ok && i < len(m.triggers) && health.NumberOfFailures != nil && *health.NumberOfFailures > m.triggers[i].failures.Count {
+			m.triggers[i].failures = scaling.SeedFailures(*health.NumberOfFailures, now, now)
+		}
+	}
+	return m
+}
+
+// follow takes note of a changed spec. What is known of triggers outlives
+// changes that leave them alone; creation that was refused may now work.
+func (m *memory) follow(sj *v1alpha1.ScaledJob, now time.Time) {
+	before := m.triggers
+	m.triggers = make([]trigger, len(sj.Spec.Triggers))
+	for i, spec := range sj.Spec.Triggers {
+		if m.generation != 0 && i < len(before) && apiequality.Semantic.DeepEqual(before[i].spec, spec) {
+			m.triggers[i] = before[i]
+			continue
+		}
+		m.triggers[i] = trigger{spec: spec, since: sj.Generation, firstSeen: now}
+	}
+	m.generation, m.seen = sj.Generation, now
+	m.allowed()
+}
+
+// Creation that was refused is tried again after a pause that doubles.
+const (
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+)
+
+func (m *memory) refuse(err error, now time.Time) {
+	m.refused = err
+	m.retry = now.Add(min(firstRetry<<min(m.tries, 10), lastRetry))
+	m.tries++
+}
+
+func (m *memory) allowed() { m.refused, m.tries, m.retry = nil, 0, time.Time{} }
+
+// forget drops all that is known of an object.
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.mu.Lock()
+	delete(r.objects, key)
+	r.mu.Unlock()
+	r.notices.take(key)
+	r.Errors.Forget(key)
+}
+
+// ForgetAll drops all that is known of every object: another process may have
+// gone on where this one stopped.
+func (r *Reconciler) ForgetAll() {
+	r.mu.Lock()
+	r.objects = nil
+	r.mu.Unlock()
+	r.notices.takeAll()
+}
+
+// checkpointEvery is how far the stored sequence number stays behind at least.
+// Whoever takes over may see the status before it sees the Jobs.
+const checkpointEvery = 30 * time.Second
+
+// checkpoint is the sequence number to store.
+func (m *memory) checkpoint(now time.Time) int64 {
+	if now.Sub(m.checkedAt) >= checkpointEvery {
+		m.stored, m.checked, m.checkedAt = m.checked, m.ledger.settled, now
+	}
+	return m.stored
+}
