@@ -90,6 +90,9 @@ type State struct {
 	// SourceEventTime is when the work arrived by the source's own clock, zero
 	// where it does not tell. For tracing only.
 	SourceEventTime time.Time
+	// Traceparent is the W3C trace context of the read, "" when it was not
+	// traced.
+	Traceparent string
 
 	// Accepted is true once a family instance took the trigger.
 	Accepted bool

@@ -138,6 +138,7 @@ type reading struct {
 	detectedBy Detection
 	note       string
 	eventTime  time.Time
+	trace      string
 }
 
 // observe records a reading. turned is how often the trigger turned active
@@ -146,5 +147,6 @@ func (s *State) observe(r reading, turned uint64) {
 	s.Outcome, s.Values, s.Err = r.outcome, r.values, r.err
 	s.ObservedAt, s.Took, s.HeardAt = r.at, r.took, r.heard
 	s.DetectedBy, s.Note, s.SourceEventTime = r.detectedBy, r.note, r.eventTime
+	s.Traceparent = r.trace
 	s.Activations += turned
 }

@@ -361,6 +361,7 @@ func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 		heard:      now,
 		detectedBy: detectionOf(frame.GetDetection()),
 		note:       frame.GetDetectionNote(),
+		trace:      frame.GetTraceparent(),
 	}
 	if frame.GetSourceEventTime() != nil {
 		r.eventTime = frame.GetSourceEventTime().AsTime()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // How the sampler spends time.
@@ -38,6 +39,7 @@ const (
 type sampler struct {
 	log         *slog.Logger
 	metrics     *metrics
+	tracer      trace.Tracer
 	pool        *pool
 	readTimeout time.Duration
 	epoch       time.Time // phases count from here
@@ -51,9 +53,9 @@ type sampler struct {
 	running   sync.WaitGroup
 }
 
-func newSampler(log *slog.Logger, m *metrics, readTimeout time.Duration) *sampler {
+func newSampler(log *slog.Logger, m *metrics, spans trace.TracerProvider, readTimeout time.Duration) *sampler {
 	s := &sampler{
-		log: log, metrics: m, pool: newPool(), readTimeout: readTimeout,
+		log: log, metrics: m, tracer: spans.Tracer("github.com/sluice-autoscaler/sluice/scalers/scaler"), pool: newPool(), readTimeout: readTimeout,
 		epoch:     time.Now(),
 		questions: map[string]*question{},
 		groups:    map[Batch]*batchGroup{},

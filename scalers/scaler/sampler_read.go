@@ -306,6 +306,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 		err = fmt.Errorf("%w: %d readings for %d metrics", errDefect, len(readings), want)
 	}
 	snap.judge(readings, redact(err, q.secrets))
+	snap.traceparent = s.trace(q.triggerType, snap)
 	q.snap = snap
 	q.reading = false
 	s.plan(q, old, snap, now)

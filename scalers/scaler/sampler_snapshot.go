@@ -35,6 +35,8 @@ type snapshot struct {
 	detection scalerv1.Detection
 	// note is why the source is polled although it could ring, or "".
 	note string
+	// traceparent is the trace context of the read, or "".
+	traceparent string
 }
 
 // errDefect is what the user reads when a source panics or breaks its
@@ -92,7 +94,9 @@ type observation struct {
 	detection scalerv1.Detection
 	eventTime time.Time
 	took      time.Duration // of the read
-	note      string
+	// traceparent is the trace context of the read, or "".
+	traceparent string
+	note        string
 }
 
 // observed is one metric of an observation.
@@ -139,7 +143,7 @@ func text(err error) string {
 
 // observe works out what a snapshot means to the trigger of b.
 func (b *binding) observe(s *snapshot) *observation {
-	o := &observation{outcome: s.outcome, detection: s.detection, took: s.took, note: s.note}
+	o := &observation{outcome: s.outcome, detection: s.detection, took: s.took, traceparent: s.traceparent, note: s.note}
 	metrics := b.metrics
 	if s.specs != nil {
 		metrics = s.specs

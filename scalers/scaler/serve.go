@@ -116,8 +116,17 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 		return err
 	}
 	defer resolver.Close()
+	traces, stopTraces, err := tracing(ctx, family, os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = stopTraces(last) // nobody is left to tell
+	}()
 	server := New(Config{
-		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver,
+		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
 		ReadTimeout: s.readTimeout, ShutdownTimeout: s.shutdownTimeout,
 	})
 	return server.listenAndServe(ctx, s)

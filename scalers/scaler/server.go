@@ -10,6 +10,7 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,6 +30,8 @@ type Config struct {
 	Resolver Resolver
 	// Log receives what an operator acts on; default slog.Default().
 	Log *slog.Logger
+	// Traces receives a span for every read; by default nothing does.
+	Traces trace.TracerProvider
 	// ReadTimeout is the longest that one read may take; default 10 s.
 	ReadTimeout time.Duration
 	// ShutdownTimeout is how long open streams have to end after Draining
@@ -42,6 +45,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Resolver == nil {
 		c.Resolver = credentials.Unconnected()
+	}
+	if c.Traces == nil {
+		c.Traces = untraced
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -79,7 +85,7 @@ func newCore(cfg Config) *core {
 	c := &core{
 		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
-		sampler:   newSampler(cfg.Log, m, cfg.ReadTimeout),
+		sampler:   newSampler(cfg.Log, m, cfg.Traces, cfg.ReadTimeout),
 		byID:      map[string]map[*subscription]struct{}{},
 		asked:     map[string]*asked{},
 		draining:  make(chan struct{}),

@@ -59,6 +59,7 @@ func (s *subscription) wire(o *observation) *scalerv1.Observation {
 		Detection:     o.detection,
 		DetectionNote: o.note,
 		Took:          durationpb.New(o.took),
+		Traceparent:   o.traceparent,
 	}
 	if o.err != nil {
 		w.Status = wireStatus(statusOf(s.trigger.Type, o.err))

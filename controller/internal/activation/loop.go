@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +41,10 @@ type Loop struct {
 	Errors Errors
 	// Figures measures decisions. nil measures nothing.
 	Figures Figures
-	Now     func() time.Time
+	// Traces receives a span for every decision that changes the replicas, as
+	// part of the trace of the reading that it follows from. nil traces nothing.
+	Traces trace.TracerProvider
+	Now    func() time.Time
 
 	mu      sync.Mutex
 	started time.Time
@@ -246,7 +250,9 @@ func (l *Loop) act(
 			return err
 		}
 	}
+	ctx, span := l.trace(ctx, so, e)
 	err := l.Targets.Scale(ctx, t, *d.Write)
+	span.done(err)
 	if apierrors.IsConflict(err) {
 		return err
 	}

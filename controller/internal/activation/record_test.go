@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -169,5 +171,27 @@ func TestFigures(t *testing.T) {
 	f.decide()
 	if m.late != nil {
 		t.Error("figures outlive their object")
+	}
+}
+
+func TestChangeIsTracedFromTheReading(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	f := newFixture(t, 0, nil)
+	f.Traces = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	f.says(42)
+	const read = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	f.state(func(s *federation.State) { s.Traceparent = read })
+	f.decide()
+	f.decide() // changes nothing
+	ended := spans.Ended()
+	if len(ended) != 2 || ended[0].Name() != "write replicas" || ended[1].Name() != "decide" {
+		t.Fatalf("spans %v", ended)
+	}
+	write, decide := ended[0], ended[1]
+	if decide.Parent().SpanID().String() != "b7ad6b7169203331" || decide.SpanContext().TraceID().String() != "0af7651916cd43dd8448eb211c80319c" {
+		t.Errorf("the decision follows from %s", decide.Parent().SpanID())
+	}
+	if write.Parent().SpanID() != decide.SpanContext().SpanID() {
+		t.Errorf("the write follows from %s", write.Parent().SpanID())
 	}
 }

@@ -49,6 +49,12 @@ func TestParse(t *testing.T) {
 				o.LeaderElectionID == "operator.keda.sh" && o.LeaseDuration == 15*time.Second && o.RenewDeadline == 10*time.Second &&
 				o.RetryPeriod == 500*time.Millisecond && o.MetricsAddress == ":8080" && o.HealthAddress == ":8081"
 		}},
+		"no Prometheus": {args: []string{"--enable-prometheus-metrics=false"}, env: env(), check: func(o Options) bool {
+			return o.MetricsAddress == "0"
+		}},
+		"OpenTelemetry": {args: []string{"--enable-opentelemetry-metrics"}, env: env(), check: func(o Options) bool {
+			return o.OpenTelemetryMetrics && o.MetricsAddress == ":8080"
+		}},
 		"namespaces": {env: env("WATCH_NAMESPACE", "a, b,", "POD_NAMESPACE", "sluice-system"), check: func(o Options) bool {
 			return strings.Join(o.WatchNamespaces, "+") == "a+b" && o.Namespace == "sluice-system"
 		}},

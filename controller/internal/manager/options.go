@@ -16,10 +16,13 @@ import (
 // sections 6 and 7, as far as they concern it.
 type Options struct {
 	MetricsAddress, HealthAddress string
-	LeaderElect                   bool
-	LeaderElectionID              string
-	LeaseDuration, RenewDeadline  time.Duration
-	RetryPeriod                   time.Duration
+	// PrometheusMetrics serves /metrics, OpenTelemetryMetrics sends the same to
+	// a collector.
+	PrometheusMetrics, OpenTelemetryMetrics bool
+	LeaderElect                             bool
+	LeaderElectionID                        string
+	LeaseDuration, RenewDeadline            time.Duration
+	RetryPeriod                             time.Duration
 	// PlaintextScalers accepts families whose Service says kubernetes.io/h2c.
 	PlaintextScalers bool
 	// Namespace is the installation's: the lease and the families are there.
@@ -41,6 +44,8 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	o := Options{Namespace: "keda", Selector: labels.Everything(), Workers: 5, JobWorkers: workers}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
+	flags.BoolVar(&o.PrometheusMetrics, "enable-prometheus-metrics", true, "serve the Prometheus endpoint")
+	flags.BoolVar(&o.OpenTelemetryMetrics, "enable-opentelemetry-metrics", false, "send metrics to an OpenTelemetry collector, as OTEL_* says")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
@@ -52,6 +57,9 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q: not a flag", flags.Arg(0))
+	}
+	if !o.PrometheusMetrics {
+		o.MetricsAddress = "0"
 	}
 	return o, o.environment(getenv)
 }

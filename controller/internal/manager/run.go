@@ -128,6 +128,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error { return ctrlmetrics.Registry.Register(figures) },
 		func() error { return ctrlmetrics.Registry.Register(families.Metrics()) },
+		func() error { return export(ctx, mgr, o, version, loop) },
 		func() error { return mgr.AddMetricsServerExtraHandler("/decisions", decisions(loop)) },
 		func() error {
 			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula))

@@ -115,7 +115,7 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options) (*federation.Fed
 			grpc.WithChainUnaryInterceptor(calls.UnaryClientInterceptor()),
 			grpc.WithChainStreamInterceptor(calls.StreamClientInterceptor()),
 		},
-		Log:            slog.New(logr.ToSlogHandler(klog.Background())),
+		Log: slog.New(logr.ToSlogHandler(klog.Background())),
 	})
 	if err := ctrlmetrics.Registry.Register(families.Metrics()); err != nil {
 		return nil, err

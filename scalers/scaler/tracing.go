@@ -1,0 +1,74 @@
+package scaler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// untraced is what reads are told to while nobody asked for traces.
+var untraced trace.TracerProvider = noop.NewTracerProvider()
+
+// tracing returns where the spans of reads go. It is off unless the environment
+// says OTEL_TRACES_EXPORTER=otlp; protocol, endpoint, headers, sampler and the
+// rest follow OpenTelemetry's own variables. stop sends what is left.
+func tracing(ctx context.Context, family string, getenv func(string) string) (provider trace.TracerProvider, stop func(context.Context) error, err error) {
+	switch exporter := getenv("OTEL_TRACES_EXPORTER"); exporter {
+	case "", "none":
+		return untraced, func(context.Context) error { return nil }, nil
+	case "otlp":
+	default:
+		return nil, nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is neither otlp nor none", exporter)
+	}
+	var exporter sdktrace.SpanExporter
+	if cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) == "grpc" {
+		exporter, err = otlptracegrpc.New(ctx)
+	} else {
+		exporter, err = otlptracehttp.New(ctx)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("export traces: %w", err)
+	}
+	// What the environment says of the resource wins.
+	named, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(attribute.String("service.name", "scaler-"+family), attribute.String("service.version", version)),
+		resource.WithFromEnv())
+	if err != nil {
+		return nil, nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	sdk := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(named))
+	return sdk, sdk.Shutdown, nil
+}
+
+// trace makes the span of a completed read and returns its trace context for
+// whoever acts on it; "" when the read is not sampled.
+func (s *sampler) trace(triggerType string, snap *snapshot) string {
+	ctx, span := s.tracer.Start(context.Background(), "read "+triggerType,
+		trace.WithTimestamp(snap.at.Add(-snap.took)), trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(
+			attribute.String("sluice.trigger.type", triggerType),
+			attribute.String("sluice.outcome", outcomeLabels[snap.outcome]),
+			attribute.String("sluice.cause", causeLabels[snap.detection]),
+		))
+	if snap.outcome == scalerv1.Outcome_OUTCOME_ERROR {
+		span.SetStatus(codes.Error, statusOf(triggerType, snap.err).Message())
+	}
+	span.End(trace.WithTimestamp(snap.at))
+	if !span.SpanContext().IsSampled() {
+		return ""
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get("traceparent")
+}
