@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -18,6 +19,16 @@ type Formula struct {
 	program *vm.Program
 	names   []string
 }
+
+// A formula is somebody's text that runs in everybody's controller and adapter.
+// These are far beyond what anyone writes, and what keeps a text that is meant
+// to do harm from filling the stack, the memory or the day.
+const (
+	longestFormula = 8192 // bytes: its parser calls itself for each parenthesis
+	largestFormula = 1000 // nodes of its tree
+	formulaMemory  = 1000 // elements of all lists that it makes
+	deepestLoop    = 2    // as in "sum(a, sum(b, #))"
+)
 
 // FormulaNames are the trigger names a formula may use: those of all triggers
 // but cpu and memory that have one.
@@ -39,15 +50,22 @@ func CompileFormula(formula string, names []string) (*Formula, error) {
 	if strings.TrimSpace(formula) == "" {
 		return nil, errors.New("scalingModifiers.formula: missing")
 	}
+	if len(formula) > longestFormula {
+		return nil, fmt.Errorf("scalingModifiers.formula: has %d characters, of %d that it may have", len(formula), longestFormula)
+	}
 	// A name may be nil at run time, so its type is not fixed: the trial run
 	// below finds what a typed environment would have.
 	env := types.Map{}
 	for _, name := range names {
 		env[name] = types.Any
 	}
-	program, err := expr.Compile(formula, expr.Env(env))
+	// The optimizer would make lists out of ranges beforehand, at no price.
+	program, err := expr.Compile(formula, expr.Env(env), expr.MaxNodes(largestFormula), expr.Optimize(false))
 	if err != nil {
 		return nil, formulaError(err)
+	}
+	if depth := loopsWithin(program.Node()); depth > deepestLoop {
+		return nil, fmt.Errorf("scalingModifiers.formula: has loops within loops, %d deep, of %d that it may have", depth, deepestLoop)
 	}
 	f := &Formula{program: program, names: names}
 	trial := map[string]float64{}
@@ -58,6 +76,32 @@ func CompileFormula(formula string, names []string) (*Formula, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// loopsWithin is how deep closures stand within each other.
+func loopsWithin(node ast.Node) int {
+	found := loops{depth: map[*ast.PredicateNode]int{}}
+	ast.Walk(&node, &found)
+	return found.deepest
+}
+
+// loops visits closures, inner ones first.
+type loops struct {
+	depth   map[*ast.PredicateNode]int
+	deepest int
+}
+
+func (l *loops) Visit(node *ast.Node) {
+	closure, ok := (*node).(*ast.PredicateNode)
+	if !ok {
+		return
+	}
+	if _, known := l.depth[closure]; !known {
+		inner := loops{depth: l.depth}
+		ast.Walk(&closure.Node, &inner)
+		l.depth[closure] = inner.deepest + 1
+	}
+	l.deepest = max(l.deepest, l.depth[closure])
 }
 
 // Eval computes the formula. A name without value is nil in it. some is false
@@ -83,7 +127,8 @@ func (f *Formula) run(values map[string]float64) (*float64, error) {
 			env[name] = v
 		}
 	}
-	out, err := expr.Run(f.program, env)
+	machine := vm.VM{MemoryBudget: formulaMemory}
+	out, err := machine.Run(f.program, env)
 	if err != nil {
 		return nil, formulaError(err)
 	}
