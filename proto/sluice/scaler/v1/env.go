@@ -102,8 +102,8 @@ const (
 // literals expanded. read is asked once for each reference that is needed. A
 // variable without a value is left out.
 //
-// The error names the variables that refer to themselves in a circle; all
-// others have their values nevertheless.
+// The error names the variables that refer to themselves in a circle and those
+// that are too long; all others have their values nevertheless.
 func ResolveEnv(env map[string]EnvVar, names []string, read func(name string, v EnvVar) (string, Finding)) (map[string]string, error) {
 	r := resolution{env: env, read: read, done: make(map[string]resolved, len(names))}
 	values := make(map[string]string, len(names))
@@ -112,22 +112,22 @@ func ResolveEnv(env map[string]EnvVar, names []string, read func(name string, v 
 			values[name] = v.text
 		}
 	}
-	return values, errors.Join(r.circles...)
+	return values, errors.Join(r.wrong...)
 }
 
 // LiteralEnv returns the values that are known without reading any object.
 func LiteralEnv(env map[string]EnvVar) map[string]string {
 	values, _ := ResolveEnv(env, slices.Collect(maps.Keys(env)), func(string, EnvVar) (string, Finding) { return "", Pending })
-	return values // one that goes in a circle has none
+	return values // one that goes in a circle or is too long has none
 }
 
 // resolution is one run of ResolveEnv.
 type resolution struct {
-	env     map[string]EnvVar
-	read    func(string, EnvVar) (string, Finding)
-	done    map[string]resolved
-	path    []string // of variables that are being expanded
-	circles []error
+	env   map[string]EnvVar
+	read  func(string, EnvVar) (string, Finding)
+	done  map[string]resolved
+	path  []string // of variables that are being expanded
+	wrong []error
 }
 
 // resolved is what one variable came to.
@@ -145,14 +145,14 @@ func (r *resolution) value(name string) resolved {
 		return resolved{finding: Absent}
 	}
 	if at := slices.Index(r.path, name); at >= 0 {
-		r.circles = append(r.circles, fmt.Errorf("variable %s refers to itself: %s",
+		r.wrong = append(r.wrong, fmt.Errorf("variable %s refers to itself: %s",
 			name, strings.Join(append(slices.Clone(r.path[at:]), name), " -> ")))
 		return resolved{}
 	}
 	var result resolved
 	if v.Value != nil {
 		r.path = append(r.path, name)
-		result = r.expand(*v.Value)
+		result = r.expand(name, *v.Value)
 		r.path = r.path[:len(r.path)-1]
 	} else {
 		result.text, result.finding = r.read(name, v)
@@ -161,16 +161,31 @@ func (r *resolution) value(name string) resolved {
 	return result
 }
 
-// expand replaces references in a literal.
-func (r *resolution) expand(literal string) resolved {
+// longestVariable is what Linux lets a variable be, in bytes. No container
+// starts with a longer one, and a few variables that refer to each other twice
+// must not take the memory of everybody.
+const longestVariable = 128 << 10
+
+// expand replaces references in the literal of a variable. One that is too long
+// has no value, and neither has what refers to it.
+func (r *resolution) expand(name, literal string) resolved {
 	var out strings.Builder
 	finding := Found
-	ExpandEnv(literal, func(text string) { out.WriteString(text) }, func(name string) {
+	write := func(text string) {
+		if finding == Found && out.Len()+len(text) > longestVariable {
+			r.wrong = append(r.wrong, fmt.Errorf("variable %s is longer than the %d bytes that one may have", name, longestVariable))
+			finding = Pending
+		}
+		if finding == Found {
+			out.WriteString(text)
+		}
+	}
+	ExpandEnv(literal, write, func(name string) {
 		switch v := r.value(name); v.finding {
 		case Found:
-			out.WriteString(v.text)
+			write(v.text)
 		case Absent:
-			out.WriteString("$(" + name + ")")
+			write("$(" + name + ")")
 		case Pending:
 			finding = Pending
 		}

@@ -1,6 +1,7 @@
 package scalerv1_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -113,5 +114,16 @@ func TestLiteralEnvReadsNothing(t *testing.T) {
 	env := map[string]scalerv1.EnvVar{"HOST": literal("broker"), "PASSWORD": secret("s", "k"), "URL": literal("u:$(PASSWORD)@h")}
 	if got, want := scalerv1.LiteralEnv(env), map[string]string{"HOST": "broker"}; !maps.Equal(got, want) {
 		t.Errorf("literals = %v, want %v", got, want)
+	}
+}
+
+func TestVariablesThatGrowWithoutEnd(t *testing.T) {
+	env := map[string]scalerv1.EnvVar{"V0": literal("0123456789abcdef")}
+	for i := 1; i <= 60; i++ {
+		env[fmt.Sprintf("V%d", i)] = literal(fmt.Sprintf("$(V%d)$(V%d)", i-1, i-1))
+	}
+	values, err := scalerv1.ResolveEnv(env, []string{"V13", "V60"}, nil)
+	if len(values) != 1 || len(values["V13"]) != 16<<13 || err == nil || err.Error() != "variable V14 is longer than the 131072 bytes that one may have" {
+		t.Errorf("%d values, error %v", len(values), err)
 	}
 }
