@@ -212,32 +212,107 @@ func TestTriggerTypesAreServices(t *testing.T) {
 	}
 }
 
-// Secrets belong to the families alone; a wildcard would include them.
-func TestTheCoreHasNoRuleOnSecrets(t *testing.T) {
+// Each process may read its own key, the controller may sign those of others,
+// and that is all that any role we ship says about Secrets. A wildcard would
+// include them.
+func TestSecretsAreNamedOneByOne(t *testing.T) {
 	objects := render(t, all)
-	rules := map[string][]rbacv1.PolicyRule{}
-	for _, role := range of[rbacv1.ClusterRole](objects) {
-		rules["ClusterRole "+role.Name] = role.Rules
+	type role struct{ namespace, name string }
+	rules := map[role][]rbacv1.PolicyRule{}
+	for _, r := range of[rbacv1.ClusterRole](objects) {
+		rules[role{"", r.Name}] = r.Rules
 	}
-	for _, role := range of[rbacv1.Role](objects) {
-		rules["Role "+role.Name] = role.Rules
+	for _, r := range of[rbacv1.Role](objects) {
+		rules[role{r.Namespace, r.Name}] = r.Rules
 	}
 	if len(rules) < 8 {
 		t.Fatalf("only %d roles found", len(rules))
 	}
-	for name, list := range rules {
-		if strings.HasPrefix(name, "ClusterRole sluice-scaler-") {
-			continue // a family's, and bound to a family alone
+	secrets := map[string]bool{}
+	for _, secret := range of[corev1.Secret](objects) {
+		secrets[secret.Namespace+"/"+secret.Name] = true
+		if len(secret.Data)+len(secret.StringData) > 0 {
+			// What a manifest says it would take back each time it is applied.
+			t.Errorf("Secret %s has data", secret.Name)
+		}
+	}
+	// Roles that a namespace may be granted with are bound by nobody here.
+	bound := map[role]bool{}
+	for _, b := range of[rbacv1.ClusterRoleBinding](objects) {
+		bound[role{"", b.RoleRef.Name}] = true
+	}
+	for _, b := range of[rbacv1.RoleBinding](objects) {
+		if b.RoleRef.Kind == "ClusterRole" {
+			bound[role{"", b.RoleRef.Name}] = true
+		} else {
+			bound[role{b.Namespace, b.RoleRef.Name}] = true
+		}
+	}
+	for where, list := range rules {
+		if !bound[where] {
+			continue
 		}
 		for _, rule := range list {
-			if slices.Contains(rule.APIGroups, "*") ||
-				slices.Contains(rule.APIGroups, "") && slices.ContainsFunc(rule.Resources, func(r string) bool {
-					return r == "*" || r == "secrets" || r == "configmaps" || strings.HasPrefix(r, "serviceaccounts/")
-				}) {
-				t.Errorf("%s: %+v", name, rule)
+			if slices.Contains(rule.APIGroups, "*") {
+				t.Errorf("%+v: %+v", where, rule)
+			}
+			if !slices.Contains(rule.APIGroups, "") || !slices.ContainsFunc(rule.Resources, func(r string) bool {
+				return r == "*" || r == "secrets" || r == "configmaps" || strings.HasPrefix(r, "serviceaccounts")
+			}) {
+				continue
+			}
+			named := len(rule.ResourceNames) > 0 && !slices.ContainsFunc(rule.ResourceNames, func(name string) bool {
+				return !secrets[where.namespace+"/"+name]
+			})
+			if where.namespace == "" || !named || !slices.Equal(rule.Resources, []string{"secrets"}) ||
+				slices.ContainsFunc(rule.Verbs, func(v string) bool { return v != "get" && v != "watch" && v != "update" }) {
+				t.Errorf("%+v: %+v", where, rule)
 			}
 		}
 	}
+}
+
+// A family's key has its own Secret, which the family may read and the
+// controller fill.
+func TestEveryFamilyHasAKey(t *testing.T) {
+	for _, family := range families(t) {
+		objects := render(t, "scalers/"+family)
+		name := "scaler-" + family + "-tls"
+		if !slices.ContainsFunc(of[corev1.Secret](objects), func(s *corev1.Secret) bool { return s.Name == name && s.Namespace == "sluice-system" }) {
+			t.Errorf("no Secret %s", name)
+		}
+		for account, verbs := range map[string][]string{"scaler-" + family: {"get", "watch"}, "controller": {"get", "update"}} {
+			if got := verbsOn(objects, name, account); !slices.Equal(got, verbs) {
+				t.Errorf("%s on Secret %s: %v, want %v", account, name, got, verbs)
+			}
+		}
+		for _, service := range of[corev1.Service](objects) {
+			if p := service.Spec.Ports[0].AppProtocol; p == nil || *p != "grpcs" {
+				t.Errorf("Service %s: appProtocol is not grpcs", service.Name)
+			}
+		}
+	}
+}
+
+// verbsOn are what the RoleBindings among objects let an account do with one
+// Secret.
+func verbsOn(objects []runtime.Object, secret, account string) (verbs []string) {
+	for _, binding := range of[rbacv1.RoleBinding](objects) {
+		if !slices.ContainsFunc(binding.Subjects, func(s rbacv1.Subject) bool { return s.Name == account }) {
+			continue
+		}
+		for _, role := range of[rbacv1.Role](objects) {
+			if role.Name != binding.RoleRef.Name {
+				continue
+			}
+			for _, rule := range role.Rules {
+				if slices.Contains(rule.ResourceNames, secret) {
+					verbs = append(verbs, rule.Verbs...)
+				}
+			}
+		}
+	}
+	return verbs
 }
 
 func TestRolesAreBoundToAccountsThatExist(t *testing.T) {

@@ -82,6 +82,17 @@ func readService(svc *corev1.Service, all []*discoveryv1.EndpointSlice, triggerT
 	return v
 }
 
+// SecureFamily returns the family behind a Service, and whether it is one that
+// is spoken to with mTLS and so needs a key.
+func SecureFamily(svc *corev1.Service) (family string, ok bool) {
+	triggerType, ok := strings.CutPrefix(svc.Name, servicePrefix)
+	if !ok || checkType(triggerType) != nil {
+		return "", false
+	}
+	v := readService(svc, nil, triggerType, transports{secure: true})
+	return v.family, v.problem == nil
+}
+
 // grpcPort returns the port named grpc, else the only one.
 func grpcPort(svc *corev1.Service) (corev1.ServicePort, bool) {
 	for _, port := range svc.Spec.Ports {

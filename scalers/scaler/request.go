@@ -56,6 +56,27 @@ func (r request) variables() []string {
 	return slices.Compact(names)
 }
 
+// refers returns what of the request leads to credentials, or "".
+func (r request) refers() string {
+	reserved := r.ref.GetScalerMetadata()
+	if ref := reserved[scalerv1.KeyAuthenticationRef]; ref != "" {
+		return "authenticationRef " + ref
+	}
+	if reserved[scalerv1.KeySecretKeyRef] != "" {
+		return "secretKeyRef"
+	}
+	env, err := scalerv1.DecodeEnv(reserved[scalerv1.KeyEnv])
+	if err != nil {
+		return "" // refused as malformed, by all who read it
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if env[name].Value == nil {
+			return "variable " + name
+		}
+	}
+	return ""
+}
+
 // facts reads the reserved keys. Absent ones have defaults, so that a request
 // made by hand or by KEDA is as good as one by the core.
 func (r request) facts() (facts, problems) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -27,6 +28,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
@@ -38,7 +40,14 @@ var version = "dev"
 // is read when the flag is not given.
 type settings struct {
 	grpcAddress     string
+	loopbackAddress string
 	metricsAddress  string
+	// plaintext serves grpcAddress without TLS.
+	plaintext           bool
+	loopbackCredentials bool
+	// installation is the namespace of the core, and of this family's key.
+	installation    string
+	clients         []client
 	logLevel        slog.Level
 	readTimeout     time.Duration
 	shutdownTimeout time.Duration
@@ -49,6 +58,8 @@ type settings struct {
 // environment names a flag's environment variable.
 var environment = map[string]string{
 	"grpc-address":     "SLUICE_GRPC_ADDRESS",
+	"loopback-address": "SLUICE_LOOPBACK_ADDRESS",
+	"installation":     "SLUICE_INSTALLATION",
 	"metrics-address":  "SLUICE_METRICS_ADDRESS",
 	"log-level":        "SLUICE_LOG_LEVEL",
 	"read-timeout":     "SLUICE_READ_TIMEOUT",
@@ -62,7 +73,17 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	var s settings
 	flags := flag.NewFlagSet(family, flag.ContinueOnError)
 	flags.SetOutput(output)
-	flags.StringVar(&s.grpcAddress, "grpc-address", ":9090", "where the gRPC services listen")
+	flags.StringVar(&s.grpcAddress, "grpc-address", ":9090", "where the gRPC services listen, with mTLS")
+	flags.BoolVar(&s.plaintext, "plaintext", false, "serve --grpc-address without TLS; references to credentials are refused")
+	flags.StringVar(&s.loopbackAddress, "loopback-address", "127.0.0.1:9091", "where they listen without TLS inside the Pod, for kubectl port-forward; empty for nowhere")
+	flags.BoolVar(&s.loopbackCredentials, "loopback-credentials", false, "let requests over --loopback-address refer to credentials")
+	flags.StringVar(&s.installation, "installation", "", "namespace of the core and of this family's key (default $POD_NAMESPACE)")
+	flags.Func("allow-client", "<name>[=<namespace>,...]: also serve the client <name>.client.<installation>, which may refer to credentials in these namespaces; may be repeated",
+		func(text string) error {
+			c, err := parseClient(text)
+			s.clients = append(s.clients, c)
+			return err
+		})
 	flags.StringVar(&s.metricsAddress, "metrics-address", ":8080", "where /metrics, /healthz and /readyz listen")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
@@ -92,6 +113,12 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 		if err := flags.Set(name, value); err != nil {
 			return s, fmt.Errorf("%s: %w", variable, err)
 		}
+	}
+	if s.installation == "" {
+		s.installation = getenv("POD_NAMESPACE")
+	}
+	if s.installation == "" && !s.plaintext && !s.describe {
+		return s, errors.New("--installation: is required for mTLS (or POD_NAMESPACE); --plaintext serves without")
 	}
 	return s, nil
 }
@@ -143,20 +170,24 @@ func printDescription(w io.Writer, family string, triggers []Trigger) error {
 
 // listenAndServe serves gRPC and HTTP until ctx ends.
 func (s *Server) listenAndServe(ctx context.Context, set settings) error {
-	in, err := listen(ctx, set.grpcAddress)
+	keys, stopFollowing, err := s.keys(ctx, set)
 	if err != nil {
-		return fmt.Errorf("--grpc-address: %w", err)
+		return err
+	}
+	defer stopFollowing()
+	entrances, err := open(ctx, set, keys)
+	if err != nil {
+		return err
 	}
 	httpListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.metricsAddress)
 	if err != nil {
-		in.listener.Close()
-		return fmt.Errorf("--metrics-address: %w", err)
+		return errors.Join(fmt.Errorf("--metrics-address: %w", err), closeAll(entrances))
 	}
 	web := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second}
 	webDone := make(chan error, 1)
 	go func() { webDone <- web.Serve(httpListener) }()
-	s.core.Log.Info("serving", "version", s.core.Version, "types", s.core.types(), "grpc", in.listener.Addr().String(), "metrics", httpListener.Addr().String())
-	err = s.serve(ctx, in)
+	s.core.Log.Info("serving", "version", s.core.Version, "types", s.core.types(), "grpc", entrances[0].listener.Addr().String(), "metrics", httpListener.Addr().String())
+	err = s.serve(ctx, keys, entrances...)
 	web.Close() // probes and scrapes have nothing to finish
 	if webErr := <-webDone; err == nil && !errors.Is(webErr, http.ErrServerClosed) {
 		err = webErr
@@ -176,17 +207,22 @@ func New(cfg Config) *Server { return &Server{core: newCore(cfg), health: health
 // Serve serves plaintext gRPC on l until ctx ends, then stops gracefully
 // within Config.ShutdownTimeout. It closes l and everything it opened.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return s.serve(ctx, entrance{listener: l, credentials: insecure.NewCredentials()})
+	return s.serve(ctx, nil, entrance{listener: l, credentials: insecure.NewCredentials()})
 }
 
-func (s *Server) serve(ctx context.Context, in entrance) error {
-	g := grpc.NewServer(append(in.options(), s.interceptors()...)...)
-	externalscaler.RegisterExternalScalerServer(g, &externalService{core: s.core})
-	scalerv1.RegisterScalerServiceServer(g, &watchService{core: s.core})
-	healthv1.RegisterHealthServer(g, s.health)
-	reflection.Register(g)
-	for _, name := range []string{"", externalscaler.ExternalScaler_ServiceDesc.ServiceName, scalerv1.ScalerService_ServiceDesc.ServiceName} {
-		s.health.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
+// serve serves on all entrances. With keys it is ready once there are some.
+func (s *Server) serve(ctx context.Context, keys *identity.Holder, entrances ...entrance) error {
+	s.reportHealth(keys)
+	common := s.interceptors()
+	servers := make([]*grpc.Server, len(entrances))
+	for i, in := range entrances {
+		// Who calls is known before anything is counted, logged or answered.
+		g := grpc.NewServer(append(in.options(), common...)...)
+		externalscaler.RegisterExternalScalerServer(g, &externalService{core: s.core})
+		scalerv1.RegisterScalerServiceServer(g, &watchService{core: s.core})
+		healthv1.RegisterHealthServer(g, s.health)
+		reflection.Register(g)
+		servers[i] = g
 	}
 
 	// The sampler outlives ctx: it serves until the last stream has ended.
@@ -196,15 +232,21 @@ func (s *Server) serve(ctx context.Context, in entrance) error {
 		defer close(sampled)
 		s.core.sampler.Start(sampling, s.core.ShutdownTimeout)
 	}()
-	served := make(chan error, 1)
-	go func() { served <- g.Serve(in.listener) }()
+	served := make(chan error, len(entrances))
+	for i, g := range servers {
+		go func() { served <- g.Serve(entrances[i].listener) }()
+	}
 
 	var err error
+	open := len(servers)
 	select {
-	case err = <-served:
+	case err = <-served: // one that fails ends all
+		open--
 	case <-ctx.Done():
-		s.stop(g)
-		err = <-served
+	}
+	s.stop(servers)
+	for range open {
+		err = errors.Join(err, <-served)
 	}
 	s.core.forgetAll()
 	stopSampling()
@@ -213,22 +255,48 @@ func (s *Server) serve(ctx context.Context, in entrance) error {
 	return err
 }
 
+// reportHealth says whether the family can be used: it cannot as long as it
+// has no key to be recognised by.
+func (s *Server) reportHealth(keys *identity.Holder) {
+	report := func() {
+		state := healthv1.HealthCheckResponse_SERVING
+		if keys != nil {
+			if _, err := keys.Keys(); err != nil {
+				state = healthv1.HealthCheckResponse_NOT_SERVING
+			}
+		}
+		for _, name := range []string{"", externalscaler.ExternalScaler_ServiceDesc.ServiceName, scalerv1.ScalerService_ServiceDesc.ServiceName} {
+			s.health.SetServingStatus(name, state)
+		}
+	}
+	if keys != nil {
+		keys.OnChange(report)
+	}
+	report()
+}
+
 // stop lets streams end by themselves, but not for ever: one open stream must
 // not block a rollout.
-func (s *Server) stop(g *grpc.Server) {
+func (s *Server) stop(servers []*grpc.Server) {
 	s.health.Shutdown()
 	s.core.startDraining()
+	var graceful sync.WaitGroup
+	for _, g := range servers {
+		graceful.Go(g.GracefulStop)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		g.GracefulStop()
+		graceful.Wait()
 	}()
 	timer := time.NewTimer(s.core.ShutdownTimeout)
 	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:
-		g.Stop()
+		for _, g := range servers {
+			g.Stop()
+		}
 		<-done
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -28,12 +30,13 @@ import (
 func TestSettings(t *testing.T) {
 	tests := map[string]struct {
 		args []string
-		env  map[string]string
+		env  map[string]string // beside that of every Pod
 		want func(settings) bool
 		fail string
 	}{
 		"defaults": {want: func(s settings) bool {
-			return s.grpcAddress == ":9090" && s.metricsAddress == ":8080" && s.logLevel == slog.LevelInfo && s.shutdownTimeout == 10*time.Second
+			return !s.plaintext && s.installation == "sluice-system" && s.loopbackAddress == "127.0.0.1:9091" && !s.loopbackCredentials &&
+				len(s.clients) == 0 && s.grpcAddress == ":9090" && s.metricsAddress == ":8080" && s.logLevel == slog.LevelInfo && s.shutdownTimeout == 10*time.Second
 		}},
 		"a flag": {
 			args: []string{"--grpc-address=:1", "--log-level=debug"},
@@ -47,13 +50,31 @@ func TestSettings(t *testing.T) {
 			args: []string{"--read-timeout=5s"}, env: map[string]string{"SLUICE_READ_TIMEOUT": "4s"},
 			want: func(s settings) bool { return s.readTimeout == 5*time.Second },
 		},
+		"an installation elsewhere": {
+			args: []string{"--installation=core"},
+			want: func(s settings) bool { return s.installation == "core" },
+		},
+		"clients": {
+			args: []string{"--allow-client=keda=shop, orders", "--allow-client=probe"},
+			want: func(s settings) bool {
+				return reflect.DeepEqual(s.clients, []client{{"keda", []string{"shop", "orders"}}, {name: "probe"}})
+			},
+		},
+		"a client that no certificate can be for": {args: []string{"--allow-client=Keda=shop"}, fail: `"Keda" cannot be the name of a client`},
+		"nowhere to find a key":                   {env: map[string]string{"POD_NAMESPACE": ""}, fail: "--installation: is required for mTLS"},
+		"plaintext needs no key": {
+			args: []string{"--plaintext"}, env: map[string]string{"POD_NAMESPACE": ""},
+			want: func(s settings) bool { return s.plaintext },
+		},
 		"a wrong flag is named":     {args: []string{"--read-timeout=soon"}, fail: "read-timeout"},
 		"a wrong variable is named": {env: map[string]string{"SLUICE_READ_TIMEOUT": "soon"}, fail: "SLUICE_READ_TIMEOUT"},
 		"an argument is no flag":    {args: []string{"serve"}, fail: "serve"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, err := parseSettings("test", tt.args, func(key string) string { return tt.env[key] }, io.Discard)
+			env := map[string]string{"POD_NAMESPACE": "sluice-system"}
+			maps.Copy(env, tt.env)
+			s, err := parseSettings("test", tt.args, func(key string) string { return env[key] }, io.Discard)
 			if tt.fail != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.fail) {
 					t.Fatalf("err = %v, want one about %s", err, tt.fail)

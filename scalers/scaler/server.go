@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,9 +109,12 @@ func (c *core) types() string {
 	return strings.Join(types, ", ")
 }
 
-// trigger finds the type that a request is about. authority is the host that
-// the client called.
-func (c *core) trigger(req request, authority string) (Trigger, error) {
+// trigger finds the type that a request is about, and refuses one whose caller
+// may not ask it.
+func (c *core) trigger(ctx context.Context, req request) (Trigger, error) {
+	if err := admit(ctx, req); err != nil {
+		return Trigger{}, err
+	}
 	name := req.triggerType()
 	if name != "" {
 		if t, ok := c.triggers[name]; ok {
@@ -122,7 +126,7 @@ func (c *core) trigger(req request, authority string) (Trigger, error) {
 		return c.Triggers[0], nil
 	}
 	// A client that knows nothing of types still called one's Service.
-	host, _, _ := strings.Cut(authority, ":")
+	host, _, _ := strings.Cut(authority(ctx), ":")
 	host, _, _ = strings.Cut(host, ".")
 	if t, ok := c.triggers[strings.TrimPrefix(host, "scaler-")]; ok {
 		return t, nil
@@ -130,14 +134,15 @@ func (c *core) trigger(req request, authority string) (Trigger, error) {
 	return Trigger{}, status.Errorf(codes.InvalidArgument, "%s: is required by family %s, which serves %s", scalerv1.KeyTriggerType, c.Family, c.types())
 }
 
-// registered finds the subscription that a request by reference names.
-func (c *core) registered(req request) (*subscription, error) {
+// registered finds the subscription that a request by reference names, and
+// refuses a caller that may not ask it.
+func (c *core) registered(ctx context.Context, req request) (*subscription, error) {
 	id, generation := req.identity()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for sub := range c.byID[id] {
 		if fmt.Sprint(sub.generation) == generation {
-			return sub, nil
+			return sub, admit(ctx, sub.req)
 		}
 	}
 	return nil, status.Errorf(codes.FailedPrecondition, "no subscription %s of generation %s: send the whole trigger", id, generation)

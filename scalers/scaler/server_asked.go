@@ -22,9 +22,9 @@ type asked struct {
 // find returns the subscription that answers a request.
 func (c *core) find(ctx context.Context, req request) (*subscription, error) {
 	if req.byReference() {
-		return c.registered(req)
+		return c.registered(ctx, req)
 	}
-	t, err := c.trigger(req, authority(ctx))
+	t, err := c.trigger(ctx, req)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (e *externalService) GetMetricSpec(ctx context.Context, ref *externalscaler
 
 func (e *externalService) metricSpecs(ctx context.Context, req request) ([]Metric, error) {
 	if !req.byReference() {
-		t, err := e.core.trigger(req, authority(ctx))
+		t, err := e.core.trigger(ctx, req)
 		if err != nil {
 			return nil, err
 		}
@@ -88,13 +88,13 @@ func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.Scal
 func (e *externalService) watcher(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*subscription, <-chan struct{}, error) {
 	req := request{ref}
 	if req.byReference() {
-		registered, err := e.core.registered(req)
+		registered, err := e.core.registered(ctx, req)
 		if err != nil {
 			return nil, nil, err
 		}
 		req = registered.req
 	}
-	t, err := e.core.trigger(req, authority(ctx))
+	t, err := e.core.trigger(ctx, req)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,35 +2,201 @@ package scaler
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
-// This file is the one place that decides how a family is reached.
+// This file is the one place that decides how a family is reached, by whom,
+// and what they may ask for.
 
 // keepaliveTime is how often an idle connection is checked, by either side.
 const keepaliveTime = 30 * time.Second
 
-// entrance is one way in: where it listens and who may come.
+// entrance is one way in: where it listens, who may come, and what they may.
 type entrance struct {
 	listener    net.Listener
 	credentials credentials.TransportCredentials
+	// guest tells who calls; nil is somebody who may do anything.
+	guest func(context.Context) guest
 }
 
-// listen opens the ways in.
-func listen(ctx context.Context, address string) (entrance, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	return entrance{listener: l, credentials: insecure.NewCredentials()}, err
+// guest is a caller that may not do everything.
+type guest struct {
+	// namespaces in which the guest may use references; all when everywhere is
+	// set.
+	namespaces []string
+	everywhere bool
+	// core marks the installation's own processes, whose subscriptions answer
+	// the requests of others that name them.
+	core bool
+	// remedy says who could let the guest in, and how.
+	remedy string
+}
+
+type guestKey struct{}
+
+// admit refuses a request that refers to credentials which its caller may not
+// use. Whom a family serves decides what it can be made to read.
+func admit(ctx context.Context, req request) error {
+	g, ok := ctx.Value(guestKey{}).(guest)
+	what := req.refers()
+	if !ok || what == "" || g.everywhere || slices.Contains(g.namespaces, req.ref.GetNamespace()) {
+		return nil
+	}
+	return status.Errorf(codes.PermissionDenied, "%s refers to credentials in namespace %q: %s", what, req.ref.GetNamespace(), g.remedy)
+}
+
+// isCore reports whether the caller's subscriptions are those of the objects
+// that they name. A guest's are its own affair.
+func isCore(ctx context.Context) bool {
+	g, ok := ctx.Value(guestKey{}).(guest)
+	return !ok || g.core
+}
+
+// client is whom a family admits beside the core.
+type client struct {
+	name       string
+	namespaces []string
+}
+
+// parseClient reads <name>[=<namespace>,...].
+func parseClient(text string) (client, error) {
+	name, list, _ := strings.Cut(text, "=")
+	c := client{name: strings.TrimSpace(name)}
+	for _, namespace := range strings.Split(list, ",") {
+		if namespace = strings.TrimSpace(namespace); namespace != "" {
+			c.namespaces = append(c.namespaces, namespace)
+		}
+	}
+	return c, identity.Client(c.name).Check()
+}
+
+// keys follows the Secret with this family's key until the returned function
+// is called. Both are nil for a family that serves plaintext.
+func (s *Server) keys(ctx context.Context, set settings) (*identity.Holder, func(), error) {
+	if set.plaintext {
+		return nil, func() {}, nil
+	}
+	me, keys := identity.Scaler(s.core.Family), &identity.Holder{}
+	watch, err := watchKey(me, set.installation)
+	if err != nil {
+		return nil, nil, fmt.Errorf("find this family's key: %w; --plaintext serves without", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() { keys.Follow(ctx, me, set.installation, s.core.Log, watch) })
+	return keys, func() {
+		cancel()
+		following.Wait()
+	}, nil
+}
+
+// watchKey follows a key as the process's own ServiceAccount.
+func watchKey(who identity.Identity, installation string) (identity.Watch, error) {
+	config, err := clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, err
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return identity.WatchSecret(client, server, who, installation), nil
+}
+
+// open opens the ways in: that of the core first.
+func open(ctx context.Context, set settings, keys *identity.Holder) ([]entrance, error) {
+	in, err := front(ctx, set, keys)
+	if err != nil {
+		return nil, fmt.Errorf("--grpc-address: %w", err)
+	}
+	entrances := []entrance{in}
+	if set.loopbackAddress == "" {
+		return entrances, nil
+	}
+	in, err = loopback(ctx, set)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--loopback-address: %w", err), closeAll(entrances))
+	}
+	return append(entrances, in), nil
+}
+
+func closeAll(entrances []entrance) error {
+	var errs []error
+	for _, in := range entrances {
+		errs = append(errs, in.listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// loopback is the way in from inside the Pod: kubectl port-forward ends there.
+func loopback(ctx context.Context, set settings) (entrance, error) {
+	host, _, err := net.SplitHostPort(set.loopbackAddress)
+	if err != nil {
+		return entrance{}, err
+	}
+	if address := net.ParseIP(host); address == nil || !address.IsLoopback() {
+		return entrance{}, errors.New("is not an address of the loopback device")
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.loopbackAddress)
+	g := guest{
+		everywhere: set.loopbackCredentials,
+		remedy:     "over loopback they are used with --loopback-credentials alone",
+	}
+	return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, err
+}
+
+// front is the way in for the core and for the clients named by the flags.
+func front(ctx context.Context, set settings, keys *identity.Holder) (entrance, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.grpcAddress)
+	if err != nil {
+		return entrance{}, err
+	}
+	if keys == nil {
+		// Nobody can tell who calls; the core sends no references this way.
+		g := guest{core: true, remedy: "this family was started with --plaintext and uses none"}
+		return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, nil
+	}
+	guests := map[string]guest{
+		identity.Controller.In(set.installation):     {everywhere: true, core: true},
+		identity.MetricsAdapter.In(set.installation): {everywhere: true, core: true},
+	}
+	for _, c := range set.clients {
+		guests[identity.Client(c.name).In(set.installation)] = guest{
+			namespaces: c.namespaces,
+			remedy:     fmt.Sprintf("client %s may do so in the namespaces of --allow-client=%s=... alone", c.name, c.name),
+		}
+	}
+	var names []string
+	for name := range guests {
+		names = append(names, name)
+	}
+	who := func(ctx context.Context) guest { return guests[identity.Caller(ctx, names...)] }
+	return entrance{l, keys.Server(names...), who}, nil
 }
 
 // options are the server options that the entrance needs.
 func (e entrance) options() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	options := []grpc.ServerOption{
 		grpc.Creds(e.credentials),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
@@ -39,4 +205,24 @@ func (e entrance) options() []grpc.ServerOption {
 			PermitWithoutStream: true,
 		}),
 	}
+	if e.guest == nil {
+		return options
+	}
+	return append(options,
+		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			return handle(context.WithValue(ctx, guestKey{}, e.guest(ctx)), req)
+		}),
+		grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+			ctx := context.WithValue(stream.Context(), guestKey{}, e.guest(stream.Context()))
+			return handle(srv, &guestStream{stream, ctx})
+		}))
 }
+
+// guestStream is a stream that knows who calls.
+type guestStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context is the stream's, with the guest.
+func (s *guestStream) Context() context.Context { return s.ctx }

@@ -70,14 +70,16 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 		}
 	}
 	e := &entry{id: r.GetId(), generation: r.GetGeneration()}
-	if t, err := v.core.trigger(req, authority(ctx)); err != nil {
+	if t, err := v.core.trigger(ctx, req); err != nil {
 		e.rejected = status.Convert(err)
 	} else if sub, err := v.core.subscribe(ctx, t, req, w, func() { v.mark(e) }); err != nil {
 		e.rejected = status.Convert(err)
 	} else {
 		sub.id, sub.generation = e.id, e.generation
 		e.sub = sub
-		v.core.register(sub)
+		if isCore(ctx) {
+			v.core.register(sub)
+		}
 	}
 	v.put(e)
 	return nil

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,7 +44,15 @@ func TestREADMEGrpcurl(t *testing.T) {
 	if len(family) == 0 {
 		t.Fatal("scaler-cron does not run")
 	}
-	address := net.JoinHostPort(family[0].Address(), "9090")
+	address, stop, err := family[0].PortForward(t.Context(), "loopback")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	ref, commands := grpcurlCommands(t, string(readme))
 	seen := map[string]bool{}
 	for _, command := range commands {

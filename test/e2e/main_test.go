@@ -65,7 +65,11 @@ func setUp() error {
 		started <- err
 	}()
 	return errors.Join(
-		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all"}),
+		cluster.Install(ctx, localcluster.Installation{
+			Overlay: "deploy/overlays/all",
+			// For the scaler of a third party, which has no key.
+			Args: map[string][]string{"controller": {"--plaintext-scalers"}, "metrics-adapter": {"--plaintext-scalers"}},
+		}),
 		<-started, <-started,
 	)
 }

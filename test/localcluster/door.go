@@ -8,10 +8,11 @@ import (
 	"sync"
 )
 
-// door carries connections from another network to the API server.
+// door carries connections from one network to another: to the API server, or
+// into a Pod.
 type door struct {
 	listener net.Listener
-	target   string
+	dial     func(context.Context) (net.Conn, error)
 	cancel   context.CancelFunc // ends what is still being dialled
 
 	mu    sync.Mutex
@@ -25,10 +26,19 @@ func openDoorTo(ctx context.Context, c *Cluster) (*door, error) {
 	if err := writeKubeconfig(c.plane.kubeconfig("host"), server, c.plane.pki("ca.crt"), c.plane.pki("admin.crt"), c.plane.pki("admin.key")); err != nil {
 		return nil, err
 	}
-	serving, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until close
-	d := &door{listener: c.options.Door, target: c.plane.server()[len("https://"):], cancel: cancel, conns: map[net.Conn]bool{}}
+	target := c.plane.server()[len("https://"):]
+	return openDoorFrom(ctx, c.options.Door, func(ctx context.Context) (net.Conn, error) {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, "tcp", target)
+	}), nil
+}
+
+// openDoorFrom carries what comes to a listener until the door is closed.
+func openDoorFrom(ctx context.Context, listener net.Listener, dial func(context.Context) (net.Conn, error)) *door {
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d := &door{listener: listener, dial: dial, cancel: cancel, conns: map[net.Conn]bool{}}
 	d.wg.Go(func() { d.serve(serving) })
-	return d, nil
+	return d
 }
 
 func (d *door) serve(ctx context.Context) {
@@ -43,8 +53,7 @@ func (d *door) serve(ctx context.Context) {
 
 // carry copies both ways until one side ends.
 func (d *door) carry(ctx context.Context, outer net.Conn) {
-	var dialer net.Dialer
-	inner, err := dialer.DialContext(ctx, "tcp", d.target)
+	inner, err := d.dial(ctx)
 	if err != nil {
 		outer.Close()
 		return

@@ -3,12 +3,15 @@ package localcluster
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Instance is one Pod of ours, running as a process. It is driven by the Pod in
@@ -157,6 +160,23 @@ func (i *Instance) onSandbox(do func(sandbox) error) error {
 		return fmt.Errorf("%s has no network yet", i.Name())
 	}
 	return do(i.box)
+}
+
+// PortForward listens on a free address of the cluster and carries connections
+// to a port of the Pod's loopback device, named as in the manifest: what
+// kubectl port-forward does. stop ends it.
+func (i *Instance) PortForward(ctx context.Context, port string) (address string, stop func() error, err error) {
+	number, err := containerPort(&i.pod.Spec.Containers[0], intstr.FromString(port))
+	if err != nil {
+		return "", nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(i.kubelet.cluster.Address(), "0"))
+	if err != nil {
+		return "", nil, err
+	}
+	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(number)))
+	d := openDoorFrom(ctx, listener, func(ctx context.Context) (net.Conn, error) { return i.box.dial(ctx, "tcp", inside) })
+	return listener.Addr().String(), d.close, nil
 }
 
 // Terminate deletes the Pod and waits until it is gone: its address is marked

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
 )
 
 // Options of the controller: flags and environment of spec/observability.md,
@@ -25,6 +28,13 @@ type Options struct {
 	RetryPeriod                             time.Duration
 	// PlaintextScalers accepts families whose Service says kubernetes.io/h2c.
 	PlaintextScalers bool
+	// Sign makes the controller the authority of the installation; otherwise
+	// somebody else, cert-manager for example, writes the keys.
+	Sign  bool
+	Terms certificates.Terms
+	Trust certificates.Trust
+	// Clients are callers of families beside the core, who get a key each.
+	Clients []string
 	// Namespace is the installation's: the lease and the families are there.
 	Namespace string
 	// WatchNamespaces limits ScaledObjects and ScaledJobs; empty is all.
@@ -50,6 +60,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
+	o.certificateFlags(flags)
 	ctrlconfig.RegisterFlags(flags)
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -61,7 +72,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	if !o.PrometheusMetrics {
 		o.MetricsAddress = "0"
 	}
-	return o, o.environment(getenv)
+	return o, errors.Join(o.checkTerms(), o.environment(getenv))
 }
 
 func (o *Options) environment(getenv func(string) string) error {

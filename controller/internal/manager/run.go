@@ -33,6 +33,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
 // Run runs the controller until ctx is done.
@@ -59,10 +60,15 @@ func Run(ctx context.Context, o Options, version string) error {
 			return err
 		}
 	}
+	keys, err := federation.NewKeys(config, mgr.GetHTTPClient(), identity.Controller, o.Namespace, slog.New(logr.ToSlogHandler(log.WithName("key"))))
+	if err != nil {
+		return err
+	}
 	wired := &bell{leads: lead.leads}
 	families := federation.New(federation.Config{
 		Namespace:      o.Namespace,
 		Client:         clientset,
+		Transport:      keys.Transport,
 		AllowPlaintext: o.PlaintextScalers,
 		Changed:        wired.changed,
 		Log:            slog.New(logr.ToSlogHandler(log.WithName("federation"))),
@@ -104,10 +110,16 @@ func Run(ctx context.Context, o Options, version string) error {
 		failures.ForgetAll()
 		figures.ForgetAll()
 	}
-	lead.began = func(ctx context.Context) { wired.everything(ctx, mgr.GetClient()) }
+	keysDue := &outlet{}
+	lead.began = func(ctx context.Context) {
+		wired.everything(ctx, mgr.GetClient())
+		keysDue.ask(keysRequest)
+	}
 	for _, add := range []func() error{
 		func() error { return mgr.Add(lead) },
 		func() error { return mgr.Add(kinds) },
+		func() error { return mgr.Add(keys) },
+		func() error { return signing(mgr, keysDue, lead, o) },
 		func() error {
 			return subscribing(mgr, wired, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
 		},
@@ -125,6 +137,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		},
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
+		func() error { return mgr.AddReadyzCheck("key", keys.Ready) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error { return ctrlmetrics.Registry.Register(figures) },
 		func() error { return ctrlmetrics.Registry.Register(families.Metrics()) },
@@ -164,6 +177,8 @@ func options(o Options) ctrl.Options {
 				&appsv1.Deployment{}:                     asRead,
 				&appsv1.StatefulSet{}:                    asRead,
 				&appsv1.ReplicaSet{}:                     asRead,
+				// Families are at home; nobody else's Services concern us.
+				&corev1.Service{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}},
 			},
 		},
 	}

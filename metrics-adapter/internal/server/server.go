@@ -30,6 +30,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
 // Run serves until ctx is done.
@@ -53,7 +54,11 @@ func Run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	families, err := federate(mgr, config, o)
+	keys, err := federation.NewKeys(config, mgr.GetHTTPClient(), identity.MetricsAdapter, o.namespace, logger())
+	if err != nil {
+		return err
+	}
+	families, err := federate(mgr, config, o, keys)
 	if err != nil {
 		return err
 	}
@@ -67,8 +72,10 @@ func Run(ctx context.Context, args []string) error {
 	if err := mgr.Add(metricsEndpoint(o.metricsAddress)); err != nil {
 		return err
 	}
-	return serve(ctx, base, mgr, families)
+	return serve(ctx, base, mgr, families, keys)
 }
+
+func logger() *slog.Logger { return slog.New(logr.ToSlogHandler(klog.Background())) }
 
 func managerOptions(o options) ctrl.Options {
 	scheme := runtime.NewScheme()
@@ -98,7 +105,7 @@ func managerOptions(o options) ctrl.Options {
 	return opts
 }
 
-func federate(mgr ctrl.Manager, config *rest.Config, o options) (*federation.Federation, error) {
+func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation.Keys) (*federation.Federation, error) {
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
@@ -110,21 +117,28 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options) (*federation.Fed
 	families := federation.New(federation.Config{
 		Namespace:      o.namespace,
 		Client:         clientset,
+		Transport:      keys.Transport,
 		AllowPlaintext: o.plaintextScalers,
 		Dial: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(calls.UnaryClientInterceptor()),
 			grpc.WithChainStreamInterceptor(calls.StreamClientInterceptor()),
 		},
-		Log: slog.New(logr.ToSlogHandler(klog.Background())),
+		Log: logger(),
 	})
 	if err := ctrlmetrics.Registry.Register(families.Metrics()); err != nil {
 		return nil, err
 	}
-	return families, mgr.Add(families)
+	return families, errors.Join(mgr.Add(keys), mgr.Add(families))
 }
 
 // serve runs manager and API server side by side; either one's end ends both.
-func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation) error {
+func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, keys *federation.Keys) error {
+	config, err := base.Config()
+	if err != nil {
+		return err
+	}
+	serving := config.GenericConfig.SecureServing
+	serving.Cert = &servingCertificate{keys: &keys.Holder, meanwhile: serving.Cert}
 	server, err := base.Server()
 	if err != nil {
 		return err
@@ -141,7 +155,8 @@ func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, fam
 		return nil
 	})
 	known := healthz.NamedCheck("families", func(*http.Request) error { return families.Ready() })
-	if err := server.GenericAPIServer.AddReadyzChecks(synced, known); err != nil {
+	key := healthz.NamedCheck("key", keys.Ready)
+	if err := server.GenericAPIServer.AddReadyzChecks(synced, known, key); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -1,0 +1,84 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
+)
+
+// keysRequest asks for all keys to be looked after: it is one thing to do.
+var keysRequest = client.ObjectKey{Namespace: certificates.Namespace}
+
+// signing keeps the keys of all processes: the leader alone signs, when a
+// family appears, when due says so, and from time to time.
+func signing(mgr ctrl.Manager, due *outlet, lead *leadership, o Options) error {
+	if !o.Sign {
+		return nil
+	}
+	// Secrets are read by name and never from a cache, which would list them.
+	direct, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return err
+	}
+	signer := &certificates.Signer{
+		Client: direct, Services: mgr.GetClient(), Installation: o.Namespace, Clients: o.Clients, Trust: o.Trust, Terms: o.Terms,
+		Now: time.Now, Log: slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("certificates"))),
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+			return []reconcile.Request{{NamespacedName: keysRequest}}
+		})).
+		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
+			defer q.Add(reconcile.Request{NamespacedName: keysRequest}) // the term may have begun before
+			return due.attach(ctx, q)
+		})).
+		Complete(leading{signer, lead})
+}
+
+// certificateFlags bear KEDA's names as far as KEDA has them.
+func (o *Options) certificateFlags(flags *flag.FlagSet) {
+	flags.BoolVar(&o.Sign, "enable-cert-rotation", false, "sign and renew the keys of all processes of the installation")
+	flags.DurationVar(&o.Terms.Authority, "ca-lifetime", 365*24*time.Hour, "lifetime of the authority that signs them")
+	flags.DurationVar(&o.Terms.Certificate, "cert-lifetime", 90*24*time.Hour, "lifetime of a certificate; renewed when a third of it is left")
+	flags.DurationVar(&o.Terms.Overlap, "ca-overlap", time.Hour, "how long a new authority is trusted before it signs, and the old one afterwards")
+	flags.StringVar(&o.Trust.MetricsService, "metrics-server-service-name", "metrics-adapter", "Service of the metrics adapter")
+	flags.BoolVar(&o.Trust.Metrics, "enable-apiservice-patching", true, "keep caBundle of the APIService of external metrics up to date")
+	flags.StringVar(&o.Trust.WebhookService, "webhooks-service-name", "keda-admission-webhooks", "Service of the admission webhook")
+	flags.StringVar(&o.Trust.WebhookName, "validating-webhook-name", "keda-admission", "ValidatingWebhookConfiguration of the admission webhook")
+	flags.BoolVar(&o.Trust.Webhook, "enable-webhook-patching", true, "keep caBundle of its webhooks up to date")
+	flags.Func("sign-client", "sign a key for the client <name>.client.<namespace>, in Secret client-<name>-tls; may be repeated", func(name string) error {
+		o.Clients = append(o.Clients, name)
+		return identity.Client(name).Check()
+	})
+}
+
+// checkTerms refuses lifetimes under which processes would cease to trust each
+// other.
+func (o *Options) checkTerms() error {
+	var errs []error
+	for name, d := range map[string]time.Duration{
+		"ca-lifetime": o.Terms.Authority, "cert-lifetime": o.Terms.Certificate, "ca-overlap": o.Terms.Overlap,
+	} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("--%s: %s is not greater than 0", name, d))
+		}
+	}
+	if o.Terms.Authority <= 6*o.Terms.Overlap {
+		errs = append(errs, fmt.Errorf("--ca-lifetime: %s is not greater than six times --ca-overlap, %s", o.Terms.Authority, o.Terms.Overlap))
+	}
+	return errors.Join(errs...)
+}
