@@ -190,6 +190,8 @@ func TestServicesReachAPort(t *testing.T) {
 func TestTriggerTypesAreServices(t *testing.T) {
 	want := map[string]string{ // Service: family
 		"scaler-cron": "cron", "scaler-kafka": "kafka", "scaler-apache-kafka": "kafka", "scaler-rabbitmq": "rabbitmq",
+		"scaler-redis": "redis", "scaler-redis-cluster": "redis", "scaler-redis-sentinel": "redis",
+		"scaler-redis-streams": "redis", "scaler-redis-cluster-streams": "redis", "scaler-redis-sentinel-streams": "redis",
 		"scaler-external": "external", "scaler-external-push": "external",
 		"scaler-metrics-api": "http", "scaler-prometheus": "prometheus",
 		"scaler-kubernetes-workload": "kubernetes", "scaler-kubernetes-resource": "kubernetes",

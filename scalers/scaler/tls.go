@@ -22,7 +22,7 @@ type TLSParams struct {
 	// system's.
 	CA string `param:"ca" from:"auth"`
 	// Cert is the PEM client certificate; it needs key.
-	Cert string `param:"cert" from:"auth"`
+	Cert string `param:"cert" alias:"Cert" from:"auth"`
 	// Key is the PEM private key of cert.
 	Key string `param:"key" from:"auth"`
 	// KeyPassword decrypts key, when key is an encrypted PKCS#8 block.

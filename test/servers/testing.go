@@ -96,14 +96,16 @@ var (
 	sharedKafka      shared[*KafkaServer]
 	sharedRabbitMQ   shared[*RabbitMQServer]
 	sharedRedis      shared[*RedisServer]
+	sharedSentinel   shared[*RedisSentinel]
+	sharedCluster    shared[*RedisCluster]
 	sharedPostgreSQL shared[*PostgreSQLServer]
 	sharedMariaDB    shared[*MariaDBServer]
 	sharedMoto       shared[*MotoServer]
 	sharedPrometheus shared[*PrometheusServer]
 
 	allShared = []interface{ close() error }{
-		&sharedKafka, &sharedRabbitMQ, &sharedRedis, &sharedPostgreSQL, &sharedMariaDB, &sharedMoto,
-		&sharedPrometheus,
+		&sharedKafka, &sharedRabbitMQ, &sharedRedis, &sharedSentinel, &sharedCluster, &sharedPostgreSQL,
+		&sharedMariaDB, &sharedMoto, &sharedPrometheus,
 	}
 )
 
@@ -127,6 +129,20 @@ func SharedRabbitMQ(t testing.TB) *RabbitMQServer {
 func SharedRedis(t testing.TB) *RedisServer {
 	t.Helper()
 	return share(t, &sharedRedis, StartRedis)
+}
+
+// SharedSentinel returns the one group of Redis and Sentinels, with default
+// options, that the tests of this binary share, as SharedKafka does.
+func SharedSentinel(t testing.TB) *RedisSentinel {
+	t.Helper()
+	return share(t, &sharedSentinel, StartRedisSentinel)
+}
+
+// SharedCluster returns the one Redis Cluster, with default options, that the
+// tests of this binary share, as SharedKafka does.
+func SharedCluster(t testing.TB) *RedisCluster {
+	t.Helper()
+	return share(t, &sharedCluster, StartRedisCluster)
 }
 
 // SharedPostgreSQL returns the one server, with default options, that the

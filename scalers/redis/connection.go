@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// mode is how the servers behind the addresses belong together.
+type mode string
+
+const (
+	single   mode = "redis"
+	cluster  mode = "redis cluster"
+	sentinel mode = "redis sentinel"
+)
+
+// connectionParams say where Redis is and who asks.
+type connectionParams struct {
+	scaler.TLSParams
+
+	// Address has host:port of the server, or of several, separated by commas.
+	// A single server is the first one; a cluster or Sentinel needs only some
+	// of them.
+	Address []string `param:"address" alias:"addresses" from:"trigger,auth,env"`
+	// Host has host names or IP addresses, separated by commas, each with the
+	// port at the same position. They come after those of address.
+	Host []string `param:"host" alias:"hosts" from:"trigger,env,auth"`
+	// Port has the ports of host.
+	Port []string `param:"port" alias:"ports" from:"trigger,env,auth"`
+	// Username is an ACL user of Redis.
+	Username string `param:"username" from:"trigger,env,auth"`
+	// Password logs in to Redis.
+	Password string `param:"password" from:"trigger,env,auth" secret:"true"`
+	// EnableTLS encrypts the connections.
+	EnableTLS *bool `param:"enableTLS"`
+	// TLS is enableTLS as an authentication parameter: enable or disable.
+	TLS string `param:"tls" from:"auth" enum:"enable,disable"`
+	// UnsafeSSL accepts any certificate of the server.
+	UnsafeSSL bool `param:"unsafeSsl" default:"false"`
+}
+
+// databaseParams are for servers with several databases; a cluster has one.
+type databaseParams struct {
+	// DatabaseIndex is the database of the key.
+	DatabaseIndex int `param:"databaseIndex" default:"0"`
+}
+
+// sentinelParams say who watches over the servers.
+type sentinelParams struct {
+	// SentinelMaster is the name that the Sentinels know the master by.
+	SentinelMaster string `param:"sentinelMaster,required" from:"trigger,auth,env"`
+	// SentinelUsername is an ACL user of the Sentinels.
+	SentinelUsername string `param:"sentinelUsername" from:"trigger,auth,env"`
+	// SentinelPassword logs in to the Sentinels.
+	SentinelPassword string `param:"sentinelPassword" from:"trigger,auth,env" secret:"true"`
+}
+
+// Validate checks what parameters ask of each other.
+func (p connectionParams) Validate() error {
+	var problems []error
+	if _, err := p.addresses(); err != nil {
+		problems = append(problems, err)
+	}
+	if p.EnableTLS != nil && p.TLS != "" {
+		problems = append(problems, errors.New("enableTLS: cannot be combined with the authentication parameter tls"))
+	}
+	return errors.Join(problems...)
+}
+
+// addresses are those of address, then those of host and port. Hosts without
+// ports, or ports without hosts, count as absent, as in KEDA.
+func (p connectionParams) addresses() ([]string, error) {
+	all := filled(p.Address)
+	hosts, ports := filled(p.Host), filled(p.Port)
+	if len(hosts) > 0 && len(ports) > 0 {
+		if len(hosts) != len(ports) {
+			return nil, fmt.Errorf("host: has %d elements and port has %d, not one port for each host", len(hosts), len(ports))
+		}
+		for i, host := range hosts {
+			all = append(all, net.JoinHostPort(host, ports[i]))
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("address: no addresses or hosts: give address, or host and port")
+	}
+	return all, nil
+}
+
+func filled(list []string) []string {
+	var some []string
+	for _, element := range list {
+		if element != "" {
+			some = append(some, element)
+		}
+	}
+	return some
+}
+
+// encrypted is the configuration of TLS, nil for none.
+func (p connectionParams) encrypted() (*tls.Config, error) {
+	if p.TLS != "enable" && (p.EnableTLS == nil || !*p.EnableTLS) {
+		return nil, nil
+	}
+	return p.TLSParams.Config(p.UnsafeSSL)
+}
+
+// Limits of a connection.
+const (
+	// answerLimit bounds one answer, so that a server that stalls does not use
+	// up the time of the others that are read together with it.
+	answerLimit = 3 * time.Second
+	// poolSize is the most connections to one server, for reads. One carries a
+	// whole batch.
+	poolSize = 4
+	// bufferSize is what each connection reads and writes at once, in bytes.
+	bufferSize = 16 << 10
+)
+
+// options are those of every client here.
+func (p connectionParams) options(addresses []string, config *tls.Config) *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		Addrs: addresses, Username: p.Username, Password: p.Password, TLSConfig: config,
+		Protocol: 2, // its answers are the same for every server
+		// The caller's deadline is in force, within these limits.
+		ContextTimeoutEnabled: true,
+		DialTimeout:           answerLimit, ReadTimeout: answerLimit, WriteTimeout: answerLimit,
+		DialerRetries: 1, MaxRetries: 1, // a connection that the server has closed meanwhile
+		PoolSize: poolSize, PipelinePoolSize: poolSize,
+		ReadBufferSize: bufferSize, WriteBufferSize: bufferSize,
+		PipelineReadBufferSize: bufferSize, PipelineWriteBufferSize: bufferSize,
+		// Users with few permissions may not even say who they are.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+}
+
+// server is Redis as one identity: one server, a cluster, or the master that
+// Sentinels name. Its sources are read together.
+type server struct {
+	what    string // for errors: mode and addresses
+	client  redis.UniversalClient
+	scripts scripts
+	bell    *bell
+}
+
+// serverKey tells clients apart.
+type serverKey struct {
+	mode                mode
+	addresses, identity string
+	database            int
+}
+
+// share returns the one client for the same servers, database and identity.
+func share(ctx context.Context, m mode, p connectionParams, database int, s sentinelParams) (*server, error) {
+	addresses, err := p.addresses()
+	if err != nil {
+		return nil, err
+	}
+	if m == single {
+		addresses = addresses[:1]
+	}
+	key := serverKey{
+		mode: m, addresses: strings.Join(addresses, ","), database: database,
+		identity: scaler.Fingerprint(p.Username, p.Password, s.SentinelMaster, s.SentinelUsername, s.SentinelPassword,
+			p.TLS, fmt.Sprint(p.EnableTLS != nil && *p.EnableTLS), fmt.Sprint(p.UnsafeSSL), p.TLSParams.Fingerprint()),
+	}
+	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+		config, err := p.encrypted()
+		if err != nil {
+			return nil, err
+		}
+		options := p.options(addresses, config)
+		options.DB, options.MasterName = database, s.SentinelMaster
+		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
+		return newServer(m, options), nil
+	})
+}
+
+// newServer connects to nothing yet: the first read does.
+func newServer(m mode, options *redis.UniversalOptions) *server {
+	s := &server{what: string(m) + " " + strings.Join(options.Addrs, ",")}
+	switch m {
+	case cluster:
+		client := redis.NewClusterClient(options.Cluster())
+		s.client = client
+		s.bell = newBell(func(ctx context.Context, key string) (*redis.Options, error) {
+			node, err := client.MasterForKey(ctx, key)
+			if err != nil {
+				return nil, err
+			}
+			return node.Options(), nil
+		})
+	case sentinel:
+		s.one(redis.NewFailoverClient(options.Failover()))
+	default:
+		s.one(redis.NewClient(options.Simple()))
+	}
+	return s
+}
+
+// one is for a client whose keys are all in one place.
+func (s *server) one(client *redis.Client) {
+	s.client = client
+	s.bell = newBell(func(context.Context, string) (*redis.Options, error) { return client.Options(), nil })
+}
+
+// Close ends all connections.
+func (s *server) Close() error {
+	s.bell.close()
+	return s.client.Close()
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+	"github.com/sluice-autoscaler/sluice/test/servers"
+)
+
+func TestContract(t *testing.T) {
+	r := servers.SharedRedis(t)
+	c, s := servers.SharedCluster(t), servers.SharedSentinel(t)
+	addresses := map[string]string{"": r.Addr(), "-cluster": list(c.Addrs()), "-sentinel": list(s.Addrs())}
+	for _, trigger := range triggers {
+		t.Run(trigger.Type, func(t *testing.T) {
+			place := strings.TrimSuffix(strings.TrimPrefix(trigger.Type, "redis"), "-streams")
+			metadata := map[string]string{"listName": "contract"}
+			if strings.HasSuffix(trigger.Type, "-streams") {
+				metadata = map[string]string{"stream": "contract-stream"}
+			}
+			if place == "-sentinel" {
+				metadata["sentinelMaster"] = servers.RedisMaster
+			}
+			at := func(address string) map[string]string {
+				there := maps.Clone(metadata)
+				there["address"] = address
+				return there
+			}
+			scalertest.Contract(t, scalertest.Case{
+				Trigger:  trigger,
+				Metadata: at(addresses[place]),
+				Dead:     func(t testing.TB) map[string]string { return at(scalertest.DeadAddress(t)) },
+				Stalled:  func(t testing.TB) map[string]string { return at(scalertest.StalledAddress(t)) },
+			})
+		})
+	}
+}
+
+// TestFailover reads from the new master after the old one died.
+func TestFailover(t *testing.T) {
+	s := servers.Sentinel(t)
+	metadata := map[string]string{"addresses": list(s.Addrs()), "sentinelMaster": servers.RedisMaster, "listName": "jobs"}
+	client := operator(t, &redis.UniversalOptions{Addrs: s.Addrs(), MasterName: servers.RedisMaster})
+	push(t, client, "jobs", 3)
+	// What a master has not sent to its replica is gone with it.
+	do(t, client, "WAIT", 1, patience.Milliseconds())
+	family := scalertest.Serve(t, triggers...)
+	observe := func() (scalertest.Observation, error) {
+		return family.Observe(within(t), "redis-sentinel", metadata)
+	}
+	want := scalertest.Observation{Value: 3, Active: true}
+	if got, err := observe(); err != nil || got != want {
+		t.Fatalf("before: %+v, %v", got, err)
+	}
+	if err := s.Servers[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		got, err := observe()
+		if err == nil && got != want {
+			t.Fatalf("after: %+v: an absent master is no empty list", got)
+		}
+		if err == nil {
+			return
+		}
+		if within(t).Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// failure puts err under what was read and from where, with the gRPC code that
+// follows from it. What a server says beyond the first word of its error is
+// not repeated: it quotes commands and users.
+func failure(server, what string, err error) error {
+	var known interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &known) {
+		return status.Error(known.GRPCStatus().Code(), what+": "+known.GRPCStatus().Message())
+	}
+	code, text := explain(err)
+	return status.Error(code, what+": "+server+": "+text)
+}
+
+// refusals are errors of Redis by the first word, and for ERR some further.
+var refusals = []struct {
+	prefix string
+	code   codes.Code
+	text   string
+}{
+	{"WRONGPASS", codes.Unauthenticated, "login refused: wrong user or password"},
+	{"NOAUTH", codes.Unauthenticated, "login refused: a password is required"},
+	{"ERR invalid password", codes.Unauthenticated, "login refused: wrong password"},
+	{"ERR Client sent AUTH, but no password is set", codes.Unauthenticated, "login refused: the server has no password"},
+	{"ERR AUTH", codes.Unauthenticated, "login refused: the server has no password"},
+	{"NOPERM", codes.PermissionDenied, "the user lacks the permission for the key or a command that reads it"},
+	{"WRONGTYPE", codes.FailedPrecondition, "is not of the kind that the trigger reads"},
+	{"LOADING", codes.Unavailable, "is loading its data"},
+	{"CLUSTERDOWN", codes.Unavailable, "the cluster is down"},
+	{"MASTERDOWN", codes.Unavailable, "the master is down"},
+	{"ERR This instance has cluster support disabled", codes.FailedPrecondition, "is not a cluster: use the trigger type without -cluster"},
+	{"MOVED", codes.FailedPrecondition, "is a cluster: use the trigger type with -cluster"},
+	{"ERR unknown command", codes.FailedPrecondition, "does not know a command that the trigger needs"},
+	{"ERR DB index", codes.InvalidArgument, "databaseIndex: the server has no such database"},
+}
+
+// explain gives a failure its code and its words.
+func explain(err error) (codes.Code, string) {
+	var untrusted *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var timeout net.Error
+	var answered redis.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled, "cancelled"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return codes.DeadlineExceeded, "no answer in time"
+	case errors.As(err, &untrusted):
+		return codes.Unavailable, certificateText(untrusted.Err)
+	case errors.As(err, &alert):
+		return codes.Unauthenticated, "refused the TLS connection, see parameters cert and key"
+	case strings.Contains(err.Error(), "all sentinels specified in configuration are unreachable"):
+		return codes.Unavailable, "no Sentinel answers, or none knows sentinelMaster"
+	case errors.As(err, &answered):
+		return refused(answered.Error())
+	default:
+		return codes.Unavailable, err.Error() // of the network: host, port and reason
+	}
+}
+
+func refused(text string) (codes.Code, string) {
+	for _, r := range refusals {
+		if strings.HasPrefix(text, r.prefix) {
+			return r.code, r.text
+		}
+	}
+	word, _, _ := strings.Cut(text, " ")
+	return codes.Unavailable, "answered with the error " + word
+}
+
+func certificateText(err error) string {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return "the certificate of the server is signed by an unknown authority, see parameter ca"
+	}
+	return err.Error()
+}
