@@ -68,6 +68,7 @@ func TestRings(t *testing.T) {
 	for name, k := range kinds(t) {
 		t.Run(name, func(t *testing.T) {
 			family := scalertest.Serve(t, triggers...)
+			fresh(t, k.operator, "bell", "bell-stream")
 			for triggerType, tt := range map[string]struct {
 				key     map[string]string
 				command []any

@@ -47,6 +47,7 @@ func kinds(t *testing.T) map[string]kind {
 func TestFamily(t *testing.T) {
 	family := scalertest.Serve(t, triggers...)
 	for name, k := range kinds(t) {
+		fresh(t, k.operator, "jobs", "events", "holes", "many")
 		push(t, k.operator, "jobs", 7)
 		do(t, k.operator, "SADD", "set", "a", "b")
 		do(t, k.operator, "ZADD", "sorted", 1, "a", 2, "b", 3, "c")
@@ -131,7 +132,9 @@ func stream(t *testing.T, client redis.UniversalClient) {
 
 func TestDatabaseIndex(t *testing.T) {
 	r := servers.SharedRedis(t)
-	push(t, operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}, DB: 4}), "fourth", 3)
+	client := operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}, DB: 4})
+	fresh(t, client, "fourth")
+	push(t, client, "fourth", 3)
 	family := scalertest.Serve(t, triggers...)
 	for database, want := range map[string]float64{"4": 3, "5": 0} {
 		got, err := family.Observe(t.Context(), "redis", map[string]string{

@@ -13,7 +13,10 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	goleak.VerifyTestMain(servers.Ending(m))
+	goleak.VerifyTestMain(servers.Ending(m),
+		// The library looks whether a server is back once a second, and so ends
+		// up to a second after its client was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // patience is many times what anything here takes.
@@ -43,6 +46,14 @@ func do(t testing.TB, client redis.UniversalClient, command ...any) {
 	t.Helper()
 	if err := client.Do(within(t), command...).Err(); err != nil {
 		t.Fatalf("%v: %v", command, err)
+	}
+}
+
+// fresh makes keys absent: the server outlives the test.
+func fresh(t testing.TB, client redis.UniversalClient, keys ...string) {
+	t.Helper()
+	for _, key := range keys {
+		do(t, client, "DEL", key)
 	}
 }
 

@@ -446,7 +446,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 func TestSecretsAreTakenOutOfErrors(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		u := userEvery(10 * time.Second)
-		u.secrets = secretsOf(&Credentials{Parameters: map[string]string{"password": "hunter2"}})
+		u.secrets = secretsOf(&Credentials{Parameters: map[string]string{"password": "hunter2"}}, nil)
 		s.join(asking("q", &fake{answer: func(context.Context) ([]Reading, error) {
 			return nil, status.Error(codes.PermissionDenied, "amqp://guest:hunter2@host refused")
 		}}), u.user)

@@ -8,10 +8,13 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // maxErrorText bounds what one error may carry to the user, in bytes. Some
@@ -107,18 +110,26 @@ func redact(err error, secrets []string) error {
 	return status.Error(code, clean)
 }
 
-// secretsOf lists what must not be shown of the credentials.
-func secretsOf(c *Credentials) []string {
+// secretsOf lists what must not be shown of the credentials of a trigger. A
+// value that a parameter of the type enumerates is nobody's secret, and may be
+// a part of the parameter's name.
+func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
 	if c == nil {
 		return nil
 	}
 	var secrets []string
 	for _, values := range []map[string]string{c.Parameters, c.Env} {
 		for _, value := range values {
-			if value = strings.TrimSpace(value); len(value) >= shortestSecret {
+			if value = strings.TrimSpace(value); len(value) >= shortestSecret && !enumerated(of, value) {
 				secrets = append(secrets, value)
 			}
 		}
 	}
 	return secrets
+}
+
+func enumerated(of *scalerv1.TriggerType, value string) bool {
+	return slices.ContainsFunc(of.GetParameters(), func(p *scalerv1.Parameter) bool {
+		return slices.Contains(p.GetAllowedValues(), value)
+	})
 }

@@ -131,7 +131,7 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 		b, err = bindSafely(s.trigger, s.req, creds)
 	}
 	if err != nil {
-		s.fail(redact(err, secretsOf(creds)))
+		s.fail(redact(err, secretsOf(creds, s.trigger.description)))
 		return
 	}
 	s.mu.Lock()
@@ -220,7 +220,7 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	old := s.user
 	u := &user{
 		triggerType: s.trigger.Type, interval: s.interval, idle: s.idle, doorbell: s.doorbell,
-		silent: b.silent, secrets: secretsOf(creds),
+		silent: b.silent, secrets: secretsOf(creds, s.trigger.description),
 	}
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
