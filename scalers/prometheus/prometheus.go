@@ -21,6 +21,7 @@ var prometheus = scaler.Define("prometheus", openPrometheus)
 type prometheusParams struct {
 	scaler.Object
 	scaler.HTTPAuthParams
+	managedParams
 
 	// ServerAddress is the base URL of the API; a path in it is kept.
 	ServerAddress string `param:"serverAddress,required"`
@@ -54,10 +55,15 @@ type prometheusParams struct {
 
 // Validate checks what can be checked without asking anybody.
 func (p prometheusParams) Validate() error {
-	if _, err := p.address(); err != nil {
-		return err
+	_, err := p.address()
+	problems := []error{err}
+	switch {
+	case len(p.AuthModes) == 0:
+		problems = append(problems, p.check())
+	case p.Provider != "" && p.Provider != "none":
+		problems = append(problems, fmt.Errorf("authModes: cannot be combined with pod identity %s", p.Provider))
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // address is the URL of the API's instant queries. Its errors never quote the
@@ -118,7 +124,7 @@ func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.server.client.Do(request)
+	answer, err := s.server.do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +157,21 @@ func (s *querySource) request(ctx context.Context, now time.Time) (*http.Request
 func (s *querySource) Close() error { return nil }
 
 // server is one host as one identity. Its reads at once are limited together.
-type server struct{ client *scaler.HTTPClient }
+type server struct {
+	client  *scaler.HTTPClient
+	refused func() // what to do when the server refuses the identity, or nil
+}
+
+// do sends a request.
+func (s *server) do(request *http.Request) (*scaler.HTTPAnswer, error) {
+	answer, err := s.client.Do(request)
+	var failed *scaler.HTTPError
+	if errors.As(err, &failed) && s.refused != nil &&
+		(failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden) {
+		s.refused()
+	}
+	return answer, err
+}
 
 // serverKey tells servers apart.
 type serverKey struct {
@@ -164,18 +184,24 @@ type serverKey struct {
 func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*server, error) {
 	key := serverKey{
 		host:     address.Scheme + "://" + address.Host,
-		identity: scaler.Fingerprint(fmt.Sprintf("%#v", p.HTTPAuthParams)),
+		identity: scaler.Fingerprint(fmt.Sprintf("%#v %#v", p.HTTPAuthParams, p.managedParams)),
 		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
 	}
 	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
 		options := scaler.HTTPOptions{TLS: p.HTTPAuthParams.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
-		plain, err := scaler.HTTP(ctx, options) // fetches tokens
-		if err != nil {
+		s := &server{}
+		var err error
+		if len(p.AuthModes) > 0 {
+			plain, plainErr := scaler.HTTP(ctx, options) // fetches tokens
+			if plainErr != nil {
+				return nil, plainErr
+			}
+			options.Authorize = p.HTTPAuthParams.Authorize(plain)
+		} else if options.Authorize, s.refused, err = p.managedParams.authorize(ctx); err != nil {
 			return nil, err
 		}
-		options.Authorize = p.HTTPAuthParams.Authorize(plain)
-		client, err := scaler.HTTP(ctx, options)
-		return &server{client}, err
+		s.client, err = scaler.HTTP(ctx, options)
+		return s, err
 	})
 }
 

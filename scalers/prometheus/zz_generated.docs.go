@@ -3,6 +3,17 @@
 package main
 
 // ParamDocs says what the parameters mean.
+func (managedParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"AWSRegion":      "The region that requests are signed for.",
+		"AzureResource":  "The resource that tokens of Azure are for; cloud Private needs it.",
+		"Cloud":          "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud or Private.",
+		"GoogleKey":      "The JSON key of a service account of Google Cloud.",
+		"GoogleKeyOfEnv": "The same key, in a variable of the scale target.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
 func (prometheusParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"ActivationThreshold": "The activation threshold.",
