@@ -127,9 +127,9 @@ const (
 )
 
 // options are those of every client here.
-func (p connectionParams) options(addresses []string, config *tls.Config) *redis.UniversalOptions {
+func (p connectionParams) options(addresses []string, dial dialFunc) *redis.UniversalOptions {
 	return &redis.UniversalOptions{
-		Addrs: addresses, Username: p.Username, Password: p.Password, TLSConfig: config,
+		Addrs: addresses, Username: p.Username, Password: p.Password, Dialer: dial,
 		Protocol: 2, // its answers are the same for every server
 		// The caller's deadline is in force, within these limits.
 		ContextTimeoutEnabled: true,
@@ -141,6 +141,36 @@ func (p connectionParams) options(addresses []string, config *tls.Config) *redis
 		// Users with few permissions may not even say who they are.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+}
+
+// dialFunc opens a connection that is ready for Redis's protocol.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialer opens connections to where the trigger's credentials may go, with TLS
+// when config is not nil.
+func dialer(allowed *scaler.Dialer, config *tls.Config) dialFunc {
+	if config == nil {
+		return allowed.DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := allowed.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		own := config.Clone()
+		if own.ServerName, _, err = net.SplitHostPort(address); err != nil {
+			raw.Close()
+			return nil, err
+		}
+		encrypted := tls.Client(raw, own)
+		ctx, cancel := context.WithTimeout(ctx, answerLimit)
+		defer cancel()
+		if err := encrypted.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			return nil, err
+		}
+		return encrypted, nil
 	}
 }
 
@@ -179,7 +209,7 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 		if err != nil {
 			return nil, err
 		}
-		options := p.options(addresses, config)
+		options := p.options(addresses, dialer(scaler.DialerOf(ctx), config))
 		options.DB, options.MasterName = database, s.SentinelMaster
 		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
 		return newServer(m, options), nil
