@@ -20,7 +20,7 @@ type kerberosParams struct {
 	// KerberosConfig is the text of krb5.conf.
 	KerberosConfig string `param:"kerberosConfig" from:"auth"`
 	// Keytab is the content of a keytab, in place of password.
-	Keytab string `param:"keytab" from:"auth"`
+	Keytab string `param:"keytab" from:"auth" binary:"true"`
 	// KerberosServiceName is the brokers' service.
 	KerberosServiceName string `param:"kerberosServiceName" from:"auth" default:"kafka"`
 	// KerberosDisableFAST turns pre-authentication by FAST off.

@@ -56,6 +56,7 @@ type sampleParams struct {
 	Fading    string            `param:"fading" deprecated:"use mode"`
 	Token     string            `param:"token" secret:"true" enum:"a,b"`
 	TokenOnly string            `param:"tokenOnly" from:"auth"`
+	Keytab    string            `param:"keytab" from:"auth" binary:"true"`
 }
 
 func (p sampleParams) Metrics() []Metric {
@@ -97,6 +98,20 @@ func bound(t *testing.T, metadata map[string]string, creds *Credentials) (sample
 		_, _ = b.open(t.Context())
 	}
 	return got, b, err
+}
+
+func TestBinaryValues(t *testing.T) {
+	keys := "\x05\x02\x00 \xff\n"
+	got, _, err := bound(t, nil, &Credentials{Parameters: map[string]string{"keytab": keys}})
+	if err != nil || got.Keytab != keys {
+		t.Errorf("keytab = %q, %v, want %q", got.Keytab, err, keys)
+	}
+	for _, value := range []string{"pass\x00word", "\xff\xfe"} {
+		_, _, err := bound(t, nil, &Credentials{Parameters: map[string]string{"tokenOnly": value}})
+		if want := "sample: tokenOnly: the value from authentication is binary and not text"; err == nil || status.Convert(err).Message() != want {
+			t.Errorf("%q: error = %v, want %q", value, err, want)
+		}
+	}
 }
 
 func small(n int32) *int32 { return &n }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -53,6 +54,9 @@ func (l lookup) find(f *field) (found *hit, pending bool) {
 			text, unknown := l.read(source, key)
 			pending = pending || unknown
 			if text != "" {
+				if f.binary && source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION {
+					text = l.auth[key]
+				}
 				return &hit{text: text, key: key, source: source}, pending
 			}
 		}
@@ -170,12 +174,20 @@ func (w *filling) found(f *field, found *hit, pending bool) {
 		w.warnings = append(w.warnings, found.key+": deprecated, "+f.deprecated)
 	}
 	value, err := f.convert(found.text)
+	if err == nil && !f.binary && !isText(found.text) {
+		err = fmt.Errorf("the value from %s is binary and not text", found.source.Place(found.key))
+	}
 	switch {
 	case err == nil:
 		w.set(f, value)
 	case !pending: // else it may not be the value at all
 		w.problems.add(found.key, found.show(err, f.secret))
 	}
+}
+
+// isText is false for what nobody can have meant as text.
+func isText(value string) bool {
+	return utf8.ValidString(value) && !strings.ContainsRune(value, 0)
 }
 
 // show hides the text of what may be a secret.

@@ -31,6 +31,8 @@ import (
 //	question:"false"     it does not change what is read; "true" for a
 //	                     parameter with a role that does
 //	secret:"true"        never shown, even where it comes from the metadata
+//	binary:"true"        the authentication may give it any bytes; they are not
+//	                     trimmed. All others are text
 //	once:"true"          giving it in two places is an error; else the first
 //	                     place wins
 //
@@ -70,6 +72,7 @@ type field struct {
 	deprecated string
 	question   bool
 	secret     bool
+	binary     bool
 	once       bool
 	optional   bool // a pointer: nil when absent
 	value      valueType
@@ -84,7 +87,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
 	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values", "ranges",
-	"exclusive", "removed", "deprecated", "question", "secret", "once",
+	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once",
 }
 
 // tagKey finds the keys of a struct tag.
@@ -161,6 +164,7 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	f.readRole(sf.Tag.Get("role"), fail)
 	f.question = boolTag(sf.Tag, "question", f.role == scalerv1.ParameterRole_PARAMETER_ROLE_UNSPECIFIED, fail)
 	f.secret = boolTag(sf.Tag, "secret", false, fail)
+	f.binary = boolTag(sf.Tag, "binary", false, fail)
 	f.once = boolTag(sf.Tag, "once", false, fail)
 
 	typ := sf.Type

@@ -315,7 +315,7 @@ func (s *Server) interceptors() []grpc.ServerOption {
 	)
 	s.core.metrics.registry.MustRegister(counted)
 	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, cause any) error {
-		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", panicText(cause), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, errDefect.Error())
 	})
 	logger := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, message string, fields ...any) {

@@ -7,14 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // maxErrorText bounds what one error may carry to the user, in bytes. Some
@@ -82,8 +80,17 @@ func recovered(doing string, err *error) {
 	if cause == nil {
 		return
 	}
-	slog.Error("panic in a scaler", "doing", doing, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	slog.Error("panic in a scaler", "doing", doing, "panic", panicText(cause), "stack", string(debug.Stack()))
 	*err = errDefect
+}
+
+// panicText is what is logged of a panic. The runtime's own words quote no
+// value; anybody else's may be a credential.
+func panicText(cause any) string {
+	if err, ok := cause.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a value of type %T", cause)
 }
 
 // shortestSecret is the length from which a credential is looked for in
@@ -108,28 +115,4 @@ func redact(err error, secrets []string) error {
 		return ErrNoData
 	}
 	return status.Error(code, clean)
-}
-
-// secretsOf lists what must not be shown of the credentials of a trigger. A
-// value that a parameter of the type enumerates is nobody's secret, and may be
-// a part of the parameter's name.
-func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
-	if c == nil {
-		return nil
-	}
-	var secrets []string
-	for _, values := range []map[string]string{c.Parameters, c.Env} {
-		for _, value := range values {
-			if value = strings.TrimSpace(value); len(value) >= shortestSecret && !enumerated(of, value) {
-				secrets = append(secrets, value)
-			}
-		}
-	}
-	return secrets
-}
-
-func enumerated(of *scalerv1.TriggerType, value string) bool {
-	return slices.ContainsFunc(of.GetParameters(), func(p *scalerv1.Parameter) bool {
-		return slices.Contains(p.GetAllowedValues(), value)
-	})
 }

@@ -56,12 +56,17 @@ func setUp() error {
 	started := make(chan error, 2)
 	go func() {
 		var err error
-		world.kafka, err = servers.StartKafka(ctx, servers.KafkaOptions{Address: cluster.Address()})
+		world.kafka, err = servers.StartKafka(ctx, servers.KafkaOptions{
+			Address: cluster.Address(), Users: kafkaUsers, TLS: true, ClientAuth: true,
+			// Who is logged in is asked again, so that a password that
+			// changed shows.
+			Properties: map[string]string{"connections.max.reauth.ms": "3000"},
+		})
 		started <- err
 	}()
 	go func() {
 		var err error
-		world.rabbitmq, err = servers.StartRabbitMQ(ctx, servers.RabbitMQOptions{Address: cluster.Address()})
+		world.rabbitmq, err = servers.StartRabbitMQ(ctx, servers.RabbitMQOptions{Address: cluster.Address(), TLS: true})
 		started <- err
 	}()
 	return errors.Join(

@@ -1,0 +1,68 @@
+package scaler
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// secretsOf lists what must not be shown of the credentials of a trigger, the
+// longest first: every value, what is secret within addresses and connection
+// strings, and all of it as an address spells it. A value that a parameter of
+// the type enumerates is nobody's secret, and may be a part of the parameter's
+// name.
+func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
+	if c == nil {
+		return nil
+	}
+	var secrets []string
+	add := func(texts ...string) {
+		for _, text := range texts {
+			if text = strings.TrimSpace(text); len(text) >= shortestSecret && !enumerated(of, text) {
+				secrets = append(secrets, text, url.QueryEscape(text), url.PathEscape(text))
+			}
+		}
+	}
+	for _, values := range []map[string]string{c.Parameters, c.Env} {
+		for _, value := range values {
+			add(value)
+			add(within(value)...)
+		}
+	}
+	slices.SortFunc(secrets, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Compact(secrets)
+}
+
+func enumerated(of *scalerv1.TriggerType, value string) bool {
+	return slices.ContainsFunc(of.GetParameters(), func(p *scalerv1.Parameter) bool {
+		return slices.Contains(p.GetAllowedValues(), value)
+	})
+}
+
+// secretPart finds secrets in a connection string such as
+// "Endpoint=...;SharedAccessKey=...".
+var secretPart = regexp.MustCompile(`(?i)(?:key|password|pwd|secret|token|signature|sig)=([^;& ]+)`)
+
+// within are the secrets that are part of a value.
+func within(value string) []string {
+	var parts []string
+	if _, rest, ok := strings.Cut(value, "://"); ok && strings.Contains(rest, "@") {
+		_, raw, _ := strings.Cut(rest[:strings.LastIndex(rest, "@")], ":")
+		parts = append(parts, raw)
+		if plain, err := url.PathUnescape(raw); err == nil {
+			parts = append(parts, plain)
+		}
+	}
+	for _, found := range secretPart.FindAllStringSubmatch(value, -1) {
+		parts = append(parts, found[1])
+	}
+	return parts
+}
