@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 
@@ -100,6 +102,9 @@ var (
 
 func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) {
 	if p.ResourceKind == "Secret" {
+		if err := restricted(os.Getenv, p); err != nil {
+			return nil, err
+		}
 		reader, err := secrets.ByName(ctx, p.Namespace, p.ResourceName)
 		if err != nil {
 			return nil, err
@@ -109,6 +114,17 @@ func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) 
 	}
 	view, err := configMaps.Watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})
 	return &configMapSource{view: view, params: p}, err
+}
+
+// restricted refuses Secrets of other namespaces than that of cluster-wide
+// objects where the process is told to, by KEDA's variables.
+func restricted(getenv func(string) string, p resourceParams) error {
+	allowed := cmp.Or(getenv("KEDA_CLUSTER_OBJECT_NAMESPACE"), "keda")
+	if on, _ := strconv.ParseBool(getenv("KEDA_RESTRICT_SECRET_ACCESS")); !on || p.Namespace == allowed {
+		return nil
+	}
+	return status.Errorf(codes.PermissionDenied, "Secret %s/%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone",
+		p.Namespace, p.ResourceName, allowed)
 }
 
 // configMapSource reads one key of one ConfigMap, which is watched.

@@ -206,3 +206,21 @@ func TestSecretIsReadOnce(t *testing.T) {
 		t.Errorf("%d requests, want 1", got)
 	}
 }
+
+// TestRestrictedSecrets has a process that may read Secrets of one namespace.
+func TestRestrictedSecrets(t *testing.T) {
+	server := kubetest.Start(t)
+	server.Put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "hidden"}, Data: map[string][]byte{"n": []byte("9")}})
+	t.Setenv("KEDA_RESTRICT_SECRET_ACCESS", "true")
+	metadata := resource(map[string]string{"resourceKind": "Secret", "resourceName": "hidden"})
+	_, err := scalertest.Serve(t, triggers...).Observe(t.Context(), "kubernetes-resource", metadata)
+	const want = "kubernetes-resource: Secret default/hidden is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace keda alone"
+	if status.Code(err) != codes.PermissionDenied || status.Convert(err).Message() != want {
+		t.Errorf("error = %v, want %q", err, want)
+	}
+	t.Setenv("KEDA_CLUSTER_OBJECT_NAMESPACE", "default")
+	got, err := scalertest.Serve(t, triggers...).Observe(t.Context(), "kubernetes-resource", metadata)
+	if err != nil || got.Value != 9 {
+		t.Errorf("in the namespace of cluster-wide objects: %+v, %v", got, err)
+	}
+}

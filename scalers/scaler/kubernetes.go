@@ -7,8 +7,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// clusterConfig is the Pod's, or else that of KUBECONFIG.
-func clusterConfig() (*rest.Config, error) {
+// ClusterConfig is how the API server is reached: as the Pod's ServiceAccount, or
+// else as KUBECONFIG says.
+func ClusterConfig() (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
 	if err == nil || !errors.Is(err, rest.ErrNotInCluster) {
 		return config, err

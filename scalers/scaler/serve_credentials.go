@@ -67,7 +67,7 @@ func credentialEnvironment(getenv func(string) string, c *credentials.Config) er
 // of a cluster and without a kubeconfig there is none, and triggers that refer
 // to credentials are told so.
 func newResolver(c credentials.Config, log *slog.Logger) (*credentials.Resolver, error) {
-	config, err := clusterConfig()
+	config, err := ClusterConfig()
 	if err != nil && !clientcmd.IsEmptyConfig(err) {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}

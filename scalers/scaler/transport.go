@@ -108,7 +108,7 @@ func (s *Server) keys(ctx context.Context, set settings) (*identity.Holder, func
 
 // watchKey follows a key as the process's own ServiceAccount.
 func watchKey(who identity.Identity, installation string) (identity.Watch, error) {
-	config, err := clusterConfig()
+	config, err := ClusterConfig()
 	if err != nil {
 		return nil, err
 	}

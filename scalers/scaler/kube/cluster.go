@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -54,8 +53,7 @@ type clusterKey struct{ host string }
 
 // connect returns the one connection of the process to its API server.
 func connect(ctx context.Context) (*cluster, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	config, err := scaler.ClusterConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no API server is configured: %w", err)
 	}
