@@ -49,6 +49,7 @@ func anyInput(t *rapid.T) Input {
 	if flip.Draw(t, "was active") {
 		in.LastActive = t0.Add(-seconds(t, "quiet for"))
 	}
+	in.NoHPA = rapid.IntRange(0, 3).Draw(t, "no HPA") == 0
 	for i := range rapid.IntRange(1, 4).Draw(t, "triggers") {
 		so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{
 			Type: rapid.SampledFrom([]string{"kafka", "kafka", "kafka", "cpu"}).Draw(t, "type"),
@@ -147,7 +148,7 @@ func TestPropertyBetweenRestAndMaxIsTheHPAs(t *testing.T) {
 		in := anyInput(t)
 		d := Decide(in)
 		rise := d.Write != nil && *d.Write > *in.Replicas
-		if rise && *in.Replicas >= in.Object.HPAMinReplicas() {
+		if rise && *in.Replicas >= in.Object.HPAMinReplicas() && !in.NoHPA {
 			t.Fatalf("%d -> %d", *in.Replicas, *d.Write)
 		}
 	})
@@ -236,6 +237,66 @@ func TestPropertyNothingChangesBeforeNext(t *testing.T) {
 		later := Decide(in)
 		if !reflect.DeepEqual(later.Write, d.Write) || !reflect.DeepEqual(later.Active, d.Active) || later.Ready != d.Ready {
 			t.Fatalf("at once %+v\nlater   %+v", d, later)
+		}
+	})
+}
+
+// failingFor draws an object whose one trigger fails, with a fallback that asks
+// for replicas.
+func failingFor(t *rapid.T) Input {
+	in := anyInput(t)
+	in.Object.Spec.Triggers = []v1alpha1.ScaleTrigger{{Type: "kafka", Name: "a"}}
+	in.Triggers = []Trigger{fails(0, 0)}
+	in.Object.Spec.Fallback = &v1alpha1.Fallback{
+		FailureThreshold: rapid.Int32Range(0, 4).Draw(t, "tolerated"), Replicas: rapid.Int32Range(1, 9).Draw(t, "fall back to"),
+	}
+	if in.Object.Spec.Advanced != nil {
+		in.Object.Spec.Advanced.ScalingModifiers = nil
+	}
+	return in
+}
+
+func TestPropertyFallbackDoesNotOscillate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := failingFor(t)
+		begun := false
+		for range 60 {
+			in.Now = in.Now.Add(time.Duration(rapid.IntRange(0, 40_000).Draw(t, "later by")) * time.Millisecond)
+			in.Triggers[0].Confirmed = in.Now
+			d := Decide(in)
+			inForce := d.Verdicts[0].Fallback
+			if begun && !inForce {
+				t.Fatalf("fallback ended at %v although nothing was read", in.Now.Sub(t0))
+			}
+			if begun && d.Write != nil && *d.Write < *in.Replicas {
+				t.Fatalf("%d -> %d in fallback", *in.Replicas, *d.Write)
+			}
+			begun = inForce
+			n := after(in, d)
+			in.Replicas, in.LastActive, in.Triggers[0].Failures = &n, d.LastActive, d.Verdicts[0].Failures
+		}
+		if !begun {
+			return // too little time for the drawn threshold
+		}
+		read := reads(0, 3)
+		read.Confirmed, read.Failures = in.Now, in.Triggers[0].Failures
+		in.Triggers[0] = read
+		if d := Decide(in); d.Verdicts[0].Fallback {
+			t.Fatal("fallback outlives a good reading")
+		}
+	})
+}
+
+func TestPropertyFallbackWorksFromZero(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := failingFor(t)
+		in.Replicas = ptr(int32(0))
+		in.Triggers[0].Failures = SeedFailures(in.Object.Spec.Fallback.FailureThreshold+1, t0.Add(-time.Hour), t0)
+		if in.Object.ScaleOutPaused() {
+			return
+		}
+		if d := Decide(in); d.Write == nil || *d.Write < in.Object.HPAMinReplicas() {
+			t.Fatalf("wrote %v", d.Write)
 		}
 	})
 }

@@ -159,6 +159,7 @@ func (l *Loop) until(next time.Time) time.Duration {
 func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error) (in scaling.Input, ahead bool) {
 	in = scaling.Input{
 		Object: so, Now: l.Now(), ReplicasErr: targetErr,
+		NoHPA:      so.Status.HpaName == "",
 		LastActive: m.lastActive, Formula: m.formula,
 	}
 	atRest := false

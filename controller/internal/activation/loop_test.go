@@ -267,6 +267,42 @@ func TestConflictDecidesAgain(t *testing.T) {
 	f.scaled() // the old number is not repeated: above zero is the HPA's
 }
 
+func TestTheHPAWritesBetweenOurReadAndOurWrite(t *testing.T) {
+	tests := map[string]struct {
+		from     int32
+		work     float64 // while we read
+		hpa      int32   // what the HPA wrote meanwhile
+		workThen float64 // when we decide again
+		want     []int32
+	}{
+		"up, while we leave zero":                {from: 0, work: 50, hpa: 4, workThen: 50},
+		"up, while we go to zero":                {from: 8, hpa: 12, workThen: 60},
+		"up, while we go to zero, for no reason": {from: 8, hpa: 12, want: []int32{0}},
+		"down, while we go to zero":              {from: 8, hpa: 5, want: []int32{0}},
+		"down to where we go":                    {from: 8, hpa: 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, tt.from, nil)
+			f.began()
+			f.says(tt.work)
+			f.cluster.Freeze(t, f.deployment())
+			f.scaleByHand(tt.hpa)
+			if _, err := f.tryDecide(); !apierrors.IsConflict(err) {
+				t.Fatalf("error %v, want a conflict", err)
+			}
+			if n := *f.deployment().Spec.Replicas; n != tt.hpa {
+				t.Fatalf("%d replicas: written over the HPA's %d", n, tt.hpa)
+			}
+			f.cluster.Thaw()
+			f.cluster.Writes()
+			f.says(tt.workThen)
+			f.decide()
+			f.scaled(tt.want...)
+		})
+	}
+}
+
 func TestPulse(t *testing.T) {
 	t.Run("activates although it is over", func(t *testing.T) {
 		f := newFixture(t, 0, nil)
