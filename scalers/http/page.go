@@ -58,12 +58,12 @@ func shareServer(ctx context.Context, p metricsAPIParams) (*server, serverKey, e
 // client authenticates in every mode that is asked for. Tokens are fetched
 // without the other credentials.
 func (p metricsAPIParams) client(ctx context.Context) (*scaler.HTTPClient, error) {
-	options := scaler.HTTPOptions{TLS: p.HTTPAuthParams.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+	options := scaler.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
 	plain, err := scaler.HTTP(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	options.Authorize = p.HTTPAuthParams.Authorize(plain)
+	options.Authorize = p.Authorize(plain)
 	return scaler.HTTP(ctx, options)
 }
 

@@ -188,7 +188,7 @@ func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*se
 		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
 	}
 	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
-		options := scaler.HTTPOptions{TLS: p.HTTPAuthParams.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+		options := scaler.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
 		s := &server{}
 		var err error
 		if len(p.AuthModes) > 0 {
@@ -196,8 +196,8 @@ func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*se
 			if plainErr != nil {
 				return nil, plainErr
 			}
-			options.Authorize = p.HTTPAuthParams.Authorize(plain)
-		} else if options.Authorize, s.refused, err = p.managedParams.authorize(ctx); err != nil {
+			options.Authorize = p.Authorize(plain)
+		} else if options.Authorize, s.refused, err = p.authorize(ctx); err != nil {
 			return nil, err
 		}
 		s.client, err = scaler.HTTP(ctx, options)
