@@ -214,7 +214,7 @@ func newTransport(dial dialFunc, config *tls.Config, process httpProcess) *trans
 		TLSHandshakeTimeout:   10 * time.Second,
 		ForceAttemptHTTP2:     true,
 		DisableKeepAlives:     process.noKeepAlive,
-		MaxIdleConnsPerHost:   16,
+		MaxIdleConnsPerHost:   readsPerEndpoint, // fewer would be dialled again and again
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
 	}}

@@ -4,8 +4,11 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/test/brokers"
 )
@@ -48,4 +51,45 @@ func TestPodsOfAnotherScale(t *testing.T) {
 		}
 		worker.waitReplicas(step.workers)
 	}
+}
+
+// TestResourcesScale follows a number in a ConfigMap, which is watched, and one
+// in a Secret, which the family may read by name alone.
+func TestResourcesScale(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	grant(t, ns)
+	meta := metav1.ObjectMeta{Namespace: ns, Name: "demand"}
+	put := func(inConfigMap, inSecret string) {
+		t.Helper()
+		for _, object := range []client.Object{
+			&corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"jobs": inConfigMap}},
+			&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"jobs": inSecret}},
+		} {
+			err := world.cluster.Client().Update(t.Context(), object)
+			if apierrors.IsNotFound(err) {
+				err = world.cluster.Client().Create(t.Context(), object)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put("0", `{"waiting": 0}`)
+	s := quick(
+		brokers.Trigger{Type: "kubernetes-resource", Metadata: map[string]string{
+			"resourceKind": "ConfigMap", "resourceName": "demand", "key": "jobs", "targetValue": "2"}},
+		brokers.Trigger{Type: "kubernetes-resource", Metadata: map[string]string{
+			"resourceKind": "Secret", "resourceName": "demand", "key": "jobs", "targetValue": "2",
+			"format": "json", "valueLocation": "waiting"}},
+	)
+	s["pollingInterval"] = 1
+	o := scale(t, ns, "worker", 0, s)
+	o.waitCondition("Ready", "True", "")
+	put("8", `{"waiting": 2}`)
+	o.waitReplicas(4)
+	put("8", `{"waiting": 12}`)
+	o.waitReplicas(6)
+	put("0", `{"waiting": 0}`)
+	o.waitReplicas(0)
 }

@@ -135,12 +135,12 @@ func (k Kind[O, V]) Watch(ctx context.Context, selection Selection) (*View[V], e
 	if err != nil {
 		return nil, err
 	}
-	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*View[V], error) {
+	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(ctx context.Context) (*View[V], error) {
 		client, err := c.client(k.Group)
 		if err != nil {
 			return nil, err
 		}
-		return k.start(client, what), nil
+		return k.start(ctx, client, what), nil
 	})
 }
 
@@ -148,10 +148,10 @@ func (k Kind[O, V]) Watch(ctx context.Context, selection Selection) (*View[V], e
 // and a server that came back are noticed within some seconds.
 var retry = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 20, Cap: 10 * time.Second}
 
-// start runs the watch until the view is closed.
-func (k Kind[O, V]) start(client *rest.RESTClient, what target) *View[V] {
+// start runs the watch until the view is closed, which may be long after ctx.
+func (k Kind[O, V]) start(ctx context.Context, client *rest.RESTClient, what target) *View[V] {
 	// What a reflector logs of failures is the error of a read here.
-	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
+	ctx, cancel := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), logr.Discard()))
 	v := &View[V]{
 		what: what, cancel: cancel,
 		ended: make(chan struct{}), news: make(chan struct{}),

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -229,7 +230,7 @@ func TestRings(t *testing.T) {
 	server.Put(pod("a", "Running"))
 	await(t, rang)
 	cancel()
-	if err := <-done; err != context.Canceled {
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("listening ended with %v", err)
 	}
 }
