@@ -93,7 +93,7 @@ check-lint: tools ## golangci-lint (go vet included) in every module
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' hack/each-module.sh golangci-lint run ./...
 
 ##@ Test
-.PHONY: test test-unit test-e2e test-servers cluster-binaries
+.PHONY: test test-unit test-e2e test-servers cluster-binaries fuzz
 # Scenarios mostly wait, unit tests mostly compute: side by side they need
 # little more than the longer of the two.
 test: test-servers ## Everything: servers, unit tests and end-to-end scenarios
@@ -101,8 +101,12 @@ test: test-servers ## Everything: servers, unit tests and end-to-end scenarios
 
 # One module after the other, so that the two cores go to one build at a time.
 # Manifests race with nothing: they are tested as they are in check.
-test-unit: check-deploy ## Tests of every module but test/, with the race detector
+test-unit: check-deploy ## Tests of every module but test/, with the race detector; fuzz
 	MODULES="$$(hack/modules.sh | grep -vxE 'test|deploy' | xargs)" LOG=test-unit.log hack/test.sh -race ./...
+	$(MAKE) --no-print-directory fuzz
+
+fuzz: ## Every fuzz target for a few seconds (FUZZTIME=2s)
+	hack/fuzz.sh
 
 # The race detector would see these tests and not the processes that they
 # drive; without it the build of what ships serves the tests too. Go's test

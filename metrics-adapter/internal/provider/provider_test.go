@@ -62,7 +62,7 @@ type fixture struct {
 	families *families
 }
 
-func newFixture(t *testing.T, values map[string]float64, change ...func(*v1alpha1.ScaledObject)) *fixture {
+func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha1.ScaledObject)) *fixture {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
