@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -417,4 +418,40 @@ func selects(selector map[string]string, deployment *appsv1.Deployment) bool {
 // hasPort reports whether a container names this port.
 func hasPort(container corev1.Container, name string) bool {
 	return slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == name })
+}
+
+// TestWebhooksAreServed holds the configuration of admission against KEDA's
+// names and against what stands behind it.
+func TestWebhooksAreServed(t *testing.T) {
+	objects := render(t, all)
+	configurations := of[admissionregistrationv1.ValidatingWebhookConfiguration](objects)
+	if len(configurations) != 1 || configurations[0].Name != "keda-admission" {
+		t.Fatalf("%d configurations, want keda-admission", len(configurations))
+	}
+	want := map[string]string{ // name: resource
+		"vscaledobject.kb.io": "scaledobjects", "vscaledjob.kb.io": "scaledjobs",
+		"vstriggerauthentication.kb.io": "triggerauthentications", "vsclustertriggerauthentication.kb.io": "clustertriggerauthentications",
+	}
+	for _, webhook := range configurations[0].Webhooks {
+		resource, known := want[webhook.Name]
+		delete(want, webhook.Name)
+		service, rule := webhook.ClientConfig.Service, webhook.Rules[0]
+		if !known || len(webhook.Rules) != 1 || !slices.Equal(rule.Resources, []string{resource}) ||
+			*service.Path != "/validate-keda-sh-v1alpha1-"+strings.TrimSuffix(resource, "s") {
+			t.Errorf("%s: rules %+v, path %s", webhook.Name, webhook.Rules, *service.Path)
+		}
+		if *webhook.FailurePolicy != admissionregistrationv1.Ignore || *webhook.MatchPolicy != admissionregistrationv1.Equivalent ||
+			*webhook.SideEffects != admissionregistrationv1.SideEffectClassNone || *webhook.TimeoutSeconds != 10 {
+			t.Errorf("%s: not as KEDA's: %+v", webhook.Name, webhook)
+		}
+		served := slices.ContainsFunc(of[corev1.Service](objects), func(s *corev1.Service) bool {
+			return s.Name == service.Name && s.Namespace == service.Namespace && s.Spec.Ports[0].Port == *service.Port
+		})
+		if !served {
+			t.Errorf("%s: no Service %s/%s with port %d", webhook.Name, service.Namespace, service.Name, *service.Port)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("missing: %v", want)
+	}
 }

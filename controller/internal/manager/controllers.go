@@ -21,12 +21,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 )
-
-// byTarget is the index of ScaledObjects by the name of their target.
-const byTarget = "spec.scaleTargetRef.name"
 
 func index(ctx context.Context, mgr ctrl.Manager) error {
 	err := mgr.GetFieldIndexer().IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, scaledobject.ByOwner, scaledobject.OwnerOf)
@@ -36,9 +34,12 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, scaledjob.ByOwner, scaledjob.OwnerOf); err != nil {
 		return err
 	}
-	return mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ScaledObject{}, byTarget, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.ScaledObject).Spec.ScaleTargetRef.Name}
-	})
+	for _, i := range admission.Indexes() {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, i.Object, i.Field, i.Keys); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // workers of the loops that only think and write: enough that a slow API
@@ -90,7 +91,7 @@ func targets(b *builder.Builder, mgr ctrl.Manager, which predicate.Predicate) *b
 // scaling are requests for the ScaledObjects that scale a target by that name.
 func scaling(ctx context.Context, objects client.Reader, target types.NamespacedName) []reconcile.Request {
 	var list v1alpha1.ScaledObjectList
-	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{byTarget: target.Name})
+	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{admission.ByTarget: target.Name})
 	if err != nil {
 		return nil
 	}

@@ -47,7 +47,8 @@ func TestParse(t *testing.T) {
 		"defaults": {env: env(), check: func(o Options) bool {
 			return o.Namespace == "keda" && len(o.WatchNamespaces) == 0 && o.Selector.Empty() && o.Workers == 5 && !o.LeaderElect &&
 				o.LeaderElectionID == "operator.keda.sh" && o.LeaseDuration == 15*time.Second && o.RenewDeadline == 10*time.Second &&
-				o.RetryPeriod == 500*time.Millisecond && o.MetricsAddress == ":8080" && o.HealthAddress == ":8081"
+				o.RetryPeriod == 500*time.Millisecond && o.MetricsAddress == ":8080" && o.HealthAddress == ":8081" &&
+				o.WebhookAddress == ":9443" && !o.StrictAdmission
 		}},
 		"no Prometheus": {args: []string{"--enable-prometheus-metrics=false"}, env: env(), check: func(o Options) bool {
 			return o.MetricsAddress == "0"
@@ -69,8 +70,10 @@ func TestParse(t *testing.T) {
 				return o.LeaderElect && o.LeaderElectionID == "mine" && o.LeaseDuration == 30*time.Second && o.Workers == 9
 			},
 		},
-		"bad selector": {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
-		"bad workers":  {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},
+		"strict admission": {args: []string{"--admission=strict"}, env: env(), check: func(o Options) bool { return o.StrictAdmission }},
+		"bad admission":    {args: []string{"--admission=lax"}, env: env(), message: `invalid value "lax" for flag -admission: not warn or strict`},
+		"bad selector":     {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
+		"bad workers":      {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},
 		"bad period": {env: env("KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD", "2"),
 			message: `KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD: "2" is not a duration, such as 15s`},
 		"unknown flag": {args: []string{"--nope"}, env: env(), message: "flag provided but not defined: -nope"},

@@ -35,6 +35,11 @@ type Options struct {
 	Trust certificates.Trust
 	// Clients are callers of families beside the core, who get a key each.
 	Clients []string
+	// WebhookAddress is where the admission webhook listens, "0" for nowhere.
+	WebhookAddress string
+	// StrictAdmission refuses metadata that a trigger's family would not
+	// understand, instead of warning of it.
+	StrictAdmission bool
 	// Namespace is the installation's: the lease and the families are there.
 	Namespace string
 	// WatchNamespaces limits ScaledObjects and ScaledJobs; empty is all.
@@ -61,6 +66,8 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
 	o.certificateFlags(flags)
+	flags.StringVar(&o.WebhookAddress, "webhook-bind-address", ":9443", "address of the admission webhook, 0 for none")
+	flags.Func("admission", "what becomes of triggers that their family would not understand: warn, the default, or strict, which refuses them", o.admission)
 	ctrlconfig.RegisterFlags(flags)
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -73,6 +80,14 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 		o.MetricsAddress = "0"
 	}
 	return o, errors.Join(o.checkTerms(), o.environment(getenv))
+}
+
+func (o *Options) admission(mode string) error {
+	if mode != "warn" && mode != "strict" {
+		return errors.New("not warn or strict")
+	}
+	o.StrictAdmission = mode == "strict"
+	return nil
 }
 
 func (o *Options) environment(getenv func(string) string) error {

@@ -135,6 +135,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error {
 			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{jobs, rival}, lead})
 		},
+		func() error { return admitting(ctx, mgr, o, targets, families, keys.GetCertificate) },
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("key", keys.Ready) },
