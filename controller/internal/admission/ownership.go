@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -86,7 +87,7 @@ func (w *Webhook) otherHPAs(ctx context.Context, so *v1alpha1.ScaledObject, v *v
 		ref := v1alpha1.ScaleTarget{APIVersion: hpa.Spec.ScaleTargetRef.APIVersion, Kind: hpa.Spec.ScaleTargetRef.Kind}
 		switch {
 		case hpa.DeletionTimestamp != nil || hpa.Annotations[v1alpha1.AnnotationHPAOwnership] == "false":
-		case !sameKind(kindOf(so.Spec.ScaleTargetRef), kindOf(ref)) || owns(so, hpa):
+		case !sameKind(kindOf(so.Spec.ScaleTargetRef), kindOf(ref)) || owns(so, hpa) || w.orphaned(ctx, hpa):
 		case !transfersHPA(so):
 			v.refuse(reasonOtherHPA, fmt.Errorf(
 				"scaleTargetRef: %s %q is already scaled by HPA %q: delete it, or hand it over with annotation %s: \"true\" and advanced.horizontalPodAutoscalerConfig.name: %s",
@@ -105,6 +106,20 @@ func owns(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler)
 	return slices.ContainsFunc(hpa.OwnerReferences, func(o metav1.OwnerReference) bool {
 		return o.Kind == "ScaledObject" && o.Name == so.Name
 	})
+}
+
+// orphaned reports whether an HPA was a ScaledObject's that is gone or going:
+// the garbage collector is about to take it.
+func (w *Webhook) orphaned(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	for _, o := range hpa.OwnerReferences {
+		if o.Kind != "ScaledObject" {
+			continue
+		}
+		var owner v1alpha1.ScaledObject
+		err := w.Objects.Get(ctx, client.ObjectKey{Namespace: hpa.Namespace, Name: o.Name}, &owner)
+		return apierrors.IsNotFound(err) || err == nil && owner.DeletionTimestamp != nil
+	}
+	return false
 }
 
 func transfersHPA(so *v1alpha1.ScaledObject) bool {

@@ -220,7 +220,9 @@ func TestOtherHPAs(t *testing.T) {
 	}
 	check(t, map[string]row{
 		"H1 its own":                           {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "orders"))}},
-		"H1 of another ScaledObject":           {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "other"))}, refusals: []string{taken}},
+		"H1 of another ScaledObject":           {object: scaledObject(), known: []client.Object{other("other", targetOf("", "", "api")), hpa("mine", "worker", owned("ScaledObject", "other"))}, refusals: []string{taken}},
+		"H1 of one that is being deleted":      {object: scaledObject(), known: []client.Object{deleted(other("other")), hpa("mine", "worker", owned("ScaledObject", "other"))}},
+		"H1 of one that is gone":               {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "other"))}},
 		"H1 of another kind of the same name":  {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("Team", "orders"))}, refusals: []string{taken}},
 		"H2 handed over by name":               {object: scaledObject(transfer, hpaName("mine")), known: []client.Object{hpa("mine", "worker")}},
 		"H3 handed over without a name":        {object: scaledObject(transfer), known: []client.Object{hpa("mine", "worker")}, refusals: []string{unnamed}},
