@@ -16,6 +16,8 @@ import (
 const (
 	// resolveTimeout bounds one attempt to read credentials.
 	resolveTimeout = 10 * time.Second
+	// resolveSpread is how far apart triggers of the same Secret resolve it.
+	resolveSpread = 5 * time.Second
 	// soonestResolve and latestResolve bound the pause before credentials that
 	// could not be read are tried again.
 	soonestResolve = time.Second
@@ -137,9 +139,8 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 	s.mu.Lock()
 	s.resolving, s.retries, s.resolved = false, 0, time.Now()
 	if !creds.ReadAgain.IsZero() && !s.closed {
-		// A thousand triggers that came together are not read together.
-		pause := time.Until(creds.ReadAgain)
-		s.tryAgain(pause - time.Duration(rand.Int64N(int64(max(pause/8, 1)))))
+		// A thousand triggers that came together are not resolved together.
+		s.tryAgain(time.Until(creds.ReadAgain) + time.Duration(rand.Int64N(int64(resolveSpread))))
 	}
 	s.mu.Unlock()
 	s.join(b, creds)

@@ -45,7 +45,7 @@ func inMemory(pid int, texts ...string) (map[string]bool, error) {
 	defer memory.Close()
 	found := map[string]bool{}
 	for line := range strings.Lines(string(maps)) {
-		var begin, end int64
+		var begin, end uint64
 		var rights string
 		if _, err := fmt.Sscanf(line, "%x-%x %s", &begin, &end, &rights); err != nil {
 			return nil, err
@@ -55,7 +55,7 @@ func inMemory(pid int, texts ...string) (map[string]bool, error) {
 		}
 		// Pages that were never touched, and those that went meanwhile, cannot
 		// be read.
-		content, _ := io.ReadAll(io.NewSectionReader(memory, begin, end-begin))
+		content, _ := io.ReadAll(io.NewSectionReader(memory, int64(begin), int64(end-begin)))
 		for _, text := range texts {
 			found[text] = found[text] || bytes.Contains(content, []byte(text))
 		}

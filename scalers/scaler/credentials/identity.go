@@ -69,7 +69,7 @@ func (w *work) workloadRole(ctx context.Context) (string, error) {
 		return "", err
 	}
 	o := object{kind: "ServiceAccount", namespace: w.ref.Namespace, name: name}
-	account, err := w.accounts.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*serviceAccount, time.Time, error) {
+	account, err := take(ctx, w, w.accounts, o, func(ctx context.Context) (*serviceAccount, time.Time, error) {
 		a := new(serviceAccount)
 		return a, time.Time{}, w.api.get(ctx, o, a)
 	})

@@ -19,7 +19,7 @@ func (w *work) secretObject(ctx context.Context, namespace, name string) (*secre
 	if w.RestrictSecrets && namespace != w.ClusterNamespace {
 		return nil, status.Errorf(codes.PermissionDenied, "%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone", o, w.ClusterNamespace)
 	}
-	return w.secrets.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*secret, time.Time, error) {
+	return take(ctx, w, w.secrets, o, func(ctx context.Context) (*secret, time.Time, error) {
 		s := new(secret)
 		return s, time.Time{}, w.api.get(ctx, o, s)
 	})
@@ -31,7 +31,7 @@ func (w *work) configMapObject(ctx context.Context, namespace, name string) (*co
 		return nil, err
 	}
 	o := object{kind: "ConfigMap", namespace: namespace, name: name}
-	return w.configMaps.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*configMap, time.Time, error) {
+	return take(ctx, w, w.configMaps, o, func(ctx context.Context) (*configMap, time.Time, error) {
 		m := new(configMap)
 		return m, time.Time{}, w.api.get(ctx, o, m)
 	})
@@ -86,7 +86,7 @@ func (w *work) token(ctx context.Context, namespace, account string, audiences .
 		return "", err
 	}
 	key := tokenKey{object{kind: "ServiceAccount", namespace: namespace, name: account}, strings.Join(audiences, " ")}
-	return w.tokens.take(ctx, key, w.ref.NotBefore, func(ctx context.Context) (string, time.Time, error) {
+	return take(ctx, w, w.tokens, key, func(ctx context.Context) (string, time.Time, error) {
 		request := tokenRequest{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"}
 		request.Spec.ExpirationSeconds = int64(w.TokenExpiry.Seconds())
 		request.Spec.Audiences = audiences

@@ -108,7 +108,7 @@ func (r *Resolver) Close() {
 func (r *Resolver) Resolve(ctx context.Context, ref Reference) (*Credentials, error) {
 	w := &work{
 		Resolver: r, ref: ref, namespace: ref.Namespace,
-		creds: &Credentials{Parameters: map[string]string{}, ReadAgain: time.Now().Add(readEvery)},
+		creds: &Credentials{Parameters: map[string]string{}},
 	}
 	w.environment(ctx)
 	w.authentication(ctx)
@@ -127,6 +127,16 @@ type work struct {
 	cluster   bool   // the authentication object is the cluster's
 	creds     *Credentials
 	wrong     problems
+}
+
+// take has a value from a shelf, and sees to it that the references are resolved
+// again when that is read again.
+func take[K comparable, V any](ctx context.Context, w *work, s *shelf[K, V], key K, get read[V]) (V, error) {
+	value, again, err := s.take(ctx, key, w.ref.NotBefore, get)
+	if err == nil && (w.creds.ReadAgain.IsZero() || again.Before(w.creds.ReadAgain)) {
+		w.creds.ReadAgain = again
+	}
+	return value, err
 }
 
 // authentication reads the authentication object and everything that it names.
@@ -193,7 +203,7 @@ func (w *work) authenticationObject(ctx context.Context) (object, *authenticatio
 	if err := checkName(kind, name); err != nil {
 		return o, nil, err
 	}
-	a, err := w.authentications.take(ctx, o, w.ref.NotBefore, func(ctx context.Context) (*authentication, time.Time, error) {
+	a, err := take(ctx, w, w.authentications, o, func(ctx context.Context) (*authentication, time.Time, error) {
 		a := new(authentication)
 		return a, time.Time{}, w.api.get(ctx, o, a)
 	})
@@ -266,10 +276,10 @@ func (w *work) stored(ctx context.Context, b storeBlock) (*Values, error) {
 		return nil, status.Error(codes.Unimplemented, "this family cannot read it")
 	}
 	key := storeKey{block: b.name, text: string(b.text), namespace: w.namespace, trigger: w.ref.Namespace, account: w.ref.ServiceAccount}
-	return w.values.take(ctx, key, w.ref.NotBefore, func(ctx context.Context) (*Values, time.Time, error) {
+	return take(ctx, w, w.values, key, func(ctx context.Context) (*Values, time.Time, error) {
 		// What the login is made of is read anew with it, so that two ages do
 		// not add up.
-		inner := &work{Resolver: w.Resolver, ref: w.ref, namespace: w.namespace}
+		inner := &work{Resolver: w.Resolver, ref: w.ref, namespace: w.namespace, creds: new(Credentials)}
 		inner.ref.NotBefore = time.Now().Add(-retryAfter)
 		values, err := store.Read(ctx, json.RawMessage(key.text), scope{inner})
 		if err != nil {

@@ -519,3 +519,30 @@ func TestWithoutACluster(t *testing.T) {
 		t.Errorf("error = %v, want %q", err, want)
 	}
 }
+
+// Whoever resolves at that time meets what is read anew: else a change would
+// take twice as long to be seen.
+func TestReferencesAreResolvedWhenTheirObjectsAreRead(t *testing.T) {
+	s := startAPI(t)
+	s.put(t, shop)
+	r := s.resolver(t, nil)
+	const spec = `{secretTargetRef: [{parameter: username, name: login, key: user}]}`
+	begun := time.Now()
+	first, err := resolve(t, r, s, spec, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := resolve(t, r, s, spec, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.ReadAgain.Equal(second.ReadAgain) {
+		t.Errorf("resolved again at %v and %v, want one time: nothing was read in between", first.ReadAgain, second.ReadAgain)
+	}
+	if after := first.ReadAgain.Sub(begun); after < readEvery {
+		t.Errorf("read again after %v, want %v", after, readEvery)
+	}
+	if n := s.count("GET /api/v1/namespaces/shop/secrets/login"); n != 1 {
+		t.Errorf("the Secret was read %d times, want once", n)
+	}
+}

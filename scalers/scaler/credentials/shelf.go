@@ -84,8 +84,8 @@ func (s *shelf[K, V]) close() {
 }
 
 // take returns the value for key, from a read that began at notBefore or
-// later.
-func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get read[V]) (V, error) {
+// later, and when it is to be read again.
+func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
 	for {
 		s.mu.Lock()
 		e := s.entry(key)
@@ -93,7 +93,7 @@ func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get 
 		e.used = now
 		if e.turn == nil && now.Before(e.again) && !e.begun.Before(notBefore) || s.closed {
 			defer s.mu.Unlock()
-			return e.value, e.err
+			return e.value, e.again, e.err
 		}
 		if e.turn == nil {
 			e.turn = make(chan struct{})
@@ -105,7 +105,7 @@ func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get 
 		case <-turn:
 		case <-ctx.Done():
 			var none V
-			return none, timedOut(ctx)
+			return none, time.Time{}, timedOut(ctx)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func TestShelf(t *testing.T) {
 				r := new(reader)
 				run(t, s, r, func(notBefore time.Time, value string, code codes.Code, reads int64) {
 					t.Helper()
-					got, err := s.take(t.Context(), "key", notBefore, r.read)
+					got, _, err := s.take(t.Context(), "key", notBefore, r.read)
 					if got != value || status.Code(err) != code || r.reads.Load() != reads {
 						t.Errorf("got %q, %v after %d reads, want %q, %v after %d", got, err, r.reads.Load(), value, code, reads)
 					}
@@ -142,13 +142,13 @@ func TestShelfSharesReads(t *testing.T) {
 		got := make(chan string, 100)
 		for range cap(got) {
 			go func() {
-				value, _ := s.take(t.Context(), "key", time.Time{}, read)
+				value, _, _ := s.take(t.Context(), "key", time.Time{}, read)
 				got <- value
 			}()
 		}
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := s.take(impatient, "key", time.Time{}, read); status.Code(err) != codes.DeadlineExceeded {
+		if _, _, err := s.take(impatient, "key", time.Time{}, read); status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("who does not want to wait: %v, want DeadlineExceeded", err)
 		}
 		close(gate)
