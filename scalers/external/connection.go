@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -50,20 +52,24 @@ type connectionKey struct {
 // share returns the one connection for the address and the TLS material.
 func (p externalParams) share(ctx context.Context) (*connection, error) {
 	key := connectionKey{address: p.ScalerAddress, tls: p.wantsTLS(), unsafe: p.UnsafeSSL, secret: p.fingerprint()}
-	return scaler.Shared(ctx, key, func(context.Context) (*connection, error) {
+	return scaler.Shared(ctx, key, func(ctx context.Context) (*connection, error) {
 		security, err := p.transport()
 		if err != nil {
 			return nil, err
 		}
-		return connect(p.ScalerAddress, security)
+		return connect(scaler.DialerOf(ctx), p.ScalerAddress, security)
 	})
 }
 
 // connect makes a connection that nobody uses yet.
-func connect(address string, security credentials.TransportCredentials) (*connection, error) {
+func connect(dialer *scaler.Dialer, address string, security credentials.TransportCredentials) (*connection, error) {
+	// gRPC looks names up itself and dials addresses.
+	if err := dialer.Check(hostOf(address)); err != nil {
+		return nil, fmt.Errorf("scalerAddress: %w", err)
+	}
 	c := &connection{address: address}
 	for range 2 {
-		conn, err := grpc.NewClient(address, options(security)...)
+		conn, err := grpc.NewClient(address, options(dialer, security)...)
 		if err != nil {
 			c.Close()
 			return nil, status.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
@@ -75,9 +81,21 @@ func connect(address string, security credentials.TransportCredentials) (*connec
 	return c, nil
 }
 
-func options(security credentials.TransportCredentials) []grpc.DialOption {
+// hostOf is the host in a gRPC target.
+func hostOf(target string) string {
+	target = target[strings.LastIndex(target, "/")+1:] // after a scheme and a name server
+	if host, _, err := net.SplitHostPort(target); err == nil {
+		return host
+	}
+	return target
+}
+
+func options(dialer *scaler.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(security),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialResolved(ctx, "tcp", address)
+		}),
 		// All addresses of a name are used in turn. What a name server says
 		// about the service otherwise does not count.
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),

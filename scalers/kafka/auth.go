@@ -111,7 +111,7 @@ func (l kafkaLogin) security(ctx context.Context) (s security, err error) {
 	case saslPlaintext, saslSCRAM256, saslSCRAM512:
 		s.login = l.account.mechanism(l.SASL)
 	case saslGSSAPI:
-		s.login, err = l.kerberosParams.mechanism(l.account)
+		s.login, err = l.kerberosParams.mechanism(ctx, l.account)
 	case saslOAuthBearer:
 		if l.SASLTokenProvider == awsMSKIAM {
 			s.login, err = l.awsParams.mechanism(ctx)

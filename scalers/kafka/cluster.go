@@ -77,15 +77,12 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 		kgo.SeedBrokers(e.servers...),
 		kgo.MaxVersions(versions),
 		kgo.WithHooks(counted),
-		kgo.DialTimeout(dialLimit),
+		kgo.Dialer(e.dialler(scaler.DialerOf(ctx))),
 		kgo.RequestTimeoutOverhead(answerLimit),
 		kgo.ConnIdleTimeout(idleLimit),
 		kgo.RequestRetries(tries),
 		kgo.RetryBackoffFn(backoff),
 		kgo.DisableClientMetrics(),
-	}
-	if e.tls != nil {
-		options = append(options, kgo.DialTLSConfig(e.tls))
 	}
 	if e.login != nil {
 		options = append(options, kgo.SASL(e.login))
@@ -97,6 +94,18 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	c := &cluster{client: client, traffic: counted}
 	c.bell = newBell(context.WithoutCancel(ctx), client)
 	return c, nil
+}
+
+// dialler connects to one broker.
+func (e endpoint) dialler(d *scaler.Dialer) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialLimit)
+		defer cancel()
+		if e.tls == nil {
+			return d.DialContext(ctx, network, address)
+		}
+		return d.DialTLS(ctx, network, address, e.tls)
+	}
 }
 
 // Close ends the doorbell and the connections.

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
 	"github.com/jcmturner/gokrb5/v8/keytab"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/kerberos"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // kerberosParams are what sasl gssapi needs beside the user. Nothing of it is
@@ -44,11 +48,23 @@ func (p kerberosParams) require(a account) error {
 
 // mechanism logs in to the realm when a connection is opened, and anew for
 // each connection.
-func (p kerberosParams) mechanism(a account) (sasl.Mechanism, error) {
+func (p kerberosParams) mechanism(ctx context.Context, a account) (sasl.Mechanism, error) {
 	conf, err := config.NewFromString(p.KerberosConfig)
 	// Some directives are known and do nothing here, such as include.
 	if unsupported := new(config.UnsupportedDirective); err != nil && !errors.As(err, unsupported) {
 		return nil, errors.New("kerberosConfig: is not a krb5.conf")
+	}
+	// The library dials by itself, so what it may dial is checked here.
+	for _, realm := range conf.Realms {
+		for _, address := range slices.Concat(realm.KDC, realm.KPasswdServer) {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				host = address
+			}
+			if err := scaler.DialerOf(ctx).Check(host); err != nil {
+				return nil, fmt.Errorf("kerberosConfig: %w", err)
+			}
+		}
 	}
 	login := func(context.Context) *client.Client {
 		return client.NewWithPassword(a.Username, p.Realm, a.Password, conf, client.DisablePAFXFAST(p.KerberosDisableFAST))

@@ -142,7 +142,7 @@ func TestKerberosParameters(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			mechanism, err := tt.params.mechanism(account{"alice", "wonderland"})
+			mechanism, err := tt.params.mechanism(t.Context(), account{"alice", "wonderland"})
 			if message(err) != tt.want && (err == nil || err.Error() != tt.want) {
 				t.Fatalf("error = %v, want %q", err, tt.want)
 			}

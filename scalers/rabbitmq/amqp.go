@@ -41,6 +41,7 @@ type broker struct {
 	endpoint endpoint
 	sasl     amqp.Authentication
 	tls      *tls.Config // nil without TLS
+	dialer   *scaler.Dialer
 
 	turn    chan struct{} // held by who looks at current
 	current *connection   // nil before the first dial
@@ -52,8 +53,8 @@ type brokerKey struct{ scheme, host, vhost, identity string }
 // shareBroker returns the one broker for an endpoint and an identity.
 func shareBroker(ctx context.Context, e endpoint, l login) (*broker, error) {
 	key := brokerKey{scheme: e.scheme, host: e.host, vhost: e.vhost, identity: l.fingerprint(e) + e.serverName}
-	return scaler.Shared(ctx, key, func(context.Context) (*broker, error) {
-		b := &broker{endpoint: e, sasl: l.sasl(e), turn: make(chan struct{}, 1)}
+	return scaler.Shared(ctx, key, func(ctx context.Context) (*broker, error) {
+		b := &broker{endpoint: e, sasl: l.sasl(e), dialer: scaler.DialerOf(ctx), turn: make(chan struct{}, 1)}
 		if !e.tls() {
 			return b, nil
 		}

@@ -35,7 +35,7 @@ type connection struct {
 func (b *broker) dial(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", b.endpoint.host)
+	raw, err := b.dialer.DialContext(ctx, "tcp", b.endpoint.host)
 	if err != nil {
 		return nil, err
 	}

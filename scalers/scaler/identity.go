@@ -21,8 +21,8 @@ func identityHTTP(ctx context.Context) (*http.Client, error) {
 		return nil, err
 	}
 	pooled, err := Shared(ctx, struct{}{}, func(context.Context) (*identityTransport, error) {
-		transport, err := newIdentityTransport()
-		return &identityTransport{transport}, err
+		pool, _, err := newPlainTransport(directly)
+		return &identityTransport{pool}, err
 	})
 	if err != nil {
 		return nil, err
@@ -33,16 +33,23 @@ func identityHTTP(ctx context.Context) (*http.Client, error) {
 // identityTransport tells the connections of identities from those of sources.
 type identityTransport struct{ *transport }
 
-func newIdentityTransport() (*transport, error) {
+// directly dials any address.
+func directly(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext(ctx, network, address)
+}
+
+// newPlainTransport makes a pool of connections with what the process says
+// about TLS and HTTP, and nothing of a trigger.
+func newPlainTransport(dial dialFunc) (*transport, httpProcess, error) {
 	process, err := processHTTP(os.Getenv)
 	if err != nil {
-		return nil, err
+		return nil, process, err
 	}
 	config, err := TLSParams{}.Config(false)
 	if err != nil {
-		return nil, err
+		return nil, process, err
 	}
-	return newTransport((&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext, config, process), nil
+	return newTransport(dial, config, process), process, nil
 }
 
 // identified is an identity in the pool: nothing but memory.

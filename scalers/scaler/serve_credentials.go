@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
@@ -11,13 +12,39 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 )
 
 // stores are the secret stores that authentication objects may name, one line
 // for each.
 func stores() []credentials.Store {
-	return []credentials.Store{}
+	return []credentials.Store{
+		vault.Store{HTTP: storeHTTP(new(Dialer).DialResolved)},
+		azure.KeyVault{HTTP: storeHTTP(new(Dialer).DialResolved)},
+		// These answer at addresses of their own, and their clouds give
+		// identities away at link-local ones.
+		amazon.Secrets{HTTP: storeHTTP(directly)},
+		google.SecretManager{HTTP: storeHTTP(directly)},
+	}
+}
+
+// storeHTTP makes clients for one read of a store each. They follow no
+// redirect: the login would go along.
+func storeHTTP(dial dialFunc) func() (*http.Client, error) {
+	return func() (*http.Client, error) {
+		pool, process, err := newPlainTransport(dial)
+		if err != nil {
+			return nil, err
+		}
+		return &http.Client{
+			Transport: pool.Transport, Timeout: process.timeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}, nil
+	}
 }
 
 // credentialFlags adds the flags on what a family may read for its triggers.

@@ -31,7 +31,7 @@ func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(con
 	if !ok {
 		return none, errors.New("no pool of connections: Shared is called with the context of Open")
 	}
-	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%q", lease.hosts)}
+	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%#v", lease.hosts)}
 	value, err := lease.take(ctx, id, func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
 	if err != nil {
 		return none, err

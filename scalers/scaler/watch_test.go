@@ -74,15 +74,35 @@ func (w *well) trigger() Trigger {
 type passwords struct {
 	mu       sync.Mutex
 	password string
+	err      error         // instead of it
+	again    time.Duration // when to read it again; 0 is never
+	last     Reference     // that was resolved
+	reads    int
 }
 
-func (p *passwords) Resolve(context.Context, Reference) (*Credentials, error) {
+func (p *passwords) Resolve(_ context.Context, ref Reference) (*Credentials, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.password == "" {
+	p.last = ref
+	p.reads++
+	switch {
+	case p.err != nil:
+		return nil, p.err
+	case p.password == "":
 		return nil, status.Error(codes.NotFound, "TriggerAuthentication/secret does not exist")
 	}
-	return &Credentials{Parameters: map[string]string{"password": p.password}}, nil
+	creds := &Credentials{Parameters: map[string]string{"password": p.password}}
+	if p.again > 0 {
+		creds.ReadAgain = time.Now().Add(p.again)
+	}
+	return creds, nil
+}
+
+// change is what the API server says from now on.
+func (p *passwords) change(edit func(*passwords)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	edit(p)
 }
 
 func (p *passwords) set(password string) {

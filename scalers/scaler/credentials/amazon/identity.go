@@ -52,19 +52,18 @@ const (
 //
 // Source: README of the scaler specifications, section 3.15.
 func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, error) {
-	if i.AccessKeyID != "" || i.SecretAccessKey != "" {
-		return aws.Config{
-			Region:      i.Region,
-			HTTPClient:  client,
-			Credentials: static.NewStaticCredentialsProvider(i.AccessKeyID, i.SecretAccessKey, i.SessionToken),
-		}, nil
+	options := []func(*config.LoadOptions) error{
+		config.WithRegion(i.Region), config.WithHTTPClient(alike(client)), config.WithCredentialsCacheOptions(ahead),
 	}
-	own, err := config.LoadDefaultConfig(ctx, config.WithRegion(i.Region), config.WithHTTPClient(alike(client)),
-		config.WithCredentialsCacheOptions(ahead))
+	if i.AccessKeyID != "" {
+		options = append(options, config.WithCredentialsProvider(
+			static.NewStaticCredentialsProvider(i.AccessKeyID, i.SecretAccessKey, i.SessionToken)))
+	}
+	own, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return aws.Config{}, status.Errorf(codes.FailedPrecondition, "aws configuration of the process: %v", err)
 	}
-	if i.RoleARN != "" {
+	if i.AccessKeyID == "" && i.RoleARN != "" {
 		last := &last{provider: i.role(own)}
 		own.Credentials = &renewed{CredentialsCache: aws.NewCredentialsCache(last, ahead), last: last}
 	}

@@ -22,6 +22,7 @@ type vaultBlock struct {
 	Role           string      `json:"role"`
 	Mount          string      `json:"mount"`
 
+	host   string // of the address
 	public string // the address without user, password and query
 }
 
@@ -142,6 +143,7 @@ func (b *vaultBlock) checkAddress(problems *block.Problems) {
 		problems.Add("address", "is not an http or https URL")
 		return
 	}
+	b.host = u.Hostname()
 	b.public = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 

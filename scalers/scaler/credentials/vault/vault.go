@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 )
 
 // Store reads what hashiCorpVault blocks ask for. The environment VAULT_* of
@@ -31,6 +32,9 @@ func (Store) Block() string { return blockName }
 func (s Store) Read(ctx context.Context, raw json.RawMessage, scope credentials.Scope) (*credentials.Values, error) {
 	b, err := decode(raw)
 	if err != nil {
+		return nil, err
+	}
+	if err := outbound.CheckHost(b.host); err != nil {
 		return nil, err
 	}
 	v, err := s.connect(b)

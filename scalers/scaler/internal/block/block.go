@@ -3,6 +3,7 @@
 package block
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -68,8 +69,12 @@ func (p *Problems) RequireSecretKey(field string, ref SecretKey) {
 	p.Require(field+"name", ref.ValueFrom.SecretKeyRef.Name, field+"key", ref.ValueFrom.SecretKeyRef.Key)
 }
 
-// Name and Key of the reference.
-func (s SecretKey) Name() string { return s.ValueFrom.SecretKeyRef.Name }
+// Secrets resolves keys of Secrets.
+type Secrets interface {
+	Secret(ctx context.Context, name, key string) (string, error)
+}
 
-// Key is the key in the Secret's data.
-func (s SecretKey) Key() string { return s.ValueFrom.SecretKeyRef.Key }
+// Read resolves the reference.
+func (s SecretKey) Read(ctx context.Context, secrets Secrets) (string, error) {
+	return secrets.Secret(ctx, s.ValueFrom.SecretKeyRef.Name, s.ValueFrom.SecretKeyRef.Key)
+}

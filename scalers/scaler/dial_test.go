@@ -1,0 +1,147 @@
+package scaler
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+)
+
+// opening is the ctx of an Open whose credentials may be sent to these hosts.
+func opening(t *testing.T, hosts []string) context.Context {
+	t.Helper()
+	l := newPool().lease(hosts)
+	t.Cleanup(l.release)
+	return l.context(t.Context())
+}
+
+func TestAddressesThatAreNoSources(t *testing.T) {
+	for _, address := range []string{
+		"169.254.169.254:80", "[fe80::1]:80", "[fd00:ec2::254]:80", "100.100.100.200:80", "168.63.129.16:80",
+		"[::ffff:169.254.169.254]:80", "[64:ff9b::a9fe:a9fe]:80", "metadata.google.internal:80", "Metadata.Google.Internal.:80",
+	} {
+		conn, err := DialerOf(opening(t, nil)).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		if code, text := explain(err); err == nil || code != codes.InvalidArgument || !strings.Contains(text, "is a link-local address or a cloud's metadata service") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// A name that leads there is found out when it has been looked up.
+func TestNamesAreNoWayAround(t *testing.T) {
+	err := outbound.Control("tcp4", "169.254.169.254:80", nil)
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("error = %v", err)
+	}
+	outbound.Allow([]netip.Prefix{netip.MustParsePrefix("169.254.169.0/24")})
+	defer outbound.Allow(nil)
+	if err := outbound.Control("tcp4", "169.254.169.254:80", nil); err != nil {
+		t.Errorf("although it is allowed: %v", err)
+	}
+	if err := outbound.CheckHost("metadata"); err != nil {
+		t.Errorf("although it is allowed: %v", err)
+	}
+	if err := outbound.Control("tcp4", "169.254.1.1:80", nil); err == nil {
+		t.Error("another one passes as well")
+	}
+}
+
+func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	tests := map[string]struct {
+		hosts []string
+		host  string
+		ok    bool
+	}{
+		"any without a list":         {host: "127.0.0.1", ok: true},
+		"none with an empty one":     {hosts: []string{}, host: "127.0.0.1"},
+		"one that is listed":         {hosts: []string{"127.0.0.*"}, host: "127.0.0.1", ok: true},
+		"one that is not":            {hosts: []string{"*.kafka.svc"}, host: "127.0.0.1"},
+		"a name, whatever its case":  {hosts: []string{"LOCALhost"}, host: "localhost", ok: true},
+		"its address is another one": {hosts: []string{"localhost"}, host: "127.0.0.1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn, err := DialerOf(opening(t, tt.hosts)).DialContext(t.Context(), "tcp4", net.JoinHostPort(tt.host, port))
+			if err == nil {
+				conn.Close()
+			}
+			if (err == nil) != tt.ok {
+				t.Errorf("error = %v", err)
+			}
+			if err != nil && status.Code(err) != codes.InvalidArgument {
+				t.Errorf("error = %v, want InvalidArgument", err)
+			}
+		})
+	}
+}
+
+func TestHTTPKeepsToTheHosts(t *testing.T) {
+	asked := 0
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { asked++ })
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1), http.StatusFound)
+			return
+		}
+		_, _ = io.WriteString(w, "ok")
+	})
+	client, err := HTTP(opening(t, []string{"127.0.0.1"}), HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := client.Get(t.Context(), server.URL); err != nil || string(body) != "ok" {
+		t.Errorf("answer = %q, %v", body, err)
+	}
+	if _, err := client.Get(t.Context(), server.URL+"/away"); status.Code(err) != codes.InvalidArgument || asked != 0 {
+		t.Errorf("a redirect to another host: %v, asked %d times", err, asked)
+	}
+	if _, err := client.Get(t.Context(), "http://169.254.169.254/latest/meta-data"); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("the metadata service: %v", err)
+	}
+}
+
+// A trigger whose credentials may go elsewhere does not share a connection, nor
+// a source, with one that may not.
+func TestHostsArePartOfTheQuestion(t *testing.T) {
+	_, open, err := bound(t, nil, &Credentials{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, limited, err := bound(t, nil, &Credentials{Hosts: []string{"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open.question == limited.question {
+		t.Error("both ask the same question")
+	}
+	pool := newPool()
+	dials := 0
+	dial := func(context.Context) (io.Closer, error) { dials++; return io.NopCloser(nil), nil }
+	for _, hosts := range [][]string{nil, {"a"}, {"a"}, {}} {
+		l := pool.lease(hosts)
+		defer l.release()
+		if _, err := Shared(l.context(t.Context()), "broker", dial); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dials != 3 {
+		t.Errorf("%d connections, want one for each list of hosts", dials)
+	}
+}

@@ -1,0 +1,136 @@
+package scaler
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// authenticated is a trigger with an authenticationRef.
+var authenticated = with(scalerv1.KeyAuthenticationRef, "TriggerAuthentication/secret")
+
+func TestAChangedSecretIsPickedUpWithinAMinute(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.passwords.change(func(p *passwords) { p.password, p.again = "old", 45*time.Second })
+		w := f.watch(t)
+		defer w.cancel()
+		id := w.subscribe(t, "app", authenticated)
+		pass(time.Second)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE || f.well.opens.Load() != 1 {
+			t.Fatalf("observation = %v after %d openings", o, f.well.opens.Load())
+		}
+		f.passwords.set("new")
+		pass(time.Minute)
+		if n := f.well.opens.Load(); n != 2 {
+			t.Errorf("%d sources were opened, want another with the new password", n)
+		}
+		pass(2 * time.Minute)
+		if n := f.well.alive.Load(); n != 1 {
+			t.Errorf("%d sources are open, want the new one alone", n)
+		}
+		if n := f.well.opens.Load(); n != 2 {
+			t.Errorf("%d sources were opened: the same password opens none", n)
+		}
+	})
+}
+
+func TestWhatTheSourceRefusedIsReadAgainAtOnce(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.passwords.change(func(p *passwords) { p.password, p.again = "old", time.Hour })
+		w := f.watch(t)
+		defer w.cancel()
+		id := w.subscribe(t, "app", authenticated)
+		pass(time.Second)
+		refusal := status.Error(codes.Unauthenticated, "login refused")
+		f.well.err.Store(&refusal)
+		f.passwords.set("new")
+		pass(30 * time.Second) // the read that is refused
+		// As many as fit in before the refusals end, with a pause in between.
+		if n := f.well.opens.Load(); n < 2 {
+			t.Errorf("%d sources were opened, want another with the new password", n)
+		}
+		f.passwords.change(func(p *passwords) {
+			if p.last.NotBefore.IsZero() {
+				t.Error("what was known before the refusal would do")
+			}
+		})
+		f.well.err.Store(nil)
+		pass(time.Minute)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v", o)
+		}
+	})
+}
+
+func TestCredentialsThatAreGoneEndTheReads(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.passwords.change(func(p *passwords) { p.password, p.again = "old", 45*time.Second })
+		w := f.watch(t)
+		defer w.cancel()
+		id := w.subscribe(t, "app", authenticated)
+		pass(time.Second)
+		f.passwords.change(func(p *passwords) { p.err = status.Error(codes.PermissionDenied, "not granted any more") })
+		pass(time.Minute)
+		o := w.observation(id)
+		if codes.Code(o.GetStatus().GetCode()) != codes.PermissionDenied || o.GetStatus().GetMessage() != "well: not granted any more" {
+			t.Errorf("observation = %v, want the refusal", o)
+		}
+		pass(2 * time.Minute)
+		if n := f.well.alive.Load(); n != 0 {
+			t.Errorf("%d sources are open with credentials that were taken away", n)
+		}
+		f.passwords.change(func(p *passwords) { p.err = nil })
+		pass(2 * time.Minute)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v, want a value: it is granted again", o)
+		}
+	})
+}
+
+func TestASilentAPIServerChangesNothing(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.passwords.change(func(p *passwords) { p.password, p.again = "old", 45*time.Second })
+		w := f.watch(t)
+		defer w.cancel()
+		id := w.subscribe(t, "app", authenticated)
+		pass(time.Second)
+		f.passwords.change(func(p *passwords) { p.err = status.Error(codes.Unavailable, "the API server does not answer") })
+		pass(50 * time.Minute)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v, want a value with what was known", o)
+		}
+		pass(15 * time.Minute)
+		if o := w.observation(id); codes.Code(o.GetStatus().GetCode()) != codes.Unavailable {
+			t.Errorf("observation = %v, want the credentials to be given up after an hour", o)
+		}
+	})
+}
+
+func TestAnEnvironmentMayChangeWithoutANewGeneration(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		w := f.watch(t)
+		defer w.cancel()
+		account := func(name string) change { return with(scalerv1.KeyServiceAccount, name) }
+		f.passwords.set("one")
+		w.subscribe(t, "app", authenticated, account("a"))
+		pass(time.Second)
+		w.subscribe(t, "app", authenticated, account("a"), with(scalerv1.KeyMode, "active"))
+		pass(time.Second)
+		f.passwords.change(func(p *passwords) {
+			if p.reads != 1 {
+				t.Errorf("resolved %d times: a mode changes no credentials", p.reads)
+			}
+		})
+		w.subscribe(t, "app", authenticated, account("b"))
+		pass(time.Second)
+		f.passwords.change(func(p *passwords) {
+			if p.last.ServiceAccount != "b" {
+				t.Errorf("resolved for account %q, want b", p.last.ServiceAccount)
+			}
+		})
+	})
+}
