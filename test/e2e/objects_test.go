@@ -157,9 +157,13 @@ func (o object) waitCondition(conditionType, status, text string) {
 // condition has the fields of a condition, none when it is absent.
 func (o object) condition(conditionType string) map[string]string {
 	o.t.Helper()
-	so := o.scaledObject()
-	if err := world.cluster.Client().Get(o.t.Context(), o.key(), so); err != nil {
-		o.t.Fatal(err)
+	return conditionOf(o.t, o.scaledObject(), conditionType)
+}
+
+func conditionOf(t *testing.T, so *unstructured.Unstructured, conditionType string) map[string]string {
+	t.Helper()
+	if err := world.cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(so), so); err != nil {
+		t.Fatal(err)
 	}
 	conditions, _, _ := unstructured.NestedSlice(so.Object, "status", "conditions")
 	for _, c := range conditions {

@@ -207,7 +207,7 @@ func TestCreationThatIsRefused(t *testing.T) {
 	}
 	for message, refusal := range tests {
 		t.Run(message[:20], func(t *testing.T) {
-			if invalid, ok := refusal.(*apierrors.StatusError); ok && apierrors.IsInvalid(refusal) {
+			if invalid := (*apierrors.StatusError)(nil); errors.As(refusal, &invalid) && apierrors.IsInvalid(refusal) {
 				invalid.ErrStatus.Message = `Job.batch "x" is invalid: ` + message
 			}
 			f := newFixture(t, newObject(limited(50)))
