@@ -1,0 +1,336 @@
+package scaler
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
+	pki "github.com/sluice-autoscaler/sluice/proto/identity/authority"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+const installation = "sluice-system"
+
+// keysOf are the keys of one identity.
+func keysOf(t *testing.T, signer *pki.Authority, who identity.Identity) *identity.Keys {
+	t.Helper()
+	certificate, key, err := signer.Sign(pki.Request{Identity: who, Installation: installation, Lifetime: time.Hour}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := identity.Parse(map[string][]byte{
+		identity.CertificateKey: certificate, identity.PrivateKeyKey: key, identity.AuthoritiesKey: pki.Encode(signer.Certificate),
+	}, who.In(installation))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// fortress is a family as Serve runs it, with both of its ways in.
+type fortress struct {
+	t      *testing.T
+	signer *pki.Authority
+	keys   *identity.Holder // the family's
+	server *Server
+	well   *well
+	addresses
+}
+
+// addresses are where a family listens.
+type addresses struct{ front, loopback string }
+
+func guard(t *testing.T, args ...string) *fortress {
+	t.Helper()
+	set, err := parseSettings("wells", append([]string{
+		"--grpc-address=127.0.0.1:0", "--loopback-address=127.0.0.1:0", "--installation=" + installation,
+	}, args...), func(string) string { return "" }, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &fortress{t: t, keys: &identity.Holder{}, well: &well{}}
+	g.well.level.Store(7)
+	if g.signer, err = pki.New(installation, time.Now(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	keys := g.keys
+	if set.plaintext {
+		keys = nil
+	}
+	entrances, err := open(t.Context(), set, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.addresses = addresses{entrances[0].listener.Addr().String(), entrances[1].listener.Addr().String()}
+	g.server = New(Config{Family: "wells", Triggers: []Trigger{g.well.trigger()}, Resolver: &passwords{password: "right"}})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.server.serve(ctx, keys, entrances...) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return g
+}
+
+func (g *fortress) dial(address string, secure credentials.TransportCredentials) *grpc.ClientConn {
+	g.t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(secure))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// as calls the front as an identity.
+func (g *fortress) as(who identity.Identity) *grpc.ClientConn {
+	g.t.Helper()
+	h := &identity.Holder{}
+	h.Set(keysOf(g.t, g.signer, who))
+	return g.dial(g.front, h.Client(identity.Scaler("wells").In(installation)))
+}
+
+func (g *fortress) plaintext(address string) *grpc.ClientConn {
+	g.t.Helper()
+	return g.dial(address, insecure.NewCredentials())
+}
+
+func (g *fortress) haveKey() { g.keys.Set(keysOf(g.t, g.signer, identity.Scaler("wells"))) }
+
+// wellRef is a request for one well, with reserved keys and their values.
+func wellRef(namespace string, reserved ...string) *externalscaler.ScaledObjectRef {
+	ref := &externalscaler.ScaledObjectRef{Name: "orders", Namespace: namespace, ScalerMetadata: map[string]string{"name": "a"}}
+	for i := 0; i < len(reserved); i += 2 {
+		ref.ScalerMetadata[reserved[i]] = reserved[i+1]
+	}
+	return ref
+}
+
+// TestReferencesAreForThoseWhoMay asks with every kind of reference, as each
+// kind of caller, over each way in.
+func TestReferencesAreForThoseWhoMay(t *testing.T) {
+	references := map[string][]string{
+		"authenticationRef TriggerAuthentication/well": {scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well"},
+		"variable PASSWORD":                            {scalerv1.KeyEnv, `{"PASSWORD":{"secretKeyRef":{"name":"s","key":"k"}}}`},
+		"secretKeyRef":                                 {scalerv1.KeySecretKeyRef, `{"password":{"name":"s","key":"k"}}`},
+	}
+	callers := map[string]struct {
+		args    []string
+		conn    func(*fortress) *grpc.ClientConn
+		refused string // what is said about namespace shop; "" for nothing
+		other   string // about any other namespace
+	}{
+		"the controller": {conn: func(g *fortress) *grpc.ClientConn { return g.as(identity.Controller) }},
+		"the adapter":    {conn: func(g *fortress) *grpc.ClientConn { return g.as(identity.MetricsAdapter) }},
+		"a client, in its namespace alone": {
+			args: []string{"--allow-client=keda=shop"}, conn: func(g *fortress) *grpc.ClientConn { return g.as(identity.Client("keda")) },
+			other: "client keda may do so in the namespaces of --allow-client=keda=... alone",
+		},
+		"a client without namespaces": {
+			args: []string{"--allow-client=keda"}, conn: func(g *fortress) *grpc.ClientConn { return g.as(identity.Client("keda")) },
+			refused: "client keda may do so in the namespaces of --allow-client=keda=... alone",
+			other:   "client keda may do so in the namespaces of --allow-client=keda=... alone",
+		},
+		"loopback": {
+			conn:    func(g *fortress) *grpc.ClientConn { return g.plaintext(g.loopback) },
+			refused: "over loopback they are used with --loopback-credentials alone",
+			other:   "over loopback they are used with --loopback-credentials alone",
+		},
+		"loopback, when it may": {
+			args: []string{"--loopback-credentials"}, conn: func(g *fortress) *grpc.ClientConn { return g.plaintext(g.loopback) },
+		},
+		"plaintext": {
+			args: []string{"--plaintext"}, conn: func(g *fortress) *grpc.ClientConn { return g.plaintext(g.front) },
+			refused: "this family was started with --plaintext and uses none",
+			other:   "this family was started with --plaintext and uses none",
+		},
+	}
+	for name, tt := range callers {
+		t.Run(name, func(t *testing.T) {
+			g := guard(t, tt.args...)
+			g.haveKey()
+			conn := tt.conn(g)
+			if err := everyCall(t, conn, wellRef("shop")); err != nil {
+				t.Errorf("without references: %v", err)
+			}
+			for what, reserved := range references {
+				for namespace, remedy := range map[string]string{"shop": tt.refused, "orders": tt.other} {
+					err := everyCall(t, conn, wellRef(namespace, reserved...))
+					want := what + ` refers to credentials in namespace "` + namespace + `": ` + remedy
+					switch {
+					case remedy == "" && err != nil:
+						t.Errorf("%s in %s: %v", what, namespace, err)
+					case remedy != "" && (status.Code(err) != codes.PermissionDenied || status.Convert(err).Message() != want):
+						t.Errorf("%s in %s: %v, want %q", what, namespace, err, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// everyCall makes every call that a trigger can be sent with, and returns what
+// they all say.
+func everyCall(t *testing.T, conn *grpc.ClientConn, ref *externalscaler.ScaledObjectRef) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := externalscaler.NewExternalScalerClient(conn)
+	calls := map[string]func() error{
+		"GetMetricSpec": func() error { _, err := c.GetMetricSpec(ctx, ref); return err },
+		"IsActive":      func() error { _, err := c.IsActive(ctx, ref); return err },
+		"GetMetrics": func() error {
+			_, err := c.GetMetrics(ctx, &externalscaler.GetMetricsRequest{ScaledObjectRef: ref})
+			return err
+		},
+		"StreamIsActive": func() error {
+			stream, err := c.StreamIsActive(ctx, ref)
+			if err != nil {
+				return err
+			}
+			_, err = stream.Recv()
+			return err
+		},
+		"Watch": func() error {
+			stream, err := scalerv1.NewScalerServiceClient(conn).Watch(ctx)
+			if err != nil {
+				return err
+			}
+			err = stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: &scalerv1.Subscribe{Id: "x", Ref: ref}}})
+			if err != nil {
+				return err
+			}
+			answer, err := stream.Recv()
+			if rejected := answer.GetRejected(); rejected != nil {
+				return status.Error(codes.Code(rejected.GetStatus().GetCode()), rejected.GetStatus().GetMessage()) //nolint:gosec // a code
+			}
+			return err
+		},
+	}
+	var first error
+	told := false
+	for name, call := range calls {
+		err := call()
+		if told && status.Convert(err).String() != status.Convert(first).String() {
+			t.Errorf("%s says %v, another call %v", name, err, first)
+		}
+		first, told = err, true
+	}
+	return first
+}
+
+// A guest must not answer for an object: what the adapter asks for by name is
+// what the controller subscribed to, credentials included.
+func TestGuestsDoNotAnswerForObjects(t *testing.T) {
+	g := guard(t, "--loopback-credentials")
+	g.haveKey()
+	subscribe := func(conn *grpc.ClientConn, generation int64, reserved ...string) {
+		t.Helper()
+		stream, err := scalerv1.NewScalerServiceClient(conn).Watch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: &scalerv1.Subscribe{
+			Id: "ScaledObject/shop/orders/0", Generation: generation, Ref: wellRef("shop", reserved...),
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := stream.Recv(); err != nil || answer.GetAccepted() == nil {
+			t.Fatalf("%v, %v", answer, err)
+		}
+	}
+	ask := func(conn *grpc.ClientConn, generation string) error {
+		_, err := externalscaler.NewExternalScalerClient(conn).IsActive(t.Context(), &externalscaler.ScaledObjectRef{
+			Name: "orders", Namespace: "shop", ScalerMetadata: map[string]string{
+				scalerv1.KeyKind: "ScaledObject", scalerv1.KeyTriggerIndex: "0", scalerv1.KeyGeneration: generation,
+			},
+		})
+		return err
+	}
+	adapter := g.as(identity.MetricsAdapter)
+	subscribe(g.plaintext(g.loopback), 2)
+	if err := ask(adapter, "2"); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("a guest's subscription answers the adapter: %v", err)
+	}
+	subscribe(g.as(identity.Controller), 1, scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well")
+	if err := ask(adapter, "1"); err != nil {
+		t.Errorf("the controller's subscription does not: %v", err)
+	}
+
+	closed := guard(t)
+	closed.haveKey()
+	g = closed
+	subscribe(g.as(identity.Controller), 1, scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well")
+	if err := ask(g.plaintext(g.loopback), "1"); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("loopback is answered from a subscription with credentials: %v", err)
+	}
+}
+
+func TestReadyWithAKey(t *testing.T) {
+	g := guard(t)
+	health := healthv1.NewHealthClient(g.plaintext(g.loopback))
+	handler := g.server.handler()
+	check := func(want healthv1.HealthCheckResponse_ServingStatus, code int) {
+		t.Helper()
+		answer, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{})
+		if err != nil || answer.GetStatus() != want {
+			t.Errorf("health %v, %v, want %v", answer, err, want)
+		}
+		for path, code := range map[string]int{"/readyz": code, "/healthz": http.StatusOK} {
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			if recorder.Code != code {
+				t.Errorf("%s: %d, want %d", path, recorder.Code, code)
+			}
+		}
+	}
+	check(healthv1.HealthCheckResponse_NOT_SERVING, http.StatusServiceUnavailable)
+	if err := everyCall(t, g.plaintext(g.loopback), wellRef("shop")); err != nil {
+		t.Errorf("inside its Pod it can be asked meanwhile: %v", err)
+	}
+	g.haveKey()
+	check(healthv1.HealthCheckResponse_SERVING, http.StatusOK)
+	if err := everyCall(t, g.as(identity.Controller), wellRef("shop")); err != nil {
+		t.Errorf("with a key: %v", err)
+	}
+}
+
+func TestAddressesThatCannotBe(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, tt := range map[string]struct {
+		set  settings
+		want string
+	}{
+		"loopback is no loopback": {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: "0.0.0.0:0"}, "--loopback-address: is not an address of the loopback device"},
+		"loopback is everywhere":  {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: ":0"}, "--loopback-address: is not an address of the loopback device"},
+		"loopback has no port":    {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: "127.0.0.1"}, "--loopback-address: address 127.0.0.1: missing port"},
+		"loopback is taken":       {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: taken.Addr().String()}, "--loopback-address: listen"},
+		"the front is taken":      {settings{grpcAddress: taken.Addr().String()}, "--grpc-address: listen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := open(t.Context(), tt.set, nil); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
