@@ -1,7 +1,8 @@
 #!/bin/sh
 # Generates what follows from the doc comments of params structs: what Describe
 # says of each parameter, and from that a reference page per trigger type in
-# docs/triggers and an index. A folder beside this one with a main.go is a family.
+# docs/triggers, with the example in docs/examples, and an index. A folder beside
+# this one with a main.go is a family.
 set -eu
 cd "$(dirname "$0")"
 export GOWORK=off CGO_ENABLED=0
@@ -18,7 +19,7 @@ trap 'rm -rf "$pages"' EXIT
 for family in $families; do
 	(cd "$family" && go run -trimpath . --describe) >>"$pages/described"
 done
-go run -trimpath ./cmd/triggerdocs "$pages/triggers" <"$pages/described"
+go run -trimpath ./cmd/triggerdocs "$pages/triggers" ../../docs/examples <"$pages/described"
 mkdir -p ../../docs/triggers
 rm -f ../../docs/triggers/*.md # a type that is gone has no page
 cp "$pages"/triggers/*.md ../../docs/triggers/

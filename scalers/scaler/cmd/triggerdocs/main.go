@@ -1,7 +1,8 @@
 // Command triggerdocs writes a reference page per trigger type and an index of
-// them into a folder, from what families print with the flag --describe.
+// them into a folder, from what families print with the flag --describe and from
+// a folder with an example per type, <type>.yaml.
 //
-//	(bin/scaler-cron --describe; bin/scaler-kafka --describe) | triggerdocs docs/triggers
+//	(bin/scaler-cron --describe; bin/scaler-kafka --describe) | triggerdocs docs/triggers docs/examples
 package main
 
 import (
@@ -18,17 +19,17 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: <family> --describe | triggerdocs <folder>")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: <family> --describe | triggerdocs <folder> <folder of examples>")
 		os.Exit(2)
 	}
-	if err := write(os.Stdin, os.Args[1]); err != nil {
+	if err := write(os.Stdin, os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "triggerdocs:", err)
 		os.Exit(1)
 	}
 }
 
-func write(described io.Reader, dir string) error {
+func write(described io.Reader, dir, examples string) error {
 	families, err := read(described)
 	if err != nil {
 		return fmt.Errorf("input: %w", err)
@@ -36,7 +37,11 @@ func write(described io.Reader, dir string) error {
 	pages := map[string]string{"README": triggerpage.Index(families)}
 	for _, family := range families {
 		for _, t := range family.GetTriggerTypes() {
-			pages[t.GetType()] = triggerpage.Render(family.GetFamily(), t)
+			example, err := os.ReadFile(filepath.Join(examples, t.GetType()+".yaml"))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			pages[t.GetType()] = triggerpage.Render(family.GetFamily(), t, string(example))
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {

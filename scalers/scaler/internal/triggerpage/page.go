@@ -11,12 +11,16 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
-// Render returns the page of a trigger type as Markdown.
-func Render(family string, t *scalerv1.TriggerType) string {
+// Render returns the page of a trigger type as Markdown. example is a manifest,
+// or empty.
+func Render(family string, t *scalerv1.TriggerType, example string) string {
 	var page strings.Builder
 	fmt.Fprintf(&page, "<!-- Generated from `Describe` of the family %s. Change the doc comments there. -->\n\n", family)
 	fmt.Fprintf(&page, "# %s\n\n%s\n\n", t.GetType(), cmp.Or(t.GetPurpose(), "A trigger type."))
 	fmt.Fprintf(&page, "Family `%s`, found as the Service `scaler-%s`.\n\n", family, t.GetType())
+	if example != "" {
+		fmt.Fprintf(&page, "## Example\n\n```yaml\n%s\n```\n\n", strings.TrimSpace(example))
+	}
 	fmt.Fprintf(&page, "## How work is noticed\n\n%s\n\n", detection(t))
 	fmt.Fprint(&page, "## Parameters\n\n")
 	page.WriteString(parameters(t.GetParameters()))

@@ -33,7 +33,7 @@ func queue() *scalerv1.TriggerType {
 }
 
 func TestPage(t *testing.T) {
-	got := Render("queues", queue())
+	got := Render("queues", queue(), "# One replica for all.\nkind: ScaledObject\n")
 	want, err := os.ReadFile("testdata/queue.md")
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestPage(t *testing.T) {
 }
 
 func TestPagesOfOtherKinds(t *testing.T) {
-	page := Render("f", &scalerv1.TriggerType{Type: "t", Detection: scalerv1.Detection_DETECTION_TIMER, AcceptsOtherParameters: true})
+	page := Render("f", &scalerv1.TriggerType{Type: "t", Detection: scalerv1.Detection_DETECTION_TIMER, AcceptsOtherParameters: true}, "")
 	for _, want := range []string{"known in advance", "None.", "All other keys are passed on"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("page lacks %q:\n%s", want, page)
@@ -53,7 +53,7 @@ func TestPagesOfOtherKinds(t *testing.T) {
 }
 
 func TestRequiredParametersComeFirst(t *testing.T) {
-	page := Render("f", &scalerv1.TriggerType{Parameters: []*scalerv1.Parameter{{Name: "b"}, {Name: "a"}, {Name: "must", Required: true}}})
+	page := Render("f", &scalerv1.TriggerType{Parameters: []*scalerv1.Parameter{{Name: "b"}, {Name: "a"}, {Name: "must", Required: true}}}, "")
 	must, b, a := strings.Index(page, "`must`"), strings.Index(page, "`b`"), strings.Index(page, "`a`")
 	if must < 0 || must > b || b > a {
 		t.Errorf("order of parameters:\n%s", page)
