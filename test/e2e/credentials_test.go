@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/test/brokers"
 )
@@ -123,6 +124,28 @@ func (o object) grant() {
 	}
 }
 
+// waitEvent waits until an event about the object has the text.
+func (o object) waitEvent(text string) {
+	o.t.Helper()
+	o.wait("an event with "+text, func() (bool, string) {
+		events := &corev1.EventList{}
+		if err := world.cluster.Client().List(o.t.Context(), events, client.InNamespace(o.namespace)); err != nil {
+			o.t.Fatal(err)
+		}
+		var saw []string
+		for _, e := range events.Items {
+			if e.InvolvedObject.Name != o.name {
+				continue
+			}
+			if strings.Contains(e.Message, text) {
+				return true, ""
+			}
+			saw = append(saw, e.Reason+": "+e.Message)
+		}
+		return false, strings.Join(saw, "\n")
+	})
+}
+
 // TestCredentials scales on brokers that want to know who asks, in every way
 // that a user can say it, from the refusal that names the missing right to a
 // rotated password.
@@ -134,6 +157,7 @@ func TestCredentials(t *testing.T) {
 
 	// Nothing is granted yet: each family says how it would be.
 	rabbit["amqp"].grant()
+	rabbit["amqp"].waitEvent("to grant it: kubectl create rolebinding scaler-rabbitmq")
 	kafka["plain"].grant()
 	rabbit["cluster"].grant()
 	for _, objects := range []map[string]object{rabbit, kafka} {

@@ -411,6 +411,10 @@ func TestFilePath(t *testing.T) {
 	if want := map[string]string{"username": "ann", "password": "hunter2"}; !maps.Equal(creds.Parameters, want) || creds.PodIdentity.Provider != "gcp" {
 		t.Errorf("credentials = %+v, want the file's and the identity", creds)
 	}
+	writeFile(t, filepath.Join(root, "login.json"), `{"username": "ann", "password": "swordfish"}`)
+	if creds, err := resolve(t, r, s, `{filePath: login.json}`, true, nil); err != nil || creds.Parameters["password"] != "swordfish" {
+		t.Errorf("after the file changed: %+v, %v", creds, err)
+	}
 	for path, message := range map[string]string{
 		"/etc/passwd":     `filePath: "/etc/passwd" is not a path below the root directory`,
 		"../outside.json": `filePath: "../outside.json" is not a path below the root directory`,
