@@ -37,6 +37,8 @@ type classic struct {
 	polls       int // calls of IsActive
 	refs        []*externalscaler.ScaledObjectRef
 	pushes      bool // offers the streams
+	hangsUp     bool // ends every stream of activity at once
+	streamed    int  // streams of activity that were opened
 	activity    map[string]chan bool
 	specStreams map[string]chan []*externalscaler.MetricSpec
 }
@@ -112,6 +114,11 @@ func (c *classic) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*e
 func (c *classic) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
 	if !c.pushes {
 		return status.Error(codes.Unimplemented, "no push")
+	}
+	c.change(func() { c.streamed++ })
+	if c.hangsUp {
+		c.bell.ring()
+		return nil
 	}
 	in := make(chan bool, 1000)
 	c.change(func() { c.activity[ref.GetName()] = in })
@@ -210,9 +217,11 @@ func TestWhatAThirdPartySays(t *testing.T) {
 		"several, by any name, are added up": {
 			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, both(2, 0)), want: OutcomeValue, value: 3,
 		},
-		"no value is no data": {change: value(), want: OutcomeNoData},
-		"NaN is no data":      {change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData},
-		"infinity is no data": {change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: OutcomeNoData},
+		"no value is no data":      {change: value(), want: OutcomeNoData},
+		"NaN is no data":           {change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData},
+		"infinity is no data":      {change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: OutcomeNoData},
+		"a huge value is one":      {change: value(both(0, 1e300)), want: OutcomeValue, value: 1e300},
+		"a sum beyond all numbers": {change: value(both(0, math.MaxFloat64), both(0, math.MaxFloat64)), want: OutcomeNoData},
 		"an error keeps its words": {
 			change: func(c *classic) { c.err = status.Error(codes.PermissionDenied, "jobs: login refused") },
 			want:   OutcomeError, err: "jobs: login refused", code: codes.PermissionDenied,
@@ -317,6 +326,63 @@ func TestAPushIsARing(t *testing.T) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return len(c.activity) == 0
+	})
+}
+
+func TestStreamsThatEndAtOnceLeavePolling(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.hangsUp = true, true })
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	w.until("it is read", w.observed(jobs, 4))
+	w.stepUntil(now, streamRetry, "the stream is tried again, and it is read", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.streamed >= 3 && c.polls >= 3
+	})
+	if got := w.state(jobs).Activations; got != 1 {
+		t.Errorf("%d activations, want that of the poll alone", got)
+	}
+}
+
+// TestFlappingPushesOnlyRaise has pushes say true and false by turns while the
+// polls say inactive: each true is a pulse, and what lowers is the poll.
+func TestFlappingPushesOnlyRaise(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.active = true, false })
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	var push chan bool
+	w.until("the stream stands", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		push = c.activity["worker-1"]
+		return push != nil && c.polls == 1
+	})
+	for range 50 {
+		push <- true
+		push <- false
+	}
+	w.until("a pulse is counted", func() bool { return w.state(jobs).Activations >= 1 })
+	w.stepUntil(now, ringGap, "the polls have the last word", func() bool {
+		state := w.state(jobs)
+		return c.polled() >= 3 && state.Outcome == OutcomeValue && !state.Active()
+	})
+}
+
+func TestRenamedMetricsReplaceTheOldOnes(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell)
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	w.until("it is read", w.observed(jobs, 4))
+	c.change(func() { c.specs = []*externalscaler.MetricSpec{{MetricName: "tasks", TargetSizeFloat: 3}} })
+	w.stepUntil(now, time.Second, "the new name is known", func() bool {
+		state := w.state(jobs)
+		return state.Specs[0] == MetricSpec{Name: "tasks", Target: 3} && len(state.Values) == 1 && state.Values[0].Metric == "tasks"
 	})
 }
 
