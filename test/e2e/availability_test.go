@@ -146,7 +146,7 @@ func TestCutOff(t *testing.T) {
 		"adapter":            func(t testing.TB) *localcluster.Instance { return instances(t, "metrics-adapter")[1] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			topic := kafkaTopic(t, "cut")
+			topic := kafkaTopic(t, "cut-"+strings.ReplaceAll(name, " ", "-"))
 			o := scale(t, ns, strings.ReplaceAll(name, " ", "-"), 0, quick(topic.Trigger(5)))
 			o.waitCondition("Ready", "True", "")
 			check, same := onlyChanged(t, o), nobodyRestarts(t)
@@ -178,6 +178,7 @@ func TestCutOff(t *testing.T) {
 // TestAnyAdapterMayDie kills each of three adapters in turn, under an object
 // that grows meanwhile.
 func TestAnyAdapterMayDie(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	topic := kafkaTopic(t, "adapters")
 	o := scale(t, ns, "worker", 0, quick(topic.Trigger(5)))

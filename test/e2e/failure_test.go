@@ -51,7 +51,7 @@ func bystander(t *testing.T, namespace, name string) object {
 	return o
 }
 
-func instances(t *testing.T, component string) []*localcluster.Instance {
+func instances(t testing.TB, component string) []*localcluster.Instance {
 	t.Helper()
 	found := world.cluster.Instances(component)
 	if len(found) != 2 {
@@ -258,18 +258,6 @@ func TestProcessesDie(t *testing.T) {
 	o.waitReplicas(2)
 	bystander(t, ns, "other")
 
-	leader := func(t *testing.T) *localcluster.Instance {
-		t.Helper()
-		// Only the holder of the lease decides; its name starts with the Pod's.
-		holder := leaseHolder(t)
-		for _, i := range world.cluster.Instances("controller") {
-			if strings.HasPrefix(holder, i.Name()) {
-				return i
-			}
-		}
-		t.Fatalf("no controller instance holds the lease, %q does", holder)
-		return nil
-	}
 	cut := func(i *localcluster.Instance) (func(), error) {
 		return func() {
 			if err := i.Heal(); err != nil {
@@ -285,16 +273,16 @@ func TestProcessesDie(t *testing.T) {
 	}
 	faults := []struct {
 		name string
-		of   func(t *testing.T) *localcluster.Instance
+		of   func(t testing.TB) *localcluster.Instance
 		do   func(*localcluster.Instance) (mend func(), err error)
 	}{
 		{"controller killed", leader, kill},
 		{"controller drained", leader, drain},
-		{"adapter killed", func(t *testing.T) *localcluster.Instance { return instances(t, "metrics-adapter")[0] }, kill},
-		{"family instance killed", func(t *testing.T) *localcluster.Instance { return instances(t, "scaler-kafka")[0] }, kill},
-		{"the other family instance killed", func(t *testing.T) *localcluster.Instance { return instances(t, "scaler-kafka")[1] }, kill},
-		{"family instance drained", func(t *testing.T) *localcluster.Instance { return instances(t, "scaler-kafka")[0] }, drain},
-		{"family instance cut off", func(t *testing.T) *localcluster.Instance { return instances(t, "scaler-kafka")[1] }, cut},
+		{"adapter killed", func(t testing.TB) *localcluster.Instance { return instances(t, "metrics-adapter")[0] }, kill},
+		{"family instance killed", func(t testing.TB) *localcluster.Instance { return instances(t, "scaler-kafka")[0] }, kill},
+		{"the other family instance killed", func(t testing.TB) *localcluster.Instance { return instances(t, "scaler-kafka")[1] }, kill},
+		{"family instance drained", func(t testing.TB) *localcluster.Instance { return instances(t, "scaler-kafka")[0] }, drain},
+		{"family instance cut off", func(t testing.TB) *localcluster.Instance { return instances(t, "scaler-kafka")[1] }, cut},
 	}
 	backlog := 10
 	for _, fault := range faults {

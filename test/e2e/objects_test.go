@@ -220,7 +220,7 @@ func (o object) wait(what string, done func() (bool, string)) {
 	wait(o.t, o.target()+": "+what, done)
 }
 
-func wait(t *testing.T, what string, done func() (bool, string)) {
+func wait(t testing.TB, what string, done func() (bool, string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -24,10 +24,18 @@ import (
 type pythonScaler struct {
 	t          *testing.T
 	grpc, http string
+	process    *os.Process
+	end        func() // without warning; waits
 }
 
 // startPython runs the scaler until the test ends.
 func startPython(t *testing.T) pythonScaler {
+	t.Helper()
+	return startPythonAt(t, freeAddress(t))
+}
+
+// startPythonAt runs the scaler at an address until the test ends.
+func startPythonAt(t *testing.T, address string) pythonScaler {
 	t.Helper()
 	repo, err := localcluster.FindRepo(".")
 	if err != nil {
@@ -37,7 +45,7 @@ func startPython(t *testing.T) pythonScaler {
 	if _, err := os.Stat(python); err != nil {
 		t.Fatal("Python with grpcio is not installed: run make test-servers")
 	}
-	p := pythonScaler{t: t, grpc: freeAddress(t), http: freeAddress(t)}
+	p := pythonScaler{t: t, grpc: address, http: freeAddress(t)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, python, filepath.Join(repo, "test/thirdparty/scaler.py"),
@@ -51,9 +59,13 @@ func startPython(t *testing.T) pythonScaler {
 		_ = cmd.Wait() // it is always killed
 		close(ended)
 	}()
-	t.Cleanup(func() {
+	p.process = cmd.Process
+	p.end = func() {
 		cancel()
 		<-ended
+	}
+	t.Cleanup(func() {
+		p.end()
 		if t.Failed() {
 			t.Logf("scaler.py: %s", output.Bytes())
 		}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -255,6 +256,9 @@ func TestRival(t *testing.T) {
 			r.look(t.Context())
 			if have := r.blocks(); (have > 0) != tt.want {
 				t.Fatalf("blocks for %v", have)
+			}
+			if have := testutil.ToFloat64(r.metric()); (have == 1) != tt.want {
+				t.Errorf("metric is %v", have)
 			}
 			clock.Step(15 * time.Second) // not renewed
 			r.look(t.Context())

@@ -40,6 +40,11 @@ type Options struct {
 	// StrictAdmission refuses metadata that a trigger's family would not
 	// understand, instead of warning of it.
 	StrictAdmission bool
+	// ClusterName is how CloudEvents call this cluster.
+	ClusterName string
+	// ClusterObjectNamespace has the Secrets of cluster-wide objects; here it
+	// only names the source of CloudEvents.
+	ClusterObjectNamespace string
 	// Namespace is the installation's: the lease and the families are there.
 	Namespace string
 	// WatchNamespaces limits ScaledObjects and ScaledJobs; empty is all.
@@ -59,6 +64,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	o := Options{Namespace: "keda", Selector: labels.Everything(), Workers: 5, JobWorkers: workers}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
+	flags.StringVar(&o.ClusterName, "k8s-cluster-name", "kubernetes-default", "name of the cluster in CloudEvents")
 	flags.BoolVar(&o.PrometheusMetrics, "enable-prometheus-metrics", true, "serve the Prometheus endpoint")
 	flags.BoolVar(&o.OpenTelemetryMetrics, "enable-opentelemetry-metrics", false, "send metrics to an OpenTelemetry collector, as OTEL_* says")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
@@ -93,6 +99,9 @@ func (o *Options) admission(mode string) error {
 func (o *Options) environment(getenv func(string) string) error {
 	if namespace := getenv("POD_NAMESPACE"); namespace != "" {
 		o.Namespace = namespace
+	}
+	if o.ClusterObjectNamespace = getenv("KEDA_CLUSTER_OBJECT_NAMESPACE"); o.ClusterObjectNamespace == "" {
+		o.ClusterObjectNamespace = "keda"
 	}
 	for _, namespace := range strings.Split(strings.Trim(getenv("WATCH_NAMESPACE"), `"`), ",") {
 		if namespace = strings.TrimSpace(namespace); namespace != "" {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -146,6 +147,20 @@ func (r *rival) renews(lease *coordinationv1.Lease, last sighting) bool {
 		holds = time.Duration(*given) * time.Second
 	}
 	return r.now().Sub(now.noticed) < holds
+}
+
+// metric tells whether a rival leads.
+func (r *rival) metric() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sluice_keda_leads", Help: "1 while a KEDA holds its lease, and Sluice only reads.",
+	}, func() float64 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.leader != "" {
+			return 1
+		}
+		return 0
+	})
 }
 
 // gated holds a reconciler that writes back while a rival leads.

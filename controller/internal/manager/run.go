@@ -24,9 +24,11 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
@@ -92,7 +94,9 @@ func Run(ctx context.Context, o Options, version string) error {
 		Changed: func(key types.NamespacedName) { wired.target(ctx, mgr.GetClient(), key) },
 	}
 	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Mapper: mgr.GetRESTMapper(), Kinds: kinds}
-	writer := &status.Writer{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("keda-operator"), Now: time.Now}
+	sinks := cloudevents.NewSinks(o.ClusterName, o.ClusterObjectNamespace, slog.New(logr.ToSlogHandler(log.WithName("cloudevents"))))
+	events := cloudevents.Recorder{EventRecorder: mgr.GetEventRecorder("keda-operator"), Sinks: sinks}
+	writer := &status.Writer{Client: mgr.GetClient(), Events: events, Now: time.Now}
 	failures, figures := metrics.NewErrors(), metrics.NewFigures()
 	loop := &activation.Loop{
 		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures,
@@ -141,7 +145,9 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return mgr.AddReadyzCheck("key", keys.Ready) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error { return ctrlmetrics.Registry.Register(figures) },
+		func() error { return ctrlmetrics.Registry.Register(rival.metric()) },
 		func() error { return ctrlmetrics.Registry.Register(families.Metrics()) },
+		func() error { return sending(mgr, sinks, lead.leads) },
 		func() error { return export(ctx, mgr, o, version, loop) },
 		func() error { return mgr.AddMetricsServerExtraHandler("/decisions", decisions(loop)) },
 		func() error {
@@ -159,6 +165,7 @@ func options(o Options) ctrl.Options {
 	scheme := runtime.NewScheme()
 	must(clientgoscheme.AddToScheme(scheme))
 	must(v1alpha1.AddToScheme(scheme))
+	must(eventing.AddToScheme(scheme))
 	selected := cache.ByObject{Label: o.Selector}
 	// Nobody changes a workload that was read; only its scale is written.
 	shared := true

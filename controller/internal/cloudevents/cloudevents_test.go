@@ -1,0 +1,277 @@
+package cloudevents
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// received is one CloudEvent as it came, in binary mode.
+type received struct {
+	header http.Header
+	data   data
+}
+
+// receiver is a user's sink.
+func receiver(t *testing.T, status int) (uri string, got chan received) {
+	t.Helper()
+	got = make(chan received, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		one := received{header: r.Header}
+		if err := json.NewDecoder(r.Body).Decode(&one.data); err != nil {
+			t.Error(err)
+		}
+		got <- one
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, got
+}
+
+// fixture is a process with sinks, and a cluster with sources.
+type fixture struct {
+	*Sinks
+	t        *testing.T
+	client   client.Client
+	recorder Recorder
+}
+
+func start(t *testing.T) *fixture {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := eventing.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{
+		Sinks: NewSinks("mine", "keda", slog.New(slog.DiscardHandler)), t: t,
+		client: fake.NewClientBuilder().WithScheme(scheme).
+			WithStatusSubresource(&eventing.CloudEventSource{}, &eventing.ClusterCloudEventSource{}).Build(),
+	}
+	f.Pause = time.Millisecond
+	f.recorder = Recorder{EventRecorder: events.NewFakeRecorder(1000), Sinks: f.Sinks}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// apply makes or changes a source and reconciles it; its condition is returned.
+func (f *fixture) apply(namespace, name string, spec eventing.CloudEventSourceSpec) v1alpha1.Condition {
+	f.t.Helper()
+	var source eventing.Source = &eventing.CloudEventSource{}
+	fresh := func() eventing.Source { return &eventing.CloudEventSource{} }
+	if namespace == "" {
+		fresh = func() eventing.Source { return &eventing.ClusterCloudEventSource{} }
+	}
+	source = fresh()
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	exists := f.client.Get(f.t.Context(), key, source) == nil
+	source.SetNamespace(namespace)
+	source.SetName(name)
+	source.SetGeneration(source.GetGeneration() + 1)
+	*source.Wants() = spec
+	var err error
+	if exists {
+		err = f.client.Update(f.t.Context(), source)
+	} else {
+		err = f.client.Create(f.t.Context(), source)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return f.reconcile(key, fresh)
+}
+
+func (f *fixture) reconcile(key types.NamespacedName, fresh func() eventing.Source) v1alpha1.Condition {
+	f.t.Helper()
+	r := &Reconciler{Client: f.client, Sinks: f.Sinks, New: fresh, Leads: func() bool { return true }}
+	if _, err := r.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		f.t.Fatal(err)
+	}
+	source := fresh()
+	if err := f.client.Get(f.t.Context(), key, source); err != nil {
+		f.t.Fatal(err)
+	}
+	active, _ := source.State().Conditions.Get(v1alpha1.ConditionActive)
+	return active
+}
+
+func to(uri string) eventing.CloudEventSourceSpec {
+	return eventing.CloudEventSourceSpec{Destination: eventing.Destination{HTTP: &eventing.HTTPDestination{URI: uri}}}
+}
+
+// happens records an event about a ScaledObject of a namespace.
+func (f *fixture) happens(namespace, reason string) {
+	so := &v1alpha1.ScaledObject{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "worker"}}
+	f.recorder.Eventf(so, nil, "Normal", reason, "Test", "%s", "it is 100% so")
+}
+
+func TestEnvelope(t *testing.T) {
+	f := start(t)
+	uri, got := receiver(t, http.StatusOK)
+	if active := f.apply("shop", "mine", to(uri)); active.Status != metav1.ConditionTrue || active.Reason != "CloudEventSourceActive" {
+		t.Errorf("condition %+v", active)
+	}
+	f.happens("shop", "KEDAScalersStarted") // says nothing about a life
+	f.happens("shop", "ScaledObjectReady")
+	one := <-got
+	for header, want := range map[string]string{
+		"Ce-Specversion": "1.0", "Ce-Type": "keda.scaledobject.ready.v1", "Ce-Source": "/mine/keda/keda",
+		"Ce-Subject": "/mine/shop/scaledobject/worker", "Content-Type": "application/json",
+	} {
+		if have := one.header.Get(header); have != want {
+			t.Errorf("%s: %q, want %q", header, have, want)
+		}
+	}
+	if one.header.Get("Ce-Id") == "" || one.header.Get("Ce-Time") == "" {
+		t.Errorf("no id or time: %v", one.header)
+	}
+	if one.data != (data{"ScaledObjectReady", "it is 100% so"}) {
+		t.Errorf("data %+v", one.data)
+	}
+}
+
+// TestEachSinkGetsWhatItAskedFor: of its namespace, and by its own filter.
+func TestEachSinkGetsWhatItAskedFor(t *testing.T) {
+	f := start(t)
+	sinks := map[string]chan received{}
+	for name, change := range map[string]func(*eventing.CloudEventSourceSpec){
+		"shop/all": func(*eventing.CloudEventSourceSpec) {},
+		"shop/included": func(s *eventing.CloudEventSourceSpec) {
+			s.EventSubscription.IncludedEventTypes = []eventing.EventType{"keda.scaledobject.paused.v1"}
+		},
+		"shop/excluded": func(s *eventing.CloudEventSourceSpec) {
+			s.EventSubscription.ExcludedEventTypes = []eventing.EventType{"keda.scaledobject.paused.v1"}
+		},
+		"other/all": func(*eventing.CloudEventSourceSpec) {},
+		"/cluster":  func(s *eventing.CloudEventSourceSpec) { s.ClusterName = "theirs" },
+	} {
+		uri, got := receiver(t, http.StatusAccepted)
+		spec := to(uri)
+		change(&spec)
+		namespace, name, _ := strings.Cut(name, "/")
+		f.apply(namespace, name, spec)
+		sinks[namespace+"/"+name] = got
+	}
+	f.happens("shop", "ScaledObjectPaused")
+	f.happens("shop", "ScaledObjectUnpaused")
+	f.happens("other", "ScaledObjectDeleted")
+	for sink, want := range map[string][]string{
+		"shop/all":      {"paused", "unpaused"},
+		"shop/included": {"paused"},
+		"shop/excluded": {"unpaused"},
+		"other/all":     {"removed"},
+		"/cluster":      {"paused", "unpaused", "removed"},
+	} {
+		for _, kind := range want {
+			one := <-sinks[sink]
+			if have := one.header.Get("Ce-Type"); have != "keda.scaledobject."+kind+".v1" {
+				t.Errorf("%s: %s, want %s", sink, have, kind)
+			}
+			if sink == "/cluster" && !strings.HasPrefix(one.header.Get("Ce-Source"), "/theirs/") {
+				t.Errorf("source %s", one.header.Get("Ce-Source"))
+			}
+		}
+	}
+	for sink, got := range sinks {
+		if len(got) > 0 {
+			t.Errorf("%s got %d more", sink, len(got))
+		}
+	}
+}
+
+func TestSinkThatTakesNothingIsGivenUpUntilItsSpecChanges(t *testing.T) {
+	f := start(t)
+	key := types.NamespacedName{Namespace: "shop", Name: "mine"}
+	gaveUp := make(chan types.NamespacedName, 1)
+	f.GaveUp = func(key types.NamespacedName) { gaveUp <- key }
+	uri, got := receiver(t, http.StatusInternalServerError)
+	f.apply("shop", "mine", to(uri))
+	f.happens("shop", "ScaledObjectReady")
+	if who := <-gaveUp; who != key {
+		t.Errorf("gave up %s", who)
+	}
+	if len(got) != attempts+1 {
+		t.Errorf("%d attempts", len(got))
+	}
+	fresh := func() eventing.Source { return &eventing.CloudEventSource{} }
+	active := f.reconcile(key, fresh)
+	if active.Status != metav1.ConditionFalse || active.Reason != "CloudEventSourceFailed" || !strings.Contains(active.Message, "not delivered in 6 attempts") {
+		t.Errorf("condition %+v", active)
+	}
+	f.happens("shop", "ScaledObjectReady")
+	good, took := receiver(t, http.StatusOK)
+	if active := f.apply("shop", "mine", to(good)); active.Status != metav1.ConditionTrue {
+		t.Errorf("condition %+v", active)
+	}
+	f.happens("shop", "ScaledObjectPaused")
+	if one := <-took; one.header.Get("Ce-Type") != "keda.scaledobject.paused.v1" || len(got) != attempts+1 {
+		t.Errorf("got %s; the old sink %d", one.header.Get("Ce-Type"), len(got))
+	}
+	if n := testutil.ToFloat64(f.metrics.emitted.WithLabelValues("shop", "mine", "http", "failed")); n != 1 {
+		t.Errorf("%v events are counted as failed", n)
+	}
+}
+
+func TestDestinationsThatCannotWork(t *testing.T) {
+	f := start(t)
+	for message, spec := range map[string]eventing.CloudEventSourceSpec{
+		"destination: http is required": {},
+		"destination.azureEventGridTopic: needs credentials, which the controller never has; send to an HTTP sink that forwards": {
+			Destination: eventing.Destination{AzureEventGridTopic: &eventing.AzureEventGridTopic{Endpoint: "https://grid"}},
+		},
+	} {
+		if active := f.apply("shop", "mine", spec); active.Status != metav1.ConditionFalse || active.Message != message {
+			t.Errorf("condition %+v, want %q", active, message)
+		}
+	}
+}
+
+func TestDeletedSourceGetsNothing(t *testing.T) {
+	f := start(t)
+	uri, got := receiver(t, http.StatusOK)
+	other, took := receiver(t, http.StatusOK)
+	f.apply("shop", "mine", to(uri))
+	f.apply("shop", "other", to(other))
+	gone := &eventing.CloudEventSource{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "mine"}}
+	if err := f.client.Delete(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	r := &Reconciler{Client: f.client, Sinks: f.Sinks, New: func() eventing.Source { return &eventing.CloudEventSource{} }, Leads: func() bool { return true }}
+	if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(gone)}); err != nil {
+		t.Fatal(err)
+	}
+	f.happens("shop", "ScaledObjectReady")
+	<-took
+	if len(got) > 0 {
+		t.Error("a deleted source gets events")
+	}
+}

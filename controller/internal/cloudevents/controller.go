@@ -1,0 +1,69 @@
+package cloudevents
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// The reasons of condition Active.
+const (
+	reasonActive = "CloudEventSourceActive"
+	reasonFailed = "CloudEventSourceFailed"
+)
+
+// standby is how often a process that does not lead looks whether it does.
+const standby = 30 * time.Second
+
+// Reconciler keeps the sinks in line with sources of one kind.
+type Reconciler struct {
+	Client client.Client
+	Sinks  *Sinks
+	// New makes an empty source of the kind.
+	New func() eventing.Source
+	// Leads reports whether this process writes status.
+	Leads func() bool
+}
+
+// Reconcile brings one source up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	source := r.New()
+	if err := r.Client.Get(ctx, request.NamespacedName, source); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Sinks.remove(request.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !source.GetDeletionTimestamp().IsZero() {
+		r.Sinks.remove(request.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	err := r.Sinks.put(request.NamespacedName, source.GetGeneration(), *source.Wants())
+	if !r.Leads() {
+		return reconcile.Result{RequeueAfter: standby}, nil
+	}
+	return reconcile.Result{}, r.report(ctx, source, err)
+}
+
+// report writes condition Active when it changed.
+func (r *Reconciler) report(ctx context.Context, source eventing.Source, failure error) error {
+	active := v1alpha1.Condition{
+		Type: v1alpha1.ConditionActive, Status: metav1.ConditionTrue, Reason: reasonActive, Message: "events are sent",
+	}
+	if failure != nil {
+		active.Status, active.Reason, active.Message = metav1.ConditionFalse, reasonFailed, failure.Error()
+	}
+	if have, ok := source.State().Conditions.Get(v1alpha1.ConditionActive); ok && have == active {
+		return nil
+	}
+	before := source.DeepCopyObject().(client.Object)
+	source.State().Conditions.Set(active)
+	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, source, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+}

@@ -1,0 +1,259 @@
+package cloudevents
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	sdk "github.com/cloudevents/sdk-go/v2"
+	"github.com/cloudevents/sdk-go/v2/protocol"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+)
+
+// As in KEDA: a sink keeps so many events, and gets each so many times before
+// it is given up.
+const (
+	queued      = 1024
+	attempts    = 5
+	sendTimeout = 10 * time.Second
+)
+
+// Sinks are where events are sent to. Each has a goroutine of its own, so that
+// a slow one holds up nobody else; they end with Start's context.
+type Sinks struct {
+	// Cluster is the first part of source and subject where a sink does not
+	// name it, Namespace that of the installation's cluster-wide objects.
+	Cluster, Namespace string
+	// GaveUp is told of a sink that took no event; it gets none from then on.
+	GaveUp func(types.NamespacedName)
+	Log    *slog.Logger
+	// Pause is waited between two attempts.
+	Pause time.Duration
+
+	metrics *figures
+	running sync.WaitGroup
+
+	ctx context.Context //nolint:containedctx // it ends the sinks' goroutines
+	end context.CancelFunc
+
+	mu    sync.Mutex
+	sinks map[types.NamespacedName]*sink
+}
+
+// sink is one destination.
+type sink struct {
+	key        types.NamespacedName // namespace "" takes those of all
+	generation int64
+	spec       eventing.CloudEventSourceSpec
+	client     sdk.Client
+	queue      chan event
+	stop       context.CancelFunc
+	failed     error // guarded by Sinks
+}
+
+// NewSinks returns no sink yet. What is put there is served until Start ends.
+func NewSinks(cluster, namespace string, log *slog.Logger) *Sinks {
+	ctx, end := context.WithCancel(context.Background())
+	return &Sinks{
+		ctx: ctx, end: end,
+		Cluster: cluster, Namespace: namespace, Log: log, Pause: time.Second,
+		GaveUp:  func(types.NamespacedName) {},
+		metrics: newFigures(), sinks: map[types.NamespacedName]*sink{},
+	}
+}
+
+// Metrics are KEDA's about CloudEvents.
+func (s *Sinks) Metrics() prometheus.Collector { return s.metrics }
+
+// Start keeps the sinks until ctx is done.
+func (s *Sinks) Start(ctx context.Context) error {
+	<-ctx.Done()
+	s.mu.Lock()
+	s.end()
+	s.mu.Unlock()
+	s.running.Wait()
+	return nil
+}
+
+// NeedLeaderElection tells controller-runtime that standbys know the sinks, too.
+func (s *Sinks) NeedLeaderElection() bool { return false }
+
+// put makes a sink of what a user asks for, and keeps the one there is while
+// nothing changed. The error is why events are not sent.
+func (s *Sinks) put(key types.NamespacedName, generation int64, spec eventing.CloudEventSourceSpec) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before := s.sinks[key]; before != nil {
+		if before.generation == generation {
+			return before.failed
+		}
+		s.drop(key)
+	}
+	if s.ctx.Err() != nil {
+		return nil // this process ends
+	}
+	next := &sink{key: key, generation: generation, spec: spec, queue: make(chan event, queued), stop: func() {}}
+	s.sinks[key] = next
+	if next.client, next.failed = dial(spec.Destination); next.failed != nil {
+		return next.failed
+	}
+	ctx, stop := context.WithCancel(s.ctx)
+	next.stop = stop
+	s.running.Go(func() { s.serve(ctx, next) })
+	return nil
+}
+
+func dial(to eventing.Destination) (sdk.Client, error) {
+	switch {
+	case to.HTTP != nil:
+		http, err := sdk.NewHTTP(sdk.WithTarget(to.HTTP.URI))
+		if err != nil {
+			return nil, fmt.Errorf("destination.http.uri: %w", err)
+		}
+		return sdk.NewClient(http, sdk.WithTimeNow())
+	case to.AzureEventGridTopic != nil:
+		return nil, fmt.Errorf("destination.azureEventGridTopic: needs credentials, which the controller never has; send to an HTTP sink that forwards")
+	}
+	return nil, fmt.Errorf("destination: http is required")
+}
+
+// drop ends a sink; s.mu is held.
+func (s *Sinks) drop(key types.NamespacedName) {
+	if sink := s.sinks[key]; sink != nil {
+		sink.stop()
+		delete(s.sinks, key)
+	}
+}
+
+func (s *Sinks) remove(key types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(key)
+}
+
+// send hands an event to each sink that wants it. It never blocks: what a full
+// queue cannot take is dropped and logged.
+func (s *Sinks) send(e event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sink := range s.sinks {
+		elsewhere := sink.key.Namespace != "" && sink.key.Namespace != e.namespace
+		if sink.failed != nil || elsewhere || !passes(sink.spec.EventSubscription, e.kind) {
+			continue
+		}
+		select {
+		case sink.queue <- e:
+			s.metrics.queued.WithLabelValues(e.namespace).Inc()
+		default:
+			s.Log.Error("CloudEvent dropped, its sink is too slow", "sink", sink.key.String(), "type", string(e.kind))
+		}
+	}
+}
+
+// serve sends what is queued, in order.
+func (s *Sinks) serve(ctx context.Context, sink *sink) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-sink.queue:
+			s.metrics.queued.WithLabelValues(e.namespace).Dec()
+			if err := s.deliver(ctx, sink, e); err != nil {
+				s.giveUp(ctx, sink, err)
+				return
+			}
+		}
+	}
+}
+
+func (s *Sinks) giveUp(ctx context.Context, sink *sink, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	sink.failed = err
+	s.mu.Unlock()
+	s.Log.Error("CloudEvent sink given up until its spec changes", "sink", sink.key.String(), "error", err)
+	s.GaveUp(sink.key)
+}
+
+// deliver tries until the sink took the event.
+func (s *Sinks) deliver(ctx context.Context, sink *sink, e event) error {
+	message, err := s.message(sink, e)
+	if err != nil {
+		return err
+	}
+	for attempt := 1; ; attempt++ {
+		one, cancel := context.WithTimeout(ctx, sendTimeout)
+		result := sink.client.Send(one, message)
+		cancel()
+		if protocol.IsACK(result) {
+			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "emitted").Inc()
+			return nil
+		}
+		if attempt > attempts || ctx.Err() != nil {
+			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "failed").Inc()
+			return fmt.Errorf("not delivered in %d attempts: %w", attempt, result)
+		}
+		timer := time.NewTimer(s.Pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// data is what an event says.
+type data struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+func (s *Sinks) message(sink *sink, e event) (sdk.Event, error) {
+	cluster := sink.spec.ClusterName
+	if cluster == "" {
+		cluster = s.Cluster
+	}
+	message := sdk.NewEvent()
+	message.SetID(uuid.NewString())
+	message.SetType(string(e.kind))
+	message.SetSource("/" + cluster + "/" + s.Namespace + "/keda")
+	message.SetSubject("/" + cluster + "/" + e.namespace + "/" + e.object + "/" + e.name)
+	return message, message.SetData(sdk.ApplicationJSON, data{e.reason, e.note})
+}
+
+// figures are KEDA's about CloudEvents.
+type figures struct {
+	emitted *prometheus.CounterVec
+	queued  *prometheus.GaugeVec
+}
+
+func newFigures() *figures {
+	return &figures{
+		emitted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keda_cloudeventsource_events_emitted_total", Help: "CloudEvents by what became of them: emitted or failed.",
+		}, []string{"namespace", "cloudeventsource", "eventsink", "state"}),
+		queued: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "keda_cloudeventsource_events_queued", Help: "CloudEvents that wait for their sinks.",
+		}, []string{"namespace"}),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (f *figures) Describe(ch chan<- *prometheus.Desc) {
+	f.emitted.Describe(ch)
+	f.queued.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (f *figures) Collect(ch chan<- prometheus.Metric) {
+	f.emitted.Collect(ch)
+	f.queued.Collect(ch)
+}
