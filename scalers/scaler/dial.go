@@ -72,18 +72,18 @@ func (d *Dialer) DialTLS(ctx context.Context, network, address string, config *t
 // Check refuses a host, without a port, that must not be connected to.
 func (d *Dialer) Check(host string) error {
 	if d.hosts != nil && !credentials.Matches(d.hosts, host) {
-		return hostRefused(host)
+		return hostError(host)
 	}
 	return outbound.CheckHost(host)
 }
 
-// hostRefused is the error about a host that the credentials are not for.
-type hostRefused string
+// hostError is the error about a host that the credentials are not for.
+type hostError string
 
-func (h hostRefused) Error() string {
+func (h hostError) Error() string {
 	return fmt.Sprintf("host %q is not in the annotation %s of the ClusterTriggerAuthentication", string(h), credentials.AllowedHosts)
 }
 
 // GRPCStatus gives the error its code: trigger and authentication do not go
 // together.
-func (h hostRefused) GRPCStatus() *status.Status { return status.New(codes.InvalidArgument, h.Error()) }
+func (h hostError) GRPCStatus() *status.Status { return status.New(codes.InvalidArgument, h.Error()) }

@@ -145,7 +145,7 @@ func TestNothingOfCredentialsIsSeen(t *testing.T) {
 	}
 	seen["description"] = prototext.Format(description)
 	page := httptest.NewRecorder()
-	server.handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	server.handler().ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	seen["metrics"] = page.Body.String()
 	seen["log"] = log.String()
 	for where, text := range seen {

@@ -70,12 +70,6 @@ func (s *apiServer) put(t *testing.T, text string) {
 	}
 }
 
-func (s *apiServer) remove(o object) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.objects, o.path(""))
-}
-
 // refuse answers a path with a status code from now on; 0 ends it.
 func (s *apiServer) refuse(path string, code int) {
 	s.mu.Lock()

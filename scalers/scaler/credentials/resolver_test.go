@@ -550,3 +550,25 @@ func TestReferencesAreResolvedWhenTheirObjectsAreRead(t *testing.T) {
 		t.Errorf("the Secret was read %d times, want once", n)
 	}
 }
+
+func TestAnAPIServerThatIsAwayTakesNothingAway(t *testing.T) {
+	s := startAPI(t)
+	s.put(t, shop)
+	r := s.resolver(t, nil)
+	const spec = `{secretTargetRef: [{parameter: username, name: login, key: user}]}`
+	if _, err := resolve(t, r, s, spec, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.away(true)
+	refused := time.Now()
+	creds, err := resolve(t, r, s, spec, false, func(ref *Reference) { ref.NotBefore = refused })
+	if err != nil || creds.Parameters["username"] != "ann" {
+		t.Errorf("credentials = %+v, %v, want what was known", creds, err)
+	}
+	// What was never read is not known.
+	_, err = r.Resolve(t.Context(), Reference{Namespace: "shop", Inline: map[string]scalerv1.KeyRef{"p": {Name: "other", Key: "x"}}})
+	want := "secretKeyRef (p): Secret shop/other: the API server answers 503 Service Unavailable"
+	if status.Code(err) != codes.Unavailable || status.Convert(err).Message() != want {
+		t.Errorf("error = %v, want %q", err, want)
+	}
+}

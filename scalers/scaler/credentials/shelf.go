@@ -3,6 +3,7 @@ package credentials
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ type shelf[K comparable, V any] struct {
 	log    *slog.Logger
 	places chan struct{}
 
-	ctx     context.Context // of reads, which outlive those who ask
+	ctx     context.Context //nolint:containedctx // of reads, which outlive those who ask
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
@@ -195,9 +196,9 @@ func (s *shelf[K, V]) sweep() {
 
 // transient is true for failures that say nothing about what was asked for.
 func transient(code codes.Code) bool {
-	switch code {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Unknown, codes.Aborted:
-		return true
-	}
-	return false
+	return slices.Contains(transientCodes, code)
+}
+
+var transientCodes = []codes.Code{
+	codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Unknown, codes.Aborted,
 }

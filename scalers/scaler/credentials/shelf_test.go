@@ -51,26 +51,26 @@ func TestShelf(t *testing.T) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			r.says("b")
-			time.Sleep(readEvery - time.Second)
+			pass(readEvery - time.Second)
 			expect(none, "a", codes.OK, 1)
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			expect(none, "b", codes.OK, 2)
 		},
 		"a value may say when it is read again": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
 			r.again = 4 * time.Minute
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
-			time.Sleep(4*time.Minute - time.Second)
+			pass(4*time.Minute - time.Second)
 			expect(none, "a", codes.OK, 1)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			expect(none, "a", codes.OK, 2)
 		},
 		"what was refused is read again, once": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			refused := time.Now()
-			time.Sleep(time.Second)
+			pass(time.Second)
 			r.says("b")
 			expect(refused, "b", codes.OK, 2)
 			expect(refused, "b", codes.OK, 2)
@@ -81,28 +81,28 @@ func TestShelf(t *testing.T) {
 			r.fails(codes.Unavailable)
 			var reads int64 = 1
 			for since := readEvery; since < longestKept; since += readEvery {
-				time.Sleep(readEvery)
+				pass(readEvery)
 				reads++
 				expect(none, "a", codes.OK, reads)
 			}
-			time.Sleep(readEvery)
+			pass(readEvery)
 			expect(none, "", codes.Unavailable, reads+1)
 		},
 		"a definite answer counts at once": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			r.fails(codes.PermissionDenied)
-			time.Sleep(readEvery)
+			pass(readEvery)
 			expect(none, "", codes.PermissionDenied, 2)
 			expect(none, "", codes.PermissionDenied, 2) // for a moment
-			time.Sleep(retryAfter)
+			pass(retryAfter)
 			r.says("b")
 			expect(none, "b", codes.OK, 3)
 		},
 		"what nobody asks for is forgotten": func(t *testing.T, s *shelf[string, string], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
-			time.Sleep(3 * unusedFor)
+			pass(3 * unusedFor)
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if len(s.entries) != 0 {
@@ -126,6 +126,12 @@ func TestShelf(t *testing.T) {
 			})
 		})
 	}
+}
+
+// pass lets time pass in a bubble.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 func TestShelfSharesReads(t *testing.T) {

@@ -44,11 +44,10 @@ func Allow(networks []netip.Prefix) { allowed.Store(&networks) }
 // Control is for net.Dialer: it refuses an address after its name was looked
 // up, whatever the name was.
 func Control(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return nil // no network address, such as a path
+	if at, err := netip.ParseAddrPort(address); err == nil { // else a path
+		return checkAddress(at.Addr())
 	}
-	return checkAddress(at.Addr())
+	return nil
 }
 
 // CheckHost refuses a host, without a port, as far as its text tells.
@@ -57,7 +56,7 @@ func CheckHost(host string) error {
 		return checkAddress(addr)
 	}
 	if name := strings.ToLower(strings.TrimSuffix(host, ".")); metadataNames[name] && !excepted(netip.MustParseAddr("169.254.169.254")) {
-		return refusal(name)
+		return addressError(name)
 	}
 	return nil
 }
@@ -70,7 +69,7 @@ func checkAddress(addr netip.Addr) error {
 	}
 	for _, network := range refused {
 		if network.Contains(addr) && !excepted(addr) {
-			return refusal(addr.String())
+			return addressError(addr.String())
 		}
 	}
 	return nil
@@ -89,12 +88,14 @@ func excepted(addr netip.Addr) bool {
 	return false
 }
 
-// refusal is the error about an address.
-type refusal string
+// addressError is the error about an address.
+type addressError string
 
-func (r refusal) Error() string {
+func (r addressError) Error() string {
 	return fmt.Sprintf("%s is a link-local address or a cloud's metadata service and no event source (a family is started with --allow-source-address to make an exception)", string(r))
 }
 
 // GRPCStatus gives the error its code: the trigger's address is at fault.
-func (r refusal) GRPCStatus() *status.Status { return status.New(codes.InvalidArgument, r.Error()) }
+func (r addressError) GRPCStatus() *status.Status {
+	return status.New(codes.InvalidArgument, r.Error())
+}
