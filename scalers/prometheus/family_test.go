@@ -157,7 +157,7 @@ func TestParameters(t *testing.T) {
 		"no threshold":          {map[string]string{"threshold": ""}, "threshold: is required (looked in metadata)"},
 		"a threshold of zero":   {map[string]string{"threshold": "0"}, "threshold: target 0 is not greater than 0"},
 		"a negative timeout":    {map[string]string{"timeout": "-1"}, `timeout: "-1" is negative`},
-		"a header without pair": {map[string]string{"customHeaders": "X-Scope-OrgID"}, `customHeaders: "X-Scope-OrgID" is not one "key=value"`},
+		"a header without pair": {map[string]string{"customHeaders": "Authorization: hush-hush"}, `customHeaders: the value from metadata is not one "key=value"`},
 		"the tenant of old":     {map[string]string{"cortexOrgID": "shop"}, "cortexOrgID: was removed: use customHeaders: X-Scope-OrgID=<tenant>"},
 		"another mode":          {map[string]string{"authModes": "digest"}, `authModes: "digest" is not one of apiKey, basic, tls, bearer, custom, oauth`},
 		"incomplete":            {map[string]string{"authModes": "basic"}, "authModes: basic needs username: username is <empty>"},

@@ -35,10 +35,10 @@ type prometheusParams struct {
 	// tenants want it.
 	OfNamespace string `param:"namespace"`
 	// QueryParameters are further parameters of the request.
-	QueryParameters map[string]string `param:"queryParameters" values:"any"`
+	QueryParameters map[string]string `param:"queryParameters" values:"any" secret:"true"`
 	// CustomHeaders are further headers of the request, such as
 	// X-Scope-OrgID=shop.
-	CustomHeaders map[string]string `param:"customHeaders" values:"any"`
+	CustomHeaders map[string]string `param:"customHeaders" values:"any" secret:"true"`
 	// IgnoreNullValues reads an empty result, NaN and infinity as 0. The
 	// metrics' target may as well be lost: with false they are an error, and
 	// fallback holds the replicas.

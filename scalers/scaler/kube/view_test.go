@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -174,14 +177,46 @@ func TestOldAnswerIsNone(t *testing.T) {
 	until(t, view, "a=Running")
 }
 
+// answering is a server that says the same to everybody, and breaks off.
+func answering(code int, text string) func(testing.TB) string {
+	return func(t testing.TB) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, text)
+		}))
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().String()
+	}
+}
+
+// TestSlowServer waits for an answer as long as the caller does.
+func TestSlowServer(t *testing.T) {
+	server := kubetest.Start(t)
+	server.Put(pod("a", "Running"))
+	server.Stall()
+	view := watching(t, Selection{Namespace: "shop"})
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := seen(short, view); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("error = %v, want DeadlineExceeded", err)
+	}
+	server.Resume()
+	until(t, view, "a=Running")
+}
+
 func TestServerThatIsNotThere(t *testing.T) {
 	for name, tt := range map[string]struct {
 		address func(testing.TB) string
 		code    codes.Code
 		message string
 	}{
-		"dead":    {scalertest.DeadAddress, codes.Unavailable, "connection refused"},
-		"stalled": {scalertest.StalledAddress, codes.DeadlineExceeded, "the API server does not answer in time"},
+		"dead":           {scalertest.DeadAddress, codes.Unavailable, "connection refused"},
+		"stalled":        {scalertest.StalledAddress, codes.DeadlineExceeded, "the API server does not answer in time"},
+		"half an answer": {answering(http.StatusOK, `{"kind": "PodList", "items": [{"meta`), codes.Unavailable, "API server: "},
+		"something else": {answering(http.StatusOK, `<html>hush-hush</html>`), codes.Unavailable, "API server: "},
+		"a refused token": {answering(http.StatusUnauthorized, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Unauthorized", "code": 401}`),
+			codes.Unauthenticated, "the API server does not accept the token of the ServiceAccount"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kubetest.Point(t, tt.address(t))
@@ -190,7 +225,7 @@ func TestServerThatIsNotThere(t *testing.T) {
 			defer cancel()
 			_, err := seen(ctx, view)
 			message := status.Convert(err).Message()
-			if status.Code(err) != tt.code || !strings.HasPrefix(message, "pods shop/a: ") || !strings.Contains(message, tt.message) {
+			if status.Code(err) != tt.code || !strings.HasPrefix(message, "pods shop/a: ") || !strings.Contains(message, tt.message) || strings.Contains(message, "hush-hush") {
 				t.Errorf("error = %v, want %v %q", err, tt.code, tt.message)
 			}
 		})
