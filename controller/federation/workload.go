@@ -1,8 +1,13 @@
 package federation
 
 import (
+	"context"
+
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -42,6 +47,21 @@ func ReadWorkload(object client.Object) (int32, *corev1.PodTemplateSpec) {
 		return 1, template
 	}
 	return *replicas, template
+}
+
+// ReadScale reads the scale subresource of an object of any kind. from is a
+// client or one like it.
+func ReadScale(ctx context.Context, from interface {
+	SubResource(name string) client.SubResourceClient
+}, object *unstructured.Unstructured) (*autoscalingv1.Scale, error) {
+	// Of an object without a Go type the client reads nothing that has one.
+	fields := &unstructured.Unstructured{}
+	fields.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
+	if err := from.SubResource("scale").Get(ctx, object, fields); err != nil {
+		return nil, err
+	}
+	scale := &autoscalingv1.Scale{}
+	return scale, runtime.DefaultUnstructuredConverter.FromUnstructured(fields.Object, scale)
 }
 
 // ServiceAccountOf is the name of a workload's service account, "" without a

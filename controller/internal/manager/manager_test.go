@@ -64,6 +64,9 @@ func TestParse(t *testing.T) {
 		"set-based selector": {env: env("WATCH_LABEL_SELECTOR", "shard in (a,b)"), check: func(o Options) bool {
 			return o.Selector.String() == "shard in (a,b)"
 		}},
+		"selector of authentications": {env: env("WATCH_LABEL_SELECTOR_FOR_TRIGGERAUTH", "shard=a"), check: func(o Options) bool {
+			return o.AuthenticationSelector.String() == "shard=a" && o.Selector.Empty()
+		}},
 		"periods": {
 			args: []string{"--leader-elect", "--leader-election-id=mine"},
 			env:  env("KEDA_OPERATOR_LEADER_ELECTION_LEASE_DURATION", "30s", "KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "9"),

@@ -51,6 +51,9 @@ type Options struct {
 	WatchNamespaces []string
 	// Selector limits ScaledObjects, ScaledJobs and HPAs by label.
 	Selector labels.Selector
+	// AuthenticationSelector limits TriggerAuthentications and
+	// ClusterTriggerAuthentications by label.
+	AuthenticationSelector labels.Selector
 	// Workers reconcile ScaledObjects at once.
 	Workers int
 	// JobWorkers look after ScaledJobs at once.
@@ -61,7 +64,7 @@ type Options struct {
 // Parse reads the command line and the environment. All problems of the
 // environment are reported with the variable's name.
 func Parse(args []string, getenv func(string) string) (Options, error) {
-	o := Options{Namespace: "keda", Selector: labels.Everything(), Workers: 5, JobWorkers: workers}
+	o := Options{Namespace: "keda", Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Workers: 5, JobWorkers: workers}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
 	flags.StringVar(&o.ClusterName, "k8s-cluster-name", "kubernetes-default", "name of the cluster in CloudEvents")
@@ -108,12 +111,17 @@ func (o *Options) environment(getenv func(string) string) error {
 			o.WatchNamespaces = append(o.WatchNamespaces, namespace)
 		}
 	}
-	if text := getenv("WATCH_LABEL_SELECTOR"); text != "" {
-		selector, err := labels.Parse(text)
-		if err != nil {
-			return fmt.Errorf("WATCH_LABEL_SELECTOR: %w", err)
+	for name, into := range map[string]*labels.Selector{
+		"WATCH_LABEL_SELECTOR":                 &o.Selector,
+		"WATCH_LABEL_SELECTOR_FOR_TRIGGERAUTH": &o.AuthenticationSelector,
+	} {
+		if text := getenv(name); text != "" {
+			selector, err := labels.Parse(text)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			*into = selector
 		}
-		o.Selector = selector
 	}
 	for name, into := range map[string]*int{
 		"KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES": &o.Workers,

@@ -3,6 +3,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
@@ -86,7 +88,7 @@ func Run(ctx context.Context, o Options, version string) error {
 	if err := mgr.Add(rival); err != nil {
 		return err
 	}
-	if err := index(ctx, mgr); err != nil {
+	if err := errors.Join(index(ctx, mgr), indexReferences(ctx, mgr)); err != nil {
 		return err
 	}
 	kinds := &target.Kinds{
@@ -115,8 +117,15 @@ func Run(ctx context.Context, o Options, version string) error {
 		figures.ForgetAll()
 	}
 	keysDue := &outlet{}
+	logins := []*authentications{
+		{kind: authentication.Namespaced, leads: lead.leads, recorder: writer.Events},
+		{kind: authentication.Cluster, leads: lead.leads, recorder: writer.Events},
+	}
 	lead.began = func(ctx context.Context) {
 		wired.everything(ctx, mgr.GetClient())
+		for _, a := range logins {
+			a.all(ctx, mgr.GetClient())
+		}
 		keysDue.ask(keysRequest)
 	}
 	for _, add := range []func() error{
@@ -140,6 +149,15 @@ func Run(ctx context.Context, o Options, version string) error {
 			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{jobs, rival}, lead})
 		},
 		func() error { return admitting(ctx, mgr, o, targets, families, keys.GetCertificate) },
+		func() error {
+			for _, a := range logins {
+				r := &authentication.Reconciler{Client: mgr.GetClient(), Kind: a.kind}
+				if err := a.following(mgr, leading{gated{r, rival}, lead}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("key", keys.Ready) },
@@ -166,7 +184,7 @@ func options(o Options) ctrl.Options {
 	must(clientgoscheme.AddToScheme(scheme))
 	must(v1alpha1.AddToScheme(scheme))
 	must(eventing.AddToScheme(scheme))
-	selected := cache.ByObject{Label: o.Selector}
+	selected, selectedLogins := cache.ByObject{Label: o.Selector}, cache.ByObject{Label: o.AuthenticationSelector}
 	// Nobody changes a workload that was read; only its scale is written.
 	shared := true
 	asRead := cache.ByObject{UnsafeDisableDeepCopy: &shared}
@@ -179,6 +197,8 @@ func options(o Options) ctrl.Options {
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.ScaledObject{}:                 selected,
 				&v1alpha1.ScaledJob{}:                    selected,
+				&v1alpha1.TriggerAuthentication{}:        selectedLogins,
+				&v1alpha1.ClusterTriggerAuthentication{}: selectedLogins,
 				&batchv1.Job{}:                           ofScaledJobs(),
 				&corev1.Pod{}:                            ofScaledJobs(),
 				&autoscalingv2.HorizontalPodAutoscaler{}: selected,

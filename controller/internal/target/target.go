@@ -159,8 +159,7 @@ func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error)
 // scale reads the scale subresource of a kind that is not cached.
 func (c *Client) scale(ctx context.Context, t Target) (*autoscalingv1.Scale, error) {
 	object := t.reference()
-	scale := &autoscalingv1.Scale{}
-	err := c.Reader.SubResource("scale").Get(ctx, object, scale)
+	scale, err := federation.ReadScale(ctx, c.Reader, object)
 	if err == nil {
 		return scale, nil
 	}

@@ -16,10 +16,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -247,12 +249,15 @@ func (c *Cluster) subResourceGet(ctx context.Context, api client.Client, _ strin
 	if err != nil {
 		return err
 	}
-	scale := body.(*autoscalingv1.Scale)
-	scale.Name, scale.Namespace, scale.ResourceVersion = o.GetName(), o.GetNamespace(), target.GetResourceVersion()
-	scale.Spec.Replicas = 1
-	if *replicas != nil {
-		scale.Spec.Replicas = **replicas
+	// As the real client: of an object without a Go type it reads none.
+	scale, ok := body.(*unstructured.Unstructured)
+	if !ok {
+		return fmt.Errorf("unstructured client did not understand object: %T", body)
 	}
+	scale.SetName(o.GetName())
+	scale.SetNamespace(o.GetNamespace())
+	scale.SetResourceVersion(target.GetResourceVersion())
+	scale.Object["spec"] = map[string]any{"replicas": int64(ptr.Deref(*replicas, 1))}
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -120,8 +120,8 @@ func (p *Provider) readyPods(ctx context.Context, so *v1alpha1.ScaledObject) (in
 	object.SetGroupVersionKind(schema.GroupVersionKind{Group: gvkr.Group, Version: gvkr.Version, Kind: gvkr.Kind})
 	object.SetNamespace(so.Namespace)
 	object.SetName(so.Spec.ScaleTargetRef.Name)
-	scale := &autoscalingv1.Scale{}
-	if err := p.Cluster.SubResource("scale").Get(ctx, object, scale); err != nil {
+	scale, err := federation.ReadScale(ctx, p.Cluster, object)
+	if err != nil {
 		return 0, fmt.Errorf("scale target: %w", err)
 	}
 	selector, err := labels.Parse(scale.Status.Selector)

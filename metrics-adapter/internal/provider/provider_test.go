@@ -11,12 +11,12 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -101,7 +101,12 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, pod("one", true), pod("two", false)).
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceGet: func(_ context.Context, _ client.Client, _ string, _, body client.Object, _ ...client.SubResourceGetOption) error {
-				body.(*autoscalingv1.Scale).Status.Selector = "app=worker"
+				// As the real client: of an object without a Go type it reads none.
+				scale, ok := body.(*unstructured.Unstructured)
+				if !ok {
+					return fmt.Errorf("unstructured client did not understand object: %T", body)
+				}
+				scale.Object["status"] = map[string]any{"selector": "app=worker"}
 				return nil
 			},
 		}).Build()
