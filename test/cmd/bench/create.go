@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -36,6 +37,9 @@ func (b *bench) create(ctx context.Context) error {
 		return err
 	}
 	b.figures.ReadySeconds = time.Since(begin).Seconds()
+	if b.figures.Webhook, err = b.webhook(ctx); err != nil {
+		return err
+	}
 	busy, err := lookAtMachine()
 	if err != nil {
 		return err
@@ -65,14 +69,9 @@ const everything = "all by the leading controller, its lease included"
 
 // writes counts API writes until now.
 func (b *bench) writes(ctx context.Context) (map[string]float64, error) {
-	text, err := b.fleet.clientset.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	metrics, err := b.apiServerMetrics(ctx)
 	if err != nil {
 		return nil, err
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	metrics, err := parser.TextToMetricFamilies(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("metrics of kube-apiserver: %w", err)
 	}
 	counts := map[string]float64{}
 	for _, o := range ours {
@@ -85,6 +84,19 @@ func (b *bench) writes(ctx context.Context) (map[string]float64, error) {
 	}
 	counts[everything], err = b.leaderWrites(ctx)
 	return counts, err
+}
+
+func (b *bench) apiServerMetrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
+	text, err := b.fleet.clientset.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	metrics, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("metrics of kube-apiserver: %w", err)
+	}
+	return metrics, nil
 }
 
 func (b *bench) leaderWrites(ctx context.Context) (float64, error) {

@@ -22,9 +22,11 @@ type figures struct {
 	// Incomplete says why the figures that follow are not all there.
 	Incomplete string `json:"incomplete,omitempty"`
 	// CreatedSeconds and ReadySeconds count from the first create.
-	CreatedSeconds float64   `json:"createdSeconds"`
-	ReadySeconds   float64   `json:"readySeconds"`
-	Writes         apiWrites `json:"apiWrites"`
+	CreatedSeconds float64 `json:"createdSeconds"`
+	ReadySeconds   float64 `json:"readySeconds"`
+	// Webhook is the admission of the ScaledObjects.
+	Webhook webhookFigures `json:"webhook"`
+	Writes  apiWrites      `json:"apiWrites"`
 	// Rest is what each process uses while all objects are at zero.
 	Rest phase `json:"atRest"`
 	// Creating is the machine's CPU from the first create until all are Ready.
@@ -141,6 +143,7 @@ func (f *figures) print(w io.Writer) {
 	}
 	line("\ncreated after\t%.1f s", f.CreatedSeconds)
 	line("all Ready after\t%.1f s", f.ReadySeconds)
+	line("admission webhook\t%s", f.Webhook)
 	line("machine meanwhile, in cores: %s", cores(f.Creating))
 	line("\nAPI writes per object\tuntil Ready\tsettled\tper minute at rest, all objects")
 	for _, name := range sortedKeys(f.Writes.Settled) {
