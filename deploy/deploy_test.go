@@ -190,6 +190,8 @@ func TestServicesReachAPort(t *testing.T) {
 
 func TestTriggerTypesAreServices(t *testing.T) {
 	want := map[string]string{ // Service: family
+		"scaler-aws-cloudwatch": "aws", "scaler-aws-dynamodb": "aws", "scaler-aws-dynamodb-streams": "aws",
+		"scaler-aws-kinesis-stream": "aws", "scaler-aws-sqs-queue": "aws",
 		"scaler-cron": "cron", "scaler-kafka": "kafka", "scaler-apache-kafka": "kafka", "scaler-rabbitmq": "rabbitmq",
 		"scaler-redis": "redis", "scaler-redis-cluster": "redis", "scaler-redis-sentinel": "redis",
 		"scaler-redis-streams": "redis", "scaler-redis-cluster-streams": "redis", "scaler-redis-sentinel-streams": "redis",

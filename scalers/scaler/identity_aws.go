@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -79,13 +80,18 @@ func (p AWSIdentity) identity(region string) amazon.Identity {
 // are assumed.
 type awsKey struct{ region, identity string }
 
+// Fingerprint tells this identity from others in a key of Shared.
+func (p AWSIdentity) Fingerprint() string {
+	id := p.identity("")
+	return Fingerprint(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))
+}
+
 // Config returns a configuration for clients of AWS. It is called from Open
 // with Open's ctx and asks nothing yet. Failures of its clients go through
 // amazon.Failure; after a refused login, amazon.Forget.
 func (p AWSIdentity) Config(ctx context.Context, region string) (aws.Config, error) {
 	id := p.identity(region)
-	key := awsKey{region, Fingerprint(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID,
-		p.Provider, p.IdentityOwner)}
+	key := awsKey{region, p.Fingerprint()}
 	config, err := identify(ctx, key, func(ctx context.Context, client *http.Client) (aws.Config, error) {
 		return id.Config(ctx, client)
 	})

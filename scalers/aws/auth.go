@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+)
+
+// awsParams is where a service of AWS is asked, and by whom: the same for every
+// trigger of the family.
+type awsParams struct {
+	scaler.AWSIdentity
+
+	// AWSRegion is the region of the service.
+	AWSRegion string `param:"awsRegion,required" from:"trigger,auth"`
+	// AWSEndpoint replaces the address of the service, for example by that of
+	// an interface endpoint. Roles are assumed where they always are.
+	AWSEndpoint string `param:"awsEndpoint"`
+}
+
+// Validate checks the endpoint and that one way to log in is given completely.
+func (p awsParams) Validate() error {
+	problems := []error{p.CheckAWS()}
+	if p.AWSEndpoint != "" {
+		u, err := url.Parse(p.AWSEndpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			problems = append(problems, errors.New("awsEndpoint: is not an http or https URL"))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// service is a client of one service of AWS, shared by all sources that ask it
+// at one place with one identity.
+type service[C any] struct {
+	client C
+	config aws.Config
+}
+
+// Close implements io.Closer. The connections belong to the library.
+func (*service[C]) Close() error { return nil }
+
+// serviceKey tells services of one kind apart.
+type serviceKey struct{ region, endpoint, identity string }
+
+// connect returns the service that newClient makes clients of. It is called
+// with the ctx of Open and asks nothing yet.
+func connect[C any](ctx context.Context, p awsParams, newClient func(aws.Config) C) (*service[C], error) {
+	key := serviceKey{p.AWSRegion, p.AWSEndpoint, p.Fingerprint()}
+	return scaler.Shared(ctx, key, func(ctx context.Context) (*service[C], error) {
+		config, err := p.Config(ctx, p.AWSRegion)
+		if err != nil {
+			return nil, err
+		}
+		if p.AWSEndpoint != "" {
+			config.BaseEndpoint = &p.AWSEndpoint
+		}
+		return &service[C]{client: newClient(config), config: config}, nil
+	})
+}
+
+// failure is the failure of a call about what, such as "queue orders". After a
+// refusal the credentials are obtained afresh.
+func (s *service[C]) failure(what string, err error) error {
+	cause := status.Convert(amazon.Failure(err))
+	if cause.Code() == codes.Unauthenticated {
+		amazon.Forget(s.config)
+	}
+	return status.Error(cause.Code(), fmt.Sprintf("%s: %s", what, cause.Message()))
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// dynamoDB scales on the number of items that a query of one DynamoDB table
+// matches. Every read consumes read capacity of the table.
+var dynamoDB = scaler.Define("aws-dynamodb", openDynamoDB)
+
+// dynamoDBParams is the metadata of an aws-dynamodb trigger.
+type dynamoDBParams struct {
+	scaler.Object
+	awsParams
+
+	// TableName is the table that is queried.
+	TableName string `param:"tableName,required"`
+	// IndexName is a secondary index of the table to query instead.
+	IndexName string `param:"indexName"`
+	// KeyConditionExpression selects items by their key.
+	KeyConditionExpression string `param:"keyConditionExpression,required"`
+	// FilterExpression drops items that were selected, after they were read.
+	FilterExpression string `param:"filterExpression"`
+	// ExpressionAttributeNames is a JSON object of the names that stand for
+	// others in the expressions.
+	ExpressionAttributeNames string `param:"expressionAttributeNames,required"`
+	// ExpressionAttributeValues is a JSON object of the values in the
+	// expressions, each an object with one of the types S, N (the number as a
+	// string), BOOL, B, L, M and NULL as its key.
+	ExpressionAttributeValues string `param:"expressionAttributeValues,required"`
+	// TargetValue is the target: items per replica. It is required unless the
+	// trigger only feeds a formula; -1 is as good as none.
+	TargetValue *int64 `param:"targetValue" role:"target" unit:"items"`
+	// ActivationTargetValue is the activation threshold.
+	ActivationTargetValue int64 `param:"activationTargetValue" default:"0" role:"activation" unit:"items"`
+}
+
+// Validate checks the texts that are JSON, and the target.
+func (p dynamoDBParams) Validate() error {
+	var problems []error
+	if p.ExpressionAttributeNames != "" {
+		_, err := attributeNames(p.ExpressionAttributeNames)
+		problems = append(problems, prefixed("expressionAttributeNames", err))
+	}
+	if p.ExpressionAttributeValues != "" {
+		_, err := attributeValues(p.ExpressionAttributeValues)
+		problems = append(problems, prefixed("expressionAttributeValues", err))
+	}
+	if p.target() == 0 && !p.MetricSource && (p.TargetValue == nil || *p.TargetValue == -1) {
+		problems = append(problems, errors.New("targetValue: no target value is given"))
+	}
+	return errors.Join(problems...)
+}
+
+func prefixed(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}
+
+// target is 0 when none is given.
+func (p dynamoDBParams) target() int64 {
+	if p.TargetValue == nil || *p.TargetValue == -1 {
+		return 0
+	}
+	return *p.TargetValue
+}
+
+// Metrics names the table.
+func (p dynamoDBParams) Metrics() []scaler.Metric {
+	return []scaler.Metric{{
+		Name:       scaler.MetricName("aws-dynamodb", p.TableName),
+		Target:     float64(p.target()),
+		Activation: float64(p.ActivationTargetValue),
+	}}
+}
+
+// attributeNames reads expressionAttributeNames.
+func attributeNames(text string) (map[string]string, error) {
+	var names map[string]string
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
+		return nil, errors.New("is not a JSON object of strings")
+	}
+	if len(names) == 0 {
+		return nil, errors.New("is empty")
+	}
+	return names, nil
+}
+
+// dynamoDBSource reads one query.
+type dynamoDBSource struct {
+	*service[*dynamodb.Client]
+	query dynamodb.QueryInput
+}
+
+func connectDynamoDB(ctx context.Context, p awsParams) (*service[*dynamodb.Client], error) {
+	return connect(ctx, p, func(c aws.Config) *dynamodb.Client { return dynamodb.NewFromConfig(c) })
+}
+
+func openDynamoDB(ctx context.Context, p dynamoDBParams) (scaler.Source, error) {
+	names, err := attributeNames(p.ExpressionAttributeNames)
+	if err != nil {
+		return nil, err
+	}
+	values, err := attributeValues(p.ExpressionAttributeValues)
+	if err != nil {
+		return nil, err
+	}
+	s, err := connectDynamoDB(ctx, p.awsParams)
+	if err != nil {
+		return nil, err
+	}
+	return &dynamoDBSource{service: s, query: dynamodb.QueryInput{
+		TableName:                 &p.TableName,
+		IndexName:                 given(p.IndexName),
+		KeyConditionExpression:    &p.KeyConditionExpression,
+		FilterExpression:          given(p.FilterExpression),
+		ExpressionAttributeNames:  names,
+		ExpressionAttributeValues: values,
+		Select:                    types.SelectCount,
+	}}, nil
+}
+
+// given is nil for an empty text.
+func given(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// Read returns the number of items. An answer holds what the first megabyte of
+// the query has; all of them count, as far as the deadline reaches.
+func (s *dynamoDBSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	question, items := s.query, int64(0)
+	for {
+		out, err := s.client.Query(ctx, &question)
+		if err != nil {
+			return nil, s.failure("table "+*s.query.TableName, err)
+		}
+		items += int64(out.Count)
+		if len(out.LastEvaluatedKey) == 0 {
+			return scaler.One(float64(items)), nil
+		}
+		question.ExclusiveStartKey = out.LastEvaluatedKey
+	}
+}

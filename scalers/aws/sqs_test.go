@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+	"github.com/sluice-autoscaler/sluice/test/servers"
+)
+
+// queue makes a queue with messages that wait, that were received, and that are
+// delayed. It returns its URL.
+func queue(t testing.TB, m *servers.MotoServer, name string, waiting, received, delayed int) string {
+	t.Helper()
+	ctx := within(t)
+	client := sqs.NewFromConfig(owner(m))
+	made, err := client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(n int, delay int32) {
+		for i := range n {
+			if _, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: made.QueueUrl, MessageBody: aws.String(strconv.Itoa(i)), DelaySeconds: delay}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(received, 0)
+	for got := 0; got < received; {
+		out, err := client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: made.QueueUrl, MaxNumberOfMessages: int32(received), VisibilityTimeout: 3600})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += len(out.Messages)
+	}
+	send(waiting, 0)
+	send(delayed, 900)
+	return *made.QueueUrl
+}
+
+func TestSQSQueue(t *testing.T) {
+	m := servers.SharedMoto(t)
+	url := queue(t, m, "orders", 4, 3, 2)
+	queue(t, m, "idle", 0, 0, 0)
+	family := scalertest.Serve(t, triggers...).WithAuth(keys)
+	tests := map[string]struct {
+		metadata map[string]string // on top of queue orders
+		env      map[string]string
+		want     scalertest.Observation
+		code     codes.Code
+		message  string
+	}{
+		"in-flight messages count by default": {want: scalertest.Observation{Value: 7, Active: true}},
+		"without those in flight":             {metadata: map[string]string{"scaleOnInFlight": "false"}, want: scalertest.Observation{Value: 4, Active: true}},
+		"with delayed ones":                   {metadata: map[string]string{"scaleOnDelayed": "true"}, want: scalertest.Observation{Value: 9, Active: true}},
+		"at the activation threshold":         {metadata: map[string]string{"activationQueueLength": "7"}, want: scalertest.Observation{Value: 7}},
+		"an empty queue":                      {metadata: map[string]string{"queueURL": "idle"}},
+		"a bare name":                         {metadata: map[string]string{"queueURL": "orders"}, want: scalertest.Observation{Value: 7, Active: true}},
+		"from the environment": {
+			metadata: map[string]string{"queueURL": "", "queueURLFromEnv": "QUEUE"}, env: map[string]string{"QUEUE": url},
+			want: scalertest.Observation{Value: 7, Active: true}},
+		"keys of the environment": {
+			metadata: map[string]string{"awsAccessKeyIDFromEnv": "ID", "awsSecretAccessKeyFromEnv": "SECRET"},
+			env:      map[string]string{"ID": "AKIAENV", "SECRET": "hush-hush"}, want: scalertest.Observation{Value: 7, Active: true}},
+		"a missing queue": {metadata: map[string]string{"queueURL": "bills"}, code: codes.NotFound,
+			message: "queue bills: SQS GetQueueAttributes: AWS.SimpleQueueService.NonExistentQueue"},
+		"a variable without value": {
+			metadata: map[string]string{"queueURL": "", "queueURLFromEnv": "QUEUE"}, code: codes.InvalidArgument,
+			message: "queueURL: is required (looked in metadata, queueURLFromEnv: variable QUEUE has no value)"},
+		"texts that are none": {
+			metadata: map[string]string{"queueLength": "many", "scaleOnInFlight": "yes", "identityOwner": "me"}, code: codes.InvalidArgument,
+			message: `queueLength: "many" is not an integer; scaleOnInFlight: "yes" is neither true nor false; identityOwner: "me" is not one of pod, operator`},
+		"rules that are broken": {
+			metadata: map[string]string{"queueURL": "https://sqs.example.com/orders", "awsRegion": "", "awsEndpoint": "moto"}, code: codes.InvalidArgument,
+			message: "awsRegion: is required (looked in metadata, authentication); awsEndpoint: is not an http or https URL; " +
+				"queueURL: the name of the queue cannot be taken from the queue URL, whose path is not /<account>/<name>"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			metadata := at(m.URL(), map[string]string{"queueURL": url}, tt.metadata)
+			got, err := family.WithEnv(tt.env).Observe(t.Context(), "aws-sqs-queue", metadata)
+			checkError(t, "aws-sqs-queue", err, tt.code, tt.message)
+			if got != tt.want {
+				t.Errorf("observation = %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+// checkError wants the parts of message, in any order.
+func checkError(t *testing.T, trigger string, err error, code codes.Code, message string) {
+	t.Helper()
+	got := status.Convert(err).Message()
+	matches := err == nil && message == "" || message != "" && strings.HasPrefix(got, trigger+": ")
+	for part := range strings.SplitSeq(message, "; ") {
+		matches = matches && strings.Contains(got, part)
+	}
+	if status.Code(err) != code || !matches {
+		t.Fatalf("error = %v\nwant %v %s: %s", err, code, trigger, message)
+	}
+}
+
+func TestSQSMetric(t *testing.T) {
+	family := scalertest.Serve(t, sqsQueue).WithAuth(keys)
+	for queueURL, want := range map[string]string{
+		"https://sqs.eu-west-1.amazonaws.com/123456789012/orders":      "aws-sqs-orders",
+		"https://sqs.eu-west-1.amazonaws.com/123456789012/orders.fifo": "aws-sqs-orders-fifo",
+		"http://localhost:4566/queue/eu-west-1/000000000000/orders":    "aws-sqs-orders",
+		"/123456789012/orders": "aws-sqs-orders",
+		"orders":               "aws-sqs-orders",
+	} {
+		specs, err := family.Specs(t.Context(), "aws-sqs-queue", map[string]string{"awsRegion": region, "queueURL": queueURL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := specs[0].GetMetricName(); got != want || specs[0].GetTargetSizeFloat() != 5 {
+			t.Errorf("%s: metric %s with target %v, want %s with 5", queueURL, got, specs[0].GetTargetSizeFloat(), want)
+		}
+	}
+}
+
+// TestSQSAnswersThatAreNoNumber needs answers that no server gives, so a
+// handler gives them.
+func TestSQSAnswersThatAreNoNumber(t *testing.T) {
+	family := scalertest.Serve(t, triggers...).WithAuth(keys)
+	for name, tt := range map[string]struct{ answer, message string }{
+		"no attribute":    {`{"Attributes":{"ApproximateNumberOfMessages":"3"}}`, "queue orders: the answer lacks the attribute ApproximateNumberOfMessagesNotVisible"},
+		"not an integer":  {`{"Attributes":{"ApproximateNumberOfMessages":"3","ApproximateNumberOfMessagesNotVisible":"few"}}`, "queue orders: the attribute ApproximateNumberOfMessagesNotVisible is not an integer"},
+		"half an answer":  {`{"Attributes":{"ApproximateNumber`, "queue orders: SQS GetQueueAttributes: the answer"},
+		"an empty answer": {`{}`, "queue orders: the answer lacks the attribute ApproximateNumberOfMessages"},
+		"something else":  {`<html>welcome</html>`, "queue orders: SQS GetQueueAttributes: the answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := answering(t, http.StatusOK, tt.answer)
+			_, err := family.Observe(t.Context(), "aws-sqs-queue", at(s, map[string]string{"queueURL": "orders"}))
+			checkError(t, "aws-sqs-queue", err, codes.Unavailable, tt.message)
+		})
+	}
+}
+
+// answering is the address of a server that says the same to everybody.
+func answering(t testing.TB, code int, body string) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(code)
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestRefusals(t *testing.T) {
+	family := scalertest.Serve(t, triggers...).WithAuth(keys)
+	refusal := func(code string) string {
+		return `{"__type":"com.amazonaws#` + code + `","message":"secret canonical request"}`
+	}
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		code   codes.Code
+		text   string
+	}{
+		"denied":        {400, refusal("AccessDeniedException"), codes.PermissionDenied, "AccessDeniedException"},
+		"a wrong key":   {400, refusal("UnrecognizedClientException"), codes.Unauthenticated, "UnrecognizedClientException"},
+		"an old token":  {400, refusal("ExpiredTokenException"), codes.Unauthenticated, "ExpiredTokenException"},
+		"a bad request": {400, refusal("InvalidAddress"), codes.FailedPrecondition, "InvalidAddress"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := answering(t, tt.status, tt.body)
+			_, err := family.Observe(t.Context(), "aws-sqs-queue", at(s, map[string]string{"queueURL": "orders"}))
+			checkError(t, "aws-sqs-queue", err, tt.code, "queue orders: SQS GetQueueAttributes: "+tt.text)
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("the text of the server is in %v", err)
+			}
+		})
+	}
+}
+
+// TestRotatedKeys goes from keys that are refused to keys that are good.
+func TestRotatedKeys(t *testing.T) {
+	m := servers.Moto(t)
+	queue(t, m, "orders", 2, 0, 0)
+	id, secret, err := m.AddUser(t.Context(), "orders", everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.CheckLogins(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wrong := map[string]string{"awsAccessKeyID": id, "awsSecretAccessKey": "wrong-secret"}
+	family := scalertest.Serve(t, triggers...).WithAuth(wrong)
+	w := family.Watch(t, "aws-sqs-queue", at(m.URL(), map[string]string{"queueURL": "orders"}), scalerv1.Mode_MODE_ACTIVE, time.Second)
+	refused := func(o *scalerv1.Observation) bool {
+		code := codes.Code(o.GetStatus().GetCode())
+		return code == codes.Unauthenticated || code == codes.PermissionDenied
+	}
+	if _, err := w.Until(within(t), "a refused login", refused); err != nil {
+		t.Fatal(err)
+	}
+	right := maps.Clone(wrong)
+	right["awsSecretAccessKey"] = secret
+	family.Rotate(right)
+	if _, err := w.Until(within(t), "a value", scalertest.Active); err != nil {
+		t.Fatal(err)
+	}
+}
