@@ -1,0 +1,176 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// layer writes a kustomization of paths in this folder, as a user would, and
+// returns where it is.
+func layer(t *testing.T, resources, components []string) string {
+	t.Helper()
+	// A resource of a kustomization must not be outside of a volume; a relative
+	// path from anywhere else leads there.
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	for name, paths := range map[string][]string{"resources": resources, "components": components} {
+		text += name + ":\n"
+		for _, path := range paths {
+			absolute, err := filepath.Abs(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			relative, err := filepath.Rel(dir, absolute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += "  - " + relative + "\n"
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestCertManager holds the component against what the controller would sign:
+// the same Secrets for the same names, and nothing left of the controller's own
+// authority.
+func TestCertManager(t *testing.T) {
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
+		Run(filesys.MakeFsOnDisk(), layer(t, []string{all}, []string{"components/cert-manager"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{}
+	for _, family := range families(t) {
+		names["scaler-"+family+"-tls"] = family + ".scaler.sluice-system"
+	}
+	names["controller-tls"] = "controller.core.sluice-system"
+	names["metrics-adapter-tls"] = "metrics-adapter.core.sluice-system"
+	for _, r := range rendered.Resources() {
+		switch {
+		case r.GetKind() == "Certificate" && r.GetNamespace() == "sluice-system":
+			if secret, err := r.GetString("spec.secretName"); err != nil || secret != r.GetName() {
+				t.Errorf("Certificate %s: Secret %q, %v", r.GetName(), secret, err)
+			}
+			if dns, err := r.GetSlice("spec.dnsNames"); err != nil || dns[0] != names[r.GetName()] {
+				t.Errorf("Certificate %s: names %v, %v, want first %s", r.GetName(), dns, err, names[r.GetName()])
+			}
+			delete(names, r.GetName())
+		case r.GetKind() == "Secret", r.GetName() == "sluice-pki", r.GetNamespace() == "sluice-pki",
+			strings.HasSuffix(r.GetName(), "-signer"), r.GetName() == "sluice-controller-trust":
+			t.Errorf("%s %s is left", r.GetKind(), r.GetName())
+		case r.GetKind() == "Deployment" && r.GetName() == "controller":
+			if text := r.MustYaml(); !strings.Contains(text, "--enable-cert-rotation=false") {
+				t.Errorf("the controller still signs: %s", text)
+			}
+		case r.GetKind() == "APIService", r.GetKind() == "ValidatingWebhookConfiguration":
+			checkInjection(t, r)
+		}
+	}
+	if len(names) > 0 {
+		t.Errorf("no Certificate for %v", names)
+	}
+}
+
+func checkInjection(t *testing.T, r *resource.Resource) {
+	t.Helper()
+	if from := r.GetAnnotations()["cert-manager.io/inject-ca-from"]; !strings.HasPrefix(from, "sluice-system/") || !strings.HasSuffix(from, "-tls") {
+		t.Errorf("%s %s: authority from %q", r.GetKind(), r.GetName(), from)
+	}
+}
+
+// TestKEDAIdentity has each family run as KEDA did: its Pods in namespace keda,
+// its types known in sluice-system, its key readable by the account alone.
+func TestKEDAIdentity(t *testing.T) {
+	for _, family := range families(t) {
+		t.Run(family, func(t *testing.T) {
+			objects := render(t, layer(t, []string{"scalers/" + family, "components/keda-identity/account"}, []string{"components/keda-identity"}))
+			name := "scaler-" + family
+			deployments := of[appsv1.Deployment](objects)
+			if len(deployments) != 1 || deployments[0].Namespace != "keda" || deployments[0].Spec.Template.Spec.ServiceAccountName != "keda-operator" ||
+				!slices.Contains(deployments[0].Spec.Template.Spec.Containers[0].Args, "--installation=sluice-system") {
+				t.Fatalf("Deployments = %+v", deployments)
+			}
+			for _, service := range of[corev1.Service](objects) {
+				switch service.Namespace {
+				case "keda":
+					if service.Name != name || !selects(service.Spec.Selector, deployments[0]) {
+						t.Errorf("Service %s selects %v", service.Name, service.Spec.Selector)
+					}
+				default:
+					if service.Spec.ExternalName != name+".keda.svc.cluster.local" || len(service.Spec.Selector) > 0 {
+						t.Errorf("Service %s = %+v", service.Name, service.Spec)
+					}
+				}
+			}
+			for _, b := range of[rbacv1.RoleBinding](objects) {
+				if want := (rbacv1.Subject{Kind: "ServiceAccount", Name: "keda-operator", Namespace: "keda"}); b.Name == name+"-tls" && !slices.Equal(b.Subjects, []rbacv1.Subject{want}) {
+					t.Errorf("RoleBinding %s = %+v", b.Name, b.Subjects)
+				}
+			}
+		})
+	}
+}
+
+// What reads every Secret says so in its name, and never includes the core.
+func TestReadEverySecretIsForFamilies(t *testing.T) {
+	var got, want []string
+	for _, b := range of[rbacv1.ClusterRoleBinding](render(t, layer(t, nil, []string{"components/read-every-secret"}))) {
+		for _, subject := range b.Subjects {
+			got = append(got, subject.Kind+" "+subject.Namespace+"/"+subject.Name)
+		}
+	}
+	for _, family := range families(t) {
+		want = append(want, "ServiceAccount sluice-system/scaler-"+family)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("subjects = %v, want %v", got, want)
+	}
+}
+
+func TestNetworkPoliciesFitThePods(t *testing.T) {
+	objects := render(t, layer(t, []string{all}, []string{"components/network-policies"}))
+	policies := of[networkingv1.NetworkPolicy](objects)
+	if len(policies) != 1 {
+		t.Fatalf("%d policies", len(policies))
+	}
+	policy := policies[0]
+	ports := map[string]bool{}
+	for _, rule := range policy.Spec.Ingress {
+		for _, port := range rule.Ports {
+			ports[port.Port.StrVal] = len(rule.From) > 0
+		}
+		for _, peer := range rule.From {
+			if !slices.ContainsFunc(of[appsv1.Deployment](objects), func(d *appsv1.Deployment) bool {
+				return selects(peer.PodSelector.MatchLabels, d) && !strings.HasPrefix(d.Name, "scaler-")
+			}) {
+				t.Errorf("%v is nobody of the core", peer.PodSelector.MatchLabels)
+			}
+		}
+	}
+	if limited, known := ports["grpc"]; !known || !limited || len(ports) != 2 {
+		t.Errorf("ports = %v", ports)
+	}
+	for _, d := range of[appsv1.Deployment](objects) {
+		_, family := d.Spec.Template.Labels[policy.Spec.PodSelector.MatchExpressions[0].Key]
+		if family != strings.HasPrefix(d.Name, "scaler-") {
+			t.Errorf("%s: the policy concerns it: %t", d.Name, family)
+		}
+	}
+}
