@@ -122,7 +122,7 @@ cluster-binaries: ## Build Kubernetes, etcd and kwok from Go modules into bin/cl
 	cd test && $(RUN) ./cmd/cluster build
 
 ##@ Run
-.PHONY: cluster demo bench
+.PHONY: cluster demo bench bench-families
 cluster: build cluster-binaries ## Start a local cluster with Sluice on it, until Ctrl-C
 	cd test && $(RUN) ./cmd/cluster up
 
@@ -131,3 +131,8 @@ demo: build cluster-binaries ## Show a backlog scaling a Deployment 0 -> N -> 0 
 
 bench: build cluster-binaries ## Measure latency, memory, connections and API writes; prints JSON and a table
 	cd test && $(RUN) ./cmd/bench
+
+bench-families: test-servers ## Connections and requests of a family with a thousand triggers, against its server
+	@grep -l '^func Benchmark' scalers/*/*_test.go | xargs -n1 dirname | sort -u | while read -r family; do \
+		(cd $$family && go test -run '^$$' -bench . -benchtime 3x . | grep -E '^(Benchmark|FAIL|--- )' | sed "s|^|$$family |") || exit 1; \
+	done
