@@ -117,8 +117,8 @@ type crew struct {
 
 	mu      sync.Mutex
 	hired   map[types.UID]bool // Pods at work or done
-	created map[string]bool    // Jobs ever
-	running map[string]bool
+	created map[types.UID]bool // Jobs ever: a name may come again after a restart
+	running map[types.UID]bool
 	most    int // Jobs that ran at once
 	done    int // messages taken
 	surplus []string
@@ -133,7 +133,7 @@ func newCrew(t *testing.T, namespace string, queue brokers.Queue) *crew {
 	}
 	c := &crew{
 		t: t, clientset: clientset, queue: queue,
-		hired: map[types.UID]bool{}, created: map[string]bool{}, running: map[string]bool{},
+		hired: map[types.UID]bool{}, created: map[types.UID]bool{}, running: map[types.UID]bool{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactoryWithOptions(clientset, 0, informers.WithNamespace(namespace))
@@ -163,11 +163,11 @@ func newCrew(t *testing.T, namespace string, queue brokers.Queue) *crew {
 func (c *crew) saw(job *batchv1.Job) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.created[job.Name] = true
-	c.running[job.Name] = true
+	c.created[job.UID] = true
+	c.running[job.UID] = true
 	for _, condition := range job.Status.Conditions {
 		if condition.Type == batchv1.JobComplete && condition.Status == corev1.ConditionTrue {
-			delete(c.running, job.Name)
+			delete(c.running, job.UID)
 		}
 	}
 	c.most = max(c.most, len(c.running))

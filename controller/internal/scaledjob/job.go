@@ -145,10 +145,8 @@ func Stripped(object any) (any, error) {
 		*o = corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
-				Labels: map[string]string{
-					v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName],
-					batchv1.JobNameLabel:        o.Labels[batchv1.JobNameLabel],
-				},
+				Labels:          map[string]string{v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName]},
+				OwnerReferences: o.OwnerReferences,
 			},
 			Status: corev1.PodStatus{Phase: o.Status.Phase, Conditions: o.Status.Conditions},
 		}

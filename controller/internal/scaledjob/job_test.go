@@ -153,14 +153,15 @@ func TestStripped(t *testing.T) {
 		t.Errorf("%+v", left)
 	}
 	pod, err := Stripped(&corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "p", Labels: map[string]string{v1alpha1.LabelScaledJobName: "batch", batchv1.JobNameLabel: "x", "other": "y"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}}},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+		ObjectMeta: metav1.ObjectMeta{Name: "p", Labels: map[string]string{v1alpha1.LabelScaledJobName: "batch", "other": "y"},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))}},
+		Spec:   corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := pod.(*corev1.Pod); len(p.Spec.Containers) != 0 || !started(p, nil) || p.Labels[batchv1.JobNameLabel] != "x" {
+	if p := pod.(*corev1.Pod); len(p.Spec.Containers) != 0 || !started(p, nil) || metav1.GetControllerOf(p) == nil {
 		t.Errorf("%+v", p)
 	}
 }

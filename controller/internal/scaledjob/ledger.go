@@ -86,9 +86,9 @@ func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, first 
 }
 
 // start takes note of Jobs that were seen to be past pending.
-func (l *ledger) start(pods map[string]bool, now time.Time) {
-	for name, e := range l.jobs {
-		if e.Started.IsZero() && pods[name] {
+func (l *ledger) start(past map[types.UID]bool, now time.Time) {
+	for _, e := range l.jobs {
+		if e.Started.IsZero() && e.object != nil && past[e.object.UID] {
 			e.Started = now
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -167,10 +168,11 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 	if err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}
-	past := map[string]bool{}
+	past := map[types.UID]bool{}
 	for i := range pods.Items {
-		if started(&pods.Items[i], sj.Spec.ScalingStrategy.PendingPodConditions) {
-			past[pods.Items[i].Labels[batchv1.JobNameLabel]] = true
+		job := metav1.GetControllerOf(&pods.Items[i])
+		if job != nil && started(&pods.Items[i], sj.Spec.ScalingStrategy.PendingPodConditions) {
+			past[job.UID] = true
 		}
 	}
 	l.start(past, now)

@@ -605,11 +605,12 @@ func TestPendingJobsAreToldByTheirPods(t *testing.T) {
 	if watched == 0 {
 		t.Error("Pods are not watched")
 	}
-	for _, name := range f.running() {
+	for _, job := range f.jobs() {
 		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: name + "-pod", Labels: map[string]string{
-				v1alpha1.LabelScaledJobName: key.Name, batchv1.JobNameLabel: name,
-			}},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: key.Namespace, Name: job.Name + "-pod", Labels: map[string]string{v1alpha1.LabelScaledJobName: key.Name},
+				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(&job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+			},
 			Status: corev1.PodStatus{Phase: corev1.PodRunning},
 		}
 		if err := f.cluster.Direct.Create(t.Context(), pod); err != nil {

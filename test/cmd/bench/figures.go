@@ -38,6 +38,7 @@ type figures struct {
 	Shared     latency     `json:"eventsOnSharedTopics"`
 	Reads      readFigures `json:"metricReads"`
 	PacedReads readFigures `json:"metricReadsPaced"`
+	Jobs       jobFigures  `json:"scaledJobs"`
 }
 
 // apiWrites are writes of ours to the API server.
@@ -177,6 +178,11 @@ func (f *figures) print(w io.Writer) {
 		line("  %d reads, %.0f per second, %d errors %s", r.Reads, r.PerSecond, r.Errors, r.LastError)
 		r.Phase.print(line)
 	}
+	j := f.Jobs
+	line("\n%d ScaledJobs, all Ready after\t%.1f s", f.Options.Objects, j.ReadySeconds)
+	line("  live heap of the leader, each\t%.1f KiB", j.LivePerObject/1024)
+	line("  event -> Job\t%s", j.Created)
+	line("  %d Jobs of one ScaledJob\t%.0f per second\t%.2f API requests each, clean-up included", jobBurst, j.PerSecond, j.Requests)
 }
 
 // cores names programs by what they used, the hungriest first.

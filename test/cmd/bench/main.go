@@ -1,6 +1,6 @@
 // Command bench measures Sluice on a local control plane: how fast objects
 // become ready, what they cost at rest, how long an event takes to become
-// replicas, and how fast metrics are read. It prints a table and writes
+// replicas or a Job, and how fast metrics are read. It prints a table and writes
 // bin/bench.json; it judges nothing.
 //
 // BROKER chooses the broker: kfake (the default, in this process) or kafka.
@@ -130,7 +130,7 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 		return b.figures, err
 	}
 	defer b.fleet.close()
-	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads} {
+	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads, b.jobs} {
 		if err := step(ctx); err != nil {
 			return b.figures, err
 		}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
+)
+
+var scaledJobs = schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledjobs"}
+
+const (
+	jobEvents = 100 // measured one at a time
+	jobBurst  = 500 // Jobs of one object at once
+)
+
+// jobFigures are those of ScaledJobs.
+type jobFigures struct {
+	ReadySeconds float64 `json:"readySeconds"`
+	// LivePerObject is what one ScaledJob adds to the live heap of the leading
+	// controller, in bytes.
+	LivePerObject float64 `json:"liveBytesPerObject"`
+	// Created is the time from the producer's acknowledgement to the watch
+	// that shows the Job.
+	Created quantiles `json:"created"`
+	// PerSecond and Requests are of a burst: Jobs created per second, and what
+	// the leading controller asked of the API server for each.
+	PerSecond float64 `json:"perSecond"`
+	Requests  float64 `json:"apiRequestsPerJob"`
+}
+
+// jobWatch sees Jobs come.
+type jobWatch struct {
+	mu      sync.Mutex
+	changed chan struct{}
+	first   map[string]time.Time // by ScaledJob, since the last reset
+	count   map[string]int
+}
+
+// jobs measures ScaledJobs in place of the ScaledObjects.
+func (b *bench) jobs(ctx context.Context) error {
+	b.say("replacing %d ScaledObjects by ScaledJobs", b.Objects)
+	if err := b.fleet.removeScaledObjects(ctx); err != nil {
+		return err
+	}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	w := &jobWatch{changed: make(chan struct{}), first: map[string]time.Time{}, count: map[string]int{}}
+	factory := informers.NewSharedInformerFactoryWithOptions(b.fleet.clientset, 0, informers.WithNamespace(namespace))
+	if _, err := factory.Batch().V1().Jobs().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: w.saw}); err != nil {
+		return err
+	}
+	factory.Start(watching.Done())
+	defer factory.Shutdown()
+	factory.WaitForCacheSync(ctx.Done())
+	for _, step := range []func(context.Context, *jobWatch) error{b.createScaledJobs, b.jobEvents, b.jobBurst} {
+		if err := step(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *jobWatch) saw(o any) {
+	job, ok := o.(*batchv1.Job)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	owner := job.Labels["scaledjob.keda.sh/name"]
+	if w.count[owner] == 0 {
+		w.first[owner] = time.Now()
+	}
+	w.count[owner]++
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// reset forgets the Jobs of an object.
+func (w *jobWatch) reset(owner string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.count, owner)
+	delete(w.first, owner)
+}
+
+// wait waits for n Jobs of an object and returns when the first came.
+func (w *jobWatch) wait(ctx context.Context, owner string, n int) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		w.mu.Lock()
+		count, first, changed := w.count[owner], w.first[owner], w.changed
+		w.mu.Unlock()
+		if count >= n {
+			return first, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return first, fmt.Errorf("%d of %d Jobs of %s: %w", count, n, owner, ctx.Err())
+		}
+	}
+}
+
+// leader is what the leading controller says of itself.
+func (b *bench) leader(ctx context.Context, metric string) (float64, error) {
+	i, err := b.leading(ctx)
+	if err != nil {
+		return 0, err
+	}
+	metrics, err := b.cluster.InstanceMetrics(ctx, i, "metrics")
+	return sum(metrics, metric), err
+}
+
+func (b *bench) leading(ctx context.Context) (*localcluster.Instance, error) {
+	for _, i := range b.cluster.Instances("controller") {
+		metrics, err := b.cluster.InstanceMetrics(ctx, i, "metrics")
+		if err != nil {
+			return nil, err
+		}
+		if sum(metrics, "leader_election_master_status") > 0 {
+			return i, nil
+		}
+	}
+	return nil, fmt.Errorf("no controller leads")
+}
+
+func (b *bench) createScaledJobs(ctx context.Context, _ *jobWatch) error {
+	// Two rounds of garbage collection at rest say what is left of the objects.
+	if err := pause(ctx, b.Rest/4); err != nil {
+		return err
+	}
+	before, err := b.leader(ctx, "go_memstats_next_gc_bytes")
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := parallel(ctx, b.Objects, func(ctx context.Context, i int) error {
+		_, err := b.fleet.dynamic.Resource(scaledJobs).Namespace(namespace).Create(ctx, b.scaledJob(i), metav1.CreateOptions{})
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := b.waitScaledJobs(ctx); err != nil {
+		return err
+	}
+	b.figures.Jobs.ReadySeconds = time.Since(begin).Seconds()
+	b.say("all Ready after %.1f s", b.figures.Jobs.ReadySeconds)
+	if err := pause(ctx, b.Rest/4); err != nil {
+		return err
+	}
+	after, err := b.leader(ctx, "go_memstats_next_gc_bytes")
+	// GOGC is 50: the next collection comes at one and a half times what lives.
+	b.figures.Jobs.LivePerObject = (after - before) / 1.5 / float64(b.Objects)
+	return err
+}
+
+// scaledJob watches what the ScaledObject of the same number watched.
+func (b *bench) scaledJob(i int) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob",
+		"metadata": map[string]any{"name": objectName(i), "namespace": namespace},
+		"spec": map[string]any{
+			"maxReplicaCount": int64(jobBurst), "successfulJobsHistoryLimit": int64(0),
+			"jobTargetRef": map[string]any{"template": map[string]any{
+				"spec": map[string]any{"containers": []any{map[string]any{"name": "app", "image": "app.invalid/app"}}},
+			}},
+			"triggers": []any{map[string]any{"type": "kafka", "metadata": map[string]any{
+				"bootstrapServers": b.broker.address.String(), "consumerGroup": objectName(i), "topic": topicName(b.topicOf(i)),
+				"lagThreshold": strconv.Itoa(1), "allowIdleConsumers": "true",
+			}}},
+		},
+	}}
+}
+
+// waitScaledJobs waits until all are Ready and at rest.
+func (b *bench) waitScaledJobs(ctx context.Context) error {
+	for {
+		list, err := b.fleet.dynamic.Resource(scaledJobs).Namespace(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for i := range list.Items {
+			if hasCondition(&list.Items[i], "Ready", "True") && hasCondition(&list.Items[i], "Active", "False") {
+				ready++
+			}
+		}
+		if ready == b.Objects {
+			return nil
+		}
+		if err := pause(ctx, 250*time.Millisecond); err != nil {
+			return fmt.Errorf("%d of %d ScaledJobs are ready: %w", ready, b.Objects, err)
+		}
+	}
+}
+
+// hasCondition reports whether a condition of an object has a status.
+func hasCondition(o *unstructured.Unstructured, kind, status string) bool {
+	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	for _, c := range conditions {
+		if fields, ok := c.(map[string]any); ok && fields["type"] == kind && fields["status"] == status {
+			return true
+		}
+	}
+	return false
+}
+
+// jobEvents measures single messages of objects that have their topic alone.
+func (b *bench) jobEvents(ctx context.Context, w *jobWatch) error {
+	b.say("%d events of ScaledJobs, one at a time", jobEvents)
+	var all []time.Duration
+	for n := range jobEvents {
+		i := n % b.alone()
+		topic, owner := topicName(b.topicOf(i)), objectName(i)
+		w.reset(owner)
+		if err := b.broker.produce(ctx, topic, 1); err != nil {
+			return err
+		}
+		acknowledged := time.Now()
+		first, err := w.wait(ctx, owner, 1)
+		if err != nil {
+			return err
+		}
+		all = append(all, first.Sub(acknowledged))
+		if err := b.broker.consume(ctx, topic, owner); err != nil {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	b.figures.Jobs.Created = quantilesOf(all)
+	return nil
+}
+
+// jobBurst measures many Jobs of one object.
+func (b *bench) jobBurst(ctx context.Context, w *jobWatch) error {
+	b.say("%d Jobs of one ScaledJob", jobBurst)
+	if err := b.waitScaledJobs(ctx); err != nil {
+		return err
+	}
+	const i = 0
+	topic, owner := topicName(b.topicOf(i)), objectName(i)
+	w.reset(owner)
+	before, err := b.leader(ctx, "rest_client_requests_total")
+	if err != nil {
+		return err
+	}
+	if err := b.broker.produce(ctx, topic, jobBurst); err != nil {
+		return err
+	}
+	first, err := w.wait(ctx, owner, jobBurst)
+	if err != nil {
+		return err
+	}
+	b.figures.Jobs.PerSecond = jobBurst / time.Since(first).Seconds()
+	if err := b.broker.consume(ctx, topic, owner); err != nil {
+		return err
+	}
+	if err := b.waitScaledJobs(ctx); err != nil {
+		return err
+	}
+	after, err := b.leader(ctx, "rest_client_requests_total")
+	b.figures.Jobs.Requests = (after - before) / jobBurst
+	return err
+}
+
+// removeScaledObjects deletes all of them and waits until none is left.
+func (f *fleet) removeScaledObjects(ctx context.Context) error {
+	objects := f.dynamic.Resource(scaledObjects).Namespace(namespace)
+	if err := objects.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return err
+	}
+	for {
+		left, err := objects.List(ctx, metav1.ListOptions{Limit: 1})
+		if err != nil || len(left.Items) == 0 {
+			return err
+		}
+		if err := pause(ctx, 250*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
