@@ -107,7 +107,7 @@ func Run(ctx context.Context, o Options, version string) error {
 	podsOfJobs := &pods{cache: mgr.GetCache(), bell: wired}
 	jobs := &scaledjob.Reconciler{
 		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Events: writer.Events, States: families.State,
-		WatchPods: podsOfJobs.watch, Errors: metrics.JobErrors{Errors: failures}, Version: version, Now: time.Now,
+		WatchPods: podsOfJobs.watch, Measures: metrics.Jobs{Errors: failures, Figures: figures}, Version: version, Now: time.Now,
 	}
 	lead.forget = func() {
 		loop.Forget()

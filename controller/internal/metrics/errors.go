@@ -75,26 +75,6 @@ func (e *Errors) forget(object types.NamespacedName, kind string, labels prometh
 	e.trigger.DeletePartialMatch(labels)
 }
 
-// JobErrors counts failures of the triggers of ScaledJobs.
-type JobErrors struct{ *Errors }
-
-// Failed is Errors.Failed for a ScaledJob.
-func (e JobErrors) Failed(sj *v1alpha1.ScaledJob, index int, metrics []string, n int32) {
-	e.failed(ofJob(sj), index, metrics, n)
-	e.job.WithLabelValues(sj.Namespace, sj.Name).Add(float64(n))
-}
-
-// ForgetTrigger drops the series of a trigger.
-func (e JobErrors) ForgetTrigger(object types.NamespacedName, index int) {
-	e.forget(object, "scaledjob", prometheus.Labels{"triggerIndex": strconv.Itoa(index)})
-}
-
-// Forget drops the series of a ScaledJob.
-func (e JobErrors) Forget(object types.NamespacedName) {
-	e.forget(object, "scaledjob", prometheus.Labels{})
-	e.job.DeleteLabelValues(object.Namespace, object.Name)
-}
-
 // ForgetAll drops the series of every object.
 func (e *Errors) ForgetAll() {
 	e.trigger.Reset()

@@ -62,19 +62,25 @@ func (f *Figures) Woken(triggerType string, after time.Duration) {
 
 // Empty counts a reading without data.
 func (f *Figures) Empty(so *v1alpha1.ScaledObject, trigger int, metrics []string) {
-	spec := so.Spec.Triggers[trigger]
+	f.noData(ofObject(so), trigger, metrics)
+}
+
+func (f *Figures) noData(o owner, index int, metrics []string) {
+	spec := o.triggers[index]
 	// Absent, it is true for the triggers that have it.
 	ignored, err := strconv.ParseBool(spec.Metadata["ignoreNullValues"])
 	ignored = ignored || err != nil
 	for _, metric := range metrics {
-		f.empty.WithLabelValues(so.Namespace, so.Name, scalerOf(spec), metric, "scaledobject", strconv.FormatBool(ignored)).Inc()
+		f.empty.WithLabelValues(o.id.Namespace, o.id.Name, scalerOf(spec), metric, o.kind, strconv.FormatBool(ignored)).Inc()
 	}
 }
 
 // Forget drops the series of an object.
-func (f *Figures) Forget(object types.NamespacedName) {
-	f.late.DeletePartialMatch(prometheus.Labels{"namespace": object.Namespace, "resource": object.Name})
-	f.empty.DeletePartialMatch(prometheus.Labels{"namespace": object.Namespace, "scaledResource": object.Name})
+func (f *Figures) Forget(object types.NamespacedName) { f.forget(object, "scaledobject") }
+
+func (f *Figures) forget(object types.NamespacedName, kind string) {
+	f.late.DeleteLabelValues(object.Namespace, kind, object.Name)
+	f.empty.DeletePartialMatch(prometheus.Labels{"namespace": object.Namespace, "scaledResource": object.Name, "resourceType": kind})
 }
 
 // ForgetAll drops the series of every object.

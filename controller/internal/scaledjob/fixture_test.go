@@ -34,6 +34,7 @@ type fixture struct {
 	clock   *clocktesting.FakeClock
 	events  *events.FakeRecorder
 	states  map[int]federation.State
+	told    *measured
 	// due is when the last reconcile wants the next, zero for never.
 	due time.Time
 }
@@ -54,11 +55,19 @@ func newObject(change ...func(*v1alpha1.ScaledJob)) *v1alpha1.ScaledJob {
 	return sj
 }
 
-// noErrors counts nothing.
-type noErrors struct{}
+// measured is what was told for the operator, by trigger.
+type measured struct {
+	failed, empty, forgotten map[int]int
+	decided                  int
+}
 
-func (noErrors) Failed(*v1alpha1.ScaledJob, int, []string, int32) {}
-func (noErrors) Forget(types.NamespacedName)                      {}
+func (m *measured) Failed(_ *v1alpha1.ScaledJob, trigger int, _ []string, n int32) {
+	m.failed[trigger] += int(n)
+}
+func (m *measured) Empty(_ *v1alpha1.ScaledJob, trigger int, _ []string) { m.empty[trigger]++ }
+func (m *measured) Decided(*v1alpha1.ScaledJob, time.Duration)           { m.decided++ }
+func (m *measured) ForgetTrigger(_ types.NamespacedName, trigger int)    { m.forgotten[trigger]++ }
+func (m *measured) Forget(types.NamespacedName)                          { m.forgotten[-1]++ }
 
 func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
@@ -66,6 +75,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		t: t, clock: clocktesting.NewFakeClock(began), events: events.NewFakeRecorder(100), states: map[int]federation.State{},
 		cluster: testcluster.With(t, []testcluster.Index{{Of: &batchv1.Job{}, Field: ByOwner, Keys: OwnerOf}}, objects...),
 	}
+	f.told = &measured{failed: map[int]int{}, empty: map[int]int{}, forgotten: map[int]int{}}
 	f.restart()
 	return f
 }
@@ -73,7 +83,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 // restart replaces the Reconciler by one that remembers nothing.
 func (f *fixture) restart() {
 	f.Reconciler = &Reconciler{
-		Client: f.cluster.Client, Direct: f.cluster.Direct, Events: f.events, Version: "1.2.3", Now: f.clock.Now, Errors: noErrors{},
+		Client: f.cluster.Client, Direct: f.cluster.Direct, Events: f.events, Version: "1.2.3", Now: f.clock.Now, Measures: f.told,
 		States: func(id federation.ID) (federation.State, bool) {
 			s, ok := f.states[id.Index]
 			return s, ok && id.Kind == "ScaledJob" && id.Name == key.Name

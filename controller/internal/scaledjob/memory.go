@@ -54,6 +54,8 @@ type trigger struct {
 	since     int64
 	firstSeen time.Time
 	failures  scaling.Failures
+	// observed is when the last reading was made that was measured.
+	observed time.Time
 }
 
 // memory returns what is remembered of an object. What another process left in
@@ -74,7 +76,9 @@ func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) (m *memory, first bool) {
 	}
 	m.paused = sj.Paused()
 	if m.generation != sj.Generation {
-		m.follow(sj, now)
+		for _, index := range m.follow(sj, now) {
+			r.Measures.ForgetTrigger(key, index)
+		}
 	}
 	return m, first
 }
@@ -99,9 +103,10 @@ func seeded(sj *v1alpha1.ScaledJob, now time.Time) *memory {
 	return m
 }
 
-// follow takes note of a changed spec. What is known of triggers outlives
-// changes that leave them alone; creation that was refused may now work.
-func (m *memory) follow(sj *v1alpha1.ScaledJob, now time.Time) {
+// follow takes note of a changed spec and returns the indexes of triggers that
+// are not what they were. What is known of triggers outlives changes that leave
+// them alone; creation that was refused may now work.
+func (m *memory) follow(sj *v1alpha1.ScaledJob, now time.Time) (changed []int) {
 	before := m.triggers
 	m.triggers = make([]trigger, len(sj.Spec.Triggers))
 	for i, spec := range sj.Spec.Triggers {
@@ -110,9 +115,14 @@ func (m *memory) follow(sj *v1alpha1.ScaledJob, now time.Time) {
 			continue
 		}
 		m.triggers[i] = trigger{spec: spec, since: sj.Generation, firstSeen: now}
+		changed = append(changed, i)
+	}
+	for i := len(m.triggers); i < len(before); i++ {
+		changed = append(changed, i)
 	}
 	m.generation, m.seen = sj.Generation, now
 	m.allowed()
+	return changed
 }
 
 // Creation that was refused is tried again after a pause that doubles.
@@ -135,7 +145,7 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	delete(r.objects, key)
 	r.mu.Unlock()
 	r.notices.take(key)
-	r.Errors.Forget(key)
+	r.Measures.Forget(key)
 }
 
 // ForgetAll drops all that is known of every object: another process may have

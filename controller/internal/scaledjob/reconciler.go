@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -43,7 +44,7 @@ type Reconciler struct {
 	// WatchPods makes the cache hold the Pods of Jobs and every change of them
 	// a reconcile. It is called before Pods are listed, as often as that is.
 	WatchPods func(context.Context) error
-	Errors    Errors
+	Measures  Measures
 	// Version of the controller, for the Jobs' labels.
 	Version string
 	Now     func() time.Time
@@ -55,10 +56,17 @@ type Reconciler struct {
 	rate    *rate.Limiter
 }
 
-// Errors counts failures for the operator of the installation.
-type Errors interface {
+// Measures are kept for the operator of the installation.
+type Measures interface {
 	// Failed counts n more failures of a trigger with its metrics; n may be 0.
 	Failed(sj *v1alpha1.ScaledJob, trigger int, metrics []string, n int32)
+	// Empty counts a reading without data of a trigger with its metrics.
+	Empty(sj *v1alpha1.ScaledJob, trigger int, metrics []string)
+	// Decided tells how late a decision was: since the newest reading that it
+	// follows from.
+	Decided(sj *v1alpha1.ScaledJob, late time.Duration)
+	// ForgetTrigger drops what was counted for a trigger.
+	ForgetTrigger(object types.NamespacedName, trigger int)
 	// Forget drops what was counted for an object.
 	Forget(object types.NamespacedName)
 }
@@ -225,6 +233,7 @@ func (r *Reconciler) start(ctx context.Context, sj *v1alpha1.ScaledJob, m *memor
 	m.created = d.Arithmetic.Created + int32(created)
 	if created > 0 {
 		event := d.Announce(created)
+		log.FromContext(ctx).Info("Jobs created", "because", event.Note)
 		status.Emit(r.Events, sj, event.Type, event.Reason, event.Action, event.Note)
 	}
 	if err == nil {
@@ -239,17 +248,33 @@ func (r *Reconciler) start(ctx context.Context, sj *v1alpha1.ScaledJob, m *memor
 	return created
 }
 
-// keep remembers what the next decision starts from, and counts failures.
+// keep remembers what the next decision starts from, and measures this one.
 func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, triggers []scaling.Trigger, d scaling.JobsDecision) {
 	m.lastActive = d.LastActive
+	var newest time.Time
 	for _, t := range triggers {
+		known := &m.triggers[t.Index]
 		var metrics []string
 		for _, metric := range t.Metrics {
 			metrics = append(metrics, metric.Name)
 		}
 		after := d.Verdicts[t.Index].Failures
-		r.Errors.Failed(sj, t.Index, metrics, max(after.Count-m.triggers[t.Index].failures.Count, 0))
-		m.triggers[t.Index].failures = after
+		r.Measures.Failed(sj, t.Index, metrics, max(after.Count-known.failures.Count, 0))
+		known.failures = after
+		state, _ := r.States(triggerID(sj, t.Index))
+		if !state.ObservedAt.After(known.observed) {
+			continue
+		}
+		known.observed = state.ObservedAt
+		if known.observed.After(newest) {
+			newest = known.observed
+		}
+		if state.Outcome == federation.OutcomeNoData {
+			r.Measures.Empty(sj, t.Index, metrics)
+		}
+	}
+	if !newest.IsZero() {
+		r.Measures.Decided(sj, max(r.Now().Sub(newest), 0))
 	}
 }
 
@@ -267,7 +292,7 @@ func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling
 			Index: i, Confirmed: known.firstSeen, Failures: known.failures,
 			StaleAfter: scaling.StaleAfter(sj.PollingInterval(), activation.ReadDeadline),
 		}
-		state, ok := r.States(federation.ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name, Index: i})
+		state, ok := r.States(triggerID(sj, i))
 		if ok && state.Generation > sj.Generation {
 			return nil, oldest, true
 		}
@@ -300,6 +325,10 @@ func (r *Reconciler) read(sj *v1alpha1.ScaledJob, m *memory, t *scaling.Trigger,
 	case !lost(sj, m, state.ObservedAt):
 		t.Outcome, t.Confirmed, t.ReadAt = scaling.Value, state.HeardAt, state.ObservedAt
 	}
+}
+
+func triggerID(sj *v1alpha1.ScaledJob, index int) federation.ID {
+	return federation.ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name, Index: index}
 }
 
 // lost reports whether Jobs may have ended and been deleted by Kubernetes

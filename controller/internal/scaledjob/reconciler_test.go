@@ -545,6 +545,17 @@ func TestSourcesThatFail(t *testing.T) {
 	f.run()
 	f.wantRunning("well again", 4)
 	f.wantCondition("well again", v1alpha1.ConditionReady, "True ScaledJobReady", "")
+	if !maps.Equal(f.told.failed, map[int]int{0: 1, 1: 3}) { // one for each interval that it fails
+		t.Errorf("failures counted by trigger: %v", f.told.failed)
+	}
+	if f.told.decided != 2 {
+		t.Errorf("%d decisions on readings were measured, want 2", f.told.decided)
+	}
+	f.edit(func(sj *v1alpha1.ScaledJob) { sj.Spec.Triggers = sj.Spec.Triggers[:1] })
+	f.run()
+	if !maps.Equal(f.told.forgotten, map[int]int{1: 1}) {
+		t.Errorf("forgotten by trigger: %v", f.told.forgotten)
+	}
 }
 
 func TestNoDataStartsNothing(t *testing.T) {
@@ -559,6 +570,9 @@ func TestNoDataStartsNothing(t *testing.T) {
 	f.run()
 	f.wantRunning("no data", 0)
 	f.wantCondition("no data", v1alpha1.ConditionActive, "False ScalerNotActive", "trigger 0 (rabbitmq) has no data")
+	if f.told.empty[0] != 1 {
+		t.Errorf("%d readings without data were counted, want 1", f.told.empty[0])
+	}
 }
 
 func TestFallbackKeepsJobsRunning(t *testing.T) {
