@@ -5,26 +5,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/test/brokers"
 )
-
-// grant lets the kubernetes family read a namespace, as its error says.
-func grant(t *testing.T, namespace string) {
-	t.Helper()
-	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "sluice-scaler-kubernetes"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sluice-scaler-kubernetes"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "scaler-kubernetes", Namespace: "sluice-system"}},
-	}
-	if err := world.cluster.Client().Create(t.Context(), binding); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestPodsOfAnotherScale follows the Pods of a Deployment, once the namespace
 // is granted; without that it says what to do.
@@ -38,7 +24,7 @@ func TestPodsOfAnotherScale(t *testing.T) {
 	worker := scale(t, ns, "worker", 0, s)
 	worker.waitCondition("Ready", "False", "kubectl create rolebinding sluice-scaler-kubernetes --namespace="+ns+
 		" --clusterrole=sluice-scaler-kubernetes --serviceaccount=sluice-system:scaler-kubernetes")
-	grant(t, ns)
+	grant(t, ns, "kubernetes", "sluice-scaler-kubernetes")
 	worker.waitCondition("Ready", "True", "")
 	for _, step := range []struct{ orders, workers int32 }{{6, 3}, {0, 0}} {
 		deployment := &appsv1.Deployment{}
@@ -58,7 +44,7 @@ func TestPodsOfAnotherScale(t *testing.T) {
 func TestResourcesScale(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
-	grant(t, ns)
+	grant(t, ns, "kubernetes", "sluice-scaler-kubernetes")
 	meta := metav1.ObjectMeta{Namespace: ns, Name: "demand"}
 	put := func(inConfigMap, inSecret string) {
 		t.Helper()

@@ -11,6 +11,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -56,6 +58,19 @@ func scale(t *testing.T, namespace, name string, replicas int32, s spec) object 
 	return o
 }
 
+// grant lets a family do in a namespace what a ClusterRole allows.
+func grant(t *testing.T, namespace, family, role string) {
+	t.Helper()
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "scaler-" + family, Namespace: "sluice-system"}},
+	}
+	if err := world.cluster.Client().Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // deployment makes the target, with Pods that kwok plays.
 func (o object) deployment(replicas int32) {
 	o.t.Helper()
@@ -67,7 +82,10 @@ func (o object) deployment(replicas int32) {
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app.invalid/app"}}},
+				Spec: corev1.PodSpec{Containers: []corev1.Container{{
+					Name: "app", Image: "app.invalid/app",
+					Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m")}},
+				}}},
 			},
 		},
 	}
@@ -85,13 +103,18 @@ func (o object) apply(s spec) {
 }
 
 func (o object) tryApply(s spec) error {
+	return o.applyWith(map[string]any{}, s)
+}
+
+// applyWith also sets annotations.
+func (o object) applyWith(annotations map[string]any, s spec) error {
 	all := map[string]any{"scaleTargetRef": map[string]any{"name": o.name}}
 	for key, value := range s {
 		all[key] = value
 	}
 	so := map[string]any{
 		"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-		"metadata": map[string]any{"namespace": o.namespace, "name": o.name},
+		"metadata": map[string]any{"namespace": o.namespace, "name": o.name, "annotations": annotations},
 		"spec":     all,
 	}
 	// JSON is YAML, and makes plain values of ours.
