@@ -90,8 +90,8 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 		return reconcile.Result{}, nil
 	case so.Paused(): // needs a target and nothing else of the spec
 		return reconcile.Result{}, l.pause(ctx, so, m)
-	case so.Validate() != nil: // the reconciler says why
-		return reconcile.Result{}, nil
+	case so.Validate() != nil:
+		return reconcile.Result{}, nil //nolint:nilerr // the reconciler says why
 	}
 	return l.decide(ctx, so, m)
 }

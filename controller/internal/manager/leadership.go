@@ -118,7 +118,7 @@ func (l *leadership) lead(ctx context.Context) {
 	l.term = t
 	l.mu.Unlock()
 	l.log.Info("this controller leads")
-	l.began(t.ctx)
+	l.began(t.ctx) //nolint:contextcheck // it ends with the term, which ends with ctx
 }
 
 // lose ends the term and waits for the work that was begun in it.

@@ -150,7 +150,7 @@ func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error)
 	t.object = object
 	replicas, found, err := unstructured.NestedInt64(object.Object, "spec", "replicas")
 	if !found || err != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // its scale tells
 	}
 	t.Replicas, t.ResourceVersion = int32(replicas), object.GetResourceVersion() //nolint:gosec // the API server keeps it in an int32
 	return true, nil
