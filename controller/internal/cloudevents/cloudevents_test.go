@@ -86,12 +86,11 @@ func start(t *testing.T) *fixture {
 // apply makes or changes a source and reconciles it; its condition is returned.
 func (f *fixture) apply(namespace, name string, spec eventing.CloudEventSourceSpec) v1alpha1.Condition {
 	f.t.Helper()
-	var source eventing.Source = &eventing.CloudEventSource{}
 	fresh := func() eventing.Source { return &eventing.CloudEventSource{} }
 	if namespace == "" {
 		fresh = func() eventing.Source { return &eventing.ClusterCloudEventSource{} }
 	}
-	source = fresh()
+	source := fresh()
 	key := types.NamespacedName{Namespace: namespace, Name: name}
 	exists := f.client.Get(f.t.Context(), key, source) == nil
 	source.SetNamespace(namespace)

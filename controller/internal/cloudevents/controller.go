@@ -45,7 +45,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.Sinks.remove(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	err := r.Sinks.put(request.NamespacedName, source.GetGeneration(), *source.Wants())
+	err := r.Sinks.put(request.NamespacedName, source.GetGeneration(), *source.Wants()) //nolint:contextcheck // a sink outlives the request
 	if !r.Leads() {
 		return reconcile.Result{RequeueAfter: standby}, nil
 	}
