@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sluice-autoscaler/sluice/test/brokers"
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
 	"github.com/sluice-autoscaler/sluice/test/servers"
@@ -325,6 +328,11 @@ func TestRestartAtWork(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	// The webhook is gone, too, and locks nobody out.
+	higher := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"maxReplicaCount":7}}`))
+	if err := world.cluster.Client().Patch(t.Context(), o.scaledObject(), higher); err != nil {
+		t.Error(err)
+	}
 	for _, i := range all {
 		i.Start()
 	}
@@ -336,5 +344,9 @@ func TestRestartAtWork(t *testing.T) {
 	// The HPA reads again, and a decision was taken, before we look.
 	o.wait("HPAActive=True", func() (bool, string) { return o.condition("HPAActive")["status"] == "True", o.describe() })
 	o.waitCondition("Active", "True", "")
+	o.wait("the HPA with the new maximum", func() (bool, string) {
+		hpa := o.hpa()
+		return hpa.Spec.MaxReplicas == 7, fmt.Sprint(hpa.Spec.MaxReplicas)
+	})
 	check()
 }

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
@@ -96,6 +98,31 @@ func TestParse(t *testing.T) {
 				t.Errorf("%+v, %v", o, err)
 			}
 		})
+	}
+}
+
+func TestOnlyWhatIsWatchedIsSeen(t *testing.T) {
+	o, err := Parse(nil, env("WATCH_NAMESPACE", "a,b", "WATCH_LABEL_SELECTOR", "shard=one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := options(o).Cache
+	if len(seen.DefaultNamespaces) != 2 {
+		t.Errorf("namespaces %v", seen.DefaultNamespaces)
+	}
+	selected := map[string]bool{}
+	for object, by := range seen.ByObject {
+		if by.Label != nil && by.Label.String() == "shard=one" {
+			selected[fmt.Sprintf("%T", object)] = true
+		}
+	}
+	for _, kind := range []string{"*v1alpha1.ScaledObject", "*v1alpha1.ScaledJob", "*v2.HorizontalPodAutoscaler"} {
+		if !selected[kind] {
+			t.Errorf("%s is not limited by the selector: %v", kind, selected)
+		}
+	}
+	if everything := options(Options{Selector: labels.Everything()}).Cache; everything.DefaultNamespaces != nil {
+		t.Errorf("namespaces %v without a limit", everything.DefaultNamespaces)
 	}
 }
 

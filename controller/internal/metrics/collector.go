@@ -4,16 +4,21 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"runtime"
+	goruntime "runtime"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
@@ -71,7 +76,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	gauge(ch, buildInfo, 1, c.version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	gauge(ch, buildInfo, 1, c.version, commit(), goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
 	if !c.leads() {
 		return
 	}
@@ -101,11 +106,31 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		registered[[2]string{"scaled_job", jobs.Items[i].Namespace}]++
 		tell(ofJob(&jobs.Items[i]))
 	}
+	c.register(registered)
 	for triggerType, count := range byType {
 		gauge(ch, triggers, count, triggerType)
 	}
 	for what, count := range registered {
 		gauge(ch, resources, count, what[0], what[1])
+	}
+}
+
+// register counts objects that have no series of their own. Those of the whole
+// cluster are told under namespace default, as in KEDA.
+func (c *Collector) register(registered map[[2]string]float64) {
+	for kind, list := range map[string]client.ObjectList{
+		"trigger_authentication":         &v1alpha1.TriggerAuthenticationList{},
+		"cluster_trigger_authentication": &v1alpha1.ClusterTriggerAuthenticationList{},
+		"cloudevent_source":              &eventing.CloudEventSourceList{},
+	} {
+		if err := c.client.List(context.Background(), list); err != nil {
+			continue // as above
+		}
+		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: neither does the function
+			namespace := cmp.Or(item.(client.Object).GetNamespace(), metav1.NamespaceDefault)
+			registered[[2]string{kind, namespace}]++
+			return nil
+		})
 	}
 }
 

@@ -102,6 +102,21 @@ keda_trigger_registered_total{type="kafka"} 2
 	}
 }
 
+func TestOtherKindsAreCounted(t *testing.T) {
+	login := &v1alpha1.TriggerAuthentication{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "login"}}
+	everywhere := &v1alpha1.ClusterTriggerAuthentication{ObjectMeta: metav1.ObjectMeta{Name: "login"}}
+	c := New(testcluster.New(t, "", nil, login, everywhere).Client, states, "v1", leading, noFormula)
+	want := `
+# HELP keda_resource_registered_total Objects by kind and namespace.
+# TYPE keda_resource_registered_total gauge
+keda_resource_registered_total{namespace="default",type="cluster_trigger_authentication"} 1
+keda_resource_registered_total{namespace="shop",type="trigger_authentication"} 1
+`
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "keda_resource_registered_total"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSeriesOfAFormula(t *testing.T) {
 	formula := func(key types.NamespacedName) *scaling.ExplainedFormula {
 		if key.Name != "worker" {

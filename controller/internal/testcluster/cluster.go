@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
@@ -69,7 +70,7 @@ func New(t *testing.T, ownerIndex string, owner client.IndexerFunc, objects ...c
 func With(t *testing.T, indexes []Index, objects ...client.Object) *Cluster {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, eventing.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
