@@ -122,7 +122,7 @@ cluster-binaries: ## Build Kubernetes, etcd and kwok from Go modules into bin/cl
 	cd test && $(RUN) ./cmd/cluster build
 
 ##@ Run
-.PHONY: cluster demo bench bench-families
+.PHONY: cluster demo bench bench-families blast-radius
 cluster: build cluster-binaries ## Start a local cluster with Sluice on it, until Ctrl-C
 	cd test && $(RUN) ./cmd/cluster up
 
@@ -136,3 +136,7 @@ bench-families: test-servers ## Connections and requests of a family with a thou
 	@grep -l '^func Benchmark' scalers/*/*_test.go | xargs -n1 dirname | sort -u | while read -r family; do \
 		(cd $$family && go test -run '^$$' -bench . -benchtime 3x . | grep -E '^(Benchmark|FAIL|--- )' | sed "s|^|$$family |") || exit 1; \
 	done
+
+OVERLAY ?= deploy/overlays/all
+blast-radius: cluster-binaries ## Tell which ServiceAccount may read which Secrets, by the manifests of OVERLAY
+	@kubectl kustomize $(OVERLAY) | (cd deploy && $(RUN) ./blastradius)
