@@ -190,7 +190,7 @@ func TestListeningNeedsPermissions(t *testing.T) {
 }
 
 func TestPrefixes(t *testing.T) {
-	got := prefixes([]string{"b", "jobs:high", "jobs", "a", "jobs", "job"})
+	got := prefixes([]string{"a", "b", "job", "jobs", "jobs:high"})
 	if want := []string{"a", "b", "job"}; !slices.Equal(got, want) {
 		t.Errorf("prefixes = %v, want %v", got, want)
 	}

@@ -177,10 +177,12 @@ func dialer(allowed *scaler.Dialer, config *tls.Config) dialFunc {
 // server is Redis as one identity: one server, a cluster, or the master that
 // Sentinels name. Its sources are read together.
 type server struct {
-	what    string // for errors: mode and addresses
-	client  redis.UniversalClient
+	what   string // for errors: mode and addresses
+	client redis.UniversalClient
+	// locate returns how to reach the server that has a key.
+	locate  func(ctx context.Context, key string) (*redis.Options, error)
 	scripts scripts
-	bell    *bell
+	bell    *scaler.SharedBell
 }
 
 // serverKey tells clients apart.
@@ -218,18 +220,18 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 
 // newServer connects to nothing yet: the first read does.
 func newServer(m mode, options *redis.UniversalOptions) *server {
-	s := &server{what: string(m) + " " + strings.Join(options.Addrs, ",")}
+	s := &server{what: string(m) + " " + strings.Join(options.Addrs, ","), bell: scaler.NewSharedBell()}
 	switch m {
 	case cluster:
 		client := redis.NewClusterClient(options.Cluster())
 		s.client = client
-		s.bell = newBell(func(ctx context.Context, key string) (*redis.Options, error) {
+		s.locate = func(ctx context.Context, key string) (*redis.Options, error) {
 			node, err := client.MasterForKey(ctx, key)
 			if err != nil {
 				return nil, err
 			}
 			return node.Options(), nil
-		})
+		}
 	case sentinel:
 		s.one(redis.NewFailoverClient(options.Failover()))
 	default:
@@ -241,11 +243,11 @@ func newServer(m mode, options *redis.UniversalOptions) *server {
 // one is for a client whose keys are all in one place.
 func (s *server) one(client *redis.Client) {
 	s.client = client
-	s.bell = newBell(func(context.Context, string) (*redis.Options, error) { return client.Options(), nil })
+	s.locate = func(context.Context, string) (*redis.Options, error) { return client.Options(), nil }
 }
 
 // Close ends all connections.
 func (s *server) Close() error {
-	s.bell.close()
+	s.bell.Close()
 	return s.client.Close()
 }

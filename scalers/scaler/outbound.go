@@ -1,6 +1,25 @@
 package scaler
 
-import "flag"
+import (
+	"flag"
+	"sync/atomic"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+)
+
+// readableFiles are the files and directories of --readable-files; nil is none.
+var readableFiles atomic.Pointer[[]string]
+
+// CheckFile is nil when a parameter may name the file, as --readable-files
+// says. Clients that read files by themselves, such as the certificates that a
+// connection string names, are asked for nothing else.
+func CheckFile(path string) error {
+	var listed []string
+	if all := readableFiles.Load(); all != nil {
+		listed = *all
+	}
+	return credentials.CheckFile(listed, path)
+}
 
 // outboundFlags adds the flags on how event sources are reached.
 func outboundFlags(flags *flag.FlagSet) {

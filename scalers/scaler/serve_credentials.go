@@ -54,6 +54,7 @@ func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
 	flags.Func("readable-files", "a file, or a directory of files, that a parameter may name; may be repeated",
 		func(path string) error {
 			c.ReadableFiles = append(c.ReadableFiles, path)
+			readableFiles.Store(&c.ReadableFiles)
 			return nil
 		})
 	var networks []netip.Prefix

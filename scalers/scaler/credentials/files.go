@@ -16,6 +16,13 @@ import (
 // maxFile bounds a file that a parameter names, in bytes.
 const maxFile = 1 << 20
 
+// CheckFile is nil when a parameter may name the file: it is listed, or below
+// a directory that is, and readable.
+func CheckFile(listed []string, path string) error {
+	_, err := readFile(listed, path)
+	return err
+}
+
 // readFile reads a file that is listed, or below a directory that is. Links
 // may lead to others of the same directory, as in mounted volumes, and not out
 // of it.

@@ -1,0 +1,189 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// SharedBell lets all Ringers of one connection that listen at the same place share
+// what listens there: one subscription for a thousand keys, channels or topics.
+// It is what a Ringer's Listen calls.
+type SharedBell struct {
+	start func(run func(context.Context)) // in a goroutine that Close ends and waits for
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	places map[string]*Ears
+}
+
+// NewSharedBell returns a bell that nobody listens to. Close ends it.
+func NewSharedBell() *SharedBell {
+	ctx, stop := context.WithCancel(context.Background())
+	b := &SharedBell{stop: stop, places: map[string]*Ears{}}
+	b.start = func(run func(context.Context)) { b.done.Go(func() { run(ctx) }) }
+	return b
+}
+
+// Close ends all listening.
+func (b *SharedBell) Close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.stop()
+	b.done.Wait()
+}
+
+// Listen calls ring when something happens to topic at place, until ctx ends,
+// and listening once that is so. The first who listens at a place starts run,
+// which listens for all others there, too; its error ends listening for all.
+//
+// run returns when ctx ends, when something fails, or when Ears.Topics says
+// that nobody is left.
+func (b *SharedBell) Listen(ctx context.Context, place, topic string, run func(context.Context, *Ears) error, listening, ring func()) error {
+	e := &ear{topic: topic, listening: sync.OnceFunc(listening), ring: ring, failed: make(chan error, 1)}
+	at, err := b.join(place, e, run)
+	if err != nil {
+		return err
+	}
+	defer at.leave(e)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-e.failed:
+		return err
+	}
+}
+
+// join adds an ear to those at a place; the first one starts run.
+func (b *SharedBell) join(place string, e *ear, run func(context.Context, *Ears) error) (*Ears, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errors.New("the connection is closed")
+	}
+	if at := b.places[place]; at != nil && at.add(e) {
+		return at, nil
+	}
+	at := &Ears{changed: make(chan struct{}, 1), all: map[string]map[*ear]struct{}{e.topic: {e: {}}}}
+	b.places[place] = at
+	b.start(func(ctx context.Context) {
+		err := runSafely(ctx, at, run)
+		b.mu.Lock()
+		if b.places[place] == at {
+			delete(b.places, place)
+		}
+		b.mu.Unlock()
+		at.end(err)
+	})
+	return at, nil
+}
+
+func runSafely(ctx context.Context, at *Ears, run func(context.Context, *Ears) error) (err error) {
+	defer recovered("listen", &err)
+	return run(ctx, at)
+}
+
+// Ears are all who listen at one place.
+type Ears struct {
+	changed chan struct{} // room for one
+
+	mu   sync.Mutex
+	all  map[string]map[*ear]struct{} // by topic
+	over bool                         // nobody listens for them any more: others start anew
+}
+
+// ear is one question that listens.
+type ear struct {
+	topic           string
+	listening, ring func()
+	failed          chan error // room for one
+}
+
+// Changed receives when Topics may be others than before.
+func (e *Ears) Changed() <-chan struct{} { return e.changed }
+
+// Topics are what is listened for now, each once and in order. None means that
+// nobody is left, and is final: run has to return.
+func (e *Ears) Topics() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = e.over || len(e.all) == 0
+	return slices.Sorted(maps.Keys(e.all))
+}
+
+// Listening tells those who wait for one of the topics that they would hear it
+// from now on.
+func (e *Ears) Listening(topics []string) {
+	for _, one := range e.of(topics) {
+		one.listening()
+	}
+}
+
+// Ring rings for all who listen for one of the topics.
+func (e *Ears) Ring(topics ...string) {
+	for _, one := range e.of(topics) {
+		one.ring()
+	}
+}
+
+func (e *Ears) of(topics []string) []*ear {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var found []*ear
+	for _, topic := range topics {
+		found = slices.AppendSeq(found, maps.Keys(e.all[topic]))
+	}
+	return found
+}
+
+func (e *Ears) add(one *ear) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.over {
+		return false
+	}
+	if e.all[one.topic] == nil {
+		e.all[one.topic] = map[*ear]struct{}{}
+	}
+	e.all[one.topic][one] = struct{}{}
+	e.wake()
+	return true
+}
+
+func (e *Ears) leave(one *ear) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.all[one.topic], one)
+	if len(e.all[one.topic]) == 0 {
+		delete(e.all, one.topic)
+	}
+	e.wake()
+}
+
+func (e *Ears) wake() {
+	select {
+	case e.changed <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// end tells all ears why nobody listens for them any more.
+func (e *Ears) end(err error) {
+	if err == nil {
+		err = errors.New("listening ended")
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	for _, ears := range e.all {
+		for one := range ears {
+			one.failed <- err
+		}
+	}
+	clear(e.all)
+}
