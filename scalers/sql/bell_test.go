@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+	"github.com/sluice-autoscaler/sluice/test/servers"
+)
+
+// pools has one pool of connections for all sources of a test.
+var pools sync.Map
+
+// opening is the ctx of Open, the same pool for all sources of a test.
+func opening(t *testing.T) context.Context {
+	t.Helper()
+	if ctx, ok := pools.Load(t.Name()); ok {
+		return ctx.(context.Context)
+	}
+	ctx, release := scaler.Opening(t.Context())
+	pools.Store(t.Name(), ctx)
+	t.Cleanup(func() {
+		pools.Delete(t.Name())
+		release()
+	})
+	return ctx
+}
+
+// TestNotificationsRing inserts a row and notifies: only a ring can have it
+// read within the test's time.
+func TestNotificationsRing(t *testing.T) {
+	metadata := maps.Clone(databases(t)[0].metadata)
+	p := servers.SharedPostgreSQL(t)
+	run(t, p, "DROP TABLE IF EXISTS bell; CREATE TABLE bell (id int);")
+	maps.Copy(metadata, map[string]string{"query": "SELECT count(*) FROM bell", "listenChannel": "Bell"})
+	family := scalertest.Serve(t, triggers...).WithAuth(map[string]string{"password": servers.SQLPassword})
+	w := family.Watch(t, "postgresql", metadata, scalerv1.Mode_MODE_IDLE, time.Hour)
+	if _, err := w.Until(within(t), "inactive", scalertest.Inactive); err != nil {
+		t.Fatal(err)
+	}
+	run(t, p, `INSERT INTO bell VALUES (1); NOTIFY "Bell";`)
+	if _, err := w.Until(within(t), "active", scalertest.Active); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChannelsShareASession has channels that come and go, and a session that
+// ends.
+func TestChannelsShareASession(t *testing.T) {
+	p := servers.SharedPostgreSQL(t)
+	ears := map[string]*hearing{}
+	for _, channel := range []string{"first", "second"} {
+		s, err := openPostgreSQL(opening(t), postgresqlParams{Connection: p.URL(), Query: "SELECT 1", ListenChannel: channel})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ears[channel] = listenTo(t, s)
+		await(t, "listening", ears[channel].listening)
+	}
+	run(t, p, "NOTIFY first;")
+	await(t, "the first ring", ears["first"].rung)
+	ears["first"].stop()
+	await(t, "the end of the first", ears["first"].failed)
+	run(t, p, "NOTIFY first; NOTIFY second;")
+	await(t, "the second ring", ears["second"].rung)
+	if len(ears["first"].rung) > 0 {
+		t.Error("the first channel rings although nobody listens")
+	}
+	run(t, p, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN%' AND pid <> pg_backend_pid();")
+	if err := await(t, "the end of the second", ears["second"].failed); err == nil || errors.Is(err, scaler.ErrDoorbellRefused) ||
+		!strings.Contains(err.Error(), p.Addr()) {
+		t.Errorf("listening ended with %v, want an error that names the server", err)
+	}
+}
+
+func TestListeningNeedsAChannel(t *testing.T) {
+	p := servers.SharedPostgreSQL(t)
+	s, err := openPostgreSQL(opening(t), postgresqlParams{Connection: p.URL(), Query: "SELECT 1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.(scaler.Ringer).Listen(within(t), func() {}, func() {}); !errors.Is(err, scaler.ErrDoorbellRefused) {
+		t.Errorf("listening without a channel: %v, want it to be refused", err)
+	}
+}
+
+// hearing is one source that listens until the test ends.
+type hearing struct {
+	listening, rung chan struct{}
+	failed          chan error
+	stop            context.CancelFunc
+}
+
+func listenTo(t *testing.T, s scaler.Source) *hearing {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	h := &hearing{listening: make(chan struct{}), rung: make(chan struct{}, 100), failed: make(chan error, 1), stop: stop}
+	var done sync.WaitGroup
+	done.Go(func() {
+		h.failed <- s.(scaler.Ringer).Listen(ctx, func() { close(h.listening) }, func() { h.rung <- struct{}{} })
+	})
+	t.Cleanup(func() {
+		stop()
+		done.Wait()
+	})
+	return h
+}
+
+// await waits for what has to come.
+func await[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-within(t).Done():
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}

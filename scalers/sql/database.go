@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// Limits of the connections to one database as one identity, whatever the
+// number of triggers.
+const (
+	mostConnections = 2
+	idleTime        = 5 * time.Minute
+	// lifetime is shorter than what servers and middleboxes usually allow.
+	lifetime = 10 * time.Minute
+)
+
+// database is one database as one identity.
+type database struct {
+	*sql.DB
+
+	what    string // for errors: kind, host and port
+	explain func(error) (codes.Code, string)
+	bell    *scaler.SharedBell
+	notify  func(ctx context.Context, ears *scaler.Ears) error // nil where nothing can ring
+}
+
+// databaseKey tells databases apart.
+type databaseKey struct{ kind, identity string }
+
+// share returns the one database for a kind of server and an identity, which
+// is a Fingerprint of all that the connection is made of.
+func share(ctx context.Context, kind, identity string, open func(context.Context) (*database, error)) (*database, error) {
+	return scaler.Shared(ctx, databaseKey{kind, identity}, func(ctx context.Context) (*database, error) {
+		d, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		d.SetMaxOpenConns(mostConnections)
+		d.SetMaxIdleConns(mostConnections)
+		d.SetConnMaxIdleTime(idleTime)
+		d.SetConnMaxLifetime(lifetime)
+		d.bell = scaler.NewSharedBell()
+		return d, nil
+	})
+}
+
+// Close ends all connections.
+func (d *database) Close() error {
+	d.bell.Close()
+	return d.DB.Close()
+}
+
+// failure puts err under the database, with the gRPC code that follows from
+// it. What servers say is not repeated: they quote queries and values.
+func (d *database) failure(err error) error {
+	var known interface{ GRPCStatus() *status.Status }
+	if errors.Is(err, scaler.ErrNoData) || errors.As(err, &known) {
+		return err
+	}
+	code, text := d.explain(err)
+	return status.Error(code, d.what+": "+text)
+}
+
+// source reads the result of one query.
+type source struct {
+	database *database
+	query    string
+	// none is the outcome of a query without rows.
+	none func() ([]scaler.Reading, error)
+}
+
+// noRows is no data, as everywhere but in mssql.
+func noRows() ([]scaler.Reading, error) {
+	return nil, fmt.Errorf("query: returned no rows: %w", scaler.ErrNoData)
+}
+
+// Read runs the query. Its first row has one column, the value.
+func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
+	rows, err := s.database.QueryContext(ctx, s.query)
+	if err != nil {
+		return nil, s.database.failure(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, s.database.failure(err)
+	}
+	if len(columns) != 1 {
+		return nil, status.Errorf(codes.FailedPrecondition, "query: returns %d columns, not one", len(columns))
+	}
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return nil, s.database.failure(err)
+		}
+		return s.none()
+	}
+	var cell any
+	if err := rows.Scan(&cell); err != nil {
+		return nil, s.database.failure(err)
+	}
+	value, err := number(cell)
+	if err != nil {
+		return nil, err
+	}
+	return scaler.One(value), nil
+}
+
+// Close has nothing of its own to release: the database is shared.
+func (s *source) Close() error { return nil }
+
+// number is a cell as a number: NULL is no data, text has to be a number.
+func number(cell any) (float64, error) {
+	text := ""
+	switch v := cell.(type) {
+	case nil:
+		return 0, fmt.Errorf("query: returned NULL, which COALESCE can turn into a number: %w", scaler.ErrNoData)
+	case int64:
+		return float64(v), nil
+	case uint64:
+		return float64(v), nil
+	case float32:
+		return float64(v), nil
+	case float64:
+		return v, nil
+	case []byte:
+		text = string(v)
+	case string:
+		text = v
+	default:
+		return 0, status.Errorf(codes.FailedPrecondition, "query: returned a value of type %T, not a number", cell)
+	}
+	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil {
+		return 0, status.Error(codes.FailedPrecondition, "query: returned a text that is not a number")
+	}
+	return value, nil
+}

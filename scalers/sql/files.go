@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// checkFiles refuses a connection string that lets the client read a file that
+// the installation does not list. keys are the options that name files.
+//
+// Options stand in the query of a URL, or as key=value with any separator.
+func checkFiles(parameter, connection string, keys ...string) error {
+	for _, path := range named(connection, keys) {
+		if err := scaler.CheckFile(path); err != nil {
+			return fmt.Errorf("%s: %w", parameter, err)
+		}
+	}
+	return nil
+}
+
+// named are the values of options, as far as they are set.
+func named(connection string, keys []string) []string {
+	var values []string
+	if u, err := url.Parse(connection); err == nil && u.Scheme != "" && strings.Contains(connection, "://") {
+		for key, all := range u.Query() {
+			if slices.Contains(keys, strings.ToLower(strings.TrimSpace(key))) {
+				values = append(values, all...)
+			}
+		}
+	} else {
+		for _, found := range option.FindAllStringSubmatch(connection, -1) {
+			if slices.Contains(keys, strings.ToLower(strings.TrimSpace(found[1]))) {
+				values = append(values, strings.Trim(found[2], `'"`))
+			}
+		}
+	}
+	return slices.DeleteFunc(values, func(v string) bool { return v == "" || v == "system" })
+}
+
+// option finds key=value, quoted or not.
+var option = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_ -]*?)\s*=\s*('(?:[^'\\]|\\.)*'|"[^"]*"|[^\s;&]*)`)

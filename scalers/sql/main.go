@@ -1,0 +1,29 @@
+// Command sql serves the SQL family of triggers over gRPC.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// triggers is the whole family. A new trigger type adds its file and its line.
+var triggers = []scaler.Trigger{
+	postgresql,
+	mysqlTrigger,
+	mssqlTrigger,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := scaler.Serve(ctx, "sql", triggers...); err != nil {
+		fmt.Fprintln(os.Stderr, "sql:", err)
+		os.Exit(1)
+	}
+}

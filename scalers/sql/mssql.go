@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	mssql "github.com/microsoft/go-mssqldb"
+	"github.com/microsoft/go-mssqldb/msdsn"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+)
+
+// mssqlTrigger scales on the result of a query against Microsoft SQL Server or
+// Azure SQL.
+var mssqlTrigger = scaler.Define("mssql", openMSSQL)
+
+// mssqlParams is the metadata of a mssql trigger.
+type mssqlParams struct {
+	scaler.PodIdentity
+
+	// Query returns one number in the first column of its first row. A query
+	// without rows is 0.
+	Query string `param:"query,required"`
+	// TargetValue is the target of the number.
+	TargetValue float64 `param:"targetValue" role:"target"`
+	// ActivationTargetValue is the activation threshold.
+	ActivationTargetValue float64 `param:"activationTargetValue" default:"0" role:"activation"`
+	// ConnectionString is a URL, an ADO or an ODBC connection string. It
+	// replaces the parameters below.
+	ConnectionString string `param:"connectionString" from:"auth,env" secret:"true"`
+	// Host is the server.
+	Host string `param:"host" from:"auth,trigger"`
+	// Port is the server's, 1433 by default.
+	Port int `param:"port" from:"auth,trigger"`
+	// Username logs in.
+	Username string `param:"username" from:"auth,trigger"`
+	// Password belongs to username.
+	Password string `param:"password" from:"auth,env" secret:"true"`
+	// Database is the login's own by default.
+	Database string `param:"database" from:"auth,trigger"`
+}
+
+// Validate checks what parameters ask of each other.
+func (p mssqlParams) Validate() error {
+	var problems []error
+	if p.ConnectionString == "" && p.Host == "" {
+		problems = append(problems, errors.New("host: is required without connectionString"))
+	}
+	switch p.Provider {
+	case "", "none", "azure-workload":
+	default:
+		problems = append(problems, fmt.Errorf("podIdentity: provider %s is not for mssql, only azure-workload is", p.Provider))
+	}
+	return errors.Join(problems...)
+}
+
+// Metrics has a constant name, as in KEDA.
+func (p mssqlParams) Metrics() []scaler.Metric {
+	return []scaler.Metric{{Name: "mssql", Target: p.TargetValue, Activation: p.ActivationTargetValue}}
+}
+
+// dsn is the connection string, as a URL unless the user gave another.
+func (p mssqlParams) dsn() string {
+	if p.ConnectionString != "" {
+		return p.ConnectionString
+	}
+	u := url.URL{Scheme: "sqlserver", Host: p.Host}
+	if p.Port != 0 {
+		u.Host = net.JoinHostPort(strings.Trim(p.Host, "[]"), strconv.Itoa(p.Port))
+	}
+	switch {
+	case p.Username != "" && p.Password != "":
+		u.User = url.UserPassword(p.Username, p.Password)
+	case p.Username != "":
+		u.User = url.User(p.Username)
+	}
+	if p.Database != "" {
+		u.RawQuery = url.Values{"database": {p.Database}}.Encode()
+	}
+	return u.String()
+}
+
+// mssqlScope is what tokens for Azure SQL are for.
+const mssqlScope = "https://database.windows.net/.default"
+
+func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
+	dsn := p.dsn()
+	if err := checkFiles("connectionString", dsn, "certificate", "servercertificate"); err != nil {
+		return nil, err
+	}
+	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
+	d, err := share(ctx, "mssql", identity, func(ctx context.Context) (*database, error) {
+		config, err := msdsn.Parse(dsn)
+		if err != nil { // its text may quote the password
+			return nil, status.Error(codes.InvalidArgument, "connectionString: is not a connection string that SQL Server's clients understand")
+		}
+		connector := mssql.NewConnectorConfig(config)
+		if p.Provider == "azure-workload" {
+			if connector, err = entraConnector(ctx, p.PodIdentity, config); err != nil {
+				return nil, err
+			}
+		}
+		connector.Dialer = namedDialer{scaler.DialerOf(ctx), config.Host}
+		punctual := punctualConnector{connector}
+		what := "mssql " + config.Host
+		if config.Port != 0 {
+			what = "mssql " + net.JoinHostPort(config.Host, strconv.FormatUint(config.Port, 10))
+		}
+		return &database{DB: sql.OpenDB(punctual), what: what, explain: explainMSSQL}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	none := func() ([]scaler.Reading, error) { return scaler.One(0), nil } // KEDA's rule for this type
+	return &source{database: d, query: p.Query, none: none}, nil
+}
+
+// punctualConnector ends a login when its ctx ends. The driver itself waits for
+// a server that accepts connections and says nothing.
+type punctualConnector struct{ *mssql.Connector }
+
+// loginKey is where the dialer leaves the connection of a login.
+type loginKey struct{}
+
+// Connect logs in.
+func (c punctualConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	var dialled atomic.Pointer[net.Conn]
+	stop := context.AfterFunc(ctx, func() {
+		if raw := dialled.Load(); raw != nil {
+			(*raw).Close()
+		}
+	})
+	conn, err := c.Connector.Connect(context.WithValue(ctx, loginKey{}, &dialled))
+	if stop() {
+		return conn, err
+	}
+	if err == nil {
+		conn.Close()
+	}
+	return nil, ctx.Err()
+}
+
+// namedDialer gets the host by its name and not as addresses.
+type namedDialer struct {
+	*scaler.Dialer
+	host string
+}
+
+// DialContext leaves the connection to the login that it is for.
+func (d namedDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.Dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if dialled, ok := ctx.Value(loginKey{}).(*atomic.Pointer[net.Conn]); ok {
+		dialled.Store(&conn)
+		if ctx.Err() != nil { // it ended before there was anything to close
+			conn.Close()
+		}
+	}
+	return conn, nil
+}
+
+// HostName is part of the driver's interface.
+func (d namedDialer) HostName() string { return d.host }
+
+// entraConnector has each new connection log in with a token that is valid
+// then.
+func entraConnector(ctx context.Context, id scaler.PodIdentity, config msdsn.Config) (*mssql.Connector, error) {
+	tokens, err := scaler.AzureCredential(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return mssql.NewSecurityTokenConnector(config, func(ctx context.Context) (string, error) { return entraToken(ctx, tokens) })
+}
+
+func entraToken(ctx context.Context, tokens azcore.TokenCredential) (string, error) {
+	token, err := tokens.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{mssqlScope}})
+	if err != nil {
+		return "", azure.Failure("token", err)
+	}
+	return token.Token, nil
+}
+
+// mssqlRefusals are errors of SQL Server by number.
+//
+// Source: https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
+var mssqlRefusals = map[int32]refusal{
+	102:   {codes.InvalidArgument, "query: is not valid"},
+	156:   {codes.InvalidArgument, "query: is not valid"},
+	207:   {codes.InvalidArgument, "query: a column does not exist"},
+	208:   {codes.NotFound, "query: a table does not exist"},
+	229:   {codes.PermissionDenied, "query: the user lacks a permission that it needs"},
+	916:   {codes.PermissionDenied, "the user may not access the database"},
+	4060:  {codes.PermissionDenied, "the database does not exist, or the user may not access it"},
+	18452: {codes.Unauthenticated, "login refused"},
+	18456: {codes.Unauthenticated, "login refused"},
+	40613: {codes.Unavailable, "the database is not available at present"},
+}
+
+func explainMSSQL(err error) (codes.Code, string) {
+	var answered mssql.Error
+	if errors.As(err, &answered) {
+		if r, known := mssqlRefusals[answered.Number]; known {
+			return r.code, fmt.Sprintf("%s (error %d)", r.text, answered.Number)
+		}
+		return codes.Unavailable, fmt.Sprintf("answered with error %d", answered.Number)
+	}
+	if code, text, known := network(err); known {
+		return code, text
+	}
+	return codes.Unavailable, "the connection failed"
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// mysqlTrigger scales on the result of a query against MySQL or MariaDB.
+var mysqlTrigger = scaler.Define("mysql", openMySQL)
+
+// mysqlParams is the metadata of a mysql trigger.
+type mysqlParams struct {
+	// Query returns one number in the first column of its first row.
+	Query string `param:"query,required"`
+	// QueryValue is the target of the number.
+	QueryValue float64 `param:"queryValue" role:"target"`
+	// ActivationQueryValue is the activation threshold.
+	ActivationQueryValue float64 `param:"activationQueryValue" default:"0" role:"activation"`
+	// ConnectionString is user:password@tcp(host:port)/database?options. It
+	// replaces the parameters below.
+	ConnectionString string `param:"connectionString" from:"auth,env" secret:"true"`
+	// Host is the server.
+	Host string `param:"host" from:"trigger,auth"`
+	// Port is the server's.
+	Port string `param:"port" from:"trigger,auth"`
+	// DBName is the database.
+	DBName string `param:"dbName" from:"trigger,auth"`
+	// Username logs in.
+	Username string `param:"username" from:"trigger,auth,env"`
+	// Password belongs to username.
+	Password string `param:"password" from:"auth,env" secret:"true"`
+	// MetricName is accepted and has no effect, as in KEDA.
+	MetricName string `param:"metricName" question:"false"`
+}
+
+// Validate checks what parameters ask of each other.
+func (p mysqlParams) Validate() error {
+	if p.ConnectionString != "" {
+		return nil
+	}
+	var problems []error
+	for _, one := range []struct{ key, value string }{
+		{"host", p.Host}, {"port", p.Port}, {"dbName", p.DBName}, {"username", p.Username},
+	} {
+		if one.value == "" {
+			problems = append(problems, fmt.Errorf("%s: is required without connectionString", one.key))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// Metrics is named after the database. With connectionString that is what
+// comes behind the last slash; options are left out of it.
+func (p mysqlParams) Metrics() []scaler.Metric {
+	name := p.DBName
+	if p.ConnectionString != "" {
+		name, _, _ = strings.Cut(p.ConnectionString[strings.LastIndex(before(p.ConnectionString), "/")+1:], "?")
+	}
+	if name == "" { // known once the authentication is
+		return nil
+	}
+	return []scaler.Metric{{Name: scaler.MetricName("mysql", name), Target: p.QueryValue, Activation: p.ActivationQueryValue}}
+}
+
+// before is a connection string without its options, whose values may hold
+// slashes. A password may hold question marks, so they begin behind the host.
+func before(connection string) string {
+	if host := strings.LastIndex(connection, ")/"); host >= 0 {
+		end, _, _ := strings.Cut(connection[host:], "?")
+		return connection[:host] + end
+	}
+	return connection
+}
+
+// config is how the driver connects.
+func (p mysqlParams) config() (*mysql.Config, error) {
+	if p.ConnectionString == "" {
+		config := mysql.NewConfig()
+		config.Net, config.Addr = "tcp", net.JoinHostPort(strings.Trim(p.Host, "[]"), p.Port)
+		config.DBName, config.User, config.Passwd = p.DBName, p.Username, p.Password
+		return config, nil
+	}
+	config, err := mysql.ParseDSN(p.ConnectionString)
+	if err != nil { // its text may quote the password
+		return nil, status.Error(codes.InvalidArgument, "connectionString: is not user:password@tcp(host:port)/database?options")
+	}
+	if config.Net != "tcp" {
+		return nil, status.Error(codes.InvalidArgument, "connectionString: only tcp(host:port) can be connected to")
+	}
+	return config, nil
+}
+
+func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
+	config, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	d, err := share(ctx, "mysql", scaler.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
+		config.DialFunc = scaler.DialerOf(ctx).DialContext
+		// A server may ask for any file that the client may read.
+		config.AllowAllFiles = false
+		config.Logger = &mysql.NopLogger{}
+		connector, err := mysql.NewConnector(config)
+		if err != nil {
+			return nil, status.Error(codes.InvalidArgument, "connectionString: has options that do not go together")
+		}
+		return &database{DB: sql.OpenDB(connector), what: "mysql " + config.Addr, explain: explainMySQL}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &source{database: d, query: p.Query, none: noRows}, nil
+}
+
+// mysqlRefusals are errors of MySQL and MariaDB by number.
+//
+// Source: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+var mysqlRefusals = map[uint16]refusal{
+	1040: {codes.Unavailable, "has too many connections"},
+	1044: {codes.PermissionDenied, "the user may not access the database"},
+	1045: {codes.Unauthenticated, "login refused"},
+	1049: {codes.NotFound, "the database does not exist"},
+	1054: {codes.InvalidArgument, "query: a column does not exist"},
+	1064: {codes.InvalidArgument, "query: is not valid"},
+	1142: {codes.PermissionDenied, "query: the user lacks a permission that it needs"},
+	1143: {codes.PermissionDenied, "query: the user lacks a permission that it needs"},
+	1146: {codes.NotFound, "query: a table does not exist"},
+	1203: {codes.Unavailable, "has too many connections"},
+	1698: {codes.Unauthenticated, "login refused"},
+}
+
+func explainMySQL(err error) (codes.Code, string) {
+	var answered *mysql.MySQLError
+	if errors.As(err, &answered) {
+		if r, known := mysqlRefusals[answered.Number]; known {
+			return r.code, fmt.Sprintf("%s (error %d)", r.text, answered.Number)
+		}
+		return codes.Unavailable, fmt.Sprintf("answered with error %d", answered.Number)
+	}
+	if code, text, known := network(err); known {
+		return code, text
+	}
+	switch {
+	case errors.Is(err, mysql.ErrInvalidConn):
+		return codes.Unavailable, "the connection was lost"
+	case errors.Is(err, mysql.ErrNoTLS):
+		return codes.Unavailable, "connectionString: the server offers no TLS"
+	}
+	return codes.Unavailable, "the connection failed"
+}

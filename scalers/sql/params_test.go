@@ -1,0 +1,99 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+)
+
+func TestMetricNames(t *testing.T) {
+	tests := map[string]struct {
+		params mysqlParams
+		want   string
+	}{
+		"the database":                 {mysqlParams{DBName: "a.b"}, "mysql-a-b"},
+		"of a connection string":       {mysqlParams{ConnectionString: "u:p@tcp(h:1)/shop"}, "mysql-shop"},
+		"without its options":          {mysqlParams{ConnectionString: "u:p@tcp(h:1)/shop?loc=Europe/Paris"}, "mysql-shop"},
+		"whose password has a slash":   {mysqlParams{ConnectionString: "u:p/q?@tcp(h:1)/shop"}, "mysql-shop"},
+		"which wins over the database": {mysqlParams{ConnectionString: "u:p@tcp(h:1)/shop", DBName: "other", MetricName: "mine"}, "mysql-shop"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.params.Metrics()[0].Name; got != tt.want {
+				t.Errorf("name = %s, want %s", got, tt.want)
+			}
+		})
+	}
+	if name := (postgresqlParams{}).Metrics()[0].Name; name != "postgresql" {
+		t.Errorf("postgresql is named %s", name)
+	}
+	if name := (mssqlParams{}).Metrics()[0].Name; name != "mssql" {
+		t.Errorf("mssql is named %s", name)
+	}
+}
+
+func TestRefusedMetadata(t *testing.T) {
+	tests := map[string]struct {
+		triggerType string
+		metadata    map[string]string
+		message     string
+	}{
+		"all that postgresql misses": {"postgresql", map[string]string{"query": "q", "targetQueryValue": "1", "host": "h"},
+			"postgresql: port: is required without connection; userName: is required without connection; dbName: is required without connection; sslmode: is required without connection"},
+		"all that mysql misses": {"mysql", map[string]string{"query": "q", "queryValue": "1"},
+			"mysql: host: is required without connectionString; port: is required without connectionString; dbName: is required without connectionString; username: is required without connectionString"},
+		"no host for mssql": {"mssql", map[string]string{"query": "q", "targetValue": "1"}, "mssql: host: is required without connectionString"},
+		"no query":          {"mssql", map[string]string{"host": "h", "targetValue": "1"}, "mssql: query: is required (looked in metadata)"},
+	}
+	family := scalertest.Serve(t, triggers...)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := family.Observe(t.Context(), tt.triggerType, tt.metadata)
+			if status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != tt.message {
+				t.Errorf("error = %v\nwant %q", err, tt.message)
+			}
+		})
+	}
+	for _, triggerType := range []string{"postgresql", "mysql", "mssql"} {
+		metadata := map[string]string{"query": "q", "host": "h", "port": "1", "userName": "u", "username": "u", "dbName": "d", "sslmode": "disable"}
+		if _, err := family.Specs(t.Context(), triggerType, metadata); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s without a target: %v, want it refused", triggerType, err)
+		}
+	}
+}
+
+func TestFilesOfConnectionStrings(t *testing.T) {
+	keys := []string{"sslkey", "certificate"}
+	tests := map[string][]string{
+		"postgres://h/d?sslkey=/a":               {"/a"},
+		"postgres://h/d?%73slkey=%2Fa":           {"/a"},
+		"host=h sslkey = '/a b' x=1":             {"/a b"},
+		"Server=h;Certificate=/a;Database=d":     {"/a"},
+		"host=h sslkey='' dbname=sslkeyless":     nil,
+		"postgres://h/d?sslrootcert=system":      nil,
+		"sqlserver://h?Certificate=/a&encrypt=1": {"/a"},
+	}
+	for connection, want := range tests {
+		if got := named(connection, keys); !slices.Equal(got, want) {
+			t.Errorf("%s names %v, want %v", connection, got, want)
+		}
+	}
+}
+
+func TestURLOfMSSQL(t *testing.T) {
+	tests := map[string]mssqlParams{
+		"sqlserver://h": {Host: "h"},
+		"sqlserver://u:p%2F%40%3A@h:1?database=a+b": {Host: "h", Port: 1, Username: "u", Password: "p/@:", Database: "a b"},
+		"sqlserver://u@[::1]:1433":                  {Host: "::1", Port: 1433, Username: "u"},
+		"Server=h;Database=d":                       {ConnectionString: "Server=h;Database=d", Host: "ignored"},
+	}
+	for want, p := range tests {
+		if got := p.dsn(); got != want {
+			t.Errorf("dsn = %s, want %s", got, want)
+		}
+	}
+}

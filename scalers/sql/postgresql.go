@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+)
+
+// postgresql scales on the result of a query against PostgreSQL.
+var postgresql = scaler.Define("postgresql", openPostgreSQL,
+	scaler.RingsAt("with listenChannel and while the trigger is idle, one session that listens, whatever the number of triggers; "+
+		"whoever makes work has to NOTIFY the channel; not through PgBouncer in transaction mode"))
+
+// postgresqlParams is the metadata of a postgresql trigger.
+type postgresqlParams struct {
+	scaler.PodIdentity
+
+	// Query returns one number in the first column of its first row.
+	Query string `param:"query,required"`
+	// TargetQueryValue is the target of the number.
+	TargetQueryValue float64 `param:"targetQueryValue" role:"target"`
+	// ActivationTargetQueryValue is the activation threshold.
+	ActivationTargetQueryValue float64 `param:"activationTargetQueryValue" default:"0" role:"activation"`
+	// Connection is a connection string, as URL or keywords. It replaces the
+	// five parameters below. Pod identity azure-workload ignores it.
+	Connection string `param:"connection" from:"auth,env" secret:"true"`
+	// Host is the server.
+	Host string `param:"host" from:"auth,trigger"`
+	// Port is the server's.
+	Port string `param:"port" from:"auth,trigger"`
+	// UserName logs in.
+	UserName string `param:"userName" from:"auth,trigger"`
+	// DBName is the database.
+	DBName string `param:"dbName" from:"auth,trigger"`
+	// SSLMode is that of libpq, such as disable, require or verify-full.
+	SSLMode string `param:"sslmode" from:"auth,trigger"`
+	// Password belongs to userName.
+	Password string `param:"password" from:"auth,env" secret:"true"`
+	// ListenChannel is a channel of NOTIFY. A notification, whatever it says,
+	// has the query run at once while the trigger is idle. KEDA has nothing
+	// like it and ignores it.
+	ListenChannel string `param:"listenChannel"`
+}
+
+// Validate checks what parameters ask of each other.
+func (p postgresqlParams) Validate() error {
+	if p.Connection != "" && !p.entra() {
+		return nil
+	}
+	var problems []error
+	for _, one := range []struct{ key, value string }{
+		{"host", p.Host}, {"port", p.Port}, {"userName", p.UserName}, {"dbName", p.DBName}, {"sslmode", p.SSLMode},
+	} {
+		if one.value == "" {
+			problems = append(problems, fmt.Errorf("%s: is required without connection", one.key))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// entra reports whether tokens of Entra log in.
+func (p postgresqlParams) entra() bool { return p.Provider == "azure-workload" }
+
+// Metrics has a constant name, as in KEDA.
+func (p postgresqlParams) Metrics() []scaler.Metric {
+	return []scaler.Metric{{Name: "postgresql", Target: p.TargetQueryValue, Activation: p.ActivationTargetQueryValue}}
+}
+
+// Silent keeps the doorbell off unless a channel is named.
+func (p postgresqlParams) Silent() string {
+	if p.ListenChannel == "" {
+		return "listenChannel is not set"
+	}
+	return ""
+}
+
+// dsn is the connection string in keywords.
+func (p postgresqlParams) dsn() string {
+	if p.Connection != "" && !p.entra() {
+		return p.Connection
+	}
+	text := fmt.Sprintf("host=%s port=%s user=%s dbname=%s sslmode=%s",
+		quoted(p.Host), quoted(p.Port), quoted(p.UserName), quoted(p.DBName), quoted(p.SSLMode))
+	if p.Password != "" && !p.entra() {
+		text += " password=" + quoted(p.Password)
+	}
+	return text
+}
+
+var escaper = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+
+func quoted(value string) string { return "'" + escaper.Replace(value) + "'" }
+
+// entraScope is what tokens for Azure's databases are for.
+const entraScope = "https://ossrdbms-aad.database.windows.net/.default"
+
+func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, error) {
+	dsn := p.dsn()
+	if err := checkFiles("connection", dsn, "sslcert", "sslkey", "sslrootcert", "passfile", "servicefile", "service"); err != nil {
+		return nil, err
+	}
+	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
+	d, err := share(ctx, "postgresql", identity, func(ctx context.Context) (*database, error) {
+		return newPostgreSQL(ctx, p, dsn)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &postgresqlSource{source{database: d, query: p.Query, none: noRows}, p.ListenChannel}, nil
+}
+
+func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*database, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil { // its text may quote the password
+		return nil, status.Error(codes.InvalidArgument, "connection: is not a connection string that PostgreSQL's clients understand")
+	}
+	dialer := scaler.DialerOf(ctx)
+	for _, host := range hosts(config) {
+		if strings.HasPrefix(host, "/") {
+			return nil, status.Error(codes.InvalidArgument, "host: is a path; sockets of the family's own file system are no event source")
+		}
+		if err := dialer.Check(host); err != nil {
+			return nil, err
+		}
+	}
+	config.DialFunc = dialer.DialResolved
+	if !strings.Contains(dsn, "default_query_exec_mode") {
+		// One round trip without a prepared statement, which poolers in front
+		// of a database lose.
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	config.Fallbacks = append([]*pgconn.FallbackConfig(nil), config.Fallbacks...)
+	login := func(context.Context, *pgx.ConnConfig) error { return nil }
+	if p.entra() {
+		tokens, err := scaler.AzureCredential(ctx, p.PodIdentity)
+		if err != nil {
+			return nil, err
+		}
+		login = entraLogin(tokens)
+	}
+	d := &database{
+		DB:      stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(login)),
+		what:    "postgresql " + net.JoinHostPort(config.Host, fmt.Sprint(config.Port)),
+		explain: explainPostgreSQL,
+	}
+	d.notify = func(ctx context.Context, ears *scaler.Ears) error { return listen(ctx, config, login, ears) }
+	return d, nil
+}
+
+// hosts are all that a connection may go to.
+func hosts(config *pgx.ConnConfig) []string {
+	all := []string{config.Host}
+	for _, fallback := range config.Fallbacks {
+		all = append(all, fallback.Host)
+	}
+	return all
+}
+
+// entraLogin has each new connection log in with a token that is valid then.
+func entraLogin(tokens azcore.TokenCredential) func(context.Context, *pgx.ConnConfig) error {
+	return func(ctx context.Context, config *pgx.ConnConfig) error {
+		token, err := tokens.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{entraScope}})
+		if err != nil {
+			return azure.Failure("token", err)
+		}
+		config.Password = token.Token
+		return nil
+	}
+}
+
+// postgresqlRefusals are errors of PostgreSQL by SQLSTATE, or by its class.
+//
+// Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+var postgresqlRefusals = map[string]refusal{
+	"28":    {codes.Unauthenticated, "login refused"},
+	"3D000": {codes.NotFound, "the database does not exist"},
+	"42501": {codes.PermissionDenied, "query: the user lacks a permission that it needs"},
+	"42P01": {codes.NotFound, "query: a table does not exist"},
+	"42":    {codes.InvalidArgument, "query: is not valid"},
+	"22":    {codes.FailedPrecondition, "query: fails on the data"},
+	"53":    {codes.Unavailable, "has too little of a resource, such as connections"},
+	"57014": {codes.DeadlineExceeded, "query: was cancelled by the server"},
+	"57":    {codes.Unavailable, "is starting, stopping or otherwise not there"},
+}
+
+func explainPostgreSQL(err error) (codes.Code, string) {
+	var answered *pgconn.PgError
+	if errors.As(err, &answered) && len(answered.Code) == 5 {
+		for _, state := range []string{answered.Code, answered.Code[:2]} {
+			if r, known := postgresqlRefusals[state]; known {
+				return r.code, r.text + " (SQLSTATE " + answered.Code + ")"
+			}
+		}
+		return codes.Unavailable, "answered with SQLSTATE " + answered.Code
+	}
+	if code, text, known := network(err); known {
+		return code, text
+	}
+	var handshake tls.RecordHeaderError
+	if errors.As(err, &handshake) || strings.Contains(err.Error(), "server refused TLS connection") {
+		return codes.Unavailable, "sslmode: the server offers no TLS"
+	}
+	return codes.Unavailable, "the connection failed"
+}
