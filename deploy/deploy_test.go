@@ -195,6 +195,7 @@ func TestTriggerTypesAreServices(t *testing.T) {
 		"scaler-cron": "cron", "scaler-kafka": "kafka", "scaler-apache-kafka": "kafka", "scaler-rabbitmq": "rabbitmq",
 		"scaler-redis": "redis", "scaler-redis-cluster": "redis", "scaler-redis-sentinel": "redis",
 		"scaler-redis-streams": "redis", "scaler-redis-cluster-streams": "redis", "scaler-redis-sentinel-streams": "redis",
+		"scaler-postgresql": "sql", "scaler-mysql": "sql", "scaler-mssql": "sql",
 		"scaler-external": "external", "scaler-external-push": "external",
 		"scaler-metrics-api": "http", "scaler-prometheus": "prometheus",
 		"scaler-kubernetes-workload": "kubernetes", "scaler-kubernetes-resource": "kubernetes",
