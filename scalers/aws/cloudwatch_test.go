@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -143,8 +144,7 @@ func fleet(t testing.TB, poisoned string) *handler {
 	return newHandler(t, func(_ string, body map[string]any) (int, string) {
 		asked := queries(body)
 		start, _ := body["NextToken"].(string)
-		var first int
-		fmt.Sscan(start, &first)
+		first, _ := strconv.Atoi(start) // 0 at first
 		var series []string
 		for i, query := range asked {
 			name := metricName(query)

@@ -59,13 +59,13 @@ type identified[V any] struct{ value V }
 func (identified[V]) Close() error { return nil }
 
 // identify shares what an identity makes of the client of identities.
-func identify[K comparable, V any](ctx context.Context, key K, make func(context.Context, *http.Client) (V, error)) (V, error) {
+func identify[K comparable, V any](ctx context.Context, key K, obtain func(context.Context, *http.Client) (V, error)) (V, error) {
 	shared, err := Shared(ctx, key, func(ctx context.Context) (*identified[V], error) {
 		client, err := identityHTTP(ctx)
 		if err != nil {
 			return nil, err
 		}
-		value, err := make(ctx, client)
+		value, err := obtain(ctx, client)
 		return &identified[V]{value}, err
 	})
 	if err != nil {

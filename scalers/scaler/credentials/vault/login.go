@@ -62,8 +62,11 @@ func (v *server) useToken(ctx context.Context, b *vaultBlock) (login, error) {
 		return login{}, err
 	}
 	left, err := self.TokenTTL()
-	if err != nil || left <= 0 {
-		return login{}, nil // a root token
+	if err != nil {
+		return login{}, v.named(status.Error(codes.Unavailable, "the token does not say how long it lasts"))
+	}
+	if left <= 0 { // a root token
+		return login{}, nil
 	}
 	v.renew(ctx, self, left)
 	return login{ends: time.Now().Add(left)}, nil
