@@ -333,9 +333,21 @@ func TestRestartAtWork(t *testing.T) {
 	if err := world.cluster.Client().Patch(t.Context(), o.scaledObject(), higher); err != nil {
 		t.Error(err)
 	}
+	// Nobody is there to judge, so what only the webhook refuses is let in.
+	cron := map[string]any{"type": "cron", "name": "twice", "metadata": map[string]any{}}
+	unjudged := manifest(t, "ScaledObject", ns, "unjudged", spec{
+		"scaleTargetRef": map[string]any{"name": "unjudged"}, "triggers": []any{cron, cron},
+	}, nil)
+	if a := ask(t, unjudged, client.DryRunAll); a.refused != "" || len(a.warnings) > 0 {
+		t.Errorf("without a webhook: %s", a)
+	}
 	for _, i := range all {
 		i.Start()
 	}
+	o.wait("the webhook to judge again", func() (bool, string) {
+		a := ask(t, unjudged, client.DryRunAll)
+		return strings.Contains(a.refused, `name: "twice" is already the name of trigger 0`), a.String()
+	})
 	for _, component := range []string{"controller", "metrics-adapter", "scaler-kafka"} {
 		if _, err := world.cluster.WaitInstances(t.Context(), component, 2); err != nil {
 			t.Fatal(err)
