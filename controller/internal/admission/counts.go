@@ -2,8 +2,7 @@ package admission
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Counts are the metrics of the webhook, with the names of
-// spec/observability.md, section 2.
+// Counts are the metrics of the webhook, under names that users of KEDA know.
 type Counts struct {
 	validations, refusals *prometheus.CounterVec
 }

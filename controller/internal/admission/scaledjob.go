@@ -12,7 +12,7 @@ import (
 // and its bounds.
 const reasonJob = "incorrect-job"
 
-// scaledJob applies the rules of spec/webhook.md section 5, and those without
+// scaledJob applies the rules that KEDA has for ScaledJobs, and those without
 // which no Job can be made. As in KEDA, refusals are counted with those of
 // ScaledObjects, and validations are not.
 func (w *Webhook) scaledJob(_ context.Context, r review[*v1alpha1.ScaledJob]) verdict {

@@ -40,7 +40,7 @@ func sameScaledObject(a, b *v1alpha1.ScaledObject) bool {
 	return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && transfersHPA(a) == transfersHPA(b)
 }
 
-// scaledObject applies all rules, in the order of spec/webhook.md section 4.
+// scaledObject applies all rules, always in this order.
 func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObject]) verdict {
 	so := r.object
 	var v verdict

@@ -8,7 +8,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
-// authentication applies the rules of spec/webhook.md section 6, all of them:
+// authentication applies KEDA's rules for authentications, all of them:
 // KEDA ends at the first provider that it knows no rule for.
 func authentication(spec v1alpha1.TriggerAuthenticationSpec, namespaced bool) verdict {
 	var v verdict
