@@ -217,7 +217,7 @@ func (s *Server) serve(ctx context.Context, keys *identity.Holder, entrances ...
 	servers := make([]*grpc.Server, len(entrances))
 	for i, in := range entrances {
 		// Who calls is known before anything is counted, logged or answered.
-		g := grpc.NewServer(append(in.options(), common...)...)
+		g := grpc.NewServer(append(in.options(), common...)...) //nolint:contextcheck // interceptors have their call's
 		externalscaler.RegisterExternalScalerServer(g, &externalService{core: s.core})
 		scalerv1.RegisterScalerServiceServer(g, &watchService{core: s.core})
 		healthv1.RegisterHealthServer(g, s.health)

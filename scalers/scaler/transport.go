@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -213,16 +214,8 @@ func (e entrance) options() []grpc.ServerOption {
 			return handle(context.WithValue(ctx, guestKey{}, e.guest(ctx)), req)
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			ctx := context.WithValue(stream.Context(), guestKey{}, e.guest(stream.Context()))
-			return handle(srv, &guestStream{stream, ctx})
+			known := middleware.WrapServerStream(stream)
+			known.WrappedContext = context.WithValue(stream.Context(), guestKey{}, e.guest(stream.Context()))
+			return handle(srv, known)
 		}))
 }
-
-// guestStream is a stream that knows who calls.
-type guestStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-// Context is the stream's, with the guest.
-func (s *guestStream) Context() context.Context { return s.ctx }

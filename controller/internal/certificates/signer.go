@@ -68,8 +68,7 @@ func (s *Signer) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.
 	found, err := s.authorities(ctx, func(a *authorities, rotate bool) error {
 		return a.advance(s.Installation, now, s.Terms, rotate)
 	})
-	s.say(Namespace+"/"+authoritySecret, err)
-	if err != nil {
+	if s.say(Namespace+"/"+authoritySecret, err) {
 		return reconcile.Result{RequeueAfter: tryAgain}, nil
 	}
 	failed := false
@@ -78,9 +77,7 @@ func (s *Signer) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.
 		return reconcile.Result{}, err
 	}
 	for _, r := range requests {
-		err := s.keep(ctx, found, r, now)
-		s.say(s.Installation+"/"+r.Identity.Secret(), err)
-		failed = failed || err != nil
+		failed = s.say(s.Installation+"/"+r.Identity.Secret(), s.keep(ctx, found, r, now)) || failed
 	}
 	failed = s.tell(ctx, found.bundle()) || failed
 	if failed {
@@ -211,8 +208,9 @@ func (s *Signer) secret(ctx context.Context, namespace, name string) (*corev1.Se
 	return secret, nil
 }
 
-// say logs what is wrong with something when that has changed.
-func (s *Signer) say(what string, err error) {
+// say logs what is wrong with something when that has changed, and reports
+// whether anything is.
+func (s *Signer) say(what string, err error) (wrong bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := ""
@@ -220,7 +218,7 @@ func (s *Signer) say(what string, err error) {
 		text = err.Error()
 	}
 	if s.wrong[what] == text || errors.Is(err, context.Canceled) {
-		return
+		return err != nil
 	}
 	if s.wrong == nil {
 		s.wrong = map[string]string{}
@@ -229,4 +227,5 @@ func (s *Signer) say(what string, err error) {
 	if err != nil {
 		s.Log.Error("cannot keep what processes trust up to date", "object", what, "error", text)
 	}
+	return err != nil
 }

@@ -65,9 +65,7 @@ func (s *Signer) tell(ctx context.Context, bundle []byte) (failed bool) {
 		if !place.wanted {
 			continue
 		}
-		err := s.tellOne(ctx, place.kind, place.name, place.put)
-		s.say(place.kind.Kind+" "+place.name, err)
-		failed = failed || err != nil
+		failed = s.say(place.kind.Kind+" "+place.name, s.tellOne(ctx, place.kind, place.name, place.put)) || failed
 	}
 	return failed
 }
