@@ -53,6 +53,11 @@ func (b *bench) jobs(ctx context.Context) error {
 	if err := b.fleet.removeScaledObjects(ctx); err != nil {
 		return err
 	}
+	if err := parallel(ctx, b.Objects, func(ctx context.Context, i int) error {
+		return b.broker.consume(ctx, topicName(b.topicOf(i)), objectName(i))
+	}); err != nil {
+		return err
+	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	w := &jobWatch{changed: make(chan struct{}), first: map[string]time.Time{}, count: map[string]int{}}
@@ -187,6 +192,8 @@ func (b *bench) scaledJob(i int) *unstructured.Unstructured {
 
 // waitScaledJobs waits until all are Ready and at rest.
 func (b *bench) waitScaledJobs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		list, err := b.fleet.dynamic.Resource(scaledJobs).Namespace(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
