@@ -52,7 +52,10 @@ func tracing(ctx context.Context, family string, getenv func(string) string) (pr
 }
 
 // trace makes the span of a completed read and returns its trace context for
-// whoever acts on it; "" when the read is not sampled.
+// whoever acts on it; "" when the read is not sampled. The span is a root: a
+// read is shared, and belongs to no request.
+//
+//nolint:contextcheck,nolintlint // its callers are meant, which nolintlint does not see
 func (s *sampler) trace(triggerType string, snap *snapshot) string {
 	ctx, span := s.tracer.Start(context.Background(), "read "+triggerType,
 		trace.WithTimestamp(snap.at.Add(-snap.took)), trace.WithSpanKind(trace.SpanKindClient),
