@@ -34,15 +34,21 @@ type article struct {
 // namespace of its own, and checks what their text promises.
 func TestArticles(t *testing.T) {
 	t.Parallel()
-	// None of the queues exists; what matters is what becomes of the object.
+	// None of the queues exists, and what the articles leave out is named; what
+	// matters is what becomes of the object.
 	const sqs = "trigger 0 (aws-sqs-queue): "
 	articles := map[string]article{
 		"job-processor": {target: "job-processor-deployment", check: func(r row, target object) {
-			r.waitCondition("Ready", "False", sqs)
-			r.waitScaled(target, 2) // the floor is kept all the same
+			// Its failures wait for the fallback; until then the floor is kept.
+			r.waitScaled(target, 2)
+			r.waitHPA("with its behavior", func(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+				return hpa != nil && hpa.Spec.MaxReplicas == 100 && len(hpa.Spec.Behavior.ScaleUp.Policies) == 2 &&
+					hpa.Spec.Behavior.ScaleDown.Policies[0].Value == 50
+			})
 		}},
 		"sqs-scaler": {target: "queue-worker", replicas: 9, check: func(r row, target object) {
 			r.waitCondition("Ready", "False", sqs)
+			r.waitCondition("Ready", "False", "keda-aws-credentials")
 			target.wantReplicas(9) // nobody knows that the queue is empty
 		}},
 		"eventless-scaler": {target: "api-server", replicas: 1, check: func(r row, target object) {
@@ -55,6 +61,7 @@ func TestArticles(t *testing.T) {
 		}},
 		"reliable-scaler": {target: "api-server", check: func(r row, target object) {
 			r.waitCondition("Ready", "False", sqs)
+			r.waitCondition("Ready", "False", "awsRegion: ")
 			r.waitReason("Fallback", "True", "FallbackExists")
 			r.waitScaled(target, 5) // "if scaler fails, maintain 5 replicas"
 		}},
