@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -94,13 +95,14 @@ func (c *classic) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObj
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refs = append(c.refs, ref)
-	return &externalscaler.GetMetricSpecResponse{MetricSpecs: c.specs}, c.err
+	return proto.CloneOf(&externalscaler.GetMetricSpecResponse{MetricSpecs: c.specs}), c.err
 }
 
 func (c *classic) GetMetrics(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &externalscaler.GetMetricsResponse{MetricValues: c.values}, c.err
+	// What is sent later is what was true now.
+	return proto.CloneOf(&externalscaler.GetMetricsResponse{MetricValues: c.values}), c.err
 }
 
 func (c *classic) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
