@@ -123,7 +123,7 @@ func (g *redisGroup) add(ctx context.Context, name, program, config string) (*No
 			ports[0], g.tls.certificate, g.tls.key, g.tls.ca)
 	}
 	file := filepath.Join(g.dir, id+".conf")
-	if err := writeFiles(g.dir, map[string]string{id + ".conf": fmt.Sprintf("bind %s\n%sdir %s\ndaemonize no\nlogfile \"\"\n%s",
+	if err := writeFiles(g.dir, map[string]string{id + ".conf": fmt.Sprintf("bind %s\nprotected-mode no\n%sdir %s\ndaemonize no\nlogfile \"\"\n%s",
 		g.options.Address, port, g.dir, config)}); err != nil {
 		return nil, "", err
 	}
