@@ -101,7 +101,7 @@ func track(ctx context.Context, options *redis.Options, ears *scaler.Ears) error
 	receiving.Go(func() { broken <- receive(ctx, messages, ears) })
 
 	var tracker *redis.Conn
-	defer func() { forget(tracker) }()
+	defer func() { forget(ctx, tracker) }()
 	tick := time.NewTicker(alive)
 	defer tick.Stop()
 	for {
@@ -114,7 +114,7 @@ func track(ctx context.Context, options *redis.Options, ears *scaler.Ears) error
 			return err
 		}
 		ears.Listening(keys)
-		forget(tracker)
+		forget(ctx, tracker)
 		tracker = next
 		if err := wait(ctx, tracker, ears, broken, tick.C); err != nil {
 			return err
@@ -152,9 +152,10 @@ func newTracker(ctx context.Context, client *redis.Client, receiver int64, keys 
 }
 
 // forget ends a tracker, if there is one: back in the pool it would go on.
-func forget(tracker *redis.Conn) {
+func forget(ctx context.Context, tracker *redis.Conn) {
 	if tracker != nil {
-		_ = tracker.Do(context.Background(), "CLIENT", "TRACKING", "OFF").Err() // within the client's own limits
+		// Also after ctx has ended, within the client's own limits.
+		_ = tracker.Do(context.WithoutCancel(ctx), "CLIENT", "TRACKING", "OFF").Err()
 		_ = tracker.Close()
 	}
 }

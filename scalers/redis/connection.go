@@ -111,7 +111,7 @@ func (p connectionParams) encrypted() (*tls.Config, error) {
 	if p.TLS != "enable" && (p.EnableTLS == nil || !*p.EnableTLS) {
 		return nil, nil
 	}
-	return p.TLSParams.Config(p.UnsafeSSL)
+	return p.Config(p.UnsafeSSL)
 }
 
 // Limits of a connection.
@@ -204,7 +204,7 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 	key := serverKey{
 		mode: m, addresses: strings.Join(addresses, ","), database: database,
 		identity: scaler.Fingerprint(p.Username, p.Password, s.SentinelMaster, s.SentinelUsername, s.SentinelPassword,
-			p.TLS, fmt.Sprint(p.EnableTLS != nil && *p.EnableTLS), fmt.Sprint(p.UnsafeSSL), p.TLSParams.Fingerprint()),
+			p.TLS, fmt.Sprint(p.EnableTLS != nil && *p.EnableTLS), fmt.Sprint(p.UnsafeSSL), p.Fingerprint()),
 	}
 	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
 		config, err := p.encrypted()
@@ -214,13 +214,13 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 		options := p.options(addresses, dialer(scaler.DialerOf(ctx), config))
 		options.DB, options.MasterName = database, s.SentinelMaster
 		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
-		return newServer(m, options), nil
+		return newServer(ctx, m, options), nil
 	})
 }
 
 // newServer connects to nothing yet: the first read does.
-func newServer(m mode, options *redis.UniversalOptions) *server {
-	s := &server{what: string(m) + " " + strings.Join(options.Addrs, ","), bell: scaler.NewSharedBell()}
+func newServer(ctx context.Context, m mode, options *redis.UniversalOptions) *server {
+	s := &server{what: string(m) + " " + strings.Join(options.Addrs, ","), bell: scaler.NewSharedBell(ctx)}
 	switch m {
 	case cluster:
 		client := redis.NewClusterClient(options.Cluster())

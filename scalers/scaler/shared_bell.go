@@ -21,9 +21,10 @@ type SharedBell struct {
 	places map[string]*Ears
 }
 
-// NewSharedBell returns a bell that nobody listens to. Close ends it.
-func NewSharedBell() *SharedBell {
-	ctx, stop := context.WithCancel(context.Background())
+// NewSharedBell returns a bell that nobody listens to. It has the values of ctx
+// and goes on until Close.
+func NewSharedBell(ctx context.Context) *SharedBell {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b := &SharedBell{stop: stop, places: map[string]*Ears{}}
 	b.start = func(run func(context.Context)) { b.done.Go(func() { run(ctx) }) }
 	return b

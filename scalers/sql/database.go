@@ -49,7 +49,7 @@ func share(ctx context.Context, kind, identity string, open func(context.Context
 		d.SetMaxIdleConns(mostConnections)
 		d.SetConnMaxIdleTime(idleTime)
 		d.SetConnMaxLifetime(lifetime)
-		d.bell = scaler.NewSharedBell()
+		d.bell = scaler.NewSharedBell(ctx)
 		return d, nil
 	})
 }
@@ -120,7 +120,7 @@ func (s *source) Close() error { return nil }
 
 // number is a cell as a number: NULL is no data, text has to be a number.
 func number(cell any) (float64, error) {
-	text := ""
+	var text string
 	switch v := cell.(type) {
 	case nil:
 		return 0, fmt.Errorf("query: returned NULL, which COALESCE can turn into a number: %w", scaler.ErrNoData)
