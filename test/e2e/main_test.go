@@ -73,7 +73,7 @@ func setUp() error {
 		cluster.Install(ctx, localcluster.Installation{
 			Overlay: "deploy/overlays/all",
 			// For the scaler of a third party, which has no key.
-			Args: map[string][]string{"controller": {"--plaintext-scalers"}, "metrics-adapter": {"--plaintext-scalers"}},
+			Args: map[string][]string{"controller": {"--plaintext-scalers", "--ca-overlap=5s"}, "metrics-adapter": {"--plaintext-scalers"}},
 		}),
 		<-started, <-started,
 	)
