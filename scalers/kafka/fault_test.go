@@ -90,11 +90,14 @@ func TestRealDoorbell(t *testing.T) {
 	c := join(t, k.Bootstrap())
 	a := newLagSource(c, question{group: "g", topics: []string{topicA}})
 	b := newLagSource(c, question{group: "g", topics: []string{topicB}})
-	// A broker without groups yet creates their topic first.
-	until(t, func(ctx context.Context) error {
-		_, err := a.Read(ctx)
-		return err
-	})
+	// A broker without groups yet creates their topic first, and a partition
+	// that is new has its leader a little later.
+	for _, source := range []*lagSource{a, b} {
+		until(t, func(ctx context.Context) error {
+			_, err := source.Read(ctx)
+			return err
+		})
+	}
 	first, second := listenTo(t, a), listenTo(t, b)
 	for number := range int32(3) {
 		o.produce(topicA, number, 5)
