@@ -160,13 +160,20 @@ func TestCutOff(t *testing.T) {
 			if err := cut.Cut(); err != nil {
 				t.Fatal(err)
 			}
+			// Whatever happens, the next scenario finds it healed.
+			heal := sync.OnceValue(cut.Heal)
+			t.Cleanup(func() {
+				if err := heal(); err != nil {
+					t.Error(err)
+				}
+			})
 			for _, replicas := range cutOff.asks {
 				if err := topic.Produce(t.Context(), 10); err != nil {
 					t.Fatal(err)
 				}
 				o.waitReplicas(replicas)
 			}
-			if err := cut.Heal(); err != nil {
+			if err := heal(); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := world.cluster.WaitInstances(t.Context(), cut.Component(), 2); err != nil {

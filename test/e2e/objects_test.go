@@ -21,7 +21,7 @@ import (
 )
 
 // patience is many times what anything here takes.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // object is one scaled Deployment of a scenario.
 type object struct {

@@ -13,8 +13,10 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -131,6 +133,25 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation
 	return families, errors.Join(mgr.Add(keys), mgr.Add(families))
 }
 
+// contactTimeout bounds the question whether the API server is there.
+const contactTimeout = 500 * time.Millisecond
+
+// connection returns why an adapter that is cut off from everything cannot
+// answer. While it reaches a family it can, without the API server; and while
+// it reaches the API server it can say what fallback says.
+func connection(ctx context.Context, families *federation.Federation, api discovery.DiscoveryInterface) error {
+	if families.Reaches() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
+	defer cancel()
+	err := api.RESTClient().Get().AbsPath("/livez").Do(ctx).Error()
+	if answer := apierrors.APIStatus(nil); err == nil || errors.As(err, &answer) { // whatever it says, it is there
+		return nil
+	}
+	return fmt.Errorf("neither a family nor the API server answers: %w", err)
+}
+
 // serve runs manager and API server side by side; either one's end ends both.
 func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, keys *federation.Keys) error {
 	config, err := base.Config()
@@ -156,7 +177,12 @@ func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, fam
 	})
 	known := healthz.NamedCheck("families", func(*http.Request) error { return families.Ready() })
 	key := healthz.NamedCheck("key", keys.Ready)
-	if err := server.GenericAPIServer.AddReadyzChecks(synced, known, key); err != nil {
+	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	connected := healthz.NamedCheck("connected", func(r *http.Request) error { return connection(r.Context(), families, api) })
+	if err := server.GenericAPIServer.AddReadyzChecks(synced, known, key, connected); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
