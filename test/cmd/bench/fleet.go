@@ -202,20 +202,20 @@ func (f *fleet) wait(ctx context.Context, what string, objects []int, yes func(s
 		case <-changed:
 		case <-ctx.Done():
 			name := objectName(left[0])
-			return fmt.Errorf("%s: %w with %d of %d objects left, such as %s: %s", what, ctx.Err(), len(left), len(objects), name, f.describe(context.WithoutCancel(ctx), name))
+			return fmt.Errorf("%s: %w with %d of %d objects left, such as %s: %s", what, ctx.Err(), len(left), len(objects), name, f.describe(context.WithoutCancel(ctx), scaledObjects, name))
 		}
 	}
 }
 
 // describe tells what is known of an object that something is wrong with.
-func (f *fleet) describe(ctx context.Context, name string) string {
+func (f *fleet) describe(ctx context.Context, kind schema.GroupVersionResource, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	so, err := f.dynamic.Resource(scaledObjects).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	o, err := f.dynamic.Resource(kind).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("%d replicas, status %v", f.of(name).replicas, so.Object["status"])
+	return fmt.Sprintf("%d replicas, status %v", f.of(name).replicas, o.Object["status"])
 }
 
 func (f *fleet) all() []int { return numbers(0, f.Objects) }

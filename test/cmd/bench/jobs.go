@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
@@ -39,12 +40,13 @@ type jobFigures struct {
 	Requests  float64 `json:"apiRequestsPerJob"`
 }
 
-// jobWatch sees Jobs come.
+// jobWatch sees Jobs come and end.
 type jobWatch struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	first   map[string]time.Time // by ScaledJob, since the last reset
 	count   map[string]int
+	running map[types.UID]string // the ScaledJob of each
 }
 
 // jobs measures ScaledJobs in place of the ScaledObjects.
@@ -58,15 +60,19 @@ func (b *bench) jobs(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	w := &jobWatch{changed: make(chan struct{}), first: map[string]time.Time{}, count: map[string]int{}}
+	w := &jobWatch{
+		changed: make(chan struct{}), first: map[string]time.Time{}, count: map[string]int{}, running: map[types.UID]string{},
+	}
 	factory := informers.NewSharedInformerFactoryWithOptions(b.fleet.clientset, 0, informers.WithNamespace(namespace))
-	if _, err := factory.Batch().V1().Jobs().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: w.saw}); err != nil {
+	if _, err := factory.Batch().V1().Jobs().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: w.came, UpdateFunc: func(_, now any) { w.moved(now) }, DeleteFunc: w.went,
+	}); err != nil {
 		return err
 	}
+	defer factory.Shutdown() // it waits for what stop ends
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
 	factory.Start(watching.Done())
-	defer factory.Shutdown()
 	factory.WaitForCacheSync(ctx.Done())
 	for _, step := range []func(context.Context, *jobWatch) error{b.createScaledJobs, b.jobEvents, b.jobBurst} {
 		if err := step(ctx, w); err != nil {
@@ -76,18 +82,38 @@ func (b *bench) jobs(ctx context.Context) error {
 	return nil
 }
 
-func (w *jobWatch) saw(o any) {
-	job, ok := o.(*batchv1.Job)
-	if !ok {
-		return
+func (w *jobWatch) came(o any) {
+	if job, ok := o.(*batchv1.Job); ok {
+		w.see(func() {
+			owner := job.Labels["scaledjob.keda.sh/name"]
+			if w.count[owner] == 0 {
+				w.first[owner] = time.Now()
+			}
+			w.count[owner]++
+			w.running[job.UID] = owner
+		})
 	}
+}
+
+func (w *jobWatch) moved(o any) {
+	if job, ok := o.(*batchv1.Job); ok && job.Status.CompletionTime != nil {
+		w.see(func() { delete(w.running, job.UID) })
+	}
+}
+
+func (w *jobWatch) went(o any) {
+	if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = last.Obj
+	}
+	if job, ok := o.(*batchv1.Job); ok {
+		w.see(func() { delete(w.running, job.UID) })
+	}
+}
+
+func (w *jobWatch) see(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	owner := job.Labels["scaledjob.keda.sh/name"]
-	if w.count[owner] == 0 {
-		w.first[owner] = time.Now()
-	}
-	w.count[owner]++
+	change()
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -101,20 +127,43 @@ func (w *jobWatch) reset(owner string) {
 }
 
 // wait waits for n Jobs of an object and returns when the first came.
-func (w *jobWatch) wait(ctx context.Context, owner string, n int) (time.Time, error) {
+func (w *jobWatch) wait(ctx context.Context, owner string, n int) (first time.Time, err error) {
+	err = w.until(ctx, func() error {
+		if first = w.first[owner]; w.count[owner] < n {
+			return fmt.Errorf("%d of %d Jobs of %s", w.count[owner], n, owner)
+		}
+		return nil
+	})
+	return first, err
+}
+
+// rest waits until no Job of an object runs.
+func (w *jobWatch) rest(ctx context.Context, owner string) error {
+	return w.until(ctx, func() error {
+		for _, of := range w.running {
+			if of == owner {
+				return fmt.Errorf("a Job of %s still runs", owner)
+			}
+		}
+		return nil
+	})
+}
+
+// until waits until nothing is missing.
+func (w *jobWatch) until(ctx context.Context, missing func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		w.mu.Lock()
-		count, first, changed := w.count[owner], w.first[owner], w.changed
+		err, changed := missing(), w.changed
 		w.mu.Unlock()
-		if count >= n {
-			return first, nil
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return first, fmt.Errorf("%d of %d Jobs of %s: %w", count, n, owner, ctx.Err())
+			return fmt.Errorf("%w: %w", err, ctx.Err())
 		}
 	}
 }
@@ -232,6 +281,14 @@ func (b *bench) jobEvents(ctx context.Context, w *jobWatch) error {
 	for n := range jobEvents {
 		i := n % b.alone()
 		topic, owner := topicName(b.topicOf(i)), objectName(i)
+		// By the default strategy a Job that runs stands for a message: the next
+		// one would wait for the poll after its end.
+		if err := w.rest(ctx, owner); err != nil {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
 		w.reset(owner)
 		if err := b.broker.produce(ctx, topic, 1); err != nil {
 			return err
@@ -239,13 +296,10 @@ func (b *bench) jobEvents(ctx context.Context, w *jobWatch) error {
 		acknowledged := time.Now()
 		first, err := w.wait(ctx, owner, 1)
 		if err != nil {
-			return err
+			return fmt.Errorf("event %d: %w: %s", n, err, b.fleet.describe(context.WithoutCancel(ctx), scaledJobs, owner))
 		}
 		all = append(all, first.Sub(acknowledged))
 		if err := b.broker.consume(ctx, topic, owner); err != nil {
-			return err
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -261,6 +315,9 @@ func (b *bench) jobBurst(ctx context.Context, w *jobWatch) error {
 	}
 	const i = 0
 	topic, owner := topicName(b.topicOf(i)), objectName(i)
+	if err := w.rest(ctx, owner); err != nil {
+		return err
+	}
 	w.reset(owner)
 	before, err := b.leader(ctx, "rest_client_requests_total")
 	if err != nil {
@@ -271,7 +328,7 @@ func (b *bench) jobBurst(ctx context.Context, w *jobWatch) error {
 	}
 	first, err := w.wait(ctx, owner, jobBurst)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %s", err, b.fleet.describe(context.WithoutCancel(ctx), scaledJobs, owner))
 	}
 	b.figures.Jobs.PerSecond = jobBurst / time.Since(first).Seconds()
 	if err := b.broker.consume(ctx, topic, owner); err != nil {
