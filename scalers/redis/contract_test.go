@@ -59,7 +59,7 @@ func TestFailover(t *testing.T) {
 	if err := s.Servers[0].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for {
+	for ctx := within(t); ; {
 		got, err := observe()
 		if err == nil && got != want {
 			t.Fatalf("after: %+v: an absent master is no empty list", got)
@@ -67,7 +67,7 @@ func TestFailover(t *testing.T) {
 		if err == nil {
 			return
 		}
-		if within(t).Err() != nil {
+		if ctx.Err() != nil {
 			t.Fatal(err)
 		}
 	}

@@ -51,7 +51,7 @@ type Observation struct {
 // Serve runs a family of these triggers in memory until the test ends.
 func Serve(t testing.TB, triggers ...scaler.Trigger) *Family {
 	t.Helper()
-	v := &vault{credentials: map[string]*scaler.Credentials{}}
+	v := &vault{credentials: map[string]*scaler.Credentials{}, changed: map[string]bool{}}
 	server := scaler.New(scaler.Config{
 		Family: "test", Triggers: triggers, Resolver: v, ShutdownTimeout: 5 * time.Second,
 	})
@@ -172,9 +172,20 @@ func (f *Family) ObserveAll(ctx context.Context, triggerType string, metadata ma
 	return f.read(ctx, triggerType, metadata)
 }
 
+// read reads once, or, after Rotate, until the new credentials are in use: a
+// look at the old ones may be under way.
 func (f *Family) read(ctx context.Context, triggerType string, metadata map[string]string) (map[string]float64, bool, error) {
 	ctx, cancel := limited(ctx)
 	defer cancel()
+	for {
+		values, active, err := f.readOnce(ctx, triggerType, metadata)
+		if status.Code(err) != codes.Unauthenticated || !f.vault.rotated(f.ref) || ctx.Err() != nil {
+			return values, active, err
+		}
+	}
+}
+
+func (f *Family) readOnce(ctx context.Context, triggerType string, metadata map[string]string) (map[string]float64, bool, error) {
 	// A source that a test has read before may say something else by now.
 	if err := f.server.Refresh(ctx); err != nil {
 		return nil, false, err
@@ -229,6 +240,7 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 type vault struct {
 	mu          sync.Mutex
 	credentials map[string]*scaler.Credentials
+	changed     map[string]bool
 }
 
 // add makes a reference to what from refers to with a change applied.
@@ -251,6 +263,14 @@ func (v *vault) change(name string, set func(*scaler.Credentials)) {
 	creds := *v.credentials[name]
 	set(&creds)
 	v.credentials[name] = &creds
+	v.changed[name] = true
+}
+
+// rotated reports whether what a reference leads to was changed.
+func (v *vault) rotated(name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changed[name]
 }
 
 // Resolve implements scaler.Resolver.
