@@ -84,6 +84,7 @@ func TestAdmission(t *testing.T) {
 	}
 	goodKafka := map[string]any{"bootstrapServers": "kafka:9092", "consumerGroup": "g", "topic": "t"}
 	cpu := map[string]any{"type": "cpu", "metricType": "Utilization", "metadata": map[string]any{"value": "50"}}
+	memory := map[string]any{"type": "memory", "metricType": "Utilization", "metadata": map[string]any{"value": "50"}}
 	with := func(all ...map[string]any) map[string]any {
 		spec := map[string]any{"scaleTargetRef": map[string]any{"name": "worker"}, "triggers": []any{cron}}
 		for _, some := range all {
@@ -177,8 +178,8 @@ spec:
 		"H2 handed over":                      {spec: with(target("owned"), hpaName("mine")), annotations: handOver},
 		"H3 handed over without its name":     {spec: with(target("owned")), annotations: handOver, refused: []string{`advanced.horizontalPodAutoscalerConfig.name: must be "mine"`}},
 		"H4 another HPA":                      {spec: with(target("owned")), refused: []string{`Deployment "owned" is already scaled by HPA "mine"`}},
-		"C3 and C4 on the real thing":         {spec: with(target("bare"), on(cpu)), real: true, refused: []string{`container "app" of Deployment "bare" has neither a request nor a limit for cpu`, "minReplicaCount: cpu and memory alone cannot scale from zero"}},
-		"C3 and C4 on a dry run":              {spec: with(target("bare"), on(cpu))},
+		"C3 and C4 on the real thing":         {spec: with(target("bare"), on(memory)), real: true, refused: []string{`container "app" of Deployment "bare" has neither a request nor a limit for memory`, "minReplicaCount: cpu and memory alone cannot scale from zero"}},
+		"C3 and C4 on a dry run":              {spec: with(target("bare"), on(memory))},
 		"R1 min above max (CRD)":              {spec: with(map[string]any{"minReplicaCount": 5, "maxReplicaCount": 3}), refused: []string{"minReplicaCount must not exceed maxReplicaCount"}},
 		"R2 idle at min (CRD)":                {spec: with(map[string]any{"minReplicaCount": 2, "idleReplicaCount": 2}), refused: []string{"idleReplicaCount must be lower than minReplicaCount"}},
 		"R2 idle 0, min unset (CRD)":          {spec: with(map[string]any{"idleReplicaCount": 0}), refused: []string{"idleReplicaCount must be lower than minReplicaCount"}},
