@@ -143,7 +143,6 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 		// of a database lose.
 		config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
-	config.Fallbacks = append([]*pgconn.FallbackConfig(nil), config.Fallbacks...)
 	login := func(context.Context, *pgx.ConnConfig) error { return nil }
 	if p.entra() {
 		tokens, err := scaler.AzureCredential(ctx, p.PodIdentity)

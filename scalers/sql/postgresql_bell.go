@@ -44,7 +44,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, login func(context.Cont
 	if err != nil {
 		return err
 	}
-	defer session.Close(context.WithoutCancel(ctx))
+	defer farewell(ctx, session)
 	var heard []string
 	for {
 		channels := ears.Topics()
@@ -60,6 +60,13 @@ func listen(ctx context.Context, config *pgx.ConnConfig, login func(context.Cont
 			return err
 		}
 	}
+}
+
+// farewell ends the session; a server that stalls is not waited for.
+func farewell(ctx context.Context, session *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = session.Close(ctx) // closed it is, either way
 }
 
 // tune listens to what is new and no more to what is gone.
