@@ -93,11 +93,11 @@ check-lint: tools ## golangci-lint (go vet included) in every module
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' hack/each-module.sh golangci-lint run ./...
 
 ##@ Test
-.PHONY: test test-unit test-e2e test-servers cluster-binaries fuzz
+.PHONY: test test-unit test-e2e test-scenarios test-faults test-servers cluster-binaries fuzz
 # Scenarios mostly wait, unit tests mostly compute: side by side they need
 # little more than the longer of the two.
 test: test-servers ## Everything: servers, unit tests and end-to-end scenarios
-	$(MAKE) --no-print-directory -j2 test-unit test-e2e
+	$(MAKE) --no-print-directory -j3 test-unit test-scenarios test-faults
 
 # One module after the other, so that the two cores go to one build at a time.
 # Manifests race with nothing: they are tested as they are in check.
@@ -108,12 +108,18 @@ test-unit: check-deploy ## Tests of every module but test/, with the race detect
 fuzz: ## Every fuzz target for a few seconds (FUZZTIME=2s)
 	hack/fuzz.sh
 
+test-e2e: ## End-to-end scenarios on local control planes
+	$(MAKE) --no-print-directory -j2 test-scenarios test-faults
+
 # The race detector would see these tests and not the processes that they
 # drive; without it the build of what ships serves the tests too. Go's test
-# cache knows nothing of those processes, hence -count=1.
-test-e2e: build cluster-binaries bin/tools/.generators ## End-to-end scenarios on a local control plane
-	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=test-e2e.log SHOW='^(ok|FAIL|---)' \
-		hack/test.sh -count=1 -timeout 30m ./...
+# cache knows nothing of those processes, hence -count=1. Scenarios that end or
+# cut off what others use have a control plane of their own.
+test-scenarios: RUNS = -skip '^TestFault' ./...
+test-faults: RUNS = -run '^TestFault' ./e2e
+test-scenarios test-faults: build cluster-binaries bin/tools/.generators
+	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
+		hack/test.sh -count=1 -timeout 30m $(RUNS)
 
 test-servers: ## Install the real servers that tests use (Debian; names them elsewhere)
 	test/servers/install.sh

@@ -236,15 +236,21 @@ func (f *Federation) peerError(triggerType string, err error, said bool) error {
 		servicePrefix, triggerType, f.config.Namespace, told.Message())
 }
 
+// hungUp is how the message of our gRPC library begins when the peer ended the
+// call without a word.
+const hungUp = "stream terminated by RST_STREAM"
+
 // late reports whether an error says that our own deadline has passed. The
 // peer knows that deadline and may be the first to say so: in the words of its
-// gRPC library, or by hanging up. A family that waited in vain for its source
-// says so in words of its own.
+// gRPC library, or by hanging up, which ours calls a deadline exceeded when it
+// has passed by then. A family that waited in vain for its source says so in
+// words of its own.
 func late(err error) bool {
 	told := status.Convert(err)
 	switch told.Code() {
 	case codes.DeadlineExceeded:
-		return strings.Contains(told.Message(), context.DeadlineExceeded.Error())
+		return strings.Contains(told.Message(), context.DeadlineExceeded.Error()) ||
+			strings.HasPrefix(told.Message(), hungUp)
 	case codes.Canceled:
 		return true
 	default:

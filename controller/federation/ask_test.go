@@ -173,6 +173,28 @@ func TestAQuestionEndsWithItsDeadline(t *testing.T) {
 	}
 }
 
+// TestLate names every way in which a peer's gRPC library says that our deadline
+// has passed; only what a family says itself is an answer.
+func TestLate(t *testing.T) {
+	tests := []struct {
+		code codes.Code
+		text string
+		want bool
+	}{
+		{codes.DeadlineExceeded, "context deadline exceeded", true},
+		{codes.DeadlineExceeded, "stream terminated by RST_STREAM with error code: CANCEL", true},
+		{codes.Canceled, "stream terminated by RST_STREAM with error code: CANCEL", true},
+		{codes.Unknown, "context deadline exceeded", true},
+		{codes.DeadlineExceeded, "broker kafka:9092 did not answer in time", false},
+		{codes.Unavailable, "broker kafka:9092: connection refused", false},
+	}
+	for _, tt := range tests {
+		if got := late(status.Error(tt.code, tt.text)); got != tt.want {
+			t.Errorf("late(%v %q) = %v, want %v", tt.code, tt.text, got, tt.want)
+		}
+	}
+}
+
 func TestAThirdPartyIsAsked(t *testing.T) {
 	w := newWorld(t)
 	c := newClassic(t, w.bell)

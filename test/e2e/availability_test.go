@@ -67,10 +67,10 @@ const (
 	saysKEDA = "KEDA holds its lease"
 )
 
-// TestControlPlaneAway takes the API server, or what it stores in, away from
+// TestFaultControlPlaneAway takes the API server, or what it stores in, away from
 // under objects at work. Nobody restarts and nothing changes; work that arrived
 // meanwhile is done afterwards.
-func TestControlPlaneAway(t *testing.T) {
+func TestFaultControlPlaneAway(t *testing.T) {
 	ns := namespace(t)
 	topic := kafkaTopic(t, "away")
 	s := quick(topic.Trigger(5))
@@ -138,9 +138,9 @@ func restart(t *testing.T, name string) {
 	}
 }
 
-// TestCutOff cuts controllers and adapters off from everything else, one at a
+// TestFaultCutOff cuts controllers and adapters off from everything else, one at a
 // time: the others go on, and who comes back goes on without a restart.
-func TestCutOff(t *testing.T) {
+func TestFaultCutOff(t *testing.T) {
 	ns := namespace(t)
 	bystander(t, ns, "other")
 	for name, cutOff := range map[string]struct {
@@ -186,9 +186,9 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestAnyAdapterMayDie kills each of three adapters in turn, under an object
+// TestFaultAnyAdapterMayDie kills each of three adapters in turn, under an object
 // that grows meanwhile. Others look at the adapters, so it is not parallel.
-func TestAnyAdapterMayDie(t *testing.T) {
+func TestFaultAnyAdapterMayDie(t *testing.T) {
 	ns := namespace(t)
 	topic := kafkaTopic(t, "adapters")
 	o := scale(t, ns, "worker", 0, quick(topic.Trigger(5)))
@@ -266,10 +266,10 @@ func (p pythonScaler) signal(t *testing.T, signal syscall.Signal) {
 	}
 }
 
-// TestKEDABeside has a KEDA hold its lease in another namespace: Sluice reads
+// TestFaultKEDABeside has a KEDA hold its lease in another namespace: Sluice reads
 // and says so, and scales once KEDA is gone. KEDA itself is played by its
 // lease, which is all that Sluice goes by.
-func TestKEDABeside(t *testing.T) {
+func TestFaultKEDABeside(t *testing.T) {
 	ns := namespace(t)
 	topic := kafkaTopic(t, "beside")
 	s := quick(topic.Trigger(5))

@@ -63,8 +63,8 @@ func instances(t testing.TB, component string) []*localcluster.Instance {
 	return found
 }
 
-// TestFamilyDown takes one of two families away from an object.
-func TestFamilyDown(t *testing.T) {
+// TestFaultFamilyDown takes one of two families away from an object.
+func TestFaultFamilyDown(t *testing.T) {
 	ns := namespace(t)
 	other := bystander(t, ns, "other")
 	topic, queue := kafkaTopic(t, "down"), rabbitMQQueue(t, "down", world.rabbitmq.AMQPURL("/"))
@@ -246,9 +246,9 @@ func TestStalledBrokerDelaysNobody(t *testing.T) {
 	}
 }
 
-// TestProcessesDie ends what we ship, piece by piece, under objects at work and
+// TestFaultProcessesDie ends what we ship, piece by piece, under objects at work and
 // at rest: no replicas change anywhere, and scaling goes on.
-func TestProcessesDie(t *testing.T) {
+func TestFaultProcessesDie(t *testing.T) {
 	ns := namespace(t)
 	topic := kafkaTopic(t, "die")
 	s := quick(topic.Trigger(5))
@@ -313,8 +313,8 @@ func TestProcessesDie(t *testing.T) {
 	}
 }
 
-// TestRestartAtWork starts the whole core anew at once.
-func TestRestartAtWork(t *testing.T) {
+// TestFaultRestartAtWork starts the whole core anew at once.
+func TestFaultRestartAtWork(t *testing.T) {
 	ns := namespace(t)
 	o := bystander(t, ns, "worker")
 	check := onlyChanged(t)

@@ -310,11 +310,11 @@ func TestEachMessageHasItsJob(t *testing.T) {
 	}
 }
 
-// TestJobsSurviveTheirController kills the controller again and again while
+// TestFaultJobsSurviveTheirController kills the controller again and again while
 // Jobs are started; JOB_KILLS sets how often, ten messages for each. The lease
 // of the dead is taken away, as time would do, so that the other one goes on at
 // once.
-func TestJobsSurviveTheirController(t *testing.T) {
+func TestFaultJobsSurviveTheirController(t *testing.T) {
 	kills := 10
 	if text := os.Getenv("JOB_KILLS"); text != "" {
 		var err error
