@@ -132,10 +132,19 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	}
 	m.carriedOut()
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m)}
-	if err := l.Status.Observed(ctx, so, observed); err != nil {
+	again, err := l.Status.Observed(ctx, so, observed)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: l.until(decision.Next)}, nil
+	return reconcile.Result{RequeueAfter: sooner(l.until(decision.Next), again)}, nil
+}
+
+// sooner is the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // count tells of failures that the decision added.

@@ -106,7 +106,7 @@ func (f *fixture) observe() {
 		Active:   &v1alpha1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonScalerNotActive},
 		Fallback: &v1alpha1.Condition{Type: v1alpha1.ConditionFallback, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoFallbackFound},
 	}
-	if err := f.Status.Observed(f.t.Context(), f.object(), status.Observed{Decision: d}); err != nil {
+	if _, err := f.Status.Observed(f.t.Context(), f.object(), status.Observed{Decision: d}); err != nil {
 		f.t.Fatal(err)
 	}
 }

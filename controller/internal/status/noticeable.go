@@ -11,10 +11,10 @@ import (
 
 // noticeable reports whether a user would notice the change between two states.
 //
-// Three things move all the time and are noticed only now and then: the last
+// Some things move all the time and are noticed only now and then: the last
 // active time when it moved by its write period, the count of failures as long
 // as fallback waits for it, and mere words, which may name a port or a moment,
-// when words is set.
+// when words is set; with them, the first mirror of the HPA's state.
 func noticeable(base, next *v1alpha1.ScaledObject, words bool) bool {
 	a, b := base.Status.DeepCopy(), next.Status.DeepCopy()
 	if !lastActiveDue(base, next) {
@@ -24,10 +24,14 @@ func noticeable(base, next *v1alpha1.ScaledObject, words bool) bool {
 	if fallback := scaling.FallbackOf(next); fallback != nil {
 		threshold = fallback.FailureThreshold
 	}
+	_, mirrored := a.Conditions.Get(v1alpha1.ConditionHPAActive)
 	for _, s := range []*v1alpha1.ScaledObjectStatus{a, b} {
 		capFailures(s, threshold)
 		if !words {
 			dropMessages(s)
+			if !mirrored {
+				s.Conditions.Remove(v1alpha1.ConditionHPAActive)
+			}
 		}
 	}
 	return !apiequality.Semantic.DeepEqual(a, b)

@@ -127,23 +127,36 @@ func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, foun
 }
 
 // Observed takes the verdict of the activation loop and writes what changed.
-// Before the first reconcile there is nothing to write it to.
-func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdict Observed) error {
+// Before the first reconcile there is nothing to write it to. Call again after
+// the time returned, if it is not 0: something was put off.
+func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdict Observed) (again time.Duration, err error) {
 	r := w.record(so)
 	defer r.mu.Unlock()
 	if r.reconciled != nil && r.reconciled.Paused {
-		return nil
+		return 0, nil
 	}
 	r.observed = &verdict
 	if r.reconciled == nil || r.incomplete(w.Now()) {
-		return nil
+		return 0, nil
 	}
 	w.announceStart(r, so)
 	if err := w.flush(ctx, r, so, false, nil); err != nil {
-		return err
+		return 0, err
 	}
 	w.announceWarnings(r, so)
-	return nil
+	return r.mirrorIn(so, w.Now()), nil
+}
+
+// mirrorIn is how long the first mirror of the HPA's state is put off, 0 when it
+// is not. It is the HPA's own word and can be read there: while thousands of
+// objects start, it takes no turn from one that is not ready yet, and most often
+// goes along with another change.
+func (r *record) mirrorIn(so *v1alpha1.ScaledObject, now time.Time) time.Duration {
+	base := Newest(so, &r.written)
+	if _, mirrored := base.Status.Conditions.Get(v1alpha1.ConditionHPAActive); mirrored || r.observed.HPAActive == nil {
+		return 0
+	}
+	return max(r.wroteAt.Add(base.PollingInterval()).Sub(now), time.Millisecond)
 }
 
 // incomplete reports whether all is well but the first reading, and there is

@@ -81,11 +81,13 @@ func (f *fixture) reconciled(so *v1alpha1.ScaledObject, found Reconciled) bool {
 	return held
 }
 
-func (f *fixture) observed(so *v1alpha1.ScaledObject, o Observed) {
+func (f *fixture) observed(so *v1alpha1.ScaledObject, o Observed) (again time.Duration) {
 	f.t.Helper()
-	if err := f.Observed(f.t.Context(), so, o); err != nil {
+	again, err := f.Observed(f.t.Context(), so, o)
+	if err != nil {
 		f.t.Fatal(err)
 	}
+	return again
 }
 
 // wrote expects n writes since it was last asked, and events by reason.
@@ -423,16 +425,54 @@ func TestWarningsAreToldOnceAndStayInReady(t *testing.T) {
 	}
 }
 
+// mirrored is quiet with what the HPA says of itself.
+func mirrored() Observed {
+	o := quiet()
+	o.HPAActive = &v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonHPAActive}
+	return o
+}
+
+// TestFirstMirrorIsPutOff proves that the first word of an HPA costs no write of
+// its own while objects start, that it comes along with another, and that it
+// comes at last; the next one is news.
+func TestFirstMirrorIsPutOff(t *testing.T) {
+	interval := newObject().PollingInterval()
+	f := settled(t, newObject())
+	if again := f.observed(f.object(), mirrored()); again != interval {
+		t.Errorf("again in %v, want %v", again, interval)
+	}
+	f.wrote(0)
+	f.clock.Step(interval)
+	if again := f.observed(f.object(), mirrored()); again != 0 {
+		t.Errorf("again in %v, want never", again)
+	}
+	f.wrote(1)
+	failing := mirrored()
+	failing.HPAActive.Status = metav1.ConditionFalse
+	f.observed(f.object(), failing)
+	f.wrote(1)
+
+	f = settled(t, newObject())
+	active := f.active()
+	active.HPAActive = mirrored().HPAActive
+	if again := f.observed(f.object(), active); again != 0 {
+		t.Errorf("again in %v, want never", again)
+	}
+	f.wrote(1)
+	if c := f.condition(v1alpha1.ConditionHPAActive); c != *active.HPAActive {
+		t.Errorf("HPAActive %+v", c)
+	}
+}
+
 func TestPause(t *testing.T) {
 	f := settled(t, newObject())
-	mirrored := quiet()
-	mirrored.HPAActive = &v1alpha1.Condition{Type: v1alpha1.ConditionHPAActive, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonHPAActive}
-	f.observed(f.object(), mirrored)
+	f.clock.Step(time.Minute)
+	f.observed(f.object(), mirrored())
 	f.wrote(1)
 
 	f.reconciled(f.object(), Reconciled{Paused: true, HPA: ptr.To(""), PausedReplicas: ptr.To[int32](2)})
 	f.wrote(1, "ScaledObjectPaused", "KEDAScalersStopped")
-	f.observed(f.object(), mirrored) // of a decision that was under way
+	f.observed(f.object(), mirrored()) // of a decision that was under way
 	f.wrote(0)
 	got := f.object().Status
 	if _, still := got.Conditions.Get(v1alpha1.ConditionHPAActive); still {
@@ -484,7 +524,7 @@ func TestConflictIsRetriedFromFreshState(t *testing.T) {
 	if err := f.Client.Update(t.Context(), changed); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Observed(t.Context(), stale, f.active()); !apierrors.IsConflict(err) {
+	if _, err := f.Observed(t.Context(), stale, f.active()); !apierrors.IsConflict(err) {
 		t.Fatalf("error %v, want a conflict", err)
 	}
 	f.wrote(0)
