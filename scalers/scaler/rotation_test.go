@@ -1,12 +1,14 @@
 package scaler
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -62,6 +64,33 @@ func TestWhatTheSourceRefusedIsReadAgainAtOnce(t *testing.T) {
 		pass(time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v", o)
+		}
+	})
+}
+
+// TestWhoWaitsMovesAlong has a caller wait for a login that is not answered while
+// the password changes: it gets what the new one leads to, at once.
+func TestWhoWaitsMovesAlong(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.well.level.Store(7)
+		f.passwords.change(func(p *passwords) { p.password, p.again = "unanswered", time.Second })
+		ref := &externalscaler.ScaledObjectRef{Name: "app", Namespace: "default", ScalerMetadata: map[string]string{
+			scalerv1.KeyTriggerType: "well", scalerv1.KeyAuthenticationRef: "TriggerAuthentication/secret", "name": "deep",
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		asked := make(chan error, 1)
+		go func() {
+			answer, err := f.external.GetMetrics(ctx, &externalscaler.GetMetricsRequest{ScaledObjectRef: ref, MetricName: "well-deep"})
+			if err == nil && answer.GetMetricValues()[0].GetMetricValueFloat() != 7 {
+				t.Errorf("answer = %v", answer)
+			}
+			asked <- err
+		}()
+		pass(100 * time.Millisecond)
+		f.passwords.set("new")
+		if err := <-asked; err != nil {
+			t.Errorf("GetMetrics: %v", err)
 		}
 	})
 }

@@ -85,9 +85,15 @@ type question struct {
 	wakeAt  time.Time // position in the heap
 
 	snap     *snapshot
-	done     chan struct{} // closed when the next snapshot stands
+	done     chan struct{} // closed when the next snapshot stands, or nobody asks
 	failures int           // reads failed in a row
 	bell     bell
+}
+
+// wake lets go who waits for the next snapshot. sampler.mu is held.
+func (q *question) wake() {
+	close(q.done)
+	q.done = make(chan struct{})
 }
 
 // user is one subscription's share in a question. The sampler owns q; the
@@ -103,7 +109,15 @@ type user struct {
 	// may overlap; seq tells which snapshot is newer.
 	deliver func(*snapshot)
 
-	q *question
+	joined chan struct{} // closed by join
+	q      *question     // nil before join and after leave
+}
+
+func newUser(triggerType string, w wish) *user {
+	return &user{
+		triggerType: triggerType, interval: w.interval, idle: w.idle, doorbell: w.doorbell,
+		joined: make(chan struct{}),
+	}
 }
 
 // join makes u a user of b's question, which is read at once unless somebody
@@ -134,6 +148,7 @@ func (s *sampler) join(b *binding, u *user) {
 	s.retune(q, now)
 	snap := q.snap
 	s.mu.Unlock()
+	close(u.joined)
 	if snap != nil {
 		u.deliver(snap)
 	}
@@ -162,13 +177,15 @@ func (s *sampler) leave(u *user) {
 	now := time.Now()
 	if len(q.users) == 0 {
 		q.expires = now.Add(keepFor)
+		// Nobody may ever read it again: who waits for that is not to.
+		q.wake()
 	}
 	s.retune(q, now)
 }
 
 // ask returns the snapshot of u's question, no older than it may be.
 //
-// A question that was never read is waited for within ctx. A snapshot younger
+// A question that was never read is waited for within ctx, or until u leaves it. A snapshot younger
 // than allowed is returned as it is. For an older one the caller waits for one
 // shared read, but only where the read before was quick, and never longer than
 // patience; after that it gets the snapshot up to twice its allowed age. ok is
@@ -176,11 +193,7 @@ func (s *sampler) leave(u *user) {
 func (s *sampler) ask(ctx context.Context, u *user, allowed time.Duration) (snap *snapshot, ok bool) {
 	s.mu.Lock()
 	q := u.q
-	if q == nil {
-		s.mu.Unlock()
-		return nil, false
-	}
-	for q.snap == nil {
+	for q != nil && q.snap == nil {
 		done := q.done
 		s.mu.Unlock()
 		select {
@@ -189,6 +202,11 @@ func (s *sampler) ask(ctx context.Context, u *user, allowed time.Duration) (snap
 			return nil, false
 		}
 		s.mu.Lock()
+		q = u.q
+	}
+	if q == nil {
+		s.mu.Unlock()
+		return nil, false
 	}
 	snap = q.snap
 	if time.Since(snap.at) < allowed {
@@ -208,7 +226,9 @@ func (s *sampler) ask(ctx context.Context, u *user, allowed time.Duration) (snap
 		}
 		timer.Stop()
 		s.mu.Lock()
-		snap = q.snap
+		if q.snap != nil { // others may have left and come back meanwhile
+			snap = q.snap
+		}
 	}
 	s.mu.Unlock()
 	// A failure goes on being one until a read says otherwise.
@@ -438,6 +458,10 @@ func (s *sampler) refresh(ctx context.Context) error {
 		for {
 			s.mu.Lock()
 			inFlight, done := q.reading, q.done
+			if len(q.users) == 0 { // they have left since
+				s.mu.Unlock()
+				break
+			}
 			if !inFlight {
 				q.next = time.Now()
 				s.schedule(q)

@@ -310,8 +310,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	q.snap = snap
 	q.reading = false
 	s.plan(q, old, snap, now)
-	close(q.done)
-	q.done = make(chan struct{})
+	q.wake()
 	users := make([]*user, 0, len(q.users))
 	for u := range q.users {
 		users = append(users, u)

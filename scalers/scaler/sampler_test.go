@@ -124,7 +124,7 @@ type testUser struct {
 }
 
 func userEvery(interval time.Duration) *testUser {
-	u := &testUser{user: &user{triggerType: "test", interval: interval}}
+	u := &testUser{user: newUser("test", wish{interval: interval})}
 	u.deliver = func(s *snapshot) {
 		u.mu.Lock()
 		defer u.mu.Unlock()

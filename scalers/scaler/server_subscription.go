@@ -219,10 +219,8 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 		return
 	}
 	old := s.user
-	u := &user{
-		triggerType: s.trigger.Type, interval: s.interval, idle: s.idle, doorbell: s.doorbell,
-		silent: b.silent, secrets: secretsOf(creds, s.trigger.description),
-	}
+	u := newUser(s.trigger.Type, wish{interval: s.interval, idle: s.idle, doorbell: s.doorbell})
+	u.silent, u.secrets = b.silent, secretsOf(creds, s.trigger.description)
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
 	if s.specs == nil {
@@ -348,24 +346,10 @@ func (s *subscription) ask(ctx context.Context) (*observation, error) {
 	case <-ctx.Done():
 		return nil, s.status(status.Error(codes.DeadlineExceeded, "credentials are not resolved yet"))
 	}
-	s.mu.Lock()
-	u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.interval
-	s.mu.Unlock()
+	b, snap, ok, err := s.lookUp(ctx)
 	switch {
-	case closed:
-		return nil, s.status(errGone)
-	case u == nil:
-		return nil, s.status(failure)
-	}
-	snap, ok := s.core.sampler.ask(ctx, u, s.allowedAge(b, interval))
-	if snap != nil {
-		s.name(u, snap.specs)
-	}
-	switch {
-	case snap == nil && ctx.Err() != nil:
-		return nil, s.status(status.Error(codes.DeadlineExceeded, "the source does not answer in time"))
-	case snap == nil:
-		return nil, s.status(errGone)
+	case err != nil:
+		return nil, s.status(err)
 	case !ok:
 		return nil, s.status(status.Errorf(codes.Unavailable, "the source was last read %s ago", time.Since(snap.at).Round(time.Second)))
 	}
@@ -374,6 +358,35 @@ func (s *subscription) ask(ctx context.Context) (*observation, error) {
 		return nil, s.status(o.err)
 	}
 	return o, nil
+}
+
+// lookUp returns the snapshot of the question that the subscription asks, and
+// what it means by it. New credentials may move it to another question
+// meanwhile, which is then the one to wait for.
+func (s *subscription) lookUp(ctx context.Context) (b *binding, snap *snapshot, ok bool, err error) {
+	for {
+		s.mu.Lock()
+		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.interval
+		s.mu.Unlock()
+		switch {
+		case closed:
+			return nil, nil, false, errGone
+		case u == nil:
+			return nil, nil, false, failure
+		}
+		select {
+		case <-u.joined:
+			snap, ok = s.core.sampler.ask(ctx, u, s.allowedAge(b, interval))
+		case <-ctx.Done():
+		}
+		if snap != nil {
+			s.name(u, snap.specs)
+			return b, snap, ok, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil, false, status.Error(codes.DeadlineExceeded, "the source does not answer in time")
+		}
+	}
 }
 
 // name notes the metrics of a source that names them itself, for a caller who

@@ -60,10 +60,14 @@ func (s *wellSource) Read(context.Context) ([]Reading, error) {
 func (s *wellSource) Close() error { s.well.alive.Add(-1); return nil }
 
 func (w *well) trigger() Trigger {
-	return Define("well", func(_ context.Context, p wellParams) (Source, error) {
+	return Define("well", func(ctx context.Context, p wellParams) (Source, error) {
 		w.opens.Add(1)
-		if p.Password == "wrong" {
+		switch p.Password {
+		case "wrong":
 			return nil, status.Error(codes.Unauthenticated, "login refused")
+		case "unanswered":
+			<-ctx.Done()
+			return nil, ctx.Err()
 		}
 		w.alive.Add(1)
 		return &wellSource{&w.ringer, w}, nil
