@@ -183,7 +183,7 @@ func TestBrokerGoesAndComes(t *testing.T) {
 	}
 	check(codes.Unavailable)
 	check(codes.Unavailable)
-	if err := r.Restart(within(t)); err != nil {
+	if err := r.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	check(codes.OK)
@@ -191,7 +191,7 @@ func TestBrokerGoesAndComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(codes.Unavailable)
-	if err := r.Restart(within(t)); err != nil {
+	if err := r.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	check(codes.OK)
