@@ -56,6 +56,9 @@ func TestParse(t *testing.T) {
 		"no Prometheus": {args: []string{"--enable-prometheus-metrics=false"}, env: env(), check: func(o Options) bool {
 			return o.MetricsAddress == "0"
 		}},
+		"profiling": {args: []string{"--profiling-bind-address=127.0.0.1:6060"}, env: env(), check: func(o Options) bool {
+			return options(o).PprofBindAddress == "127.0.0.1:6060"
+		}},
 		"OpenTelemetry": {args: []string{"--enable-opentelemetry-metrics"}, env: env(), check: func(o Options) bool {
 			return o.OpenTelemetryMetrics && o.MetricsAddress == ":8080"
 		}},

@@ -18,7 +18,7 @@ import (
 // Options of the controller: flags and environment of spec/observability.md,
 // sections 6 and 7, as far as they concern it.
 type Options struct {
-	MetricsAddress, HealthAddress string
+	MetricsAddress, HealthAddress, ProfilingAddress string
 	// PrometheusMetrics serves /metrics, OpenTelemetryMetrics sends the same to
 	// a collector.
 	PrometheusMetrics, OpenTelemetryMetrics bool
@@ -71,6 +71,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.BoolVar(&o.PrometheusMetrics, "enable-prometheus-metrics", true, "serve the Prometheus endpoint")
 	flags.BoolVar(&o.OpenTelemetryMetrics, "enable-opentelemetry-metrics", false, "send metrics to an OpenTelemetry collector, as OTEL_* says")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	flags.StringVar(&o.ProfilingAddress, "profiling-bind-address", "", "address of pprof, \"\" for none")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")

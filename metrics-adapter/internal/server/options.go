@@ -12,8 +12,8 @@ import (
 // options are the adapter's own flags and environment; those of its API server
 // are in basecmd.AdapterBase.
 type options struct {
-	metricsAddress   string
-	plaintextScalers bool
+	metricsAddress, profilingAddress string
+	plaintextScalers                 bool
 	// namespace is the installation's, where the scaler Services are.
 	namespace string
 	// watchNamespaces limits ScaledObjects; empty is all.
@@ -28,6 +28,7 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 	o := options{selector: labels.Everything()}
 	flags := base.Flags()
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
+	flags.StringVar(&o.profilingAddress, "profiling-bind-address", "", "address of pprof, \"\" for none")
 	flags.BoolVar(&o.plaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -18,6 +18,10 @@ func TestParse(t *testing.T) {
 		"defaults": {env: map[string]string{"POD_NAMESPACE": "sluice-system"}, check: func(o options, _ *basecmd.AdapterBase) bool {
 			return o.namespace == "sluice-system" && o.metricsAddress == ":8080" && o.selector.Empty() && len(o.watchNamespaces) == 0 && !o.plaintextScalers
 		}},
+		"profiling": {
+			args: []string{"--profiling-bind-address=127.0.0.1:6060"}, env: map[string]string{"POD_NAMESPACE": "a"},
+			check: func(o options, _ *basecmd.AdapterBase) bool { return managerOptions(o).PprofBindAddress == "127.0.0.1:6060" },
+		},
 		"limits": {
 			env: map[string]string{"POD_NAMESPACE": "a", "WATCH_NAMESPACE": "b, c", "WATCH_LABEL_SELECTOR": "shard=1"},
 			check: func(o options, _ *basecmd.AdapterBase) bool {

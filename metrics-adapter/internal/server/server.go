@@ -92,6 +92,7 @@ func managerOptions(o options) ctrl.Options {
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // see metrics.go
 		HealthProbeBindAddress: "0",
+		PprofBindAddress:       o.profilingAddress,
 		Cache: cache.Options{
 			DefaultTransform:             cache.TransformStripManagedFields(),
 			DefaultUnsafeDisableDeepCopy: &shared,
