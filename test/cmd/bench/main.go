@@ -56,7 +56,7 @@ func main() {
 	flag.DurationVar(&o.Reading, "reading", 30*time.Second, "how long metrics are read, each way")
 	flag.IntVar(&o.QPS, "controller-qps", 500, "request limit of kube-controller-manager; its default is 20")
 	flag.StringVar(&o.binaries, "bin", "", "folder of the components' binaries (default bin of the repository)")
-	flag.BoolVar(&o.pause, "pause", false, "wait for a line on standard input at rest and while metrics are read, to look inside")
+	flag.BoolVar(&o.pause, "pause", false, "wait for a line on standard input at rest and while metrics are read, to look inside; pprof is at :6060 meanwhile")
 	flag.Parse()
 	f, err := measure(ctx, o)
 	if err := errors.Join(err, publish(f, *asJSON)); err != nil {
@@ -119,7 +119,12 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 		return b.figures, err
 	}
 	defer func() { err = errors.Join(err, b.cluster.Stop()) }()
-	if err := b.cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/kafka"}); err != nil {
+	installation := localcluster.Installation{Overlay: "deploy/overlays/kafka"}
+	if o.pause {
+		profiled := []string{"--profiling-bind-address=:6060"}
+		installation.Args = map[string][]string{"controller": profiled, "metrics-adapter": profiled}
+	}
+	if err := b.cluster.Install(ctx, installation); err != nil {
 		return b.figures, err
 	}
 	if b.broker, err = startBroker(ctx, o, b.cluster.Address()); err != nil {
