@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sluice-autoscaler/sluice/test/brokers"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -117,22 +120,40 @@ func awsKeys(t *testing.T, namespace string) credentials {
 	return c
 }
 
-// TestSQSMessagesHaveTheirJobs is TestEachMessageHasItsJob with keys.
+// authenticated are the queue's triggers in a namespace, with keys that the
+// family may read there.
+func (q sqsQueue) authenticated(t *testing.T, namespace string) []map[string]any {
+	t.Helper()
+	awsKeys(t, namespace)
+	grant(t, namespace, "aws", "sluice-scaler-credentials")
+	list := triggers(q.Trigger(1))
+	list[0]["authenticationRef"] = authenticationRef("aws")["authenticationRef"]
+	return list
+}
+
+// TestSQSMessagesHaveTheirJobs is TestEachMessageHasItsJob with keys, which
+// tell who uses them.
 func TestSQSMessagesHaveTheirJobs(t *testing.T) {
 	t.Parallel()
 	const messages, limit = 40, 10
 	ns, queue := namespace(t), newSQSQueue(t)
-	awsKeys(t, ns)
-	grant(t, ns, "aws", "sluice-scaler-credentials")
 	crew := newCrew(t, ns, queue)
-	list := triggers(queue.Trigger(1))
-	list[0]["authenticationRef"] = authenticationRef("aws")["authenticationRef"]
-	o := scaleJobs(t, ns, "batch", spec{"maxReplicaCount": limit, "triggers": list})
+	o := scaleJobs(t, ns, "batch", spec{"maxReplicaCount": limit, "triggers": queue.authenticated(t, ns)})
 	o.waitCondition("Active", "False", "")
 	if err := queue.Produce(t.Context(), messages); err != nil {
 		t.Fatal(err)
 	}
 	crew.waitAllDone(o, messages, limit)
+	keys := &unstructured.Unstructured{}
+	keys.SetAPIVersion("keda.sh/v1alpha1")
+	keys.SetKind("TriggerAuthentication")
+	o.wait("status.scaledjobs of the authentication", func() (bool, string) {
+		if err := world.cluster.Client().Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "aws"}, keys); err != nil {
+			t.Fatal(err)
+		}
+		users, _, _ := unstructured.NestedString(keys.Object, "status", "scaledjobs")
+		return users == o.name, fmt.Sprint(keys.Object["status"])
+	})
 }
 
 // TestSQSScales follows a queue with keys from a Secret: 0 -> N, held while the

@@ -13,7 +13,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -258,6 +257,9 @@ func (c *crew) waitAllDone(o jobs, messages, limit int) {
 	if most > limit {
 		c.t.Errorf("%d Jobs ran at once, the limit is %d", most, limit)
 	}
+	if left, err := c.queue.Backlog(c.t.Context()); left != 0 || err != nil {
+		c.t.Errorf("%d messages are left, error %v", left, err)
+	}
 	c.t.Logf("%d messages, %d Jobs, at most %d at once", messages, created, most)
 }
 
@@ -311,11 +313,11 @@ func TestEachMessageHasItsJob(t *testing.T) {
 }
 
 // TestFaultJobsSurviveTheirController kills the controller again and again while
-// Jobs are started; JOB_KILLS sets how often, ten messages for each. The lease
-// of the dead is taken away, as time would do, so that the other one goes on at
-// once.
+// Jobs are started for a queue of each broker; JOB_KILLS sets how often, ten
+// messages of each for one. The lease of the dead is taken away, as time would
+// do, so that the other one goes on at once.
 func TestFaultJobsSurviveTheirController(t *testing.T) {
-	kills := 10
+	kills := 5
 	if text := os.Getenv("JOB_KILLS"); text != "" {
 		var err error
 		if kills, err = strconv.Atoi(text); err != nil {
@@ -323,22 +325,39 @@ func TestFaultJobsSurviveTheirController(t *testing.T) {
 		}
 	}
 	messages, limit := 10*kills, min(2*kills, 50)
-	ns := namespace(t)
-	queue := rabbitMQQueue(t, "jobs-kills", world.rabbitmq.HTTPURL("/"))
-	crew := newCrew(t, ns, queue)
-	o := scaleJobs(t, ns, "batch", spec{"maxReplicaCount": limit, "triggers": triggers(queue.Trigger(1))})
-	o.waitCondition("Active", "False", "")
-	if err := queue.Produce(t.Context(), messages); err != nil {
-		t.Fatal(err)
+	type batch struct {
+		jobs
+		crew *crew
+	}
+	var all []batch
+	start := func(name string, queue brokers.Queue, triggersIn func(namespace string) []map[string]any) {
+		ns := namespace(t)
+		crew := newCrew(t, ns, queue)
+		o := scaleJobs(t, ns, name, spec{"maxReplicaCount": limit, "triggers": triggersIn(ns)})
+		o.waitCondition("Active", "False", "")
+		all = append(all, batch{o, crew})
+	}
+	rabbitmq, kafka, sqs := rabbitMQQueue(t, "jobs-kills", world.rabbitmq.HTTPURL("/")), kafkaTopic(t, "jobs-kills"), newSQSQueue(t)
+	start("rabbitmq", rabbitmq, func(string) []map[string]any { return triggers(rabbitmq.Trigger(1)) })
+	start("kafka", kafka, func(string) []map[string]any { return triggers(allPartitions(kafka.Trigger(1))) })
+	start("sqs", sqs, func(ns string) []map[string]any { return sqs.authenticated(t, ns) })
+	for _, b := range all {
+		if err := b.crew.queue.Produce(t.Context(), messages); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for kill := range kills {
-		o.wait("work to go on", func() (bool, string) {
-			done, created, _, _, _ := crew.report()
-			return created > 0 && done >= kill*messages/kills, fmt.Sprintf("%s after %d kills; %s", crew, kill, o.describe())
-		})
+		for _, b := range all {
+			b.wait("work to go on", func() (bool, string) {
+				done, created, _, _, _ := b.crew.report()
+				return created > 0 && done >= kill*messages/kills, fmt.Sprintf("%s after %d kills; %s", b.crew, kill, b.describe())
+			})
+		}
 		killLeader(t)
 	}
-	crew.waitAllDone(o, messages, limit)
+	for _, b := range all {
+		b.crew.waitAllDone(b.jobs, messages, limit)
+	}
 }
 
 // killLeader kills the controller that leads, starts it again and lets the
@@ -373,37 +392,6 @@ func killLeader(t *testing.T) {
 		return
 	}
 	t.Fatalf("no controller holds the lease, %q does", holder)
-}
-
-// TestJobsThatCannotBeCreated runs into a quota and past it.
-func TestJobsThatCannotBeCreated(t *testing.T) {
-	t.Parallel()
-	ns := namespace(t)
-	queue := rabbitMQQueue(t, "jobs-quota", world.rabbitmq.AMQPURL("/"))
-	crew := newCrew(t, ns, queue)
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "jobs"}, Spec: corev1.ResourceQuotaSpec{
-		Hard: corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")},
-	}}
-	if err := world.cluster.Client().Create(t.Context(), quota); err != nil {
-		t.Fatal(err)
-	}
-	wait(t, "the quota to be in force", func() (bool, string) {
-		err := world.cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(quota), quota)
-		return err == nil && len(quota.Status.Hard) > 0, fmt.Sprint(err)
-	})
-	o := scaleJobs(t, ns, "batch", spec{"scalingStrategy": map[string]any{"strategy": "accurate"}, "triggers": triggers(queue.Trigger(1))})
-	if err := queue.Produce(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
-	o.waitCondition("Ready", "False", "exceeded quota: jobs, requested: count/jobs.batch=1, used: count/jobs.batch=0, limited: count/jobs.batch=0")
-	if c := o.condition("Ready"); c["reason"] != "KEDAJobCreateFailed" {
-		t.Errorf("reason %q", c["reason"])
-	}
-	if err := world.cluster.Client().Delete(t.Context(), quota); err != nil {
-		t.Fatal(err)
-	}
-	crew.waitAllDone(o, 3, 100)
-	o.waitCondition("Ready", "True", "")
 }
 
 // TestJobsAtOnce: with a doorbell nobody waits for the next poll.

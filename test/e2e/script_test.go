@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -29,6 +30,7 @@ type script struct {
 type counter struct {
 	value   float64
 	broken  bool
+	reads   int           // of the value
 	changed chan struct{} // closed and renewed at each change
 }
 
@@ -53,7 +55,8 @@ func startScript(t *testing.T) *script {
 	return s
 }
 
-// trigger reads a counter, of which one replica is to carry 5.
+// trigger reads a counter, of which one replica is to carry 5, or what more
+// says in "perReplica".
 func (s *script) trigger(name string, more map[string]string) brokers.Trigger {
 	metadata := map[string]string{"scalerAddress": s.address, "counter": name}
 	maps.Copy(metadata, more)
@@ -66,6 +69,13 @@ func (s *script) set(name string, value float64) {
 
 // fail makes reads of a counter fail until it is set again.
 func (s *script) fail(name string) { s.change(name, func(c *counter) { c.broken = true }) }
+
+// reads is how often the value of a counter was read.
+func (s *script) reads(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counter(name).reads
+}
 
 func (s *script) change(name string, change func(*counter)) {
 	s.mu.Lock()
@@ -122,8 +132,15 @@ func (s *script) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc
 	}
 }
 
-func (s *script) GetMetricSpec(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
-	return &externalscaler.GetMetricSpecResponse{MetricSpecs: []*externalscaler.MetricSpec{{MetricName: "count", TargetSizeFloat: 5}}}, nil
+func (s *script) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	target := 5.0
+	if text := ref.GetScalerMetadata()["perReplica"]; text != "" {
+		var err error
+		if target, err = strconv.ParseFloat(text, 64); err != nil {
+			return nil, status.Errorf(codes.InvalidArgument, "perReplica: %q is not a number", text)
+		}
+	}
+	return &externalscaler.GetMetricSpecResponse{MetricSpecs: []*externalscaler.MetricSpec{{MetricName: "count", TargetSizeFloat: target}}}, nil
 }
 
 func (s *script) GetMetrics(_ context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
@@ -131,5 +148,8 @@ func (s *script) GetMetrics(_ context.Context, r *externalscaler.GetMetricsReque
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	s.counter(r.GetScaledObjectRef().GetScalerMetadata()["counter"]).reads++
+	s.mu.Unlock()
 	return &externalscaler.GetMetricsResponse{MetricValues: []*externalscaler.MetricValue{{MetricName: r.GetMetricName(), MetricValueFloat: value}}}, nil
 }

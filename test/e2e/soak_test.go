@@ -176,7 +176,7 @@ func (s *soak) footprints() []footprint {
 			name:       instance.Name(),
 			goroutines: int(gauge(metrics, "go_goroutines")),
 			files:      s.files(instance),
-			live:       gauge(metrics, "go_memstats_next_gc_bytes") / 2, // GOGC is 100
+			live:       gauge(metrics, "go_memstats_next_gc_bytes") / (1 + gauge(metrics, "go_gc_gogc_percent")/100),
 		}
 	}
 	return all

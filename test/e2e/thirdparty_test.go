@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -165,6 +167,83 @@ func TestThirdParty(t *testing.T) {
 		})
 	}
 }
+
+// TestThirdPartyStartsJobs starts Jobs by the same scaler: what it pushes at
+// once, though the next poll is an hour away.
+func TestThirdPartyStartsJobs(t *testing.T) {
+	t.Parallel()
+	python := startPython(t)
+	for triggerType, interval := range map[string]int{"external": 1, "external-push": 3600} {
+		t.Run(triggerType, func(t *testing.T) {
+			t.Parallel()
+			queue := &counted{
+				trigger: brokers.Trigger{Type: triggerType, Metadata: map[string]string{
+					"scalerAddress": python.grpc, "counter": triggerType, "perReplica": "1",
+				}},
+				set: func(value int) { python.set(triggerType, value) },
+			}
+			ns := namespace(t)
+			crew := newCrew(t, ns, queue)
+			o := scaleJobs(t, ns, "batch", spec{
+				"pollingInterval": interval, "rollout": map[string]any{"strategy": "gradual"}, "triggers": triggers(queue.Trigger(1)),
+			})
+			o.waitCondition("Active", "False", "")
+			began := time.Now()
+			if err := queue.Produce(t.Context(), 3); err != nil {
+				t.Fatal(err)
+			}
+			o.wait("the Jobs", func() (bool, string) {
+				done, _, _, _, _ := crew.report()
+				return done == 3, fmt.Sprintf("%s; %s", crew, o.describe())
+			})
+			t.Logf("number set to all Jobs at work: %v", time.Since(began))
+			// That there is no more to do is learnt by polling alone.
+			o.patch(`{"spec":{"pollingInterval":1}}`)
+			crew.waitAllDone(o, 3, 100)
+		})
+	}
+}
+
+// counted is a queue that is a number of an external scaler.
+type counted struct {
+	trigger brokers.Trigger
+	set     func(value int)
+
+	mu   sync.Mutex
+	left int
+}
+
+// Produce implements brokers.Queue.
+func (q *counted) Produce(_ context.Context, n int) error {
+	q.add(n)
+	return nil
+}
+
+// Consume implements brokers.Queue.
+func (q *counted) Consume(_ context.Context, n int) error {
+	q.add(-n)
+	return nil
+}
+
+func (q *counted) add(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.left += n
+	q.set(q.left)
+}
+
+// Backlog implements brokers.Queue.
+func (q *counted) Backlog(context.Context) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return int64(q.left), nil
+}
+
+// Trigger implements brokers.Queue. Its target is the scaler's business.
+func (q *counted) Trigger(int) brokers.Trigger { return q.trigger }
+
+// Close implements brokers.Queue.
+func (q *counted) Close() {}
 
 // serve makes a Service of the installation that leads to address.
 func serve(t *testing.T, name, address string) {

@@ -47,6 +47,16 @@ func (r *Request) Write() bool {
 // they were answered; keep nil means all. What is being answered right now may
 // be missing.
 func (c *Cluster) Audit(keep func(*Request) bool) ([]Request, error) {
+	return c.audit("", keep)
+}
+
+// AuditAbout is Audit of the requests in which a text occurs, such as the name
+// of a namespace: cheap enough to be asked again and again.
+func (c *Cluster) AuditAbout(text string, keep func(*Request) bool) ([]Request, error) {
+	return c.audit(text, keep)
+}
+
+func (c *Cluster) audit(text string, keep func(*Request) bool) ([]Request, error) {
 	if c.options.NoAudit {
 		return nil, errors.New("the cluster keeps no audit log")
 	}
@@ -59,6 +69,9 @@ func (c *Cluster) Audit(keep func(*Request) bool) ([]Request, error) {
 	scanner := bufio.NewScanner(file)
 	scanner.Buffer(nil, 4<<20)
 	for line := 1; scanner.Scan(); line++ {
+		if !bytes.Contains(scanner.Bytes(), []byte(text)) {
+			continue
+		}
 		var request Request
 		if err := json.Unmarshal(bytes.TrimSpace(scanner.Bytes()), &request); err != nil {
 			return nil, fmt.Errorf("audit log, line %d: %w", line, err)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -431,39 +433,39 @@ func TestAFinishedJobStaysUntilTheNextReading(t *testing.T) {
 	}
 }
 
+// One request for each surplus Job, and none to find out which they are.
 func TestTenThousandFinishedJobsAreCleanedUp(t *testing.T) {
-	const many = 10_000
-	sj := newObject()
-	deleting := &countingDeletes{}
-	r := &Reconciler{Client: deleting}
-	l := &ledger{jobs: map[string]*entry{}}
+	const many, kept = 10_000, 100
+	f := newFixture(t, newObject())
+	cached := &archive{Client: f.cluster.Client, jobs: map[string]batchv1.Job{}}
+	f.Client, f.Direct = cached, nil
 	for i := range many {
 		at := metav1.NewTime(began.Add(-time.Duration(many-i) * time.Second))
-		job := &batchv1.Job{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: key.Namespace, Name: fmt.Sprintf("batch-%05d", i), UID: "x", CreationTimestamp: at,
-				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(sj, v1alpha1.GroupVersion.WithKind("ScaledJob"))},
-			},
-			Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, LastTransitionTime: at}}},
-		}
-		l.jobs[job.Name] = &entry{object: job}
-		l.jobs[job.Name].Finished = at.Time
-	}
-	rounds, more := 0, true
-	for ; more; rounds++ {
-		var err error
-		if more, err = r.clean(t.Context(), sj, l, began); err != nil {
+		how := []batchv1.JobConditionType{batchv1.JobComplete, batchv1.JobFailed}[i%2]
+		job := newJob(f.object(), fmt.Sprintf("batch-%05d", i), f.Version)
+		job.UID, job.CreationTimestamp = types.UID(job.Name), at
+		job.Status.Conditions = []batchv1.JobCondition{{Type: how, Status: corev1.ConditionTrue, LastTransitionTime: at}}
+		if _, err := Stripped(job); err != nil { // as the cache holds them
 			t.Fatal(err)
 		}
+		cached.jobs[job.Name] = *job
 	}
-	// A read would be a call of a nil client.
-	if n := deleting.n.Load(); n != many-100 || rounds > many/cleanBatch+1 {
-		t.Errorf("%d requests in %d rounds for %d surplus Jobs", n, rounds, many-100)
+	f.reads(0, 0)
+	rounds := 0
+	for again := true; again; rounds++ {
+		f.run()
+		again = !f.due.IsZero() && f.due.Before(f.clock.Now().Add(time.Second))
 	}
-	for name, e := range l.jobs {
-		if e.deleted == (name >= "batch-09900") {
-			t.Fatalf("%s deleted: %v", name, e.deleted)
+	if surplus := many - 2*kept; cached.deletes != surplus || rounds > surplus/cleanBatch+2 {
+		t.Errorf("%d deletions in %d rounds for %d surplus Jobs", cached.deletes, rounds, surplus)
+	}
+	for name := range cached.jobs {
+		if name < fmt.Sprintf("batch-%05d", many-2*kept) {
+			t.Errorf("%s is kept, a later one is not", name)
 		}
+	}
+	if writes := f.cluster.Writes(); len(writes) > 3 { // of the object: its finalizer and its status
+		t.Errorf("wrote %q", writes)
 	}
 }
 
@@ -656,13 +658,31 @@ func (l lossy) Create(ctx context.Context, o client.Object, opts ...client.Creat
 	return err
 }
 
-// countingDeletes is an API server that only deletes.
-type countingDeletes struct {
+// archive is an API server with Jobs that ended long ago, and its cache. It
+// answers no other question about them than a list from that cache.
+type archive struct {
 	client.Client
-	n atomic.Int32
+
+	mu      sync.Mutex
+	jobs    map[string]batchv1.Job
+	deletes int
 }
 
-func (c *countingDeletes) Delete(context.Context, client.Object, ...client.DeleteOption) error {
-	c.n.Add(1)
+func (a *archive) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	jobs, ok := list.(*batchv1.JobList)
+	if !ok {
+		return a.Client.List(ctx, list, opts...)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	jobs.Items = slices.Collect(maps.Values(a.jobs))
+	return nil
+}
+
+func (a *archive) Delete(_ context.Context, o client.Object, _ ...client.DeleteOption) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deletes++
+	delete(a.jobs, o.GetName())
 	return nil
 }

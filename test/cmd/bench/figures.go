@@ -180,9 +180,10 @@ func (f *figures) print(w io.Writer) {
 	}
 	j := f.Jobs
 	line("\n%d ScaledJobs, all Ready after\t%.1f s", f.Options.Objects, j.ReadySeconds)
-	line("  live heap of the leader, each\t%.1f KiB", j.LivePerObject/1024)
+	line("  the leader at rest\tRSS %.1f MiB\tlive %.1f MiB\t%.1f KiB of it for each", float64(j.Leader.RSS)/mib, float64(j.Leader.Live)/mib, j.LivePerObject/1024)
 	line("  event -> Job\t%s", j.Created)
 	line("  %d Jobs of one ScaledJob\t%.0f per second\t%.2f API requests each, clean-up included", jobBurst, j.PerSecond, j.Requests)
+	line("  %d finished Jobs cleaned up\tafter %.1f s\t%.3f API requests each\t%.0f of all are reads", f.Options.Finished, j.CleanSeconds, j.CleanRequests, j.CleanReads)
 }
 
 // cores names programs by what they used, the hungriest first.

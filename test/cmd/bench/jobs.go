@@ -2,20 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
 var scaledJobs = schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledjobs"}
@@ -28,8 +29,9 @@ const (
 // jobFigures are those of ScaledJobs.
 type jobFigures struct {
 	ReadySeconds float64 `json:"readySeconds"`
-	// LivePerObject is what one ScaledJob adds to the live heap of the leading
-	// controller, in bytes.
+	// Leader is what the leading controller uses while all are at rest.
+	Leader process `json:"leader"`
+	// LivePerObject is what one ScaledJob adds to its live heap, in bytes.
 	LivePerObject float64 `json:"liveBytesPerObject"`
 	// Created is the time from the producer's acknowledgement to the watch
 	// that shows the Job.
@@ -38,6 +40,13 @@ type jobFigures struct {
 	// the leading controller asked of the API server for each.
 	PerSecond float64 `json:"perSecond"`
 	Requests  float64 `json:"apiRequestsPerJob"`
+	// CleanSeconds, CleanRequests and CleanReads are of finished Jobs of one
+	// object that are all to go: how long that takes, what the leading
+	// controller asks of the API server for each, and how often it reads there
+	// meanwhile, for whatever reason.
+	CleanSeconds  float64 `json:"cleanSeconds"`
+	CleanRequests float64 `json:"apiRequestsPerCleanedJob"`
+	CleanReads    float64 `json:"apiReadsWhileCleaning"`
 }
 
 // jobWatch sees Jobs come and end.
@@ -47,6 +56,7 @@ type jobWatch struct {
 	first   map[string]time.Time // by ScaledJob, since the last reset
 	count   map[string]int
 	running map[types.UID]string // the ScaledJob of each
+	left    map[string]int       // by ScaledJob, finished ones included
 }
 
 // jobs measures ScaledJobs in place of the ScaledObjects.
@@ -61,7 +71,7 @@ func (b *bench) jobs(ctx context.Context) error {
 		return err
 	}
 	w := &jobWatch{
-		changed: make(chan struct{}), first: map[string]time.Time{}, count: map[string]int{}, running: map[types.UID]string{},
+		changed: make(chan struct{}), first: map[string]time.Time{}, count: map[string]int{}, running: map[types.UID]string{}, left: map[string]int{},
 	}
 	factory := informers.NewSharedInformerFactoryWithOptions(b.fleet.clientset, 0, informers.WithNamespace(namespace))
 	if _, err := factory.Batch().V1().Jobs().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -74,7 +84,7 @@ func (b *bench) jobs(ctx context.Context) error {
 	defer stop()
 	factory.Start(watching.Done())
 	factory.WaitForCacheSync(ctx.Done())
-	for _, step := range []func(context.Context, *jobWatch) error{b.createScaledJobs, b.jobEvents, b.jobBurst} {
+	for _, step := range []func(context.Context, *jobWatch) error{b.createScaledJobs, b.jobEvents, b.jobBurst, b.jobHistory} {
 		if err := step(ctx, w); err != nil {
 			return err
 		}
@@ -90,6 +100,7 @@ func (w *jobWatch) came(o any) {
 				w.first[owner] = time.Now()
 			}
 			w.count[owner]++
+			w.left[owner]++
 			w.running[job.UID] = owner
 		})
 	}
@@ -106,7 +117,10 @@ func (w *jobWatch) went(o any) {
 		o = last.Obj
 	}
 	if job, ok := o.(*batchv1.Job); ok {
-		w.see(func() { delete(w.running, job.UID) })
+		w.see(func() {
+			w.left[job.Labels["scaledjob.keda.sh/name"]]--
+			delete(w.running, job.UID)
+		})
 	}
 }
 
@@ -149,9 +163,19 @@ func (w *jobWatch) rest(ctx context.Context, owner string) error {
 	})
 }
 
+// none waits until no Job of an object is left.
+func (w *jobWatch) none(ctx context.Context, owner string) error {
+	return w.until(ctx, func() error {
+		if n := w.left[owner]; n > 0 {
+			return fmt.Errorf("%d Jobs of %s are left", n, owner)
+		}
+		return nil
+	})
+}
+
 // until waits until nothing is missing.
 func (w *jobWatch) until(ctx context.Context, missing func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		w.mu.Lock()
@@ -169,26 +193,25 @@ func (w *jobWatch) until(ctx context.Context, missing func() error) error {
 }
 
 // leader is what the leading controller says of itself.
-func (b *bench) leader(ctx context.Context, metric string) (float64, error) {
-	i, err := b.leading(ctx)
-	if err != nil {
-		return 0, err
-	}
-	metrics, err := b.cluster.InstanceMetrics(ctx, i, "metrics")
-	return sum(metrics, metric), err
-}
-
-func (b *bench) leading(ctx context.Context) (*localcluster.Instance, error) {
+func (b *bench) leader(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	for _, i := range b.cluster.Instances("controller") {
 		metrics, err := b.cluster.InstanceMetrics(ctx, i, "metrics")
 		if err != nil {
 			return nil, err
 		}
 		if sum(metrics, "leader_election_master_status") > 0 {
-			return i, nil
+			return metrics, nil
 		}
 	}
-	return nil, fmt.Errorf("no controller leads")
+	return nil, errors.New("no controller leads")
+}
+
+// requests are those of the leading controller to the API server until now,
+// all and those that only read.
+func (b *bench) requests(ctx context.Context) (all, reads float64, err error) {
+	metrics, err := b.leader(ctx)
+	const name = "rest_client_requests_total"
+	return sum(metrics, name), sum(metrics, name, func(labels map[string]string) bool { return labels["method"] == "GET" }), err
 }
 
 func (b *bench) createScaledJobs(ctx context.Context, _ *jobWatch) error {
@@ -196,7 +219,7 @@ func (b *bench) createScaledJobs(ctx context.Context, _ *jobWatch) error {
 	if err := pause(ctx, b.Rest/4); err != nil {
 		return err
 	}
-	before, err := b.leader(ctx, "go_memstats_next_gc_bytes")
+	before, err := b.leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -215,10 +238,17 @@ func (b *bench) createScaledJobs(ctx context.Context, _ *jobWatch) error {
 	if err := pause(ctx, b.Rest/4); err != nil {
 		return err
 	}
-	after, err := b.leader(ctx, "go_memstats_next_gc_bytes")
-	// GOGC is 50: the next collection comes at one and a half times what lives.
-	b.figures.Jobs.LivePerObject = (after - before) / 1.5 / float64(b.Objects)
-	return err
+	after, err := b.use(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range after.processes {
+		if p.Name == leaderName {
+			b.figures.Jobs.Leader = p
+			b.figures.Jobs.LivePerObject = (float64(p.Live) - live(before)) / float64(b.Objects)
+		}
+	}
+	return nil
 }
 
 // scaledJob watches what the ScaledObject of the same number watched.
@@ -319,7 +349,7 @@ func (b *bench) jobBurst(ctx context.Context, w *jobWatch) error {
 		return err
 	}
 	w.reset(owner)
-	before, err := b.leader(ctx, "rest_client_requests_total")
+	before, _, err := b.requests(ctx)
 	if err != nil {
 		return err
 	}
@@ -337,8 +367,80 @@ func (b *bench) jobBurst(ctx context.Context, w *jobWatch) error {
 	if err := b.waitScaledJobs(ctx); err != nil {
 		return err
 	}
-	after, err := b.leader(ctx, "rest_client_requests_total")
+	after, _, err := b.requests(ctx)
 	b.figures.Jobs.Requests = (after - before) / jobBurst
+	return err
+}
+
+// jobHistory measures how the finished Jobs of one object are cleaned up. They
+// are made here, out of the reach of Kubernetes' own controller, while the
+// object is paused.
+func (b *bench) jobHistory(ctx context.Context, w *jobWatch) error {
+	if b.Finished == 0 {
+		return nil
+	}
+	b.say("making %d finished Jobs of one ScaledJob", b.Finished)
+	owner := objectName(0)
+	if err := w.none(ctx, owner); err != nil {
+		return err
+	}
+	if err := b.pauseScaledJob(ctx, owner, "true"); err != nil {
+		return err
+	}
+	sj, err := b.fleet.dynamic.Resource(scaledJobs).Namespace(namespace).Get(ctx, owner, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if err := parallel(ctx, b.Finished, func(ctx context.Context, i int) error { return b.finishedJob(ctx, sj, i) }); err != nil {
+		return err
+	}
+	b.say("cleaning them up")
+	before, reads, err := b.requests(ctx)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := b.pauseScaledJob(ctx, owner, "false"); err != nil {
+		return err
+	}
+	if err := w.none(ctx, owner); err != nil {
+		return err
+	}
+	b.figures.Jobs.CleanSeconds = time.Since(begin).Seconds()
+	after, readsAfter, err := b.requests(ctx)
+	b.figures.Jobs.CleanRequests = (after - before) / float64(b.Finished)
+	b.figures.Jobs.CleanReads = readsAfter - reads
+	return err
+}
+
+func (b *bench) pauseScaledJob(ctx context.Context, name, value string) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"autoscaling.keda.sh/paused":%q}}}`, value)
+	_, err := b.fleet.dynamic.Resource(scaledJobs).Namespace(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// finishedJob makes a Job as the ScaledJob would, and ends it.
+func (b *bench) finishedJob(ctx context.Context, owner *unstructured.Unstructured, i int) error {
+	jobs, nobody := b.fleet.clientset.BatchV1().Jobs(namespace), "bench.sluice.dev/nobody"
+	job, err := jobs.Create(ctx, &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: fmt.Sprintf("finished-%d", i), Labels: map[string]string{"scaledjob.keda.sh/name": owner.GetName()},
+			Annotations:     map[string]string{"scaledjob.keda.sh/generation": strconv.FormatInt(owner.GetGeneration(), 10)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, owner.GroupVersionKind())},
+		},
+		Spec: batchv1.JobSpec{ManagedBy: &nobody, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "app", Image: "app.invalid/app"}},
+		}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	now := metav1.Now()
+	job.Status.StartTime, job.Status.CompletionTime = &now, &now
+	for _, c := range []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobComplete} {
+		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: c, Status: corev1.ConditionTrue, LastTransitionTime: now})
+	}
+	_, err = jobs.UpdateStatus(ctx, job, metav1.UpdateOptions{})
 	return err
 }
 

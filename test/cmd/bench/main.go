@@ -32,6 +32,7 @@ type options struct {
 	Events     int           `json:"events"`
 	AtOnce     int           `json:"atOnce"`
 	Active     int           `json:"active"`
+	Finished   int           `json:"finished"`
 	Reading    time.Duration `json:"-"`
 	QPS        int           `json:"-"`
 	binaries   string
@@ -53,6 +54,7 @@ func main() {
 	flag.IntVar(&o.Events, "events", 200, "events measured one at a time, and again in groups")
 	flag.IntVar(&o.AtOnce, "at-once", 20, "events of a group")
 	flag.IntVar(&o.Active, "active", 100, "objects above zero while metrics are read")
+	flag.IntVar(&o.Finished, "finished", 10_000, "finished Jobs of one ScaledJob that are cleaned up")
 	flag.DurationVar(&o.Reading, "reading", 30*time.Second, "how long metrics are read, each way")
 	flag.IntVar(&o.QPS, "controller-qps", 500, "request limit of kube-controller-manager; its default is 20")
 	flag.StringVar(&o.binaries, "bin", "", "folder of the components' binaries (default bin of the repository)")

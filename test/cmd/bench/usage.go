@@ -57,6 +57,9 @@ type usage struct {
 	machine   machine
 }
 
+// leaderName tells the controller that leads from the other.
+const leaderName = "controller, leader"
+
 // use looks at all processes.
 func (b *bench) use(ctx context.Context) (*usage, error) {
 	u := &usage{at: time.Now()}
@@ -81,14 +84,14 @@ func (b *bench) use(ctx context.Context) (*usage, error) {
 			Name:       i.Component(),
 			RSS:        kernel.rss,
 			Heap:       int64(sum(metrics, "go_memstats_heap_inuse_bytes")),
-			Live:       int64(sum(metrics, "go_memstats_next_gc_bytes") / 2), // GOGC is 100
+			Live:       int64(live(metrics)),
 			Goroutines: int(sum(metrics, "go_goroutines")),
 			Files:      kernel.files,
 		}
 		if p.Name == "controller" {
 			p.Name = "controller, standby"
 			if sum(metrics, "leader_election_master_status") > 0 {
-				p.Name = "controller, leader"
+				p.Name = leaderName
 			}
 		}
 		if p.address, err = netip.ParseAddr(i.Address()); err != nil {
@@ -102,6 +105,12 @@ func (b *bench) use(ctx context.Context) (*usage, error) {
 		}
 	}
 	return u, nil
+}
+
+// live is what the last garbage collection left, in bytes: the next one comes
+// when so much more is there as the process's GOGC says.
+func live(metrics map[string]*dto.MetricFamily) float64 {
+	return sum(metrics, "go_memstats_next_gc_bytes") / (1 + sum(metrics, "go_gc_gogc_percent")/100)
 }
 
 // phase is what was used during a part of a run.
