@@ -115,6 +115,14 @@ type State struct {
 	Unreachable error
 }
 
+// Odd is what the user should know of a trigger that works: Warnings and Note.
+func (s State) Odd() []string {
+	if s.Note == "" {
+		return s.Warnings
+	}
+	return append(slices.Clip(s.Warnings), s.Note)
+}
+
 // Active reports whether any metric of the last reading asks for at least one
 // replica. It is false without a reading, which is not the same as inactive.
 func (s State) Active() bool {

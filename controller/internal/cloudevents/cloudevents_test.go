@@ -133,6 +133,19 @@ func (f *fixture) happens(namespace, reason string) {
 	f.recorder.Eventf(so, nil, "Normal", reason, "Test", "%s", "it is 100% so")
 }
 
+// Lessons J8 and J9: no event goes out under another kind's type, and each
+// names the plain namespace.
+func TestEventsAreOfTheirOwnKind(t *testing.T) {
+	sj := &v1alpha1.ScaledJob{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "batch"}}
+	for reason, of := range typesByReason {
+		e, ok := eventOf(sj, reason, "")
+		if !ok || e.kind != of || e.namespace != "shop" || e.name != "batch" ||
+			!strings.HasPrefix(strings.ToLower(reason), e.object) || !strings.Contains(string(of), "."+e.object+".") {
+			t.Errorf("%s is %+v", reason, e)
+		}
+	}
+}
+
 func TestEnvelope(t *testing.T) {
 	f := start(t)
 	uri, got := receiver(t, http.StatusOK)

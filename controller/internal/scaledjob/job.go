@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,10 +62,10 @@ func newJob(sj *v1alpha1.ScaledJob, name, version string) *batchv1.Job {
 		},
 		Spec: *sj.Spec.JobTargetRef.DeepCopy(),
 	}
-	maps.Copy(job.Labels, sj.Labels)
-	for _, key := range sj.JobExcludedLabels() {
-		if _, theirs := sj.Labels[key]; theirs {
-			delete(job.Labels, key)
+	excluded := sj.JobExcludedLabels()
+	for key, value := range sj.Labels {
+		if !slices.Contains(excluded, key) {
+			job.Labels[key] = value
 		}
 	}
 	job.Labels[v1alpha1.LabelScaledJobName] = sj.Name

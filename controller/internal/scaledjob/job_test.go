@@ -18,10 +18,10 @@ func TestNewJob(t *testing.T) {
 	sj := newObject(func(sj *v1alpha1.ScaledJob) {
 		sj.Generation = 3
 		sj.Labels = map[string]string{
-			"team": "orders", "secret": "x", "app.kubernetes.io/part-of": "shop", v1alpha1.LabelScaledJobName: "another",
+			"team": "orders", "secret": "x", "app.kubernetes.io/part-of": "shop", "app.kubernetes.io/version": "7", v1alpha1.LabelScaledJobName: "another",
 		}
 		sj.Annotations = map[string]string{
-			"note": "ours", v1alpha1.AnnotationJobExcludedLabels: "secret", v1alpha1.AnnotationScaledJobGeneration: "99", lastApplied: "{}",
+			"note": "ours", v1alpha1.AnnotationJobExcludedLabels: "secret,app.kubernetes.io/version", v1alpha1.AnnotationScaledJobGeneration: "99", lastApplied: "{}",
 		}
 		sj.Spec.JobTargetRef.Template.Labels = map[string]string{"app": "worker"}
 	})
@@ -33,7 +33,7 @@ func TestNewJob(t *testing.T) {
 	if !maps.Equal(job.Labels, labels) {
 		t.Errorf("labels %v", job.Labels)
 	}
-	annotations := map[string]string{"note": "ours", v1alpha1.AnnotationJobExcludedLabels: "secret", v1alpha1.AnnotationScaledJobGeneration: "3"}
+	annotations := map[string]string{"note": "ours", v1alpha1.AnnotationJobExcludedLabels: "secret,app.kubernetes.io/version", v1alpha1.AnnotationScaledJobGeneration: "3"}
 	if !maps.Equal(job.Annotations, annotations) {
 		t.Errorf("annotations %v", job.Annotations)
 	}

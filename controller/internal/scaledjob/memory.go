@@ -40,6 +40,9 @@ type memory struct {
 	tries   int
 	retry   time.Time
 
+	// warned are the warnings that were told.
+	warned string
+
 	// written is the object as the API server answered the last write, until
 	// the cache shows it or something newer.
 	written *v1alpha1.ScaledJob

@@ -4,6 +4,7 @@ package scaledjob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -134,6 +135,7 @@ func (r *Reconciler) finalize(ctx context.Context, sj *v1alpha1.ScaledJob) error
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	r.announceWatch(sj, "")
 	status.Emit(r.Events, sj, warning, "ScaledJobDeleted", "Deleted", "ScaledJob was deleted")
 	r.forget(client.ObjectKeyFromObject(sj))
 	return nil
@@ -203,7 +205,7 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 		Object: sj, Now: now, LastActive: m.lastActive, Triggers: triggers, Jobs: m.ledger.known(oldest),
 	})
 	r.keep(sj, m, triggers, decision)
-	found := outcome{decision: &decision, created: r.start(ctx, sj, m, decision)}
+	found := outcome{decision: &decision, created: r.start(ctx, sj, m, decision), warnings: r.warnings(sj, m)}
 	if err := ctx.Err(); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -306,6 +308,22 @@ func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling
 		list = append(list, t)
 	}
 	return list, oldest, false
+}
+
+// warnings are what families find odd about the triggers, such as keys that
+// they do not know, and keeps them from nothing.
+func (r *Reconciler) warnings(sj *v1alpha1.ScaledJob, m *memory) (all []string) {
+	for i, spec := range sj.Spec.Triggers {
+		state, ok := r.States(triggerID(sj, i))
+		if !ok || state.Generation < m.triggers[i].since {
+			continue
+		}
+		for _, text := range state.Odd() {
+			err := scaling.TriggerError{Index: i, Type: spec.Type, Err: errors.New(text)}
+			all = append(all, err.Error())
+		}
+	}
+	return all
 }
 
 // read fills in what a family said of a trigger. What stands in for a missing

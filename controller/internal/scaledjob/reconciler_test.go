@@ -36,7 +36,7 @@ func TestAReadingStartsJobs(t *testing.T) {
 	f.reads(0, 12)
 	f.run()
 	f.wantRunning("twelve in the queue", 5)
-	f.wantSaid("twelve in the queue", "Normal ScaledJobReady", "Normal ScaledJobActive",
+	f.wantSaid("twelve in the queue", "Normal ScaledJobReady", "Normal ScaledJobActive", "Normal KEDAScalersStarted started watching rabbitmq",
 		"Normal KEDAJobsCreated created 5 Jobs: queue length 12 asks for 12, 0 were running, 0 of them pending, limited by maxReplicaCount 5")
 	want := v1alpha1.JobArithmetic{QueueLength: 12, Wanted: 12, Running: 5, Created: 5, LimitedBy: "maxReplicaCount 5"}
 	if got := f.object().Status.Jobs; got == nil || *got != want {
@@ -490,14 +490,14 @@ func TestPause(t *testing.T) {
 	f.wantRunning("paused", 3)
 	f.wantCondition("paused", v1alpha1.ConditionPaused, "True ScaledJobPaused", "")
 	f.wantCondition("paused", v1alpha1.ConditionReady, "True ScaledJobReady", "paused")
-	if said := f.said(); len(said) != 1 || !strings.HasPrefix(said[0], "Normal ScaledJobPaused") {
+	if said := f.said(); len(said) != 2 || !strings.HasPrefix(said[0], "Normal ScaledJobPaused") || !strings.HasPrefix(said[1], "Normal KEDAScalersStopped") {
 		t.Errorf("events %q", said)
 	}
 	pause("false")
 	f.run()
 	f.wantRunning("goes on", 5)
 	f.wantCondition("goes on", v1alpha1.ConditionPaused, "False ScaledJobUnpaused", "")
-	f.wantSaid("goes on", "Normal ScaledJobUnpaused")
+	f.wantSaid("goes on", "Normal ScaledJobUnpaused", "Normal KEDAScalersStarted started watching rabbitmq")
 }
 
 func TestDeletion(t *testing.T) {
@@ -512,7 +512,7 @@ func TestDeletion(t *testing.T) {
 	if err := f.cluster.Direct.Get(t.Context(), key, &v1alpha1.ScaledJob{}); !apierrors.IsNotFound(err) {
 		t.Errorf("still there: %v", err)
 	}
-	f.wantSaid("deleted", "Warning ScaledJobDeleted")
+	f.wantSaid("deleted", "Warning ScaledJobDeleted", "Normal KEDAScalersStopped stopped watching rabbitmq")
 	f.run()
 	if len(f.objects) != 0 {
 		t.Error("something is remembered")
@@ -557,6 +557,51 @@ func TestSourcesThatFail(t *testing.T) {
 	f.run()
 	if !maps.Equal(f.told.forgotten, map[int]int{1: 1}) {
 		t.Errorf("forgotten by trigger: %v", f.told.forgotten)
+	}
+}
+
+func TestWarningsAreToldOnceAndStayInReady(t *testing.T) {
+	f := newFixture(t, newObject())
+	odd := func() {
+		f.clock.Step(pace)
+		f.reads(0, 0)
+		state := f.states[0]
+		state.Warnings, state.Note = []string{"queueNme: unknown, queueName was meant?"}, "polled: no permission to listen"
+		f.states[0] = state
+		f.run()
+	}
+	odd()
+	const want = "trigger 0 (rabbitmq): queueNme: unknown, queueName was meant?; trigger 0 (rabbitmq): polled: no permission to listen"
+	f.wantCondition("odd", v1alpha1.ConditionReady, "True ScaledJobReady", "ScaledJob is ready for scaling; "+want)
+	f.wantSaid("odd", "Warning KEDAScalerInfo "+want)
+	odd()
+	if said := f.said(); len(said) != 0 {
+		t.Errorf("told again: %q", said)
+	}
+	f.clock.Step(pace)
+	f.reads(0, 0)
+	f.run()
+	f.wantCondition("mended", v1alpha1.ConditionReady, "True ScaledJobReady", "")
+	if c, _ := f.object().Status.Conditions.Get(v1alpha1.ConditionReady); c.Message != "ScaledJob is ready for scaling" {
+		t.Errorf("Ready %+v", c)
+	}
+}
+
+func TestATriggerThatNeverAnsweredIsNotWatched(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.states[0] = federation.State{Generation: 1, Unreachable: errors.New("Service scaler-rabbitmq not found")}
+	f.run()
+	f.clock.Step(time.Minute)
+	f.run()
+	f.wantCondition("nobody to ask", v1alpha1.ConditionReady, "False TriggerError", "Service scaler-rabbitmq not found")
+	if err := f.cluster.Direct.Delete(t.Context(), f.object()); err != nil {
+		t.Fatal(err)
+	}
+	f.run()
+	for _, event := range f.said() {
+		if strings.Contains(event, "KEDAScalersSt") {
+			t.Errorf("event %q", event)
+		}
 	}
 }
 

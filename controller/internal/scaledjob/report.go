@@ -2,6 +2,7 @@ package scaledjob
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +37,8 @@ type outcome struct {
 	// decision is nil when there was none.
 	decision *scaling.JobsDecision
 	created  int
+	// warnings are what is odd about the object and keeps it from nothing.
+	warnings []string
 	// more is true when there is more to clean up at once, soon when err may be
 	// over shortly.
 	more, soon bool
@@ -47,6 +50,7 @@ func (r *Reconciler) report(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	r.warn(sj, m, found.warnings)
 	switch {
 	case found.more:
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
@@ -169,6 +173,8 @@ func (o outcome) ready(m *memory) v1alpha1.Condition {
 		ready.Message = "Job not created: " + status.Sentence(m.refused)
 	case o.decision.Ready.Status != metav1.ConditionTrue:
 		ready = o.decision.Ready
+	case len(o.warnings) > 0:
+		ready.Message += "; " + strings.Join(o.warnings, "; ")
 	}
 	return ready
 }
@@ -224,6 +230,38 @@ func (r *Reconciler) announce(before, after *v1alpha1.ScaledJob) {
 			status.Emit(r.Events, after, kind, reason, action, now.Message)
 		}
 	}
+	if now := watching(after); now != watching(before) {
+		r.announceWatch(before, now)
+	}
+}
+
+// watching are the types of the triggers that are watched: from the first
+// answer of a family on, and not while the object is paused.
+func watching(sj *v1alpha1.ScaledJob) string {
+	if len(sj.Status.ExternalMetricNames) == 0 || sj.Status.Conditions.IsTrue(v1alpha1.ConditionPaused) {
+		return ""
+	}
+	return sj.Status.TriggersTypes
+}
+
+// announceWatch says which types of triggers are watched now, "" for none.
+func (r *Reconciler) announceWatch(before *v1alpha1.ScaledJob, now string) {
+	was := watching(before)
+	switch {
+	case now != "":
+		status.Emit(r.Events, before, normal, "KEDAScalersStarted", "ScalersWatchStarted", "started watching "+now)
+	case was != "":
+		status.Emit(r.Events, before, normal, "KEDAScalersStopped", "ScalersWatchStopped", "stopped watching "+was)
+	}
+}
+
+// warn tells of what an object's owner should look at, once per text.
+func (r *Reconciler) warn(sj *v1alpha1.ScaledJob, m *memory, warnings []string) {
+	now := strings.Join(warnings, "; ")
+	if now != "" && now != m.warned {
+		status.Emit(r.Events, sj, warning, "KEDAScalerInfo", "CheckTriggers", now)
+	}
+	m.warned = now
 }
 
 // transition is the event of a changed condition, if there is one.

@@ -164,11 +164,7 @@ func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv
 
 // warn keeps what the family finds odd about a trigger.
 func (b *builder) warn(i int, trigger v1alpha1.ScaleTrigger, state federation.State) {
-	odd := state.Warnings
-	if state.Note != "" {
-		odd = append(slices.Clip(odd), state.Note)
-	}
-	for _, text := range odd {
+	for _, text := range state.Odd() {
 		err := scaling.TriggerError{Index: i, Type: trigger.Type, Err: errors.New(text)}
 		b.warnings = append(b.warnings, err.Error())
 	}
