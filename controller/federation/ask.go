@@ -75,6 +75,7 @@ type candidate struct {
 // other until one is there.
 func ask[T any](ctx context.Context, f *Federation, t Trigger, do call[T]) (T, error) {
 	var none T
+	t = f.withDefaults(t)
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, askTimeout)

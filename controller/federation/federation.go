@@ -16,6 +16,7 @@
 package federation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,9 @@ type Config struct {
 	// Transport secures connections. Without it only families whose Service
 	// says appProtocol kubernetes.io/h2c can be reached.
 	Transport Transport
+	// NoData is what a reading without data becomes where the object does not
+	// say: hold, error or zero. "" leaves it to the trigger.
+	NoData string
 	// AllowPlaintext accepts families whose Service says kubernetes.io/h2c.
 	AllowPlaintext bool
 	// Dial is added to what every connection is made with: for measuring and
@@ -161,6 +165,7 @@ func (f *Federation) NeedLeaderElection() bool { return false }
 // observed stays when only generation, mode, intervals or doorbell differ.
 // It never blocks on a family and may be called before Start.
 func (f *Federation) Subscribe(t Trigger) {
+	t = f.withDefaults(t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := t.String()
@@ -175,6 +180,12 @@ func (f *Federation) Subscribe(t Trigger) {
 		return
 	}
 	f.replace(sub, t)
+}
+
+// withDefaults adds what the installation says where the object does not.
+func (f *Federation) withDefaults(t Trigger) Trigger {
+	t.NoData = cmp.Or(t.NoData, f.config.NoData)
+	return t
 }
 
 // Unsubscribe forgets a trigger; an unknown one is ignored.

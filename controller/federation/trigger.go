@@ -77,7 +77,7 @@ type Trigger struct {
 	UseCachedMetrics bool
 	// NoData is what the user wants a reading without data to become: hold,
 	// error or zero, as in the annotation sluice.dev/no-data. "" leaves it to
-	// the trigger.
+	// the installation (Config.NoData), and that to the trigger.
 	NoData string
 	// PollingInterval is the object's. 0 is 30 s, KEDA's default.
 	PollingInterval time.Duration

@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"context"
 	"maps"
 	"math"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -363,5 +365,43 @@ func TestReservedKeysAreTheCoresAlone(t *testing.T) {
 	plain, _ := orders.plainRef()
 	if got := plain.GetScalerMetadata(); !maps.Equal(got, map[string]string{"queue": "orders"}) {
 		t.Errorf("plain request = %v", got)
+	}
+}
+
+// TestNoDataOfTheInstallation has the installation say what no data means, for
+// objects that do not; the adapter's full request says the same.
+func TestNoDataOfTheInstallation(t *testing.T) {
+	tests := map[string]struct{ installation, object, want string }{
+		"nobody says, so the trigger does": {},
+		"the installation":                 {installation: "hold", want: "hold"},
+		"the object":                       {object: "error", want: "error"},
+		"the object before it":             {installation: "hold", object: "zero", want: "zero"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(c *Config) { c.NoData = tt.installation })
+			asked := make(chan string, 10)
+			f := newFamily(t, w.bell, func(f *family) {
+				f.metrics = func(_ context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+					asked <- r.GetScaledObjectRef().GetScalerMetadata()[scalerv1.KeyNoData]
+					return &externalscaler.GetMetricsResponse{MetricValues: []*externalscaler.MetricValue{both(0, 1)}}, nil
+				}
+			})
+			w.service("kafka", f)
+			w.known("kafka")
+			orders := trigger("kafka", 1)
+			orders.NoData = tt.object
+			if _, err := w.GetMetrics(t.Context(), orders, "backlog"); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-asked; got != tt.want {
+				t.Errorf("asked with %q, want %q", got, tt.want)
+			}
+			w.Subscribe(orders)
+			w.until("it is subscribed", func() bool { return f.sub(orders) != nil })
+			if got := f.sub(orders).GetRef().GetScalerMetadata()[scalerv1.KeyNoData]; got != tt.want {
+				t.Errorf("subscribed with %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

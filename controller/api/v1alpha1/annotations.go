@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -139,18 +140,27 @@ func idlePollingInterval(annotations map[string]string, otherwise time.Duration)
 }
 
 // NoData is what the user wants "no data" to become: hold, error or zero; ""
-// leaves it to the trigger. Another value is an error.
+// leaves it to the installation. Another value is an error.
 func (so *ScaledObject) NoData() (string, error) { return noData(so.Annotations) }
 
 func noData(annotations map[string]string) (string, error) {
 	text, ok := annotations[AnnotationNoData]
-	switch {
-	case !ok:
+	if !ok {
 		return "", nil
-	case text == "hold", text == "error", text == "zero":
-		return text, nil
 	}
-	return "", fmt.Errorf("annotation %s: %q is none of hold, error, zero", AnnotationNoData, text)
+	if err := CheckNoData(text); err != nil {
+		return "", fmt.Errorf("annotation %s: %q is %w", AnnotationNoData, text, err)
+	}
+	return text, nil
+}
+
+// CheckNoData is nil for what "no data" may become.
+func CheckNoData(rule string) error {
+	switch rule {
+	case "hold", "error", "zero":
+		return nil
+	}
+	return errors.New("none of hold, error, zero")
 }
 
 // AnnotationProblems are those of the annotations that do without when they

@@ -136,7 +136,7 @@ func (sj *ScaledJob) IdlePollingInterval() (time.Duration, error) {
 }
 
 // NoData is what the user wants "no data" to become: hold, error or zero; ""
-// leaves it to the trigger. Another value is an error.
+// leaves it to the installation. Another value is an error.
 func (sj *ScaledJob) NoData() (string, error) { return noData(sj.Annotations) }
 
 // Validate checks what the schema cannot say and reports every problem at

@@ -51,7 +51,7 @@ func TestParse(t *testing.T) {
 			return o.Namespace == "keda" && len(o.WatchNamespaces) == 0 && o.Selector.Empty() && o.Workers == 5 && !o.LeaderElect &&
 				o.LeaderElectionID == "operator.keda.sh" && o.LeaseDuration == 15*time.Second && o.RenewDeadline == 10*time.Second &&
 				o.RetryPeriod == 500*time.Millisecond && o.MetricsAddress == ":8080" && o.HealthAddress == ":8081" &&
-				o.WebhookAddress == ":9443" && !o.StrictAdmission
+				o.WebhookAddress == ":9443" && !o.StrictAdmission && o.NoData == ""
 		}},
 		"no Prometheus": {args: []string{"--enable-prometheus-metrics=false"}, env: env(), check: func(o Options) bool {
 			return o.MetricsAddress == "0"
@@ -80,6 +80,8 @@ func TestParse(t *testing.T) {
 			},
 		},
 		"strict admission": {args: []string{"--admission=strict"}, env: env(), check: func(o Options) bool { return o.StrictAdmission }},
+		"no data":          {args: []string{"--no-data=hold"}, env: env(), check: func(o Options) bool { return o.NoData == "hold" }},
+		"bad no data":      {args: []string{"--no-data=guess"}, env: env(), message: `invalid value "guess" for flag -no-data: none of hold, error, zero`},
 		"bad admission":    {args: []string{"--admission=lax"}, env: env(), message: `invalid value "lax" for flag -admission: not warn or strict`},
 		"bad selector":     {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
 		"bad workers":      {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},

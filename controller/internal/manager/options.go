@@ -12,6 +12,7 @@ import (
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 	RetryPeriod                             time.Duration
 	// PlaintextScalers accepts families whose Service says kubernetes.io/h2c.
 	PlaintextScalers bool
+	// NoData is what a reading without data becomes for objects that do not
+	// say; "" leaves it to each trigger.
+	NoData string
 	// Sign makes the controller the authority of the installation; otherwise
 	// somebody else, cert-manager for example, writes the keys.
 	Sign  bool
@@ -75,6 +79,8 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
+	flags.Func("no-data", "what a source that answers but has nothing to say means, for objects without annotation "+v1alpha1.AnnotationNoData+
+		": hold, error or zero; by default each trigger's own rule. Give the metrics adapter the same", o.noData)
 	o.certificateFlags(flags)
 	flags.StringVar(&o.WebhookAddress, "webhook-bind-address", ":9443", "address of the admission webhook, 0 for none")
 	flags.Func("admission", "what becomes of triggers that their family would not understand: warn, the default, or strict, which refuses them", o.admission)
@@ -98,6 +104,11 @@ func (o *Options) admission(mode string) error {
 	}
 	o.StrictAdmission = mode == "strict"
 	return nil
+}
+
+func (o *Options) noData(rule string) error {
+	o.NoData = rule
+	return v1alpha1.CheckNoData(rule)
 }
 
 func (o *Options) environment(getenv func(string) string) error {

@@ -74,6 +74,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		Client:         clientset,
 		Transport:      keys.Transport,
 		AllowPlaintext: o.PlaintextScalers,
+		NoData:         o.NoData,
 		Changed:        wired.changed,
 		Log:            slog.New(logr.ToSlogHandler(log.WithName("federation"))),
 	})

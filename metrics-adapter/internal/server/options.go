@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
 // options are the adapter's own flags and environment; those of its API server
@@ -14,6 +16,9 @@ import (
 type options struct {
 	metricsAddress, profilingAddress string
 	plaintextScalers                 bool
+	// noData is what a reading without data becomes for objects that do not
+	// say; "" leaves it to each trigger.
+	noData string
 	// namespace is the installation's, where the scaler Services are.
 	namespace string
 	// watchNamespaces limits ScaledObjects; empty is all.
@@ -30,6 +35,10 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
 	flags.StringVar(&o.profilingAddress, "profiling-bind-address", "", "address of pprof, \"\" for none")
 	flags.BoolVar(&o.plaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
+	flags.Func("no-data", "hold, error or zero, as the controller's flag of that name", func(rule string) error {
+		o.noData = rule
+		return v1alpha1.CheckNoData(rule)
+	})
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 		message string
 	}{
 		"defaults": {env: map[string]string{"POD_NAMESPACE": "sluice-system"}, check: func(o options, _ *basecmd.AdapterBase) bool {
-			return o.namespace == "sluice-system" && o.metricsAddress == ":8080" && o.selector.Empty() && len(o.watchNamespaces) == 0 && !o.plaintextScalers
+			return o.namespace == "sluice-system" && o.metricsAddress == ":8080" && o.selector.Empty() && len(o.watchNamespaces) == 0 && !o.plaintextScalers && o.noData == ""
 		}},
 		"profiling": {
 			args: []string{"--profiling-bind-address=127.0.0.1:6060"}, env: map[string]string{"POD_NAMESPACE": "a"},
@@ -36,6 +36,11 @@ func TestParse(t *testing.T) {
 		},
 		"no namespace": {message: "POD_NAMESPACE: missing"},
 		"bad selector": {env: map[string]string{"POD_NAMESPACE": "a", "WATCH_LABEL_SELECTOR": "a in"}, message: "WATCH_LABEL_SELECTOR: "},
+		"no data": {
+			args: []string{"--no-data=zero"}, env: map[string]string{"POD_NAMESPACE": "a"},
+			check: func(o options, _ *basecmd.AdapterBase) bool { return o.noData == "zero" },
+		},
+		"bad no data":  {args: []string{"--no-data=guess"}, message: `invalid argument "guess" for "--no-data" flag: none of hold, error, zero`},
 		"unknown flag": {args: []string{"--nope"}, message: "unknown flag: --nope"},
 	}
 	for name, tt := range tests {

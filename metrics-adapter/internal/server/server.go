@@ -122,6 +122,7 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation
 		Client:         clientset,
 		Transport:      keys.Transport,
 		AllowPlaintext: o.plaintextScalers,
+		NoData:         o.noData,
 		Dial: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(calls.UnaryClientInterceptor()),
 			grpc.WithChainStreamInterceptor(calls.StreamClientInterceptor()),
