@@ -97,6 +97,7 @@ type cronSource struct {
 	window  window
 	desired float64
 	now     func() time.Time
+	closed  time.Time // when it was last seen closed, zero since it is open
 }
 
 func openCron(_ context.Context, p cronParams) (scaler.Source, error) { return openAt(p, time.Now) }
@@ -110,12 +111,20 @@ func openAt(p cronParams, now func() time.Time) (scaler.Source, error) {
 	return &cronSource{window: w, desired: float64(p.DesiredReplicas), now: now}, nil
 }
 
-// Read returns the desired replicas inside the window and 0 outside.
+// Read returns the desired replicas inside the window and 0 outside. The first
+// read inside that follows one outside tells when the window opened.
 func (s *cronSource) Read(context.Context) ([]scaler.Reading, error) {
-	if s.window.open(s.now()) {
-		return scaler.One(s.desired), nil
+	now := s.now()
+	if !s.window.open(now) {
+		s.closed = now
+		return scaler.One(0), nil
 	}
-	return scaler.One(0), nil
+	readings := scaler.One(s.desired)
+	if !s.closed.IsZero() {
+		readings[0].EventTime = s.window.last(s.closed, now)
+		s.closed = time.Time{}
+	}
+	return readings, nil
 }
 
 // Next is when the window opens or closes.

@@ -169,6 +169,40 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestTheWindowTellsWhenItOpened has a source that is read late, over windows
+// that nobody saw, and for the first time.
+func TestTheWindowTellsWhenItOpened(t *testing.T) {
+	type read struct{ at, opened string } // opened "" for nothing to tell
+	tests := map[string][]read{
+		"a second late":           {{"2026-07-01 07:59:59 +0000", ""}, {"2026-07-01 08:00:01 +0000", "2026-07-01 08:00:00 +0000"}},
+		"to the second":           {{"2026-07-01 07:59:59 +0000", ""}, {"2026-07-01 08:00:00 +0000", "2026-07-01 08:00:00 +0000"}},
+		"told once":               {{"2026-07-01 07:59:59 +0000", ""}, {"2026-07-01 08:00:00 +0000", "2026-07-01 08:00:00 +0000"}, {"2026-07-01 08:00:01 +0000", ""}},
+		"the window of today":     {{"2026-06-29 07:00:00 +0000", ""}, {"2026-07-01 08:30:00 +0000", "2026-07-01 08:00:00 +0000"}},
+		"an object that is late":  {{"2026-07-01 09:00:00 +0000", ""}},
+		"the next day once again": {{"2026-07-01 09:00:00 +0000", ""}, {"2026-07-01 18:00:00 +0000", ""}, {"2026-07-02 08:00:00 +0000", "2026-07-02 08:00:00 +0000"}},
+	}
+	for name, reads := range tests {
+		t.Run(name, func(t *testing.T) {
+			var now time.Time
+			source, err := openAt(cronParams{Timezone: "UTC", Start: "0 8 * * *", End: "0 18 * * *", DesiredReplicas: 3}, func() time.Time { return now })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range reads {
+				now = at(t, r.at)
+				var want time.Time
+				if r.opened != "" {
+					want = at(t, r.opened)
+				}
+				readings, err := source.Read(t.Context())
+				if err != nil || !readings[0].EventTime.Equal(want) {
+					t.Errorf("at %s: opened at %s, %v, want %s", r.at, readings[0].EventTime, err, want)
+				}
+			}
+		})
+	}
+}
+
 // TestActiveToTheSecond: the interval is an hour, and the window is told at
 // the instants at which it opens and closes. The clock is the bubble's, which
 // begins at midnight UTC on 1 January 2000.

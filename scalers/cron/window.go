@@ -29,3 +29,12 @@ func (w window) next(now time.Time) time.Time {
 	}
 	return start
 }
+
+// last returns the last boundary after since and not after now, zero when there
+// is none.
+func (w window) last(since, now time.Time) (last time.Time) {
+	for at := w.next(since); !at.After(now); at = w.next(at) {
+		last = at
+	}
+	return last
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -42,6 +43,8 @@ type ear struct {
 	// rung is true from a ring until the next read: there is nothing more to
 	// tell it.
 	rung bool
+	// came is when the work that rang arrived, zero where no record told.
+	came time.Time
 	gone bool // it listens no more, whatever a read beside it finds
 	at   map[partition]place
 }
@@ -133,7 +136,7 @@ func (b *bell) parkLocked(e *ear, places map[partition]place) (news []*ear) {
 			b.drop(e, at)
 		}
 	}
-	e.rung, e.at = false, places
+	e.rung, e.came, e.at = false, time.Time{}, places
 	for at, where := range places {
 		if where.end < 0 { // left out of the answer: nowhere to park
 			b.drop(e, at)
@@ -253,14 +256,20 @@ func (b *bell) leads(broker int32) bool {
 	return false
 }
 
-// arrived says that a log has grown up to end.
-func (b *bell) arrived(at partition, end int64) {
+// arrived says that a log has grown up to end, and when, if that is known.
+func (b *bell) arrived(at partition, end int64, when time.Time) {
 	b.mu.Lock()
 	var news []*ear
 	if log := b.logs[at]; log != nil {
 		log.end = max(log.end, end)
 		for e, seen := range log.ears {
-			if !e.rung && seen < end {
+			if seen >= end {
+				continue
+			}
+			if e.came.IsZero() {
+				e.came = when
+			}
+			if !e.rung {
 				e.rung = true
 				news = append(news, e)
 			}
@@ -268,6 +277,14 @@ func (b *bell) arrived(at partition, end int64) {
 		b.wake(log.leader)
 	}
 	b.release(news)
+}
+
+// heard is when the work that an ear was rung for arrived, zero where it was
+// not rung or no record told.
+func (b *bell) heard(e *ear) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return e.came
 }
 
 // vanished says that a log does not reach to where it was parked: the topic

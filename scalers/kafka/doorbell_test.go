@@ -154,6 +154,72 @@ func TestRungOnce(t *testing.T) {
 	}
 }
 
+// TestRecordsTellWhenTheyArrived has the read after a ring know when the record
+// that rang was made, and one that nothing rang for know nothing.
+func TestRecordsTellWhenTheyArrived(t *testing.T) {
+	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(2, "orders"))
+	o := operate(t, servers)
+	orders := newLagSource(join(t, servers), question{group: "workers", topics: []string{"orders"}})
+	l := listenTo(t, orders)
+	arrived := func() time.Time {
+		t.Helper()
+		readings, err := orders.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readings[0].EventTime
+	}
+	if at := arrived(); !at.IsZero() {
+		t.Errorf("nothing arrived, at %s", at)
+	}
+	before := time.Now().Truncate(time.Millisecond)
+	o.produce("orders", 1, 1)
+	after := time.Now()
+	l.heard()
+	if at := arrived(); at.Before(before) || at.After(after) {
+		t.Errorf("arrived at %s, want between %s and %s", at, before, after)
+	}
+	if at := arrived(); !at.IsZero() {
+		t.Errorf("nothing new arrived, at %s", at)
+	}
+}
+
+func TestArrival(t *testing.T) {
+	now := time.Date(2026, time.May, 1, 12, 0, 0, 0, time.UTC)
+	ms := func(ago time.Duration) int64 { return now.Add(-ago).UnixMilli() }
+	tests := map[string]struct {
+		batch kmsg.RecordBatch
+		cut   int // bytes that are missing at the end
+		want  time.Duration
+		none  bool
+	}{
+		"the producer's time, of the first record": {batch: kmsg.RecordBatch{FirstTimestamp: ms(3 * time.Second), MaxTimestamp: ms(time.Second)}, want: 3 * time.Second},
+		"the broker's time":                        {batch: kmsg.RecordBatch{Attributes: 1 << 3, FirstTimestamp: ms(30 * time.Second), MaxTimestamp: ms(time.Second)}, want: time.Second},
+		"a time of long ago":                       {batch: kmsg.RecordBatch{FirstTimestamp: ms(24 * time.Hour)}, none: true},
+		"a time to come":                           {batch: kmsg.RecordBatch{FirstTimestamp: ms(-time.Second)}, none: true},
+		"no time":                                  {batch: kmsg.RecordBatch{FirstTimestamp: -1}, none: true},
+		"records of before":                        {batch: kmsg.RecordBatch{FirstOffset: -2, FirstTimestamp: ms(time.Second)}, none: true},
+		"an older format":                          {batch: kmsg.RecordBatch{Magic: -1, FirstTimestamp: ms(time.Second)}, none: true},
+		"half a batch":                             {batch: kmsg.RecordBatch{FirstTimestamp: ms(time.Second)}, cut: 10, none: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			const parked = 7
+			b := tt.batch
+			b.FirstOffset, b.Magic = parked+b.FirstOffset, 2+b.Magic
+			b.Length = int32(len(b.AppendTo(nil)) - 12)
+			bytes := b.AppendTo(nil)
+			got := arrival(bytes[:len(bytes)-tt.cut], parked, now)
+			if want := now.Add(-tt.want); tt.none != got.IsZero() || !tt.none && !got.Equal(want) {
+				t.Errorf("arrived at %s, want %s", got, want)
+			}
+		})
+	}
+	if at := arrival(nil, 0, now); !at.IsZero() {
+		t.Errorf("nothing arrived at %s", at)
+	}
+}
+
 // TestNothingIsMissed proves that what arrives between a read and listening
 // rings.
 func TestNothingIsMissed(t *testing.T) {

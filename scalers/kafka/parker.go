@@ -106,10 +106,34 @@ func (p *parker) hear(at partition, answer kmsg.FetchResponseTopicPartition, wan
 	case err != nil:
 		p.bell.refused(at, err)
 	case answer.HighWatermark > parked:
-		p.bell.arrived(at, answer.HighWatermark)
+		p.bell.arrived(at, answer.HighWatermark, arrival(answer.RecordBatches, parked, time.Now()))
 	case len(answer.RecordBatches) > 0:
-		p.bell.arrived(at, parked+1)
+		p.bell.arrived(at, parked+1, arrival(answer.RecordBatches, parked, time.Now()))
 	}
+}
+
+// longestWay bounds how long a record may be on its way. A producer writes
+// into a record what time it wants: that of an order of last year, for one.
+const longestWay = time.Minute
+
+// arrival is when the first record at or after an offset arrived, as the batch
+// says that it stands in: when the broker appended it or, by Kafka's default,
+// when its producer made it. It is zero where the batch does not tell, and for
+// what cannot be the time of an arrival just now.
+func arrival(batches []byte, offset int64, now time.Time) time.Time {
+	const logAppendTime, magic = 1 << 3, 2
+	var batch kmsg.RecordBatch
+	if batch.ReadFrom(batches) != nil || batch.Magic != magic || batch.FirstOffset != offset {
+		return time.Time{}
+	}
+	at := time.UnixMilli(batch.FirstTimestamp)
+	if batch.Attributes&logAppendTime != 0 {
+		at = time.UnixMilli(batch.MaxTimestamp) // the first one is still the producer's
+	}
+	if at.After(now) || now.Sub(at) > longestWay {
+		return time.Time{}
+	}
+	return at
 }
 
 // fetchSession is the client's side of an incremental fetch session: after the

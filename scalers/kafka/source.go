@@ -96,10 +96,12 @@ func (s *lagSource) observed(now time.Time, committed map[partition]int64, place
 	s.mu.Unlock()
 
 	s.note(len(committed) == 0)
+	readings := seen.readings()
 	if ear != nil {
+		readings[0].EventTime = s.cluster.bell.heard(ear)
 		s.cluster.bell.park(ear, places)
 	}
-	return seen.readings()
+	return readings
 }
 
 // readings carry the facts, with the plain lag for who does not shape it.

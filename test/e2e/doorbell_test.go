@@ -40,6 +40,8 @@ func TestDoorbells(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.waitReplicas(9)
+		// The record that rang tells when it was made.
+		waitMeasured(t, "kafka")
 	})
 	t.Run("without rings the poll finds the work", func(t *testing.T) {
 		t.Parallel()
@@ -53,6 +55,26 @@ func TestDoorbells(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.waitReplicas(4)
+	})
+}
+
+// waitMeasured waits until a controller has measured how long work for a
+// trigger type waited for replicas.
+func waitMeasured(t *testing.T, triggerType string) {
+	t.Helper()
+	wait(t, "sluice_event_to_replicas_seconds of "+triggerType, func() (bool, string) {
+		for _, i := range world.cluster.Instances("controller") {
+			metrics, err := world.cluster.InstanceMetrics(t.Context(), i, "metrics")
+			if err != nil {
+				continue // it may be on its way out
+			}
+			for _, m := range metrics["sluice_event_to_replicas_seconds"].GetMetric() {
+				if m.GetLabel()[0].GetValue() == triggerType && m.GetHistogram().GetSampleCount() > 0 {
+					return true, ""
+				}
+			}
+		}
+		return false, "no sample"
 	})
 }
 

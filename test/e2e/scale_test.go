@@ -81,6 +81,7 @@ func TestCronWindow(t *testing.T) {
 	if now := time.Now(); now.Before(opens) {
 		t.Errorf("scaled %v before the window opened", opens.Sub(now))
 	}
+	waitMeasured(t, "cron")
 	o.waitReplicas(0)
 	if now, closes := time.Now(), opens.Add(time.Minute); now.Before(closes) {
 		t.Errorf("scaled down %v before the window closed", closes.Sub(now))

@@ -269,7 +269,7 @@ func (l *Loop) act(
 	if err == nil {
 		m.wroteFrom, m.wrote = t.ResourceVersion, *d.Write
 		l.scaled(ctx, m, t, e)
-		l.woke(so, e)
+		l.woke(so, m, e)
 	}
 	if event := d.Scaled; err == nil && event != nil {
 		l.Status.Announce(so, *event)

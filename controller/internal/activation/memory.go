@@ -45,6 +45,8 @@ type trigger struct {
 	// observed is when the source was read that the last decision followed
 	// from.
 	observed time.Time
+	// woke is when the work arrived that last woke the target.
+	woke time.Time
 
 	// heard counts how often the trigger turned active; acted is what of that
 	// was carried out. A pulse counts until it was.

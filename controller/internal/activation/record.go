@@ -125,15 +125,18 @@ func (l *Loop) measure(so *v1alpha1.ScaledObject, m *memory, in scaling.Input) {
 }
 
 // woke tells how long the work of active triggers waited for a rise from rest.
-func (l *Loop) woke(so *v1alpha1.ScaledObject, e scaling.Explanation) {
+// Work that woke the target before, as when somebody put it to rest again by
+// hand, is not told of twice.
+func (l *Loop) woke(so *v1alpha1.ScaledObject, m *memory, e scaling.Explanation) {
 	if l.Figures == nil || !scaling.AtRest(so, *e.Replicas) || *e.Write <= *e.Replicas {
 		return
 	}
 	now := l.Now()
 	for i, spec := range so.Spec.Triggers {
 		state, ok := l.States(triggerID(so, i))
-		if ok && state.Active() && !state.SourceEventTime.IsZero() {
-			l.Figures.Woken(spec.Type, max(now.Sub(state.SourceEventTime), 0))
+		if came := state.SourceEventTime; ok && state.Active() && !came.IsZero() && !came.Equal(m.triggers[i].woke) {
+			m.triggers[i].woke = came
+			l.Figures.Woken(spec.Type, max(now.Sub(came), 0))
 		}
 	}
 }

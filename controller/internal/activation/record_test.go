@@ -154,6 +154,9 @@ func TestFigures(t *testing.T) {
 	if !slices.Equal(m.late, []time.Duration{time.Second}) {
 		t.Errorf("late by %v", m.late)
 	}
+	f.scaleByHand(0)
+	f.decide() // the same work wakes it again
+	f.scaled(9, 9)
 	if !slices.Equal(m.woken, []time.Duration{4 * time.Second}) {
 		t.Errorf("woken after %v", m.woken)
 	}
