@@ -216,6 +216,33 @@ func TestAThirdPartyIsAsked(t *testing.T) {
 	}
 }
 
+// TestAWorkloadThatCannotBeRead has a trigger whose variables nobody knows here:
+// a family that has it answers, and nobody else is asked half a question.
+func TestAWorkloadThatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	f, c := newFamily(t, w.bell), newClassic(t, w.bell)
+	w.service("kafka", f)
+	w.classicService("jobs", c)
+	w.known("kafka")
+	w.known("jobs")
+	unread := errors.New("scale target: forbidden")
+	orders, jobs := trigger("kafka", 1), trigger("jobs", 1)
+	orders.Unread, jobs.Unread = unread, unread
+	for _, unknown := range []Trigger{orders, jobs} {
+		if value, err := w.GetMetrics(t.Context(), unknown, "backlog"); !errors.Is(err, unread) {
+			t.Errorf("%s: GetMetrics = %v, %v, want %v", unknown.Type, value, err, unread)
+		}
+	}
+	w.Subscribe(trigger("kafka", 1))
+	w.until("it is subscribed", func() bool { return f.sub(orders) != nil })
+	if value, err := w.GetMetrics(t.Context(), orders, "backlog"); err != nil || value != 7 {
+		t.Errorf("GetMetrics = %v, %v", value, err)
+	}
+	if full := "full " + orders.String(); slices.Contains(f.requests(), full) {
+		t.Errorf("the family was asked %v", f.requests())
+	}
+}
+
 func TestCachedMetricsOfAThirdPartyAreAskedForOncePerPoll(t *testing.T) {
 	w, now := newSteppedWorld(t)
 	c := newClassic(t, w.bell)

@@ -46,6 +46,16 @@ func envOf(metadata map[string]string, c *corev1.Container) map[string]scalerv1.
 	return e.entries
 }
 
+// namesVariable reports whether metadata name a variable of the workload.
+func namesVariable(metadata map[string]string) bool {
+	for key := range metadata {
+		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
+			return true
+		}
+	}
+	return false
+}
+
 // containersOf has all variables of all containers that a definition names.
 // What envFrom adds is known to the family alone, which is told where to look
 // when an authentication object names a variable.

@@ -15,6 +15,8 @@ type Workload struct {
 	ServiceAccount string
 	// Template is the workload's Pod template, nil where it has none.
 	Template *corev1.PodTemplateSpec
+	// Unread is why the template is not known, nil when it is.
+	Unread error
 }
 
 // TriggersOf returns the triggers of an object that families serve; cpu and
@@ -33,6 +35,7 @@ func TriggersOf(so *v1alpha1.ScaledObject, workload Workload) []Trigger {
 		Mode:                workload.Mode,
 		Doorbell:            doorbellOf(so.Doorbell()),
 		ServiceAccount:      workload.ServiceAccount,
+		Unread:              workload.Unread,
 	}, so.Spec.Triggers, workload.Template, so.Spec.ScaleTargetRef.EnvSourceContainerName)
 }
 
@@ -71,6 +74,9 @@ func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *core
 		trigger.Index, trigger.Type, trigger.TriggerName = i, t.Type, t.Name
 		trigger.Metadata, trigger.Env = t.Metadata, envOf(t.Metadata, c)
 		trigger.MetricType, trigger.UseCachedMetrics = string(t.TargetType()), t.UseCachedMetrics
+		if !namesVariable(t.Metadata) {
+			trigger.Unread = nil
+		}
 		trigger.authenticate(t, template)
 		served = append(served, trigger)
 	}

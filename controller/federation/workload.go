@@ -49,6 +49,21 @@ func ReadWorkload(object client.Object) (int32, *corev1.PodTemplateSpec) {
 	return *replicas, template
 }
 
+// TemplateOf finds the Pod template of an object of any kind where most have
+// it, at spec.template. One without containers is none.
+func TemplateOf(object *unstructured.Unstructured) *corev1.PodTemplateSpec {
+	fields, found, err := unstructured.NestedMap(object.Object, "spec", "template")
+	if !found || err != nil {
+		return nil
+	}
+	template := &corev1.PodTemplateSpec{}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructured(fields, template)
+	if err != nil || len(template.Spec.Containers) == 0 {
+		return nil
+	}
+	return template
+}
+
 // ReadScale reads the scale subresource of an object of any kind. from is a
 // client or one like it.
 func ReadScale(ctx context.Context, from interface {

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,26 +40,11 @@ func (t Target) Template() *corev1.PodTemplateSpec {
 	case nil:
 		return nil
 	case *unstructured.Unstructured:
-		return templateOf(o)
+		return federation.TemplateOf(o)
 	default:
 		_, template := federation.ReadWorkload(o)
 		return template
 	}
-}
-
-// templateOf finds the Pod template of an object of any kind where most have
-// it. One without containers is none.
-func templateOf(o *unstructured.Unstructured) *corev1.PodTemplateSpec {
-	fields, found, err := unstructured.NestedMap(o.Object, "spec", "template")
-	if !found || err != nil {
-		return nil
-	}
-	template := &corev1.PodTemplateSpec{}
-	err = runtime.DefaultUnstructuredConverter.FromUnstructured(fields, template)
-	if err != nil || len(template.Spec.Containers) == 0 {
-		return nil
-	}
-	return template
 }
 
 // Client reads and writes targets. Deployments, StatefulSets and ReplicaSets

@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/metrics/pkg/apis/external_metrics"
@@ -108,11 +110,7 @@ func asNamed(so *v1alpha1.ScaledObject, metric string) string {
 
 // value answers for one metric; name is how the answer is called.
 func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (name string, value float64, err error) {
-	workload, err := p.workload(ctx, so)
-	if err != nil {
-		return "", 0, err
-	}
-	triggers := federation.TriggersOf(so, workload)
+	triggers := federation.TriggersOf(so, p.workload(ctx, so))
 	if so.Modifiers() != nil && !p.isOfTheHPA(ctx, so, metric) {
 		value, err = p.composite(ctx, so, triggers)
 		return scaling.CompositeMetric, value, err
@@ -142,22 +140,40 @@ func (p *Provider) isOfTheHPA(ctx context.Context, so *v1alpha1.ScaledObject, me
 	return err == nil
 }
 
-// workload is what triggers may know of the target. Only objects whose triggers
-// name environment variables need it, and only they make the cache hold
-// workloads.
-func (p *Provider) workload(ctx context.Context, so *v1alpha1.ScaledObject) (federation.Workload, error) {
+// workload is what triggers may know of the target, where one names variables
+// of its containers.
+func (p *Provider) workload(ctx context.Context, so *v1alpha1.ScaledObject) federation.Workload {
 	w := federation.Workload{Mode: federation.Active}
-	object := federation.NewWorkload(so.Spec.ScaleTargetRef)
-	if object == nil || !namesEnv(so) {
-		return w, nil
+	if !namesEnv(so) {
+		return w
 	}
-	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
-	if err := p.Objects.Get(ctx, key, object); err != nil {
-		return w, fmt.Errorf("scale target: %w", err)
+	template, err := p.template(ctx, so)
+	if err != nil {
+		w.Unread = fmt.Errorf("scale target, whose variables the trigger names: %w", err)
 	}
-	_, w.Template = federation.ReadWorkload(object)
-	w.ServiceAccount = federation.ServiceAccountOf(w.Template)
-	return w, nil
+	w.Template, w.ServiceAccount = template, federation.ServiceAccountOf(template)
+	return w
+}
+
+// template is the Pod template of the target: from the cache for the kinds of
+// apps/v1, and read at that moment for others, which it needs a permission for.
+func (p *Provider) template(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+	ref := so.Spec.ScaleTargetRef
+	key := types.NamespacedName{Namespace: so.Namespace, Name: ref.Name}
+	if object := federation.NewWorkload(ref); object != nil {
+		if err := p.Objects.Get(ctx, key, object); err != nil {
+			return nil, err
+		}
+		_, template := federation.ReadWorkload(object)
+		return template, nil
+	}
+	object := &unstructured.Unstructured{}
+	object.SetAPIVersion(ref.TargetAPIVersion())
+	object.SetKind(ref.TargetKind())
+	if err := p.Cluster.Get(ctx, key, object); err != nil {
+		return nil, err
+	}
+	return federation.TemplateOf(object), nil
 }
 
 func namesEnv(so *v1alpha1.ScaledObject) bool {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -98,7 +99,14 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 	}
 	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "TOPIC", Value: "orders"}}}}}}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}, Spec: appsv1.DeploymentSpec{Template: template}}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, pod("one", true), pod("two", false)).
+	rollout := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": map[string]any{"namespace": "shop", "name": "rollout"},
+		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+			"serviceAccountName": "shipper",
+			"containers":         []any{map[string]any{"name": "app", "env": []any{map[string]any{"name": "TOPIC", "value": "bills"}}}},
+		}}},
+	}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, rollout, pod("one", true), pod("two", false)).
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceGet: func(_ context.Context, _ client.Client, _ string, _, body client.Object, _ ...client.SubResourceGetOption) error {
 				// As the real client: of an object without a Go type it reads none.
@@ -346,6 +354,10 @@ func TestEnvironmentIsPassedOnWhereATriggerNamesIt(t *testing.T) {
 	}{
 		"named":     {change: named, env: 1, account: "default"},
 		"not named": {change: func(*v1alpha1.ScaledObject) {}},
+		"a target of another kind": {change: func(so *v1alpha1.ScaledObject) {
+			named(so)
+			so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "rollout", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
+		}, env: 1, account: "shipper"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, map[string]float64{"0 a": 7}, want.change)
@@ -364,10 +376,45 @@ func TestEnvironmentIsPassedOnWhereATriggerNamesIt(t *testing.T) {
 		if err := f.Cluster.(client.Client).Delete(t.Context(), gone); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || !strings.Contains(err.Error(), "scale target: ") {
-			t.Errorf("error %v", err)
+		if _, err := f.ask(t.Context(), selector, "s0-a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.families.asked[0].Unread; err == nil || !strings.HasPrefix(err.Error(), "scale target, whose variables the trigger names: ") {
+			t.Errorf("unread: %v", err)
 		}
 	})
+}
+
+// TestTargetThatMayNotBeRead has a trigger that names variables of a target which
+// the adapter may not read: the family is asked all the same, and what keeps it
+// from more is there for the family's client to tell. Other triggers of the
+// object do not mind.
+func TestTargetThatMayNotBeRead(t *testing.T) {
+	f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2}, func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].Metadata = map[string]string{"topicFromEnv": "TOPIC"}
+		so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "rollout", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
+	})
+	f.Cluster = interceptor.NewClient(f.Cluster.(client.WithWatch), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+			if o.GetObjectKind().GroupVersionKind().Kind == "Rollout" {
+				return apierrors.NewForbidden(schema.GroupResource{Group: "argoproj.io", Resource: "rollouts"}, key.Name, errors.New("no rule"))
+			}
+			return c.Get(ctx, key, o)
+		},
+	})
+	for _, metric := range []string{"s0-a 7", "s1-b 2"} {
+		name, _, _ := strings.Cut(metric, " ")
+		if got, err := f.ask(t.Context(), selector, name); err != nil || got != metric {
+			t.Errorf("%s, %v, want %s", got, err, metric)
+		}
+	}
+	const want = `scale target, whose variables the trigger names: rollouts.argoproj.io "rollout" is forbidden: no rule`
+	if err := f.families.asked[0].Unread; err == nil || err.Error() != want {
+		t.Errorf("unread: %v, want %q", err, want)
+	}
+	if err := f.families.asked[1].Unread; err != nil {
+		t.Errorf("unread without a variable: %v", err)
+	}
 }
 
 func TestStalledSourceTakesTheBudgetAndNoMore(t *testing.T) {
