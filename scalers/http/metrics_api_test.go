@@ -173,7 +173,7 @@ func TestFailures(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"n": 7`)
 		}, codes.Unavailable, "GET URL: the answer ends too early"},
-		"a broken connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, codes.Unavailable, "GET URL: EOF"},
+		"a broken connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, codes.Unavailable, "GET URL: the connection was lost"},
 		"an answer without end": {func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, `{"n": 7`)
 			w.(http.Flusher).Flush()

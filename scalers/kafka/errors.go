@@ -1,18 +1,14 @@
 package main
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"net"
-	"os"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // failure puts err under what was being asked, with the gRPC code that follows
@@ -21,7 +17,8 @@ func failure(asked string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return status.Error(codeOf(err), fmt.Sprintf("%s: %s", asked, text(err)))
+	code, text := explain(err)
+	return status.Error(code, asked+": "+text)
 }
 
 // withStatus is an error that knows its code, such as that of a token endpoint.
@@ -46,56 +43,25 @@ var brokerCodes = map[*kerr.Error]codes.Code{
 	kerr.RequestTimedOut:                    codes.DeadlineExceeded,
 }
 
-// remoteAlert is what crypto/tls calls a broker's refusal to go on with TLS.
-const remoteAlert = "remote error"
-
-func codeOf(err error) codes.Code {
+// explain gives a failure its code and its words.
+func explain(err error) (codes.Code, string) {
 	var answered *kerr.Error
-	var network *net.OpError
 	var own withStatus
 	switch {
 	case errors.As(err, &own):
-		return own.GRPCStatus().Code()
+		return own.GRPCStatus().Code(), strings.ReplaceAll(err.Error(), own.Error(), own.GRPCStatus().Message())
 	case errors.As(err, &answered):
 		if code, known := brokerCodes[answered]; known {
-			return code
+			return code, err.Error()
 		}
-		return codes.Unavailable
+		return codes.Unavailable, err.Error()
 	case errors.As(err, new(loginError)):
-		return codes.Unauthenticated
-	case errors.As(err, &network) && network.Op == remoteAlert: // most often: bad certificate
-		return codes.Unauthenticated
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return codes.DeadlineExceeded
-	case errors.Is(err, context.Canceled):
-		return codes.Canceled
-	default:
-		return codes.Unavailable
+		return codes.Unauthenticated, err.Error()
 	}
-}
-
-// text is what the user reads of an error.
-func text(err error) string {
-	var untrusted *tls.CertificateVerificationError
-	var own withStatus
-	switch {
-	case errors.As(err, &own):
-		return strings.ReplaceAll(err.Error(), own.Error(), own.GRPCStatus().Message())
-	case errors.As(err, &untrusted):
-		return certificateText(untrusted.Err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
-	default:
-		return err.Error()
+	if code, text, known := (scaler.TLSParams{}).NetworkFailure(err); known {
+		return code, text
 	}
-}
-
-func certificateText(err error) string {
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return "the certificate of the broker is signed by an unknown authority, see parameter ca"
-	}
-	return err.Error()
+	return codes.Unavailable, err.Error()
 }
 
 // errOmitted is a part of the question that the brokers' answer is silent on.

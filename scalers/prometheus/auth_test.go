@@ -49,14 +49,16 @@ func TestLogins(t *testing.T) {
 		"password and certificate":   {p.URL(), map[string]string{"authModes": "tls,basic"}, with(map[string]string{"cert": string(certificate), "key": string(key)}), codes.OK},
 		"a certificate":              {strict.URL(), map[string]string{"authModes": "tls"}, map[string]string{"ca": string(strict.Authority.CA), "cert": string(own), "key": string(ownKey)}, codes.OK},
 		"a certificate, unverified":  {strict.URL(), map[string]string{"authModes": "tls", "unsafeSsl": "true"}, map[string]string{"cert": string(own), "key": string(ownKey)}, codes.OK},
-		"a certificate of another":   {strict.URL(), map[string]string{"authModes": "tls"}, map[string]string{"ca": string(strict.Authority.CA), "cert": string(certificate), "key": string(key)}, codes.Unavailable},
+		"a certificate of another":   {strict.URL(), map[string]string{"authModes": "tls"}, map[string]string{"ca": string(strict.Authority.CA), "cert": string(certificate), "key": string(key)}, codes.Unauthenticated},
 		"a certificate that is none": {strict.URL(), map[string]string{"authModes": "tls"}, map[string]string{"cert": "hush-hush", "key": "hush-hush"}, codes.Unavailable},
 	}
 	family := scalertest.Serve(t, triggers...)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := family.WithAuth(tt.auth).Observe(t.Context(), "prometheus", trigger(tt.address, tt.metadata))
-			if status.Code(err) != tt.code || err != nil && strings.Contains(err.Error(), "hush-hush") || err == nil && got.Value != 3 {
+			// A refusal of TLS may be overtaken by the end of its socket.
+			overtaken := tt.address == strict.URL() && tt.code == codes.Unauthenticated && status.Code(err) == codes.Unavailable
+			if status.Code(err) != tt.code && !overtaken || err != nil && strings.Contains(err.Error(), "hush-hush") || err == nil && got.Value != 3 {
 				t.Errorf("observation = %+v, %v, want %v", got, err, tt.code)
 			}
 		})

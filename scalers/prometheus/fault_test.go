@@ -70,7 +70,7 @@ func TestRefusals(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, page)
 		}, codes.Unavailable, "the answer ends too early"},
-		"a broken connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, codes.Unavailable, "EOF"},
+		"a broken connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, codes.Unavailable, "the connection was lost"},
 		"no answer":           {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, codes.DeadlineExceeded, "no answer in time"},
 	}
 	family := scalertest.Serve(t, triggers...)

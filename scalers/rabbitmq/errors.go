@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // failed puts err under what failed, with the gRPC code that follows from it.
@@ -34,40 +32,23 @@ func (e lostError) Unwrap() error { return e.error }
 
 // explain gives a failure of the connection its code and its words.
 func explain(err error) (codes.Code, string) {
+	if code, text, known := (scaler.TLSParams{}).NetworkFailure(err); known {
+		return code, text
+	}
 	var answered *amqp.Error
-	var untrusted *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var timeout net.Error
 	switch {
-	case errors.Is(err, context.Canceled):
-		return codes.Canceled, "cancelled"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.As(err, &timeout) && timeout.Timeout():
-		return codes.DeadlineExceeded, "no answer in time"
-	case errors.As(err, &untrusted):
-		return codes.Unavailable, certificateText(untrusted.Err)
-	case errors.As(err, &alert):
-		return codes.Unauthenticated, refusedTLS
-	case errors.As(err, &answered) && answered.Server:
+	case !errors.As(err, &answered):
+		return codes.Unavailable, err.Error()
+	case answered.Server:
 		return codes.Unavailable, fmt.Sprintf("ended the connection with code %d", answered.Code)
-	case errors.As(err, &answered) && strings.Contains(answered.Reason, "remote error: tls:"):
-		return codes.Unauthenticated, refusedTLS // the library keeps the text alone
-	case errors.As(err, &answered):
-		return codes.Unavailable, "the connection was lost"
+	case strings.Contains(answered.Reason, "remote error: tls:"): // the library keeps the text alone
+		return codes.Unauthenticated, refusedTLS + ", see parameters cert and key"
 	default:
-		return codes.Unavailable, err.Error() // of the network: host, port and reason
+		return codes.Unavailable, "the connection was lost"
 	}
 }
 
-const refusedTLS = "refused the TLS connection, see parameters cert and key"
-
-func certificateText(err error) string {
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return "the certificate of the broker is signed by an unknown authority, see parameter ca"
-	}
-	return err.Error()
-}
+const refusedTLS = "refused the TLS connection"
 
 // loginFailure says why there is no connection. c is what there was of it, or
 // nil.

@@ -43,7 +43,7 @@ func TestLoginsOverTLS(t *testing.T) {
 	}
 	amqps := strings.Split(strings.Split(r.AMQPSURL("/"), "@")[1], "/")[0]
 	https := strings.Split(strings.Split(r.HTTPSURL("/"), "@")[1], "/")[0]
-	const unknown = "the certificate of the broker is signed by an unknown authority, see parameter ca"
+	const unknown = "the certificate of the server is signed by an unknown authority, see parameter ca"
 	three := scalertest.Observation{Value: 3, Active: true}
 	tests := map[string]struct {
 		metadata map[string]string

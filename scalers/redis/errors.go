@@ -1,17 +1,14 @@
 package main
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"net"
-	"os"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // failure puts err under what was read and from where, with the gRPC code that
@@ -48,28 +45,24 @@ var refusals = []struct {
 	{"ERR DB index", codes.InvalidArgument, "databaseIndex: the server has no such database"},
 }
 
+// noSentinel is what the library says when it finds no master.
+const noSentinel = "all sentinels specified in configuration are unreachable"
+
 // explain gives a failure its code and its words.
 func explain(err error) (codes.Code, string) {
-	var untrusted *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var timeout net.Error
 	var answered redis.Error
+	code, text, known := (scaler.TLSParams{}).NetworkFailure(err)
 	switch {
-	case errors.Is(err, context.Canceled):
-		return codes.Canceled, "cancelled"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.As(err, &timeout) && timeout.Timeout():
-		return codes.DeadlineExceeded, "no answer in time"
-	case errors.As(err, &untrusted):
-		return codes.Unavailable, certificateText(untrusted.Err)
-	case errors.As(err, &alert):
-		return codes.Unauthenticated, "refused the TLS connection, see parameters cert and key"
-	case strings.Contains(err.Error(), "all sentinels specified in configuration are unreachable"):
+	case strings.Contains(err.Error(), noSentinel) && known:
+		return code, "no Sentinel answers: " + text
+	case strings.Contains(err.Error(), noSentinel):
 		return codes.Unavailable, "no Sentinel answers, or none knows sentinelMaster"
+	case known:
+		return code, text
 	case errors.As(err, &answered):
 		return refused(answered.Error())
 	default:
-		return codes.Unavailable, err.Error() // of the network: host, port and reason
+		return codes.Unavailable, err.Error()
 	}
 }
 
@@ -81,12 +74,4 @@ func refused(text string) (codes.Code, string) {
 	}
 	word, _, _ := strings.Cut(text, " ")
 	return codes.Unavailable, "answered with the error " + word
-}
-
-func certificateText(err error) string {
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return "the certificate of the server is signed by an unknown authority, see parameter ca"
-	}
-	return err.Error()
 }

@@ -3,10 +3,8 @@
 package outcome
 
 import (
-	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -49,20 +47,16 @@ func Text(answered int) string { return strconv.Itoa(answered) + " " + http.Stat
 // Unanswered is the code and the cause of an exchange that brought no answer,
 // or none that can be understood: whoever decodes it may quote it.
 func Unanswered(err error) (codes.Code, string) {
-	var wrapped *url.Error
-	var network net.Error
-	switch {
-	case errors.Is(err, context.Canceled):
-		return codes.Canceled, "canceled"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return codes.DeadlineExceeded, "no answer in time"
-	case errors.As(err, &wrapped):
-		return codes.Unavailable, wrapped.Err.Error()
-	case errors.As(err, &network):
-		return codes.Unavailable, network.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	var exchange *url.Error
+	early := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if early && !errors.As(err, &exchange) {
 		return codes.Unavailable, "the answer ends too early"
-	default:
-		return codes.Unavailable, "the answer cannot be understood"
 	}
+	if code, text, known := Network(err, Parameters{}); known {
+		return code, text
+	}
+	if errors.As(err, &exchange) {
+		return codes.Unavailable, exchange.Err.Error()
+	}
+	return codes.Unavailable, "the answer cannot be understood"
 }
