@@ -8,12 +8,12 @@ import (
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 const (
 	benchTriggers = 1000
 	benchPages    = 100
-	benchBatch    = benchTriggers / benchPages
 )
 
 // BenchmarkPages reads a thousand numbers of a hundred pages of one server, and
@@ -29,10 +29,9 @@ func BenchmarkPages(b *testing.B) {
 	defer server.Close()
 	ctx, release := scaler.Opening(b.Context())
 	defer release()
-	var pages [][]scaler.Source
+	var sources []scaler.Source
 	for page := range benchPages {
-		var sources []scaler.Source
-		for place := range benchBatch {
+		for place := range benchTriggers / benchPages {
 			source, err := openMetricsAPI(ctx, metricsAPIParams{
 				URL: fmt.Sprintf("%s/%d", server.URL, page), Format: "json", ValueLocation: fmt.Sprintf("queues.%d.n", place), AggregationType: "average",
 			})
@@ -41,17 +40,8 @@ func BenchmarkPages(b *testing.B) {
 			}
 			sources = append(sources, source)
 		}
-		pages = append(pages, sources)
 	}
-	for b.Loop() {
-		for _, sources := range pages {
-			results, err := sources[0].(scaler.Batched).Batch().ReadBatch(b.Context(), sources)
-			if err != nil || results[0].Err != nil {
-				b.Fatal(err, results[0].Err)
-			}
-		}
-	}
+	scalertest.ReadAll(b, sources, "numbers/s")
 	b.ReportMetric(float64(connections.Load()), "connections")
 	b.ReportMetric(float64(requests.Load())/float64(b.N), "requests/op")
-	b.ReportMetric(float64(benchTriggers*b.N)/b.Elapsed().Seconds(), "numbers/s")
 }

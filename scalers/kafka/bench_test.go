@@ -12,26 +12,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // BenchmarkRead reads a thousand triggers of one cluster in batches as the
 // sampler does, and reports what that costs the cluster.
 func BenchmarkRead(b *testing.B) {
-	const triggers, topics, batch = 1000, 200, 500
-	c, sources := manyTriggers(b, triggers, topics)
+	c, sources := manyTriggers(b, 1000, 200)
 	before := sent(c)
 	moved := c.traffic.read.Load() + c.traffic.written.Load()
-	for b.Loop() {
-		for first := 0; first < triggers; first += batch {
-			results, err := c.ReadBatch(b.Context(), sources[first:first+batch])
-			if err != nil {
-				b.Fatal(err)
-			}
-			if results[0].Err != nil {
-				b.Fatal(results[0].Err)
-			}
-		}
-	}
+	scalertest.ReadAll(b, sources, "groups/s")
 	b.ReportMetric(float64(c.traffic.connections.Load()), "connections")
 	b.ReportMetric(float64(sent(c)-before)/float64(b.N), "requests/op")
 	b.ReportMetric(float64(sent(c)-before)/b.Elapsed().Seconds(), "requests/s")

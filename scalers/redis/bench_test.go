@@ -5,18 +5,15 @@ import (
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 	"github.com/sluice-autoscaler/sluice/test/servers/fault"
 )
 
-// A thousand triggers, each of a key of its own, read in batches as the sampler
-// does.
-const (
-	benchTriggers = 1000
-	benchBatch    = 500
-)
+const benchTriggers = 1000
 
-// BenchmarkLengths reports the connections and the keys per second.
+// BenchmarkLengths reads a thousand triggers, each of a key of its own, and
+// reports the connections and the keys per second.
 func BenchmarkLengths(b *testing.B) {
 	r := servers.SharedRedis(b)
 	proxy, err := fault.Listen(r.Addr())
@@ -36,20 +33,6 @@ func BenchmarkLengths(b *testing.B) {
 		}
 		sources = append(sources, s)
 	}
-	batch := sources[0].(scaler.Batched).Batch()
-	for b.Loop() {
-		for first := 0; first < len(sources); first += benchBatch {
-			results, err := batch.ReadBatch(b.Context(), sources[first:first+benchBatch])
-			if err != nil {
-				b.Fatal(err)
-			}
-			for _, result := range results {
-				if result.Err != nil {
-					b.Fatal(result.Err)
-				}
-			}
-		}
-	}
+	scalertest.ReadAll(b, sources, "keys/s")
 	b.ReportMetric(float64(proxy.Stats().Accepted), "connections")
-	b.ReportMetric(float64(benchTriggers*b.N)/b.Elapsed().Seconds(), "keys/s")
 }

@@ -2,19 +2,15 @@ package main
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 	"github.com/sluice-autoscaler/sluice/test/servers/fault"
 )
 
-const (
-	benchTriggers = 1000
-	// benchAtOnce is how many reads of one endpoint the sampler lets run.
-	benchAtOnce = 32
-)
+const benchTriggers = 1000
 
 // BenchmarkPostgreSQL runs a thousand queries of one database, as the sampler
 // does, and reports the connections and the queries per second.
@@ -39,20 +35,6 @@ func BenchmarkPostgreSQL(b *testing.B) {
 		}
 		sources = append(sources, s)
 	}
-	for b.Loop() {
-		var reading sync.WaitGroup
-		places := make(chan struct{}, benchAtOnce)
-		for _, source := range sources {
-			places <- struct{}{}
-			reading.Go(func() {
-				defer func() { <-places }()
-				if _, err := source.Read(b.Context()); err != nil {
-					b.Error(err)
-				}
-			})
-		}
-		reading.Wait()
-	}
+	scalertest.ReadAll(b, sources, "queries/s")
 	b.ReportMetric(float64(proxy.Stats().Accepted), "connections")
-	b.ReportMetric(float64(benchTriggers*b.N)/b.Elapsed().Seconds(), "queries/s")
 }

@@ -1,0 +1,71 @@
+package scalertest
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+)
+
+// Limits of the sampler.
+const (
+	largestBatch = 500
+	readsAtOnce  = 32 // of one endpoint
+)
+
+// ReadAll reads all sources in every round of a benchmark, as the sampler does:
+// those of one batch together, the others each by itself and some at once. It
+// reports the readings per second under unit, such as "queries/s".
+func ReadAll(b *testing.B, sources []scaler.Source, unit string) {
+	b.Helper()
+	batches := map[scaler.Batch][]scaler.Source{}
+	var alone []scaler.Source
+	for _, source := range sources {
+		if batched, ok := source.(scaler.Batched); ok {
+			batches[batched.Batch()] = append(batches[batched.Batch()], source)
+		} else {
+			alone = append(alone, source)
+		}
+	}
+	order := slices.Collect(maps.Keys(batches))
+	for b.Loop() {
+		for _, batch := range order {
+			for members := range slices.Chunk(batches[batch], largestBatch) {
+				readBatch(b, batch, members)
+			}
+		}
+		readAlone(b, alone)
+	}
+	b.ReportMetric(float64(len(sources)*b.N)/b.Elapsed().Seconds(), unit)
+}
+
+func readBatch(b *testing.B, batch scaler.Batch, members []scaler.Source) {
+	b.Helper()
+	results, err := batch.ReadBatch(b.Context(), members)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, result := range results {
+		if result.Err != nil {
+			b.Fatal(result.Err)
+		}
+	}
+}
+
+func readAlone(b *testing.B, sources []scaler.Source) {
+	b.Helper()
+	var reading sync.WaitGroup
+	places := make(chan struct{}, readsAtOnce)
+	for _, source := range sources {
+		places <- struct{}{}
+		reading.Go(func() {
+			defer func() { <-places }()
+			if _, err := source.Read(b.Context()); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	reading.Wait()
+}
