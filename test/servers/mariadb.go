@@ -24,12 +24,11 @@ type MariaDBOptions struct {
 
 // MariaDBServer is a running MariaDB server, which speaks MySQL's protocol.
 type MariaDBServer struct {
-	*Node
+	single
 	// Authority signed the server's certificate; nil without TLS.
 	Authority *Authority
 
 	address string
-	cleanup []func() error
 }
 
 // StartMariaDB starts a server with the database SQLDatabase and returns when
@@ -48,16 +47,10 @@ func (m *MariaDBServer) start(ctx context.Context, o MariaDBOptions) error {
 	if err != nil {
 		return err
 	}
-	dir, remove, err := ownFolder("mariadb", "")
+	dir, log, err := m.settle("mariadb", "")
 	if err != nil {
 		return err
 	}
-	m.cleanup = append(m.cleanup, remove)
-	log, err := createLog(filepath.Join(dir, "server.log"))
-	if err != nil {
-		return err
-	}
-	m.cleanup = append(m.cleanup, log.close)
 	config, err := m.configure(ctx, o, dir, log)
 	if err != nil {
 		return err
@@ -138,13 +131,6 @@ func (m *MariaDBServer) Addr() string { return m.address }
 // takes it, without TLS.
 func (m *MariaDBServer) DSN() string {
 	return fmt.Sprintf("%s:%s@tcp(%s)/%s", SQLUser, SQLPassword, m.address, SQLDatabase)
-}
-
-func (m *MariaDBServer) processes() []*Node { return []*Node{m.Node} }
-
-// Close kills the server and removes its folder.
-func (m *MariaDBServer) Close() error {
-	return errors.Join(each(present(m.Node), (*Node).Kill), undo(m.cleanup))
 }
 
 // mariaDBProgram finds a program; the server's own is in /usr/sbin on Debian.

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 )
 
@@ -28,11 +27,10 @@ type MotoOptions struct {
 // CloudWatch, STS, Secrets Manager and more) at one address. What is created
 // in it lives in its memory: a Restart begins with nothing.
 type MotoServer struct {
-	*Node
+	single
 
 	address string
 	client  *http.Client
-	cleanup []func() error
 }
 
 // StartMoto starts a server and returns when it answers. ctx bounds the start;
@@ -50,16 +48,10 @@ func (m *MotoServer) start(ctx context.Context, o MotoOptions) error {
 	if err != nil {
 		return err
 	}
-	dir, remove, err := ownFolder("moto", o.Dir)
+	dir, log, err := m.settle("moto", o.Dir)
 	if err != nil {
 		return err
 	}
-	m.cleanup = append(m.cleanup, remove)
-	log, err := createLog(filepath.Join(dir, "server.log"))
-	if err != nil {
-		return err
-	}
-	m.cleanup = append(m.cleanup, log.close)
 	o.Address = cmp.Or(o.Address, loopback)
 	ports, err := freePorts(ctx, o.Address, 1)
 	if err != nil {
@@ -146,15 +138,4 @@ func (m *MotoServer) ask(ctx context.Context, method, path, authorization string
 		err = fmt.Errorf("moto: %s %s: %s: %s", method, path, answer.Status, text)
 	}
 	return text, err
-}
-
-func (m *MotoServer) processes() []*Node { return []*Node{m.Node} }
-
-// Close kills the server and removes its folder.
-func (m *MotoServer) Close() error {
-	var err error
-	if m.Node != nil {
-		err = m.Kill()
-	}
-	return errors.Join(err, undo(m.cleanup))
 }

@@ -31,13 +31,12 @@ type PostgreSQLOptions struct {
 
 // PostgreSQLServer is a running PostgreSQL server.
 type PostgreSQLServer struct {
-	*Node
+	single
 	// Authority signed the server's certificate; nil without TLS.
 	Authority *Authority
 
 	address string
 	program func(string) string
-	cleanup []func() error
 }
 
 // StartPostgreSQL starts a server with the database SQLDatabase and returns
@@ -56,16 +55,10 @@ func (p *PostgreSQLServer) start(ctx context.Context, o PostgreSQLOptions) error
 	if p.program, err = postgreSQLPrograms(); err != nil {
 		return err
 	}
-	dir, remove, err := ownFolder("postgresql", "")
+	dir, log, err := p.settle("postgresql", "")
 	if err != nil {
 		return err
 	}
-	p.cleanup = append(p.cleanup, remove)
-	log, err := createLog(filepath.Join(dir, "server.log"))
-	if err != nil {
-		return err
-	}
-	p.cleanup = append(p.cleanup, log.close)
 	data, err := p.configure(ctx, o, dir, log)
 	if err != nil {
 		return err
@@ -151,13 +144,6 @@ func (p *PostgreSQLServer) Addr() string { return p.address }
 // URL is the address of SQLDatabase with user and password, without TLS.
 func (p *PostgreSQLServer) URL() string {
 	return fmt.Sprintf("postgresql://%s:%s@%s/%s?sslmode=disable", SQLUser, SQLPassword, p.address, SQLDatabase)
-}
-
-func (p *PostgreSQLServer) processes() []*Node { return []*Node{p.Node} }
-
-// Close kills the server and removes its folder.
-func (p *PostgreSQLServer) Close() error {
-	return errors.Join(each(present(p.Node), (*Node).Kill), undo(p.cleanup))
 }
 
 // postgreSQLPrograms returns how to find PostgreSQL's programs: Debian keeps

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strings"
 )
 
@@ -38,13 +37,12 @@ const (
 
 // PrometheusServer is a running Prometheus.
 type PrometheusServer struct {
-	*Node
+	single
 	// Authority signed the server's certificate; nil without TLS.
 	Authority *Authority
 
-	url     string
-	client  *http.Client
-	cleanup []func() error
+	url    string
+	client *http.Client
 }
 
 // StartPrometheus starts a server and returns when it answers. ctx bounds the
@@ -62,16 +60,10 @@ func (p *PrometheusServer) start(ctx context.Context, o PrometheusOptions) error
 	if err != nil {
 		return err
 	}
-	dir, remove, err := ownFolder("prometheus", "")
+	dir, log, err := p.settle("prometheus", "")
 	if err != nil {
 		return err
 	}
-	p.cleanup = append(p.cleanup, remove)
-	log, err := createLog(filepath.Join(dir, "server.log"))
-	if err != nil {
-		return err
-	}
-	p.cleanup = append(p.cleanup, log.close)
 	o.Address = cmp.Or(o.Address, loopback)
 	ports, err := freePorts(ctx, o.Address, 1)
 	if err != nil {
@@ -158,15 +150,6 @@ func (p *PrometheusServer) URL() string { return p.url }
 // Addr is the server's host:port.
 func (p *PrometheusServer) Addr() string { return p.url[strings.Index(p.url, "://")+3:] }
 
-// Close kills the server and removes its folder.
-func (p *PrometheusServer) Close() error {
-	var err error
-	if p.Node != nil {
-		err = p.Kill()
-	}
-	return errors.Join(err, undo(p.cleanup))
-}
-
 // probe succeeds when the server says, to PrometheusUser, that it is ready.
 func (p *PrometheusServer) probe(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/-/ready", nil)
@@ -184,5 +167,3 @@ func (p *PrometheusServer) probe(ctx context.Context) error {
 	}
 	return nil
 }
-
-func (p *PrometheusServer) processes() []*Node { return []*Node{p.Node} }

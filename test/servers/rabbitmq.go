@@ -41,14 +41,12 @@ const (
 
 // RabbitMQServer is a running RabbitMQ node.
 type RabbitMQServer struct {
-	*Node
+	single
 	// Authority signed the node's certificate; nil without TLS.
 	Authority *Authority
 
 	amqp, amqps, http, https string // addresses; empty without TLS
 	client                   *http.Client
-	epmd                     *process
-	cleanup                  []func() error
 }
 
 // StartRabbitMQ starts a node and returns when it answers over AMQP and HTTP.
@@ -68,16 +66,10 @@ func (r *RabbitMQServer) start(ctx context.Context, o RabbitMQOptions) error {
 	if err != nil {
 		return err
 	}
-	dir, remove, err := ownFolder("rabbitmq", o.Dir)
+	dir, log, err := r.settle("rabbitmq", o.Dir)
 	if err != nil {
 		return err
 	}
-	r.cleanup = append(r.cleanup, remove)
-	log, err := createLog(filepath.Join(dir, "server.log"))
-	if err != nil {
-		return err
-	}
-	r.cleanup = append(r.cleanup, log.close)
 	environment, err := r.configure(ctx, o, dir)
 	if err != nil {
 		return err
@@ -108,10 +100,12 @@ func (r *RabbitMQServer) startEPMD(ctx context.Context, environment erlangEnviro
 	}
 	cmd := exec.Command(program, "-address", loopback, "-port", environment.epmdPort()) //nolint:noctx // lives until Close
 	cmd.Env = environment.list()
-	if r.epmd, err = startProcess(cmd, log); err != nil {
+	registry, err := startProcess(cmd, log)
+	if err != nil {
 		return err
 	}
-	return until(ctx, r.epmd, "epmd", func(ctx context.Context) error {
+	r.cleanup = append(r.cleanup, registry.kill)
+	return until(ctx, registry, "epmd", func(ctx context.Context) error {
 		return exchange(ctx, loopback+":"+environment.epmdPort(), nil, nil)
 	})
 }
@@ -144,20 +138,6 @@ func (r *RabbitMQServer) AMQPAddr() string { return r.amqp }
 
 // HTTPAddr is the host:port of the management API.
 func (r *RabbitMQServer) HTTPAddr() string { return r.http }
-
-func (r *RabbitMQServer) processes() []*Node { return []*Node{r.Node} }
-
-// Close kills the node and removes its folder.
-func (r *RabbitMQServer) Close() error {
-	var err error
-	if r.Node != nil {
-		err = r.Kill()
-	}
-	if r.epmd != nil {
-		err = errors.Join(err, r.epmd.kill())
-	}
-	return errors.Join(err, undo(r.cleanup))
-}
 
 func address(scheme, host, vhost string) string {
 	if host == "" {
