@@ -20,7 +20,9 @@ func TestParse(t *testing.T) {
 		}},
 		"profiling": {
 			args: []string{"--profiling-bind-address=127.0.0.1:6060"}, env: map[string]string{"POD_NAMESPACE": "a"},
-			check: func(o options, _ *basecmd.AdapterBase) bool { return managerOptions(o).PprofBindAddress == "127.0.0.1:6060" },
+			check: func(o options, _ *basecmd.AdapterBase) bool {
+				return managerOptions(o).PprofBindAddress == "127.0.0.1:6060"
+			},
 		},
 		"limits": {
 			env: map[string]string{"POD_NAMESPACE": "a", "WATCH_NAMESPACE": "b, c", "WATCH_LABEL_SELECTOR": "shard=1"},
