@@ -95,13 +95,13 @@ func (w *witness) Clone() credentials.TransportCredentials {
 }
 
 // family serves health as the family kafka to the controller and to KEDA.
-func family(t *testing.T, keys *identity.Holder) (address string, verdicts <-chan error) {
+func family(t *testing.T, keys *identity.Holder, policy identity.Policy) (address string, verdicts <-chan error) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &witness{keys.Server(identity.Controller.In(installation), keda.In(installation)), make(chan error, 100)}
+	w := &witness{keys.Server(policy, identity.Controller.In(installation), keda.In(installation)), make(chan error, 100)}
 	server := grpc.NewServer(grpc.Creds(w), grpc.WaitForHandlers(true))
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	served := make(chan error, 1)
@@ -173,7 +173,7 @@ func TestWhoMayCall(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			address, verdicts := family(t, keys)
+			address, verdicts := family(t, keys, identity.Policy{})
 			err := call(t, address, tt.option)
 			if (err == nil) != (tt.refused == "" && tt.refuses == "") || err != nil && !strings.Contains(err.Error(), tt.refuses) {
 				t.Errorf("the caller sees: %v", err)
@@ -195,10 +195,68 @@ func anonymous(ours *authority.Authority) grpc.DialOption {
 	}))
 }
 
+// TestPolicy calls with nothing better than TLS 1.2, as an old client does.
+func TestPolicy(t *testing.T) {
+	ours := newAuthority(t)
+	keys := holder(t, secret(t, ours, kafka, now), kafka)
+	caller, err := holder(t, secret(t, ours, identity.Controller, now), identity.Controller).Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, ServerName: kafka.In(installation),
+		RootCAs: caller.Authorities, Certificates: []tls.Certificate{caller.Certificate},
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+	}))
+	tests := map[string]struct {
+		env     map[string]string
+		refused string // what the family says; "" for admitted
+		problem string // of the environment
+	}{
+		"1.3 by default":                     {refused: "unsupported versions"},
+		"1.3":                                {env: map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "TLS13"}, refused: "unsupported versions"},
+		"1.2":                                {env: map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "TLS12"}},
+		"1.2 for sources is not for callers": {env: map[string]string{"KEDA_HTTP_MIN_TLS_VERSION": "TLS12"}, refused: "unsupported versions"},
+		"1.2 with another cipher": {
+			env:     map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "TLS12", "KEDA_SERVICE_TLS_CIPHER_LIST": "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"},
+			refused: "no cipher suite supported by both",
+		},
+		"no version": {
+			env:     map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "1.2"},
+			problem: `KEDA_SERVICE_MIN_TLS_VERSION: "1.2" is not one of TLS10, TLS11, TLS12, TLS13`,
+		},
+		"no cipher": {
+			env:     map[string]string{"KEDA_SERVICE_TLS_CIPHER_LIST": "ROT13"},
+			problem: `KEDA_SERVICE_TLS_CIPHER_LIST: "ROT13" is not a cipher suite`,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			policy, err := identity.ServingPolicy(func(name string) string { return tt.env[name] })
+			if tt.problem != "" {
+				if err == nil || err.Error() != tt.problem {
+					t.Errorf("error = %v, want %s", err, tt.problem)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			address, verdicts := family(t, keys, policy)
+			if err := call(t, address, old); (err == nil) != (tt.refused == "") {
+				t.Errorf("the caller sees: %v", err)
+			}
+			if verdict := <-verdicts; tt.refused != "" && (verdict == nil || !strings.Contains(verdict.Error(), tt.refused)) {
+				t.Errorf("the family says: %v, want %q", verdict, tt.refused)
+			}
+		})
+	}
+}
+
 func TestNobodyCallsBeforeThereAreKeys(t *testing.T) {
 	ours := newAuthority(t)
 	keys, controller := &identity.Holder{}, &identity.Holder{}
-	address, _ := family(t, keys)
+	address, _ := family(t, keys, identity.Policy{})
 	if err := call(t, address, as(controller, kafka)); err == nil || !strings.Contains(err.Error(), identity.ErrNoKeys.Error()) {
 		t.Errorf("a caller without a key: %v", err)
 	}
@@ -218,7 +276,7 @@ func TestNobodyCallsBeforeThereAreKeys(t *testing.T) {
 func TestAuthorityIsReplaced(t *testing.T) {
 	before, after := newAuthority(t), newAuthority(t)
 	keys, controller := holder(t, secret(t, before, kafka, now), kafka), holder(t, secret(t, before, identity.Controller, now), identity.Controller)
-	address, _ := family(t, keys)
+	address, _ := family(t, keys, identity.Policy{})
 	standing, err := grpc.NewClient("passthrough:///"+address, as(controller, kafka))
 	if err != nil {
 		t.Fatal(err)

@@ -46,17 +46,16 @@ func (c *client) Clone() credentials.TransportCredentials {
 }
 
 // Server returns the credentials of a server that admits clients with a
-// certificate of the installation's authorities for one of the names alone.
-func (h *Holder) Server(names ...string) credentials.TransportCredentials {
-	return credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS13,
+// certificate of the installation's authorities for one of the names alone, and
+// speak TLS as policy asks.
+func (h *Holder) Server(policy Policy, names ...string) credentials.TransportCredentials {
+	outer := &tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			k, err := h.Keys()
 			if err != nil {
 				return nil, err
 			}
-			return &tls.Config{
-				MinVersion:   tls.VersionTLS13,
+			config := &tls.Config{
 				NextProtos:   []string{"h2"},
 				Certificates: []tls.Certificate{k.Certificate},
 				ClientAuth:   tls.RequireAndVerifyClientCert,
@@ -70,9 +69,13 @@ func (h *Holder) Server(names ...string) credentials.TransportCredentials {
 					}
 					return nil
 				},
-			}, nil
+			}
+			policy.Apply(config)
+			return config, nil
 		},
-	})
+	}
+	policy.Apply(outer)
+	return credentials.NewTLS(outer)
 }
 
 // Caller returns which of the names the client of a call has proven to be, and

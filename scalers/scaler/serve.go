@@ -48,6 +48,7 @@ type settings struct {
 	// installation is the namespace of the core, and of this family's key.
 	installation    string
 	clients         []client
+	serving         identity.Policy
 	logLevel        slog.Level
 	readTimeout     time.Duration
 	shutdownTimeout time.Duration
@@ -98,6 +99,10 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 		return s, err
 	}
 	if err := credentialEnvironment(getenv, &s.credentials); err != nil {
+		return s, err
+	}
+	var err error
+	if s.serving, err = identity.ServingPolicy(getenv); err != nil {
 		return s, err
 	}
 	if flags.NArg() > 0 {

@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/youmark/pkcs8"
+
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
 // TLSParams is the client's side of a TLS connection to an event source. A
@@ -187,34 +188,14 @@ func appendDir(pool *x509.CertPool, dir string) error {
 	return nil
 }
 
-// minVersions are the words of KEDA_HTTP_MIN_TLS_VERSION.
-var minVersions = map[string]uint16{
-	"":      tls.VersionTLS12,
-	"TLS10": tls.VersionTLS10,
-	"TLS11": tls.VersionTLS11,
-	"TLS12": tls.VersionTLS12,
-	"TLS13": tls.VersionTLS13,
-}
-
 // processTLS returns what the process's environment says about TLS: the
 // minimum version, TLS 1.2 by default, and the ciphers. The names are KEDA's.
 func processTLS(getenv func(string) string) (*tls.Config, error) {
-	text := getenv("KEDA_HTTP_MIN_TLS_VERSION")
-	version, known := minVersions[text]
-	if !known {
-		return nil, fmt.Errorf("KEDA_HTTP_MIN_TLS_VERSION: %q is not one of TLS10, TLS11, TLS12, TLS13", text)
+	policy, err := identity.ReadPolicy(getenv, "KEDA_HTTP", tls.VersionTLS12)
+	if err != nil {
+		return nil, err
 	}
-	config := &tls.Config{MinVersion: version} // below 1.2 only when the operator of the process asks for it
-	list := strings.FieldsFunc(getenv("KEDA_HTTP_TLS_CIPHER_LIST"), func(r rune) bool {
-		return r == ':' || r == ',' || r == ' '
-	})
-	suites := slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
-	for _, name := range list {
-		i := slices.IndexFunc(suites, func(s *tls.CipherSuite) bool { return s.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("KEDA_HTTP_TLS_CIPHER_LIST: %q is not a cipher suite", name)
-		}
-		config.CipherSuites = append(config.CipherSuites, suites[i].ID)
-	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	policy.Apply(config) // below 1.2 only when the operator of the process asks for it
 	return config, nil
 }

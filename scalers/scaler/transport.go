@@ -192,7 +192,7 @@ func front(ctx context.Context, set settings, keys *identity.Holder) (entrance, 
 		names = append(names, name)
 	}
 	who := func(ctx context.Context) guest { return guests[identity.Caller(ctx, names...)] }
-	return entrance{l, keys.Server(names...), who}, nil
+	return entrance{l, keys.Server(set.serving, names...), who}, nil
 }
 
 // options are the server options that the entrance needs.

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -55,9 +56,15 @@ type addresses struct{ front, loopback string }
 
 func guard(t *testing.T, args ...string) *fortress {
 	t.Helper()
+	return guardIn(t, nil, args...)
+}
+
+// guardIn is guard in an environment.
+func guardIn(t *testing.T, env map[string]string, args ...string) *fortress {
+	t.Helper()
 	set, err := parseSettings("wells", append([]string{
 		"--grpc-address=127.0.0.1:0", "--loopback-address=127.0.0.1:0", "--installation=" + installation,
-	}, args...), func(string) string { return "" }, t.Output())
+	}, args...), func(name string) string { return env[name] }, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,6 +315,35 @@ func TestReadyWithAKey(t *testing.T) {
 	check(healthv1.HealthCheckResponse_SERVING, http.StatusOK)
 	if err := everyCall(t, g.as(identity.Controller), wellRef("shop")); err != nil {
 		t.Errorf("with a key: %v", err)
+	}
+}
+
+func TestCallersWithAnOldTLS(t *testing.T) {
+	for name, tt := range map[string]struct {
+		env      map[string]string
+		admitted bool
+	}{
+		"by default":         {nil, false},
+		"when it is allowed": {map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "TLS12"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := guardIn(t, tt.env)
+			g.haveKey()
+			k := keysOf(t, g.signer, identity.Controller)
+			conn := g.dial(g.front, credentials.NewTLS(&tls.Config{
+				MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, ServerName: identity.Scaler("wells").In(installation),
+				RootCAs: k.Authorities, Certificates: []tls.Certificate{k.Certificate},
+			}))
+			if err := everyCall(t, conn, wellRef("shop")); (err == nil) != tt.admitted {
+				t.Errorf("error = %v, want admitted = %t", err, tt.admitted)
+			}
+		})
+	}
+	_, err := parseSettings("wells", []string{"--installation=" + installation}, func(name string) string {
+		return map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "SSL3"}[name]
+	}, t.Output())
+	if want := `KEDA_SERVICE_MIN_TLS_VERSION: "SSL3" is not one of TLS10, TLS11, TLS12, TLS13`; err == nil || err.Error() != want {
+		t.Errorf("error = %v, want %s", err, want)
 	}
 }
 

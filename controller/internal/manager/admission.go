@@ -55,9 +55,9 @@ func admitting(
 	if err != nil {
 		return err
 	}
-	server := webhook.NewServer(webhook.Options{Host: host, Port: port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-		c.GetCertificate, c.MinVersion = certificate, tls.VersionTLS13
-	}}})
+	server := webhook.NewServer(webhook.Options{Host: host, Port: port, TLSOpts: []func(*tls.Config){
+		func(c *tls.Config) { c.GetCertificate = certificate }, o.Serving.Apply,
+	}})
 	for path, handler := range hook.Handlers(mgr.GetScheme()) {
 		server.Register(path, handler)
 	}

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,12 +80,19 @@ func TestParse(t *testing.T) {
 				return o.LeaderElect && o.LeaderElectionID == "mine" && o.LeaseDuration == 30*time.Second && o.Workers == 9
 			},
 		},
-		"strict admission": {args: []string{"--admission=strict"}, env: env(), check: func(o Options) bool { return o.StrictAdmission }},
-		"no data":          {args: []string{"--no-data=hold"}, env: env(), check: func(o Options) bool { return o.NoData == "hold" }},
-		"bad no data":      {args: []string{"--no-data=guess"}, env: env(), message: `invalid value "guess" for flag -no-data: none of hold, error, zero`},
-		"bad admission":    {args: []string{"--admission=lax"}, env: env(), message: `invalid value "lax" for flag -admission: not warn or strict`},
-		"bad selector":     {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
-		"bad workers":      {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},
+		"strict admission":   {args: []string{"--admission=strict"}, env: env(), check: func(o Options) bool { return o.StrictAdmission }},
+		"no data":            {args: []string{"--no-data=hold"}, env: env(), check: func(o Options) bool { return o.NoData == "hold" }},
+		"bad no data":        {args: []string{"--no-data=guess"}, env: env(), message: `invalid value "guess" for flag -no-data: none of hold, error, zero`},
+		"bad admission":      {args: []string{"--admission=lax"}, env: env(), message: `invalid value "lax" for flag -admission: not warn or strict`},
+		"bad selector":       {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
+		"bad workers":        {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},
+		"TLS 1.3 by default": {env: env(), check: func(o Options) bool { return o.Serving.MinVersion == tls.VersionTLS13 }},
+		"TLS 1.2": {env: env("KEDA_SERVICE_MIN_TLS_VERSION", "TLS12"), check: func(o Options) bool {
+			var config tls.Config
+			o.Serving.Apply(&config)
+			return config.MinVersion == tls.VersionTLS12
+		}},
+		"bad TLS version": {env: env("KEDA_SERVICE_MIN_TLS_VERSION", "1.2"), message: `KEDA_SERVICE_MIN_TLS_VERSION: "1.2" is not one of`},
 		"bad period": {env: env("KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD", "2"),
 			message: `KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD: "2" is not a duration, such as 15s`},
 		"unknown flag": {args: []string{"--nope"}, env: env(), message: "flag provided but not defined: -nope"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
 // Options of the controller: flags and environment of spec/observability.md,
@@ -44,6 +45,8 @@ type Options struct {
 	// StrictAdmission refuses metadata that a trigger's family would not
 	// understand, instead of warning of it.
 	StrictAdmission bool
+	// Serving is what the webhook asks of TLS.
+	Serving identity.Policy
 	// ClusterName is how CloudEvents call this cluster.
 	ClusterName string
 	// ClusterObjectNamespace has the Secrets of cluster-wide objects; here it
@@ -148,6 +151,10 @@ func (o *Options) environment(getenv func(string) string) error {
 			return fmt.Errorf("%s: %q is not a number greater than 0", name, text)
 		}
 		*into = n
+	}
+	var err error
+	if o.Serving, err = identity.ServingPolicy(getenv); err != nil {
+		return err
 	}
 	const election = "KEDA_OPERATOR_LEADER_ELECTION_"
 	for name, period := range map[string]struct {

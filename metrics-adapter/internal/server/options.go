@@ -9,6 +9,7 @@ import (
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
 // options are the adapter's own flags and environment; those of its API server
@@ -25,6 +26,8 @@ type options struct {
 	watchNamespaces []string
 	// selector limits ScaledObjects by label.
 	selector labels.Selector
+	// serving is what the API server asks of TLS, where its own flags do not say.
+	serving identity.Policy
 }
 
 // parse reads the command line and the environment. Problems of the environment
@@ -73,5 +76,7 @@ func (o *options) environment(getenv func(string) string) error {
 		}
 		o.selector = selector
 	}
-	return nil
+	var err error
+	o.serving, err = identity.ServingPolicy(getenv)
+	return err
 }

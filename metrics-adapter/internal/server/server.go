@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	genericserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
@@ -74,7 +75,7 @@ func Run(ctx context.Context, args []string) error {
 	if err := mgr.Add(metricsEndpoint(o.metricsAddress)); err != nil {
 		return err
 	}
-	return serve(ctx, base, mgr, families, keys)
+	return serve(ctx, base, mgr, families, keys, o.serving)
 }
 
 func logger() *slog.Logger { return slog.New(logr.ToSlogHandler(klog.Background())) }
@@ -154,14 +155,25 @@ func connection(ctx context.Context, families interface{ Reaches() bool }, api d
 	return fmt.Errorf("neither a family nor the API server answers: %w", err)
 }
 
+// secure has the API server show our key, and ask of its callers what the
+// environment says where no flag does.
+func secure(serving *genericserver.SecureServingInfo, base *basecmd.AdapterBase, keys *federation.Keys, policy identity.Policy) {
+	serving.Cert = &servingCertificate{keys: &keys.Holder, meanwhile: serving.Cert}
+	if base.SecureServing.MinTLSVersion == "" {
+		serving.MinTLSVersion = policy.MinVersion
+	}
+	if len(base.SecureServing.CipherSuites) == 0 {
+		serving.CipherSuites = policy.CipherSuites
+	}
+}
+
 // serve runs manager and API server side by side; either one's end ends both.
-func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, keys *federation.Keys) error {
+func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, keys *federation.Keys, policy identity.Policy) error {
 	config, err := base.Config()
 	if err != nil {
 		return err
 	}
-	serving := config.GenericConfig.SecureServing
-	serving.Cert = &servingCertificate{keys: &keys.Holder, meanwhile: serving.Cert}
+	secure(config.GenericConfig.SecureServing, base, keys, policy)
 	server, err := base.Server()
 	if err != nil {
 		return err
