@@ -119,6 +119,15 @@ func TestKEDAIdentity(t *testing.T) {
 					}
 				}
 			}
+			policies := of[networkingv1.NetworkPolicy](objects)
+			if len(policies) != 1 || policies[0].Namespace != "keda" || !selects(policies[0].Spec.PodSelector.MatchLabels, deployments[0]) {
+				t.Fatalf("policies = %+v", policies)
+			}
+			for _, peer := range policies[0].Spec.Ingress[0].From {
+				if peer.NamespaceSelector == nil || peer.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"] != "sluice-system" {
+					t.Errorf("%v may call", peer)
+				}
+			}
 			for _, b := range of[rbacv1.RoleBinding](objects) {
 				if want := (rbacv1.Subject{Kind: "ServiceAccount", Name: "keda-operator", Namespace: "keda"}); b.Name == name+"-tls" && !slices.Equal(b.Subjects, []rbacv1.Subject{want}) {
 					t.Errorf("RoleBinding %s = %+v", b.Name, b.Subjects)
@@ -144,33 +153,120 @@ func TestReadEverySecretIsForFamilies(t *testing.T) {
 	}
 }
 
-func TestNetworkPoliciesFitThePods(t *testing.T) {
-	objects := render(t, layer(t, []string{all}, []string{"components/network-policies"}))
-	policies := of[networkingv1.NetworkPolicy](objects)
-	if len(policies) != 1 {
-		t.Fatalf("%d policies", len(policies))
-	}
-	policy := policies[0]
-	ports := map[string]bool{}
-	for _, rule := range policy.Spec.Ingress {
-		for _, port := range rule.Ports {
-			ports[port.Port.StrVal] = len(rule.From) > 0
+// TestNetworkPolicies holds the policy of each family, and of each part of the
+// core, against the Pods that there are: what selects nobody closes nothing.
+func TestNetworkPolicies(t *testing.T) {
+	core := map[string][]string{"controller": {"webhook", "metrics", "health"}, "metrics-adapter": {"https", "metrics"}}
+	for _, closed := range []bool{false, true} {
+		var components []string
+		if closed {
+			components = []string{"components/closed-egress"}
 		}
-		for _, peer := range rule.From {
-			if !slices.ContainsFunc(of[appsv1.Deployment](objects), func(d *appsv1.Deployment) bool {
-				return selects(peer.PodSelector.MatchLabels, d) && !strings.HasPrefix(d.Name, "scaler-")
-			}) {
-				t.Errorf("%v is nobody of the core", peer.PodSelector.MatchLabels)
+		objects := render(t, layer(t, []string{all}, components))
+		policies := map[string]*networkingv1.NetworkPolicy{}
+		for _, policy := range of[networkingv1.NetworkPolicy](objects) {
+			policies[policy.Name] = policy
+		}
+		deployments := of[appsv1.Deployment](objects)
+		for _, d := range deployments {
+			policy := policies[d.Name]
+			if policy == nil || policy.Namespace != d.Namespace || !selects(policy.Spec.PodSelector.MatchLabels, d) {
+				t.Errorf("%s has no policy: %+v", d.Name, policy)
+				continue
+			}
+			delete(policies, d.Name)
+			if ports, ok := core[d.Name]; ok {
+				if len(policy.Spec.Ingress) != 1 || !slices.Equal(portsOf(policy.Spec.Ingress[0].Ports), ports) {
+					t.Errorf("%s: in %+v", d.Name, policy.Spec.Ingress)
+				}
+			} else {
+				checkFromTheCoreAlone(t, policy, deployments)
+			}
+			checkEgress(t, policy, closed, core[d.Name] != nil)
+		}
+		for name := range policies {
+			t.Errorf("policy %s is about nobody", name)
+		}
+	}
+}
+
+func portsOf(ports []networkingv1.NetworkPolicyPort) []string {
+	var names []string
+	for _, port := range ports {
+		names = append(names, port.Port.String())
+	}
+	return names
+}
+
+func checkFromTheCoreAlone(t *testing.T, policy *networkingv1.NetworkPolicy, deployments []*appsv1.Deployment) {
+	t.Helper()
+	in := policy.Spec.Ingress
+	if len(in) != 2 || !slices.Equal(portsOf(in[0].Ports), []string{"grpc"}) || !slices.Equal(portsOf(in[1].Ports), []string{"metrics"}) {
+		t.Fatalf("%s: in %+v", policy.Name, in)
+	}
+	var callers []string
+	for _, peer := range in[0].From {
+		for _, d := range deployments {
+			if peer.NamespaceSelector == nil && peer.IPBlock == nil && selects(peer.PodSelector.MatchLabels, d) {
+				callers = append(callers, d.Name)
 			}
 		}
 	}
-	if limited, known := ports["grpc"]; !known || !limited || len(ports) != 2 {
-		t.Errorf("ports = %v", ports)
+	if !slices.Equal(callers, []string{"controller", "metrics-adapter"}) {
+		t.Errorf("%s: %v may call", policy.Name, callers)
 	}
-	for _, d := range of[appsv1.Deployment](objects) {
-		_, family := d.Spec.Template.Labels[policy.Spec.PodSelector.MatchExpressions[0].Key]
-		if family != strings.HasPrefix(d.Name, "scaler-") {
-			t.Errorf("%s: the policy concerns it: %t", d.Name, family)
+}
+
+func checkEgress(t *testing.T, policy *networkingv1.NetworkPolicy, closed, core bool) {
+	t.Helper()
+	if slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) != closed || !slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
+		t.Errorf("%s: types %v, closed %t", policy.Name, policy.Spec.PolicyTypes, closed)
+	}
+	var out, want []string
+	for _, rule := range policy.Spec.Egress {
+		if len(rule.To) == 0 {
+			t.Errorf("%s: out to everybody at %v", policy.Name, portsOf(rule.Ports))
+		}
+		out = append(out, strings.Join(portsOf(rule.Ports), " "))
+	}
+	if closed {
+		want = []string{"53 53", "443 6443"}
+	}
+	if closed && core {
+		want = append(want, "grpc")
+	}
+	if !slices.Equal(out, want) {
+		t.Errorf("%s: out %v, want %v", policy.Name, out, want)
+	}
+}
+
+// TestWhatTheUserAdds patches the policy of one family as the component says.
+func TestWhatTheUserAdds(t *testing.T) {
+	dir := layer(t, []string{all}, []string{"components/closed-egress"})
+	path := filepath.Join(dir, "kustomization.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("components/closed-egress/kustomization.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(example)) {
+		if comment, is := strings.CutPrefix(line, "#   "); is && !strings.HasPrefix(comment, "components:") {
+			text = append(text, comment...)
+		}
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, policy := range of[networkingv1.NetworkPolicy](render(t, dir)) {
+		rules := 2 // DNS and the API server
+		if !strings.HasPrefix(policy.Name, "scaler-") || policy.Name == "scaler-kafka" {
+			rules = 3
+		}
+		if len(policy.Spec.Egress) != rules {
+			t.Errorf("%s: out %+v, want %d rules", policy.Name, policy.Spec.Egress, rules)
 		}
 	}
 }
