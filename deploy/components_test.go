@@ -128,6 +128,11 @@ func TestKEDAIdentity(t *testing.T) {
 					t.Errorf("%v may call", peer)
 				}
 			}
+			for _, b := range of[rbacv1.ClusterRoleBinding](objects) {
+				if len(b.Subjects) != 1 || b.Subjects[0].Namespace != "keda" || b.Subjects[0].Name != "keda-operator" {
+					t.Errorf("ClusterRoleBinding %s = %+v", b.Name, b.Subjects)
+				}
+			}
 			for _, b := range of[rbacv1.RoleBinding](objects) {
 				if want := (rbacv1.Subject{Kind: "ServiceAccount", Name: "keda-operator", Namespace: "keda"}); b.Name == name+"-tls" && !slices.Equal(b.Subjects, []rbacv1.Subject{want}) {
 					t.Errorf("RoleBinding %s = %+v", b.Name, b.Subjects)

@@ -35,11 +35,8 @@ type Installation struct {
 // processes, with the binary of the image's name. It may be called again, with
 // other manifests or with the same ones after a new build.
 func (c *Cluster) Install(ctx context.Context, what Installation) error {
-	objects, deployments, err := c.prepareInstallation(ctx, what)
+	objects, deployments, err := c.begin(ctx, what)
 	if err != nil {
-		return err
-	}
-	if err := c.Apply(ctx, objects...); err != nil {
 		return err
 	}
 	for _, deployment := range deployments {
@@ -56,6 +53,20 @@ func (c *Cluster) Install(ctx context.Context, what Installation) error {
 		}
 	}
 	return nil
+}
+
+// Begin is Install without waiting: for what cannot be ready yet.
+func (c *Cluster) Begin(ctx context.Context, what Installation) error {
+	_, _, err := c.begin(ctx, what)
+	return err
+}
+
+func (c *Cluster) begin(ctx context.Context, what Installation) ([]*unstructured.Unstructured, []*appsv1.Deployment, error) {
+	objects, deployments, err := c.prepareInstallation(ctx, what)
+	if err != nil {
+		return nil, nil, err
+	}
+	return objects, deployments, c.Apply(ctx, objects...)
 }
 
 // prepareInstallation renders the manifests and makes our node's Pods of their

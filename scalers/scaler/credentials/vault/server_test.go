@@ -180,7 +180,8 @@ func serviceAccountJWT(name string) string {
 	part := func(v any) string { return base64.RawURLEncoding.EncodeToString([]byte(mustJSON(v))) }
 	return part(map[string]string{"alg": "RS256"}) + "." + part(map[string]any{
 		"sub": "system:serviceaccount:shop:" + name, "iss": "https://kubernetes.default.svc",
-		"exp": time.Now().Add(time.Hour).Unix(),
+		// Vault takes none that lacks one of these.
+		"iat": time.Now().Unix(), "nbf": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
 		"kubernetes.io": map[string]any{"namespace": "shop",
 			"serviceaccount": map[string]string{"name": name, "uid": "uid"}},
 	}) + "." + base64.RawURLEncoding.EncodeToString([]byte("signature"))
