@@ -9,31 +9,43 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+// subject is a trigger of one type.
+type subject struct {
+	scaler.Trigger
+
+	metadata map[string]string // less the place
+	value    float64
+	what     string // how its errors begin
+}
+
+// everyType is a trigger of each type, on things of this name that it makes.
+func everyType(t testing.TB, m *servers.MotoServer, name string) []subject {
+	t.Helper()
+	queue(t, m, name, 3, 0, 0)
+	stream(t, m, name, 3)
+	put(t, table(t, m, name, true), name, "waiting", 3, 1)
+	datapoint(t, m, name, 3)
+	return []subject{
+		{sqsQueue, map[string]string{"queueURL": name}, 3, "queue " + name + ": SQS GetQueueAttributes: "},
+		{kinesisStream, map[string]string{"streamName": name}, 3, "stream " + name + ": Kinesis DescribeStreamSummary: "},
+		{dynamoDBStreams, map[string]string{"tableName": name}, 1, "table " + name + ": DynamoDB DescribeTable: "},
+		{dynamoDB, map[string]string{"tableName": name, "targetValue": "1", "keyConditionExpression": "#s = :s",
+			"expressionAttributeNames": `{"#s":"state"}`, "expressionAttributeValues": `{":s":{"S":"waiting"}}`}, 3, "table " + name + ": DynamoDB Query: "},
+		{cloudWatch, map[string]string{"namespace": "shop", "metricName": name, "targetMetricValue": "1", "minMetricValue": "0",
+			"metricCollectionTime": "3600", "metricStatPeriod": "60"}, 3, "metric shop/" + name + ": CloudWatch GetMetricData: "},
+	}
+}
+
 func TestContract(t *testing.T) {
 	m := servers.SharedMoto(t)
-	queue(t, m, "contract", 1, 0, 0)
-	stream(t, m, "contract", 1)
-	put(t, table(t, m, "contract", true), "contract", "waiting", 1, 1)
-	datapoint(t, m, "contract", 3)
-	for _, tt := range []struct {
-		trigger  scaler.Trigger
-		metadata map[string]string
-	}{
-		{sqsQueue, map[string]string{"queueURL": "contract"}},
-		{kinesisStream, map[string]string{"streamName": "contract"}},
-		{dynamoDBStreams, map[string]string{"tableName": "contract"}},
-		{dynamoDB, map[string]string{"tableName": "contract", "targetValue": "1", "keyConditionExpression": "#s = :s",
-			"expressionAttributeNames": `{"#s":"state"}`, "expressionAttributeValues": `{":s":{"S":"waiting"}}`}},
-		{cloudWatch, map[string]string{"namespace": "shop", "metricName": "contract", "targetMetricValue": "1", "minMetricValue": "0",
-			"metricCollectionTime": "3600", "metricStatPeriod": "60"}},
-	} {
-		t.Run(tt.trigger.Type, func(t *testing.T) {
+	for _, s := range everyType(t, m, "contract") {
+		t.Run(s.Type, func(t *testing.T) {
 			elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
-				return func(t testing.TB) map[string]string { return at("http://"+address(t), tt.metadata) }
+				return func(t testing.TB) map[string]string { return at("http://"+address(t), s.metadata) }
 			}
 			scalertest.Contract(t, scalertest.Case{
-				Trigger:  tt.trigger,
-				Metadata: at(m.URL(), tt.metadata),
+				Trigger:  s.Trigger,
+				Metadata: at(m.URL(), s.metadata),
 				Auth:     keys,
 				Dead:     elsewhere(scalertest.DeadAddress),
 				Stalled:  elsewhere(scalertest.StalledAddress),

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -142,11 +148,15 @@ func given(text string) *string {
 // Read returns the number of items. An answer holds what the first megabyte of
 // the query has; all of them count, as far as the deadline reaches.
 func (s *dynamoDBSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	question, items := s.query, int64(0)
+	what, question, items := "table "+*s.query.TableName, s.query, int64(0)
 	for {
-		out, err := s.client.Query(ctx, &question)
+		answer := &counted{}
+		out, err := s.client.Query(ctx, &question, dynamodb.WithAPIOptions(answer.watch))
 		if err != nil {
-			return nil, s.failure("table "+*s.query.TableName, err)
+			return nil, s.failure(what, err)
+		}
+		if !answer.has {
+			return nil, status.Errorf(codes.Unavailable, "%s: the answer lacks the number of items", what)
 		}
 		items += int64(out.Count)
 		if len(out.LastEvaluatedKey) == 0 {
@@ -154,4 +164,32 @@ func (s *dynamoDBSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 		}
 		question.ExclusiveStartKey = out.LastEvaluatedKey
 	}
+}
+
+// counted tells an answer whose count is 0 from one without a count, which the
+// library takes for the same.
+type counted struct{ has bool }
+
+func (c *counted) watch(stack *middleware.Stack) error {
+	look := middleware.DeserializeMiddlewareFunc("Counted", func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
+		middleware.DeserializeOutput, middleware.Metadata, error,
+	) {
+		out, metadata, err := next.HandleDeserialize(ctx, in)
+		answer, ok := out.RawResponse.(*smithyhttp.Response)
+		if err != nil || !ok {
+			return out, metadata, err
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body = again{bytes.NewReader(text), answer.Body}
+		var read struct{ Count *int64 }
+		c.has = err == nil && json.Unmarshal(text, &read) == nil && read.Count != nil
+		return out, metadata, err
+	})
+	return stack.Deserialize.Insert(look, "OperationDeserializer", middleware.After)
+}
+
+// again is a body that was read and can be read once more.
+type again struct {
+	io.Reader
+	io.Closer
 }

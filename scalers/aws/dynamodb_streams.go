@@ -82,7 +82,7 @@ func (s *dynamoDBStreamsSource) count(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, s.streams.failure("stream of table "+s.table, err)
 		}
-		if out.StreamDescription == nil {
+		if out.StreamDescription == nil || out.StreamDescription.Shards == nil {
 			return 0, status.Errorf(codes.Unavailable, "stream of table %s: the answer lacks the shards", s.table)
 		}
 		shards += len(out.StreamDescription.Shards)
@@ -101,7 +101,10 @@ func (s *dynamoDBStreamsSource) lookUp(ctx context.Context) error {
 	if err != nil {
 		return s.tables.failure("table "+s.table, err)
 	}
-	if out.Table == nil || aws.ToString(out.Table.LatestStreamArn) == "" {
+	if out.Table == nil {
+		return status.Errorf(codes.Unavailable, "table %s: the answer lacks the table", s.table)
+	}
+	if aws.ToString(out.Table.LatestStreamArn) == "" {
 		return status.Errorf(codes.NotFound, "table %s: has no stream ARN, turn its stream on", s.table)
 	}
 	s.arn = *out.Table.LatestStreamArn

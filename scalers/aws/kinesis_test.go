@@ -44,7 +44,7 @@ func TestKinesisStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address := m.URL()
 			if tt.answer != "" {
-				address = answering(t, http.StatusOK, tt.answer)
+				address = answering(t, http.StatusOK, tt.answer, false)
 			}
 			metadata := at(address, map[string]string{"streamName": "clicks"}, tt.metadata)
 			got, err := family.Observe(t.Context(), "aws-kinesis-stream", metadata)
