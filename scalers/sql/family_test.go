@@ -151,34 +151,3 @@ func TestValuesThatNeedQuotes(t *testing.T) {
 		}
 	}
 }
-
-// TestRotatedPassword changes the password on the running server.
-func TestRotatedPassword(t *testing.T) {
-	p := servers.SharedPostgreSQL(t)
-	run(t, p, "DROP ROLE IF EXISTS turning; CREATE ROLE turning LOGIN PASSWORD 'before-it';")
-	family := scalertest.Serve(t, triggers...).WithAuth(map[string]string{"password": "before-it"})
-	metadata := maps.Clone(databases(t)[0].metadata)
-	metadata["query"], metadata["userName"] = "SELECT 3", "turning"
-	observe := func() error {
-		_, err := family.Observe(t.Context(), "postgresql", metadata)
-		return err
-	}
-	if err := observe(); err != nil {
-		t.Fatal(err)
-	}
-	run(t, p, "ALTER ROLE turning PASSWORD 'after-it'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'turning';")
-	// Sessions end a little after they were told to.
-	for ctx := within(t); ; {
-		err := observe()
-		if status.Code(err) == codes.Unauthenticated {
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("with the old password: %v, want %v", err, codes.Unauthenticated)
-		}
-	}
-	family.Rotate(map[string]string{"password": "after-it"})
-	if err := observe(); err != nil {
-		t.Errorf("with the new password: %v", err)
-	}
-}

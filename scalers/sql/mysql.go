@@ -124,7 +124,8 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 
 // mysqlRefusals are errors of MySQL and MariaDB by number.
 //
-// Source: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+// Source: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html,
+// https://mariadb.com/kb/en/mariadb-error-code-reference/
 var mysqlRefusals = map[uint16]refusal{
 	1040: {codes.Unavailable, "has too many connections"},
 	1044: {codes.PermissionDenied, "the user may not access the database"},
@@ -137,6 +138,8 @@ var mysqlRefusals = map[uint16]refusal{
 	1146: {codes.NotFound, "query: a table does not exist"},
 	1203: {codes.Unavailable, "has too many connections"},
 	1698: {codes.Unauthenticated, "login refused"},
+	3118: {codes.Unauthenticated, "login refused: the account is locked"},
+	4151: {codes.Unauthenticated, "login refused: the account is locked"}, // MariaDB's
 }
 
 func explainMySQL(err error) (codes.Code, string) {

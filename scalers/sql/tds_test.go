@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"unicode/utf16"
@@ -21,8 +23,11 @@ import (
 // Source: https://learn.microsoft.com/openspecs/windows_protocols/ms-tds
 type standIn struct {
 	listener net.Listener
-	password string
 	running  sync.WaitGroup
+	open     sync.Map // its connections
+
+	mu       sync.Mutex
+	password string
 }
 
 // newStandIn lets in whoever knows the password.
@@ -33,14 +38,13 @@ func newStandIn(t testing.TB, password string) *standIn {
 		t.Fatal(err)
 	}
 	s := &standIn{listener: l, password: password}
-	var open sync.Map
 	s.running.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			open.Store(c, nil)
+			s.open.Store(c, nil)
 			s.running.Go(func() {
 				defer c.Close()
 				if err := s.serve(c); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
@@ -51,10 +55,22 @@ func newStandIn(t testing.TB, password string) *standIn {
 	})
 	t.Cleanup(func() {
 		l.Close()
-		open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+		s.hangUp()
 		s.running.Wait()
 	})
 	return s
+}
+
+func (s *standIn) hangUp() {
+	s.open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+}
+
+// change lets in whoever knows another password, and ends all sessions.
+func (s *standIn) change(password string) {
+	s.mu.Lock()
+	s.password = password
+	s.mu.Unlock()
+	s.hangUp()
 }
 
 // The kinds of packets and tokens that are needed here.
@@ -121,6 +137,8 @@ func (s *standIn) login(body []byte) []byte {
 		b ^= 0xa5
 		password[i] = b<<4 | b>>4
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if text(password) != s.password {
 		return append(failed(18456), done()...)
 	}
@@ -133,6 +151,10 @@ func (s *standIn) login(body []byte) []byte {
 // query answers what the tests ask.
 func (s *standIn) query(body []byte) []byte {
 	statement := text(body[binary.LittleEndian.Uint32(body):])
+	if number, found := strings.CutPrefix(statement, "FAIL "); found {
+		n, _ := strconv.ParseUint(number, 10, 32)
+		return append(failed(uint32(n)), done()...)
+	}
 	switch statement {
 	case "SELECT 42":
 		return append(append(column(), tokenRow, 4, 42, 0, 0, 0), done()...)

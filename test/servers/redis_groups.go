@@ -110,6 +110,15 @@ func (s *RedisSentinel) Master(ctx context.Context) (string, error) {
 	return strings.ReplaceAll(answer, "\n", ":"), err
 }
 
+// Do runs one command on the present master and returns its answer.
+func (s *RedisSentinel) Do(ctx context.Context, command ...string) (string, error) {
+	master, err := s.Master(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.group.cli(ctx, master, command...)
+}
+
 func (s *RedisSentinel) processes() []*Node { return slices.Concat(s.Servers, s.Sentinels) }
 
 // Close kills all processes and removes their folder.
@@ -186,6 +195,11 @@ func (c *RedisCluster) complete(master string) func(context.Context) error {
 
 // Addrs are the masters' host:port.
 func (c *RedisCluster) Addrs() []string { return slices.Clone(c.masters) }
+
+// Do runs one command on the master that has its key and returns its answer.
+func (c *RedisCluster) Do(ctx context.Context, command ...string) (string, error) {
+	return c.group.cli(ctx, c.masters[0], append([]string{"-c"}, command...)...)
+}
 
 func (c *RedisCluster) processes() []*Node { return c.Nodes }
 

@@ -23,6 +23,7 @@ type Proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	cut   bool
+	most  int64 // bytes of answers on each connection; 0 for any number
 	delay time.Duration
 	flow  chan struct{} // closed while bytes flow
 
@@ -76,6 +77,14 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// CutAfter closes each new connection in the middle of an answer: once n bytes,
+// at least one, have come from the target. 0 ends it.
+func (p *Proxy) CutAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most = n
+}
+
 // Delay holds every piece of data back for d, in each direction; 0 ends it.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
@@ -83,11 +92,11 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
-// Heal ends Stall, Cut and Delay. What was held back is delivered.
+// Heal ends Stall, Cut, CutAfter and Delay. What was held back is delivered.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut, p.delay = false, 0
+	p.cut, p.most, p.delay = false, 0, 0
 	select {
 	case <-p.flow:
 	default:

@@ -81,6 +81,20 @@ func TestCutEndsConnectionsUntilHealed(t *testing.T) {
 	ask(t, dial(t, p), "after")
 }
 
+func TestCutAfterEndsConnectionsInAnAnswer(t *testing.T) {
+	p := proxy(t, echo(t))
+	old := dial(t, p)
+	ask(t, old, "before")
+	p.CutAfter(4)
+	conn := dial(t, p)
+	send(t, conn, "a long answer")
+	expect(t, conn, "a lo")
+	expectEnd(t, conn)
+	ask(t, old, "as before")
+	p.Heal()
+	ask(t, dial(t, p), "a long answer")
+}
+
 func TestCutEndsAStalledConnection(t *testing.T) {
 	p := proxy(t, echo(t))
 	p.Stall()

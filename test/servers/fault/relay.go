@@ -37,6 +37,7 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	defer p.release(client)
+	most := p.mostAnswers()
 
 	p.open.Add(1)
 	left := sync.OnceFunc(func() { p.open.Add(-1) })
@@ -56,8 +57,8 @@ func (p *Proxy) serve(client net.Conn) {
 	answers := p.read(ctx, cancel, target, func() {})
 
 	var directions sync.WaitGroup
-	directions.Go(func() { p.write(ctx, cancel, target, requests, &p.toTarget) })
-	directions.Go(func() { p.write(ctx, cancel, client, answers, &p.toClient) })
+	directions.Go(func() { p.write(ctx, cancel, target, requests, &p.toTarget, 0) })
+	directions.Go(func() { p.write(ctx, cancel, client, answers, &p.toClient, most) })
 	directions.Wait()
 }
 
@@ -90,8 +91,10 @@ func (p *Proxy) read(ctx context.Context, cancel func(), conn net.Conn, ended fu
 }
 
 // write delivers chunks to conn as the proxy's state allows, then ends that
-// direction. A failing connection cancels its relay.
-func (p *Proxy) write(ctx context.Context, cancel func(), conn net.Conn, chunks <-chan []byte, count *atomic.Int64) {
+// direction. A failing connection cancels its relay, and so does the last of
+// most bytes, when that is not 0.
+func (p *Proxy) write(ctx context.Context, cancel func(), conn net.Conn, chunks <-chan []byte, count *atomic.Int64, most int64) {
+	written := int64(0)
 	for {
 		var chunk []byte
 		var more bool
@@ -111,9 +114,13 @@ func (p *Proxy) write(ctx context.Context, cancel func(), conn net.Conn, chunks 
 			cancel()
 			return
 		}
+		if most > 0 {
+			chunk = chunk[:min(int64(len(chunk)), most-written)]
+		}
 		n, err := conn.Write(chunk)
 		count.Add(int64(n))
-		if err != nil {
+		written += int64(n)
+		if err != nil || written == most && most > 0 {
 			cancel()
 			return
 		}
@@ -141,6 +148,12 @@ func (p *Proxy) await(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+func (p *Proxy) mostAnswers() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
 }
 
 // hold makes conn one that Cut closes; false, and closed, while cut.

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+	"github.com/sluice-autoscaler/sluice/test/servers"
+	"github.com/sluice-autoscaler/sluice/test/servers/fault"
+)
+
+// everyType is a trigger of each type: two real databases and the stand-in for
+// SQL Server. Its query is answered with 42.
+func everyType(t *testing.T) (all []server, tds *standIn) {
+	t.Helper()
+	tds = newStandIn(t, "secret")
+	address := tds.listener.Addr().String()
+	host, port := split(t, address)
+	all = append(databases(t), server{"mssql",
+		map[string]string{"targetValue": "5", "host": host, "port": port, "username": "sa"}, map[string]string{"password": "secret"}, "mssql " + address})
+	for _, s := range all {
+		s.metadata["query"] = "SELECT 42"
+	}
+	return all, tds
+}
+
+// through puts a proxy before a database, and returns the metadata of a trigger
+// that goes through it.
+func (s server) through(t *testing.T) (*fault.Proxy, map[string]string) {
+	t.Helper()
+	metadata := maps.Clone(s.metadata)
+	proxy, err := fault.Listen(metadata["host"] + ":" + metadata["port"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { proxy.Close() })
+	metadata["host"], metadata["port"] = split(t, proxy.Addr())
+	return proxy, metadata
+}
+
+// open opens a source of a trigger of this type.
+func (s server) open(t *testing.T, metadata map[string]string) scaler.Source {
+	t.Helper()
+	i := slices.IndexFunc(triggers, func(o scaler.Trigger) bool { return o.Type == s.triggerType })
+	ref := (&scalertest.Family{}).Ref(s.triggerType, metadata)
+	ref.ScalerMetadata[scalerv1.KeyAuthenticationRef] = "TriggerAuthentication/test"
+	bound, err := triggers[i].Bind(ref, &scaler.Credentials{Parameters: s.auth})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := bound.Open(opening(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { source.Close() })
+	return source
+}
+
+// TestNetwork cuts, stalls and slows the network, for every type.
+func TestNetwork(t *testing.T) {
+	all, _ := everyType(t)
+	for _, s := range all {
+		t.Run(s.triggerType, func(t *testing.T) {
+			proxy, metadata := s.through(t)
+			source := s.open(t, metadata)
+			read := func(ctx context.Context, when string, want codes.Code) {
+				t.Helper()
+				got, err := source.Read(ctx)
+				if status.Code(err) != want || err == nil && got[0].Value != 42 {
+					t.Fatalf("%s: read %v, %v, want 42 or %v", when, got, err, want)
+				}
+			}
+			read(within(t), "at first", codes.OK)
+			proxy.Cut()
+			read(within(t), "cut", codes.Unavailable)
+			proxy.Heal()
+			read(within(t), "after the cut", codes.OK)
+			proxy.Stall()
+			impatient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			// Drivers call it what they will; the sampler names the deadline.
+			if got, err := source.Read(impatient); err == nil {
+				t.Fatalf("stalled: read %v", got)
+			}
+			proxy.Heal()
+			read(within(t), "after the stall", codes.OK)
+			proxy.Delay(50 * time.Millisecond)
+			read(within(t), "slow", codes.OK)
+		})
+	}
+}
+
+// TestHalfAnswers cuts the connection at places spread over all that a
+// database says, from the first byte of the login to the last of the answer.
+// What comes of it is an error or the whole number, never another.
+func TestHalfAnswers(t *testing.T) {
+	const places = 25
+	all, _ := everyType(t)
+	for _, s := range all {
+		t.Run(s.triggerType, func(t *testing.T) {
+			proxy, metadata := s.through(t)
+			observe := func() (scalertest.Observation, error) {
+				// A family of its own has no connection yet.
+				return scalertest.Serve(t, triggers...).WithAuth(s.auth).Observe(t.Context(), s.triggerType, metadata)
+			}
+			if got, err := observe(); err != nil || got.Value != 42 {
+				t.Fatalf("the whole answer: %+v, %v", got, err)
+			}
+			whole := proxy.Stats().ToClient
+			failures := 0
+			for i := range int64(places) {
+				after := 1 + i*(whole-1)/places
+				proxy.CutAfter(after)
+				got, err := observe()
+				code := status.Code(err)
+				if err != nil {
+					failures++
+				}
+				if err == nil && got.Value != 42 || err != nil && code != codes.Unavailable && code != codes.Unauthenticated {
+					t.Errorf("%d bytes of %d: %+v, %v", after, whole, got, err)
+				}
+			}
+			if failures < places/2 {
+				t.Errorf("%d failures for %d cuts", failures, places)
+			}
+		})
+	}
+}
+
+// TestRefusals has what servers refuse for other reasons than the password.
+func TestRefusals(t *testing.T) {
+	all, _ := everyType(t)
+	p, m := servers.SharedPostgreSQL(t), servers.SharedMariaDB(t)
+	run(t, p, "DROP ROLE IF EXISTS outcast; CREATE ROLE outcast LOGIN PASSWORD 'hush-hush' CONNECTION LIMIT 0;"+
+		"DROP ROLE IF EXISTS sleeper; CREATE ROLE sleeper NOLOGIN PASSWORD 'hush-hush';"+
+		"DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN PASSWORD 'hush-hush';")
+	run(t, m, "CREATE OR REPLACE USER 'outcast'@'%' IDENTIFIED BY 'hush-hush' ACCOUNT LOCK;"+
+		"CREATE OR REPLACE USER 'stranger'@'%' IDENTIFIED BY 'hush-hush'; CREATE TABLE IF NOT EXISTS nothing (id int); GRANT SELECT ON nothing TO 'stranger'@'%';")
+	tests := map[string]struct {
+		server      int
+		user, query string
+		code        codes.Code
+		message     string
+	}{
+		"PostgreSQL has no connection left": {0, "outcast", "SELECT 1", codes.Unavailable, "has too little of a resource, such as connections (SQLSTATE 53300)"},
+		"PostgreSQL lets nobody in":         {0, "sleeper", "SELECT 1", codes.Unauthenticated, "login refused (SQLSTATE 28000)"},
+		"PostgreSQL's table is not his":     {0, "stranger", "SELECT id FROM work", codes.PermissionDenied, "query: the user lacks a permission that it needs (SQLSTATE 42501)"},
+		"MariaDB has locked the account":    {1, "outcast", "SELECT 1", codes.Unauthenticated, "login refused: the account is locked (error 4151)"},
+		"MariaDB's table is not his":        {1, "stranger", "SELECT id FROM work", codes.PermissionDenied, "query: the user lacks a permission that it needs (error 1142)"},
+		"SQL Server's table is not his":     {2, "", "FAIL 229", codes.PermissionDenied, "query: the user lacks a permission that it needs (error 229)"},
+		"SQL Server is not there yet":       {2, "", "FAIL 40613", codes.Unavailable, "the database is not available at present (error 40613)"},
+		"SQL Server has an error of others": {2, "", "FAIL 8134", codes.Unavailable, "answered with error 8134"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := all[tt.server]
+			metadata, auth := maps.Clone(s.metadata), s.auth
+			metadata["query"] = tt.query
+			if tt.user != "" {
+				metadata["userName"], metadata["username"] = tt.user, tt.user
+				auth = map[string]string{"password": "hush-hush"}
+			}
+			_, err := scalertest.Serve(t, triggers...).WithAuth(auth).Observe(t.Context(), s.triggerType, metadata)
+			if want := s.triggerType + ": " + s.what + ": " + tt.message; status.Code(err) != tt.code || status.Convert(err).Message() != want {
+				t.Errorf("error = %v, want %v %q", err, tt.code, want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hush-hush") {
+				t.Errorf("a secret is in %v", err)
+			}
+		})
+	}
+}
+
+// TestRotatedPassword changes the password on the running server.
+func TestRotatedPassword(t *testing.T) {
+	all, tds := everyType(t)
+	p, m := servers.SharedPostgreSQL(t), servers.SharedMariaDB(t)
+	run(t, p, "DROP ROLE IF EXISTS turning; CREATE ROLE turning LOGIN PASSWORD 'before-it';")
+	run(t, m, "CREATE OR REPLACE USER 'turning'@'%' IDENTIFIED BY 'before-it'; GRANT SELECT ON sluice.* TO 'turning'@'%';")
+	tds.change("before-it")
+	turn := []func(){
+		func() {
+			run(t, p, "ALTER ROLE turning PASSWORD 'after-it'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'turning';")
+		},
+		func() { run(t, m, "ALTER USER 'turning'@'%' IDENTIFIED BY 'after-it'; KILL USER 'turning'@'%';") },
+		func() { tds.change("after-it") },
+	}
+	for i, s := range all {
+		t.Run(s.triggerType, func(t *testing.T) {
+			family := scalertest.Serve(t, triggers...).WithAuth(map[string]string{"password": "before-it"})
+			metadata := maps.Clone(s.metadata)
+			metadata["userName"], metadata["username"] = "turning", "turning"
+			observe := func() error {
+				_, err := family.Observe(t.Context(), s.triggerType, metadata)
+				return err
+			}
+			if err := observe(); err != nil {
+				t.Fatal(err)
+			}
+			turn[i]()
+			// Sessions end a little after they were told to.
+			for ctx := within(t); ; {
+				err := observe()
+				if status.Code(err) == codes.Unauthenticated {
+					break
+				}
+				if ctx.Err() != nil {
+					t.Fatalf("with the old password: %v, want %v", err, codes.Unauthenticated)
+				}
+			}
+			family.Rotate(map[string]string{"password": "after-it"})
+			if err := observe(); err != nil {
+				t.Errorf("with the new password: %v", err)
+			}
+		})
+	}
+}
+
+// TestThousandTriggersFewConnections has a thousand sources at one database as
+// one identity, read as many at once as the sampler does.
+func TestThousandTriggersFewConnections(t *testing.T) {
+	all, _ := everyType(t)
+	for _, s := range all {
+		t.Run(s.triggerType, func(t *testing.T) {
+			proxy, metadata := s.through(t)
+			reads := make(chan scaler.Source, 1000)
+			for range cap(reads) {
+				reads <- s.open(t, metadata)
+			}
+			close(reads)
+			var readers sync.WaitGroup
+			for range 32 {
+				readers.Go(func() {
+					for source := range reads {
+						if got, err := source.Read(within(t)); err != nil || got[0].Value != 42 {
+							t.Errorf("read %v, %v", got, err)
+						}
+					}
+				})
+			}
+			readers.Wait()
+			if got := proxy.Stats().Accepted; got > mostConnections {
+				t.Errorf("%d connections, want at most %d", got, mostConnections)
+			}
+		})
+	}
+}
