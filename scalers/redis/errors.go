@@ -61,6 +61,8 @@ func explain(err error) (codes.Code, string) {
 		return code, text
 	case errors.As(err, &answered):
 		return refused(answered.Error())
+	case strings.Contains(err.Error(), "redis: can't "), strings.Contains(err.Error(), "redis: invalid "):
+		return codes.Unavailable, "the answer is not one of Redis" // the library quotes it
 	default:
 		return codes.Unavailable, err.Error()
 	}

@@ -21,8 +21,12 @@ type kind struct {
 
 // kinds starts every kind of real Redis.
 func kinds(t *testing.T) map[string]kind {
-	one := servers.SharedRedis(t)
-	sentinels, cluster := servers.SharedSentinel(t), servers.SharedCluster(t)
+	t.Helper()
+	return kindsOf(t, servers.SharedRedis(t), servers.SharedSentinel(t), servers.SharedCluster(t))
+}
+
+func kindsOf(t *testing.T, one *servers.RedisServer, sentinels *servers.RedisSentinel, cluster *servers.RedisCluster) map[string]kind {
+	t.Helper()
 	return map[string]kind{
 		"server": {
 			list: "redis", stream: "redis-streams",

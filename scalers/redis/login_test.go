@@ -80,29 +80,6 @@ func TestLogins(t *testing.T) {
 	}
 }
 
-// TestRotatedPassword changes the password of a running server.
-func TestRotatedPassword(t *testing.T) {
-	r := servers.Redis(t, servers.RedisOptions{Password: "before"})
-	client := operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}, Password: "before"})
-	push(t, client, "jobs", 2)
-	family := scalertest.Serve(t, triggers...).WithAuth(map[string]string{"password": "before"})
-	observe := func() (scalertest.Observation, error) {
-		return family.Observe(t.Context(), "redis", map[string]string{"address": r.Addr(), "listName": "jobs"})
-	}
-	if got, err := observe(); err != nil || got.Value != 2 {
-		t.Fatalf("before: %+v, %v", got, err)
-	}
-	do(t, client, "CONFIG", "SET", "requirepass", "after")
-	do(t, client, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
-	if _, err := observe(); status.Code(err) != codes.Unauthenticated {
-		t.Fatalf("with the old password: %v, want %v", err, codes.Unauthenticated)
-	}
-	family.Rotate(map[string]string{"password": "after"})
-	if got, err := observe(); err != nil || got.Value != 2 {
-		t.Errorf("with the new password: %+v, %v", got, err)
-	}
-}
-
 func TestWrongPlaces(t *testing.T) {
 	one, c := servers.SharedRedis(t), servers.SharedCluster(t)
 	s := servers.SharedSentinel(t)
