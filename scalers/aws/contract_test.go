@@ -1,7 +1,12 @@
 package main
 
 import (
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
@@ -51,6 +56,40 @@ func TestContract(t *testing.T) {
 				Stalled:  elsewhere(scalertest.StalledAddress),
 			})
 		})
+	}
+}
+
+// TestEnvironment has every parameter that can be taken from a variable.
+func TestEnvironment(t *testing.T) {
+	for _, s := range everyType(t, servers.SharedMoto(t), "environment") {
+		want := []string{"awsAccessKeyID", "awsSecretAccessKey"}
+		if s.Type == "aws-sqs-queue" {
+			want = append(want, "queueURL")
+		}
+		// With the family's identity, one key alone is no mistake.
+		metadata := at("http://localhost", s.metadata, map[string]string{"identityOwner": "operator"})
+		if got := scalertest.FromEnv(s.Trigger, metadata); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", s.Type, got, want)
+		}
+	}
+}
+
+// TestTemporaryKeys sends all three parts of keys that end.
+func TestTemporaryKeys(t *testing.T) {
+	var token atomic.Value
+	token.Store("")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token.Store(r.Header.Get("X-Amz-Security-Token"))
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	defer s.Close()
+	temporary := maps.Clone(keys)
+	temporary["awsSessionToken"] = "of-a-session"
+	for _, subject := range everyType(t, servers.SharedMoto(t), "temporary") {
+		_, _ = scalertest.Serve(t, triggers...).WithAuth(temporary).Observe(t.Context(), subject.Type, at(s.URL, subject.metadata))
+		if got := token.Swap(""); got != "of-a-session" {
+			t.Errorf("%s: the session token is %q", subject.Type, got)
+		}
 	}
 }
 

@@ -140,3 +140,22 @@ func TestRotation(t *testing.T) {
 	family.Rotate(map[string]string{"bearerToken": "second"})
 	observe(codes.OK)
 }
+
+// TestRotatedPassword is the same with the passwords of a real server.
+func TestRotatedPassword(t *testing.T) {
+	p := servers.Prometheus(t, servers.PrometheusOptions{BasicAuth: true})
+	login := func(password string) map[string]string {
+		return map[string]string{"username": servers.PrometheusUser, "password": password}
+	}
+	family := scalertest.Serve(t, triggers...).WithAuth(login("hush-hush"))
+	observe := func(want codes.Code) {
+		t.Helper()
+		_, err := family.Observe(t.Context(), "prometheus", trigger(p.URL(), map[string]string{"authModes": "basic"}))
+		if status.Code(err) != want {
+			t.Fatalf("error = %v, want %v", err, want)
+		}
+	}
+	observe(codes.Unauthenticated)
+	family.Rotate(login(servers.PrometheusPassword))
+	observe(codes.OK)
+}

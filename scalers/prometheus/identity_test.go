@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -12,8 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,6 +23,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
 // The managed services have no server that can be run here: guarded stands in
@@ -63,7 +61,8 @@ func signed(t *testing.T, key aws.Credentials, region string) func(*http.Request
 
 func TestAWS(t *testing.T) {
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ParseForm() != nil || r.PostForm.Get("RoleArn") != "arn:aws:iam::1:role/metrics" {
+		role := map[string]string{"arn:aws:iam::1:role/metrics": "", "arn:aws:iam::1:role/partner": "x1"}
+		if external, known := role[r.PostFormValue("RoleArn")]; !known || r.PostFormValue("ExternalId") != external {
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>hush-hush</Message></Error></ErrorResponse>`)
 			return
@@ -90,12 +89,18 @@ func TestAWS(t *testing.T) {
 		identity scaler.PodIdentity
 		code     codes.Code
 	}{
-		"keys":             {accepts: aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hush-hush"}, auth: keys},
-		"wrong keys":       {accepts: own, auth: keys, code: codes.Unauthenticated},
-		"the process":      {accepts: own, metadata: map[string]string{"identityOwner": "operator"}},
-		"pod identity":     {accepts: own, identity: scaler.PodIdentity{Provider: "aws"}},
-		"a role":           {accepts: role, identity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/metrics"}},
-		"a role of others": {accepts: role, identity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/other"}, code: codes.PermissionDenied},
+		"keys":                       {accepts: aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hush-hush"}, auth: keys},
+		"wrong keys":                 {accepts: own, auth: keys, code: codes.Unauthenticated},
+		"the process":                {accepts: own, metadata: map[string]string{"identityOwner": "operator"}},
+		"pod identity":               {accepts: own, identity: scaler.PodIdentity{Provider: "aws"}},
+		"a role":                     {accepts: role, identity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/metrics"}},
+		"a role of others":           {accepts: role, identity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/other"}, code: codes.PermissionDenied},
+		"a role with an external id": {accepts: role, identity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/partner", ExternalID: "x1"}},
+		"another external id":        {accepts: role, identity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/partner", ExternalID: "x2"}, code: codes.PermissionDenied},
+		"temporary keys": {accepts: aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hush-hush", SessionToken: "hush-hush-too"}, auth: map[string]string{
+			"awsAccessKeyID": "AKIA", "awsSecretAccessKey": "hush-hush", "awsSessionToken": "hush-hush-too"}},
+		"the region of the authentication": {accepts: aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hush-hush"}, metadata: map[string]string{"awsRegion": ""},
+			auth: map[string]string{"awsAccessKeyID": "AKIA", "awsSecretAccessKey": "hush-hush", "awsRegion": "eu-west-1"}},
 		"headers of the user are signed": {accepts: own, metadata: map[string]string{
 			"identityOwner": "operator", "customHeaders": "X-Scope-OrgID=shop", "query": "sum(a{b=~\"c d.*\"}) / 2"}},
 	}
@@ -179,42 +184,11 @@ func TestGoogle(t *testing.T) {
 }
 
 func TestAzure(t *testing.T) {
-	certificate, key, err := trusted.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	entra := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		base := "https://" + r.Host
-		switch {
-		case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
-			_ = json.NewEncoder(w).Encode(map[string]any{
-				"token_endpoint": base + "/tenant/oauth2/v2.0/token", "authorization_endpoint": base + "/authorize", "issuer": base + "/tenant/v2.0",
-			})
-		case r.ParseForm() == nil && r.PostForm.Get("client_assertion") == "proof" && r.PostForm.Get("client_id") == "identity":
-			scope, _, _ := strings.Cut(r.PostForm.Get("scope"), "/.default")
-			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "for " + scope, "token_type": "Bearer", "expires_in": 3600})
-		default:
-			w.WriteHeader(http.StatusUnauthorized)
-			_ = json.NewEncoder(w).Encode(map[string]any{"error": "invalid_client", "error_description": "hush-hush"})
-		}
-	}))
-	entra.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
-	entra.StartTLS()
-	defer entra.Close()
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("proof"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", file)
-	t.Setenv("AZURE_CLIENT_ID", "the process's own")
-	t.Setenv("AZURE_TENANT_ID", "tenant")
-	t.Setenv("AZURE_AUTHORITY_HOST", entra.URL+"/")
-	identity := scaler.PodIdentity{Provider: "azure-workload", IdentityID: "identity", TenantID: "tenant"}
+	servers.Entra(t, trusted, func(scope string) string {
+		resource, _, _ := strings.Cut(scope, "/.default")
+		return "for " + resource
+	})
+	identity := scaler.PodIdentity{Provider: "azure-workload", IdentityID: servers.EntraIdentity, TenantID: servers.EntraTenant}
 	other := identity
 	other.IdentityID = "other"
 	tests := map[string]struct {

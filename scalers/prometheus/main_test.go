@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -19,22 +18,11 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "sluice-prometheus-test")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		err = trust(filepath.Join(dir, "ca.pem"))
+		trusted, err = servers.TrustedAuthority(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(servers.Ending(m))
-}
-
-// trust makes trusted one of the system's authorities, which are read once.
-func trust(file string) (err error) {
-	if trusted, err = servers.NewAuthority(); err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, trusted.CA, 0o600); err != nil {
-		return err
-	}
-	return os.Setenv("SSL_CERT_FILE", file)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -51,6 +52,7 @@ const noSentinel = "all sentinels specified in configuration are unreachable"
 // explain gives a failure its code and its words.
 func explain(err error) (codes.Code, string) {
 	var answered redis.Error
+	var number *strconv.NumError
 	code, text, known := (scaler.TLSParams{}).NetworkFailure(err)
 	switch {
 	case strings.Contains(err.Error(), noSentinel) && known:
@@ -61,7 +63,7 @@ func explain(err error) (codes.Code, string) {
 		return code, text
 	case errors.As(err, &answered):
 		return refused(answered.Error())
-	case strings.Contains(err.Error(), "redis: can't "), strings.Contains(err.Error(), "redis: invalid "):
+	case errors.As(err, &number), strings.Contains(err.Error(), "redis: can't "), strings.Contains(err.Error(), "redis: invalid "):
 		return codes.Unavailable, "the answer is not one of Redis" // the library quotes it
 	default:
 		return codes.Unavailable, err.Error()

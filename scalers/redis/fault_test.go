@@ -193,7 +193,8 @@ func TestHalfAnswers(t *testing.T) {
 }
 
 // saying is the address of a stand-in that gives every command the same answer,
-// for what no server here says. It hangs up when the answer is half of one.
+// for what no server here says. It hangs up when the answer is half of one. It
+// is as old as not to know the greeting.
 func saying(t *testing.T, answer string, half bool) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -204,8 +205,13 @@ func saying(t *testing.T, answer string, half bool) string {
 	serve := func(c net.Conn) {
 		defer c.Close()
 		for command := make([]byte, 4096); ; {
-			if _, err := c.Read(command); err != nil {
+			n, err := c.Read(command)
+			if err != nil {
 				return
+			}
+			if strings.Contains(strings.ToUpper(string(command[:n])), "HELLO") {
+				_, _ = c.Write([]byte("-ERR unknown command 'HELLO'\r\n"))
+				continue
 			}
 			if _, err := c.Write([]byte(answer)); err != nil || half {
 				return
@@ -369,4 +375,15 @@ func connections(t *testing.T, client redis.UniversalClient, user string) map[st
 		t.Fatal(err)
 	}
 	return all
+}
+
+// TestServersBeforeLag have no lag in what they say of a group.
+func TestServersBeforeLag(t *testing.T) {
+	address := saying(t, "*1\r\n*4\r\n$4\r\nname\r\n$7\r\nworkers\r\n$7\r\npending\r\n:2\r\n", false)
+	_, err := scalertest.Serve(t, redisStreams).Observe(t.Context(), "redis-streams",
+		map[string]string{"address": address, "stream": "jobs", "consumerGroup": "workers", "lagCount": "5"})
+	want := "redis-streams: stream jobs: lagCount: the server reports no lag, which needs Redis 7 or later"
+	if status.Code(err) != codes.FailedPrecondition || status.Convert(err).Message() != want {
+		t.Errorf("error = %v, want %q", err, want)
+	}
 }

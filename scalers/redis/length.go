@@ -11,10 +11,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// lengthScript is the number of elements of a key of any kind, or the kind's
+// lengthText is the number of elements of a key of any kind, or the kind's
 // name when it has none. Commands are written out: servers that check them
 // beforehand refuse names that are computed.
-var lengthScript = redis.NewScript(`
+const lengthText = `
 local kind = redis.call('type', KEYS[1]).ok
 if kind == 'list' then return redis.call('llen', KEYS[1]) end
 if kind == 'set' then return redis.call('scard', KEYS[1]) end
@@ -22,7 +22,9 @@ if kind == 'zset' then return redis.call('zcard', KEYS[1]) end
 if kind == 'hash' then return redis.call('hlen', KEYS[1]) end
 if kind == 'none' then return 0 end
 return kind
-`)
+`
+
+var lengthScript = redis.NewScript(lengthText)
 
 // lengthCommands are the same for servers that allow no scripts.
 var lengthCommands = map[string]string{"list": "LLEN", "set": "SCARD", "zset": "ZCARD", "hash": "HLEN"}
@@ -102,6 +104,11 @@ func lengthOf(key string, kind *redis.Cmd) (float64, *step, error) {
 	return 0, integer(command, key), nil
 }
 
+// wrongKind names the kinds of Redis itself; of what a module or something else
+// says, nobody knows what it holds.
 func wrongKind(kind string) error {
-	return status.Errorf(codes.FailedPrecondition, "is a %s, not a list, set, sorted set or hash", kind)
+	if kind == "string" || kind == "stream" {
+		return status.Errorf(codes.FailedPrecondition, "is a %s, not a list, set, sorted set or hash", kind)
+	}
+	return status.Error(codes.FailedPrecondition, "is not a list, set, sorted set or hash")
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"maps"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -99,5 +102,35 @@ func TestAddresses(t *testing.T) {
 				t.Errorf("addresses = %v, %v, want %v", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestEnvironment has every parameter that can be taken from a variable.
+func TestEnvironment(t *testing.T) {
+	for _, trigger := range triggers {
+		want := []string{"address", "host", "password", "port", "username"}
+		metadata := map[string]string{"address": "h:1", "listName": "l", "stream": "s"}
+		if strings.Contains(trigger.Type, "sentinel") {
+			want = append(want, "sentinelMaster", "sentinelPassword", "sentinelUsername")
+			metadata["sentinelMaster"] = "m"
+			slices.Sort(want)
+		}
+		if got := scalertest.FromEnv(trigger, metadata); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", trigger.Type, got, want)
+		}
+	}
+}
+
+// TestScript has no name of a command that is computed: managed services refuse
+// such scripts.
+func TestScript(t *testing.T) {
+	calls := regexp.MustCompile(`redis\.call\(([^,)]*)`).FindAllStringSubmatch(lengthText, -1)
+	if len(calls) != 5 {
+		t.Errorf("%d calls", len(calls))
+	}
+	for _, call := range calls {
+		if !regexp.MustCompile(`^'[a-z]+'$`).MatchString(call[1]) {
+			t.Errorf("%s is not written out", call[1])
+		}
 	}
 }

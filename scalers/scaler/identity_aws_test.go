@@ -74,6 +74,25 @@ func TestAWSRoles(t *testing.T) {
 	}
 }
 
+// TestAWSRegionsHaveTheirOwn: a role is assumed where the trigger is, so its
+// credentials in one region are not those of another.
+func TestAWSRegionsHaveTheirOwn(t *testing.T) {
+	ctx, release := Opening(t.Context())
+	defer release()
+	p := AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"}
+	first, err := p.Config(ctx, "eu-west-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := p.Config(ctx, "us-east-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Credentials == second.Credentials || first.Region != "eu-west-1" || second.Region != "us-east-1" {
+		t.Errorf("regions %s and %s share credentials", first.Region, second.Region)
+	}
+}
+
 func TestAWSKeysThatAreMissing(t *testing.T) {
 	both := "awsAccessKeyID: is required without a role or pod identity\nawsSecretAccessKey: is required without a role or pod identity"
 	tests := map[string]struct {

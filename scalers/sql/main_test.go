@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -11,7 +13,22 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Ending(m)) }
+// trusted is an authority that this process trusts as it does those of its
+// system: Entra is spoken to over TLS alone.
+var trusted *servers.Authority
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sluice-sql-test")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		trusted, err = servers.TrustedAuthority(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(servers.Ending(m))
+}
 
 // patience is many times what anything here takes.
 const patience = time.Minute

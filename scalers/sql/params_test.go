@@ -97,3 +97,19 @@ func TestURLOfMSSQL(t *testing.T) {
 		}
 	}
 }
+
+// TestEnvironment has every parameter that can be taken from a variable.
+func TestEnvironment(t *testing.T) {
+	want := map[string][]string{
+		"postgresql": {"connection", "password"},
+		"mysql":      {"connectionString", "password", "username"},
+		"mssql":      {"connectionString", "password"},
+	}
+	for _, trigger := range triggers {
+		metadata := map[string]string{"query": "q", "host": "h", "port": "1", "userName": "u", "username": "u", "dbName": "d", "sslmode": "disable",
+			"targetQueryValue": "1", "queryValue": "1", "targetValue": "1"}
+		if got := scalertest.FromEnv(trigger, metadata); !slices.Equal(got, want[trigger.Type]) {
+			t.Errorf("%s: %v, want %v", trigger.Type, got, want[trigger.Type])
+		}
+	}
+}

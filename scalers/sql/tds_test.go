@@ -129,17 +129,44 @@ func writePacket(c net.Conn, body []byte) error {
 	return err
 }
 
-// login compares the password, which clients send with its bits mixed.
+// login compares the password, which clients send with its bits mixed, or the
+// token that stands in its place.
 func (s *standIn) login(body []byte) []byte {
+	if token, has := federated(body); has {
+		return s.loginAs(token)
+	}
 	at, length := binary.LittleEndian.Uint16(body[44:]), binary.LittleEndian.Uint16(body[46:])
 	password := append([]byte(nil), body[at:int(at)+2*int(length)]...)
 	for i, b := range password {
 		b ^= 0xa5
 		password[i] = b<<4 | b>>4
 	}
+	return s.loginAs(text(password))
+}
+
+// federated is the token of a login by one: the feature 2 in the extension of
+// the login, of which 5 bytes are in front of the token.
+func federated(body []byte) (token string, has bool) {
+	const extension, flags, feature = 56, 27, 2
+	if body[flags]&0x10 == 0 {
+		return "", false
+	}
+	at := binary.LittleEndian.Uint32(body[binary.LittleEndian.Uint16(body[extension:]):])
+	for body[at] != 0xff {
+		length := binary.LittleEndian.Uint32(body[at+1:])
+		data := body[at+5 : at+5+length]
+		if body[at] == feature {
+			return text(data[5:]), true
+		}
+		at += 5 + length
+	}
+	return "", false
+}
+
+func (s *standIn) loginAs(secret string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if text(password) != s.password {
+	if secret != s.password {
 		return append(failed(18456), done()...)
 	}
 	program := wide("stand-in")
