@@ -75,7 +75,7 @@ func (s *standIn) change(password string) {
 
 // The kinds of packets and tokens that are needed here.
 const (
-	packetQuery, packetAnswer, packetLogin, packetPrelogin = 0x01, 0x04, 0x10, 0x12
+	packetQuery, packetAnswer, packetAttention, packetLogin, packetPrelogin = 0x01, 0x04, 0x06, 0x10, 0x12
 
 	tokenColumns, tokenError, tokenLogin, tokenRow, tokenDone = 0x81, 0xaa, 0xad, 0xd1, 0xfd
 )
@@ -95,6 +95,9 @@ func (s *standIn) serve(c net.Conn) error {
 			answer = s.login(body)
 		case packetQuery:
 			answer = s.query(body)
+		case packetAttention: // a query is given up, and that is confirmed
+			answer = done()
+			answer[1] = 0x20
 		default:
 			return errors.New("a packet that it does not know")
 		}
