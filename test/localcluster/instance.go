@@ -196,9 +196,6 @@ func (i *Instance) Terminate(ctx context.Context) error {
 	}
 }
 
-// Done is closed when the instance and its network are gone.
-func (i *Instance) Done() <-chan struct{} { return i.ended }
-
 func (i *Instance) current() *Process {
 	i.mu.Lock()
 	defer i.mu.Unlock()

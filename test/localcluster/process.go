@@ -41,9 +41,6 @@ func newProcess(name, logFile string, launch launchFunc, command func() (*exec.C
 // Name is the role or the Pod.
 func (p *Process) Name() string { return p.name }
 
-// LogFile holds standard output and standard error of all runs.
-func (p *Process) LogFile() string { return p.logFile }
-
 // Start runs the process. It returns once the process exists, not when it is
 // ready.
 func (p *Process) Start() error {
