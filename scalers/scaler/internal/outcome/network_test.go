@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // TestNetwork breaks connections as networks and servers do.
@@ -26,7 +27,7 @@ func TestNetwork(t *testing.T) {
 	trusted.StartTLS()
 	defer trusted.Close()
 	secure := trusted.Listener.Addr().String()
-	closed := closedPort(t)
+	closed := scalertest.DeadAddress(t)
 	resolver := &net.DNSError{Err: "no such host", Name: "db.shop", IsNotFound: true}
 
 	given := outcome.Parameters{Authority: "parameter ca", Certificate: "parameters cert and key"}
@@ -62,17 +63,6 @@ func TestNetworkLeavesAnswersAlone(t *testing.T) {
 	if code, text, known := outcome.Network(errors.New("WRONGPASS"), outcome.Parameters{}); known {
 		t.Errorf("an answer is %v %q", code, text)
 	}
-}
-
-// closedPort is an address where nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 func dial(t *testing.T, address string) error {
