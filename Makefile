@@ -138,10 +138,11 @@ demo: build cluster-binaries ## Show a backlog scaling a Deployment 0 -> N -> 0 
 bench: build cluster-binaries ## Measure latency, memory, connections and API writes; prints JSON and a table
 	cd test && $(RUN) ./cmd/bench
 
-bench-families: test-servers ## Connections and requests of a family with a thousand triggers, against its server
+bench-families: build cluster-binaries test-servers ## What a family costs with a thousand triggers against its server, and how soon it notices work
 	@grep -l '^func Benchmark' scalers/*/*_test.go | xargs -n1 dirname | sort -u | while read -r family; do \
 		(cd $$family && go test -run '^$$' -bench . -benchtime 3x . | grep -E '^(Benchmark|FAIL|--- )' | sed "s|^|$$family |") || exit 1; \
 	done
+	cd test && $(RUN) ./cmd/families
 
 OVERLAY ?= deploy/overlays/all
 blast-radius: cluster-binaries ## Tell which ServiceAccount may read which Secrets, by the manifests of OVERLAY

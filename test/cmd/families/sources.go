@@ -123,6 +123,11 @@ func sqlSources(ctx context.Context, address string, ends *closing) ([]source, e
 			return map[string]string{target: "1", "query": fmt.Sprintf("SELECT count(*) FROM work WHERE name = '%s%s'", name(i), suffix)}
 		}
 	}
+	rung := func(i int) map[string]string {
+		all := asking("targetQueryValue", "-rung")(i)
+		all["listenChannel"] = name(i)
+		return all
+	}
 	return []source{
 		{
 			name: "postgresql", family: "sql", triggerType: "postgresql", of: asking("targetQueryValue", ""), secret: map[string]string{"connection": p.URL()},
@@ -131,10 +136,10 @@ func sqlSources(ctx context.Context, address string, ends *closing) ([]source, e
 			},
 		},
 		{
-			name: "postgresql with listenChannel", family: "sql", triggerType: "postgresql", rings: true, of: asking("targetQueryValue", "-rung"),
-			metadata: map[string]string{"listenChannel": "work"}, secret: map[string]string{"connection": p.URL()},
+			name: "postgresql with listenChannel", family: "sql", triggerType: "postgresql", rings: true, of: rung,
+			secret: map[string]string{"connection": p.URL()},
 			happen: func(ctx context.Context, i int) error {
-				return p.Exec(ctx, fmt.Sprintf("INSERT INTO work VALUES ('%s-rung'); NOTIFY work;", name(i)))
+				return p.Exec(ctx, fmt.Sprintf("INSERT INTO work VALUES ('%[1]s-rung'); NOTIFY \"%[1]s\";", name(i)))
 			},
 		},
 		{
