@@ -58,6 +58,18 @@ func TestDoorbells(t *testing.T) {
 	})
 }
 
+// askMetric asks the metrics API as the HPA does.
+func (o object) askMetric(name string) ([]byte, error) {
+	o.t.Helper()
+	clientset, err := kubernetes.NewForConfig(world.cluster.Config())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return clientset.RESTClient().Get().
+		AbsPath("/apis/external.metrics.k8s.io/v1beta1/namespaces", o.namespace, name).
+		Param("labelSelector", "scaledobject.keda.sh/name="+o.name).DoRaw(o.t.Context())
+}
+
 // waitMeasured waits until a controller has measured how long work for a
 // trigger type waited for replicas.
 func waitMeasured(t *testing.T, triggerType string) {
@@ -91,13 +103,7 @@ func (o object) annotate(patch string) {
 // an error, as when the machine is too busy to answer within the HPA's time.
 func (o object) metricValue() (float64, error) {
 	o.t.Helper()
-	clientset, err := kubernetes.NewForConfig(world.cluster.Config())
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	answer, err := clientset.RESTClient().Get().
-		AbsPath("/apis/external.metrics.k8s.io/v1beta1/namespaces", o.namespace, metricNames(o.hpa())[0]).
-		Param("labelSelector", "scaledobject.keda.sh/name="+o.name).DoRaw(o.t.Context())
+	answer, err := o.askMetric(metricNames(o.hpa())[0])
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, answer)
 	}

@@ -21,6 +21,7 @@ import (
 type api struct {
 	address string // host:port
 	waiting atomic.Int64
+	page    string // in place of how much work there is
 	server  *http.Server
 	ended   chan struct{}
 }
@@ -36,6 +37,10 @@ func (a *api) start(t *testing.T) {
 	}
 	a.address, a.ended = l.Addr().String(), make(chan struct{})
 	a.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if a.page != "" {
+			fmt.Fprint(w, a.page)
+			return
+		}
 		fmt.Fprintf(w, `{"waiting": %d}`, a.waiting.Load())
 	})}
 	go func() {

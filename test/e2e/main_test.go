@@ -70,13 +70,18 @@ func setUp() error {
 		started <- err
 	}()
 	return errors.Join(
-		cluster.Install(ctx, localcluster.Installation{
-			Overlay: "deploy/overlays/all",
-			// For the scaler of a third party, which has no key.
-			Args: map[string][]string{"controller": {"--plaintext-scalers", "--ca-overlap=5s"}, "metrics-adapter": {"--plaintext-scalers"}},
-		}),
+		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all", Args: coreArgs()}),
 		<-started, <-started,
 	)
+}
+
+// coreArgs are the flags that all scenarios need.
+func coreArgs() map[string][]string {
+	return map[string][]string{
+		// For the scaler of a third party, which has no key.
+		"controller":      {"--plaintext-scalers", "--ca-overlap=5s"},
+		"metrics-adapter": {"--plaintext-scalers"},
+	}
 }
 
 // checkIdentities proves from the API server's audit log that no process that

@@ -108,14 +108,19 @@ func (o object) tryApply(s spec) error {
 
 // applyWith also sets annotations.
 func (o object) applyWith(annotations map[string]any, s spec) error {
+	return o.applyAs(map[string]any{"annotations": annotations}, s)
+}
+
+// applyAs also sets metadata.
+func (o object) applyAs(metadata map[string]any, s spec) error {
+	metadata["namespace"], metadata["name"] = o.namespace, o.name
 	all := map[string]any{"scaleTargetRef": map[string]any{"name": o.name}}
 	for key, value := range s {
 		all[key] = value
 	}
 	so := map[string]any{
 		"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-		"metadata": map[string]any{"namespace": o.namespace, "name": o.name, "annotations": annotations},
-		"spec":     all,
+		"metadata": metadata, "spec": all,
 	}
 	// JSON is YAML, and makes plain values of ours.
 	text, err := json.Marshal(so)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,8 @@ type Installation struct {
 	Replicas map[string]int32
 	// Args are added to those of the manifests, by component.
 	Args map[string][]string
+	// Env has variables by component; they count before those of the manifests.
+	Env map[string][]corev1.EnvVar
 }
 
 // Install applies manifests and waits until what they describe is ready: every
@@ -118,6 +121,7 @@ func (c *Cluster) makeProcesses(object *unstructured.Unstructured, what Installa
 		deployment.Spec.Replicas = &replicas
 	}
 	container.Args = append(container.Args, what.Args[name]...)
+	container.Env = withEnv(container.Env, what.Env[name])
 	template.Spec.NodeName = processNode
 	if template.Annotations == nil {
 		template.Annotations = map[string]string{}
@@ -132,6 +136,14 @@ func (c *Cluster) makeProcesses(object *unstructured.Unstructured, what Installa
 	object.Object, err = runtime.DefaultUnstructuredConverter.ToUnstructured(deployment)
 	unstructured.RemoveNestedField(object.Object, "status")
 	return deployment, err
+}
+
+// withEnv has each variable once, as the API server wants it.
+func withEnv(of, given []corev1.EnvVar) []corev1.EnvVar {
+	of = slices.DeleteFunc(of, func(v corev1.EnvVar) bool {
+		return slices.ContainsFunc(given, func(g corev1.EnvVar) bool { return g.Name == v.Name })
+	})
+	return append(of, given...)
 }
 
 // waitDeployment waits until a Deployment runs its present template, all of

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/metrics/pkg/apis/external_metrics"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,6 +44,9 @@ type Families interface {
 type Provider struct {
 	// Objects reads ScaledObjects from a cache.
 	Objects client.Reader
+	// Namespaces are those whose ScaledObjects there are for the adapter; none
+	// is all.
+	Namespaces []string
 	// Cluster reads what only some answers need: the live HPA, and the pods of
 	// a target.
 	Cluster  Cluster
@@ -91,6 +96,9 @@ func (p *Provider) object(ctx context.Context, namespace string, selector labels
 	if name == "" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf(
 			"label selector %q does not name a ScaledObject: %s=<name> is required", selector, v1alpha1.LabelScaledObjectName))
+	}
+	if len(p.Namespaces) > 0 && !slices.Contains(p.Namespaces, namespace) {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "scaledobjects"}, name)
 	}
 	so := &v1alpha1.ScaledObject{}
 	err = p.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, so)

@@ -185,6 +185,21 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
+func TestNamespacesOfOthers(t *testing.T) {
+	f := newFixture(t, map[string]float64{"0 a": 3})
+	for name, tt := range map[string]struct {
+		namespaces []string
+		seen       bool
+	}{
+		"all": {seen: true}, "among others": {[]string{"other", "shop"}, true}, "not this one": {[]string{"other"}, false},
+	} {
+		f.Namespaces = tt.namespaces
+		if got, err := f.ask(t.Context(), selector, "s0-a"); (err == nil) != tt.seen || !tt.seen && !apierrors.IsNotFound(err) {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+}
+
 func withFallback(behavior v1alpha1.FallbackBehavior) func(*v1alpha1.ScaledObject) {
 	return func(so *v1alpha1.ScaledObject) {
 		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6, Behavior: behavior}

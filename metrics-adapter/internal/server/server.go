@@ -70,7 +70,7 @@ func Run(ctx context.Context, args []string) error {
 		return err
 	}
 	base.WithExternalMetrics(&provider.Provider{
-		Objects: mgr.GetClient(), Cluster: cluster, Families: families, Now: time.Now,
+		Objects: mgr.GetClient(), Namespaces: o.watchNamespaces, Cluster: cluster, Families: families, Now: time.Now,
 	})
 	if err := mgr.Add(metricsEndpoint(o.metricsAddress)); err != nil {
 		return err
