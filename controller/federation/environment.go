@@ -31,7 +31,7 @@ func newEnvironment(c *corev1.Container) *environment {
 	return e
 }
 
-// envOf has the variables that metadata names with "<key>FromEnv", and those
+// envOf has the variables that metadata names, and those
 // that their literals refer to.
 func envOf(metadata map[string]string, c *corev1.Container) map[string]scalerv1.EnvVar {
 	if c == nil {
@@ -39,7 +39,7 @@ func envOf(metadata map[string]string, c *corev1.Container) map[string]scalerv1.
 	}
 	e := newEnvironment(c)
 	for key, value := range metadata {
-		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
+		if scalerv1.NamesVariable(key) {
 			e.add(strings.TrimSpace(value))
 		}
 	}
@@ -49,7 +49,7 @@ func envOf(metadata map[string]string, c *corev1.Container) map[string]scalerv1.
 // namesVariable reports whether metadata name a variable of the workload.
 func namesVariable(metadata map[string]string) bool {
 	for key := range metadata {
-		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
+		if scalerv1.NamesVariable(key) {
 			return true
 		}
 	}

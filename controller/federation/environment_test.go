@@ -73,13 +73,15 @@ func TestEnvironmentOfATrigger(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			so := scaledObject(func(so *v1alpha1.ScaledObject) {
-				so.Spec.ScaleTargetRef.EnvSourceContainerName = tt.container
-				so.Spec.Triggers[0].Metadata = map[string]string{"xFromEnv": tt.names, "other": "PASSWORD"}
-			})
-			got := TriggersOf(so, Workload{Template: template})[0].Env
-			if !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("got %s, want %s", encoded(t, got), encoded(t, tt.want))
+			for _, key := range []string{"xFromEnv", "xFromEnvFile"} {
+				so := scaledObject(func(so *v1alpha1.ScaledObject) {
+					so.Spec.ScaleTargetRef.EnvSourceContainerName = tt.container
+					so.Spec.Triggers[0].Metadata = map[string]string{key: tt.names, "other": "PASSWORD"}
+				})
+				got := TriggersOf(so, Workload{Template: template})[0].Env
+				if !reflect.DeepEqual(got, tt.want) {
+					t.Errorf("%s: got %s, want %s", key, encoded(t, got), encoded(t, tt.want))
+				}
 			}
 		})
 	}

@@ -74,7 +74,7 @@ func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter) (value 
 		if value := strings.TrimSpace(own[name]); value != "" {
 			return value, false
 		}
-		variable := strings.TrimSpace(own[name+scalerv1.FromEnvSuffix])
+		variable := strings.TrimSpace(own[scalerv1.EnvKey(name)])
 		if variable == "" {
 			continue
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,10 @@ type managedParams struct {
 	GoogleKey string `param:"GoogleApplicationCredentials" from:"auth"`
 	// GoogleKeyOfEnv is the same key, in a variable of the scale target.
 	GoogleKeyOfEnv string `param:"credentials" from:"env"`
+	// GoogleKeyFile is a file with that key, on the family's side: one that its
+	// --readable-files lists, named by a variable of the scale target. It is
+	// read when the connection is opened.
+	GoogleKeyFile string `param:"credentialsFromEnvFile" from:"env"`
 	// Cloud is the cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud,
 	// AzureChinaCloud or Private.
 	Cloud string `param:"cloud" default:"AzurePublicCloud"`
@@ -54,7 +59,7 @@ func (p managedParams) service() managed {
 	case p.Provider == "aws", p.Provider == "aws-eks", p.IdentityOwner == "operator",
 		p.AWSRoleARN != "", p.AWSAccessKeyID != "", p.AWSSecretAccessKey != "":
 		return awsService
-	case p.Provider == "gcp", p.googleKey() != "":
+	case p.Provider == "gcp", p.GoogleKey != "", p.GoogleKeyOfEnv != "", p.GoogleKeyFile != "":
 		return googleService
 	case p.Provider == "azure-workload":
 		return azureService
@@ -63,11 +68,19 @@ func (p managedParams) service() managed {
 	}
 }
 
-func (p managedParams) googleKey() string {
-	if p.GoogleKey != "" {
-		return p.GoogleKey
+// googleKey is the first key there is, "" for the process's own identity.
+//
+// Source: spec scalers README, section 3.17.
+func (p managedParams) googleKey() (string, error) {
+	key := cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv)
+	if p.Provider == "gcp" || key != "" || p.GoogleKeyFile == "" {
+		return key, nil
 	}
-	return p.GoogleKeyOfEnv
+	content, err := scaler.ReadFile(p.GoogleKeyFile)
+	if err != nil {
+		return "", fmt.Errorf("credentialsFromEnvFile: %w", err)
+	}
+	return string(content), nil
 }
 
 // check holds the identity against what its service needs.
@@ -124,7 +137,11 @@ func (p managedParams) authorize(ctx context.Context) (add func(*http.Request) e
 		config, err := p.Config(ctx, p.AWSRegion)
 		return signing(config), func() { amazon.Forget(config) }, err
 	case googleService:
-		account, err := scaler.GoogleAccount(ctx, p.googleKey(), googleScope)
+		key, err := p.googleKey()
+		if err != nil {
+			return nil, nil, err
+		}
+		account, err := scaler.GoogleAccount(ctx, key, googleScope)
 		return bearing(func(context.Context) (string, error) {
 			token, err := account.Token()
 			if err != nil {

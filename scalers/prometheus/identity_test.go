@@ -11,6 +11,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,14 +159,29 @@ func TestGoogle(t *testing.T) {
 		}
 		return string(text)
 	}
+	file := filepath.Join(t.TempDir(), "key.json")
+	if err := os.WriteFile(file, []byte(key("reader@shop.iam")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scalertest.Readable(t, filepath.Dir(file))
 	tests := map[string]struct {
 		auth, env map[string]string
 		metadata  map[string]string
 		code      codes.Code
+		message   string // "" is any
 	}{
-		"a key":                   {auth: map[string]string{"GoogleApplicationCredentials": key("reader@shop.iam")}},
-		"a key of a variable":     {env: map[string]string{"KEY": key("reader@shop.iam")}, metadata: map[string]string{"credentialsFromEnv": "KEY"}},
-		"a key of somebody else":  {auth: map[string]string{"GoogleApplicationCredentials": key("other@shop.iam")}, code: codes.Unauthenticated},
+		"a key":                  {auth: map[string]string{"GoogleApplicationCredentials": key("reader@shop.iam")}},
+		"a key of a variable":    {env: map[string]string{"KEY": key("reader@shop.iam")}, metadata: map[string]string{"credentialsFromEnv": "KEY"}},
+		"a key of somebody else": {auth: map[string]string{"GoogleApplicationCredentials": key("other@shop.iam")}, code: codes.Unauthenticated},
+		"a key of a file":        {env: map[string]string{"FILE": file}, metadata: map[string]string{"credentialsFromEnvFile": "FILE"}},
+		"a file that is not listed": {
+			env: map[string]string{"FILE": "/etc/passwd"}, metadata: map[string]string{"credentialsFromEnvFile": "FILE"}, code: codes.PermissionDenied,
+			message: `prometheus: credentialsFromEnvFile: file "***": the family's --readable-files does not list it`,
+		},
+		"a key before a file": {
+			auth: map[string]string{"GoogleApplicationCredentials": key("reader@shop.iam")},
+			env:  map[string]string{"FILE": "/etc/passwd"}, metadata: map[string]string{"credentialsFromEnvFile": "FILE"},
+		},
 		"a key that is no key":    {auth: map[string]string{"GoogleApplicationCredentials": "hush-hush"}, code: codes.InvalidArgument},
 		"the literal has no part": {metadata: map[string]string{"credentials": key("reader@shop.iam")}, code: codes.Unauthenticated},
 	}
@@ -175,6 +192,9 @@ func TestGoogle(t *testing.T) {
 			got, err := family.WithAuth(tt.auth).WithEnv(tt.env).Observe(t.Context(), "prometheus", trigger(server.URL, tt.metadata))
 			if status.Code(err) != tt.code || err != nil && strings.Contains(err.Error(), "hush-hush") || err == nil && got.Value != 3 {
 				t.Errorf("observation = %+v, %v, want %v", got, err, tt.code)
+			}
+			if tt.message != "" && status.Convert(err).Message() != tt.message {
+				t.Errorf("error = %v, want %s", err, tt.message)
 			}
 		})
 	}

@@ -2,24 +2,19 @@ package scaler
 
 import (
 	"flag"
-	"sync/atomic"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
 )
-
-// readableFiles are the files and directories of --readable-files; nil is none.
-var readableFiles atomic.Pointer[[]string]
 
 // CheckFile is nil when a parameter may name the file, as --readable-files
 // says. Clients that read files by themselves, such as the certificates that a
 // connection string names, are asked for nothing else.
-func CheckFile(path string) error {
-	var listed []string
-	if all := readableFiles.Load(); all != nil {
-		listed = *all
-	}
-	return credentials.CheckFile(listed, path)
-}
+func CheckFile(path string) error { return credentials.CheckFile(readable.Files(), path) }
+
+// ReadFile reads a file that a parameter names, as far as --readable-files
+// lists it.
+func ReadFile(path string) ([]byte, error) { return credentials.ReadFile(readable.Files(), path) }
 
 // outboundFlags adds the flags on how event sources are reached.
 func outboundFlags(flags *flag.FlagSet) {

@@ -67,7 +67,7 @@ func (l lookup) find(f *field) (found *hit, pending bool) {
 func (l lookup) read(source scalerv1.ValueSource, key string) (text string, unknown bool) {
 	switch source {
 	case scalerv1.ValueSource_VALUE_SOURCE_ENV:
-		return l.variable(l.metadata[key+scalerv1.FromEnvSuffix])
+		return l.variable(l.metadata[scalerv1.EnvKey(key)])
 	case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
 		return strings.TrimSpace(l.auth[key]), l.authPending
 	default:
@@ -162,7 +162,7 @@ func (w *filling) fromUnknownVariable(f *field) bool {
 		return false
 	}
 	for _, key := range f.keys() {
-		if _, unknown := w.variable(w.metadata[key+scalerv1.FromEnvSuffix]); unknown {
+		if _, unknown := w.variable(w.metadata[scalerv1.EnvKey(key)]); unknown {
 			return true
 		}
 	}
@@ -218,7 +218,7 @@ func (w *filling) places(f *field) string {
 			continue
 		}
 		for _, key := range f.keys() {
-			if variable := strings.TrimSpace(w.metadata[key+scalerv1.FromEnvSuffix]); variable != "" {
+			if variable := strings.TrimSpace(w.metadata[scalerv1.EnvKey(key)]); variable != "" {
 				places[i] = fmt.Sprintf("%s: variable %s has no value", source.Place(key), variable)
 			}
 		}

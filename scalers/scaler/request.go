@@ -48,7 +48,7 @@ func (r request) same(other request) bool {
 func (r request) variables() []string {
 	var names []string
 	for key, name := range r.ref.GetScalerMetadata() {
-		if name = strings.TrimSpace(name); name != "" && strings.HasSuffix(key, scalerv1.FromEnvSuffix) && !scalerv1.IsReserved(key) {
+		if name = strings.TrimSpace(name); name != "" && scalerv1.NamesVariable(key) && !scalerv1.IsReserved(key) {
 			names = append(names, name)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
 )
 
 // stores are the secret stores that authentication objects may name, one line
@@ -54,7 +55,7 @@ func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
 	flags.Func("readable-files", "a file, or a directory of files, that a parameter may name; may be repeated",
 		func(path string) error {
 			c.ReadableFiles = append(c.ReadableFiles, path)
-			readableFiles.Store(&c.ReadableFiles)
+			readable.Set(c.ReadableFiles)
 			return nil
 		})
 	var networks []netip.Prefix

@@ -175,7 +175,7 @@ func (g given) has(source scalerv1.ValueSource, p *scalerv1.Parameter) (key stri
 	for _, key := range p.Keys() {
 		switch source {
 		case scalerv1.ValueSource_VALUE_SOURCE_ENV:
-			if g.text(key+scalerv1.FromEnvSuffix) != "" {
+			if g.text(scalerv1.EnvKey(key)) != "" {
 				return "", true
 			}
 		default:

@@ -187,7 +187,7 @@ func (p *Provider) template(ctx context.Context, so *v1alpha1.ScaledObject) (*co
 func namesEnv(so *v1alpha1.ScaledObject) bool {
 	for _, t := range so.Spec.Triggers {
 		for key := range t.Metadata {
-			if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
+			if scalerv1.NamesVariable(key) {
 				return true
 			}
 		}

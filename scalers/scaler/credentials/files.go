@@ -19,14 +19,14 @@ const maxFile = 1 << 20
 // CheckFile is nil when a parameter may name the file: it is listed, or below
 // a directory that is, and readable.
 func CheckFile(listed []string, path string) error {
-	_, err := readFile(listed, path)
+	_, err := ReadFile(listed, path)
 	return err
 }
 
-// readFile reads a file that is listed, or below a directory that is. Links
+// ReadFile reads a file that is listed, or below a directory that is. Links
 // may lead to others of the same directory, as in mounted volumes, and not out
 // of it.
-func readFile(listed []string, path string) ([]byte, error) {
+func ReadFile(listed []string, path string) ([]byte, error) {
 	clean := filepath.Clean(path)
 	if !filepath.IsAbs(clean) {
 		return nil, invalid("file %q: is not an absolute path", path)

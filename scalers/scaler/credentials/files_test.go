@@ -46,7 +46,7 @@ func TestReadableFiles(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			content, err := readFile([]string{in("listed"), in("single")}, tt.path)
+			content, err := ReadFile([]string{in("listed"), in("single")}, tt.path)
 			if string(content) != tt.content || !strings.Contains(status.Convert(err).Message(), tt.message) {
 				t.Errorf("content = %q, error = %v, want %q, %q", content, err, tt.content, tt.message)
 			}

@@ -125,6 +125,6 @@ func (s scope) Token(ctx context.Context, account string, audiences ...string) (
 	return s.w.token(ctx, s.w.ref.Namespace, account, audiences...)
 }
 
-func (s scope) File(path string) ([]byte, error) { return readFile(s.w.ReadableFiles, path) }
+func (s scope) File(path string) ([]byte, error) { return ReadFile(s.w.ReadableFiles, path) }
 
 func (s scope) WorkloadRole(ctx context.Context) (string, error) { return s.w.workloadRole(ctx) }

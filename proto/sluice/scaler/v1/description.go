@@ -39,7 +39,7 @@ func (t *TriggerType) acceptedKeys() []string {
 				keys = append(keys, key)
 			}
 			if p.From(ValueSource_VALUE_SOURCE_ENV) {
-				keys = append(keys, key+FromEnvSuffix)
+				keys = append(keys, EnvKey(key))
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func (p *Parameter) Places(key string) []string {
 func (s ValueSource) Place(key string) string {
 	switch s {
 	case ValueSource_VALUE_SOURCE_ENV:
-		return key + FromEnvSuffix
+		return EnvKey(key)
 	case ValueSource_VALUE_SOURCE_AUTHENTICATION:
 		return "authentication"
 	default:

@@ -29,9 +29,10 @@ func TestUnknown(t *testing.T) {
 	described := &TriggerType{Parameters: []*Parameter{
 		{Name: "host", Aliases: []string{"address"}, Sources: []ValueSource{ValueSource_VALUE_SOURCE_TRIGGER, ValueSource_VALUE_SOURCE_ENV}},
 		{Name: "password", Sources: []ValueSource{ValueSource_VALUE_SOURCE_AUTHENTICATION}},
+		{Name: "keyFromEnvFile", Sources: []ValueSource{ValueSource_VALUE_SOURCE_ENV}},
 	}}
 	metadata := map[string]string{
-		"host": "h", "address": "h", "hostFromEnv": "HOST", "hots": "h", "password": "hunter2", "passwordFromEnv": "P", "x": "y", KeyMode: "idle",
+		"host": "h", "address": "h", "hostFromEnv": "HOST", "hots": "h", "password": "hunter2", "passwordFromEnv": "P", "x": "y", "keyFromEnvFile": "FILE", KeyMode: "idle",
 	}
 	want := []string{
 		"hots: unknown parameter, did you mean host?",

@@ -76,5 +76,23 @@ const (
 // variable to take the value from.
 const FromEnvSuffix = "FromEnv"
 
+// fromEnvFileSuffix ends the keys of parameters that name, by themselves, an
+// environment variable with the path of a file.
+const fromEnvFileSuffix = "FromEnvFile"
+
+// EnvKey is the key that names the environment variable of a parameter.
+func EnvKey(parameter string) string {
+	if strings.HasSuffix(parameter, fromEnvFileSuffix) {
+		return parameter
+	}
+	return parameter + FromEnvSuffix
+}
+
+// NamesVariable reports whether a key's value is the name of an environment
+// variable.
+func NamesVariable(key string) bool {
+	return strings.HasSuffix(key, FromEnvSuffix) || strings.HasSuffix(key, fromEnvFileSuffix)
+}
+
 // IsReserved reports whether key belongs to the core.
 func IsReserved(key string) bool { return strings.HasPrefix(key, ReservedPrefix) }

@@ -88,7 +88,7 @@ func sources(p *scalerv1.Parameter) string {
 	for i, source := range p.GetSources() {
 		switch source {
 		case scalerv1.ValueSource_VALUE_SOURCE_ENV:
-			places[i] = code(p.GetName() + scalerv1.FromEnvSuffix)
+			places[i] = code(scalerv1.EnvKey(p.GetName()))
 		case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
 			places[i] = "authentication"
 		default:
