@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -65,11 +66,12 @@ func learnIdentity() error {
 }
 
 // entered compares identities, since a child may have inherited the variable
-// and be elsewhere by now.
-func entered() bool {
+// and be elsewhere by now. It does so once, in Enter: /proc/self is the first
+// thread's, and that may have gone into a Pod's network since, for good.
+var entered = sync.OnceValue(func() bool {
 	id, err := os.Readlink("/proc/self/ns/net")
 	return err == nil && os.Getenv(enteredEnv) == id
-}
+})
 
 // openDoor listens on the network that Enter leaves, so that a user's kubectl
 // can reach the API server without entering.
