@@ -84,7 +84,8 @@ func (c *Cluster) audit(text string, keep func(*Request) bool) ([]Request, error
 }
 
 // CheckIdentities proves from the audit log that every request of an instance,
-// told by its address, was made with the token of its own ServiceAccount. The
+// told by its address, that was let in was made with the token of its own
+// ServiceAccount. The
 // error names the others. It also returns how many requests each user made, so
 // that a test can see that there was something to check.
 func (c *Cluster) CheckIdentities() (requests map[string]int, err error) {
@@ -104,6 +105,9 @@ func (c *Cluster) CheckIdentities() (requests map[string]int, err error) {
 	requests = map[string]int{}
 	var strangers []error
 	for _, r := range all {
+		if r.User.Username == "" {
+			continue // let in as nobody, as when the API server stalls before it knows who asks
+		}
 		requests[r.User.Username]++
 		if users := owner[r.SourceIPs[0]]; !slices.Contains(users, r.User.Username) {
 			strangers = append(strangers, fmt.Errorf("%s (%s) asked as %s: %s %s", r.SourceIPs[0], users[0], r.User.Username, r.Verb, r.URI))

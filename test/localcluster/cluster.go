@@ -185,7 +185,7 @@ func (c *Cluster) startNodes(ctx context.Context) (err error) {
 func nodeReady(node *corev1.Node) bool {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue && len(node.Spec.Taints) == 0 || node.Name == processNode
+			return condition.Status == corev1.ConditionTrue && (len(node.Spec.Taints) == 0 || node.Name == processNode)
 		}
 	}
 	return false

@@ -73,7 +73,6 @@ func startKubelet(ctx context.Context, c *Cluster) (*kubelet, error) {
 // register creates the node. Its taint keeps away what was not put here by
 // name.
 func (k *kubelet) register(ctx context.Context) error {
-	now := metav1.Now()
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        processNode,
@@ -83,11 +82,8 @@ func (k *kubelet) register(ctx context.Context) error {
 		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "sluice.dev/processes", Effect: corev1.TaintEffectNoSchedule}}},
 		Status: corev1.NodeStatus{
 			Capacity: roomy(), Allocatable: roomy(),
-			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: k.cluster.Address()}},
-			Conditions: []corev1.NodeCondition{{
-				Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Ready",
-				LastHeartbeatTime: now, LastTransitionTime: now,
-			}},
+			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: k.cluster.Address()}},
+			Conditions: nodeIsReady(),
 		},
 	}
 	created, err := k.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
@@ -108,28 +104,39 @@ func (k *kubelet) register(ctx context.Context) error {
 	})
 }
 
+func nodeIsReady() []corev1.NodeCondition {
+	now := metav1.Now()
+	return []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Ready", LastHeartbeatTime: now, LastTransitionTime: now,
+	}}
+}
+
 func leaseSpec() coordinationv1.LeaseSpec {
 	holder, duration, now := processNode, int32(leaseSeconds), metav1.NowMicro()
 	return coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &duration, RenewTime: &now}
 }
 
-// renewLease keeps the node Ready. A failed renewal is made good by the next.
+// renewLease keeps the node Ready, and makes it so again when an API server that
+// was away for long made others believe that it was gone. What fails is made good
+// by the next renewal.
 func (k *kubelet) renewLease(ctx context.Context) {
 	tick := time.NewTicker(leaseRenewal)
 	defer tick.Stop()
-	leases := k.client.CoordinationV1().Leases(leaseNamespace)
+	leases, nodes := k.client.CoordinationV1().Leases(leaseNamespace), k.client.CoreV1().Nodes()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		lease, err := leases.Get(ctx, processNode, metav1.GetOptions{})
-		if err != nil {
-			continue
+		if lease, err := leases.Get(ctx, processNode, metav1.GetOptions{}); err == nil {
+			lease.Spec = leaseSpec()
+			_, _ = leases.Update(ctx, lease, metav1.UpdateOptions{})
 		}
-		lease.Spec = leaseSpec()
-		_, _ = leases.Update(ctx, lease, metav1.UpdateOptions{})
+		if node, err := nodes.Get(ctx, processNode, metav1.GetOptions{}); err == nil && !nodeReady(node) {
+			node.Status.Conditions = nodeIsReady()
+			_, _ = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
+		}
 	}
 }
 
@@ -179,6 +186,11 @@ func (k *kubelet) observe(ctx context.Context, pod *corev1.Pod) {
 			k.ended(instance)
 		})
 		k.announce()
+	}
+	if instance.Ready() != podReady(pod) {
+		// Either our report is on its way, or somebody who took the node for
+		// gone has said otherwise.
+		k.work.Go(func() { instance.reportStatus(ctx) })
 	}
 	if pod.DeletionTimestamp != nil {
 		instance.drain(time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second)

@@ -74,6 +74,16 @@ func (i *Instance) status() corev1.PodStatus {
 	return status
 }
 
+// podReady tells what the API says of the Pod.
+func podReady(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
 func podCondition(kind corev1.PodConditionType, yes bool) corev1.PodCondition {
 	status := corev1.ConditionFalse
 	if yes {
