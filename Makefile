@@ -105,7 +105,7 @@ test-unit: check-deploy ## Tests of every module but test/, with the race detect
 	MODULES="$$(hack/modules.sh | grep -vxE 'test|deploy' | xargs)" LOG=test-unit.log hack/test.sh -race ./...
 	$(MAKE) --no-print-directory fuzz
 
-fuzz: ## Every fuzz target for a few seconds (FUZZTIME=2s)
+fuzz: ## Every fuzz target for some inputs, or a time (FUZZTIME=5m)
 	hack/fuzz.sh
 
 test-e2e: ## End-to-end scenarios on local control planes
@@ -114,12 +114,13 @@ test-e2e: ## End-to-end scenarios on local control planes
 # The race detector would see these tests and not the processes that they
 # drive; without it the build of what ships serves the tests too. Go's test
 # cache knows nothing of those processes, hence -count=1. Scenarios that end or
-# cut off what others use have a control plane of their own.
+# cut off what others use have a control plane of their own. The parallel ones
+# mostly wait, so that more of them than there are cores may.
 test-scenarios: RUNS = -skip '^TestFault' ./...
 test-faults: RUNS = -run '^TestFault' ./e2e
 test-scenarios test-faults: build cluster-binaries bin/tools/.generators
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
-		hack/test.sh -count=1 -timeout 30m $(RUNS)
+		hack/test.sh -count=1 -parallel 6 -timeout 30m $(RUNS)
 
 test-servers: ## Install the real servers that tests use (Debian; names them elsewhere)
 	test/servers/install.sh
