@@ -36,7 +36,8 @@ type seat struct {
 	// Guarded by sub.mu.
 	closed   bool
 	accepted bool
-	count    uint64 // activations that the peer has told of
+	count    uint64    // activations that the peer has told of
+	told     time.Time // the last beat that was passed on
 }
 
 // snapshot returns the trigger as it is now.

@@ -335,6 +335,22 @@ func (w *watcher) specs(frame *scalerv1.Specs) {
 	})
 }
 
+// uneventful reports whether a beat need not be told of, when the last one was
+// at told. Thousands at rest beat every 5 s, and nothing follows from that: now
+// and then is enough for them. Work, errors, and a beat after one was missed
+// are told of each time.
+func uneventful(state *State, told, now time.Time) bool {
+	return state.Outcome == OutcomeValue && !state.Active() && now.Sub(state.HeardAt) < missed && now.Sub(told) < restBeat
+}
+
+const (
+	// missed is the time without a word after which a beat is news. Families
+	// beat every 5 s.
+	missed = 7 * time.Second
+	// restBeat is about how often a beat of a trigger at rest is told of.
+	restBeat = 14 * time.Second
+)
+
 func (w *watcher) beat(id string, now time.Time) {
 	w.mu.Lock()
 	s := w.seats[id]
@@ -346,7 +362,12 @@ func (w *watcher) beat(id string, now time.Time) {
 		if !s.accepted || state.Outcome == OutcomeNone {
 			return false
 		}
+		quiet := uneventful(state, s.told, now)
 		state.HeardAt = now
+		if quiet {
+			return false
+		}
+		s.told = now
 		return true
 	})
 }

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"slices"
@@ -150,6 +151,33 @@ func TestABeatConfirmsAndInventsNothing(t *testing.T) {
 	}
 	if s := w.state(silent); s.Outcome != OutcomeNone || !s.HeardAt.IsZero() {
 		t.Errorf("a beat was taken for an observation: %+v", s)
+	}
+}
+
+func TestBeatsAtRestAreToldOfNowAndThen(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	rest := State{Outcome: OutcomeValue, HeardAt: now.Add(-5 * time.Second), Values: []Value{{Metric: "backlog"}}}
+	work, missedOne, failed, empty := rest, rest, rest, rest
+	work.Values = []Value{{Metric: "backlog", Value: 3, Active: true}}
+	missedOne.HeardAt = now.Add(-10 * time.Second)
+	failed.Outcome, failed.Err = OutcomeError, errors.New("broken")
+	empty.Outcome = OutcomeNoData
+	tests := map[string]struct {
+		state State
+		told  time.Duration // before now
+		quiet bool
+	}{
+		"at rest":                 {rest, 10 * time.Second, true},
+		"at rest, the third":      {rest, 15 * time.Second, false},
+		"at rest, one was missed": {missedOne, 10 * time.Second, false},
+		"at work":                 {work, 5 * time.Second, false},
+		"failing":                 {failed, 5 * time.Second, false},
+		"without data":            {empty, 5 * time.Second, false},
+	}
+	for name, tt := range tests {
+		if got := uneventful(&tt.state, now.Add(-tt.told), now); got != tt.quiet {
+			t.Errorf("%s: uneventful = %v, want %v", name, got, tt.quiet)
+		}
 	}
 }
 
