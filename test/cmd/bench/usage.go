@@ -166,8 +166,10 @@ func sum(metrics map[string]*dto.MetricFamily, name string, which ...func(labels
 
 // atRest measures what objects cost that have nothing to do.
 func (b *bench) atRest(ctx context.Context) error {
-	b.say("letting everything come to rest, %s", b.Rest/4)
-	if err := pause(ctx, b.Rest/4); err != nil {
+	// The first mirror of an HPA's state comes a polling interval after Ready.
+	settling := max(b.Rest/4, 45*time.Second)
+	b.say("letting everything come to rest, %s", settling)
+	if err := pause(ctx, settling); err != nil {
 		return err
 	}
 	b.figures.Writes.Settled = b.writesSince(ctx)
