@@ -31,8 +31,8 @@ func newEnvironment(c *corev1.Container) *environment {
 	return e
 }
 
-// envOf has the variables that metadata names, and those
-// that their literals refer to.
+// envOf has the variables that metadata names, and those that their literals
+// refer to.
 func envOf(metadata map[string]string, c *corev1.Container) map[string]scalerv1.EnvVar {
 	if c == nil {
 		return nil

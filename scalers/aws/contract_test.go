@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -101,26 +100,19 @@ func TestAThousandQueuesShareConnections(t *testing.T) {
 	})
 	ctx, release := scaler.Opening(t.Context())
 	t.Cleanup(release)
-	sources := make(chan scaler.Source, 1000)
-	for range cap(sources) {
+	var sources []scaler.Source
+	for range 1000 {
 		source, err := openSQS(ctx, sqsParams{awsParams: params(h), QueueURL: "orders"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		sources <- source
+		sources = append(sources, source)
 	}
-	close(sources)
-	var readers sync.WaitGroup
-	for range 32 {
-		readers.Go(func() {
-			for source := range sources {
-				if got, err := source.Read(within(t)); err != nil || got[0].Value != 3 {
-					t.Errorf("read %v, %v", got, err)
-				}
-			}
-		})
+	for _, got := range scalertest.ReadAtOnce(t, sources) {
+		if got[0].Value != 3 {
+			t.Errorf("read %v", got)
+		}
 	}
-	readers.Wait()
 	// One for each read at once. net/http gives up a connection now and then
 	// when the machine is too busy to tell that its request was written.
 	if n := h.connections.Load(); h.requests() != 1000 || n > 300 {

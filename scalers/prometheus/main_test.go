@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,15 +12,4 @@ import (
 // system: Entra is spoken to over TLS alone.
 var trusted *servers.Authority
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "sluice-prometheus-test")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		trusted, err = servers.TrustedAuthority(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(servers.Ending(m))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Trusting(servers.Ending(m), &trusted)) }

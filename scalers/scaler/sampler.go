@@ -185,11 +185,11 @@ func (s *sampler) leave(u *user) {
 
 // ask returns the snapshot of u's question, no older than it may be.
 //
-// A question that was never read is waited for within ctx, or until u leaves it. A snapshot younger
-// than allowed is returned as it is. For an older one the caller waits for one
-// shared read, but only where the read before was quick, and never longer than
-// patience; after that it gets the snapshot up to twice its allowed age. ok is
-// false when there is none to give.
+// A question that was never read is waited for within ctx, or until u leaves
+// it. A snapshot younger than allowed is returned as it is. For an older one the
+// caller waits for one shared read, but only where the read before was quick,
+// and never longer than patience; after that it gets the snapshot up to twice
+// its allowed age. ok is false when there is none to give.
 func (s *sampler) ask(ctx context.Context, u *user, allowed time.Duration) (snap *snapshot, ok bool) {
 	s.mu.Lock()
 	q := u.q

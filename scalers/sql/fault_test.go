@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -233,22 +232,15 @@ func TestThousandTriggersFewConnections(t *testing.T) {
 	for _, s := range all {
 		t.Run(s.triggerType, func(t *testing.T) {
 			proxy, metadata := s.through(t)
-			reads := make(chan scaler.Source, 1000)
-			for range cap(reads) {
-				reads <- s.open(t, metadata)
+			var sources []scaler.Source
+			for range 1000 {
+				sources = append(sources, s.open(t, metadata))
 			}
-			close(reads)
-			var readers sync.WaitGroup
-			for range 32 {
-				readers.Go(func() {
-					for source := range reads {
-						if got, err := source.Read(within(t)); err != nil || got[0].Value != 42 {
-							t.Errorf("read %v, %v", got, err)
-						}
-					}
-				})
+			for _, got := range scalertest.ReadAtOnce(t, sources) {
+				if got[0].Value != 42 {
+					t.Errorf("read %v", got)
+				}
 			}
-			readers.Wait()
 			if got := proxy.Stats().Accepted; got > mostConnections {
 				t.Errorf("%d connections, want at most %d", got, mostConnections)
 			}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"os"
 	"testing"
 	"time"
 
@@ -17,18 +15,7 @@ import (
 // system: Entra is spoken to over TLS alone.
 var trusted *servers.Authority
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "sluice-sql-test")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		trusted, err = servers.TrustedAuthority(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(servers.Ending(m))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Trusting(servers.Ending(m), &trusted)) }
 
 // patience is many times what anything here takes.
 const patience = time.Minute

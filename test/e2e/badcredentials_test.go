@@ -85,20 +85,7 @@ func TestBadCredentials(t *testing.T) {
 // inACircle makes a Deployment with variables that refer to each other.
 func (c credentials) inACircle(name string) {
 	c.t.Helper()
-	labels := map[string]string{"app": name}
-	c.apply(map[string]any{
-		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"namespace": c.namespace, "name": name},
-		"spec": map[string]any{
-			"replicas": 0, "selector": map[string]any{"matchLabels": labels},
-			"template": map[string]any{
-				"metadata": map[string]any{"labels": labels},
-				"spec": map[string]any{"containers": []map[string]any{{
-					"name": "app", "image": "app.invalid/app",
-					"env": []map[string]string{{"name": "A", "value": "$(B)"}, {"name": "B", "value": "$(A)"}},
-				}}},
-			},
-		},
-	})
+	c.deploymentWith(name, []map[string]any{{"name": "A", "value": "$(B)"}, {"name": "B", "value": "$(A)"}})
 }
 
 // vaultStandIn answers as Vault does, by the token that it is shown: the tests

@@ -314,6 +314,16 @@ func (c credentials) withEnvironment(name, address string) {
 	from := func(key string) map[string]any {
 		return map[string]any{"secretKeyRef": map[string]any{"name": "amqp", "key": key}}
 	}
+	c.deploymentWith(name, []map[string]any{
+		{"name": "NAME", "valueFrom": from("username")},
+		{"name": "PASSWORD", "valueFrom": from("password")},
+		{"name": "URL", "value": address},
+	})
+}
+
+// deploymentWith makes a Deployment whose container has these variables.
+func (c credentials) deploymentWith(name string, env []map[string]any) {
+	c.t.Helper()
 	labels := map[string]string{"app": name}
 	c.apply(map[string]any{
 		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"namespace": c.namespace, "name": name},
@@ -321,14 +331,7 @@ func (c credentials) withEnvironment(name, address string) {
 			"replicas": 0, "selector": map[string]any{"matchLabels": labels},
 			"template": map[string]any{
 				"metadata": map[string]any{"labels": labels},
-				"spec": map[string]any{"containers": []map[string]any{{
-					"name": "app", "image": "app.invalid/app",
-					"env": []map[string]any{
-						{"name": "NAME", "valueFrom": from("username")},
-						{"name": "PASSWORD", "valueFrom": from("password")},
-						{"name": "URL", "value": address},
-					},
-				}}},
+				"spec":     map[string]any{"containers": []map[string]any{{"name": "app", "image": "app.invalid/app", "env": env}}},
 			},
 		},
 	})

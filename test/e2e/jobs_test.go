@@ -317,7 +317,7 @@ func TestEachMessageHasItsJob(t *testing.T) {
 // messages of each for one. The lease of the dead is taken away, as time would
 // do, so that the other one goes on at once.
 func TestFaultJobsSurviveTheirController(t *testing.T) {
-	kills := 5
+	kills := 10
 	if text := os.Getenv("JOB_KILLS"); text != "" {
 		var err error
 		if kills, err = strconv.Atoi(text); err != nil {

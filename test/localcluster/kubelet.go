@@ -83,7 +83,7 @@ func (k *kubelet) register(ctx context.Context) error {
 		Status: corev1.NodeStatus{
 			Capacity: roomy(), Allocatable: roomy(),
 			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: k.cluster.Address()}},
-			Conditions: nodeIsReady(),
+			Conditions: readyNow(),
 		},
 	}
 	created, err := k.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
@@ -104,7 +104,8 @@ func (k *kubelet) register(ctx context.Context) error {
 	})
 }
 
-func nodeIsReady() []corev1.NodeCondition {
+// readyNow is what a kubelet says of a node that is well.
+func readyNow() []corev1.NodeCondition {
 	now := metav1.Now()
 	return []corev1.NodeCondition{{
 		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Ready", LastHeartbeatTime: now, LastTransitionTime: now,
@@ -134,7 +135,7 @@ func (k *kubelet) renewLease(ctx context.Context) {
 			_, _ = leases.Update(ctx, lease, metav1.UpdateOptions{})
 		}
 		if node, err := nodes.Get(ctx, processNode, metav1.GetOptions{}); err == nil && !nodeReady(node) {
-			node.Status.Conditions = nodeIsReady()
+			node.Status.Conditions = readyNow()
 			_, _ = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
 		}
 	}

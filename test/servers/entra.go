@@ -3,6 +3,7 @@ package servers
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,9 +12,33 @@ import (
 	"testing"
 )
 
-// TrustedAuthority makes an authority that this process trusts as it does those
-// of its system. These are read once: TestMain calls it before anything else.
-func TrustedAuthority(dir string) (*Authority, error) {
+// Trusting wraps a package's tests so that this process trusts *authority, which
+// it makes, as it does the authorities of its system. Those are read once, hence
+// before the tests:
+//
+//	func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Trusting(servers.Ending(m), &trusted)) }
+func Trusting(m TestRunner, authority **Authority) TestRunner { return trusting{m, authority} }
+
+type trusting struct {
+	tests     TestRunner
+	authority **Authority
+}
+
+func (r trusting) Run() int {
+	dir, err := os.MkdirTemp("", "sluice-trusted")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		*r.authority, err = trusted(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "servers:", err)
+		return 1
+	}
+	return r.tests.Run()
+}
+
+// trusted makes an authority that is trusted from now on.
+func trusted(dir string) (*Authority, error) {
 	a, err := NewAuthority()
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func ReadAll(b *testing.B, sources []scaler.Source, unit string) {
 				readBatch(b, batch, members)
 			}
 		}
-		readAlone(b, alone)
+		ReadAtOnce(b, alone)
 	}
 	b.ReportMetric(float64(len(sources)*b.N)/b.Elapsed().Seconds(), unit)
 }
@@ -54,18 +54,30 @@ func readBatch(b *testing.B, batch scaler.Batch, members []scaler.Source) {
 	}
 }
 
-func readAlone(b *testing.B, sources []scaler.Source) {
-	b.Helper()
+// ReadAtOnce reads each source by itself, as many at a time as the sampler does
+// at one endpoint, and returns all that they say, in no order.
+func ReadAtOnce(t testing.TB, sources []scaler.Source) [][]scaler.Reading {
+	t.Helper()
+	var mu sync.Mutex
+	var all [][]scaler.Reading
 	var reading sync.WaitGroup
 	places := make(chan struct{}, readsAtOnce)
 	for _, source := range sources {
 		places <- struct{}{}
 		reading.Go(func() {
 			defer func() { <-places }()
-			if _, err := source.Read(b.Context()); err != nil {
-				b.Error(err)
+			ctx, cancel := limited(t.Context())
+			defer cancel()
+			readings, err := source.Read(ctx)
+			if err != nil {
+				t.Error(err)
+				return
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, readings)
 		})
 	}
 	reading.Wait()
+	return all
 }
