@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -180,31 +181,49 @@ func (f *fleet) of(name string) seen {
 // patience bounds the wait for anything that the run goes on after.
 const patience = 3 * time.Minute
 
-// wait waits until yes holds for each of the objects, by number.
+// wait waits until yes holds for each of the objects, by number, at one moment.
 func (f *fleet) wait(ctx context.Context, what string, objects []int, yes func(seen) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	left := objects
-	for {
+	for first := 0; ; {
 		f.mu.Lock()
 		changed := f.changed
-		var not []int
-		for _, i := range left {
-			if s := f.seen[objectName(i)]; s == nil || !yes(*s) {
-				not = append(not, i)
-			}
+		// Most events are about others: the search goes on where it stopped,
+		// and from the start only when there is nobody else left.
+		index := f.firstNot(objects[first:], yes)
+		if index < 0 {
+			first, index = 0, f.firstNot(objects, yes)
 		}
 		f.mu.Unlock()
-		if left = not; len(left) == 0 {
+		if index < 0 {
 			return nil
 		}
+		first += index
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			name := objectName(left[0])
-			return fmt.Errorf("%s: %w with %d of %d objects left, such as %s: %s", what, ctx.Err(), len(left), len(objects), name, f.describe(context.WithoutCancel(ctx), scaledObjects, name))
+			return fmt.Errorf("%s: %w with %s", what, ctx.Err(), f.left(context.WithoutCancel(ctx), objects, yes))
 		}
 	}
+}
+
+// firstNot is the index of the first object for which yes does not hold, -1 for
+// none. The lock is held.
+func (f *fleet) firstNot(objects []int, yes func(seen) bool) int {
+	return slices.IndexFunc(objects, func(i int) bool {
+		s := f.seen[objectName(i)]
+		return s == nil || !yes(*s)
+	})
+}
+
+// left tells for how many objects yes does not hold, and what is known of one.
+func (f *fleet) left(ctx context.Context, objects []int, yes func(seen) bool) string {
+	not := slices.DeleteFunc(slices.Clone(objects), func(i int) bool { return yes(f.of(objectName(i))) })
+	if len(not) == 0 {
+		return "none left by now"
+	}
+	name := objectName(not[0])
+	return fmt.Sprintf("%d of %d objects left, such as %s: %s", len(not), len(objects), name, f.describe(ctx, scaledObjects, name))
 }
 
 // describe tells what is known of an object that something is wrong with.

@@ -47,10 +47,18 @@ func (b *bench) events(ctx context.Context) error {
 	if b.figures.AtOnce, err = b.rounds(ctx, b.Events, alone, b.AtOnce); err != nil {
 		return err
 	}
-	shared := numbers(b.alone(), min(b.Topics, b.Objects)) // the first object of each shared topic
-	b.say("events on %d shared topics, one at a time", min(len(shared), 20))
-	b.figures.Shared, err = b.rounds(ctx, min(len(shared), 20), shared, 1)
+	shared := numbers(b.alone(), b.Topics) // the first object of each shared topic
+	b.say("events on %d shared topics, one at a time", b.sharedEvents())
+	b.figures.Shared, err = b.rounds(ctx, b.sharedEvents(), shared, 1)
 	return err
+}
+
+// sharedEvents are events on shared topics: enough for figures of two hundred
+// objects, each of which costs the control plane ten Pods.
+func (o options) sharedEvents() int {
+	topics := o.Topics - o.alone()
+	each := max(1, (o.Objects-o.alone())/topics)
+	return max(3, min(topics, 20, 200/each))
 }
 
 // rounds measures n events on the topics of some objects, so many at once.
