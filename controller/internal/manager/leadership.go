@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
@@ -69,10 +70,42 @@ func elect(clientset kubernetes.Interface, name string, o Options) (electing, er
 	}
 	return func(callbacks leaderelection.LeaderCallbacks) (*leaderelection.LeaderElector, error) {
 		return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-			Lock: lock, LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
+			Lock: &thrifty{Interface: lock, every: renewEvery(o), now: time.Now}, LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
 			Callbacks: callbacks, ReleaseOnCancel: true, Name: o.LeaderElectionID,
 		})
 	}, nil
+}
+
+// renewEvery is how far apart the holder's writes of the lease are: so many
+// times that losing one or two costs nothing.
+func renewEvery(o Options) time.Duration { return (o.LeaseDuration - o.RenewDeadline) / 2 }
+
+// thrifty is a lock whose holder renews it less often than others look at it:
+// client-go has one period for both, and a clean hand-over is as quick as that
+// period is short. The holder believes in its lease for up to one step longer
+// than it was renewed, so a step is shorter than the time between its deadline
+// and the lease's end.
+type thrifty struct {
+	resourcelock.Interface
+	every time.Duration
+	now   func() time.Time
+
+	last    resourcelock.LeaderElectionRecord
+	renewed time.Time // when last was written; zero when it was not
+}
+
+// Update writes a record, unless it renews a lease that was renewed just now.
+func (t *thrifty) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	since := t.last
+	since.RenewTime = record.RenewTime
+	if now := t.now(); since != record || now.Sub(t.renewed) >= t.every {
+		if err := t.Interface.Update(ctx, record); err != nil {
+			t.renewed = time.Time{}
+			return err
+		}
+		t.last, t.renewed = record, now
+	}
+	return nil
 }
 
 // NeedLeaderElection tells controller-runtime that this is what elects.

@@ -127,6 +127,68 @@ func TestLostLeaseEndsTheTermAndNotTheProcess(t *testing.T) {
 	})
 }
 
+func TestTheHolderWritesTheLeaseNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fake.NewClientset()
+		var writes atomic.Int32
+		c.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			writes.Add(1)
+			return false, nil, nil
+		})
+		first := stand(t, c, "first")
+		settle(time.Second)
+		second := stand(t, c, "second")
+		settle(time.Minute)
+		before := writes.Load()
+		settle(time.Minute)
+		if n := writes.Load() - before; n < 15 || n > 30 {
+			t.Errorf("%d writes in a minute, want one every 2 to 4 s", n)
+		}
+		if first.terms.Load() != 1 || second.terms.Load() != 0 {
+			t.Errorf("%d and %d terms, want 1 and none", first.terms.Load(), second.terms.Load())
+		}
+		for _, one := range []*candidate{second, first} {
+			one.stop()
+			if err := <-one.ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Whenever the API server goes away, a term is over before the lease is, which
+// others count from the last write.
+func TestATermEndsBeforeItsLease(t *testing.T) {
+	for after := 60 * time.Second; after < 64*time.Second; after += 230 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			c := fake.NewClientset()
+			var written time.Time
+			var away atomic.Bool
+			c.PrependReactor("*", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				if away.Load() {
+					return true, nil, errors.New("connection refused")
+				}
+				if action.GetVerb() == "update" {
+					written = time.Now()
+				}
+				return false, nil, nil
+			})
+			only := stand(t, c, "only")
+			settle(after)
+			away.Store(true)
+			<-time.After(time.Until(written.Add(15 * time.Second)))
+			synctest.Wait()
+			if only.leads() {
+				t.Errorf("away after %s: still leads when its lease has ended", after)
+			}
+			only.stop()
+			if err := <-only.ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestAloneItAlwaysLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &leadership{forget: func() {}, began: func(context.Context) {}, log: slog.New(slog.DiscardHandler)}
