@@ -3,6 +3,7 @@ package localcluster
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,6 +49,9 @@ func (c *Cluster) BinDir() string { return c.plane.binDir }
 // a broker for example, is reached by all Pods. Without isolation it is
 // 127.0.0.1.
 func (c *Cluster) Address() string { return c.plane.host }
+
+// APIServerAddress is where the API server listens, "198.18.0.1:6443".
+func (c *Cluster) APIServerAddress() string { return strings.TrimPrefix(c.plane.server(), "https://") }
 
 // Isolated tells whether Pods have networks of their own.
 func (c *Cluster) Isolated() bool { return c.network.isolated() }

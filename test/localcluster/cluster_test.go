@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -108,6 +110,7 @@ func testProcesses(t *testing.T, c *Cluster) {
 	t.Run("a crashed program is started again", func(t *testing.T) { testCrash(t, instances[0]) })
 	t.Run("a stalled instance accepts and never answers", func(t *testing.T) { testStall(t, instances[0]) })
 	t.Run("a cut instance is Ready and unreachable", func(t *testing.T) { testCut(t, instances[0]) })
+	testCutBetween(t, c, instances)
 	t.Run("a terminated instance is replaced", func(t *testing.T) { testTerminate(t, c, instances[1]) })
 	t.Run("every request was made under its own account", func(t *testing.T) { testIdentities(t, c) })
 }
@@ -334,6 +337,117 @@ func silent(t *testing.T, instance *Instance) {
 	}
 }
 
+// line is a way from one party to another, over which a web server answers.
+type line struct {
+	from *Instance // nil is the control plane's address
+	to   string
+}
+
+func (l line) dial(ctx context.Context) (net.Conn, error) {
+	if l.from == nil {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", l.to)
+	}
+	return l.from.box.dial(ctx, "tcp", l.to)
+}
+
+func (l line) open(t *testing.T, within time.Duration) (net.Conn, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	conn, err := l.dial(ctx)
+	if err == nil {
+		t.Cleanup(func() { conn.Close() })
+	}
+	return conn, err
+}
+
+// askOver asks over a connection; to a port with TLS that is a bad request,
+// which is answered, too.
+func askOver(conn net.Conn, within time.Duration) error {
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		return err
+	}
+	return answer(conn, within)
+}
+
+func answer(conn net.Conn, within time.Duration) error {
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, make([]byte, len("HTTP/1.")))
+	return err
+}
+
+// testCutBetween cuts each kind of pair under an open connection. Everybody
+// else still reaches both.
+func testCutBetween(t *testing.T, c *Cluster, instances []*Instance) {
+	const moment, enough = 300 * time.Millisecond, 20 * time.Second
+	one, other := instances[0], instances[1]
+	port := func(i *Instance, name string) string {
+		address, err := i.PortAddress(name)
+		must(t, err)
+		return address
+	}
+	api, etcd := c.APIServerAddress(), fmt.Sprintf("%s:%d", c.Address(), c.plane.ports.etcd)
+	for name, pair := range map[string]struct {
+		a, b   string
+		cut    line
+		others []line
+	}{
+		"two Pods": {
+			one.Address(), other.Address(), line{one, port(other, "http")},
+			[]line{{one, api}, {nil, port(one, "http")}, {nil, port(other, "http")}},
+		},
+		"a Pod and the API server": {
+			one.Address(), api, line{one, api},
+			[]line{{other, api}, {one, etcd}, {one, port(other, "http")}, {nil, port(one, "http")}},
+		},
+		"the API server and a port of a Pod": {
+			c.Address(), port(one, "http"), line{nil, port(one, "http")},
+			[]line{{one, api}, {nil, port(one, "https")}, {other, port(one, "http")}},
+		},
+		"the API server and etcd": {
+			c.Address(), etcd, line{nil, etcd},
+			[]line{{one, etcd}, {nil, port(one, "http")}},
+		},
+	} {
+		t.Run("a cut between "+name, func(t *testing.T) {
+			conn, err := pair.cut.open(t, enough)
+			must(t, err)
+			heal, err := c.CutBetween(pair.a, pair.b)
+			must(t, err)
+			defer func() { must(t, heal()) }()
+			if _, err := pair.cut.open(t, moment); !os.IsTimeout(err) {
+				t.Errorf("a new connection: %v, want silence", err)
+			}
+			if err := askOver(conn, moment); !os.IsTimeout(err) {
+				t.Errorf("the connection there was: %v, want silence", err)
+			}
+			for _, line := range pair.others {
+				conn, err := line.open(t, enough)
+				must(t, err)
+				must(t, askOver(conn, enough))
+			}
+			if _, err := c.CutBetween(pair.b, pair.a); err == nil {
+				t.Error("the same two were cut again")
+			}
+			must(t, heal())
+			must(t, answer(conn, enough))
+		})
+	}
+	for name, party := range map[string]string{"no address": "kafka:9092", "no port": c.Address() + ":", "nobody": ""} {
+		if _, err := c.CutBetween(party, c.Address()); err == nil {
+			t.Errorf("%s: cut", name)
+		}
+	}
+	// The rest is the end of the cluster's to heal.
+	_, err := c.CutBetween(one.Address(), other.Address())
+	must(t, err)
+}
+
 func testTerminate(t *testing.T, c *Cluster, instance *Instance) {
 	ctx := deadline(t, 30*time.Second)
 	must(t, instance.Terminate(ctx))
@@ -397,6 +511,9 @@ func TestSharedNetwork(t *testing.T) {
 	}
 	if err := instances[0].Cut(); !errors.Is(err, errShared) {
 		t.Errorf("Cut = %v, want %v", err, errShared)
+	}
+	if _, err := c.CutBetween(instances[0].Address(), c.APIServerAddress()); !errors.Is(err, errShared) {
+		t.Errorf("CutBetween = %v, want %v", err, errShared)
 	}
 	got, err := askAt(ctx, fmt.Sprintf("localhost:%d", service.Spec.Ports[0].Port))
 	must(t, err)

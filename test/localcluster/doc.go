@@ -9,6 +9,7 @@
 //	Cluster.Install  applies manifests; Pods whose image is one of our
 //	                 components become processes, all others are kwok's
 //	Instance         one such process: kill, stall, cut, drain, read its log
+//	CutBetween       parts two of all these, of which both go on
 //	Cluster.Audit    who asked the API server for what
 //
 // The process that calls Start plays the kubelet of one node. The API server

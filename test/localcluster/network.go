@@ -17,6 +17,9 @@ type network interface {
 	launch(*exec.Cmd) error
 	// sandbox makes the network of one Pod.
 	sandbox(hostname string) (sandbox, error)
+	// cutBetween drops all packets between two addresses, or between ports of
+	// them that are not 0, silently; heal lets them pass again.
+	cutBetween(a, b netip.AddrPort) (heal func() error, err error)
 	// close gives back what the network took. No process may be left in it.
 	close() error
 }

@@ -81,6 +81,7 @@ type isolatedNetwork struct {
 	mu    sync.Mutex
 	taken map[int]bool // offsets in the block
 	next  int
+	heals []func() error // of all cuts between two; each acts once
 }
 
 func (n *isolatedNetwork) address() netip.Addr        { return blockAddress(n.block, 1) }
@@ -89,11 +90,15 @@ func (n *isolatedNetwork) launch(cmd *exec.Cmd) error { return n.launcher.start(
 
 func (n *isolatedNetwork) close() error {
 	n.launcher.close()
+	var errs []error
+	for _, heal := range n.heals {
+		errs = append(errs, heal())
+	}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.AddrDel(lo, &netlink.Addr{IPNet: hostNet(n.address())})
 	}
-	return errors.Join(err, n.here.Close())
+	return errors.Join(append(errs, err, n.here.Close())...)
 }
 
 // take returns the next free offset. An address is reused as late as possible,

@@ -22,6 +22,8 @@ func (n *sharedNetwork) isolated() bool                  { return false }
 func (n *sharedNetwork) launch(cmd *exec.Cmd) error      { return n.launcher.start(cmd) }
 func (n *sharedNetwork) sandbox(string) (sandbox, error) { return sharedSandbox{n}, nil }
 
+func (n *sharedNetwork) cutBetween(_, _ netip.AddrPort) (func() error, error) { return nil, errShared }
+
 func (n *sharedNetwork) close() error {
 	n.launcher.close()
 	return nil
