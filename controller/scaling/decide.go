@@ -297,6 +297,9 @@ func (d *Decision) inactive(in Input, ask demand, fallback *v1alpha1.Fallback) {
 	// With a fallback the failures are counted and wait for the threshold; a
 	// formula that does not work has nothing to wait for.
 	if fallback != nil {
+		for _, err := range ask.errs {
+			ask.hold(err.Error())
+		}
 		ask.errs = nil
 	}
 	if ask.broken != nil {
@@ -377,12 +380,12 @@ func (d *Decision) reportTriggers(in Input, fallback *v1alpha1.Fallback) {
 // reportFallback fills the condition and the verdicts the metrics adapter acts
 // on. Its events follow from the condition's transition (spec note 27).
 func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
-	found := false
+	var causes []error
 	for i, v := range d.Verdicts {
 		if !v.Fallback {
 			continue
 		}
-		found = true
+		causes = append(causes, v.Err)
 		verdict := v1alpha1.FallbackVerdict{Since: metav1.NewTime(v.Failures.Since), Behavior: fallback.Behavior}
 		if fallback.Behavior != v1alpha1.FallbackScalingModifiers {
 			n := FallbackReplicas(fallback, *in.Replicas)
@@ -394,8 +397,8 @@ func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 		}
 	}
 	now := condition(v1alpha1.ConditionFallback, metav1.ConditionFalse, v1alpha1.ReasonNoFallbackFound, "")
-	if found {
-		now = condition(v1alpha1.ConditionFallback, metav1.ConditionTrue, v1alpha1.ReasonFallbackExists, "")
+	if len(causes) > 0 {
+		now = condition(v1alpha1.ConditionFallback, metav1.ConditionTrue, v1alpha1.ReasonFallbackExists, joined(causes))
 	}
 	d.Fallback = &now
 }

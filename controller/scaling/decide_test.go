@@ -101,6 +101,13 @@ func advanced(in *Input) *v1alpha1.AdvancedConfig {
 }
 func changed(t Trigger, change func(*Trigger)) Trigger { change(&t); return t }
 
+// twoMetrics is trigger 0 with two fresh values.
+func twoMetrics(first, second float64) Trigger {
+	t := reads(0, first)
+	t.Metrics = append(t.Metrics, Metric{Name: MetricName(0, "n"), Target: 10, Value: second, Active: second > 0, Type: autoscalingv2.AverageValueMetricType})
+	return t
+}
+
 const leave = int32(-1)
 
 func TestDecide(t *testing.T) {
@@ -123,6 +130,16 @@ func TestDecide(t *testing.T) {
 		"paused-scale-out stays at zero":            {[]func(*Input){replicas(0), triggers(reads(0, 9)), annotated(v1alpha1.AnnotationPausedScaleOut, "true")}, leave, "ScalerActive", "ScaledObjectReady"},
 		"forced without work goes to min":           {[]func(*Input){replicas(0), bounds(2, 9), annotated(v1alpha1.AnnotationForceActivation, "true")}, 2, "ScalerActive", "ScaledObjectReady"},
 		"forced stays":                              {[]func(*Input){annotated(v1alpha1.AnnotationForceActivation, "true")}, leave, "ScalerActive", "ScaledObjectReady"},
+		"any metric of a trigger counts":            {[]func(*Input){replicas(0), triggers(twoMetrics(30, 0))}, 3, "ScalerActive", "ScaledObjectReady"},
+		"any metric counts, the last as well":       {[]func(*Input){replicas(0), triggers(twoMetrics(0, 30))}, 3, "ScalerActive", "ScaledObjectReady"},
+		"forced, paused-scale-out stays at zero":    {[]func(*Input){replicas(0), annotated(v1alpha1.AnnotationForceActivation, "true"), annotated(v1alpha1.AnnotationPausedScaleOut, "true")}, leave, "ScalerActive", "ScaledObjectReady"},
+		"forced leaves idle for min":                {[]func(*Input){replicas(1), bounds(3, 9), idle(1), annotated(v1alpha1.AnnotationForceActivation, "true")}, 3, "ScalerActive", "ScaledObjectReady"},
+		"forced although a trigger fails":           {[]func(*Input){replicas(0), triggers(fails(0, 0)), annotated(v1alpha1.AnnotationForceActivation, "true")}, 1, "ScalerActive", "PartialTriggerError"},
+		"full pause wins over force":                {[]func(*Input){replicas(0), annotated(v1alpha1.AnnotationForceActivation, "true"), annotated(v1alpha1.AnnotationPaused, "true")}, leave, "", "ScaledObjectReady"},
+		"no work goes to an idle above zero":        {[]func(*Input){replicas(5), bounds(3, 9), idle(1)}, 1, "ScalerNotActive", "ScaledObjectReady"},
+		"between idle and min goes to idle":         {[]func(*Input){replicas(2), bounds(3, 9), idle(1)}, 1, "ScalerNotActive", "ScaledObjectReady"},
+		"the cooldown holds for idle, too":          {[]func(*Input){replicas(5), bounds(3, 9), idle(0), lastActive(time.Minute)}, leave, "ScalerCooldown", "ScaledObjectReady"},
+		"a pulse wakes no formula":                  {[]func(*Input){replicas(0), triggers(changed(reads(0, 0), func(t *Trigger) { t.Pulse = true })), modifiers("a", "5")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"a pulse that is over wakes":                {[]func(*Input){replicas(0), triggers(changed(reads(0, 0), func(t *Trigger) { t.Pulse = true }))}, 1, "ScalerActive", "ScaledObjectReady"},
 		"no work goes to zero":                      {nil, 0, "ScalerNotActive", "ScaledObjectReady"},
 		"no work goes to idle":                      {[]func(*Input){bounds(3, 9), idle(0)}, 0, "ScalerNotActive", "ScaledObjectReady"},
@@ -175,6 +192,8 @@ func TestDecide(t *testing.T) {
 
 		"formula active":                            {[]func(*Input){replicas(0), triggers(reads(0, 30), reads(1, 0)), modifiers("a + b", "2.5")}, 1, "ScalerActive", "ScaledObjectReady"},
 		"formula at rest":                           {[]func(*Input){triggers(reads(0, 30), reads(1, 30)), modifiers("a - b", "5")}, 0, "ScalerNotActive", "ScaledObjectReady"},
+		"formula with a reading still to come":      {[]func(*Input){triggers(reads(0, 30), changed(pending, func(t *Trigger) { t.Index = 1 })), modifiers("a + b", "5")}, leave, "", "ScaledObjectReady"},
+		"formula with a source without data":        {[]func(*Input){triggers(reads(0, 30), changed(noData, func(t *Trigger) { t.Index = 1 })), modifiers("a + b", "5")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"formula needs every trigger":               {[]func(*Input){triggers(reads(0, 30), fails(1, 0)), modifiers("a + b", "5")}, leave, "ScalerNotActive", "TriggerError"},
 		"formula that divides by zero keeps":        {[]func(*Input){triggers(reads(0, 30), reads(1, 0)), modifiers("a / b", "5")}, leave, "ScalerNotActive", "TriggerError"},
 		"formula over a dead source keeps":          {[]func(*Input){triggers(fails(0, 3), reads(1, 0)), modifiers("a + b", "5"), withFallback(3, 6, v1alpha1.FallbackScalingModifiers)}, leave, "ScalerNotActive", "TriggerError"},
@@ -213,6 +232,13 @@ func TestMessagesNameTheTrigger(t *testing.T) {
 	const want = "trigger 0 (kafka): Service scaler-kafka: no ready instance; trigger 1 (kafka): Service scaler-kafka: no ready instance"
 	if d.Ready.Message != want {
 		t.Errorf("message %q\nwant    %q", d.Ready.Message, want)
+	}
+	const one = "trigger 0 (kafka): Service scaler-kafka: no ready instance"
+	if d := Decide(given(triggers(fails(0, 0)), withFallback(3, 6, ""))); d.Active.Message != one {
+		t.Errorf("waiting for fallback: Active %+v", d.Active)
+	}
+	if d := Decide(given(triggers(fails(0, 3)), withFallback(3, 6, ""))); d.Fallback.Message != one {
+		t.Errorf("in fallback: Fallback %+v", d.Fallback)
 	}
 }
 

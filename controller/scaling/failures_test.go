@@ -52,9 +52,15 @@ func TestSeededFailuresGoOn(t *testing.T) {
 	}
 }
 
-func TestReadsThatNeverCount(t *testing.T) {
-	d := Decide(given(triggers(changed(fails(0, 0), func(t *Trigger) { t.Uncounted = true })), withFallback(0, 6, "")))
-	if d.Verdicts[0].Failures.Count != 0 || d.Verdicts[0].Fallback || d.Write != nil {
-		t.Errorf("verdict %+v, write %v", d.Verdicts[0], d.Write)
+func TestDoorbellsReadsDoNotCount(t *testing.T) {
+	regular := t0.Add(10 * time.Second)
+	in := given(triggers(changed(fails(0, 0), func(t *Trigger) { t.CountsFrom = regular })), withFallback(0, 6, ""))
+	d := Decide(in)
+	if d.Verdicts[0].Failures.Count != 0 || d.Verdicts[0].Fallback || d.Write != nil || !d.Next.Equal(regular) {
+		t.Errorf("verdict %+v, write %v, next %v", d.Verdicts[0], d.Write, d.Next)
+	}
+	in.Now = regular // a regular read would have told by now
+	if d := Decide(in); d.Verdicts[0].Failures.Count != 1 || !d.Verdicts[0].Fallback {
+		t.Errorf("verdict %+v", d.Verdicts[0])
 	}
 }

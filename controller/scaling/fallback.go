@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"errors"
+	"math"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -50,7 +51,8 @@ func FallbackReplicas(f *v1alpha1.Fallback, current int32) int32 {
 
 // FallbackValue is what a metric must read for the HPA to ask for replicas.
 // ready counts the target's ready pods and matters for type Value alone, where
-// the HPA multiplies by them: with none there is no such value, an error.
+// the HPA multiplies by them: with none there is no such value, an error, and a
+// thousandth too much would come to one replica more.
 //
 // Source: spec section 11.5.
 func FallbackValue(target float64, kind autoscalingv2.MetricTargetType, replicas, ready int32) (float64, error) {
@@ -61,5 +63,9 @@ func FallbackValue(target float64, kind autoscalingv2.MetricTargetType, replicas
 	if ready <= 0 {
 		return 0, errors.New("fallback: no pod of the scale target is ready")
 	}
-	return whole / float64(ready), nil
+	each, of := math.Floor(thousandths(whole)/float64(ready)), thousandths(target)
+	if each/of*float64(ready) > float64(replicas) {
+		each-- // as the HPA computes: binary fractions may round up, too
+	}
+	return max(each, 0) / 1000, nil
 }

@@ -1,6 +1,7 @@
 package scaling
 
 import (
+	"math"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -35,6 +36,26 @@ func TestFallbackValue(t *testing.T) {
 	}
 	if _, err := FallbackValue(20, value, 6, 0); err == nil {
 		t.Error("a Value metric without ready pods has a fallback")
+	}
+}
+
+// The HPA multiplies what it is told for a Value metric by the ready pods, and
+// rounds up: it must come to the fallback's own number.
+func TestFallbackValueComesToItsReplicas(t *testing.T) {
+	for _, target := range []float64{0.1, 0.3, 1, 2.5, 7, 33.3333, 1e6} {
+		for _, replicas := range []int32{1, 3, 5, 7, 40} {
+			for ready := int32(1); ready <= 40; ready++ {
+				value, err := FallbackValue(target, autoscalingv2.ValueMetricType, replicas, ready)
+				if err != nil {
+					t.Fatal(err)
+				}
+				told, of := Quantity(value), Quantity(target)
+				got := math.Ceil(float64(told.MilliValue()) / float64(of.MilliValue()) * float64(ready))
+				if int32(got) != replicas {
+					t.Errorf("target %v, %d replicas, %d pods ready: the HPA computes %v", target, replicas, ready, got)
+				}
+			}
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func anyInput(t *rapid.T) Input {
 	if flip.Draw(t, "has fallback") {
 		so.Spec.Fallback = &v1alpha1.Fallback{
 			FailureThreshold: rapid.Int32Range(0, 4).Draw(t, "threshold"),
-			Replicas:         rapid.Int32Range(0, 9).Draw(t, "fallback"),
+			Replicas:         rapid.Int32Range(0, 60).Draw(t, "fallback"),
 			Behavior:         rapid.SampledFrom([]v1alpha1.FallbackBehavior{"", "static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"}).Draw(t, "behavior"),
 		}
 	}
@@ -77,10 +77,14 @@ func anyTrigger(t *rapid.T, i int) Trigger {
 	out.Metrics[0].Active = value > rapid.SampledFrom([]float64{0, 50}).Draw(t, "activation")
 	out.Metrics[0].Type = rapid.SampledFrom([]autoscalingv2.MetricTargetType{"AverageValue", "Value"}).Draw(t, "metricType")
 	out.Confirmed = t0.Add(-time.Duration(rapid.IntRange(0, 90).Draw(t, "age")) * time.Second)
+	out.StaleAfter = rapid.SampledFrom([]time.Duration{time.Minute, time.Hour}).Draw(t, "stale after")
 	out.Pulse = rapid.IntRange(0, 9).Draw(t, "pulse") == 0
 	out.Failures = SeedFailures(rapid.Int32Range(0, 6).Draw(t, "failures"), t0.Add(-time.Hour), t0.Add(-time.Minute))
 	if out.Outcome == Failed {
 		out.Err = errors.New("broker is down")
+		if rapid.Bool().Draw(t, "a doorbell's read") {
+			out.CountsFrom = t0.Add(time.Duration(rapid.IntRange(-30, 30).Draw(t, "counts from")) * time.Second)
+		}
 	}
 	return out
 }
@@ -283,6 +287,65 @@ func TestPropertyFallbackDoesNotOscillate(t *testing.T) {
 		in.Triggers[0] = read
 		if d := Decide(in); d.Verdicts[0].Fallback {
 			t.Fatal("fallback outlives a good reading")
+		}
+	})
+}
+
+// TestPropertyFallbackSinksBelowNoHealthyTrigger plays the HPA over the verdicts:
+// it asks for the larger of the failing trigger's fallback and the healthy one's
+// demand, and what it wrote is what the next verdict starts from.
+func TestPropertyFallbackSinksBelowNoHealthyTrigger(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		so := in.Object
+		so.Annotations, so.Spec.Advanced = nil, nil
+		so.Spec.Triggers = []v1alpha1.ScaleTrigger{{Type: "kafka", Name: "a"}, {Type: "kafka", Name: "b"}}
+		so.Spec.Fallback = &v1alpha1.Fallback{
+			Replicas: rapid.Int32Range(0, 60).Draw(t, "fall back to"),
+			Behavior: rapid.SampledFrom([]v1alpha1.FallbackBehavior{"", "static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"}).Draw(t, "how"),
+		}
+		kind := rapid.SampledFrom([]autoscalingv2.MetricTargetType{"AverageValue", "Value"}).Draw(t, "of type")
+		healthy := reads(1, rapid.Float64Range(1, 900).Draw(t, "backlog"))
+		in.Triggers, in.NoHPA = []Trigger{fails(0, 1), healthy}, false
+		lo, hi := so.HPAMinReplicas(), so.MaxReplicas()
+		ask := DesiredReplicas(healthy.Metrics[0].Value, healthy.Metrics[0].Target, lo, hi)
+		var seen []int32
+		for range 5 {
+			d := Decide(in)
+			now := after(in, d)
+			if now < min(*in.Replicas, ask) {
+				t.Fatalf("%d -> %d, the healthy trigger asks for %d", *in.Replicas, now, ask)
+			}
+			if len(d.Replaced) != 1 || d.Replaced[0].Replicas == nil {
+				t.Fatalf("replaced %+v", d.Replaced)
+			}
+			value, err := FallbackValue(10, kind, *d.Replaced[0].Replicas, max(now, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kind == autoscalingv2.ValueMetricType {
+				value *= float64(max(now, 1))
+			}
+			now = max(DesiredReplicas(value, 10, lo, hi), ask)
+			in.Replicas, seen = &now, append(seen, now)
+		}
+		for _, n := range seen[1:] {
+			if n != seen[1] {
+				t.Fatalf("the replicas oscillate: %v", seen)
+			}
+		}
+	})
+}
+
+func TestPropertyAGoodReadingBeatsAVerdict(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := anyInput(t)
+		d := Decide(in)
+		for i, trigger := range in.Triggers {
+			fresh := trigger.Outcome == Value && t0.Sub(trigger.Confirmed) <= trigger.StaleAfter
+			if fresh && (d.Verdicts[i].Fallback || d.Verdicts[i].Failures.Count != 0) {
+				t.Fatalf("trigger %d was read, its verdict is %+v", i, d.Verdicts[i])
+			}
 		}
 	})
 }

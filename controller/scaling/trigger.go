@@ -68,9 +68,10 @@ type Trigger struct {
 	// was carried out, even if it is no longer, or has failed since: a pulse
 	// between two frames still activates.
 	Pulse bool
-	// Uncounted is set when a failure came of a doorbell's or the HPA's read,
-	// which never count.
-	Uncounted bool
+	// CountsFrom is when a failure begins to count, zero for at once. A
+	// doorbell's read never counts: if the source still fails by then, a
+	// regular read has found it so.
+	CountsFrom time.Time
 	// Failures counted so far: those of the last decision's verdict.
 	Failures Failures
 }
@@ -120,9 +121,6 @@ type Verdict struct {
 // errSilent is the error of a trigger that has not been heard of for too long.
 var errSilent = errors.New("no reading for too long")
 
-// counts reports whether a failure of t counts.
-func (t Trigger) counts() bool { return !t.Uncounted || t.Outcome != Failed }
-
 // rules are what a verdict on a trigger follows from, whatever object has it.
 type rules struct {
 	now      time.Time
@@ -169,7 +167,7 @@ func (r rules) judge(t Trigger) Verdict {
 			v.Err = errors.New("no reading")
 		}
 		v.Err = &TriggerError{Index: t.Index, Type: spec.Type, Err: v.Err}
-		if t.counts() {
+		if !r.now.Before(t.CountsFrom) {
 			v.Failures = t.Failures.Failed(r.now, r.interval)
 		}
 		v.Fallback = r.threshold != nil && v.Failures.Count > *r.threshold
@@ -184,7 +182,10 @@ func (r rules) next(t Trigger, v Verdict) time.Time {
 	case r.triggers[t.Index].Builtin():
 	case v.Outcome != Failed:
 		return r.staleAt(t).Add(time.Nanosecond)
-	case r.threshold != nil && v.Failures.Count <= *r.threshold && t.counts():
+	case r.threshold == nil || v.Failures.Count > *r.threshold:
+	case r.now.Before(t.CountsFrom):
+		return t.CountsFrom
+	default:
 		return v.Failures.due(r.interval)
 	}
 	return time.Time{}

@@ -184,16 +184,18 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 		if ok && state.Generation > so.Generation {
 			return in, true
 		}
+		interval := scaling.SampleInterval(so, spec, atRest)
 		trigger := scaling.Trigger{
 			Index:      i,
 			Metrics:    metricsOf(so, i, state),
 			Confirmed:  m.triggers[i].firstSeen,
-			StaleAfter: scaling.StaleAfter(scaling.SampleInterval(so, spec, atRest), ReadDeadline),
+			StaleAfter: scaling.StaleAfter(interval, ReadDeadline),
 			Failures:   m.triggers[i].failures,
 		}
 		if ok && state.Generation >= m.triggers[i].since {
 			trigger.Pulse = m.triggers[i].pulsed(state.Activations)
 			l.read(&trigger, state, so.Modifiers() == nil)
+			trigger.CountsFrom = CountsFrom(state, interval)
 		}
 		in.Triggers = append(in.Triggers, trigger)
 	}
@@ -218,6 +220,16 @@ func (l *Loop) read(t *scaling.Trigger, state federation.State, wakes bool) {
 	default:
 		t.Outcome, t.Confirmed = scaling.NoData, state.HeardAt
 	}
+}
+
+// CountsFrom is when a failure of a trigger that is read every interval counts:
+// at once, but that of a read which a doorbell caused only when a regular one
+// was due. Until then the source may have answered again.
+func CountsFrom(state federation.State, interval time.Duration) time.Time {
+	if state.Err == nil || state.DetectedBy != federation.DetectionDoorbell || state.Rejected != nil || state.Unreachable != nil {
+		return time.Time{}
+	}
+	return state.ObservedAt.Add(interval)
 }
 
 // metricsOf are the metrics of a trigger as the family names them, else, while

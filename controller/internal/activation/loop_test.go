@@ -586,6 +586,42 @@ func TestErrorsAreCountedOncePerInterval(t *testing.T) {
 	}
 }
 
+func TestWhatCountsAsAFailure(t *testing.T) {
+	rung := func(s *federation.State) {
+		s.Outcome, s.Values, s.Err, s.DetectedBy = federation.OutcomeError, nil, errors.New("dial"), federation.DetectionDoorbell
+	}
+	tests := map[string]struct {
+		says  func(*federation.State)
+		after time.Duration
+		want  int32
+	}{
+		"a regular read":                     {func(s *federation.State) { rung(s); s.DetectedBy = federation.DetectionPolling }, 0, 1},
+		"a doorbell's read":                  {rung, 0, 0},
+		"a doorbell's read, until the next":  {rung, 15*time.Second - 1, 0},
+		"a doorbell's read, and the next":    {rung, 15 * time.Second, 1},
+		"a doorbell's read, then nobody":     {func(s *federation.State) { rung(s); s.Unreachable = errors.New("gone") }, 0, 1},
+		"a doorbell's read, then a refusal":  {func(s *federation.State) { rung(s); s.Rejected = errors.New("topic: missing") }, 0, 1},
+		"a doorbell's good read, then quiet": {func(s *federation.State) { s.DetectedBy = federation.DetectionDoorbell }, 41 * time.Second, 1},
+		"no observation and no beat":         {func(*federation.State) {}, 40*time.Second + 1, 1},
+		"a beat in time":                     {func(*federation.State) {}, 40 * time.Second, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+				so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
+			})
+			f.began()
+			f.says(0)
+			f.state(tt.says)
+			f.clock.Step(tt.after)
+			f.decide()
+			if n := f.memory(f.object()).triggers[0].failures.Count; n != tt.want {
+				t.Errorf("%d failures, want %d", n, tt.want)
+			}
+		})
+	}
+}
+
 func TestPausedReplicas(t *testing.T) {
 	pause := func(text string) func(*v1alpha1.ScaledObject) {
 		return func(so *v1alpha1.ScaledObject) {

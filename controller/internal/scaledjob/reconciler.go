@@ -301,6 +301,7 @@ func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling
 		t.Metrics = metricsOf(sj, i, state)
 		if ok && state.Generation >= known.since {
 			r.read(sj, m, &t, state)
+			t.CountsFrom = activation.CountsFrom(state, sj.PollingInterval())
 		}
 		if t.Outcome == scaling.Value && t.ReadAt.Before(oldest) {
 			oldest = t.ReadAt

@@ -18,6 +18,12 @@ func cpu(percent string) v1alpha1.ScaleTrigger {
 	return v1alpha1.ScaleTrigger{Type: "cpu", MetricType: autoscalingv2.UtilizationMetricType, Metadata: map[string]string{"value": percent}}
 }
 
+func memoryOfApp() v1alpha1.ScaleTrigger {
+	return v1alpha1.ScaleTrigger{
+		Type: "memory", MetricType: autoscalingv2.AverageValueMetricType, Metadata: map[string]string{"value": "512Mi", "containerName": "app"},
+	}
+}
+
 func modifiers(formula, target string) func(*v1alpha1.ScaledObject) {
 	return func(so *v1alpha1.ScaledObject) {
 		so.Spec.Triggers[0].Name = "a"
@@ -33,14 +39,12 @@ func named(name string) func(*v1alpha1.ScaledObject) {
 
 func TestHPA(t *testing.T) {
 	so := newObject(func(so *v1alpha1.ScaledObject) {
-		so.Labels = map[string]string{"team": "a", "app.kubernetes.io/version": "mine", "shard": "1"}
+		so.Labels = map[string]string{"team": "a", "app.kubernetes.io/version": "mine", "shard": "1", "zone": "b", v1alpha1.LabelScaledObjectName: "copied"}
 		so.Annotations = map[string]string{
-			"note": "kept", v1alpha1.AnnotationHPAExcludedLabels: "shard,other", v1alpha1.AnnotationSpecs: "forged",
+			"note": "kept", v1alpha1.AnnotationHPAExcludedLabels: "shard,other, zone", v1alpha1.AnnotationSpecs: "forged",
 		}
 		so.Spec.MinReplicaCount = ptr.To[int32](0)
-		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"), kafka("bills"), v1alpha1.ScaleTrigger{
-			Type: "memory", MetricType: autoscalingv2.AverageValueMetricType, Metadata: map[string]string{"value": "512Mi", "containerName": "app"},
-		})
+		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"), kafka("bills"), memoryOfApp())
 		so.Spec.Triggers[2].MetricType = autoscalingv2.ValueMetricType
 	})
 	f := newFixture(t, so)
@@ -62,7 +66,7 @@ func TestHPA(t *testing.T) {
 	}
 	want := map[string]string{
 		"app.kubernetes.io/name": "keda-hpa-worker", "app.kubernetes.io/version": "mine", "app.kubernetes.io/part-of": "worker",
-		"app.kubernetes.io/managed-by": "keda-operator", "team": "a", v1alpha1.LabelScaledObjectName: "worker",
+		"app.kubernetes.io/managed-by": "keda-operator", "team": "a", v1alpha1.LabelScaledObjectName: "worker", "zone": "b", // keys are not trimmed
 	}
 	if !apiequality.Semantic.DeepEqual(hpa.Labels, want) {
 		t.Errorf("labels %v", hpa.Labels)
@@ -88,10 +92,10 @@ func TestLabelValuesAreCut(t *testing.T) {
 
 func TestModifiers(t *testing.T) {
 	so := newObject(modifiers("a * 2", "2.5"), func(so *v1alpha1.ScaledObject) {
-		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"))
+		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"), memoryOfApp())
 	})
 	f := settled(t, so)
-	f.wantTargets("composite-metric 2.500", "cpu")
+	f.wantTargets("memory of app", "composite-metric 2.500", "cpu")
 	s := f.object().Status
 	if s.CompositeScalerName != "composite-metric" || !slices.Equal(s.ExternalMetricNames, []string{"s0-m"}) {
 		t.Errorf("status %+v", s)
@@ -100,16 +104,32 @@ func TestModifiers(t *testing.T) {
 	f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.MaxReplicaCount = ptr.To[int32](9) })
 	f.states[0] = federation.State{Generation: 2, Unreachable: errDown}
 	f.reconcile()
-	f.wantTargets("composite-metric 2.500", "cpu")
+	f.wantTargets("memory of app", "composite-metric 2.500", "cpu")
 	if s := f.object().Status; !slices.Equal(s.ExternalMetricNames, []string{"s0-m"}) || f.hpa().Spec.MaxReplicas != 9 {
 		t.Errorf("status %v", s.ExternalMetricNames)
 	}
+	f.edit(func(so *v1alpha1.ScaledObject) {
+		so.Spec.Advanced.ScalingModifiers.MetricType = autoscalingv2.ValueMetricType
+	})
+	f.answers(0, 5)
+	f.reconcile()
+	f.wantTargets("memory of app", "composite-metric value 2.500", "cpu")
 	f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.Advanced = nil })
 	f.answers(0, 5)
 	f.reconcile()
-	f.wantTargets("s0-m 5", "cpu")
+	f.wantTargets("memory of app", "s0-m 5", "cpu")
 	if s := f.object().Status; s.CompositeScalerName != "" {
 		t.Errorf("composite scaler name %q", s.CompositeScalerName)
+	}
+}
+
+func TestMetricNamesThatAreGoneLeaveTheStatus(t *testing.T) {
+	f := settled(t, newObject(func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = append(so.Spec.Triggers, cpu("60")) }))
+	f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = []v1alpha1.ScaleTrigger{memoryOfApp()} })
+	f.reconcile()
+	f.wantTargets("memory of app")
+	if s := f.object().Status; len(s.ExternalMetricNames) != 0 || len(s.ResourceMetricNames) != 0 {
+		t.Errorf("external %v, resource %v", s.ExternalMetricNames, s.ResourceMetricNames)
 	}
 }
 

@@ -24,8 +24,8 @@ type metrics struct {
 	// hashes identifies the triggers that specs were built from, one hash per
 	// trigger in order.
 	hashes string
-	// external and resource are the names for the status, nil to leave those
-	// that are there.
+	// external and resource are the names for the status, both nil to leave
+	// those that are there.
 	external, resource []string
 }
 
@@ -54,7 +54,7 @@ type states func(index int) (federation.State, bool)
 // from. Without such an entry the live metrics stay as they are altogether,
 // and with no HPA yet there is nothing to build.
 func build(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler, states states) outcome {
-	b := builder{so: so, states: states, kept: keptMetrics(live), built: metrics{hashes: hashes(so)}}
+	b := builder{so: so, states: states, kept: keptMetrics(live), built: metrics{hashes: hashes(so), external: []string{}}}
 	waiting := b.addAll()
 	out := outcome{waiting: waiting > 0 && waiting == len(b.problems)}
 	if err := b.finish(); err != nil {

@@ -1,14 +1,17 @@
 package status
 
 import (
+	"errors"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -16,6 +19,10 @@ const (
 	normal  = corev1.EventTypeNormal
 	warning = corev1.EventTypeWarning
 )
+
+// reasonUpdateFailed is KEDA's for what keeps the status from being written, and
+// for a target whose kind is no kind.
+const reasonUpdateFailed = "ScaledObjectUpdateFailed"
 
 // longestNote is what the Events API accepts.
 const longestNote = 1024
@@ -30,7 +37,7 @@ func (w *Writer) announce(r *record, before, after *v1alpha1.ScaledObject) {
 		}
 		switch now.Type {
 		case v1alpha1.ConditionReady:
-			w.announceReady(after, was, now)
+			w.announceReady(r, after, was, now)
 		case v1alpha1.ConditionPaused:
 			w.announcePaused(after, was, now)
 		case v1alpha1.ConditionFallback:
@@ -39,6 +46,7 @@ func (w *Writer) announce(r *record, before, after *v1alpha1.ScaledObject) {
 			// Scaling itself has events, and the HPA has its own.
 		}
 	}
+	w.announceFailing(r, before, after)
 	was, is := &before.Status, &after.Status
 	switch {
 	case is.HpaName == "" && was.HpaName != "":
@@ -49,7 +57,7 @@ func (w *Writer) announce(r *record, before, after *v1alpha1.ScaledObject) {
 	}
 }
 
-func (w *Writer) announceReady(so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
+func (w *Writer) announceReady(r *record, so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
 	switch now.Status {
 	case metav1.ConditionTrue:
 		if was.Status != metav1.ConditionTrue {
@@ -58,13 +66,53 @@ func (w *Writer) announceReady(so *v1alpha1.ScaledObject, was, now v1alpha1.Cond
 	case metav1.ConditionFalse:
 		reason := now.Reason
 		if reason == v1alpha1.ReasonTriggerError {
-			reason = "KEDAScalerFailed"
+			reason = reasonFailed(so)
 		}
 		w.event(so, warning, reason, "Check", now.Message)
+		var unparsable *target.UnparsableError
+		if r.reconciled != nil && errors.As(r.reconciled.Err, &unparsable) {
+			w.event(so, warning, reasonUpdateFailed, "Resolve", unparsable.Error())
+		}
 	case metav1.ConditionUnknown:
 		if now.Reason == v1alpha1.ReasonPartialTriggerError {
-			w.event(so, warning, "KEDAScalerFailed", "Check", now.Message)
+			w.event(so, warning, reasonFailed(so), "Check", now.Message)
 		}
+	}
+}
+
+// announceFailing tells of a trigger that begins to fail while a fallback waits
+// to stand in for it, when Ready does not.
+func (w *Writer) announceFailing(r *record, before, after *v1alpha1.ScaledObject) {
+	if r.observed == nil || !after.Status.Conditions.IsTrue(v1alpha1.ConditionReady) {
+		return
+	}
+	for metric, health := range after.Status.Health {
+		if health.Status != v1alpha1.HealthFailing || before.Status.Health[metric].Status == v1alpha1.HealthFailing {
+			continue
+		}
+		var errs []error
+		for _, v := range r.observed.Decision.Verdicts {
+			errs = append(errs, v.Err)
+		}
+		if err := errors.Join(errs...); err != nil {
+			w.event(after, warning, reasonFailed(after), "Check", Sentence(err))
+		}
+		return
+	}
+}
+
+// reasonFailed is how the event about a failing trigger is called.
+func reasonFailed(so *v1alpha1.ScaledObject) string {
+	if so.Modifiers() != nil {
+		return "KEDAMetricSourceFailed"
+	}
+	return "KEDAScalerFailed"
+}
+
+// announceRefused tells of a status that the API server will not take.
+func (w *Writer) announceRefused(so *v1alpha1.ScaledObject, err error) {
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+		w.event(so, warning, reasonUpdateFailed, "UpdateStatus", "status: "+err.Error())
 	}
 }
 
@@ -80,7 +128,7 @@ func (w *Writer) announcePaused(so *v1alpha1.ScaledObject, was, now v1alpha1.Con
 func (w *Writer) announceFallback(so *v1alpha1.ScaledObject, was, now v1alpha1.Condition) {
 	switch {
 	case now.Status == metav1.ConditionTrue && was.Status != metav1.ConditionTrue:
-		w.event(so, normal, "ScaledObjectFallbackActivated", "Fallback", "a trigger keeps failing, fallback is in force")
+		w.event(so, normal, "ScaledObjectFallbackActivated", "Fallback", "fallback is in force: "+now.Message)
 	case now.Status != metav1.ConditionTrue && was.Status == metav1.ConditionTrue:
 		w.event(so, normal, "ScaledObjectFallbackDeactivated", "Fallback", "fallback is no longer in force")
 	}

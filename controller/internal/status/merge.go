@@ -35,6 +35,12 @@ func (f *Reconciled) apply(so *v1alpha1.ScaledObject, retargeted bool) {
 		s.CompositeScalerName = scaling.CompositeMetric
 	}
 	f.applyPause(so)
+	if scaling.FallbackOf(so) == nil {
+		s.Fallback, s.Health = nil, nil
+		s.Conditions.Set(v1alpha1.Condition{
+			Type: v1alpha1.ConditionFallback, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoFallbackFound,
+		})
+	}
 	if f.Err != nil {
 		s.Conditions.Set(v1alpha1.Condition{
 			Type: v1alpha1.ConditionActive, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonUnknownState,

@@ -73,7 +73,7 @@ type Reconciled struct {
 	// one.
 	HPA *string
 	// ExternalMetricNames and ResourceMetricNames are the HPA's, in trigger
-	// order; nil leaves those of an earlier reconcile.
+	// order; nil for both leaves those of an earlier reconcile.
 	ExternalMetricNames, ResourceMetricNames []string
 }
 
@@ -246,6 +246,7 @@ func (w *Writer) flush(
 	if err != nil {
 		// What was written is no longer the newest: trust the cache again.
 		r.written = nil
+		w.announceRefused(cached, err)
 		return client.IgnoreNotFound(err)
 	}
 	r.written, r.wroteAt = written, w.Now()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -32,6 +35,7 @@ type fixture struct {
 	clock  *clocktesting.FakeClock
 	events *events.FakeRecorder
 	writes int
+	refuse error // what the API server says to every write
 	key    types.NamespacedName
 }
 
@@ -45,6 +49,9 @@ func newFixture(t *testing.T, so *v1alpha1.ScaledObject) *fixture {
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(so).WithObjects(so).
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+				if f.refuse != nil {
+					return f.refuse
+				}
 				err := c.SubResource(sub).Patch(ctx, o, p, opts...)
 				if err == nil {
 					f.writes++
@@ -119,6 +126,10 @@ func newObject() *v1alpha1.ScaledObject {
 func with(so *v1alpha1.ScaledObject, change func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
 	change(so)
 	return so
+}
+
+func fallback(so *v1alpha1.ScaledObject) {
+	so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
 }
 
 func ready(status metav1.ConditionStatus, reason, message string) v1alpha1.Condition {
@@ -226,12 +237,12 @@ func TestProblemsAreToldAtOnce(t *testing.T) {
 	if c := f.condition(v1alpha1.ConditionActive); c.Reason != v1alpha1.ReasonUnknownState {
 		t.Errorf("Active %+v", c)
 	}
+	if c := f.condition(v1alpha1.ConditionFallback); c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonNoFallbackFound {
+		t.Errorf("Fallback %+v", c)
+	}
 }
 
 func TestNothingIsWrittenWhenNothingNoticeableChanged(t *testing.T) {
-	fallback := func(so *v1alpha1.ScaledObject) {
-		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
-	}
 	counted := func(n int32) Observed {
 		o := quiet()
 		o.Decision.Health = map[string]v1alpha1.HealthStatus{"s0-kafka-orders": {NumberOfFailures: &n, Status: v1alpha1.HealthFailing}}
@@ -362,6 +373,69 @@ func TestEventsFollowTransitions(t *testing.T) {
 	f.wrote(0)
 	f.observed(f.object(), quiet())
 	f.wrote(1, "ScaledObjectFallbackDeactivated")
+}
+
+// failedWith is the verdict on one trigger that fails while a fallback waits.
+func failedWith(message string, n int32) Observed {
+	o := quiet()
+	o.Decision.Verdicts = []scaling.Verdict{{Outcome: scaling.Failed, Err: errors.New(message)}, {Outcome: scaling.Value}}
+	o.Decision.Health = map[string]v1alpha1.HealthStatus{"s0-kafka-orders": {NumberOfFailures: &n, Status: v1alpha1.HealthFailing}}
+	return o
+}
+
+// TestEventsNameTheCause proves that whoever looks at the events alone learns
+// what fails, also when a fallback stands in for it, and by KEDA's reason.
+func TestEventsNameTheCause(t *testing.T) {
+	const cause = "trigger 0 (kafka): dial"
+	inFallback := failedWith(cause, 4)
+	inFallback.Decision.Fallback = &v1alpha1.Condition{
+		Type: v1alpha1.ConditionFallback, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonFallbackExists, Message: cause,
+	}
+	formula := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "a", Target: "5"}}
+	}
+	neither := func(*v1alpha1.ScaledObject) {}
+	tests := map[string]struct {
+		change func(*v1alpha1.ScaledObject)
+		says   []Observed
+		want   []string
+	}{
+		"without a fallback":             {neither, []Observed{failing(cause)}, []string{"Warning KEDAScalerFailed " + cause}},
+		"without a fallback, in formula": {formula, []Observed{failing(cause)}, []string{"Warning KEDAMetricSourceFailed " + cause}},
+		"a fallback waits":               {fallback, []Observed{failedWith(cause, 1), failedWith(cause, 2)}, []string{"Warning KEDAScalerFailed " + cause}},
+		"a fallback waits, in a formula": {func(so *v1alpha1.ScaledObject) { fallback(so); formula(so) }, []Observed{failedWith(cause, 1)}, []string{"Warning KEDAMetricSourceFailed " + cause}},
+		"a fallback is in force": {fallback, []Observed{failedWith(cause, 3), inFallback}, []string{
+			"Warning KEDAScalerFailed " + cause, "Normal ScaledObjectFallbackActivated fallback is in force: " + cause,
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := settled(t, with(newObject(), tt.change))
+			for _, o := range tt.says {
+				f.observed(f.object(), o)
+			}
+			var saw []string
+			for len(f.events.Events) > 0 {
+				saw = append(saw, <-f.events.Events)
+			}
+			if !slices.Equal(saw, tt.want) {
+				t.Errorf("events %q, want %q", saw, tt.want)
+			}
+		})
+	}
+}
+
+func TestUpdatesThatCannotBeAreAnnounced(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.reconciled(f.object(), Reconciled{Err: fmt.Errorf("scaleTargetRef: %w", &target.UnparsableError{APIVersion: "a/b/c"})})
+	f.wrote(1, "ScaledObjectCheckFailed", "ScaledObjectUpdateFailed")
+
+	f = newFixture(t, newObject())
+	f.refuse = apierrors.NewInvalid(schema.GroupKind{Kind: "ScaledObject"}, "worker", nil)
+	if _, err := f.Reconciled(t.Context(), f.object(), Reconciled{Err: errors.New("x")}); err == nil {
+		t.Error("no error")
+	}
+	f.wrote(0, "ScaledObjectUpdateFailed")
 }
 
 func TestStartIsAnnouncedOnce(t *testing.T) {
@@ -566,7 +640,7 @@ func TestActivationIsRecordedBeforeTheFirstReconcile(t *testing.T) {
 }
 
 func TestVerdictStandsWhileReplicasAreUnknown(t *testing.T) {
-	f := settled(t, newObject())
+	f := settled(t, with(newObject(), fallback))
 	o := quiet()
 	o.Decision.Replaced = []v1alpha1.FallbackVerdict{{Metric: "s0-kafka-orders", Since: metav1.NewTime(start), Behavior: "static"}}
 	f.observed(f.object(), o)
@@ -574,6 +648,11 @@ func TestVerdictStandsWhileReplicasAreUnknown(t *testing.T) {
 	o.Decision.Fallback = nil
 	f.observed(f.object(), o)
 	if got := f.object().Status.Fallback; len(got) != 1 {
+		t.Errorf("fallback verdicts %+v", got)
+	}
+	// Of a fallback that is no more there is none.
+	f.reconciled(with(f.object(), func(so *v1alpha1.ScaledObject) { so.Spec.Fallback = nil }), found())
+	if got := f.object().Status.Fallback; len(got) != 0 {
 		t.Errorf("fallback verdicts %+v", got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -67,7 +68,7 @@ func (c *Client) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindRes
 	var none v1alpha1.GroupVersionKindResource
 	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
 	if err != nil {
-		return none, fmt.Errorf("apiVersion: %q is not a group and version", ref.TargetAPIVersion())
+		return none, &UnparsableError{APIVersion: ref.TargetAPIVersion()}
 	}
 	kind := ref.TargetKind()
 	resolved := v1alpha1.GroupVersionKindResource{Group: gv.Group, Version: gv.Version, Kind: kind}
@@ -97,6 +98,10 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 		return Target{}, err
 	}
 	t := Target{GVKR: gvkr, Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
+	if gvkr.Group == batchv1.GroupName && gvkr.Kind == "Job" {
+		// The cache has only those of ScaledJobs.
+		return t, fmt.Errorf("%s %s cannot be scaled: use a ScaledJob", t.GVKR, t.Key)
+	}
 	if object := federation.NewWorkload(so.Spec.ScaleTargetRef); object != nil {
 		if err := c.Reader.Get(ctx, t.Key, object); err != nil {
 			return t, notFound(err, t)
@@ -180,6 +185,13 @@ func notFound(err error, t Target) error {
 		return &MissingError{Target: t}
 	}
 	return fmt.Errorf("%s %s: %w", t.GVKR, t.Key, err)
+}
+
+// UnparsableError says that a reference names no kind at all.
+type UnparsableError struct{ APIVersion string }
+
+func (e *UnparsableError) Error() string {
+	return fmt.Sprintf("apiVersion: %q is not a group and version", e.APIVersion)
 }
 
 // MissingError says that a target does not exist.

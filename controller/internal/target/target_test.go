@@ -66,6 +66,10 @@ func TestGet(t *testing.T) {
 			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}, objects: []client.Object{rollout},
 			message: "argoproj.io/v1alpha1.Rollout shop/worker has no scale subresource",
 		},
+		"Job": {
+			ref:     v1alpha1.ScaleTarget{Name: "worker", Kind: "Job", APIVersion: "batch/v1"},
+			message: "batch/v1.Job shop/worker cannot be scaled: use a ScaledJob",
+		},
 		"unknown kind": {
 			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "Widget", APIVersion: "example.org/v1"}, message: "kind: example.org/v1 Widget is not known to this cluster",
 		},

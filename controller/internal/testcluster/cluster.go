@@ -78,6 +78,7 @@ func With(t *testing.T, indexes []Index, objects ...client.Object) *Cluster {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(Rollout, meta.RESTScopeNamespace)
 	mapper.Add(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), meta.RESTScopeNamespace)
+	mapper.Add(batchv1.SchemeGroupVersion.WithKind("Job"), meta.RESTScopeNamespace)
 	c := &Cluster{Mapper: mapper, stale: map[string]client.Object{}}
 	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledObject{}, &v1alpha1.ScaledJob{}).WithObjects(objects...)
 	for _, i := range indexes {
