@@ -196,6 +196,31 @@ func (o object) wantReplicas(want int32) {
 	}
 }
 
+// fallsBack is a row of one fallback behavior: the trigger fails while the
+// target has what work comes to.
+func fallsBack(behavior string, work float64, replicas, want int32) func(row) {
+	return func(r row) {
+		r.start(0, spec{
+			"fallback": map[string]any{"failureThreshold": 0, "replicas": replicas, "behavior": behavior},
+			"advanced": map[string]any{"horizontalPodAutoscalerConfig": map[string]any{
+				"behavior": map[string]any{"scaleDown": map[string]any{"stabilizationWindowSeconds": 0}},
+			}},
+		})
+		r.set(work)
+		r.waitReplicas(int32(work / 5))
+		r.script.fail(r.name)
+		r.wait(fmt.Sprintf("a verdict of %d", want), func() (bool, string) {
+			verdicts, _ := r.status("fallback").([]any)
+			if len(verdicts) != 1 {
+				return false, r.describe()
+			}
+			verdict, _ := verdicts[0].(map[string]any)
+			return fmt.Sprint(verdict["behavior"], verdict["replicas"]) == fmt.Sprint(behavior, want), fmt.Sprint(verdict)
+		})
+		r.waitReplicas(want)
+	}
+}
+
 func none(hpa *autoscalingv2.HorizontalPodAutoscaler) bool { return hpa == nil }
 
 func some(hpa *autoscalingv2.HorizontalPodAutoscaler) bool { return hpa != nil }
@@ -290,6 +315,17 @@ func TestScaledObject(t *testing.T) {
 			r.waitReplicas(2)
 			r.set(0)
 			r.waitReplicas(0)
+		},
+		"a running target without work goes to rest at once": func(r row) {
+			r.start(3, spec{"cooldownPeriod": 3600}) // which counts from activity
+			r.waitReplicas(0)
+			r.scaleTarget(4) // by hand, long after
+			r.waitReplicas(0)
+		},
+		"the initial cooldown holds a new target": func(r row) {
+			r.start(3, spec{"initialCooldownPeriod": 3600})
+			r.waitReason("Active", "False", "ScalerCooldown")
+			r.wantReplicas(3)
 		},
 		"min is kept without work": func(r row) {
 			r.start(0, spec{"minReplicaCount": 2})
@@ -428,6 +464,7 @@ func TestScaledObject(t *testing.T) {
 			r.start(0, spec{"fallback": map[string]any{"failureThreshold": 1, "replicas": 4}})
 			r.script.fail(r.name)
 			r.waitReason("Fallback", "True", "FallbackExists")
+			r.waitCondition("Fallback", "True", "trigger 0 (external-push): ")
 			r.waitStatus("Failing", "health", "s0-count", "status")
 			r.waitReplicas(4)
 			r.set(0)
@@ -435,7 +472,44 @@ func TestScaledObject(t *testing.T) {
 			r.waitStatus("Happy", "health", "s0-count", "status")
 			r.waitStatus(0, "health", "s0-count", "numberOfFailures")
 			r.waitReplicas(0)
-			r.waitEvents("ScaledObjectFallbackActivated", "ScaledObjectFallbackDeactivated")
+			r.waitEvents("KEDAScalerFailed", "ScaledObjectFallbackActivated", "ScaledObjectFallbackDeactivated")
+		},
+		"fallback static":                              fallsBack("static", 20, 3, 3),
+		"fallback currentReplicas":                     fallsBack("currentReplicas", 20, 3, 4),
+		"fallback currentReplicasIfHigher, higher":     fallsBack("currentReplicasIfHigher", 20, 3, 4),
+		"fallback currentReplicasIfHigher, not higher": fallsBack("currentReplicasIfHigher", 20, 6, 6),
+		"fallback currentReplicasIfLower, lower":       fallsBack("currentReplicasIfLower", 20, 6, 4),
+		"fallback currentReplicasIfLower, not lower":   fallsBack("currentReplicasIfLower", 20, 3, 3),
+		"a metric of type Value falls back by its ready pods": func(r row) {
+			one := triggers(r.trigger())
+			one[0]["metricType"] = "Value"
+			r.start(0, spec{"triggers": one, "fallback": map[string]any{"failureThreshold": 0, "replicas": 5}})
+			r.script.fail(r.name)
+			r.waitReplicas(5) // by one first, which is ready then
+			// 5 x 5 / 5 pods that are ready: it stays.
+			r.waitHPA("told the target", func(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+				current := hpa.Status.CurrentMetrics
+				return len(current) == 1 && current[0].External != nil && current[0].External.Current.Value != nil &&
+					current[0].External.Current.Value.Value() == 5
+			})
+			r.wantReplicas(5)
+		},
+		"a formula does without triggers that fail": func(r row) {
+			two := triggers(r.script.trigger(r.name, nil), r.script.trigger(r.name+"-b", nil))
+			two[0]["name"], two[1]["name"] = "a", "b"
+			r.start(0, spec{
+				"triggers": two, "fallback": map[string]any{"failureThreshold": 0, "replicas": 4, "behavior": "scalingModifiers"},
+				"advanced": map[string]any{"scalingModifiers": map[string]any{"formula": "a ?? b", "target": "5"}},
+			})
+			r.set(5)
+			r.script.set(r.name+"-b", 10)
+			r.waitReplicas(1)
+			r.script.fail(r.name)
+			r.waitReplicas(2)
+			r.waitEvents("KEDAMetricSourceFailed")
+			r.script.fail(r.name + "-b")
+			r.waitReplicas(4)
+			r.waitReason("Active", "True", "ScalerActive")
 		},
 		"without a fallback a failing trigger holds": func(r row) {
 			r.start(0, nil)
@@ -480,6 +554,26 @@ func TestScaledObject(t *testing.T) {
 			r.waitHPA("of type Value", func(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
 				return hpa != nil && hpa.Spec.Metrics[0].External.Target.Type == autoscalingv2.ValueMetricType
 			})
+		},
+		"useCachedMetrics reads at polls alone": func(r row) {
+			polled := func(r row, cached bool) {
+				r.set(10)
+				one := triggers(brokers.Trigger{Type: "external", Metadata: r.trigger().Metadata})
+				one[0]["useCachedMetrics"] = cached
+				r.start(1, spec{"pollingInterval": 3600, "minReplicaCount": 1, "triggers": one})
+				r.waitReplicas(2)
+			}
+			control := row{object: object{r.t, r.namespace, r.name + "-control"}, script: r.script}
+			polled(control, false)
+			polled(r, true)
+			before := r.script.reads(r.name)
+			r.set(100)
+			control.set(100)
+			control.waitReplicas(20) // for which the HPA had it read again
+			r.wantReplicas(2)
+			if now := r.script.reads(r.name); now != before {
+				r.t.Errorf("read %d times, want %d", now, before)
+			}
 		},
 		"HPAActive mirrors the HPA": func(r row) {
 			r.start(0, nil)

@@ -131,15 +131,27 @@ spec:
 		r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": "Stone", "apiVersion": "example.org/v1"}})
 		r.waitCondition("Ready", "False", "scaleTargetRef: example.org/v1.Stone "+ns+"/stone has no scale subresource")
 	})
-	t.Run("a StatefulSet", func(t *testing.T) {
+	for _, kind := range []string{"StatefulSet", "ReplicaSet"} {
+		t.Run("a "+kind, func(t *testing.T) {
+			t.Parallel()
+			r := row{object: object{t, ns, strings.ToLower(kind)}, script: script}
+			apply(t, `{apiVersion: apps/v1, kind: %s, metadata: {namespace: %s, name: %[3]s}, spec: {replicas: 0,
+				selector: {matchLabels: {app: %[3]s}}, template: {metadata: {labels: {app: %[3]s}}, spec: {containers: [{name: app, image: app.invalid/app}]}}}}`, kind, ns, r.name)
+			r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": kind}})
+			r.waitStatus("apps/v1."+kind, "scaleTargetKind")
+			r.set(50)
+			r.waitTarget("apps/v1", kind, 10, "replicas")
+			r.set(0)
+			r.waitTarget("apps/v1", kind, 0, "replicas")
+		})
+	}
+	t.Run("a Job", func(t *testing.T) {
 		t.Parallel()
-		r := row{object: object{t, ns, "stateful"}, script: script}
-		apply(t, `{apiVersion: apps/v1, kind: StatefulSet, metadata: {namespace: %s, name: %s}, spec: {replicas: 0, serviceName: s,
-			selector: {matchLabels: {app: s}}, template: {metadata: {labels: {app: s}}, spec: {containers: [{name: app, image: app.invalid/app}]}}}}`, ns, r.name)
-		r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": "StatefulSet"}})
-		r.waitStatus("apps/v1.StatefulSet", "scaleTargetKind")
-		r.set(50)
-		r.waitTarget("apps/v1", "StatefulSet", 10, "replicas")
+		r := row{object: object{t, ns, "job"}, script: script}
+		apply(t, `{apiVersion: batch/v1, kind: Job, metadata: {namespace: %s, name: %s}, spec: {suspend: true,
+			template: {spec: {restartPolicy: Never, containers: [{name: app, image: app.invalid/app}]}}}}`, ns, r.name)
+		r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": "Job", "apiVersion": "batch/v1"}})
+		r.waitCondition("Ready", "False", "batch/v1.Job "+ns+"/job cannot be scaled: use a ScaledJob")
 	})
 }
 

@@ -64,7 +64,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return r.pause(ctx, so)
 	}
 	found, err := r.resolveTarget(ctx, so)
-	if err := errors.Join(so.Validate(), err); err != nil {
+	invalid := so.Validate()
+	found.Invalid = invalid != nil
+	if err := errors.Join(invalid, err); err != nil {
 		return r.report(ctx, so, found, err)
 	}
 	return r.syncHPA(ctx, so, found)

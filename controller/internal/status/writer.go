@@ -39,6 +39,7 @@ type record struct {
 	seen       time.Time // when the generation first came by, or went on after a pause
 	reconciled *Reconciled
 	observed   *Observed
+	target     string // the name of the workload
 	retargeted bool
 	starting   bool   // that its triggers are watched is yet to be announced
 	warned     string // the warnings that were announced
@@ -63,6 +64,8 @@ type Reconciled struct {
 	Warnings []string
 	// Paused is true while scaling is stopped altogether.
 	Paused bool
+	// Invalid is true while the spec is such that nobody decides by it.
+	Invalid bool
 	// PausedReplicas is the count asked for while paused.
 	PausedReplicas *int32
 	// Target is the workload's kind, nil when it was not resolved.
@@ -111,7 +114,7 @@ func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, foun
 	defer r.mu.Unlock()
 	urgent := r.reconciled == nil || text(r.reconciled.Err) != text(found.Err) ||
 		!slices.Equal(r.reconciled.Warnings, found.Warnings)
-	if found.Paused {
+	if found.Paused || found.Invalid {
 		// Nobody observes any more, and what was seen is no longer so.
 		r.observed = nil
 	}
@@ -210,6 +213,10 @@ func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 	}
 	w.mu.Unlock()
 	r.mu.Lock()
+	if name := so.Spec.ScaleTargetRef.Name; so.Generation > r.generation {
+		r.retargeted = r.retargeted || r.generation > 0 && r.target != name
+		r.target = name
+	}
 	if so.Generation > r.generation || r.paused && !so.Paused() {
 		r.generation, r.seen, r.wroteAt = so.Generation, w.Now(), time.Time{}
 	}

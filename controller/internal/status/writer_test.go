@@ -678,6 +678,34 @@ func TestOriginalReplicasAreThoseOfTheTargetInForce(t *testing.T) {
 	}
 }
 
+func TestAnotherTargetWhilePausedIsAnother(t *testing.T) {
+	f := settled(t, newObject())
+	paused := with(f.object(), func(so *v1alpha1.ScaledObject) {
+		so.Generation, so.Spec.ScaleTargetRef.Name = 2, "other"
+		so.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
+	})
+	if err := f.Client.Update(t.Context(), paused); err != nil {
+		t.Fatal(err)
+	}
+	f.reconciled(f.object(), Reconciled{Paused: true, HPA: ptr.To("")})
+	again := found()
+	again.Replicas = ptr.To[int32](7)
+	f.reconciled(with(f.object(), func(so *v1alpha1.ScaledObject) { so.Annotations = nil }), again)
+	f.observed(f.object(), quiet())
+	if n := *f.object().Status.OriginalReplicaCount; n != 7 {
+		t.Errorf("original replicas %d are another target's", n)
+	}
+}
+
+func TestNothingStandsOfAnObjectThatBecameInvalid(t *testing.T) {
+	f := settled(t, newObject())
+	f.observed(f.object(), f.active())
+	f.reconciled(f.object(), Reconciled{Invalid: true, Err: errors.New("minReplicaCount: 5 exceeds maxReplicaCount 3")})
+	if c := f.condition(v1alpha1.ConditionActive); c.Status != metav1.ConditionUnknown || c.Reason != v1alpha1.ReasonUnknownState {
+		t.Errorf("Active %+v", c)
+	}
+}
+
 func TestDeletedObjectLeavesNothing(t *testing.T) {
 	f := settled(t, newObject())
 	so := f.object()
