@@ -136,23 +136,22 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation
 	return families, errors.Join(mgr.Add(keys), mgr.Add(families))
 }
 
-// contactTimeout bounds the question whether the API server is there.
-const contactTimeout = 500 * time.Millisecond
+// contactTimeout bounds the question whether the API server is there. The
+// probe that waits for it has a little longer.
+const contactTimeout = 2 * time.Second
 
-// connection returns why an adapter that is cut off from everything cannot
-// answer. While it reaches a family it can, without the API server; and while
-// it reaches the API server it can say what fallback says.
-func connection(ctx context.Context, families interface{ Reaches() bool }, api discovery.DiscoveryInterface) error {
-	if families.Reaches() {
-		return nil
-	}
+// connection returns why an adapter that the API server does not answer cannot
+// answer either: it has to ask whether the caller may, and it is the API server
+// that would go on to send every other question here. Families are no condition:
+// without one it says what fallback says, and others have theirs.
+func connection(ctx context.Context, api discovery.DiscoveryInterface) error {
 	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
 	err := api.RESTClient().Get().AbsPath("/livez").Do(ctx).Error()
 	if answer := apierrors.APIStatus(nil); err == nil || errors.As(err, &answer) { // whatever it says, it is there
 		return nil
 	}
-	return fmt.Errorf("neither a family nor the API server answers: %w", err)
+	return fmt.Errorf("the API server does not answer: %w", err)
 }
 
 // secure has the API server show our key, and ask of its callers what the
@@ -195,7 +194,7 @@ func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, fam
 	if err != nil {
 		return err
 	}
-	connected := healthz.NamedCheck("connected", func(r *http.Request) error { return connection(r.Context(), families, api) })
+	connected := healthz.NamedCheck("connected", func(r *http.Request) error { return connection(r.Context(), api) })
 	if err := server.GenericAPIServer.AddReadyzChecks(synced, known, key, connected); err != nil {
 		return err
 	}
