@@ -103,6 +103,13 @@ func TestFaultControlPlaneAway(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"etcd cut off from the API server", func(t *testing.T) {
+			first := leader(t)
+			before := logged(t, first, saysLost)
+			heal := part(t, []string{world.cluster.Address()}, []string{world.cluster.RoleAddress(localcluster.Etcd)})
+			waitLogged(t, first, saysLost, before)
+			heal()
+		}},
 		{"etcd and API server restarted", func(t *testing.T) {
 			restart(t, localcluster.Etcd)
 			restart(t, localcluster.APIServer)
@@ -141,54 +148,6 @@ func restart(t *testing.T, name string) {
 	}
 }
 
-// TestFaultCutOff cuts controllers and adapters off from everything else, one at a
-// time: the others go on, and who comes back goes on without a restart.
-func TestFaultCutOff(t *testing.T) {
-	ns := namespace(t)
-	bystander(t, ns, "other")
-	for name, cutOff := range map[string]struct {
-		of   func(t testing.TB) *localcluster.Instance
-		asks []int32 // replicas, one after the other
-	}{
-		// Leaving zero is the controller's, the next step needs an adapter.
-		"leading controller": {leader, []int32{2}},
-		"adapter":            {func(t testing.TB) *localcluster.Instance { return instances(t, "metrics-adapter")[1] }, []int32{2, 4}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			topic := kafkaTopic(t, "cut-"+strings.ReplaceAll(name, " ", "-"))
-			o := scale(t, ns, strings.ReplaceAll(name, " ", "-"), 0, quick(topic.Trigger(5)))
-			o.waitCondition("Ready", "True", "")
-			check, same := onlyChanged(t, o), nobodyRestarts(t)
-			cut := cutOff.of(t)
-			if err := cut.Cut(); err != nil {
-				t.Fatal(err)
-			}
-			// Whatever happens, the next scenario finds it healed.
-			heal := sync.OnceValue(cut.Heal)
-			t.Cleanup(func() {
-				if err := heal(); err != nil {
-					t.Error(err)
-				}
-			})
-			for _, replicas := range cutOff.asks {
-				if err := topic.Produce(t.Context(), 10); err != nil {
-					t.Fatal(err)
-				}
-				o.waitReplicas(replicas)
-			}
-			if err := heal(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := world.cluster.WaitInstances(t.Context(), cut.Component(), 2); err != nil {
-				t.Fatal(err)
-			}
-			o.waitCondition("Ready", "True", "")
-			check()
-			same()
-		})
-	}
-}
-
 // TestFaultAnyAdapterMayDie kills each of three adapters in turn, under an object
 // that grows meanwhile. Others look at the adapters, so it is not parallel.
 func TestFaultAnyAdapterMayDie(t *testing.T) {
@@ -221,7 +180,8 @@ func TestFaultAnyAdapterMayDie(t *testing.T) {
 	adapters(2)
 }
 
-// TestExternalScalerDown takes a user's own scaler away: killed, and stalled.
+// TestExternalScalerDown takes a user's own scaler away: killed, stalled, and cut
+// off from the family that asks it.
 // Its objects keep what they have and say why; others notice nothing.
 func TestExternalScalerDown(t *testing.T) {
 	t.Parallel()
@@ -238,10 +198,14 @@ func TestExternalScalerDown(t *testing.T) {
 	resting := scale(t, ns, "resting", 0, s)
 	resting.waitCondition("Ready", "True", "")
 
+	heal := func() {}
 	for _, fault := range []struct {
 		name            string
 		breakIt, mendIt func(t *testing.T)
 	}{
+		{"cut off", func(t *testing.T) {
+			heal = part(t, addresses(instances(t, "scaler-external")...), []string{address})
+		}, func(*testing.T) { heal() }},
 		{"stalled", func(t *testing.T) { python.signal(t, syscall.SIGSTOP) }, func(t *testing.T) { python.signal(t, syscall.SIGCONT) }},
 		{"killed", func(*testing.T) { python.end() }, func(t *testing.T) {
 			python = startPythonAt(t, address)

@@ -114,8 +114,8 @@ func TestFaultFamilyDown(t *testing.T) {
 	}
 }
 
-// TestBrokerDown kills a broker, brings it back and stalls it, under objects
-// at rest and at work.
+// TestBrokerDown kills a broker, brings it back, stalls it and cuts it off from the
+// family, under objects at rest and at work.
 func TestBrokerDown(t *testing.T) {
 	broker, err := servers.StartKafka(t.Context(), servers.KafkaOptions{Address: world.cluster.Address()})
 	if err != nil {
@@ -150,9 +150,20 @@ func TestBrokerDown(t *testing.T) {
 	working.waitReplicas(4)
 	check := onlyChanged(t)
 
+	heal := func() {}
 	for name, fault := range map[string]struct{ breakIt, mendIt func() error }{
 		"killed":  {broker.Kill, func() error { return broker.Restart(t.Context()) }},
 		"stalled": {broker.Stop, broker.Continue},
+		"cut off": {
+			func() error {
+				heal = part(t, addresses(instances(t, "scaler-kafka")...), []string{broker.Bootstrap()})
+				return nil
+			},
+			func() error {
+				heal()
+				return nil
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := fault.breakIt(); err != nil {

@@ -2,8 +2,9 @@ package localcluster
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
-	"strings"
+	"strconv"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,8 +51,15 @@ func (c *Cluster) BinDir() string { return c.plane.binDir }
 // 127.0.0.1.
 func (c *Cluster) Address() string { return c.plane.host }
 
-// APIServerAddress is where the API server listens, "198.18.0.1:6443".
-func (c *Cluster) APIServerAddress() string { return strings.TrimPrefix(c.plane.server(), "https://") }
+// RoleAddress is where a role of the control plane listens, by name, as in Role:
+// "198.18.0.1:6443" for APIServer.
+func (c *Cluster) RoleAddress(name string) string {
+	ports := c.plane.ports
+	port := map[string]int{
+		Etcd: ports.etcd, APIServer: ports.apiServer, ControllerManager: ports.controllerManager, Scheduler: ports.scheduler, Kwok: ports.kwok,
+	}[name]
+	return net.JoinHostPort(c.Address(), strconv.Itoa(port))
+}
 
 // Isolated tells whether Pods have networks of their own.
 func (c *Cluster) Isolated() bool { return c.network.isolated() }

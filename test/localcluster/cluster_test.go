@@ -391,7 +391,7 @@ func testCutBetween(t *testing.T, c *Cluster, instances []*Instance) {
 		must(t, err)
 		return address
 	}
-	api, etcd := c.APIServerAddress(), fmt.Sprintf("%s:%d", c.Address(), c.plane.ports.etcd)
+	api, etcd := c.RoleAddress(APIServer), c.RoleAddress(Etcd)
 	for name, pair := range map[string]struct {
 		a, b   string
 		cut    line
@@ -512,7 +512,7 @@ func TestSharedNetwork(t *testing.T) {
 	if err := instances[0].Cut(); !errors.Is(err, errShared) {
 		t.Errorf("Cut = %v, want %v", err, errShared)
 	}
-	if _, err := c.CutBetween(instances[0].Address(), c.APIServerAddress()); !errors.Is(err, errShared) {
+	if _, err := c.CutBetween(instances[0].Address(), c.RoleAddress(APIServer)); !errors.Is(err, errShared) {
 		t.Errorf("CutBetween = %v, want %v", err, errShared)
 	}
 	got, err := askAt(ctx, fmt.Sprintf("localhost:%d", service.Spec.Ports[0].Port))

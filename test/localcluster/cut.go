@@ -15,7 +15,7 @@ import (
 //
 // A party is an address of the cluster's network, or an address and a port of
 // it, "198.18.0.1:9092": Instance.Address, Instance.PortAddress,
-// Cluster.APIServerAddress, or what a broker says of itself. Connections that the
+// Cluster.RoleAddress, or what a broker says of itself. Connections that the
 // control plane opens to a Pod come from any port of Cluster.Address.
 func (c *Cluster) CutBetween(a, b string) (heal func() error, err error) {
 	one, err := party(a)

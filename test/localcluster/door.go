@@ -26,7 +26,7 @@ func openDoorTo(ctx context.Context, c *Cluster) (*door, error) {
 	if err := writeKubeconfig(c.plane.kubeconfig("host"), server, c.plane.pki("ca.crt"), c.plane.pki("admin.crt"), c.plane.pki("admin.key")); err != nil {
 		return nil, err
 	}
-	target := c.APIServerAddress()
+	target := c.RoleAddress(APIServer)
 	return openDoorFrom(ctx, c.options.Door, func(ctx context.Context) (net.Conn, error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, "tcp", target)
