@@ -8,7 +8,9 @@ export GOWORK := off
 export PATH := $(CURDIR)/bin/tools:$(CURDIR)/bin/cluster:$(PATH)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) \
+	-X github.com/sluice-autoscaler/sluice/controller/internal/metrics.Commit=$(COMMIT) \
 	-X github.com/sluice-autoscaler/sluice/scalers/scaler.version=$(VERSION)
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 RUN := CGO_ENABLED=0 go run -trimpath

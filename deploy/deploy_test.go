@@ -458,3 +458,41 @@ func TestWebhooksAreServed(t *testing.T) {
 		t.Errorf("missing: %v", want)
 	}
 }
+
+// TestUsersMayReadAndWriteTheirObjects holds KEDA's two roles for users against
+// the CRDs: each group that has one is in both.
+func TestUsersMayReadAndWriteTheirObjects(t *testing.T) {
+	objects := render(t, all)
+	var groups []string
+	for _, crd := range of[apiextensionsv1.CustomResourceDefinition](objects) {
+		groups = append(groups, crd.Spec.Group)
+	}
+	slices.Sort(groups)
+	groups = slices.Compact(groups)
+	for name, want := range map[string]struct {
+		verb string
+		into []string
+	}{
+		"keda:view": {"list", []string{"view", "edit", "admin"}},
+		"keda:edit": {"create", []string{"edit", "admin"}},
+	} {
+		found := of[rbacv1.ClusterRole](objects)
+		i := slices.IndexFunc(found, func(r *rbacv1.ClusterRole) bool { return r.Name == name })
+		if i < 0 {
+			t.Errorf("no ClusterRole %s", name)
+			continue
+		}
+		for _, role := range want.into {
+			if found[i].Labels["rbac.authorization.k8s.io/aggregate-to-"+role] != "true" {
+				t.Errorf("%s is not a part of %s", name, role)
+			}
+		}
+		for _, group := range groups {
+			if !slices.ContainsFunc(found[i].Rules, func(r rbacv1.PolicyRule) bool {
+				return slices.Contains(r.APIGroups, group) && slices.Contains(r.Resources, "*") && slices.Contains(r.Verbs, want.verb)
+			}) {
+				t.Errorf("%s may not %s the objects of %s", name, want.verb, group)
+			}
+		}
+	}
+}

@@ -150,7 +150,7 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	defer resolver.Close()
 	traces, stopTraces, err := tracing(ctx, family, os.Getenv)
 	if err != nil {
-		return err
+		log.Error("no traces are sent", "error", err)
 	}
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

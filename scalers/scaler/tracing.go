@@ -22,14 +22,16 @@ var untraced trace.TracerProvider = noop.NewTracerProvider()
 
 // tracing returns where the spans of reads go. It is off unless the environment
 // says OTEL_TRACES_EXPORTER=otlp; protocol, endpoint, headers, sampler and the
-// rest follow OpenTelemetry's own variables. stop sends what is left.
+// rest follow OpenTelemetry's own variables. stop sends what is left. What cannot
+// be set up is off as well, and the error says why: reads go on.
 func tracing(ctx context.Context, family string, getenv func(string) string) (provider trace.TracerProvider, stop func(context.Context) error, err error) {
+	off := func(context.Context) error { return nil }
 	switch exporter := getenv("OTEL_TRACES_EXPORTER"); exporter {
 	case "", "none":
-		return untraced, func(context.Context) error { return nil }, nil
+		return untraced, off, nil
 	case "otlp":
 	default:
-		return nil, nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is neither otlp nor none", exporter)
+		return untraced, off, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is neither otlp nor none", exporter)
 	}
 	var exporter sdktrace.SpanExporter
 	if cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) == "grpc" {
@@ -38,14 +40,14 @@ func tracing(ctx context.Context, family string, getenv func(string) string) (pr
 		exporter, err = otlptracehttp.New(ctx)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("export traces: %w", err)
+		return untraced, off, fmt.Errorf("export traces: %w", err)
 	}
 	// What the environment says of the resource wins.
 	named, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", "scaler-"+family), attribute.String("service.version", version)),
 		resource.WithFromEnv())
 	if err != nil {
-		return nil, nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+		return untraced, off, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	sdk := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(named))
 	return sdk, sdk.Shutdown, nil

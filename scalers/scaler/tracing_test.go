@@ -82,8 +82,8 @@ func TestReadsAreNotTracedUnlessAskedFor(t *testing.T) {
 	if told := s.trace("well", &snapshot{at: time.Now(), outcome: scalerv1.Outcome_OUTCOME_VALUE}); told != "" {
 		t.Errorf("trace context %q", told)
 	}
-	_, _, err = tracing(t.Context(), "wells", func(string) string { return "zipkin" })
-	if err == nil || err.Error() != `OTEL_TRACES_EXPORTER: "zipkin" is neither otlp nor none` {
-		t.Errorf("error %v", err)
+	off, stop, err := tracing(t.Context(), "wells", func(string) string { return "zipkin" })
+	if err == nil || err.Error() != `OTEL_TRACES_EXPORTER: "zipkin" is neither otlp nor none` || off != untraced || stop(t.Context()) != nil {
+		t.Errorf("provider %v, error %v", off, err)
 	}
 }

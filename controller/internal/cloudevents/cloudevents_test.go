@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,6 +58,7 @@ type fixture struct {
 	t        *testing.T
 	client   client.Client
 	recorder Recorder
+	made     int // sources
 }
 
 func start(t *testing.T) *fixture {
@@ -101,6 +104,8 @@ func (f *fixture) apply(namespace, name string, spec eventing.CloudEventSourceSp
 	if exists {
 		err = f.client.Update(f.t.Context(), source)
 	} else {
+		f.made++
+		source.SetUID(types.UID(strconv.Itoa(f.made)))
 		err = f.client.Create(f.t.Context(), source)
 	}
 	if err != nil {
@@ -285,5 +290,52 @@ func TestDeletedSourceGetsNothing(t *testing.T) {
 	<-took
 	if len(got) > 0 {
 		t.Error("a deleted source gets events")
+	}
+}
+
+func TestSourceMadeAnewIsAnother(t *testing.T) {
+	f := start(t)
+	before, got := receiver(t, http.StatusOK)
+	after, took := receiver(t, http.StatusOK)
+	f.apply("shop", "mine", to(before))
+	old := &eventing.CloudEventSource{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "mine"}}
+	if err := f.client.Delete(t.Context(), old); err != nil { // too short for anybody to see
+		t.Fatal(err)
+	}
+	f.apply("shop", "mine", to(after))
+	f.happens("shop", "ScaledObjectReady")
+	<-took
+	if len(got) > 0 {
+		t.Error("the source that is gone gets events")
+	}
+}
+
+// TestSourceOfKEDACanGo deletes sources that KEDA has put its finalizer on.
+func TestSourceOfKEDACanGo(t *testing.T) {
+	f := start(t)
+	for _, fresh := range []func() eventing.Source{
+		func() eventing.Source { return &eventing.CloudEventSource{} }, func() eventing.Source { return &eventing.ClusterCloudEventSource{} },
+	} {
+		source, leads := fresh(), false
+		source.SetName("old")
+		source.SetFinalizers([]string{v1alpha1.Finalizer})
+		if err := f.client.Create(t.Context(), source); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.client.Delete(t.Context(), source); err != nil {
+			t.Fatal(err)
+		}
+		r := &Reconciler{Client: f.client, Sinks: f.Sinks, New: fresh, Leads: func() bool { return leads }}
+		request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(source)}
+		if result, err := r.Reconcile(t.Context(), request); err != nil || result.RequeueAfter != standby {
+			t.Errorf("a standby: %+v, %v", result, err)
+		}
+		leads = true
+		if _, err := r.Reconcile(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.client.Get(t.Context(), request.NamespacedName, source); !apierrors.IsNotFound(err) {
+			t.Errorf("%T is still there: %v", source, err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
@@ -43,13 +44,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if !source.GetDeletionTimestamp().IsZero() {
 		r.Sinks.remove(request.NamespacedName)
-		return reconcile.Result{}, nil
+		return r.release(ctx, source)
 	}
-	err := r.Sinks.put(request.NamespacedName, source.GetGeneration(), *source.Wants()) //nolint:contextcheck // a sink outlives the request
+	now := edition{source.GetUID(), source.GetGeneration()}
+	err := r.Sinks.put(request.NamespacedName, now, *source.Wants()) //nolint:contextcheck // a sink outlives the request
 	if !r.Leads() {
 		return reconcile.Result{RequeueAfter: standby}, nil
 	}
 	return reconcile.Result{}, r.report(ctx, source, err)
+}
+
+// release lets a source go that KEDA has put its finalizer on: here nothing is
+// to be done at its end.
+func (r *Reconciler) release(ctx context.Context, source eventing.Source) (reconcile.Result, error) {
+	if !r.Leads() {
+		return reconcile.Result{RequeueAfter: standby}, nil
+	}
+	before := source.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy is of the same type
+	if !controllerutil.RemoveFinalizer(source, v1alpha1.Finalizer) {
+		return reconcile.Result{}, nil
+	}
+	err := r.Client.Patch(ctx, source, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	return reconcile.Result{}, client.IgnoreNotFound(err)
 }
 
 // report writes condition Active when it changed.

@@ -48,13 +48,20 @@ type Sinks struct {
 
 // sink is one destination.
 type sink struct {
-	key        types.NamespacedName // namespace "" takes those of all
+	key     types.NamespacedName // namespace "" takes those of all
+	edition edition
+	spec    eventing.CloudEventSourceSpec
+	client  sdk.Client
+	queue   chan event
+	stop    context.CancelFunc
+	failed  error // guarded by Sinks
+}
+
+// edition tells one spec of a source from the next, also when it was deleted and
+// made anew.
+type edition struct {
+	uid        types.UID
 	generation int64
-	spec       eventing.CloudEventSourceSpec
-	client     sdk.Client
-	queue      chan event
-	stop       context.CancelFunc
-	failed     error // guarded by Sinks
 }
 
 // NewSinks returns no sink yet. What is put there is served until Start ends.
@@ -86,11 +93,11 @@ func (s *Sinks) NeedLeaderElection() bool { return false }
 
 // put makes a sink of what a user asks for, and keeps the one there is while
 // nothing changed. The error is why events are not sent.
-func (s *Sinks) put(key types.NamespacedName, generation int64, spec eventing.CloudEventSourceSpec) error {
+func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEventSourceSpec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if before := s.sinks[key]; before != nil {
-		if before.generation == generation {
+		if before.edition == now {
 			return before.failed
 		}
 		s.drop(key)
@@ -98,7 +105,7 @@ func (s *Sinks) put(key types.NamespacedName, generation int64, spec eventing.Cl
 	if s.ctx.Err() != nil {
 		return nil // this process ends
 	}
-	next := &sink{key: key, generation: generation, spec: spec, queue: make(chan event, queued), stop: func() {}}
+	next := &sink{key: key, edition: now, spec: spec, queue: make(chan event, queued), stop: func() {}}
 	s.sinks[key] = next
 	if next.client, next.failed = dial(spec.Destination); next.failed != nil {
 		return next.failed

@@ -17,10 +17,12 @@ import (
 const lastExport = 2 * time.Second
 
 // export sends traces and metrics to a collector, each where it is asked for.
+// What cannot be set up is not sent: scaling does not depend on it.
 func export(ctx context.Context, mgr ctrl.Manager, o Options, version string, loop *activation.Loop) error {
+	log := mgr.GetLogger().WithName("telemetry")
 	traces, err := telemetry.Traces(ctx, version, os.Getenv)
 	if err != nil {
-		return err
+		log.Error(err, "no traces are sent")
 	}
 	if traces != nil {
 		loop.Traces = traces
@@ -33,7 +35,8 @@ func export(ctx context.Context, mgr ctrl.Manager, o Options, version string, lo
 	}
 	meters, err := telemetry.Metrics(ctx, version, os.Getenv)
 	if err != nil {
-		return err
+		log.Error(err, "no metrics are sent")
+		return nil
 	}
 	if err := telemetry.Observe(meters, ctrlmetrics.Registry); err != nil {
 		return err

@@ -75,9 +75,9 @@ func TestParse(t *testing.T) {
 		}},
 		"periods": {
 			args: []string{"--leader-elect", "--leader-election-id=mine"},
-			env:  env("KEDA_OPERATOR_LEADER_ELECTION_LEASE_DURATION", "30s", "KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "9"),
+			env:  env("KEDA_OPERATOR_LEADER_ELECTION_LEASE_DURATION", "30s", "KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "9", "KEDA_SCALEDJOB_CTRL_MAX_RECONCILES", "3"),
 			check: func(o Options) bool {
-				return o.LeaderElect && o.LeaderElectionID == "mine" && o.LeaseDuration == 30*time.Second && o.Workers == 9
+				return o.LeaderElect && o.LeaderElectionID == "mine" && o.LeaseDuration == 30*time.Second && o.Workers == 9 && o.JobWorkers == 3
 			},
 		},
 		"strict admission":   {args: []string{"--admission=strict"}, env: env(), check: func(o Options) bool { return o.StrictAdmission }},
@@ -86,6 +86,7 @@ func TestParse(t *testing.T) {
 		"bad admission":      {args: []string{"--admission=lax"}, env: env(), message: `invalid value "lax" for flag -admission: not warn or strict`},
 		"bad selector":       {env: env("WATCH_LABEL_SELECTOR", "a in"), message: "WATCH_LABEL_SELECTOR: "},
 		"bad workers":        {env: env("KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES", "0"), message: `KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES: "0" is not a number greater than 0`},
+		"bad job workers":    {env: env("KEDA_SCALEDJOB_CTRL_MAX_RECONCILES", "many"), message: `KEDA_SCALEDJOB_CTRL_MAX_RECONCILES: "many" is not a number greater than 0`},
 		"TLS 1.3 by default": {env: env(), check: func(o Options) bool { return o.Serving.MinVersion == tls.VersionTLS13 }},
 		"TLS 1.2": {env: env("KEDA_SERVICE_MIN_TLS_VERSION", "TLS12"), check: func(o Options) bool {
 			var config tls.Config

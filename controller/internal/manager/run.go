@@ -130,6 +130,9 @@ func Run(ctx context.Context, o Options, version string) error {
 		keysDue.ask(keysRequest)
 	}
 	for _, add := range []func() error{
+		func() error {
+			return mgr.Add(banner{clientset.Discovery().RESTClient(), version, slog.New(logr.ToSlogHandler(log.WithName("start")))})
+		},
 		func() error { return mgr.Add(lead) },
 		func() error { return mgr.Add(kinds) },
 		func() error { return mgr.Add(keys) },

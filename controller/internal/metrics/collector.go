@@ -76,7 +76,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	gauge(ch, buildInfo, 1, c.version, commit(), goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
+	gauge(ch, buildInfo, 1, c.version, Commit, goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
 	if !c.leads() {
 		return
 	}

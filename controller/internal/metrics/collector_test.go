@@ -209,7 +209,7 @@ func TestStandbysTellOfNoObject(t *testing.T) {
 	want := `
 # HELP keda_build_info Always 1; labels tell the build.
 # TYPE keda_build_info gauge
-keda_build_info{git_commit="` + commit() + `",goarch="` + runtime.GOARCH + `",goos="` + runtime.GOOS + `",goversion="` + runtime.Version() + `",version="v1"} 1
+keda_build_info{git_commit="` + Commit + `",goarch="` + runtime.GOARCH + `",goos="` + runtime.GOOS + `",goversion="` + runtime.Version() + `",version="v1"} 1
 `
 	if err := testutil.CollectAndCompare(c, strings.NewReader(want)); err != nil {
 		t.Error(err)

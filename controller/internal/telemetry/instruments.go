@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -18,6 +19,8 @@ type instrument struct {
 	kind   kind
 	scale  float64 // from the series' unit to this one's
 	labels map[string]string
+	// ofJobs are the labels of ScaledJobs, where theirs are called otherwise.
+	ofJobs map[string]string
 }
 
 type kind int
@@ -31,18 +34,21 @@ const (
 // Labels that are called otherwise here; "" leaves one out.
 var (
 	ofTrigger = map[string]string{"triggerIndex": "scalerIndex", "type": ""}
+	ofJob     = map[string]string{"scaledObject": "scaledJob", "type": ""}
 	ofLoop    = map[string]string{"resource": "name"}
 	ofEmpty   = map[string]string{"resourceType": "isScaledObject"}
+	ofSource  = map[string]string{"cloudeventsource": "cloudEventSource"}
 )
 
-// instruments are those of KEDA's operator, the deprecated ones included.
+// instruments are those of KEDA's operator, the deprecated ones included, less
+// those of HTTP requests, which families make.
 var instruments = []instrument{
 	{series: "keda_build_info", name: "keda.build.info"},
-	{series: "keda_scaler_metrics_value", name: "keda.scaler.metrics.value", labels: ofTrigger},
-	{series: "keda_scaler_metrics_latency_seconds", name: "keda.scaler.metrics.latency.seconds", unit: "s", labels: ofTrigger},
-	{series: "keda_scaler_metrics_latency_seconds", name: "keda.scaler.metrics.latency", unit: "ms", scale: 1000, labels: ofTrigger},
-	{series: "keda_scaler_active", name: "keda.scaler.active", labels: ofTrigger},
-	{series: "keda_scaler_detail_errors_total", name: "keda.scaler.errors", kind: counter, labels: ofTrigger},
+	{series: "keda_scaler_metrics_value", name: "keda.scaler.metrics.value", labels: ofTrigger, ofJobs: ofJob},
+	{series: "keda_scaler_metrics_latency_seconds", name: "keda.scaler.metrics.latency.seconds", unit: "s", labels: ofTrigger, ofJobs: ofJob},
+	{series: "keda_scaler_metrics_latency_seconds", name: "keda.scaler.metrics.latency", unit: "ms", scale: 1000, labels: ofTrigger, ofJobs: ofJob},
+	{series: "keda_scaler_active", name: "keda.scaler.active", labels: ofTrigger, ofJobs: ofJob},
+	{series: "keda_scaler_detail_errors_total", name: "keda.scaler.errors", kind: counter, labels: ofTrigger, ofJobs: ofJob},
 	{series: "keda_scaled_object_errors_total", name: "keda.scaledobject.errors", kind: counter},
 	{series: "keda_scaled_job_errors_total", name: "keda.scaledjob.errors", kind: counter},
 	{series: "keda_scaled_object_paused", name: "keda.scaled.object.paused"},
@@ -53,6 +59,8 @@ var instruments = []instrument{
 	{series: "keda_resource_registered_total", name: "keda.resource.registered.count", kind: upDown},
 	{series: "keda_resource_registered_total", name: "keda.resource.totals", kind: upDown},
 	{series: "keda_scaler_empty_upstream_responses_total", name: "keda.scaler.empty.upstream.responses", kind: counter, labels: ofEmpty},
+	{series: "keda_cloudeventsource_events_emitted_total", name: "keda.cloudeventsource.events.emitted.count", kind: counter, labels: ofSource},
+	{series: "keda_cloudeventsource_events_queued", name: "keda.cloudeventsource.events.queued"},
 }
 
 // Observe makes a meter tell what gatherer has, under the names of KEDA's
@@ -109,8 +117,12 @@ func (i instrument) valueOf(m *dto.Metric) float64 {
 
 func (i instrument) attributesOf(m *dto.Metric) []attribute.KeyValue {
 	var all []attribute.KeyValue
+	labels := i.labels
+	if i.ofJobs != nil && isOfJob(m) {
+		labels = i.ofJobs
+	}
 	for _, l := range m.GetLabel() {
-		name, renamed := i.labels[l.GetName()]
+		name, renamed := labels[l.GetName()]
 		switch {
 		case !renamed:
 			name = l.GetName()
@@ -127,4 +139,8 @@ func (i instrument) attributesOf(m *dto.Metric) []attribute.KeyValue {
 		}
 	}
 	return all
+}
+
+func isOfJob(m *dto.Metric) bool {
+	return slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == "type" && l.GetValue() == "scaledjob" })
 }

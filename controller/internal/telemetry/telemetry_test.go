@@ -2,9 +2,11 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -164,5 +166,98 @@ func TestMetricsAreThoseOfThePrometheusEndpoint(t *testing.T) {
 	}
 	if a := attributes(names[0]); !a["isScaledObject"].GetBoolValue() || a["ignoreNullValues"].GetBoolValue() {
 		t.Errorf("attributes of an empty response: %v", a)
+	}
+}
+
+// TestInstruments holds names, kinds, units and attributes against section 3 of
+// spec/observability.md, one row each.
+func TestInstruments(t *testing.T) {
+	const trigger = "namespace metric scaledObject scaler triggerIndex type="
+	registry := prometheus.NewPedanticRegistry()
+	for _, series := range []string{ // "name label=value...", a value only where it matters
+		"gauge keda_build_info version git_commit goversion goos goarch",
+		"gauge keda_scaler_metrics_value " + trigger + "scaledobject", "gauge keda_scaler_metrics_value " + trigger + "scaledjob",
+		"gauge keda_scaler_metrics_latency_seconds " + trigger + "scaledobject", "gauge keda_scaler_metrics_latency_seconds " + trigger + "scaledjob",
+		"gauge keda_scaler_active " + trigger + "scaledobject", "gauge keda_scaler_active " + trigger + "scaledjob",
+		"counter keda_scaler_detail_errors_total " + trigger + "scaledobject", "counter keda_scaler_detail_errors_total " + trigger + "scaledjob",
+		"counter keda_scaled_object_errors_total namespace scaledObject", "counter keda_scaled_job_errors_total namespace scaledJob",
+		"gauge keda_scaled_object_paused namespace scaledObject",
+		"counter keda_scaler_empty_upstream_responses_total namespace scaledResource triggerName metricName resourceType ignoreNullValues",
+		"gauge keda_trigger_registered_total type", "gauge keda_resource_registered_total type namespace",
+		"gauge keda_internal_scale_loop_latency_seconds namespace type=scaledjob resource",
+		"counter keda_cloudeventsource_events_emitted_total namespace cloudeventsource eventsink state",
+		"gauge keda_cloudeventsource_events_queued namespace",
+		"gauge sluice_keda_leads",
+	} {
+		words := strings.Fields(series)
+		labels := prometheus.Labels{}
+		for _, label := range words[2:] {
+			name, value, _ := strings.Cut(label, "=")
+			labels[name] = value
+		}
+		var one prometheus.Collector = prometheus.NewGauge(prometheus.GaugeOpts{Name: words[1], Help: "h", ConstLabels: labels})
+		if words[0] == "counter" {
+			one = prometheus.NewCounter(prometheus.CounterOpts{Name: words[1], Help: "h", ConstLabels: labels})
+		}
+		if err := registry.Register(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := receive(t)
+	provider, err := Metrics(t.Context(), "v1", env(map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(Observe(provider, registry), provider.Shutdown(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	const (
+		ofObjects = " metric namespace scaledObject scaler scalerIndex"
+		ofJobs    = " metric namespace scaledJob scaler triggerIndex"
+	)
+	want := []string{
+		"gauge keda.build.info git_commit goarch goos goversion version",
+		"gauge keda.scaler.metrics.value" + ofObjects, "gauge keda.scaler.metrics.value" + ofJobs,
+		"gauge keda.scaler.metrics.latency.seconds[s]" + ofObjects, "gauge keda.scaler.metrics.latency.seconds[s]" + ofJobs,
+		"gauge keda.scaler.metrics.latency[ms]" + ofObjects, "gauge keda.scaler.metrics.latency[ms]" + ofJobs,
+		"gauge keda.scaler.active" + ofObjects, "gauge keda.scaler.active" + ofJobs,
+		"counter keda.scaler.errors" + ofObjects, "counter keda.scaler.errors" + ofJobs,
+		"counter keda.scaledobject.errors namespace scaledObject",
+		"counter keda.scaledjob.errors namespace scaledJob",
+		"gauge keda.scaled.object.paused namespace scaledObject",
+		"gauge keda.internal.scale.loop.latency.seconds[s] name namespace type",
+		"gauge keda.internal.scale.loop.latency[ms] name namespace type",
+		"up-down counter keda.trigger.registered.count type", "up-down counter keda.trigger.totals type",
+		"up-down counter keda.resource.registered.count namespace type", "up-down counter keda.resource.totals namespace type",
+		"counter keda.scaler.empty.upstream.responses ignoreNullValues isScaledObject metricName namespace scaledResource triggerName",
+		"counter keda.cloudeventsource.events.emitted.count cloudEventSource eventsink namespace state",
+		"gauge keda.cloudeventsource.events.queued namespace",
+	}
+	var have []string
+	for _, m := range r.metrics {
+		what := "gauge"
+		switch {
+		case m.GetSum().GetIsMonotonic():
+			what = "counter"
+		case m.GetSum() != nil:
+			what = "up-down counter"
+		}
+		what += " " + m.GetName()
+		if m.GetUnit() != "" {
+			what += "[" + m.GetUnit() + "]"
+		}
+		for _, point := range slices.Concat(m.GetGauge().GetDataPoints(), m.GetSum().GetDataPoints()) {
+			var attributes []string
+			for _, a := range point.GetAttributes() {
+				attributes = append(attributes, a.GetKey())
+			}
+			slices.Sort(attributes)
+			have = append(have, strings.Join(append([]string{what}, attributes...), " "))
+		}
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("received\n  %s\nwant\n  %s", strings.Join(have, "\n  "), strings.Join(want, "\n  "))
 	}
 }
