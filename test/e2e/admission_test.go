@@ -67,7 +67,11 @@ func manifest(t *testing.T, kind, namespace, name string, spec, annotations map[
 	if namespace != "" {
 		metadata["namespace"] = namespace
 	}
-	text, err := json.Marshal(map[string]any{"apiVersion": "keda.sh/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+	group := "keda.sh"
+	if strings.HasSuffix(kind, "CloudEventSource") {
+		group = "eventing.keda.sh"
+	}
+	text, err := json.Marshal(map[string]any{"apiVersion": group + "/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +149,19 @@ spec:
 	oauth := func(id, url string) map[string]any {
 		return map[string]any{"oauth2": map[string]any{"type": "clientCredentials", "clientId": id, "tokenUrl": url}}
 	}
+	sink := func(subscription map[string]any) map[string]any {
+		return map[string]any{"destination": map[string]any{"http": map[string]any{"uri": "http://sink.invalid"}}, "eventSubscription": subscription}
+	}
+	everyType := []any{}
+	for _, event := range strings.Fields(`scaledobject.ready scaledobject.failed scaledobject.removed scaledobject.paused scaledobject.unpaused
+		scaledjob.ready scaledjob.failed scaledjob.removed scaledjob.paused scaledjob.unpaused
+		scaledjob.rolloutcleanup.started scaledjob.rolloutcleanup.completed scaledjob.rolloutcleanup.failed
+		authentication.triggerauthentication.created authentication.triggerauthentication.updated authentication.triggerauthentication.removed
+		authentication.clustertriggerauthentication.created authentication.clustertriggerauthentication.updated
+		authentication.clustertriggerauthentication.removed`) {
+		everyType = append(everyType, "keda."+event+".v1")
+	}
+	paused := []any{"keda.scaledobject.paused.v1"}
 	job := func(all ...map[string]any) map[string]any {
 		spec := with(all...)
 		delete(spec, "scaleTargetRef")
@@ -216,6 +233,10 @@ spec:
 		"A7 and A8 empty (CRD)":             {kind: "TriggerAuthentication", spec: oauth("", ""), refused: []string{"clientId must not be empty", "tokenUrl must not be empty"}},
 		"A9 not a URL":                      {kind: "ClusterTriggerAuthentication", spec: oauth("id", "/token"), refused: []string{"oauth2.tokenUrl: is not an absolute http or https URL"}},
 		"A valid":                           {kind: "TriggerAuthentication", spec: oauth("id", "https://login.example.com/token")},
+		"E1 included and excluded (CRD)":    {kind: "CloudEventSource", spec: sink(map[string]any{"includedEventTypes": paused, "excludedEventTypes": paused}), refused: []string{"setting included types and excluded types at the same time is not supported"}},
+		"E1 for the cluster (CRD)":          {kind: "ClusterCloudEventSource", spec: sink(map[string]any{"includedEventTypes": paused, "excludedEventTypes": paused}), refused: []string{"setting included types and excluded types at the same time is not supported"}},
+		"E2 no event type (CRD)":            {kind: "CloudEventSource", spec: sink(map[string]any{"excludedEventTypes": []any{"keda.scaledobject.gone.v1"}}), refused: []string{`Unsupported value: "keda.scaledobject.gone.v1"`}},
+		"E2 every event type (note 14)":     {kind: "ClusterCloudEventSource", spec: sink(map[string]any{"includedEventTypes": everyType})},
 		"a file for a namespace":            {kind: "TriggerAuthentication", spec: map[string]any{"filePath": "login.json"}, warned: []string{"filePath: only works in a ClusterTriggerAuthentication"}},
 	}
 	object{t, ns, "bare"}.deployment(1)
@@ -229,7 +250,7 @@ spec:
 			if tt.name != "" {
 				objectName = tt.name
 			}
-			if kind == "ClusterTriggerAuthentication" {
+			if strings.HasPrefix(kind, "Cluster") {
 				where = ""
 			}
 			var options []client.CreateOption

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,6 +55,22 @@ func logged(t *testing.T, i *localcluster.Instance, what string) int {
 		t.Fatal(err)
 	}
 	return bytes.Count(content, []byte(what))
+}
+
+// linesOf are the lines of an instance's log that hold all of the texts.
+func linesOf(t *testing.T, i *localcluster.Instance, texts ...string) []string {
+	t.Helper()
+	content, err := os.ReadFile(i.LogFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(content)) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // waitLogged waits until an instance says something once more than before.

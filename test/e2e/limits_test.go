@@ -31,10 +31,11 @@ func installCore(t *testing.T, args map[string][]string, env map[string][]corev1
 			deployments = append(deployments, object)
 		}
 	}
-	install := func(ctx context.Context, more map[string][]string, env map[string][]corev1.EnvVar) error {
-		args := coreArgs()
+	install := func(ctx context.Context, more map[string][]string, vars map[string][]corev1.EnvVar) error {
+		args, env := coreArgs(), coreEnv()
 		for component := range args {
 			args[component] = append(args[component], more[component]...)
+			env[component] = append(env[component], vars[component]...)
 		}
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()

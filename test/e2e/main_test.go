@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -20,6 +22,8 @@ var world struct {
 	cluster  *localcluster.Cluster
 	kafka    *servers.KafkaServer
 	rabbitmq *servers.RabbitMQServer
+	// collector is where OpenTelemetry's figures and traces go.
+	collector *collector
 }
 
 func TestMain(m *testing.M) {
@@ -53,6 +57,9 @@ func setUp() error {
 		return err
 	}
 	world.cluster = cluster
+	if world.collector, err = startCollector(cluster.Address()); err != nil {
+		return err
+	}
 	started := make(chan error, 2)
 	go func() {
 		var err error
@@ -70,7 +77,7 @@ func setUp() error {
 		started <- err
 	}()
 	return errors.Join(
-		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all", Args: coreArgs()}),
+		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all", Args: coreArgs(), Env: coreEnv()}),
 		<-started, <-started,
 	)
 }
@@ -79,9 +86,20 @@ func setUp() error {
 func coreArgs() map[string][]string {
 	return map[string][]string{
 		// For the scaler of a third party, which has no key.
-		"controller":      {"--plaintext-scalers", "--ca-overlap=5s"},
+		"controller":      {"--plaintext-scalers", "--ca-overlap=5s", "--enable-opentelemetry-metrics"},
 		"metrics-adapter": {"--plaintext-scalers"},
 	}
+}
+
+// coreEnv are the variables that all scenarios need.
+func coreEnv() map[string][]corev1.EnvVar {
+	sending := []corev1.EnvVar{
+		{Name: "OTEL_TRACES_EXPORTER", Value: "otlp"},
+		{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Value: world.collector.url},
+		{Name: "OTEL_BSP_SCHEDULE_DELAY", Value: "500"},
+		{Name: "OTEL_METRIC_EXPORT_INTERVAL", Value: "5000"},
+	}
+	return map[string][]corev1.EnvVar{"controller": sending, "scaler-external": sending}
 }
 
 // checkIdentities proves from the API server's audit log that no process that
@@ -106,6 +124,9 @@ func tearDown() error {
 	}
 	if world.rabbitmq != nil {
 		errs = append(errs, world.rabbitmq.Close())
+	}
+	if world.collector != nil {
+		errs = append(errs, world.collector.close())
 	}
 	if world.cluster != nil {
 		errs = append(errs, world.cluster.Stop())

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/metrics/pkg/apis/external_metrics"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -88,14 +89,9 @@ func (p *Provider) ListAllExternalMetrics() []provider.ExternalMetricInfo {
 // object finds the ScaledObject that a selector names. Further pairs are
 // ignored, as in KEDA.
 func (p *Provider) object(ctx context.Context, namespace string, selector labels.Selector) (*v1alpha1.ScaledObject, error) {
-	pairs, err := labels.ConvertSelectorToLabelsMap(selector.String())
+	name, err := named(selector)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("label selector %q: only pairs of key=value can be answered", selector))
-	}
-	name := pairs[v1alpha1.LabelScaledObjectName]
-	if name == "" {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf(
-			"label selector %q does not name a ScaledObject: %s=<name> is required", selector, v1alpha1.LabelScaledObjectName))
+		return nil, err
 	}
 	if len(p.Namespaces) > 0 && !slices.Contains(p.Namespaces, namespace) {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "scaledobjects"}, name)
@@ -103,6 +99,25 @@ func (p *Provider) object(ctx context.Context, namespace string, selector labels
 	so := &v1alpha1.ScaledObject{}
 	err = p.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, so)
 	return so, err
+}
+
+// named is the name of a ScaledObject in pairs of key=value.
+func named(selector labels.Selector) (string, error) {
+	name := ""
+	requirements, _ := selector.Requirements()
+	for _, r := range requirements {
+		if r.Operator() != selection.Equals && r.Operator() != selection.DoubleEquals {
+			return "", apierrors.NewBadRequest(fmt.Sprintf("label selector %q: only pairs of key=value can be answered", selector))
+		}
+		if r.Key() == v1alpha1.LabelScaledObjectName {
+			name, _ = r.Values().PopAny()
+		}
+	}
+	if name == "" {
+		return "", apierrors.NewBadRequest(fmt.Sprintf(
+			"label selector %q does not name a ScaledObject: %s=<name> is required", selector, v1alpha1.LabelScaledObjectName))
+	}
+	return name, nil
 }
 
 // asNamed is the object's own spelling of a metric's name: upper and lower case

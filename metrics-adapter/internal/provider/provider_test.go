@@ -31,7 +31,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 )
 
-var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+var now = time.Date(2026, 5, 1, 12, 0, 0, 999_999_999, time.UTC)
 
 // families answers by "<trigger index> <metric>"; what is not there fails.
 type families struct {
@@ -144,7 +144,7 @@ func (f *fixture) ask(ctx context.Context, selector, metric string) (string, err
 		return "", err
 	}
 	item := list.Items[0]
-	if len(list.Items) != 1 || !item.Timestamp.Time.Equal(now) {
+	if len(list.Items) != 1 || !item.Timestamp.Time.Equal(now.Truncate(time.Second)) {
 		return "", fmt.Errorf("answer %+v", list)
 	}
 	return fmt.Sprint(item.MetricName, " ", item.Value.AsApproximateFloat64()), nil
@@ -160,11 +160,14 @@ func TestSelectors(t *testing.T) {
 	}{
 		"the object":            {selector: selector},
 		"further pairs":         {selector: selector + ",team=a"},
+		"written with ==":       {selector: "scaledobject.keda.sh/name==worker,team==a"},
 		"nothing":               {selector: "", code: 400, message: `label selector "" does not name a ScaledObject: scaledobject.keda.sh/name=<name> is required`},
 		"another key":           {selector: "team=a", code: 400, message: `label selector "team=a" does not name a ScaledObject: scaledobject.keda.sh/name=<name> is required`},
 		"an empty name":         {selector: "scaledobject.keda.sh/name=", code: 400, message: `label selector "scaledobject.keda.sh/name=" does not name a ScaledObject: scaledobject.keda.sh/name=<name> is required`},
 		"a set":                 {selector: "scaledobject.keda.sh/name in (worker,other)", code: 400, message: `label selector "scaledobject.keda.sh/name in (other,worker)": only pairs of key=value can be answered`},
 		"a negation":            {selector: selector + ",!team", code: 400, message: `label selector "scaledobject.keda.sh/name=worker,!team": only pairs of key=value can be answered`},
+		"a set of one":          {selector: "scaledobject.keda.sh/name in (worker)", code: 400, message: `label selector "scaledobject.keda.sh/name in (worker)": only pairs of key=value can be answered`},
+		"another than":          {selector: "scaledobject.keda.sh/name!=other", code: 400, message: `label selector "scaledobject.keda.sh/name!=other": only pairs of key=value can be answered`},
 		"an object not there":   {selector: "scaledobject.keda.sh/name=absent", code: 404, message: `scaledobjects.keda.sh "absent" not found`},
 		"an object not in view": {selector: "scaledobject.keda.sh/name=elsewhere", code: 404, message: `scaledobjects.keda.sh "elsewhere" not found`},
 	}

@@ -15,7 +15,12 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	apimetrics "sigs.k8s.io/custom-metrics-apiserver/pkg/apiserver/metrics"
 )
+
+// freshness counts how old answers are; the API server's library leaves it to
+// us to register it.
+func freshness() error { return apimetrics.RegisterMetrics(legacyregistry.Register) }
 
 // callMetrics counts the calls to families as KEDA's metrics server counts
 // those to its operator.

@@ -72,7 +72,7 @@ func Run(ctx context.Context, args []string) error {
 	base.WithExternalMetrics(&provider.Provider{
 		Objects: mgr.GetClient(), Namespaces: o.watchNamespaces, Cluster: cluster, Families: families, Now: time.Now,
 	})
-	if err := mgr.Add(metricsEndpoint(o.metricsAddress)); err != nil {
+	if err := errors.Join(freshness(), mgr.Add(metricsEndpoint(o.metricsAddress))); err != nil {
 		return err
 	}
 	return serve(ctx, base, mgr, families, keys, o.serving)
