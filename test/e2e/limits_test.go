@@ -154,36 +154,73 @@ func onlyLabelledAuthentications(t *testing.T, o object, label map[string]any) {
 	}
 }
 
-// onlyStrictWithOurs has the API server ask about a slip.
+// onlyStrictWithOurs has the API server ask about a slip, and about what is none.
 func onlyStrictWithOurs(t *testing.T, ours, theirs string, label map[string]any) {
 	const slip = "trigger 0 (kafka): lagTreshold: unknown parameter, did you mean lagThreshold?"
+	trigger := func(kind string, pairs ...string) map[string]any {
+		metadata := map[string]any{"bootstrapServers": "k:9092", "consumerGroup": "g", "topic": "t"}
+		for i := 0; i < len(pairs); i += 2 {
+			metadata[pairs[i]] = pairs[i+1]
+			if pairs[i+1] == "" {
+				delete(metadata, pairs[i])
+			}
+		}
+		return map[string]any{"type": kind, "metadata": metadata}
+	}
+	slipped := trigger("kafka", "lagTreshold", "5")
+	authenticated := map[string]any{
+		"type": "aws-sqs-queue", "metadata": map[string]any{"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/orders"},
+		"authenticationRef": map[string]any{"name": "login"}, // its awsRegion, perhaps
+	}
+	manifest := func(namespace string, labels, trigger map[string]any, maximum int) string {
+		text, err := json.Marshal(map[string]any{
+			"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+			"metadata": map[string]any{"namespace": namespace, "name": "slip", "labels": labels},
+			"spec":     map[string]any{"scaleTargetRef": map[string]any{"name": "slip"}, "triggers": []any{trigger}, "maxReplicaCount": maximum},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
 	for name, tt := range map[string]struct {
 		namespace string
 		labels    map[string]any
-		refused   bool
+		trigger   map[string]any
+		refused   string
+		warnings  int
 	}{
-		"ours":                 {ours, label, true},
-		"without the label":    {ours, nil, false},
-		"in another namespace": {theirs, label, false},
+		"ours":                             {ours, label, slipped, slip, 0},
+		"without the label":                {ours, nil, slipped, "", 0},
+		"in another namespace":             {theirs, label, slipped, "", 0},
+		"missing":                          {ours, label, trigger("kafka", "bootstrapServers", ""), "trigger 0 (kafka): bootstrapServers: is required", 0},
+		"a variable may supply it":         {ours, label, trigger("kafka", "bootstrapServers", "", "bootstrapServersFromEnv", "SERVERS"), "", 0},
+		"an authentication may supply it":  {ours, label, authenticated, "", 0},
+		"a family that is not there":       {ours, label, trigger("solr"), "", 1},
+		"a family that nobody knows":       {ours, label, trigger("ledger"), "", 1},
+		"a slip of a family that is there": {ours, label, trigger("kafak"), "trigger 0 (kafak): type: unknown, did you mean kafka?", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text, err := json.Marshal(map[string]any{
-				"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-				"metadata": map[string]any{"namespace": tt.namespace, "name": "slip", "labels": tt.labels},
-				"spec": map[string]any{"scaleTargetRef": map[string]any{"name": "slip"}, "triggers": triggers(brokers.Trigger{
-					Type: "kafka", Metadata: map[string]string{"bootstrapServers": "k:9092", "consumerGroup": "g", "topic": "t", "lagTreshold": "5"},
-				})},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			// The webhook may still be reading what its families describe.
 			wait(t, name, func() (bool, string) {
-				have := ask(t, string(text), client.DryRunAll)
-				return strings.Contains(have.refused, slip) == tt.refused && (have.refused != "") == tt.refused && len(have.warnings) == 0, have.String()
+				have := ask(t, manifest(tt.namespace, tt.labels, tt.trigger, 5), client.DryRunAll)
+				return strings.Contains(have.refused, tt.refused) && (have.refused != "") == (tt.refused != "") && len(have.warnings) == tt.warnings, have.String()
 			})
 		})
 	}
+	t.Run("an update that leaves the triggers alone", func(t *testing.T) {
+		// Let in before it was ours.
+		if err := world.cluster.ApplyYAML(t.Context(), manifest(ours, nil, slipped, 5)); err != nil {
+			t.Fatal(err)
+		}
+		if err := world.cluster.ApplyYAML(t.Context(), manifest(ours, label, slipped, 6)); err != nil {
+			t.Error(err)
+		}
+		slipped["name"] = "changed"
+		if err := world.cluster.ApplyYAML(t.Context(), manifest(ours, label, slipped, 6)); err == nil || !strings.Contains(err.Error(), slip) {
+			t.Errorf("a change of the trigger: %v", err)
+		}
+	})
 }
 
 // noDataOfTheInstallation has a source that answers with nothing: 0 where the

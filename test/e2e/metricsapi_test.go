@@ -61,7 +61,7 @@ func TestMetricsAPI(t *testing.T) {
 		"all namespaces":                    {path: group + "/s0-count?labelSelector=" + url.QueryEscape(name+"asked"), code: 404},
 		"POST":                              {path: asked(name + "asked"), verb: http.MethodPost, code: 405},
 		"DELETE":                            {path: asked(name + "asked"), verb: http.MethodDelete, code: 405},
-		"somebody without the role":         {path: asked(name + "asked"), as: "system:serviceaccount:" + r.namespace + ":default", code: 403, says: "cannot get resource"},
+		"somebody without the role":         {path: asked(name + "asked"), as: "system:serviceaccount:" + r.namespace + ":default", code: 403, says: "is forbidden"},
 		"no custom metrics":                 {path: "/apis/custom.metrics.k8s.io/v1beta2", code: 404},
 		"OpenAPI v3":                        {path: "/openapi/v3" + group, code: 200, says: group},
 	} {
