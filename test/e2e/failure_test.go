@@ -115,7 +115,7 @@ func TestFaultFamilyDown(t *testing.T) {
 }
 
 // TestBrokerDown kills a broker, brings it back, stalls it and cuts it off from the
-// family, under objects at rest and at work.
+// family, under objects at rest, at work and with a fallback.
 func TestBrokerDown(t *testing.T) {
 	broker, err := servers.StartKafka(t.Context(), servers.KafkaOptions{Address: world.cluster.Address()})
 	if err != nil {
@@ -148,7 +148,10 @@ func TestBrokerDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	working.waitReplicas(4)
-	check := onlyChanged(t)
+	s["triggers"], s["fallback"] = triggers(rest.Trigger(5)), map[string]any{"failureThreshold": 3, "replicas": 1}
+	guarded := scale(t, ns, "guarded", 0, s)
+	guarded.waitCondition("Ready", "True", "")
+	check := onlyChanged(t, guarded)
 
 	heal := func() {}
 	for name, fault := range map[string]struct{ breakIt, mendIt func() error }{
@@ -173,13 +176,17 @@ func TestBrokerDown(t *testing.T) {
 				o.t = t
 				o.wait("Ready=False", func() (bool, string) { return o.condition("Ready")["status"] != "True", o.describe() })
 			}
+			guarded.t = t
+			guarded.waitCondition("Fallback", "True", "")
+			guarded.waitReplicas(1)
 			if err := fault.mendIt(); err != nil {
 				t.Fatal(err)
 			}
-			for _, o := range []object{resting, working} {
+			for _, o := range []object{resting, working, guarded} {
 				o.t = t
 				o.waitCondition("Ready", "True", "")
 			}
+			guarded.waitCondition("Fallback", "False", "")
 		})
 	}
 	check()
