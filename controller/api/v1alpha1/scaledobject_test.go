@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,27 @@ func TestPauseAnnotations(t *testing.T) {
 				t.Errorf("Paused = %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestPausedReplicasAreACount(t *testing.T) {
+	for text, want := range map[string]int32{"0": 0, "12": 12, "2147483647": math.MaxInt32, "-1": -1, "2147483648": -1, "1.5": -1, "0x1": -1, " 1": -1, "": -1} {
+		so := valid()
+		so.Annotations = map[string]string{AnnotationPausedReplicas: text}
+		count, err := so.PausedReplicas()
+		if got := orElse(count, -1); got != want || (err != nil) != (want < 0) {
+			t.Errorf("%q is %d, %v, want %d", text, got, err, want)
+		}
+	}
+}
+
+func TestOwnershipIsTransferredByExactlyTrue(t *testing.T) {
+	for text, want := range map[string]bool{"true": true, "True": false, "1": false, "": false, "false": false} {
+		so := valid()
+		so.Annotations = map[string]string{AnnotationTransferHPAOwnership: text}
+		if got := so.TransfersHPAOwnership(); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
 	}
 }
 

@@ -261,6 +261,11 @@ func TestConflictDecidesAgain(t *testing.T) {
 	if n := *f.deployment().Spec.Replicas; n != 4 {
 		t.Fatalf("%d replicas: written over a conflict", n)
 	}
+	for len(f.events.Events) > 0 {
+		if e := <-f.events.Events; strings.Contains(e, "ActivationFailed") {
+			t.Errorf("event %q: nothing failed", e)
+		}
+	}
 	f.cluster.Thaw()
 	f.cluster.Writes()
 	f.decide()
@@ -313,6 +318,10 @@ func TestPulse(t *testing.T) {
 		f.scaled(1)
 		f.decide()
 		f.scaled() // once
+		f.clock.Step(301 * time.Second)
+		f.says(0)
+		f.decide()
+		f.scaled(0) // it is carried out, and keeps nothing from going to rest
 	})
 	t.Run("survives a conflict", func(t *testing.T) {
 		f := newFixture(t, 0, nil)
@@ -379,6 +388,17 @@ func TestFailedScaleIsTold(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	f.sawEvent("KEDAScaleTargetActivationFailed", "forbidden")
+}
+
+func TestFallbackOfATriggerThatWasWrongFromTheStart(t *testing.T) {
+	for hpa, want := range map[string][]int32{"": {6}, "keda-hpa-worker": {1}} {
+		f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) { so.Spec.Fallback = &v1alpha1.Fallback{Replicas: 6} })
+		f.store(func(s *v1alpha1.ScaledObjectStatus) { s.HpaName = hpa })
+		f.states[0] = federation.State{Generation: 1, Rejected: errors.New("kafka: topic: missing")}
+		f.cluster.Writes()
+		f.decide()
+		f.scaled(want...) // all of it without an HPA, else one, and the rest is the HPA's
+	}
 }
 
 func TestUnknownIsNeverZero(t *testing.T) {
@@ -452,6 +472,20 @@ func TestTakingOver(t *testing.T) {
 		f.Loop = f.process()
 		f.decide()
 		f.scaled(10)
+	})
+	t.Run("one trigger that was heard of before is no result of a formula", func(t *testing.T) {
+		f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) {
+			so.Spec.Triggers[0].Name = "lag"
+			so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "lag", Target: "5"}}
+		})
+		f.says(50)
+		f.clock.Step(time.Second)
+		f.Loop = f.process()
+		f.decide()
+		f.scaled()
+		f.state(func(s *federation.State) { s.HeardAt = f.clock.Now() })
+		f.decide()
+		f.scaled(1)
 	})
 	t.Run("cooldown counts from the stored time and its write period", func(t *testing.T) {
 		f := newFixture(t, 3, nil)
