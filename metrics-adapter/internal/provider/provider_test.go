@@ -57,10 +57,11 @@ func (f *families) GetMetrics(ctx context.Context, t federation.Trigger, metric 
 }
 
 // fixture is a provider over one ScaledObject with two kafka triggers a and b,
-// target 5 each, and two pods of which one is ready.
+// target 5 each, and three pods of which one is ready and runs.
 type fixture struct {
 	*Provider
 	families *families
+	selector string // of the pods, as the target's scale has it
 }
 
 func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha1.ScaledObject)) *fixture {
@@ -106,7 +107,10 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 			"containers":         []any{map[string]any{"name": "app", "env": []any{map[string]any{"name": "TOPIC", "value": "bills"}}}},
 		}}},
 	}}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, rollout, pod("one", true), pod("two", false)).
+	ended := pod("three", true)
+	ended.Status.Phase = corev1.PodFailed
+	made := &fixture{selector: "app=worker"}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, rollout, pod("one", true), pod("two", false), ended).
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceGet: func(_ context.Context, _ client.Client, _ string, _, body client.Object, _ ...client.SubResourceGetOption) error {
 				// As the real client: of an object without a Go type it reads none.
@@ -114,12 +118,13 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 				if !ok {
 					return fmt.Errorf("unstructured client did not understand object: %T", body)
 				}
-				scale.Object["status"] = map[string]any{"selector": "app=worker"}
+				scale.Object["status"] = map[string]any{"selector": made.selector}
 				return nil
 			},
 		}).Build()
-	f := &families{values: values}
-	return &fixture{&Provider{Objects: c, Cluster: c, Families: f, Now: func() time.Time { return now }}, f}
+	made.families = &families{values: values}
+	made.Provider = &Provider{Objects: c, Cluster: c, Families: made.families, Now: func() time.Time { return now }}
+	return made
 }
 
 func pod(name string, ready bool) *corev1.Pod {
@@ -432,6 +437,15 @@ func TestTargetThatMayNotBeRead(t *testing.T) {
 	}
 	if err := f.families.asked[1].Unread; err != nil {
 		t.Errorf("unread without a variable: %v", err)
+	}
+}
+
+func TestWithoutASelectorNoPodIsReady(t *testing.T) {
+	f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
+	f.selector = ""
+	_, err := f.ask(t.Context(), selector, "s0-a")
+	if err == nil || !strings.Contains(err.Error(), "scale target: it has no pod selector") || !strings.Contains(err.Error(), "dial tcp: refused") {
+		t.Errorf("error %v", err)
 	}
 }
 
