@@ -201,12 +201,13 @@ func TestMovesArePaced(t *testing.T) {
 			began := now.Now()
 			tt.before(w, a, b)
 			w.stepUntil(now, movePeriod/4, "everything is where it belongs", func() bool {
-				moved, _ := tt.toMove(a, b)
+				moved, all := tt.toMove(a, b)
 				periods := int(now.Since(began)/movePeriod) + 1
 				if moved > n/moveShare*periods {
 					t.Fatalf("%d moved within %v", moved, now.Since(began))
 				}
-				return w.settled()
+				// That an instance drains is heard some time after it was told to.
+				return moved == all && w.settled()
 			})
 			w.until("the old instance is left", func() bool {
 				moved, all := tt.toMove(a, b)

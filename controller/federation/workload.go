@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,6 +48,42 @@ func ReadWorkload(object client.Object) (int32, *corev1.PodTemplateSpec) {
 		return 1, template
 	}
 	return *replicas, template
+}
+
+// StripWorkload is a transform for caches: of a workload that NewWorkload knows
+// it keeps what somebody here reads. Most workloads are not ours, and all of
+// them are in the cache.
+func StripWorkload(object any) (any, error) {
+	var meta *metav1.ObjectMeta
+	var template *corev1.PodTemplateSpec
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		o.Spec = appsv1.DeploymentSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
+		o.Status = appsv1.DeploymentStatus{}
+		meta, template = &o.ObjectMeta, &o.Spec.Template
+	case *appsv1.StatefulSet:
+		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
+		o.Status = appsv1.StatefulSetStatus{}
+		meta, template = &o.ObjectMeta, &o.Spec.Template
+	case *appsv1.ReplicaSet:
+		o.Spec = appsv1.ReplicaSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
+		o.Status = appsv1.ReplicaSetStatus{}
+		meta, template = &o.ObjectMeta, &o.Spec.Template
+	default: // the last state of one that was deleted unseen
+		return object, nil
+	}
+	*meta = metav1.ObjectMeta{
+		Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID,
+		ResourceVersion: meta.ResourceVersion, Generation: meta.Generation,
+	}
+	containers := make([]corev1.Container, len(template.Spec.Containers))
+	for i, c := range template.Spec.Containers {
+		containers[i] = corev1.Container{Name: c.Name, Env: c.Env, EnvFrom: c.EnvFrom, Resources: c.Resources}
+	}
+	*template = corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+		ServiceAccountName: template.Spec.ServiceAccountName, Containers: containers,
+	}}
+	return object, nil
 }
 
 // TemplateOf finds the Pod template of an object of any kind where most have

@@ -221,7 +221,7 @@ func TestZeroToWorkAndBack(t *testing.T) {
 
 	f.says(50)
 	f.decide()
-	if writes := f.cluster.Writes(); !slices.Equal(writes[:2], []string{"patch ScaledObject/status", "scale 10"}) {
+	if writes := f.cluster.Writes(); !slices.Equal(writes[:2], []string{"update ScaledObject/status", "scale 10"}) {
 		t.Errorf("wrote %v: the activation is recorded before the target is scaled", writes)
 	}
 	if a := f.object().Status.Activation; a == nil || a.Metric != "s0-m" || a.Replicas != 10 || !a.Time.Time.Equal(start) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	uberzap "go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
@@ -42,7 +43,7 @@ import (
 
 // Run runs the controller until ctx is done.
 func Run(ctx context.Context, o Options, version string) error {
-	log := zap.New(zap.UseFlagOptions(&o.Log))
+	log := zap.New(zap.UseFlagOptions(&o.Log), zap.RawZapOpts(uberzap.WrapCore(lazily)))
 	ctrl.SetLogger(log)
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -191,7 +192,7 @@ func options(o Options) ctrl.Options {
 	selected, selectedLogins := cache.ByObject{Label: o.Selector}, cache.ByObject{Label: o.AuthenticationSelector}
 	// Nobody changes a workload that was read; only its scale is written.
 	shared := true
-	asRead := cache.ByObject{UnsafeDisableDeepCopy: &shared}
+	workload := cache.ByObject{UnsafeDisableDeepCopy: &shared, Transform: federation.StripWorkload}
 	opts := ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: o.MetricsAddress},
@@ -206,10 +207,10 @@ func options(o Options) ctrl.Options {
 				&v1alpha1.ClusterTriggerAuthentication{}: selectedLogins,
 				&batchv1.Job{}:                           ofScaledJobs(),
 				&corev1.Pod{}:                            ofScaledJobs(),
-				&autoscalingv2.HorizontalPodAutoscaler{}: selected,
-				&appsv1.Deployment{}:                     asRead,
-				&appsv1.StatefulSet{}:                    asRead,
-				&appsv1.ReplicaSet{}:                     asRead,
+				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.Selector, Transform: scaledobject.Stripped},
+				&appsv1.Deployment{}:                     workload,
+				&appsv1.StatefulSet{}:                    workload,
+				&appsv1.ReplicaSet{}:                     workload,
 				// Families are at home; nobody else's Services concern us.
 				&corev1.Service{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}},
 			},

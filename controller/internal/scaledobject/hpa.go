@@ -122,6 +122,22 @@ func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.
 	return merged
 }
 
+// Stripped is a transform for caches: of an HPA's status only what it says of
+// itself is read. What is written is made anew each time, from the spec.
+func Stripped(object any) (any, error) {
+	if hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+		hpa.ManagedFields = nil
+		var kept []autoscalingv2.HorizontalPodAutoscalerCondition
+		for _, c := range hpa.Status.Conditions {
+			if c.Type == autoscalingv2.ScalingActive {
+				kept = append(kept, c)
+			}
+		}
+		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: kept}
+	}
+	return object, nil
+}
+
 func contains(all, some map[string]string) bool {
 	for key, value := range some {
 		if have, ok := all[key]; !ok || have != value {

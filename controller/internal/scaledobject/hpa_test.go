@@ -37,6 +37,33 @@ func named(name string) func(*v1alpha1.ScaledObject) {
 	}
 }
 
+func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
+	condition := func(of autoscalingv2.HorizontalPodAutoscalerConditionType) autoscalingv2.HorizontalPodAutoscalerCondition {
+		return autoscalingv2.HorizontalPodAutoscalerCondition{Type: of, Status: "True", Reason: "Any", Message: "a sentence"}
+	}
+	whole := &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "worker", Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "kept"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "any"}},
+		},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 7},
+		Status: autoscalingv2.HorizontalPodAutoscalerStatus{
+			DesiredReplicas: 3, CurrentMetrics: []autoscalingv2.MetricStatus{{Type: autoscalingv2.ExternalMetricSourceType}},
+			Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
+				condition(autoscalingv2.AbleToScale), condition(autoscalingv2.ScalingActive), condition(autoscalingv2.ScalingLimited),
+			},
+		},
+	}
+	want := whole.DeepCopy()
+	want.ManagedFields = nil
+	want.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
+		Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{condition(autoscalingv2.ScalingActive)},
+	}
+	if got, err := Stripped(whole); err != nil || !apiequality.Semantic.DeepEqual(got, want) {
+		t.Errorf("kept %+v, %v", got, err)
+	}
+}
+
 func TestHPA(t *testing.T) {
 	so := newObject(func(so *v1alpha1.ScaledObject) {
 		so.Labels = map[string]string{"team": "a", "app.kubernetes.io/version": "mine", "shard": "1", "zone": "b", v1alpha1.LabelScaledObjectName: "copied"}

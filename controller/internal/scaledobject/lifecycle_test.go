@@ -40,7 +40,7 @@ func TestPause(t *testing.T) {
 			f.annotate(func(so *v1alpha1.ScaledObject) { so.Annotations = tt.annotations })
 			f.reconcile()
 			// The condition first, and again when the HPA is gone.
-			f.wrote("patch ScaledObject/status", "delete HPA", "patch ScaledObject/status")
+			f.wrote("update ScaledObject/status", "delete HPA", "update ScaledObject/status")
 			f.wantReady(tt.ready, tt.message)
 			s := f.object().Status
 			if !s.Conditions.IsTrue(v1alpha1.ConditionPaused) || s.HpaName != "" || f.hpa() != nil {

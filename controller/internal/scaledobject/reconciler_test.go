@@ -30,7 +30,7 @@ func TestFourWritesToReady(t *testing.T) {
 	f.reconcile()
 	f.wrote("create HPA")
 	f.observe()
-	f.wrote("patch ScaledObject/status")
+	f.wrote("update ScaledObject/status")
 	f.sawEvents("ScaledObjectReady")
 	f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
 
@@ -247,7 +247,7 @@ func TestOwnership(t *testing.T) {
 			f.reconcile()
 			if tt.want != "" {
 				f.wantReady(metav1.ConditionFalse, tt.want)
-				f.wrote("patch ScaledObject", "patch ScaledObject/status")
+				f.wrote("patch ScaledObject", "update ScaledObject/status")
 				return
 			}
 			f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -92,6 +93,21 @@ func (o *Observed) apply(so *v1alpha1.ScaledObject) {
 			s.Conditions.Set(*condition)
 		}
 	}
+}
+
+// same reports whether two verdicts say the same in a status: all that apply
+// and merge look at.
+func (o *Observed) same(other *Observed) bool {
+	if o == nil || other == nil {
+		return o == other
+	}
+	a, b := &o.Decision, &other.Decision
+	return a.LastActive.Equal(b.LastActive) && a.Ready == b.Ready &&
+		slices.EqualFunc(
+			[]*v1alpha1.Condition{a.Fallback, a.Active, o.HPAActive}, []*v1alpha1.Condition{b.Fallback, b.Active, other.HPAActive},
+			func(a, b *v1alpha1.Condition) bool { return a == b || a != nil && b != nil && *a == *b }) &&
+		apiequality.Semantic.DeepEqual(a.Activity, b.Activity) && apiequality.Semantic.DeepEqual(a.Health, b.Health) &&
+		apiequality.Semantic.DeepEqual(a.Replaced, b.Replaced) && apiequality.Semantic.DeepEqual(o.Changes, other.Changes)
 }
 
 // stored are verdicts as the API server keeps them, in whole seconds, so that

@@ -13,9 +13,9 @@ import (
 //
 // Some things move all the time and are noticed only now and then: the last
 // active time when it moved by its write period, the count of failures as long
-// as fallback waits for it, and mere words, which may name a port or a moment,
-// when words is set; with them, the first mirror of the HPA's state.
-func noticeable(base, next *v1alpha1.ScaledObject, words bool) bool {
+// as fallback waits for it, mere words, which may name a port or a moment, when
+// words is set, and the first mirror of the HPA's state when mirror is.
+func noticeable(base, next *v1alpha1.ScaledObject, words, mirror bool) bool {
 	a, b := base.Status.DeepCopy(), next.Status.DeepCopy()
 	if !lastActiveDue(base, next) {
 		a.LastActiveTime, b.LastActiveTime = nil, nil
@@ -29,9 +29,9 @@ func noticeable(base, next *v1alpha1.ScaledObject, words bool) bool {
 		capFailures(s, threshold)
 		if !words {
 			dropMessages(s)
-			if !mirrored {
-				s.Conditions.Remove(v1alpha1.ConditionHPAActive)
-			}
+		}
+		if !mirror && !mirrored {
+			s.Conditions.Remove(v1alpha1.ConditionHPAActive)
 		}
 	}
 	return !apiequality.Semantic.DeepEqual(a, b)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
@@ -28,6 +29,8 @@ type Writer struct {
 
 	mu      sync.Mutex
 	records map[types.NamespacedName]*record
+	// starting are objects that no reconcile has reported of.
+	starting map[types.NamespacedName]struct{}
 }
 
 // record is what is known of one object.
@@ -48,6 +51,7 @@ type record struct {
 	// the cache shows it or something newer.
 	written *v1alpha1.ScaledObject
 	wroteAt time.Time // the last write for this generation
+	settled *rest     // nil while something is yet to be written
 }
 
 // FirstState is how long the first state of a generation may take to be
@@ -119,6 +123,7 @@ func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, foun
 		r.observed = nil
 	}
 	r.reconciled = &found
+	w.started(client.ObjectKeyFromObject(so))
 	if r.incomplete(w.Now()) {
 		return true, nil
 	}
@@ -147,19 +152,22 @@ func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdic
 		return 0, err
 	}
 	w.announceWarnings(r, so)
-	return r.mirrorIn(so, w.Now()), nil
+	return w.mirrorIn(r, so), nil
 }
 
 // mirrorIn is how long the first mirror of the HPA's state is put off, 0 when it
 // is not. It is the HPA's own word and can be read there: while thousands of
 // objects start, it takes no turn from one that is not ready yet, and most often
 // goes along with another change.
-func (r *record) mirrorIn(so *v1alpha1.ScaledObject, now time.Time) time.Duration {
+func (w *Writer) mirrorIn(r *record, so *v1alpha1.ScaledObject) time.Duration {
 	base := Newest(so, &r.written)
 	if _, mirrored := base.Status.Conditions.Get(v1alpha1.ConditionHPAActive); mirrored || r.observed.HPAActive == nil {
 		return 0
 	}
-	return max(r.wroteAt.Add(base.PollingInterval()).Sub(now), time.Millisecond)
+	if due := r.wroteAt.Add(base.PollingInterval()).Sub(w.Now()); due > 0 {
+		return due
+	}
+	return base.PollingInterval()
 }
 
 // incomplete reports whether all is well but the first reading, and there is
@@ -190,13 +198,28 @@ func (w *Writer) Forget(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.records, key)
+	delete(w.starting, key)
+}
+
+// started takes note that a reconcile reported of an object.
+func (w *Writer) started(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.starting, key)
+}
+
+// busy reports whether there are objects that no reconcile has reported of.
+func (w *Writer) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.starting) > 0
 }
 
 // ForgetAll drops what is known of every object.
 func (w *Writer) ForgetAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.records = nil
+	w.records, w.starting = nil, nil
 }
 
 // record returns the locked record of an object.
@@ -204,12 +227,12 @@ func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 	key := client.ObjectKeyFromObject(so)
 	w.mu.Lock()
 	if w.records == nil {
-		w.records = map[types.NamespacedName]*record{}
+		w.records, w.starting = map[types.NamespacedName]*record{}, map[types.NamespacedName]struct{}{}
 	}
 	r := w.records[key]
 	if r == nil || r.uid != so.UID {
 		r = &record{uid: so.UID}
-		w.records[key] = r
+		w.records[key], w.starting[key] = r, struct{}{}
 	}
 	w.mu.Unlock()
 	r.mu.Lock()
@@ -230,6 +253,9 @@ func (w *Writer) flush(
 	ctx context.Context, r *record, cached *v1alpha1.ScaledObject, urgent bool, change func(*v1alpha1.ScaledObjectStatus),
 ) error {
 	base := Newest(cached, &r.written)
+	if change == nil && !urgent && r.still(base) {
+		return nil
+	}
 	next := base.DeepCopy()
 	next.Status.Conditions.Initialize()
 	if r.reconciled != nil {
@@ -244,13 +270,15 @@ func (w *Writer) flush(
 	if change != nil {
 		change(&next.Status)
 	}
+	r.settle(base, next)
 	words := urgent || w.Now().Sub(r.wroteAt) >= next.PollingInterval()
-	if !noticeable(base, next, words) {
+	if r.settled != nil || !noticeable(base, next, words, words && !w.busy()) {
 		return nil
 	}
-	written := next.DeepCopy()
-	err := w.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
+	// It bears the resource version of base. A patch would cost the API server
+	// about half as much again.
+	written := next
+	if err := w.Client.Status().Update(ctx, written); err != nil {
 		// What was written is no longer the newest: trust the cache again.
 		r.written = nil
 		w.announceRefused(cached, err)
@@ -262,6 +290,33 @@ func (w *Writer) flush(
 	}
 	w.announce(r, base, written)
 	return nil
+}
+
+// rest is a moment at which the status said all that was known.
+type rest struct {
+	resourceVersion string
+	reconciled      *Reconciled
+	observed        *Observed
+}
+
+// settle takes note of whether next, made of base and all that is known, is what
+// base says.
+func (r *record) settle(base, next *v1alpha1.ScaledObject) {
+	r.settled = nil
+	if apiequality.Semantic.DeepEqual(base.Status, next.Status) {
+		r.settled = &rest{base.ResourceVersion, r.reconciled, r.observed}
+	}
+}
+
+// still reports whether all is as it was when it was settled. Most verdicts by
+// far repeat the one before, which is kept in their place.
+func (r *record) still(base *v1alpha1.ScaledObject) bool {
+	s := r.settled
+	if s == nil || s.resourceVersion != base.ResourceVersion || s.reconciled != r.reconciled || !s.observed.same(r.observed) {
+		return false
+	}
+	r.observed = s.observed
+	return true
 }
 
 // Newest is the later of what the cache shows and what was written here. What

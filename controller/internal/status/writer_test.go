@@ -48,11 +48,11 @@ func newFixture(t *testing.T, so *v1alpha1.ScaledObject) *fixture {
 	f := &fixture{t: t, clock: clocktesting.NewFakeClock(start), events: events.NewFakeRecorder(100), key: client.ObjectKeyFromObject(so)}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(so).WithObjects(so).
 		WithInterceptorFuncs(interceptor.Funcs{
-			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 				if f.refuse != nil {
 					return f.refuse
 				}
-				err := c.SubResource(sub).Patch(ctx, o, p, opts...)
+				err := c.SubResource(sub).Update(ctx, o, opts...)
 				if err == nil {
 					f.writes++
 				}
@@ -536,6 +536,38 @@ func TestFirstMirrorIsPutOff(t *testing.T) {
 	if c := f.condition(v1alpha1.ConditionHPAActive); c != *active.HPAActive {
 		t.Errorf("HPAActive %+v", c)
 	}
+}
+
+// TestFirstMirrorWaitsForOthersToStart proves that the first word of an HPA is
+// written when no other object waits for its first reconcile, however long that
+// takes.
+func TestFirstMirrorWaitsForOthersToStart(t *testing.T) {
+	interval := newObject().PollingInterval()
+	f := settled(t, newObject())
+	f.observed(f.object(), mirrored())
+	other := newObject()
+	other.Name, other.UID = "other", "other-uid"
+	f.observed(other, quiet())
+	f.clock.Step(interval)
+	if again := f.observed(f.object(), mirrored()); again != interval {
+		t.Errorf("again in %v while another object starts, want %v", again, interval)
+	}
+	f.wrote(0)
+	for name, ready := range map[string]func(){
+		"reconciled": func() { f.reconciled(other, found()) },
+		"deleted":    func() { f.Forget(client.ObjectKeyFromObject(other)) },
+	} {
+		if ready(); f.busy() {
+			t.Errorf("%s: still waited for", name)
+		}
+		f.Forget(client.ObjectKeyFromObject(other))
+		f.observed(other, quiet())
+	}
+	f.Forget(client.ObjectKeyFromObject(other))
+	if again := f.observed(f.object(), mirrored()); again != 0 {
+		t.Errorf("again in %v, want never", again)
+	}
+	f.wrote(1)
 }
 
 func TestPause(t *testing.T) {

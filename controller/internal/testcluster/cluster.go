@@ -263,8 +263,15 @@ func (c *Cluster) subResourceGet(ctx context.Context, api client.Client, _ strin
 	return nil
 }
 
-// subResourceUpdate serves scale, with the precondition of its resource version.
-func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, _ string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+// subResourceUpdate serves scale itself, with the precondition of its resource
+// version.
+func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, name string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	if name != "scale" {
+		if err := c.wrote("update " + kind(o) + "/" + name); err != nil {
+			return err
+		}
+		return api.SubResource(name).Update(ctx, o, opts...)
+	}
 	options := client.SubResourceUpdateOptions{}
 	options.ApplyOptions(opts)
 	scale := options.SubResourceBody.(*autoscalingv1.Scale)

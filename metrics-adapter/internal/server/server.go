@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericserver "k8s.io/apiserver/pkg/server"
@@ -89,6 +90,7 @@ func managerOptions(o options) ctrl.Options {
 	}
 	// Nobody changes an object that was read.
 	shared := true
+	workload := cache.ByObject{Transform: federation.StripWorkload}
 	opts := ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // see metrics.go
@@ -97,7 +99,12 @@ func managerOptions(o options) ctrl.Options {
 		Cache: cache.Options{
 			DefaultTransform:             cache.TransformStripManagedFields(),
 			DefaultUnsafeDisableDeepCopy: &shared,
-			ByObject:                     map[client.Object]cache.ByObject{&v1alpha1.ScaledObject{}: {Label: o.selector}},
+			ByObject: map[client.Object]cache.ByObject{
+				&v1alpha1.ScaledObject{}: {Label: o.selector},
+				&appsv1.Deployment{}:     workload,
+				&appsv1.StatefulSet{}:    workload,
+				&appsv1.ReplicaSet{}:     workload,
+			},
 		},
 	}
 	for _, namespace := range o.watchNamespaces {
