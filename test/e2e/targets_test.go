@@ -153,6 +153,26 @@ spec:
 		r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": "Job", "apiVersion": "batch/v1"}})
 		r.waitCondition("Ready", "False", "batch/v1.Job "+ns+"/job cannot be scaled: use a ScaledJob")
 	})
+	t.Run("a ReplicaSet, with the variables of its containers", func(t *testing.T) {
+		t.Parallel()
+		r := row{object: object{t, ns, "set"}, script: script}
+		const set = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {namespace: %s, name: %s}, spec: {replicas: 0, selector: {matchLabels: {app: set}},
+			template: {metadata: {labels: {app: set}}, spec: {containers: [{name: app, image: app.invalid/app, env: [{name: COUNTER, value: set}]}]}}}}`
+		apply(t, set, ns, r.name)
+		r.change(spec{
+			"scaleTargetRef": map[string]any{"name": r.name, "kind": "ReplicaSet", "apiVersion": "apps/v1"},
+			"triggers":       triggers(script.trigger("", map[string]string{"counterFromEnv": "COUNTER"})),
+		})
+		r.waitCondition("Ready", "True", "")
+		r.waitStatus("apps/v1.ReplicaSet", "scaleTargetKind")
+		r.set(50)
+		r.waitTarget("apps/v1", "ReplicaSet", 10, "replicas")
+		// By hand, which its watch tells of.
+		apply(t, set, ns, r.name)
+		r.waitTarget("apps/v1", "ReplicaSet", 10, "replicas")
+		r.set(0)
+		r.waitTarget("apps/v1", "ReplicaSet", 0, "replicas")
+	})
 }
 
 // waitTarget waits until a field of the spec of the row's target is count.

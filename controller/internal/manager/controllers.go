@@ -76,13 +76,13 @@ func deciding(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(r)
 }
 
-// targets watches the kinds that the cache holds and asks for the ScaledObjects
-// that scale them.
+// targets watches the kinds that the cache holds from the start and asks for
+// the ScaledObjects that scale them.
 func targets(b *builder.Builder, mgr ctrl.Manager, which predicate.Predicate) *builder.Builder {
 	scaledBy := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return scaling(ctx, mgr.GetClient(), client.ObjectKeyFromObject(o))
 	})
-	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.ReplicaSet{}} {
+	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}} {
 		b = b.Watches(kind, scaledBy, builder.WithPredicates(which))
 	}
 	return b

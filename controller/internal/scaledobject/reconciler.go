@@ -12,6 +12,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -93,7 +94,8 @@ func (r *Reconciler) resolveTarget(ctx context.Context, so *v1alpha1.ScaledObjec
 	if err != nil {
 		return status.Reconciled{}, fmt.Errorf("scaleTargetRef: %w", err)
 	}
-	return status.Reconciled{Target: &t.GVKR, Replicas: &t.Replicas}, nil
+	// What is remembered of the target is not to keep all of it in memory.
+	return status.Reconciled{Target: ptr.To(t.GVKR), Replicas: ptr.To(t.Replicas)}, nil
 }
 
 // syncHPA makes the live HPA the desired one. What a family cannot tell keeps
@@ -120,7 +122,7 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 		if err := r.writeHPA(ctx, so, live, others, desired); err != nil {
 			return r.report(ctx, so, found, fmt.Errorf("HPA: %w", err))
 		}
-		found.HPA = &desired.Name
+		found.HPA = ptr.To(desired.Name)
 		found.ExternalMetricNames, found.ResourceMetricNames = built.external, built.resource
 	}
 	if built.waiting && r.Now().Sub(r.Status.Seen(so)) < status.FirstState {

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 )
 
 const (
@@ -26,9 +27,9 @@ const (
 	keptFor = 10 * time.Minute
 )
 
-// Kinds watches the kinds of targets that nobody knew beforehand, such as
-// Rollout: each from the first time that it is asked for, where the controller
-// may list and watch it, until nothing has such a target any more.
+// Kinds watches the kinds of targets that few objects have, such as Rollout:
+// each from the first time that it is asked for, where the controller may list
+// and watch it, until nothing has such a target any more.
 type Kinds struct {
 	Cache cache.Cache
 	// Client asks what the controller may do.
@@ -50,19 +51,20 @@ type kind struct {
 	used     time.Time
 }
 
-// get reads an object from the cache. It is false when its kind is not watched
-// or not yet read.
-func (k *Kinds) get(ctx context.Context, resource v1alpha1.GroupVersionKindResource, object *unstructured.Unstructured) (bool, error) {
-	informer := k.informer(ctx, resource, object)
+// get reads a target from the cache. found is false when its kind is not
+// watched or not yet read.
+func (k *Kinds) get(ctx context.Context, t Target) (object client.Object, found bool, err error) {
+	informer := k.informer(ctx, t.GVKR)
 	if informer == nil || !informer.HasSynced() {
-		return false, nil
+		return nil, false, nil
 	}
-	return true, k.Cache.Get(ctx, client.ObjectKeyFromObject(object), object)
+	object = ofKind(t.gvk())
+	return object, true, k.Cache.Get(ctx, t.Key, object)
 }
 
 // informer is the one of a kind, nil while it may not be watched.
-func (k *Kinds) informer(ctx context.Context, resource v1alpha1.GroupVersionKindResource, object *unstructured.Unstructured) cache.Informer {
-	gvk, now := object.GroupVersionKind(), k.Now()
+func (k *Kinds) informer(ctx context.Context, resource v1alpha1.GroupVersionKindResource) cache.Informer {
+	gvk, now := gvkOf(resource), k.Now()
 	k.mu.Lock()
 	known := k.kinds[gvk]
 	if known == nil {
@@ -81,7 +83,7 @@ func (k *Kinds) informer(ctx context.Context, resource v1alpha1.GroupVersionKind
 	if !due || !k.allowed(ctx, resource) {
 		return informer
 	}
-	informer, err := k.watch(ctx, object)
+	informer, err := k.watch(ctx, gvk)
 	if err != nil {
 		return nil // read directly, and tried again
 	}
@@ -113,8 +115,8 @@ func (k *Kinds) allowed(ctx context.Context, resource v1alpha1.GroupVersionKindR
 	return true
 }
 
-func (k *Kinds) watch(ctx context.Context, object *unstructured.Unstructured) (cache.Informer, error) {
-	informer, err := k.Cache.GetInformer(ctx, ofKind(object.GroupVersionKind()), cache.BlockUntilSynced(false))
+func (k *Kinds) watch(ctx context.Context, gvk schema.GroupVersionKind) (cache.Informer, error) {
+	informer, err := k.Cache.GetInformer(ctx, ofKind(gvk), cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +130,7 @@ func (k *Kinds) watch(ctx context.Context, object *unstructured.Unstructured) (c
 		DeleteFunc: k.tell,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", object.GetKind(), err)
+		return nil, fmt.Errorf("watch %s: %w", gvk.Kind, err)
 	}
 	return informer, nil
 }
@@ -189,7 +191,21 @@ func (k *Kinds) sweep(ctx context.Context) error {
 	return nil
 }
 
-func ofKind(gvk schema.GroupVersionKind) *unstructured.Unstructured {
+func gvkOf(resource v1alpha1.GroupVersionKindResource) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: resource.Group, Version: resource.Version, Kind: resource.Kind}
+}
+
+// ofKind is an empty object of a kind, with a Go type where it has one.
+func ofKind(gvk schema.GroupVersionKind) client.Object {
+	ref := v1alpha1.ScaleTarget{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind}
+	if object := federation.NewWorkload(ref); object != nil {
+		object.GetObjectKind().SetGroupVersionKind(gvk)
+		return object
+	}
+	return untyped(gvk)
+}
+
+func untyped(gvk schema.GroupVersionKind) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
 	return u

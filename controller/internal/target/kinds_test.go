@@ -7,12 +7,16 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllertest"
@@ -25,7 +29,7 @@ var rolloutRef = v1alpha1.ScaleTarget{Name: "worker", Kind: "Rollout", APIVersio
 
 // rolloutOf is a Rollout with the fields of its spec.
 func rolloutOf(spec map[string]any) *unstructured.Unstructured {
-	u := ofKind(testcluster.Rollout)
+	u := untyped(testcluster.Rollout)
 	u.SetNamespace("shop")
 	u.SetName("worker")
 	u.Object["spec"] = spec
@@ -113,6 +117,32 @@ func TestKindsThatMayBeWatchedComeFromTheCache(t *testing.T) {
 	}
 	if want := []string{"list rollouts ", "watch rollouts "}; !slices.Equal(f.judge.asked, want) {
 		t.Errorf("asked %q, want %q once", f.judge.asked, want)
+	}
+}
+
+// TestAReplicaSetIsWatchedOnceItIsATarget proves that nobody pays for the old
+// ReplicaSets of Deployments, and that one that is scaled by itself has its
+// replicas and template from the cache.
+func TestAReplicaSetIsWatchedOnceItIsATarget(t *testing.T) {
+	f := newKindsFixture(t, everything,
+		testcluster.Deployment("shop", "other", nil),
+		&appsv1.ReplicaSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"},
+			Spec: appsv1.ReplicaSetSpec{
+				Replicas: ptr.To[int32](2),
+				Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{ServiceAccountName: "worker"}},
+			},
+		})
+	if _, err := f.Get(t.Context(), scaling(v1alpha1.ScaleTarget{Name: "other"})); err != nil || len(f.shelf.watched) != 0 {
+		t.Errorf("watches %v, %v", f.shelf.watched, err)
+	}
+	got, err := f.Get(t.Context(), scaling(v1alpha1.ScaleTarget{Name: "worker", Kind: "ReplicaSet"}))
+	if err != nil || got.Replicas != 2 || got.GVKR.Resource != "replicasets" || got.ResourceVersion == "" ||
+		got.Template().Spec.ServiceAccountName != "worker" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if want := []schema.GroupVersionKind{appsv1.SchemeGroupVersion.WithKind("ReplicaSet")}; !slices.Equal(f.shelf.watched, want) {
+		t.Errorf("watches %v, want %v", f.shelf.watched, want)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -48,9 +49,9 @@ func (t Target) Template() *corev1.PodTemplateSpec {
 	}
 }
 
-// Client reads and writes targets. Deployments, StatefulSets and ReplicaSets
-// come from the cache of Reader, and so does every other kind that Kinds may
-// watch; of the rest the scale subresource is read each time.
+// Client reads and writes targets. Deployments and StatefulSets come from the
+// cache of Reader, and so does every other kind that Kinds may watch; of the
+// rest the scale subresource is read each time.
 type Client struct {
 	// Reader is the manager's cached client.
 	Reader client.Client
@@ -102,7 +103,7 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 		// The cache has only those of ScaledJobs.
 		return t, fmt.Errorf("%s %s cannot be scaled: use a ScaledJob", t.GVKR, t.Key)
 	}
-	if object := federation.NewWorkload(so.Spec.ScaleTargetRef); object != nil {
+	if object := federation.NewWorkload(so.Spec.ScaleTargetRef); watchedFromTheStart(object) {
 		if err := c.Reader.Get(ctx, t.Key, object); err != nil {
 			return t, notFound(err, t)
 		}
@@ -121,6 +122,17 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 	return t, nil
 }
 
+// watchedFromTheStart reports whether a workload is of a kind that most targets
+// are of. A ReplicaSet is not: nearly all belong to Deployments, which keep ten
+// old ones each, and hardly any is scaled by itself.
+func watchedFromTheStart(workload client.Object) bool {
+	switch workload.(type) {
+	case *appsv1.Deployment, *appsv1.StatefulSet:
+		return true
+	}
+	return false
+}
+
 // watched reads a target of a kind that Kinds watches. It is false when the
 // replicas have to be read from the scale subresource: nothing is watched, or
 // the object has them elsewhere.
@@ -128,8 +140,7 @@ func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error)
 	if c.Kinds == nil {
 		return false, nil
 	}
-	object := t.reference()
-	found, err := c.Kinds.get(ctx, t.GVKR, object)
+	object, found, err := c.Kinds.get(ctx, *t)
 	switch {
 	case !found:
 		return false, nil
@@ -137,11 +148,16 @@ func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error)
 		return true, notFound(err, *t)
 	}
 	t.object = object
-	replicas, found, err := unstructured.NestedInt64(object.Object, "spec", "replicas")
-	if !found || err != nil {
-		return false, nil //nolint:nilerr // its scale tells
+	if fields, ok := object.(*unstructured.Unstructured); ok {
+		replicas, found, err := unstructured.NestedInt64(fields.Object, "spec", "replicas")
+		if !found || err != nil {
+			return false, nil //nolint:nilerr // its scale tells
+		}
+		t.Replicas = int32(replicas) //nolint:gosec // the API server keeps it in an int32
+	} else {
+		t.Replicas, _ = federation.ReadWorkload(object)
 	}
-	t.Replicas, t.ResourceVersion = int32(replicas), object.GetResourceVersion() //nolint:gosec // the API server keeps it in an int32
+	t.ResourceVersion = object.GetResourceVersion()
 	return true, nil
 }
 
@@ -172,9 +188,11 @@ func (c *Client) Scale(ctx context.Context, t Target, replicas int32) error {
 	return c.Reader.SubResource("scale").Update(ctx, t.reference(), client.WithSubResourceBody(scale))
 }
 
+func (t Target) gvk() schema.GroupVersionKind { return gvkOf(t.GVKR) }
+
 // reference is the target as the client wants to see it.
 func (t Target) reference() *unstructured.Unstructured {
-	u := ofKind(schema.GroupVersionKind{Group: t.GVKR.Group, Version: t.GVKR.Version, Kind: t.GVKR.Kind})
+	u := untyped(t.gvk())
 	u.SetNamespace(t.Key.Namespace)
 	u.SetName(t.Key.Name)
 	return u

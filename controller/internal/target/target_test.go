@@ -51,10 +51,6 @@ func TestGet(t *testing.T) {
 			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "StatefulSet"}, objects: []client.Object{&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: ptr.To[int32](0)}}},
 			resource: "statefulsets",
 		},
-		"ReplicaSet": {
-			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "ReplicaSet"}, objects: []client.Object{&appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Replicas: ptr.To[int32](2)}}},
-			replicas: 2, resource: "replicasets",
-		},
 		"missing": {
 			ref: v1alpha1.ScaleTarget{Name: "worker"}, message: "apps/v1.Deployment shop/worker not found", missing: true,
 		},
