@@ -1,6 +1,9 @@
 package v1alpha1
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -164,6 +167,20 @@ func (t ScaleTarget) TargetKind() string {
 // Builtin reports whether the controller serves the trigger itself (cpu and
 // memory): as a metric of the HPA, without a Service.
 func (t ScaleTrigger) Builtin() bool { return t.Type == "cpu" || t.Type == "memory" }
+
+// hashLength is the number of hex digits of a trigger's hash: enough to tell
+// the versions of one trigger apart.
+const hashLength = 10
+
+// Hash tells whether a trigger is what it was. It is stored in annotations.
+func (t ScaleTrigger) Hash() string {
+	text, err := json.Marshal(t)
+	if err != nil {
+		panic(err) // strings and a bool cannot fail to be encoded
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])[:hashLength]
+}
 
 // Cacheable reports whether useCachedMetrics may be set.
 func (t ScaleTrigger) Cacheable() bool { return !t.Builtin() && t.Type != "cron" }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +35,8 @@ type memory struct {
 
 // trigger is what is remembered of one trigger.
 type trigger struct {
-	spec v1alpha1.ScaleTrigger
+	// hash tells one spec of the trigger from the next.
+	hash string
 	// since is the generation that brought the spec: what was said for an
 	// earlier one is about something else.
 	since     int64
@@ -107,11 +107,12 @@ func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int
 	before := m.triggers
 	m.triggers = make([]trigger, len(so.Spec.Triggers))
 	for i, spec := range so.Spec.Triggers {
-		if i < len(before) && apiequality.Semantic.DeepEqual(before[i].spec, spec) {
+		hash := spec.Hash()
+		if i < len(before) && before[i].hash == hash {
 			m.triggers[i] = before[i]
 			continue
 		}
-		m.triggers[i] = trigger{spec: spec, since: so.Generation, firstSeen: now}
+		m.triggers[i] = trigger{hash: hash, since: so.Generation, firstSeen: now}
 		changed = append(changed, i)
 	}
 	for i := len(m.triggers); i < len(before); i++ {
@@ -171,7 +172,7 @@ func (m *memory) pause() { m.paused = true }
 func (m *memory) resume(now time.Time) {
 	m.paused = false
 	for i, t := range m.triggers {
-		m.triggers[i] = trigger{spec: t.spec, since: t.since, firstSeen: now}
+		m.triggers[i] = trigger{hash: t.hash, since: t.since, firstSeen: now}
 	}
 }
 

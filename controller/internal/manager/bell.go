@@ -94,7 +94,7 @@ func (b *bell) target(ctx context.Context, objects client.Reader, target types.N
 func (b *bell) everything(ctx context.Context, objects client.Reader) {
 	var list v1alpha1.ScaledObjectList
 	var jobs v1alpha1.ScaledJobList
-	if err := errors.Join(objects.List(ctx, &list), objects.List(ctx, &jobs)); err != nil {
+	if err := errors.Join(objects.List(ctx, &list, client.UnsafeDisableDeepCopy), objects.List(ctx, &jobs, client.UnsafeDisableDeepCopy)); err != nil {
 		return
 	}
 	for i := range list.Items {

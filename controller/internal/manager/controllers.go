@@ -91,7 +91,7 @@ func targets(b *builder.Builder, mgr ctrl.Manager, which predicate.Predicate) *b
 // scaling are requests for the ScaledObjects that scale a target by that name.
 func scaling(ctx context.Context, objects client.Reader, target types.NamespacedName) []reconcile.Request {
 	var list v1alpha1.ScaledObjectList
-	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{admission.ByTarget: target.Name})
+	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{admission.ByTarget: target.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil
 	}

@@ -83,7 +83,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	var objects v1alpha1.ScaledObjectList
 	var jobs v1alpha1.ScaledJobList
 	ctx := context.Background()
-	if err := errors.Join(c.client.List(ctx, &objects), c.client.List(ctx, &jobs)); err != nil {
+	if err := errors.Join(c.client.List(ctx, &objects, client.UnsafeDisableDeepCopy), c.client.List(ctx, &jobs, client.UnsafeDisableDeepCopy)); err != nil {
 		// The cache has not started: there is nothing to tell yet.
 		return
 	}

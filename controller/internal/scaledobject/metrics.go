@@ -1,9 +1,6 @@
 package scaledobject
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -127,7 +124,7 @@ func (b *builder) add(i int, trigger v1alpha1.ScaleTrigger) error {
 	}
 	specs, err := b.answered(i, trigger)
 	if len(specs) == 0 {
-		specs = b.kept[entryKey(i, hash(trigger))]
+		specs = b.kept[entryKey(i, trigger.Hash())]
 		b.unknown = b.unknown || len(specs) == 0
 	}
 	for _, spec := range specs {
@@ -237,23 +234,9 @@ func entryKey(index int, hash string) string { return fmt.Sprintf("%d/%s", index
 func hashes(so *v1alpha1.ScaledObject) string {
 	all := make([]string, len(so.Spec.Triggers))
 	for i, trigger := range so.Spec.Triggers {
-		all[i] = hash(trigger)
+		all[i] = trigger.Hash()
 	}
 	return strings.Join(all, ",")
-}
-
-// hashLength is the number of hex digits kept of a trigger's hash: enough to
-// tell the versions of one trigger apart.
-const hashLength = 10
-
-func hash(trigger v1alpha1.ScaleTrigger) string {
-	text, err := json.Marshal(trigger)
-	if err != nil {
-		// Strings and a bool cannot fail to be encoded.
-		panic(err)
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])[:hashLength]
 }
 
 func duplicate(names []string) (string, bool) {
