@@ -60,19 +60,6 @@ func (i *instance) state() string {
 	return "starting"
 }
 
-// Reaches reports whether any instance of any family answers, or there is none
-// to ask.
-func (f *Federation) Reaches() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, i := range f.instances {
-		if i.standing == ready {
-			return true
-		}
-	}
-	return len(f.instances) == 0
-}
-
 // Ready returns why questions cannot be answered yet, nil once they can: every
 // Service was seen and each of its instances has answered, or was found not to.
 // A family that goes later does not take it back: what it serves has a fallback
