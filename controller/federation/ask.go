@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // askTimeout bounds a question whose asker set no deadline.
@@ -28,6 +29,7 @@ const askTimeout = 10 * time.Second
 // other errors carry a gRPC code (status.Code) and the family's text, or name
 // the Service that could not be asked.
 func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (float64, error) {
+	t = f.withDefaults(t)
 	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
 		if !c.classic {
 			return askMetric(ctx, c.client, ref, metric, options...)
@@ -36,6 +38,9 @@ func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (
 			return value, nil
 		}
 		value, err := askMetric(ctx, c.client, ref, metric, options...)
+		if errors.Is(err, ErrNoData) && t.NoData == scalerv1.NoDataZero {
+			value, err = 0, nil // a family applies that rule by itself
+		}
 		if err == nil {
 			f.recent.put(t, metric, value)
 		}
@@ -47,7 +52,7 @@ func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (
 // Errors are those of GetMetrics.
 func (f *Federation) Specs(ctx context.Context, t Trigger) ([]MetricSpec, error) {
 	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
-		return askSpecs(ctx, c.client, ref, options...)
+		return f.askSpecs(ctx, c.client, t, ref, options...)
 	})
 }
 

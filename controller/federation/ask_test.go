@@ -67,8 +67,8 @@ func TestGetMetrics(t *testing.T) {
 	}{
 		"one value":                 {want: 7},
 		"several values":            {change: answer(&externalscaler.MetricValue{MetricValueFloat: 1.5}, both(2, 0)), want: 3.5},
-		"no value":                  {change: answer(), err: "no data", code: codes.Unknown},
-		"a value that is no number": {change: answer(&externalscaler.MetricValue{MetricValueFloat: nan()}), err: "no data", code: codes.Unknown},
+		"no value":                  {change: answer(), err: "no data: the answer is empty", code: codes.Unknown},
+		"a value that is no number": {change: answer(&externalscaler.MetricValue{MetricValueFloat: nan()}), err: "no data: NaN is not a finite number", code: codes.Unknown},
 		"an error in the family's words": {
 			change: func(f *family) {
 				f.metrics = func(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
@@ -214,6 +214,10 @@ func TestAThirdPartyIsAsked(t *testing.T) {
 	if _, err := w.GetMetrics(t.Context(), jobs, "jobs"); !errors.Is(err, ErrNoData) {
 		t.Errorf("GetMetrics = %v, want no data", err)
 	}
+	jobs.NoData = "zero"
+	if value, err := w.GetMetrics(t.Context(), jobs, "jobs"); err != nil || value != 0 {
+		t.Errorf("GetMetrics = %v, %v, want the zero that the user wants", value, err)
+	}
 }
 
 // TestAWorkloadThatCannotBeRead has a trigger whose variables nobody knows here:
@@ -302,7 +306,7 @@ func TestTransportIsAskedByFamily(t *testing.T) {
 func TestCreatingAndDeletingLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	f := newFamily(t, w.bell)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes = true })
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.pushesSpecs = true, true })
 	w.service("kafka", f)
 	w.classicService("jobs", c)
 	cycle := func(n int) {

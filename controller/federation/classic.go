@@ -5,14 +5,15 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 const (
@@ -50,8 +51,15 @@ type poll struct {
 	phased bool      // its reads are spread over the interval
 	rung   time.Time // when a stream last got its read
 	active bool      // at the last read
-	pushed []MetricSpec
+	last   []Value   // of the last read that had any
+	pushed *announcement
 	end    context.CancelFunc // of its streams; nil before they were opened
+}
+
+// announcement is a list of metrics that was streamed, or what is wrong with it.
+type announcement struct {
+	specs []MetricSpec
+	err   error
 }
 
 func newPoller(i *instance) *poller {
@@ -234,7 +242,7 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 	defer cancel()
 	var said answered
 	began := p.inst.fed.clock.Now()
-	specs, err := p.specs(ctx, q, ref, said.options()...)
+	specs, err := p.specs(ctx, q, trigger, ref, said.options()...)
 	var r reading
 	var active bool
 	if err == nil {
@@ -242,13 +250,10 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 			state.Specs, state.HaveSpecs = specs, true
 			return true
 		})
-		r, active, err = p.read(ctx, ref, specs, said.options()...)
+		r, active, err = p.read(ctx, q, trigger, ref, specs, said.options()...)
 	}
 	if err != nil {
-		if !said.given() {
-			p.inst.suspect()
-		}
-		r = reading{outcome: OutcomeError, err: p.inst.fed.peerError(trigger.Type, err, said.given())}
+		r = reading{outcome: OutcomeError, err: p.problem(trigger, err, said.given())}
 	}
 	r.at = p.inst.fed.clock.Now()
 	r.took = r.at.Sub(began)
@@ -260,14 +265,29 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 	p.record(q, r, active, rung)
 }
 
+// problem is why a trigger could not be read: what is wrong with what the peer
+// said or streamed, what it said, or that it said nothing.
+func (p *poller) problem(t Trigger, err error, said bool) error {
+	if own := (*codedError)(nil); errors.As(err, &own) {
+		return own
+	}
+	if !said {
+		p.inst.suspect()
+	}
+	return p.inst.fed.peerError(t.Type, err, said)
+}
+
 func (p *poller) record(q *poll, r reading, active, rung bool) {
 	p.mu.Lock()
 	var turned uint64
 	if active && !q.active && !rung {
 		turned = 1
 	}
-	if r.err == nil {
+	if r.outcome != OutcomeError {
 		q.active = active
+	}
+	if r.outcome == OutcomeValue {
+		q.last = r.values
 	}
 	p.mu.Unlock()
 	if q.seat.apply(func(state *State) bool {
@@ -280,27 +300,27 @@ func (p *poller) record(q *poll, r reading, active, rung bool) {
 
 // specs returns the trigger's metrics: the latest that were streamed, else
 // what the peer answers now.
-func (p *poller) specs(ctx context.Context, q *poll, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
+func (p *poller) specs(ctx context.Context, q *poll, t Trigger, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
 	p.mu.Lock()
 	pushed := q.pushed
 	p.mu.Unlock()
-	if len(pushed) > 0 {
-		return pushed, nil
+	if pushed != nil {
+		return pushed.specs, pushed.err
 	}
-	return askSpecs(ctx, p.inst.scaler(), ref, options...)
+	return p.inst.fed.askSpecs(ctx, p.inst.scaler(), t, ref, options...)
 }
 
 // read returns the values of all metrics and whether the peer calls the
 // trigger active. A metric without a value leaves the whole reading without
 // data: zero is for the peer to say.
-func (p *poller) read(ctx context.Context, ref *externalscaler.ScaledObjectRef, specs []MetricSpec, options ...grpc.CallOption) (reading, bool, error) {
+func (p *poller) read(ctx context.Context, q *poll, t Trigger, ref *externalscaler.ScaledObjectRef, specs []MetricSpec, options ...grpc.CallOption) (reading, bool, error) {
 	client := p.inst.scaler()
-	values, missing := make([]Value, 0, len(specs)), false
+	values, missing := make([]Value, 0, len(specs)), error(nil)
 	for _, spec := range specs {
 		value, err := askMetric(ctx, client, ref, spec.Name, options...)
 		switch {
 		case errors.Is(err, ErrNoData):
-			missing = true
+			missing = fmt.Errorf("metric %s: %w", spec.Name, err)
 		case err != nil:
 			return reading{}, false, err
 		}
@@ -310,24 +330,55 @@ func (p *poller) read(ctx context.Context, ref *externalscaler.ScaledObjectRef, 
 	if err != nil {
 		return reading{}, false, err
 	}
-	if missing {
-		return reading{outcome: OutcomeNoData}, active, nil
-	}
 	for i := range values {
 		values[i].Active = active
+	}
+	if missing != nil {
+		return p.instead(q, t, missing, values), active, nil
 	}
 	return reading{outcome: OutcomeValue, values: values}, active, nil
 }
 
+// instead is a reading without data, by the rule of the object or of the
+// installation. Without one it is a failure, as in family external. Under the
+// rule zero the peer has said all the same whether the trigger is active.
+func (p *poller) instead(q *poll, t Trigger, missing error, zeros []Value) reading {
+	r := reading{outcome: OutcomeNoData}
+	switch t.NoData {
+	case scalerv1.NoDataZero:
+		for i := range zeros {
+			zeros[i].Value = 0
+		}
+		r.values = zeros
+	case scalerv1.NoDataHold:
+		p.mu.Lock()
+		r.values = q.last
+		p.mu.Unlock()
+	}
+	if r.values == nil {
+		r.err = coded(codes.NotFound, "%v", missing)
+	}
+	return r
+}
+
 // askSpecs, askMetric and askActive are the calls of the common contract.
-func askSpecs(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
+func (f *Federation) askSpecs(ctx context.Context, client externalscaler.ExternalScalerClient, t Trigger, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
 	answer, err := client.GetMetricSpec(ctx, ref, options...)
 	if err != nil {
 		return nil, err
 	}
-	specs := specsOf(answer.GetMetricSpecs())
-	if len(specs) == 0 {
-		return nil, status.Error(codes.FailedPrecondition, "no metric specs were returned")
+	return f.metricsOf("GetMetricSpec", t, answer)
+}
+
+// metricsOf are the metrics that a peer names by a call.
+func (f *Federation) metricsOf(call string, t Trigger, answer *externalscaler.GetMetricSpecResponse) ([]MetricSpec, error) {
+	named, err := answer.Metrics(t.MetricSource)
+	if err != nil {
+		return nil, coded(codes.FailedPrecondition, "Service %s%s in namespace %s: %s: %v", servicePrefix, t.Type, f.config.Namespace, call, err)
+	}
+	specs := make([]MetricSpec, len(named))
+	for i, m := range named {
+		specs[i] = MetricSpec{Name: m.Name, Target: m.Target}
 	}
 	return specs, nil
 }
@@ -337,30 +388,16 @@ func askMetric(ctx context.Context, client externalscaler.ExternalScalerClient, 
 	if err != nil {
 		return 0, err
 	}
-	return sum(answer.GetMetricValues())
+	value, err := answer.Sum()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrNoData, err)
+	}
+	return value, nil
 }
 
 func askActive(ctx context.Context, client externalscaler.ExternalScalerClient, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (bool, error) {
 	answer, err := client.IsActive(ctx, ref, options...)
 	return answer.GetResult(), err
-}
-
-// sum adds the values of one metric up, whatever they are named: every value
-// belongs to the metric that was asked for (spec/scalers/external.md, section
-// 5). Negative ones count as 0; one that is no number leaves no data.
-func sum(values []*externalscaler.MetricValue) (float64, error) {
-	if len(values) == 0 {
-		return 0, ErrNoData
-	}
-	total := 0.0
-	for _, v := range values {
-		value := number(v.GetMetricValueFloat(), v.GetMetricValue()) //nolint:staticcheck // third parties still send the integer
-		total += max(value, 0)
-		if !finite(value) || !finite(total) {
-			return 0, ErrNoData
-		}
-	}
-	return total, nil
 }
 
 // dueQueue is a heap of polls, the next one due first.

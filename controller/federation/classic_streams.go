@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/utils/clock"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
@@ -98,12 +100,14 @@ func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream fun
 	s.running.Go(func() {
 		retry := newBackoff(s.poller.inst.fed.clock, streamRetry, streamRetryMax)
 		for ctx.Err() == nil && !unoffered.Load() {
-			heard, err := stream(ctx)
+			attempt, end := context.WithCancel(ctx)
+			heard, err := stream(attempt)
+			end()
 			if status.Code(err) == codes.Unimplemented {
 				unoffered.Store(true)
 				return
 			}
-			if heard || err == nil {
+			if err == nil || heard && !errors.Is(err, errFlood) {
 				retry.reset()
 			}
 			retry.wait(ctx)
@@ -118,7 +122,7 @@ func (s *streams) activity(ctx context.Context, client externalscaler.ExternalSc
 	if err != nil {
 		return false, err
 	}
-	return receiveAll(stream.Recv, func(message *externalscaler.IsActiveResponse) {
+	return receiveAll(s.clock(), stream.Recv, func(message *externalscaler.IsActiveResponse) {
 		s.announce(q)
 		if message.GetResult() {
 			s.poller.ring(q)
@@ -141,24 +145,37 @@ func (s *streams) specs(ctx context.Context, client externalscaler.ExternalScale
 	if err != nil {
 		return false, err
 	}
-	return receiveAll(stream.Recv, func(message *externalscaler.GetMetricSpecResponse) {
-		pushed := specsOf(message.GetMetricSpecs())
-		if len(pushed) == 0 {
+	return receiveAll(s.clock(), stream.Recv, func(message *externalscaler.GetMetricSpecResponse) {
+		if len(message.GetMetricSpecs()) == 0 {
 			return
 		}
+		specs, err := s.poller.inst.fed.metricsOf("StreamMetricSpec", q.seat.sub.snapshot(), message)
 		s.poller.mu.Lock()
-		q.pushed = pushed
+		q.pushed = &announcement{specs, err}
 		s.poller.mu.Unlock()
+		if err != nil {
+			return // the next poll tells it
+		}
 		q.seat.apply(func(state *State) bool {
-			state.Specs, state.HaveSpecs = pushed, true
+			state.Specs, state.HaveSpecs = specs, true
 			return true
 		})
 	})
 }
 
-// receiveAll hands every message on until the stream ends. A clean end is no
-// error.
-func receiveAll[M any](receive func() (M, error), take func(M)) (heard bool, err error) {
+func (s *streams) clock() clock.PassiveClock { return s.poller.inst.fed.clock }
+
+// mostMessages is how many messages a second a stream may bring. One peer must
+// not take the processor from the triggers of all others.
+const mostMessages = 1000
+
+// errFlood ends a stream that brings more.
+var errFlood = fmt.Errorf("the peer sends more than %d messages a second", mostMessages)
+
+// receiveAll hands every message on until the stream ends or becomes a flood. A
+// clean end is no error.
+func receiveAll[M any](c clock.PassiveClock, receive func() (M, error), take func(M)) (heard bool, err error) {
+	since, count := c.Now(), 0
 	for {
 		message, err := receive()
 		if errors.Is(err, io.EOF) {
@@ -166,6 +183,12 @@ func receiveAll[M any](receive func() (M, error), take func(M)) (heard bool, err
 		}
 		if err != nil {
 			return heard, err
+		}
+		if c.Since(since) >= time.Second {
+			since, count = c.Now(), 0
+		}
+		if count++; count > mostMessages {
+			return true, errFlood
 		}
 		heard = true
 		take(message)

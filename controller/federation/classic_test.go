@@ -35,10 +35,14 @@ type classic struct {
 	values      []*externalscaler.MetricValue
 	active      bool
 	err         error
-	polls       int // calls of IsActive
+	stuck       bool // GetMetrics never ends
+	polls       int  // calls of IsActive
 	refs        []*externalscaler.ScaledObjectRef
-	pushes      bool // offers the streams
+	pushes      bool // offers the stream of activity
+	pushesSpecs bool // offers that of specs, which few do
 	hangsUp     bool // ends every stream of activity at once
+	floods      bool // says true without end
+	dammed      int  // floods that their client ended
 	streamed    int  // streams of activity that were opened
 	activity    map[string]chan bool
 	specStreams map[string]chan []*externalscaler.MetricSpec
@@ -98,7 +102,11 @@ func (c *classic) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObj
 	return proto.CloneOf(&externalscaler.GetMetricSpecResponse{MetricSpecs: c.specs}), c.err
 }
 
-func (c *classic) GetMetrics(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+func (c *classic) GetMetrics(ctx context.Context, _ *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+	if c.stuck {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// What is sent later is what was true now.
@@ -122,6 +130,13 @@ func (c *classic) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grp
 		c.bell.ring()
 		return nil
 	}
+	for c.floods {
+		if err := stream.Send(&externalscaler.IsActiveResponse{Result: true}); err != nil {
+			c.change(func() { c.dammed++ })
+			c.bell.ring()
+			return err
+		}
+	}
 	in := make(chan bool, 1000)
 	c.change(func() { c.activity[ref.GetName()] = in })
 	c.bell.ring()
@@ -142,7 +157,7 @@ func (c *classic) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grp
 }
 
 func (c *classic) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.GetMetricSpecResponse]) error {
-	if !c.pushes {
+	if !c.pushesSpecs {
 		return status.Error(codes.Unimplemented, "no push")
 	}
 	in := make(chan []*externalscaler.MetricSpec, 10)
@@ -204,8 +219,16 @@ func TestWhatAThirdPartySays(t *testing.T) {
 	value := func(values ...*externalscaler.MetricValue) func(*classic) {
 		return func(c *classic) { c.values = values }
 	}
+	naming := func(specs ...*externalscaler.MetricSpec) func(*classic) {
+		return func(c *classic) { c.specs = specs }
+	}
+	float := func(name string, target float64) *externalscaler.MetricSpec {
+		return &externalscaler.MetricSpec{MetricName: name, TargetSizeFloat: target}
+	}
+	const wrong = "Service scaler-jobs in namespace sluice-system: GetMetricSpec: "
 	tests := map[string]struct {
 		change func(*classic)
+		noData string
 		want   Outcome
 		value  float64
 		err    string
@@ -219,25 +242,48 @@ func TestWhatAThirdPartySays(t *testing.T) {
 		"several, by any name, are added up": {
 			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, both(2, 0)), want: OutcomeValue, value: 3,
 		},
-		"no value is no data":      {change: value(), want: OutcomeNoData},
-		"NaN is no data":           {change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData},
-		"infinity is no data":      {change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: OutcomeNoData},
-		"a huge value is one":      {change: value(both(0, 1e300)), want: OutcomeValue, value: 1e300},
-		"a sum beyond all numbers": {change: value(both(0, math.MaxFloat64), both(0, math.MaxFloat64)), want: OutcomeNoData},
+		"a negative one takes nothing from others": {change: value(both(-3, 0), both(2, 0)), want: OutcomeValue, value: 2},
+		"a huge value is one":                      {change: value(both(0, 1e300)), want: OutcomeValue, value: 1e300},
+		"no value is no data": {
+			change: value(), want: OutcomeNoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
+		"NaN is no data": {
+			change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData,
+			err: "metric jobs: no data: NaN is not a finite number", code: codes.NotFound},
+		"infinity is no data": {
+			change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: OutcomeNoData,
+			err: "metric jobs: no data: +Inf is not a finite number", code: codes.NotFound},
+		"a sum beyond all numbers": {
+			change: value(both(0, math.MaxFloat64), both(0, math.MaxFloat64)), want: OutcomeNoData,
+			err: "metric jobs: no data: +Inf is not a finite number", code: codes.NotFound},
+		"no value is zero where the user says so": {change: value(), noData: "zero", want: OutcomeNoData},
+		"no value is an error where the user says so": {
+			change: value(), noData: "error", want: OutcomeNoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
+		"no value and nothing to hold": {
+			change: value(), noData: "hold", want: OutcomeNoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
 		"an error keeps its words": {
 			change: func(c *classic) { c.err = status.Error(codes.PermissionDenied, "jobs: login refused") },
 			want:   OutcomeError, err: "jobs: login refused", code: codes.PermissionDenied,
 		},
-		"no specs is an error": {
-			change: func(c *classic) { c.specs = nil },
-			want:   OutcomeError, err: "no metric specs were returned", code: codes.FailedPrecondition,
-		},
+		"a call that never ends": {
+			change: func(c *classic) { c.stuck = true }, want: OutcomeError,
+			err: "Service scaler-jobs in namespace sluice-system did not answer in time", code: codes.DeadlineExceeded},
+		"no specs":              {change: naming(), want: OutcomeError, err: wrong + "names no metrics", code: codes.FailedPrecondition},
+		"a metric without name": {change: naming(float("", 1)), want: OutcomeError, err: wrong + "a metric has no name", code: codes.FailedPrecondition},
+		"a target that is none": {
+			change: naming(float("jobs", -2)), want: OutcomeError, err: wrong + "metric jobs: target 0 is not greater than 0", code: codes.FailedPrecondition},
+		"a target that is no number": {
+			change: naming(float("jobs", 1), float("tasks", math.NaN())), want: OutcomeError,
+			err: wrong + "metric tasks: target 0 is not greater than 0", code: codes.FailedPrecondition},
+		"two targets of one metric": {
+			change: naming(float("jobs", 1), float("jobs", 2)), want: OutcomeError, err: wrong + "metric jobs: has the targets 1 and 2", code: codes.FailedPrecondition},
+		"a name that comes twice counts once": {change: naming(float("jobs", 2.5), float("jobs", 2.5)), want: OutcomeValue, value: 4},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.classicService("jobs", newClassic(t, w.bell, tt.change))
 			jobs := trigger("jobs", 1)
+			jobs.NoData, jobs.PollingInterval = tt.noData, time.Second
 			w.Subscribe(jobs)
 			w.until("it is read", func() bool { return w.state(jobs).Outcome != OutcomeNone })
 			s := w.state(jobs)
@@ -246,15 +292,34 @@ func TestWhatAThirdPartySays(t *testing.T) {
 			}
 			switch {
 			case tt.err != "":
-				if s.Err.Error() != tt.err {
-					t.Errorf("Err = %v, want %s", s.Err, tt.err)
+				if s.Err.Error() != tt.err || len(s.Values) > 0 {
+					t.Errorf("Err = %v with %v, want %s", s.Err, s.Values, tt.err)
 				}
-			case tt.want == OutcomeValue:
-				if s.Values[0] != (Value{Metric: "jobs", Value: tt.value, Active: true}) {
-					t.Errorf("values = %v", s.Values)
-				}
+			case len(s.Values) != 1 || s.Values[0] != Value{Metric: "jobs", Value: tt.value, Active: true}:
+				t.Errorf("values = %v", s.Values)
 			}
 		})
+	}
+}
+
+// TestAThirdPartyWithoutDataIsHeld where the user says so, and is silent to who
+// asks, so that the HPA holds, too.
+func TestAThirdPartyWithoutDataIsHeld(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell)
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	jobs.NoData = "hold"
+	w.Subscribe(jobs)
+	w.until("it is read", w.observed(jobs, 4))
+	c.change(func() { c.values = nil })
+	w.stepUntil(now, time.Second, "there is no data", func() bool { return w.state(jobs).Outcome == OutcomeNoData })
+	s := w.state(jobs)
+	if s.Err != nil || len(s.Values) != 1 || s.Values[0] != (Value{Metric: "jobs", Value: 4, Active: true}) {
+		t.Errorf("state = %+v", s)
+	}
+	if value, err := w.GetMetrics(t.Context(), jobs, "jobs"); !errors.Is(err, ErrNoData) {
+		t.Errorf("GetMetrics = %v, %v", value, err)
 	}
 }
 
@@ -388,9 +453,11 @@ func TestRenamedMetricsReplaceTheOldOnes(t *testing.T) {
 	})
 }
 
+// TestStreamedSpecsReplaceTheAskedOnes; empty lists mean nothing, and what is
+// wrong with another is said until a good one comes.
 func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
-	w := newWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes = true })
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushesSpecs = true })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -404,6 +471,38 @@ func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
 	push <- nil // says nothing
 	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSize: 8}}
 	w.until("the new target is known", func() bool { return w.state(jobs).Specs[0].Target == 8 })
+
+	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSizeFloat: -1}}
+	w.stepUntil(now, time.Second, "what is wrong is said", func() bool { return w.state(jobs).Outcome == OutcomeError })
+	const wrong = "Service scaler-jobs in namespace sluice-system: StreamMetricSpec: metric jobs: target 0 is not greater than 0"
+	if s := w.state(jobs); s.Err.Error() != wrong || s.Specs[0].Target != 8 {
+		t.Errorf("state = %+v, want %s", s, wrong)
+	}
+	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSizeFloat: 3}}
+	w.stepUntil(now, time.Second, "it is good again", func() bool {
+		s := w.state(jobs)
+		return s.Outcome == OutcomeValue && s.Specs[0].Target == 3
+	})
+}
+
+// TestAFloodIsNotListenedTo has a peer that pushes without end: its stream is
+// ended, and it is polled.
+func TestAFloodIsNotListenedTo(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.floods = true, true })
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	w.until("it is read, and its stream has ended", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.polls >= 1 && c.dammed == 1
+	})
+	w.stepUntil(now, streamRetry, "the next one ends, too, and it is read", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.dammed >= 2 && c.polls >= 3
+	})
 }
 
 func TestAStalledThirdPartyDelaysNobodyElse(t *testing.T) {

@@ -99,6 +99,8 @@ func TestAnswers(t *testing.T) {
 			server: &userServer{specs: naming(spec("jobs", 5), spec("jobs", 5))}, want: map[string]float64{"jobs": 7}},
 		"a negative value is told as zero": {
 			server: &userServer{metrics: answer(integer(-4))}, want: map[string]float64{"jobs": 0}},
+		"a negative value takes nothing from others": {
+			server: &userServer{metrics: answer(integer(-4), float(6))}, want: map[string]float64{"jobs": 6}},
 		"a negative float gives way to the integer": {
 			server: &userServer{metrics: answer(&externalscaler.MetricValue{MetricValue: 6, MetricValueFloat: -1})}, //nolint:staticcheck // old servers
 			want:   map[string]float64{"jobs": 6}},
@@ -124,6 +126,8 @@ func TestAnswers(t *testing.T) {
 		"too many metrics": {
 			server: &userServer{specs: naming(make([]*externalscaler.MetricSpec, 101)...)}, code: codes.Unavailable,
 			message: "GetMetricSpec: names 101 metrics, more than 100"},
+		"a metric without name": {
+			server: &userServer{specs: naming(spec("", 1))}, code: codes.Unavailable, message: "GetMetricSpec: a metric has no name"},
 		"a name without end": {
 			server: &userServer{specs: naming(spec(strings.Repeat("x", 2000), 1))}, code: codes.Unavailable,
 			message: "GetMetricSpec: metric " + strings.Repeat("x", 32) + "...: the name is longer than 1024 bytes"},
