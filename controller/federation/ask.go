@@ -118,7 +118,7 @@ func ask[T any](ctx context.Context, f *Federation, t Trigger, do call[T]) (T, e
 // request is the trigger as the candidate understands it without having it.
 func (c candidate) request(t Trigger, refused error) (*externalscaler.ScaledObjectRef, error) {
 	switch {
-	case t.Unread != nil:
+	case t.Unread != nil && (!c.classic || namesVariable(t.Metadata)):
 		return nil, t.Unread
 	case c.classic:
 		ref, _ := t.plainRef()

@@ -232,10 +232,15 @@ func TestAWorkloadThatCannotBeRead(t *testing.T) {
 	unread := errors.New("scale target: forbidden")
 	orders, jobs := trigger("kafka", 1), trigger("jobs", 1)
 	orders.Unread, jobs.Unread = unread, unread
+	jobs.Metadata = map[string]string{"queueFromEnv": "QUEUE"}
 	for _, unknown := range []Trigger{orders, jobs} {
 		if value, err := w.GetMetrics(t.Context(), unknown, "backlog"); !errors.Is(err, unread) {
 			t.Errorf("%s: GetMetrics = %v, %v, want %v", unknown.Type, value, err, unread)
 		}
+	}
+	jobs.Metadata, jobs.Authentication = nil, "TriggerAuthentication/login" // which a third party is not sent
+	if value, err := w.GetMetrics(t.Context(), jobs, "jobs"); err != nil || value != 4 {
+		t.Errorf("without a variable: GetMetrics = %v, %v", value, err)
 	}
 	w.Subscribe(trigger("kafka", 1))
 	w.until("it is subscribed", func() bool { return f.sub(orders) != nil })

@@ -91,9 +91,10 @@ type Trigger struct {
 	Doorbell Doorbell
 	// ServiceAccount is the workload's, for identities that are taken from it.
 	ServiceAccount string
-	// Unread is why the workload could not be read, and with it its variables.
+	// Unread is why the workload was not read, and with it its variables.
 	// Nobody is then asked by more than the trigger's identity: a request
-	// without the variables would be another question.
+	// without the variables would be another question. GetMetrics returns it
+	// when no family has the trigger.
 	Unread error
 	// Env has the variables that the metadata names with "<key>FromEnv" and
 	// what their literals expand: literals, or references to a key of a Secret

@@ -13,10 +13,8 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
@@ -28,7 +26,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // Budget is how long one answer may take in all. The HPA controller has five
@@ -133,18 +130,18 @@ func asNamed(so *v1alpha1.ScaledObject, metric string) string {
 
 // value answers for one metric; name is how the answer is called.
 func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (name string, value float64, err error) {
-	triggers := federation.TriggersOf(so, p.workload(ctx, so))
+	ask := p.asking(ctx, so)
 	if so.Modifiers() != nil && !p.isOfTheHPA(ctx, so, metric) {
-		value, err = p.composite(ctx, so, triggers)
+		value, err = p.composite(ctx, so, ask)
 		return scaling.CompositeMetric, value, err
 	}
 	index, own, ok := scaling.SplitMetricName(metric)
 	if !ok {
 		return "", 0, errors.New("the name has no s<trigger index>- prefix")
 	}
-	for _, t := range triggers {
+	for _, t := range ask.triggers {
 		if t.Index == index {
-			value, err = p.metric(ctx, so, t, metric, own)
+			value, err = p.metric(ctx, so, ask, t, metric, own)
 			return metric, value, err
 		}
 	}
@@ -163,57 +160,10 @@ func (p *Provider) isOfTheHPA(ctx context.Context, so *v1alpha1.ScaledObject, me
 	return err == nil
 }
 
-// workload is what triggers may know of the target, where one names variables
-// of its containers.
-func (p *Provider) workload(ctx context.Context, so *v1alpha1.ScaledObject) federation.Workload {
-	w := federation.Workload{Mode: federation.Active}
-	if !namesEnv(so) {
-		return w
-	}
-	template, err := p.template(ctx, so)
-	if err != nil {
-		w.Unread = fmt.Errorf("scale target, whose variables the trigger names: %w", err)
-	}
-	w.Template, w.ServiceAccount = template, federation.ServiceAccountOf(template)
-	return w
-}
-
-// template is the Pod template of the target: from the cache for the kinds of
-// apps/v1, and read at that moment for others, which it needs a permission for.
-func (p *Provider) template(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
-	ref := so.Spec.ScaleTargetRef
-	key := types.NamespacedName{Namespace: so.Namespace, Name: ref.Name}
-	if object := federation.NewWorkload(ref); object != nil {
-		if err := p.Objects.Get(ctx, key, object); err != nil {
-			return nil, err
-		}
-		_, template := federation.ReadWorkload(object)
-		return template, nil
-	}
-	object := &unstructured.Unstructured{}
-	object.SetAPIVersion(ref.TargetAPIVersion())
-	object.SetKind(ref.TargetKind())
-	if err := p.Cluster.Get(ctx, key, object); err != nil {
-		return nil, err
-	}
-	return federation.TemplateOf(object), nil
-}
-
-func namesEnv(so *v1alpha1.ScaledObject) bool {
-	for _, t := range so.Spec.Triggers {
-		for key := range t.Metadata {
-			if scalerv1.NamesVariable(key) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // metric answers for one metric of one trigger: the family's value, raised for
 // a while after a jump from zero, or else what fallback says.
-func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, t federation.Trigger, metric, own string) (float64, error) {
-	value, err := p.Families.GetMetrics(ctx, t, own)
+func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking, t federation.Trigger, metric, own string) (float64, error) {
+	value, err := ask.family(ctx, t, own)
 	if err != nil {
 		return p.fallback(ctx, so, metric, failed(t, err))
 	}
@@ -230,13 +180,13 @@ func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, t fede
 // composite reads every trigger and computes the formula. A trigger that fails
 // needs a verdict; what stands in for it is one number of replicas for all, or
 // nil in the formula where the user's behaviour says so.
-func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, triggers []federation.Trigger) (float64, error) {
+func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) (float64, error) {
 	modifiers := so.Modifiers()
 	formula, err := scaling.CompileFormula(modifiers.Formula, scaling.FormulaNames(so))
 	if err != nil {
 		return 0, err
 	}
-	read, failures := p.readAll(ctx, so, triggers)
+	read, failures := p.readAll(ctx, so, ask)
 	fallback, replaced := scaling.FallbackOf(so), replacedTriggers(so)
 	for _, f := range failures {
 		if fallback == nil || !replaced[f.index] {
@@ -271,17 +221,17 @@ type failure struct {
 }
 
 // readAll reads all metrics of all triggers at once.
-func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, triggers []federation.Trigger) ([]scaling.Trigger, []failure) {
+func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) ([]scaling.Trigger, []failure) {
 	var wg sync.WaitGroup
-	read := make([]scaling.Trigger, len(triggers))
-	errs := make([]error, len(triggers))
-	for i, t := range triggers {
-		wg.Go(func() { read[i], errs[i] = p.read(ctx, so, t) })
+	read := make([]scaling.Trigger, len(ask.triggers))
+	errs := make([]error, len(ask.triggers))
+	for i, t := range ask.triggers {
+		wg.Go(func() { read[i], errs[i] = p.read(ctx, so, ask, t) })
 	}
 	wg.Wait()
 	var good []scaling.Trigger
 	var failures []failure
-	for i, t := range triggers {
+	for i, t := range ask.triggers {
 		if errs[i] != nil {
 			failures = append(failures, failure{t.Index, failed(t, errs[i])})
 			continue
@@ -291,14 +241,14 @@ func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, trigg
 	return good, failures
 }
 
-func (p *Provider) read(ctx context.Context, so *v1alpha1.ScaledObject, t federation.Trigger) (scaling.Trigger, error) {
+func (p *Provider) read(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking, t federation.Trigger) (scaling.Trigger, error) {
 	read := scaling.Trigger{Index: t.Index, Outcome: scaling.Value}
 	for _, name := range so.Status.ExternalMetricNames {
 		index, own, ok := scaling.SplitMetricName(name)
 		if !ok || index != t.Index {
 			continue
 		}
-		value, err := p.Families.GetMetrics(ctx, t, own)
+		value, err := ask.family(ctx, t, own)
 		if err != nil {
 			return read, err
 		}

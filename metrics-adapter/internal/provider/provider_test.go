@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,9 @@ var now = time.Date(2026, 5, 1, 12, 0, 0, 999_999_999, time.UTC)
 type families struct {
 	values map[string]float64
 	stall  bool
+	// forgot is set when no family has the triggers, and each must be asked for
+	// in full.
+	forgot bool
 
 	mu    sync.Mutex
 	asked []federation.Trigger
@@ -46,9 +50,12 @@ func (f *families) GetMetrics(ctx context.Context, t federation.Trigger, metric 
 	f.mu.Lock()
 	f.asked = append(f.asked, t)
 	f.mu.Unlock()
-	if f.stall {
+	switch {
+	case f.stall:
 		<-ctx.Done()
 		return 0, ctx.Err()
+	case f.forgot && t.Unread != nil:
+		return 0, t.Unread
 	}
 	if v, ok := f.values[fmt.Sprint(t.Index, " ", metric)]; ok {
 		return v, nil
@@ -366,30 +373,63 @@ func TestMetricOfAnHPAThatHasNotHeardOfTheFormula(t *testing.T) {
 	}
 }
 
-func TestEnvironmentIsPassedOnWhereATriggerNamesIt(t *testing.T) {
+// TestEnvironmentIsPassedOnWhereATriggerNeedsIt reads the target only where a
+// trigger names its variables or its authentication object may, and there, unless
+// the cache has it, only when no family has the trigger.
+func TestEnvironmentIsPassedOnWhereATriggerNeedsIt(t *testing.T) {
 	named := func(so *v1alpha1.ScaledObject) {
 		so.Spec.Triggers[0].Metadata = map[string]string{"topicFromEnv": "TOPIC"}
 	}
-	for name, want := range map[string]struct {
-		change  func(*v1alpha1.ScaledObject)
-		env     int
-		account string
+	login := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login"}
+	}
+	rollout := func(so *v1alpha1.ScaledObject) {
+		so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "rollout", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
+	}
+	for name, tt := range map[string]struct {
+		change          []func(*v1alpha1.ScaledObject)
+		forgot          bool
+		env, containers int // of the last request
+		account         string
+		asked, read     int // how often, the target by the API server
 	}{
-		"named":     {change: named, env: 1, account: "default"},
-		"not named": {change: func(*v1alpha1.ScaledObject) {}},
-		"a target of another kind": {change: func(so *v1alpha1.ScaledObject) {
-			named(so)
-			so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "rollout", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
-		}, env: 1, account: "shipper"},
+		"named":                               {change: []func(*v1alpha1.ScaledObject){named}, env: 1, account: "default", asked: 1},
+		"named, forgotten":                    {change: []func(*v1alpha1.ScaledObject){named}, forgot: true, env: 1, account: "default", asked: 1},
+		"not named":                           {asked: 1},
+		"not named, forgotten":                {forgot: true, asked: 1},
+		"of another kind":                     {change: []func(*v1alpha1.ScaledObject){named, rollout}, asked: 1},
+		"of another kind, forgotten":          {change: []func(*v1alpha1.ScaledObject){named, rollout}, forgot: true, env: 1, account: "shipper", asked: 2, read: 1},
+		"named by authentication":             {change: []func(*v1alpha1.ScaledObject){login}, asked: 1},
+		"named by authentication, forgotten":  {change: []func(*v1alpha1.ScaledObject){login}, forgot: true, containers: 1, account: "default", asked: 2, read: 1},
+		"authentication, other, forgotten":    {change: []func(*v1alpha1.ScaledObject){login, rollout}, forgot: true, containers: 1, account: "shipper", asked: 2, read: 1},
+		"named in both, of the cache's kinds": {change: []func(*v1alpha1.ScaledObject){named, login}, env: 1, containers: 1, account: "default", asked: 1},
+		"a formula reads it once": {
+			change: []func(*v1alpha1.ScaledObject){rollout, login, formula("a + b", ""), func(so *v1alpha1.ScaledObject) {
+				so.Spec.Triggers[1].AuthenticationRef = so.Spec.Triggers[0].AuthenticationRef
+			}}, forgot: true, containers: 1, account: "shipper", asked: 4, read: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, map[string]float64{"0 a": 7}, want.change)
+			f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2}, tt.change...)
+			f.families.forgot = tt.forgot
+			var read atomic.Int64
+			f.Cluster = interceptor.NewClient(f.Cluster.(client.WithWatch), interceptor.Funcs{
+				Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+					if _, hpa := o.(*autoscalingv2.HorizontalPodAutoscaler); !hpa {
+						read.Add(1)
+					}
+					return c.Get(ctx, key, o)
+				},
+			})
 			if _, err := f.ask(t.Context(), selector, "s0-a"); err != nil {
 				t.Fatal(err)
 			}
-			asked := f.families.asked[0]
-			if len(asked.Env) != want.env || asked.ServiceAccount != want.account || asked.Mode != federation.Active || asked.Generation != 3 {
+			asked := f.families.asked[len(f.families.asked)-1]
+			if len(asked.Env) != tt.env || len(asked.Containers) != tt.containers || asked.ServiceAccount != tt.account ||
+				asked.Mode != federation.Active || asked.Generation != 3 {
 				t.Errorf("asked %+v", asked)
+			}
+			if len(f.families.asked) != tt.asked || int(read.Load()) != tt.read {
+				t.Errorf("asked %d times, the target was read %d times, want %d and %d", len(f.families.asked), read.Load(), tt.asked, tt.read)
 			}
 		})
 	}
@@ -408,13 +448,14 @@ func TestEnvironmentIsPassedOnWhereATriggerNamesIt(t *testing.T) {
 	})
 }
 
-// TestTargetThatMayNotBeRead has a trigger that names variables of a target which
-// the adapter may not read: the family is asked all the same, and what keeps it
-// from more is there for the family's client to tell. Other triggers of the
-// object do not mind.
+// TestTargetThatMayNotBeRead has triggers that need a target which the adapter
+// may not read. A family that has them answers all the same. Otherwise one that
+// names variables cannot be asked for, which is said; one with an authentication
+// object is asked for without.
 func TestTargetThatMayNotBeRead(t *testing.T) {
 	f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2}, func(so *v1alpha1.ScaledObject) {
 		so.Spec.Triggers[0].Metadata = map[string]string{"topicFromEnv": "TOPIC"}
+		so.Spec.Triggers[1].AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login"}
 		so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "rollout", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
 	})
 	f.Cluster = interceptor.NewClient(f.Cluster.(client.WithWatch), interceptor.Funcs{
@@ -425,18 +466,22 @@ func TestTargetThatMayNotBeRead(t *testing.T) {
 			return c.Get(ctx, key, o)
 		},
 	})
-	for _, metric := range []string{"s0-a 7", "s1-b 2"} {
-		name, _, _ := strings.Cut(metric, " ")
-		if got, err := f.ask(t.Context(), selector, name); err != nil || got != metric {
-			t.Errorf("%s, %v, want %s", got, err, metric)
+	const unread = "ScaledObject shop/worker, metric s0-a: trigger 0 (kafka): " +
+		`scale target, whose variables the trigger names: rollouts.argoproj.io "rollout" is forbidden: no rule`
+	for _, tt := range []struct {
+		metric, want, message string
+		forgot                bool
+	}{
+		{metric: "s0-a", want: "s0-a 7"},
+		{metric: "s1-b", want: "s1-b 2"},
+		{metric: "s0-a", forgot: true, message: unread},
+		{metric: "s1-b", forgot: true, want: "s1-b 2"},
+	} {
+		f.families.forgot = tt.forgot
+		got, err := f.ask(t.Context(), selector, tt.metric)
+		if got != tt.want || (err != nil) != (tt.message != "") || err != nil && err.Error() != tt.message {
+			t.Errorf("%s, %v, want %s %s", got, err, tt.want, tt.message)
 		}
-	}
-	const want = `scale target, whose variables the trigger names: rollouts.argoproj.io "rollout" is forbidden: no rule`
-	if err := f.families.asked[0].Unread; err == nil || err.Error() != want {
-		t.Errorf("unread: %v, want %q", err, want)
-	}
-	if err := f.families.asked[1].Unread; err != nil {
-		t.Errorf("unread without a variable: %v", err)
 	}
 }
 

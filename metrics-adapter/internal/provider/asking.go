@@ -1,0 +1,124 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// asking is one answer in the making: the triggers that it asks the families
+// about.
+//
+// A family that has a trigger answers by its identity alone. The scale target,
+// where variables and the service account stand, is needed for the full request
+// to one that does not. So it is read beforehand only where the cache has it
+// and the variables also tell which instance has the trigger, and else once a
+// family has asked for more.
+type asking struct {
+	families Families
+	triggers []federation.Trigger
+	// whole are the triggers with all that is known of the target.
+	whole func() []federation.Trigger
+}
+
+// errNotRead keeps the federation from a full request without the target.
+var errNotRead = errors.New("the scale target was not read")
+
+func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) *asking {
+	cached := namesVariable(so) && federation.NewWorkload(so.Spec.ScaleTargetRef) != nil
+	from := client.Reader(p.Cluster)
+	if cached {
+		from = p.Objects
+	}
+	a := &asking{families: p.Families, whole: sync.OnceValue(func() []federation.Trigger {
+		return federation.TriggersOf(so, workload(ctx, from, so))
+	})}
+	if cached {
+		a.triggers = a.whole()
+		return a
+	}
+	a.triggers = federation.TriggersOf(so, federation.Workload{Mode: federation.Active})
+	for i := range a.triggers {
+		if t := &a.triggers[i]; t.Authentication != "" || namesAny(t.Metadata) {
+			t.Unread = errNotRead
+		}
+	}
+	return a
+}
+
+// family asks for a metric of a trigger.
+func (a *asking) family(ctx context.Context, t federation.Trigger, metric string) (float64, error) {
+	value, err := a.families.GetMetrics(ctx, t, metric)
+	if !errors.Is(err, errNotRead) {
+		return value, err
+	}
+	for _, whole := range a.whole() {
+		if whole.ID == t.ID {
+			return a.families.GetMetrics(ctx, whole, metric)
+		}
+	}
+	return value, err
+}
+
+// workload is what triggers may know of the target. Without it a trigger that
+// names variables cannot be asked for in full; one with an authentication
+// object can, and its family says so if that object names some.
+func workload(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject) federation.Workload {
+	w := federation.Workload{Mode: federation.Active}
+	template, err := template(ctx, from, so)
+	if err != nil {
+		w.Unread = fmt.Errorf("scale target, whose variables the trigger names: %w", err)
+	}
+	w.Template, w.ServiceAccount = template, federation.ServiceAccountOf(template)
+	return w
+}
+
+// template is the Pod template of the target. Reading one of another kind than
+// those of apps/v1 needs a permission.
+func template(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+	ref := so.Spec.ScaleTargetRef
+	key := types.NamespacedName{Namespace: so.Namespace, Name: ref.Name}
+	if object := federation.NewWorkload(ref); object != nil {
+		if err := from.Get(ctx, key, object); err != nil {
+			return nil, err
+		}
+		_, template := federation.ReadWorkload(object)
+		return template, nil
+	}
+	object := &unstructured.Unstructured{}
+	object.SetAPIVersion(ref.TargetAPIVersion())
+	object.SetKind(ref.TargetKind())
+	if err := from.Get(ctx, key, object); err != nil {
+		return nil, err
+	}
+	return federation.TemplateOf(object), nil
+}
+
+// namesVariable reports whether a trigger names a variable of the target.
+func namesVariable(so *v1alpha1.ScaledObject) bool {
+	for _, t := range so.Spec.Triggers {
+		if namesAny(t.Metadata) {
+			return true
+		}
+	}
+	return false
+}
+
+func namesAny(metadata map[string]string) bool {
+	for key := range metadata {
+		if scalerv1.NamesVariable(key) {
+			return true
+		}
+	}
+	return false
+}
