@@ -14,6 +14,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -143,7 +144,8 @@ func Run(ctx context.Context, o Options, version string) error {
 		},
 		func() error {
 			return reconciling(mgr, wired, o.Workers, leading{gated{&scaledobject.Reconciler{
-				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version, Now: time.Now,
+				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version,
+				Selecting: keysOf(o.Selector), Now: time.Now,
 			}, rival}, lead})
 		},
 		func() error { return deciding(mgr, wired, leading{gated{loop, rival}, lead}) },
@@ -182,6 +184,15 @@ func Run(ctx context.Context, o Options, version string) error {
 		}
 	}
 	return mgr.Start(ctx)
+}
+
+// keysOf are the labels that a selector looks at.
+func keysOf(s labels.Selector) (keys []string) {
+	requirements, _ := s.Requirements()
+	for _, r := range requirements {
+		keys = append(keys, r.Key())
+	}
+	return keys
 }
 
 func options(o Options) ctrl.Options {

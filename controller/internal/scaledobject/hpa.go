@@ -33,7 +33,7 @@ func OwnerOf(hpa client.Object) []string {
 // desiredHPA is the whole HPA of an object, as spec section 6 says: metrics in
 // the order of their source types, and the annotation that remembers what they
 // were built from.
-func desiredHPA(so *v1alpha1.ScaledObject, target v1alpha1.GroupVersionKindResource, built metrics, version string) *autoscalingv2.HorizontalPodAutoscaler {
+func desiredHPA(so *v1alpha1.ScaledObject, target v1alpha1.GroupVersionKindResource, built metrics, version string, selecting []string) *autoscalingv2.HorizontalPodAutoscaler {
 	gv := target.Version
 	if target.Group != "" {
 		gv = target.Group + "/" + target.Version
@@ -51,7 +51,7 @@ func desiredHPA(so *v1alpha1.ScaledObject, target v1alpha1.GroupVersionKindResou
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            so.HPAName(),
 			Namespace:       so.Namespace,
-			Labels:          hpaLabels(so, version),
+			Labels:          hpaLabels(so, version, selecting),
 			Annotations:     annotations,
 			OwnerReferences: []metav1.OwnerReference{owner(so)},
 		},
@@ -71,8 +71,10 @@ func owner(so *v1alpha1.ScaledObject) metav1.OwnerReference {
 	return *metav1.NewControllerRef(so, v1alpha1.GroupVersion.WithKind("ScaledObject"))
 }
 
-// hpaLabels are the four of spec section 3.2, overlaid by the object's own.
-func hpaLabels(so *v1alpha1.ScaledObject, version string) map[string]string {
+// hpaLabels are the four of spec section 3.2, overlaid by the object's own. Those
+// by which the installation selects its objects cannot be excluded: it would not
+// see the HPA any more.
+func hpaLabels(so *v1alpha1.ScaledObject, version string, selecting []string) map[string]string {
 	labels := map[string]string{
 		"app.kubernetes.io/name":       labelValue(so.HPAName()),
 		"app.kubernetes.io/version":    labelValue(version),
@@ -81,11 +83,22 @@ func hpaLabels(so *v1alpha1.ScaledObject, version string) map[string]string {
 	}
 	excluded := so.HPAExcludedLabels()
 	for key, value := range so.Labels {
-		if !slices.Contains(excluded, key) {
+		if !slices.Contains(excluded, key) || slices.Contains(selecting, key) {
 			labels[key] = value
 		}
 	}
 	return labels
+}
+
+// keptLabels names the labels that are excluded in vain.
+func keptLabels(so *v1alpha1.ScaledObject, selecting []string) (warnings []string) {
+	for _, key := range so.HPAExcludedLabels() {
+		if _, has := so.Labels[key]; has && slices.Contains(selecting, key) {
+			warnings = append(warnings, fmt.Sprintf("annotation %s: %s is copied all the same, it selects the objects of this installation",
+				v1alpha1.AnnotationHPAExcludedLabels, key))
+		}
+	}
+	return warnings
 }
 
 // labelValue cuts text to what a label may hold.

@@ -111,6 +111,23 @@ func TestHPA(t *testing.T) {
 	}
 }
 
+// TestLabelsThatSelectCannotBeExcluded has an installation that would not see an
+// HPA without them.
+func TestLabelsThatSelectCannotBeExcluded(t *testing.T) {
+	f := newFixture(t, newObject(func(so *v1alpha1.ScaledObject) {
+		so.Labels = map[string]string{"shard": "1", "team": "a"}
+		so.Annotations = map[string]string{v1alpha1.AnnotationHPAExcludedLabels: "shard,team"}
+	}))
+	f.Selecting = []string{"shard", "other"}
+	f.answers(0, 5)
+	f.observe()
+	f.reconcile()
+	if l := f.hpa().Labels; l["shard"] != "1" || l["team"] != "" {
+		t.Errorf("labels %v", l)
+	}
+	f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling; annotation scaledobject.keda.sh/hpa-excluded-labels: shard is copied all the same, it selects the objects of this installation")
+}
+
 func TestLabelValuesAreCut(t *testing.T) {
 	if v := labelValue(strings.Repeat("a", 60) + "---" + "b"); v != strings.Repeat("a", 60) {
 		t.Errorf("%q", v)
@@ -171,7 +188,7 @@ func TestBuild(t *testing.T) {
 		for _, n := range names {
 			built.specs = append(built.specs, external(so, n, 3, autoscalingv2.AverageValueMetricType))
 		}
-		return desiredHPA(so, v1alpha1.GroupVersionKindResource{Kind: "Deployment", Version: "v1"}, built, "")
+		return desiredHPA(so, v1alpha1.GroupVersionKindResource{Kind: "Deployment", Version: "v1"}, built, "", nil)
 	}
 	changed := two.DeepCopy()
 	changed.Spec.Triggers[1].Metadata["topic"] = "returns"

@@ -39,7 +39,10 @@ type Reconciler struct {
 	States func(federation.ID) (federation.State, bool)
 	// Version of the controller, for the HPA's labels.
 	Version string
-	Now     func() time.Time
+	// Selecting are the keys of the labels by which this installation selects
+	// ScaledObjects, and HPAs with them.
+	Selecting []string
+	Now       func() time.Time
 }
 
 // Reconcile brings one ScaledObject up to date.
@@ -112,10 +115,11 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 	for _, problem := range so.AnnotationProblems() {
 		found.Warnings = append(found.Warnings, problem.Error())
 	}
+	found.Warnings = append(found.Warnings, keptLabels(so, r.Selecting)...)
 	built := build(so, basis, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) })
 	found.Warnings = append(found.Warnings, built.warnings...)
 	if built.usable {
-		desired := desiredHPA(so, *found.Target, built.metrics, r.Version)
+		desired := desiredHPA(so, *found.Target, built.metrics, r.Version, r.Selecting)
 		if basis != nil && owns(so, basis) && basis.Spec.ScaleTargetRef != desired.Spec.ScaleTargetRef {
 			r.Status.Retargeted(so)
 		}
