@@ -7,14 +7,22 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// decimals is the precision of every number the HPA is told.
-const decimals = 3
+const (
+	// decimals is the precision of every number the HPA is told.
+	decimals = 3
+	// most is about the largest number that the HPA can be told: it counts in
+	// thousandths, in 64 bits, and takes what does not fit for 0.
+	most = 9.2e15
+)
 
 // Quantity is the one place where a number becomes what the HPA is told:
 // readings, targets, fallback and computed values alike. It keeps three
 // decimals. NaN, the infinities and negative numbers become 0: the HPA can do
 // nothing with them, and whether they count as a reading at all was decided
 // where they were read.
+//
+// What is more than the HPA can count becomes the most that it can: KEDA's 10P
+// for 1e16 is a 0 to the HPA, and a backlog without measure would scale to min.
 //
 // It goes through decimal text, so nothing overflows on the way.
 //
@@ -23,7 +31,7 @@ func Quantity(v float64) resource.Quantity {
 	if !(v > 0) || math.IsInf(v, 1) {
 		return resource.Quantity{Format: resource.DecimalSI}
 	}
-	q, err := resource.ParseQuantity(strconv.FormatFloat(v, 'f', decimals, 64))
+	q, err := resource.ParseQuantity(strconv.FormatFloat(min(v, most), 'f', decimals, 64))
 	if err != nil { // decimal text always parses
 		return resource.Quantity{Format: resource.DecimalSI}
 	}

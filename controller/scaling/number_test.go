@@ -18,8 +18,10 @@ func TestQuantity(t *testing.T) {
 		"fraction":             {2.5, "2500m"},
 		"suffix":               {1000, "1k"},
 		"three decimals":       {12345.6789, "12345679m"},
-		"beyond milli in int":  {1e16, "10P"},
-		"far beyond 64 bits":   {1 << 80, "1208925819614629174706176"},
+		"large":                {9e15, "9P"},
+		"beyond milli in int":  {1e16, "9200T"},
+		"far beyond 64 bits":   {1 << 80, "9200T"},
+		"beyond all measure":   {1e300, "9200T"},
 		"negative":             {-3, "0"},
 		"not a number":         {math.NaN(), "0"},
 		"infinite":             {math.Inf(1), "0"},
@@ -32,6 +34,11 @@ func TestQuantity(t *testing.T) {
 			got, want := Quantity(tt.v), resource.MustParse(tt.want)
 			if got.Cmp(want) != 0 {
 				t.Errorf("Quantity(%v) = %s, want %s", tt.v, got.String(), tt.want)
+			}
+			// As the HPA reads it.
+			read := resource.MustParse(got.String())
+			if milli := read.MilliValue(); milli < 0 || (milli == 0) != got.IsZero() {
+				t.Errorf("Quantity(%v) is %d thousandths to the HPA", tt.v, milli)
 			}
 		})
 	}

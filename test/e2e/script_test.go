@@ -30,19 +30,28 @@ type script struct {
 type counter struct {
 	value   float64
 	broken  bool
+	wrong   string        // how its scaler goes wrong, see rogue
 	reads   int           // of the value
 	changed chan struct{} // closed and renewed at each change
 }
 
 func startScript(t *testing.T) *script {
 	t.Helper()
+	s := &script{counters: map[string]*counter{}}
+	s.address = serveScaler(t, s)
+	return s
+}
+
+// serveScaler serves an external scaler until the test ends, and returns its
+// address.
+func serveScaler(t *testing.T, scaler externalscaler.ExternalScalerServer) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", net.JoinHostPort(world.cluster.Address(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &script{address: listener.Addr().String(), counters: map[string]*counter{}}
 	server := grpc.NewServer()
-	externalscaler.RegisterExternalScalerServer(server, s)
+	externalscaler.RegisterExternalScalerServer(server, scaler)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -52,7 +61,7 @@ func startScript(t *testing.T) *script {
 		server.Stop()
 		<-ended
 	})
-	return s
+	return listener.Addr().String()
 }
 
 // trigger reads a counter, of which one replica is to carry 5, or what more
