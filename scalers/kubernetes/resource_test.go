@@ -43,10 +43,14 @@ func TestResource(t *testing.T) {
 		text     string
 		metadata map[string]string
 		want     float64
+		inactive bool
 		code     codes.Code
 		message  string
 	}{
 		"a number":                        {text: " 7.5\n", want: 7.5},
+		"at the threshold":                {text: "7.5", metadata: map[string]string{"activationTargetValue": "7.5"}, want: 7.5, inactive: true},
+		"above the threshold":             {text: "7.6", metadata: map[string]string{"activationTargetValue": "7.5"}, want: 7.6},
+		"zero":                            {text: "0"},
 		"an exponent":                     {text: "1e3", want: 1000},
 		"a number and more":               {text: "12abc", code: codes.FailedPrecondition, message: at + "the value is not a number"},
 		"nothing":                         {text: "", code: codes.FailedPrecondition, message: at + "the value is not a number"},
@@ -92,8 +96,8 @@ func TestResource(t *testing.T) {
 			if status.Code(err) != tt.code || err != nil && !strings.Contains(message, tt.message) {
 				t.Fatalf("error = %v, want %v %q", err, tt.code, tt.message)
 			}
-			if got.Value != tt.want {
-				t.Errorf("value = %v, want %v", got.Value, tt.want)
+			if got.Value != tt.want || got.Active != (tt.want > 0 && !tt.inactive) {
+				t.Errorf("observation = %+v, want %v", got, tt.want)
 			}
 		})
 	}
@@ -124,6 +128,10 @@ func TestResourceParameters(t *testing.T) {
 				t.Errorf("error = %v, want %q", err, "kubernetes-resource: "+tt.message)
 			}
 		})
+	}
+	inFormula := family.WithReserved(map[string]string{scalerv1.KeyMetricSource: "true"})
+	if _, err := inFormula.Specs(t.Context(), "kubernetes-resource", resource(map[string]string{"targetValue": "0"})); err != nil {
+		t.Errorf("in a formula: %v", err)
 	}
 	specs, err := family.Specs(t.Context(), "kubernetes-resource", resource(map[string]string{"key": "a.b/c"}))
 	if err != nil || specs[0].GetMetricName() != "configmap-limits-a-b-c" || specs[0].GetTargetSizeFloat() != 2 {
