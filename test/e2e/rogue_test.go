@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
-	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
 // rogue is a third party's scaler that goes wrong, for each trigger in a way of
@@ -73,28 +71,52 @@ func (r rogue) GetMetrics(ctx context.Context, request *externalscaler.GetMetric
 
 // StreamIsActive hangs up at once, or pulses while there is nothing to do.
 func (r rogue) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
-	if r.way(ref) == "hangs up" {
-		return nil
-	}
 	pulse := time.NewTicker(50 * time.Millisecond)
 	defer pulse.Stop()
-	for active := true; r.way(ref) == "flaps"; active = !active {
+	for active := true; ; active = !active {
+		way := r.way(ref)
+		value, changed, err := r.read(ref)
+		switch {
+		case way == "hangs up":
+			return nil
+		case err != nil:
+			return err
+		case way != "flaps":
+			active = value > 0
+		}
 		if err := stream.Send(&externalscaler.IsActiveResponse{Result: active}); err != nil {
 			return err
+		}
+		next := pulse.C
+		if way != "flaps" {
+			next = nil
 		}
 		select {
 		case <-stream.Context().Done():
 			return nil
-		case <-pulse.C:
+		case <-changed:
+		case <-next:
 		}
 	}
-	return r.script.StreamIsActive(ref, stream)
+}
+
+// wrongdoing is one object whose scaler goes wrong in one way.
+type wrongdoing struct {
+	object
+	way   string
+	steps []int32 // that its replicas take in all
+	// says is in Ready while they are held.
+	says string
+	// silent is set when the HPA is told of nothing, too.
+	silent bool
+	// wrong waits for what follows where nothing is held.
+	wrong func(object)
 }
 
 // TestThirdPartiesThatGoWrong has a scaler answer with what is no answer, through
-// the families' external triggers and as a type of its own. Unknown is never
-// zero: replicas stay, the object says why, and it goes on when the scaler does.
-// What can be understood counts.
+// family external and as a trigger type of its own. Unknown is never zero:
+// replicas stay, the object says why, and it goes on when the scaler does. What
+// can be understood counts, and pushes raise alone.
 func TestThirdPartiesThatGoWrong(t *testing.T) {
 	t.Parallel()
 	r := rogue{&script{counters: map[string]*counter{}}}
@@ -105,47 +127,76 @@ func TestThirdPartiesThatGoWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(recorder.Stop)
-	w := wrongdoing{rogue: r, recorder: recorder, namespace: namespace(t)}
-	for way, test := range map[string]func(*testing.T, wrongdoing){
-		"names no metrics":            held("GetMetricSpec: names no metrics", false),
-		"gives no target":             held("GetMetricSpec: metric count: target 0 is not greater than 0", false),
-		"has no value":                held("metric count: no data: the answer is empty", true),
-		"says NaN":                    held("metric count: no data: NaN is not a finite number", true),
-		"never answers":               held("answer in time", true),
-		"says less than nothing":      understood(1),
-		"says more than there can be": understood(7),
-		"says integers":               understood(5),
-		"renames its metric":          renamed,
-		"hangs up":                    unheard,
-		"flaps":                       flapping,
-	} {
-		for _, triggerType := range []string{"external-push", "rogue"} {
-			name := fmt.Sprintf("%s-%s", strings.ReplaceAll(way, " ", "-"), triggerType)
-			t.Run(way+" to "+triggerType, func(t *testing.T) {
-				t.Parallel()
-				w := w
-				w.object, w.way, w.triggerType = object{t, w.namespace, strings.ToLower(name)}, way, triggerType
-				test(t, w)
-			})
+	scaledTo := func(replicas int32) func(object) { return func(o object) { o.waitReplicas(replicas) } }
+	renamed := func(o object) {
+		o.wait("the HPA to follow", func() (bool, string) {
+			hpa := o.hpa()
+			return hpa != nil && slices.Equal(metricNames(hpa), []string{"s0-renamed"}), o.describe()
+		})
+	}
+	ways := []wrongdoing{
+		{way: "names no metrics", says: "GetMetricSpec: names no metrics", steps: []int32{6}},
+		{way: "gives no target", says: "GetMetricSpec: metric count: target 0 is not greater than 0", steps: []int32{6}},
+		{way: "has no value", says: "metric count: no data: the answer is empty", silent: true, steps: []int32{6}},
+		{way: "says NaN", says: "metric count: no data: NaN is not a finite number", silent: true, steps: []int32{6}},
+		{way: "never answers", says: "scaler", silent: true, steps: []int32{6}},
+		{way: "says less than nothing", wrong: scaledTo(1), steps: []int32{1, 6}},
+		{way: "says more than there can be", wrong: scaledTo(7), steps: []int32{7, 6}},
+		{way: "says integers", wrong: scaledTo(5), steps: []int32{5, 6}},
+		{way: "renames its metric", wrong: renamed, steps: []int32{6}},
+		{way: "hangs up", wrong: func(object) {}, steps: []int32{6}},
+		{way: "flaps", wrong: scaledTo(1), steps: []int32{1, 6}},
+	}
+	ns := namespace(t)
+	var all []wrongdoing
+	for _, triggerType := range []string{"external-push", "rogue"} {
+		for _, w := range ways {
+			w.object = object{t, ns, strings.ReplaceAll(w.way, " ", "-") + "-" + triggerType}
+			w.name = strings.ToLower(w.name)
+			r.start(w, triggerType)
+			all = append(all, w)
 		}
+	}
+	// They wait side by side, so that all take no longer than one.
+	for _, phase := range []func(wrongdoing){
+		func(w wrongdoing) { w.waitCondition("Ready", "True", "") },
+		func(w wrongdoing) { r.goWrong(w.name, w.way) },
+		wrongdoing.follows,
+		func(w wrongdoing) { r.mend(w) },
+		func(w wrongdoing) { w.waitReplicas(6) },
+		func(w wrongdoing) { w.waitCondition("Ready", "True", "") },
+	} {
+		for _, w := range all {
+			phase(w)
+		}
+	}
+	for _, w := range all {
+		t.Run(w.name, func(t *testing.T) {
+			var steps []int32
+			for _, change := range recorder.Changes() {
+				if change.Object() == w.target() {
+					steps = append(steps, change.To)
+				}
+			}
+			if !slices.Equal(steps, w.steps) {
+				t.Errorf("scaled to %v, want %v", steps, w.steps)
+			}
+		})
 	}
 }
 
-// wrongdoing is one object whose scaler goes wrong in one way.
-type wrongdoing struct {
-	rogue
-	object
-	recorder         *localcluster.ReplicaRecorder
-	namespace        string
-	way, triggerType string
-}
-
-// start makes the object with replicas and the number of jobs that they are for.
-func (w wrongdoing) start(replicas int32, jobs float64) {
-	w.t.Helper()
-	w.set(w.name, jobs)
-	trigger := w.rogue.trigger(w.name, nil)
-	if trigger.Type = w.triggerType; trigger.Type == "rogue" {
+// start makes an object with the work that its replicas are for.
+func (r rogue) start(w wrongdoing, triggerType string) {
+	replicas := int32(4)
+	if w.way == "flaps" {
+		replicas = 0
+	}
+	r.set(w.name, 5*float64(replicas))
+	if w.way == "hangs up" {
+		r.goWrong(w.name, w.way)
+	}
+	trigger := r.trigger(w.name, nil)
+	if trigger.Type = triggerType; triggerType == "rogue" {
 		delete(trigger.Metadata, "scalerAddress")
 	}
 	w.deployment(replicas)
@@ -155,92 +206,26 @@ func (w wrongdoing) start(replicas int32, jobs float64) {
 		"pollingInterval": 1, "cooldownPeriod": 3, "maxReplicaCount": 7, "triggers": triggers(trigger),
 		"advanced": map[string]any{"horizontalPodAutoscalerConfig": map[string]any{"behavior": atOnce}},
 	})
-	w.waitCondition("Ready", "True", "")
 }
 
-// steps are all numbers of replicas that the target was scaled to.
-func (w wrongdoing) steps() []int32 {
-	var steps []int32
-	for _, change := range w.recorder.Changes() {
-		if change.Object() == w.target() {
-			steps = append(steps, change.To)
-		}
+// follows waits for what the scaler's going wrong leads to.
+func (w wrongdoing) follows() {
+	if w.wrong != nil {
+		w.wrong(w.object)
+		return
 	}
-	return steps
-}
-
-func (w wrongdoing) wantSteps(want ...int32) {
-	w.t.Helper()
-	if have := w.steps(); !slices.Equal(have, want) {
-		w.t.Errorf("%s was scaled to %v, want %v", w.target(), have, want)
+	w.waitCondition("Ready", "False", w.says)
+	if w.silent {
+		w.wait("the HPA to miss the metric", func() (bool, string) {
+			return w.condition("HPAActive")["status"] == "False", w.describe()
+		})
 	}
 }
 
-// held expects the replicas to stay and Ready to say why; with silent the HPA is
-// told of nothing, too.
-func held(says string, silent bool) func(*testing.T, wrongdoing) {
-	return func(_ *testing.T, w wrongdoing) {
-		w.start(4, 20)
-		w.goWrong(w.name, w.way)
-		w.waitCondition("Ready", "False", says)
-		if silent {
-			w.wait("the HPA to miss the metric", func() (bool, string) {
-				return w.condition("HPAActive")["status"] == "False", w.describe()
-			})
-		}
-		w.goWrong(w.name, "")
-		w.set(w.name, 30)
-		w.waitReplicas(6)
-		w.waitCondition("Ready", "True", "")
-		w.wantSteps(6)
+// mend has the scaler say what is true, which is more work than before.
+func (r rogue) mend(w wrongdoing) {
+	if w.way != "hangs up" {
+		r.goWrong(w.name, "")
 	}
+	r.set(w.name, 30)
 }
-
-// understood expects what the scaler says to count.
-func understood(replicas int32) func(*testing.T, wrongdoing) {
-	return func(_ *testing.T, w wrongdoing) {
-		w.start(4, 20)
-		w.goWrong(w.name, w.way)
-		w.waitReplicas(replicas)
-		w.waitCondition("Ready", "True", "")
-		w.wantSteps(replicas)
-	}
-}
-
-func renamed(_ *testing.T, w wrongdoing) {
-	w.start(4, 20)
-	w.goWrong(w.name, w.way)
-	w.wait("the HPA to follow", func() (bool, string) {
-		hpa := w.hpa()
-		return hpa != nil && slices.Equal(metricNames(hpa), []string{"s0-renamed"}), w.describe()
-	})
-	w.set(w.name, 30)
-	w.waitReplicas(6)
-	w.waitCondition("Ready", "True", "")
-	w.wantSteps(6)
-}
-
-// unheard polls a scaler whose stream ends whenever it is opened.
-func unheard(_ *testing.T, w wrongdoing) {
-	w.goWrong(w.name, w.way)
-	w.start(0, 0)
-	w.set(w.name, 30)
-	w.waitReplicas(6)
-	w.waitCondition("Ready", "True", "")
-	w.set(w.name, 0)
-	w.waitReplicas(0)
-	w.wantSteps(6, 0)
-}
-
-// flapping raises, and lowers nothing as long as it goes on: that is for the
-// polls, which have said all the time that there is nothing to do.
-func flapping(_ *testing.T, w wrongdoing) {
-	w.start(0, 0)
-	w.goWrong(w.name, w.way)
-	w.set(w.name, 0) // has the stream that stands look again
-	w.waitReplicas(1)
-	w.goWrong(w.name, "")
-	w.waitReplicas(0)
-	w.wantSteps(1, 0)
-}
-
