@@ -65,7 +65,7 @@ func (x *GetMetricSpecResponse) Metrics(anyTarget bool) ([]Metric, error) {
 func (x *MetricSpec) target() (float64, error) {
 	target := x.GetTargetSizeFloat()
 	if !(target > 0) {
-		target = float64(x.GetTargetSize()) //nolint:staticcheck // all that older servers have
+		target = float64(x.GetTargetSize()) // all that older servers have
 	}
 	switch {
 	case math.IsInf(target, 0):
@@ -90,7 +90,7 @@ func (x *GetMetricsResponse) Sum() (float64, error) {
 	for _, v := range x.GetMetricValues() {
 		value := v.GetMetricValueFloat()
 		if value <= 0 && !math.IsInf(value, 0) {
-			value = max(float64(v.GetMetricValue()), 0) //nolint:staticcheck // all that older servers have
+			value = max(float64(v.GetMetricValue()), 0) // all that older servers have
 		}
 		sum += value
 	}
