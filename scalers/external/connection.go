@@ -129,7 +129,18 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 // failed says which call of which server failed, and how.
 func (c *connection) failed(call string, err error) error {
 	answer := status.Convert(err)
+	if late(answer) {
+		return status.Errorf(codes.DeadlineExceeded, "server %s: %s: no answer in time", c.address, call)
+	}
 	return status.Errorf(codeOf(answer.Code()), "server %s: %s: %s: %s", c.address, call, answer.Code(), answer.Message())
+}
+
+// late reports whether our own deadline has passed, in the words of our gRPC
+// library or in those for a server that knew the deadline and hung up. What a
+// server says itself of waiting in vain is passed on.
+func late(answer *status.Status) bool {
+	return answer.Code() == codes.DeadlineExceeded &&
+		(answer.Message() == context.DeadlineExceeded.Error() || strings.HasPrefix(answer.Message(), "stream terminated by RST_STREAM"))
 }
 
 // wrong says what is wrong with an answer that came.

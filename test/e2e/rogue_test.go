@@ -139,7 +139,7 @@ func TestThirdPartiesThatGoWrong(t *testing.T) {
 		{way: "gives no target", says: "GetMetricSpec: metric count: target 0 is not greater than 0", steps: []int32{6}},
 		{way: "has no value", says: "metric count: no data: the answer is empty", silent: true, steps: []int32{6}},
 		{way: "says NaN", says: "metric count: no data: NaN is not a finite number", silent: true, steps: []int32{6}},
-		{way: "never answers", says: "scaler", silent: true, steps: []int32{6}},
+		{way: "never answers", says: "answer in time", silent: true, steps: []int32{6}},
 		{way: "says less than nothing", wrong: scaledTo(1), steps: []int32{1, 6}},
 		{way: "says more than there can be", wrong: scaledTo(7), steps: []int32{7, 6}},
 		{way: "says integers", wrong: scaledTo(5), steps: []int32{5, 6}},
