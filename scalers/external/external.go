@@ -66,9 +66,9 @@ func open(ctx context.Context, p externalParams) (*externalSource, error) {
 
 // Both are more than a Source, and the sampler finds that out by itself.
 var (
-	_ scaler.Specced = (*externalSource)(nil)
-	_ scaler.Specced = (*pushSource)(nil)
-	_ scaler.Ringer  = (*pushSource)(nil)
+	_ scaler.Specced      = (*externalSource)(nil)
+	_ scaler.Specced      = (*pushSource)(nil)
+	_ scaler.RingerAtWork = (*pushSource)(nil)
 )
 
 // Specs asks the server for its metrics, unless it has sent them by itself:

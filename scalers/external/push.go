@@ -17,7 +17,7 @@ import (
 var externalPush = scaler.Define("external-push", openPush, scaler.PassesThrough(), scaler.RingsAt(pushCost))
 
 // pushCost is what a doorbell asks of the server.
-const pushCost = "one StreamIsActive for each idle trigger"
+const pushCost = "one StreamIsActive for each trigger"
 
 // pushSource asks one server about one trigger and listens to it.
 //
@@ -80,6 +80,10 @@ func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
 		return s.conn.streamEnded("StreamIsActive", err)
 	})
 }
+
+// RingsAtWork has true heard above zero, too: as long as it comes the target does
+// not go to rest, whatever IsActive says.
+func (s *pushSource) RingsAtWork() {}
 
 func (s *pushSource) streamActivity(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.IsActiveResponse], error) {
 	return s.conn.stream.StreamIsActive(ctx, s.ref)

@@ -77,6 +77,16 @@ func TestPushedTrueActivates(t *testing.T) {
 	expect(t, w, "inactive again, through polling", scalertest.Inactive)
 }
 
+// TestPushedTrueIsHeardAtWork: a target that runs is kept from going to rest.
+func TestPushedTrueIsHeardAtWork(t *testing.T) {
+	messages := make(chan bool)
+	s := startServer(t, &userServer{active: never, streamActive: said(messages)})
+	w := scalertest.Serve(t, triggers...).Watch(t, "external-push", map[string]string{"scalerAddress": s.address}, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+	expect(t, w, "inactive at first", scalertest.Inactive)
+	messages <- true
+	expect(t, w, "activation", func(o *scalerv1.Observation) bool { return o.GetActivations() == 1 })
+}
+
 // TestPushedFalseIsIgnored: it causes no read, and takes back no true.
 func TestPushedFalseIsIgnored(t *testing.T) {
 	messages := make(chan bool)

@@ -37,10 +37,10 @@ type bellRun struct {
 	cancel  context.CancelFunc // set when the goroutine runs
 }
 
-// wanted is true while somebody idle wants the question to ring.
-func (q *question) wanted() bool {
+// wanted is true while somebody idle, or anybody, wants the question to ring.
+func (q *question) wanted(anybody bool) bool {
 	for u := range q.users {
-		if !u.idle || u.doorbell == scalerv1.Doorbell_DOORBELL_OFF {
+		if !u.idle && !anybody || u.doorbell == scalerv1.Doorbell_DOORBELL_OFF {
 			continue
 		}
 		if u.silent == "" || u.doorbell == scalerv1.Doorbell_DOORBELL_ON {
@@ -56,7 +56,8 @@ func (s *sampler) tuneBell(q *question) {
 		return
 	}
 	ringer, rings := q.opened.source.(Ringer)
-	if !rings || !q.wanted() {
+	_, atWork := q.opened.source.(RingerAtWork)
+	if !rings || !q.wanted(atWork) {
 		s.stopBell(q)
 		return
 	}

@@ -38,6 +38,10 @@ func (r *ringer) Listen(ctx context.Context, listening, ring func()) error {
 	return ctx.Err()
 }
 
+type ringerAtWork struct{ *ringer }
+
+func (ringerAtWork) RingsAtWork() {}
+
 func (r *ringer) ring() {
 	r.mu.Lock()
 	ring := r.ringIt
@@ -136,8 +140,11 @@ func TestListensOnlyWhileSomebodyIdleWantsIt(t *testing.T) {
 		idle     bool
 		doorbell scalerv1.Doorbell
 		silent   string
+		atWork   bool // the source wants to be heard then, too
 		want     int32
 	}{
+		"active, of a source that answers":         {atWork: true, want: 1},
+		"active and off, of a source that answers": {atWork: true, doorbell: scalerv1.Doorbell_DOORBELL_OFF},
 		"idle":                            {idle: true, want: 1},
 		"active":                          {},
 		"turned off":                      {idle: true, doorbell: scalerv1.Doorbell_DOORBELL_OFF},
@@ -151,7 +158,11 @@ func TestListensOnlyWhileSomebodyIdleWantsIt(t *testing.T) {
 				source := &ringer{}
 				u := userEvery(30 * time.Second)
 				u.idle, u.doorbell, u.silent = tt.idle, tt.doorbell, tt.silent
-				s.join(asking("q", source), u.user)
+				if tt.atWork {
+					s.join(asking("q", ringerAtWork{source}), u.user)
+				} else {
+					s.join(asking("q", source), u.user)
+				}
 				pass(time.Second)
 				if n := source.listening.Load(); n != tt.want {
 					t.Errorf("%d listen, want %d", n, tt.want)

@@ -148,12 +148,21 @@ type Ringer interface {
 	// returns ctx's error then. It calls listening once it would hear the next
 	// arrival, so that the sampler can read once more and miss nothing.
 	//
-	// It runs only while a subscription is idle and wants it, beside Read, and
+	// It runs only while a subscription is idle and wants it, unless the source
+	// is a RingerAtWork, beside Read, and
 	// at most once at a time. An error wrapping ErrDoorbellRefused means that
 	// permission or feature is missing: the question is polled, visibly, and
 	// Listen is tried again every 10 minutes. Any other error is tried again
 	// with back-off while polling goes on.
 	Listen(ctx context.Context, listening, ring func()) error
+}
+
+// RingerAtWork is a Ringer that is also heard while its subscriptions are at
+// work, because what it hears is an answer and no mere ring: it keeps a target
+// from going to zero that the reading alone would put to rest.
+type RingerAtWork interface {
+	Ringer
+	RingsAtWork()
 }
 
 // ErrDoorbellRefused says that the backend does not let us listen; wrap it

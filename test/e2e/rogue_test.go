@@ -140,12 +140,12 @@ func TestThirdPartiesThatGoWrong(t *testing.T) {
 		{way: "has no value", says: "metric count: no data: the answer is empty", silent: true, steps: []int32{6}},
 		{way: "says NaN", says: "metric count: no data: NaN is not a finite number", silent: true, steps: []int32{6}},
 		{way: "never answers", says: "answer in time", silent: true, steps: []int32{6}},
-		{way: "says less than nothing", wrong: scaledTo(1), steps: []int32{1, 6}},
+		{way: "says less than nothing", wrong: scaledTo(1), steps: []int32{1, 5, 6}}, // four at once, by the HPA's defaults
 		{way: "says more than there can be", wrong: scaledTo(7), steps: []int32{7, 6}},
 		{way: "says integers", wrong: scaledTo(5), steps: []int32{5, 6}},
 		{way: "renames its metric", wrong: renamed, steps: []int32{6}},
 		{way: "hangs up", wrong: func(object) {}, steps: []int32{6}},
-		{way: "flaps", wrong: scaledTo(1), steps: []int32{1, 6}},
+		{way: "flaps", wrong: scaledTo(1), steps: []int32{1, 5, 6}},
 	}
 	ns := namespace(t)
 	var all []wrongdoing
