@@ -138,8 +138,9 @@ cluster: build cluster-binaries ## Start a local cluster with Sluice on it, unti
 demo: build cluster-binaries ## Show a backlog scaling a Deployment 0 -> N -> 0 (BROKER=kafka|rabbitmq for a real one)
 	cd test && $(RUN) ./cmd/demo
 
-bench: build cluster-binaries ## Measure latency, memory, connections and API writes; prints JSON and a table
-	cd test && $(RUN) ./cmd/bench
+OBJECTS ?= 1000
+bench: build cluster-binaries ## Measure latency, memory, connections and API writes with 1,000 objects (OBJECTS=5000 with more); prints a table
+	cd test && $(RUN) ./cmd/bench -objects $(OBJECTS)
 
 bench-families: build cluster-binaries test-servers ## What a family costs with a thousand triggers against its server, and how soon it notices work
 	@grep -l '^func Benchmark' scalers/*/*_test.go | xargs -n1 dirname | sort -u | while read -r family; do \

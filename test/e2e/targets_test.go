@@ -132,14 +132,21 @@ spec:
 		r.waitCondition("Ready", "False", "scaleTargetRef: example.org/v1.Stone "+ns+"/stone has no scale subresource")
 	})
 	for _, kind := range []string{"StatefulSet", "ReplicaSet"} {
-		t.Run("a "+kind, func(t *testing.T) {
+		t.Run("a "+kind+", with the variables of its containers", func(t *testing.T) {
 			t.Parallel()
 			r := row{object: object{t, ns, strings.ToLower(kind)}, script: script}
-			apply(t, `{apiVersion: apps/v1, kind: %s, metadata: {namespace: %s, name: %[3]s}, spec: {replicas: 0,
-				selector: {matchLabels: {app: %[3]s}}, template: {metadata: {labels: {app: %[3]s}}, spec: {containers: [{name: app, image: app.invalid/app}]}}}}`, kind, ns, r.name)
-			r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": kind}})
+			const workload = `{apiVersion: apps/v1, kind: %s, metadata: {namespace: %s, name: %[3]s}, spec: {replicas: 0, selector: {matchLabels: {app: %[3]s}},
+				template: {metadata: {labels: {app: %[3]s}}, spec: {containers: [{name: app, image: app.invalid/app, env: [{name: COUNTER, value: %[3]s}]}]}}}}`
+			apply(t, workload, kind, ns, r.name)
+			r.change(spec{
+				"scaleTargetRef": map[string]any{"name": r.name, "kind": kind},
+				"triggers":       triggers(script.trigger("", map[string]string{"counterFromEnv": "COUNTER"})),
+			})
 			r.waitStatus("apps/v1."+kind, "scaleTargetKind")
 			r.set(50)
+			r.waitTarget("apps/v1", kind, 10, "replicas")
+			// By hand, which its watch tells of.
+			apply(t, workload, kind, ns, r.name)
 			r.waitTarget("apps/v1", kind, 10, "replicas")
 			r.set(0)
 			r.waitTarget("apps/v1", kind, 0, "replicas")
@@ -152,26 +159,6 @@ spec:
 			template: {spec: {restartPolicy: Never, containers: [{name: app, image: app.invalid/app}]}}}}`, ns, r.name)
 		r.change(spec{"scaleTargetRef": map[string]any{"name": r.name, "kind": "Job", "apiVersion": "batch/v1"}})
 		r.waitCondition("Ready", "False", "batch/v1.Job "+ns+"/job cannot be scaled: use a ScaledJob")
-	})
-	t.Run("a ReplicaSet, with the variables of its containers", func(t *testing.T) {
-		t.Parallel()
-		r := row{object: object{t, ns, "set"}, script: script}
-		const set = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {namespace: %s, name: %s}, spec: {replicas: 0, selector: {matchLabels: {app: set}},
-			template: {metadata: {labels: {app: set}}, spec: {containers: [{name: app, image: app.invalid/app, env: [{name: COUNTER, value: set}]}]}}}}`
-		apply(t, set, ns, r.name)
-		r.change(spec{
-			"scaleTargetRef": map[string]any{"name": r.name, "kind": "ReplicaSet", "apiVersion": "apps/v1"},
-			"triggers":       triggers(script.trigger("", map[string]string{"counterFromEnv": "COUNTER"})),
-		})
-		r.waitCondition("Ready", "True", "")
-		r.waitStatus("apps/v1.ReplicaSet", "scaleTargetKind")
-		r.set(50)
-		r.waitTarget("apps/v1", "ReplicaSet", 10, "replicas")
-		// By hand, which its watch tells of.
-		apply(t, set, ns, r.name)
-		r.waitTarget("apps/v1", "ReplicaSet", 10, "replicas")
-		r.set(0)
-		r.waitTarget("apps/v1", "ReplicaSet", 0, "replicas")
 	})
 }
 

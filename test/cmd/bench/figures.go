@@ -38,7 +38,11 @@ type figures struct {
 	Shared     latency     `json:"eventsOnSharedTopics"`
 	Reads      readFigures `json:"metricReads"`
 	PacedReads readFigures `json:"metricReadsPaced"`
-	Jobs       jobFigures  `json:"scaledJobs"`
+	// AwakeSeconds count from one event for all objects until each has a
+	// replica; Work is what each process uses then.
+	AwakeSeconds float64    `json:"awakeSeconds"`
+	Work         phase      `json:"atWork"`
+	Jobs         jobFigures `json:"scaledJobs"`
 }
 
 // apiWrites are writes of ours to the API server.
@@ -178,6 +182,8 @@ func (f *figures) print(w io.Writer) {
 		line("  %d reads, %.0f per second, %d errors %s", r.Reads, r.PerSecond, r.Errors, r.LastError)
 		r.Phase.print(line)
 	}
+	line("\nwork for all objects at once, each at a replica after\t%.1f s; then", f.AwakeSeconds)
+	f.Work.print(line)
 	j := f.Jobs
 	line("\n%d ScaledJobs, all Ready after\t%.1f s", f.Options.Objects, j.ReadySeconds)
 	line("  the leader at rest\tRSS %.1f MiB\tlive %.1f MiB\t%.1f KiB of it for each", float64(j.Leader.RSS)/mib, float64(j.Leader.Live)/mib, j.LivePerObject/1024)

@@ -179,7 +179,7 @@ func (f *fleet) of(name string) seen {
 }
 
 // patience bounds the wait for anything that the run goes on after.
-const patience = 3 * time.Minute
+const patience = 10 * time.Minute
 
 // wait waits until yes holds for each of the objects, by number, at one moment.
 func (f *fleet) wait(ctx context.Context, what string, objects []int, yes func(seen) bool) error {

@@ -50,7 +50,7 @@ func main() {
 	flag.IntVar(&o.Objects, "objects", 1000, "ScaledObjects, each with a Deployment and a consumer group of its own")
 	flag.IntVar(&o.Topics, "topics", 200, "topics of one Kafka cluster; half of them serve one object each, the others share the rest")
 	flag.IntVar(&o.Partitions, "partitions", full, "partitions of each topic; no object gets more replicas than that")
-	flag.DurationVar(&o.Rest, "rest", 2*time.Minute, "how long all objects stay at zero for the figures at rest")
+	flag.DurationVar(&o.Rest, "rest", 2*time.Minute, "how long all objects stay at zero, and again above it, for the figures at rest and at work")
 	flag.IntVar(&o.Events, "events", 200, "events measured one at a time, and again in groups")
 	flag.IntVar(&o.AtOnce, "at-once", 20, "events of a group")
 	flag.IntVar(&o.Active, "active", 100, "objects above zero while metrics are read")
@@ -137,7 +137,7 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 		return b.figures, err
 	}
 	defer b.fleet.close()
-	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads, b.jobs} {
+	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads, b.atWork, b.jobs} {
 		if err := step(ctx); err != nil {
 			return b.figures, err
 		}

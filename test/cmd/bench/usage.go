@@ -200,6 +200,40 @@ func (b *bench) atRest(ctx context.Context) error {
 	return nil
 }
 
+// atWork measures what objects cost that are all above zero, each at one
+// replica, so that the HPA controller reads the metric of each every 15 s.
+func (b *bench) atWork(ctx context.Context) error {
+	b.say("waking all objects")
+	begin := time.Now()
+	err := parallel(ctx, b.Topics, func(ctx context.Context, topic int) error {
+		return b.broker.produce(ctx, topicName(topic), 1)
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.fleet.wait(ctx, "replicas", b.fleet.all(), func(s seen) bool { return s.replicas >= 1 }); err != nil {
+		return err
+	}
+	b.figures.AwakeSeconds = time.Since(begin).Seconds()
+	if err := b.fleet.wait(ctx, "Pods", b.fleet.all(), hasPods(1)); err != nil {
+		return err
+	}
+	before, err := b.use(ctx)
+	if err != nil {
+		return err
+	}
+	b.say("all at work, %s", b.Rest)
+	if err := pause(ctx, b.Rest); err != nil {
+		return err
+	}
+	after, err := b.use(ctx)
+	if err != nil {
+		return err
+	}
+	b.figures.Work = after.since(before)
+	return b.fleet.drain(ctx, b.fleet.all())
+}
+
 // pause waits, which here is what is measured.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
