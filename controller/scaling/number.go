@@ -10,7 +10,7 @@ import (
 const (
 	// decimals is the precision of every number the HPA is told.
 	decimals = 3
-	// most is about the largest number that the HPA can be told: it counts in
+	// most is about the largest number that the HPA can count: it counts in
 	// thousandths, in 64 bits, and takes what does not fit for 0.
 	most = 9.2e15
 )
@@ -21,17 +21,19 @@ const (
 // nothing with them, and whether they count as a reading at all was decided
 // where they were read.
 //
-// What is more than the HPA can count becomes the most that it can: KEDA's 10P
-// for 1e16 is a 0 to the HPA, and a backlog without measure would scale to min.
-//
-// It goes through decimal text, so nothing overflows on the way.
+// It goes through decimal text, so nothing overflows on the way. What no
+// quantity can be, 2^63 and more, becomes the most that the HPA can count. From
+// there to 2^63 the text is KEDA's, 10P for 1e16, and a 0 to the HPA.
 //
 // Source: spec metrics-adapter, section 4.
 func Quantity(v float64) resource.Quantity {
 	if !(v > 0) || math.IsInf(v, 1) {
 		return resource.Quantity{Format: resource.DecimalSI}
 	}
-	q, err := resource.ParseQuantity(strconv.FormatFloat(min(v, most), 'f', decimals, 64))
+	if v >= 1<<63 {
+		v = most
+	}
+	q, err := resource.ParseQuantity(strconv.FormatFloat(v, 'f', decimals, 64))
 	if err != nil { // decimal text always parses
 		return resource.Quantity{Format: resource.DecimalSI}
 	}

@@ -261,9 +261,9 @@ func (c *controlPlaneConfig) roles(launch launchFunc) []*Process {
 		return newProcess(name, c.dir.join("logs", name+".log"), launch, func() (*exec.Cmd, error) {
 			cmd := exec.Command(filepath.Join(c.binDir, name), args()...) //nolint:noctx // runs until Process.stop
 			cmd.Dir = c.dir.path
-			// Memory is cheaper here than time: a control plane has a machine of
-			// its own elsewhere, and shares a few cores with everything else here.
-			cmd.Env = append(os.Environ(), "GOGC=300")
+			if percent := c.options.GCPercent; percent > 0 {
+				cmd.Env = append(os.Environ(), fmt.Sprintf("GOGC=%d", percent))
+			}
 			return cmd, nil
 		})
 	}

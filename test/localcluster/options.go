@@ -24,6 +24,10 @@ type Options struct {
 	// ControllerQPS raises the request limit of kube-controller-manager, in
 	// requests per second, for benchmarks. Default: Kubernetes' own (20).
 	ControllerQPS int
+	// GCPercent is Go's GOGC for the control plane, for benchmarks: it has a
+	// machine of its own elsewhere, and shares a few cores with everything else
+	// here, where memory is cheaper than time. Default: Go's own (100).
+	GCPercent int
 	// NoAudit switches the audit log off, for benchmarks.
 	NoAudit bool
 	// Door is a listener of another network (see the function Door); what

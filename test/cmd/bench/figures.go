@@ -142,7 +142,7 @@ func (f *figures) print(w io.Writer) {
 	e := f.Environment
 	line("%d objects over %d topics of %d partitions; %s", f.Options.Objects, f.Options.Topics, f.Options.Partitions, e.Broker)
 	line("%d cores, %s, %s, client-go %s, commit %s, load before %s", e.Cores, e.Platform, e.Go, e.Kubernetes, e.Commit, e.Load)
-	line("kube-controller-manager %s; kube-apiserver %s, no audit log; all of the control plane with GOGC=300", strings.Join(e.ControllerManager, " "), strings.Join(e.APIServer, " "))
+	line("kube-controller-manager %s; kube-apiserver %s, no audit log; all of the control plane with GOGC=%d", strings.Join(e.ControllerManager, " "), strings.Join(e.APIServer, " "), gcPercent)
 	if f.Incomplete != "" {
 		line("NOT COMPLETE, what is missing shows as 0: %s", f.Incomplete)
 	}

@@ -22,6 +22,9 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
+// gcPercent is GOGC of the control plane.
+const gcPercent = 300
+
 // options say what is measured.
 type options struct {
 	Broker     string        `json:"broker"`
@@ -116,7 +119,7 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 		return b.figures, err
 	}
 	b.say("starting a control plane and the kafka overlay")
-	b.cluster, err = localcluster.Start(ctx, localcluster.Options{BinDir: o.binaries, NoAudit: true, ControllerQPS: o.QPS})
+	b.cluster, err = localcluster.Start(ctx, localcluster.Options{BinDir: o.binaries, NoAudit: true, ControllerQPS: o.QPS, GCPercent: gcPercent})
 	if err != nil {
 		return b.figures, err
 	}

@@ -203,6 +203,10 @@ func (b *bench) atRest(ctx context.Context) error {
 // atWork measures what objects cost that are all above zero, each at one
 // replica, so that the HPA controller reads the metric of each every 15 s.
 func (b *bench) atWork(ctx context.Context) error {
+	// Those that had their metrics read are at ten replicas.
+	if err := b.fleet.drain(ctx, numbers(0, b.Active)); err != nil {
+		return err
+	}
 	b.say("waking all objects")
 	begin := time.Now()
 	err := parallel(ctx, b.Topics, func(ctx context.Context, topic int) error {
