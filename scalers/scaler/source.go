@@ -149,8 +149,7 @@ type Ringer interface {
 	// arrival, so that the sampler can read once more and miss nothing.
 	//
 	// It runs only while a subscription is idle and wants it, unless the source
-	// is a RingerAtWork, beside Read, and
-	// at most once at a time. An error wrapping ErrDoorbellRefused means that
+	// is a RingerAtWork; beside Read, and at most once at a time. An error wrapping ErrDoorbellRefused means that
 	// permission or feature is missing: the question is polled, visibly, and
 	// Listen is tried again every 10 minutes. Any other error is tried again
 	// with back-off while polling goes on.

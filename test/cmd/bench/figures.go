@@ -206,15 +206,15 @@ func cores(machine map[string]float64) string {
 func (p phase) print(line func(string, ...any)) {
 	all := p.Processes
 	line("  machine, in cores: %s", cores(p.Machine))
-	line("  process\tRSS MiB\theap MiB\tlive MiB\tgoroutines\tfiles\tcores\tto broker\tread B/s\tsent B/s")
+	line("  process\tRSS MiB\town MiB\theap MiB\tlive MiB\tgoroutines\tfiles\tcores\tto broker\tread B/s\tsent B/s")
 	total := process{Name: "all"}
 	row := func(p process) {
-		line("  %s\t%.1f\t%.1f\t%.1f\t%d\t%d\t%.4f\t%d\t%d\t%d", p.Name, float64(p.RSS)/mib, float64(p.Heap)/mib, float64(p.Live)/mib,
+		line("  %s\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t%d\t%.4f\t%d\t%d\t%d", p.Name, float64(p.RSS)/mib, float64(p.Own)/mib, float64(p.Heap)/mib, float64(p.Live)/mib,
 			p.Goroutines, p.Files, p.CPU, p.Broker.Open, p.Broker.ToClient, p.Broker.ToBroker)
 	}
 	for _, p := range all {
 		row(p)
-		total.RSS, total.Heap, total.Live = total.RSS+p.RSS, total.Heap+p.Heap, total.Live+p.Live
+		total.RSS, total.Own, total.Heap, total.Live = total.RSS+p.RSS, total.Own+p.Own, total.Heap+p.Heap, total.Live+p.Live
 		total.Goroutines, total.Files, total.CPU = total.Goroutines+p.Goroutines, total.Files+p.Files, total.CPU+p.CPU
 		total.Broker.Open += p.Broker.Open
 		total.Broker.ToClient += p.Broker.ToClient

@@ -17,7 +17,8 @@ const clockTicks = 100
 type resources struct {
 	name   string
 	parent int
-	rss    int64   // bytes; the program's own pages are among them
+	rss    int64   // bytes in RAM
+	shared int64   // of these, pages of the program's file
 	files  int     // open descriptors, sockets among them
 	cpu    float64 // seconds
 }
@@ -39,15 +40,28 @@ func resourcesOf(pid int) (resources, error) {
 		n, _ := strconv.ParseInt(string(fields[field-3]), 10, 64)
 		return n
 	}
+	memory, err := os.ReadFile(dir + "statm")
+	if err != nil {
+		return resources{}, err
+	}
+	pages := bytes.Fields(memory)
+	if len(pages) < 3 {
+		return resources{}, fmt.Errorf("%sstatm has %d fields", dir, len(pages))
+	}
+	shared, err := strconv.ParseInt(string(pages[2]), 10, 64)
+	if err != nil {
+		return resources{}, fmt.Errorf("%sstatm: %w", dir, err)
+	}
 	files, err := os.ReadDir(dir + "fd")
 	if err != nil {
 		return resources{}, err
 	}
 	return resources{
 		name: string(stat[opened+1 : closed]), parent: int(number(4)),
-		rss:   number(24) * int64(os.Getpagesize()),
-		files: len(files),
-		cpu:   float64(number(14)+number(15)) / clockTicks,
+		rss:    number(24) * int64(os.Getpagesize()),
+		shared: shared * int64(os.Getpagesize()),
+		files:  len(files),
+		cpu:    float64(number(14)+number(15)) / clockTicks,
 	}, nil
 }
 
