@@ -148,11 +148,11 @@ type Ringer interface {
 	// returns ctx's error then. It calls listening once it would hear the next
 	// arrival, so that the sampler can read once more and miss nothing.
 	//
-	// It runs only while a subscription is idle and wants it, unless the source
-	// is a RingerAtWork; beside Read, and at most once at a time. An error wrapping ErrDoorbellRefused means that
-	// permission or feature is missing: the question is polled, visibly, and
-	// Listen is tried again every 10 minutes. Any other error is tried again
-	// with back-off while polling goes on.
+	// It runs beside Read, at most once at a time, and only while a subscription
+	// wants it that is idle (any, for a RingerAtWork). An error wrapping
+	// ErrDoorbellRefused means that permission or feature is missing: the
+	// question is polled, visibly, and Listen is tried again every 10 minutes.
+	// Any other error is tried again with back-off while polling goes on.
 	Listen(ctx context.Context, listening, ring func()) error
 }
 

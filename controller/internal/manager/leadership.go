@@ -70,7 +70,8 @@ func elect(clientset kubernetes.Interface, name string, o Options) (electing, er
 	}
 	return func(callbacks leaderelection.LeaderCallbacks) (*leaderelection.LeaderElector, error) {
 		return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-			Lock: &thrifty{Interface: lock, every: renewEvery(o), now: time.Now}, LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
+			Lock:          &thrifty{Interface: lock, every: renewEvery(o), now: time.Now},
+			LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
 			Callbacks: callbacks, ReleaseOnCancel: true, Name: o.LeaderElectionID,
 		})
 	}, nil
