@@ -178,30 +178,39 @@ func (b *bench) atRest(ctx context.Context) error {
 	}
 	b.figures.Writes.Settled = b.writesSince(ctx)
 	b.look("at rest")
-	before, err := b.use(ctx)
-	if err != nil {
-		return err
-	}
 	writes, err := b.writes(ctx)
 	if err != nil {
 		return err
 	}
-	b.say("at rest, %s", b.Rest)
-	if err := pause(ctx, b.Rest); err != nil {
+	begin := time.Now()
+	if b.figures.Rest, err = b.during(ctx, "at rest"); err != nil {
 		return err
 	}
-	after, err := b.use(ctx)
-	if err != nil {
-		return err
-	}
-	b.figures.Rest = after.since(before)
+	minutes := time.Since(begin).Minutes()
 	for name, n := range b.writesAfter(ctx, writes) {
 		if b.figures.Writes.PerMinuteAtRest == nil {
 			b.figures.Writes.PerMinuteAtRest = map[string]float64{}
 		}
-		b.figures.Writes.PerMinuteAtRest[name] = n / after.at.Sub(before.at).Minutes()
+		b.figures.Writes.PerMinuteAtRest[name] = n / minutes
 	}
 	return nil
+}
+
+// during waits for Rest and returns what was used meanwhile.
+func (b *bench) during(ctx context.Context, what string) (phase, error) {
+	before, err := b.use(ctx)
+	if err != nil {
+		return phase{}, err
+	}
+	b.say("%s, %s", what, b.Rest)
+	if err := pause(ctx, b.Rest); err != nil {
+		return phase{}, err
+	}
+	after, err := b.use(ctx)
+	if err != nil {
+		return phase{}, err
+	}
+	return after.since(before), nil
 }
 
 // atWork measures what objects cost that are all above zero, most of them at one
@@ -227,19 +236,9 @@ func (b *bench) atWork(ctx context.Context) error {
 	if err := b.fleet.wait(ctx, "Pods", b.fleet.all(), func(s seen) bool { return s.replicas >= 1 && s.settled }); err != nil {
 		return err
 	}
-	before, err := b.use(ctx)
-	if err != nil {
+	if b.figures.Work, err = b.during(ctx, "all at work"); err != nil {
 		return err
 	}
-	b.say("all at work, %s", b.Rest)
-	if err := pause(ctx, b.Rest); err != nil {
-		return err
-	}
-	after, err := b.use(ctx)
-	if err != nil {
-		return err
-	}
-	b.figures.Work = after.since(before)
 	return b.fleet.drain(ctx, b.fleet.all())
 }
 
