@@ -89,7 +89,7 @@ func (n *Node) Shutdown() error {
 // Stop freezes the node: its ports still accept connections, as the kernel
 // does that, but nothing is ever answered. Continue wakes it.
 func (n *Node) Stop() error {
-	return n.with(func(p *process) error { return p.signal(syscall.SIGSTOP) })
+	return n.with(func(p *process) error { return p.freeze() })
 }
 
 // Continue wakes a node that Stop froze.

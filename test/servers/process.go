@@ -76,6 +76,26 @@ func (p *process) signal(s syscall.Signal) error {
 	return nil
 }
 
+// freeze stops the process and waits until nothing of it runs any more, for a
+// few seconds at most.
+func (p *process) freeze() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ticker, late := time.NewTicker(5*time.Millisecond), time.After(5*time.Second)
+	defer ticker.Stop()
+	for !frozen(p.cmd.Process.Pid) {
+		select {
+		case <-ticker.C:
+		case <-p.done:
+			return nil
+		case <-late:
+			return nil
+		}
+	}
+	return nil
+}
+
 // kill ends the process at once, stopped or not, and waits for its end.
 func (p *process) kill() error {
 	err := p.signal(syscall.SIGKILL)

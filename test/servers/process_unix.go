@@ -9,3 +9,6 @@ import "syscall"
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }
+
+// frozen takes it for granted that a signal has arrived.
+func frozen(int) bool { return true }
