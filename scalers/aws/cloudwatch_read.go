@@ -47,7 +47,7 @@ type cloudWatchBatch struct {
 }
 
 // ReadBatch asks once for all metrics whose windows are the same.
-func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	now := time.Now()
 	members := map[window][]int{}
 	var order []window
@@ -58,17 +58,16 @@ func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source)
 		}
 		members[w] = append(members[w], i)
 	}
-	results := make([]scaler.Result, len(sources))
 	for _, w := range order {
 		asked := make([]*cloudWatchSource, len(members[w]))
 		for i, member := range members[w] {
 			asked[i] = sources[member].(cloudWatchMetric).cloudWatchSource
 		}
 		for i, result := range readWindow(ctx, b.service, w, asked) {
-			results[members[w][i]] = result
+			answer(members[w][i], result)
 		}
 	}
-	return results, nil
+	return nil
 }
 
 // readWindow asks for all sources in one request. A query that CloudWatch finds

@@ -193,10 +193,7 @@ func TestAThousandMetricsInFewRequests(t *testing.T) {
 		if sources[first].(scaler.Batched).Batch() != batch {
 			t.Fatal("metrics of one service are not read together")
 		}
-		results, err := batch.ReadBatch(within(t), sources[first:first+500])
-		if err != nil {
-			t.Fatal(err)
-		}
+		results := scaler.ReadTogether(within(t), batch, sources[first:first+500]...)
 		for i, result := range results {
 			if result.Err != nil || result.Readings[0].Value != float64(first+i) {
 				t.Fatalf("metric m%d: %v, %v", first+i, result.Readings, result.Err)
@@ -211,10 +208,7 @@ func TestAThousandMetricsInFewRequests(t *testing.T) {
 func TestAPoisonedMetricBlindsNoOther(t *testing.T) {
 	h := fleet(t, "m7")
 	sources := openMetrics(t, h, 16)
-	results, err := sources[0].(scaler.Batched).Batch().ReadBatch(within(t), sources)
-	if err != nil {
-		t.Fatal(err)
-	}
+	results := scaler.ReadTogether(within(t), sources[0].(scaler.Batched).Batch(), sources...)
 	for i, result := range results {
 		if bad := i == 7; bad != (result.Err != nil) {
 			t.Errorf("metric m%d: %v, %v", i, result.Readings, result.Err)

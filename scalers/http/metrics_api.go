@@ -134,11 +134,7 @@ func sum(numbers []float64) float64 {
 
 // Read asks for the page now.
 func (s *apiSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	results, err := s.page.ReadBatch(ctx, []scaler.Source{s})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Readings, results[0].Err
+	return scaler.ReadAlone(ctx, s.page, s)
 }
 
 // Batch is the page: whoever reads another place of it shares the request.

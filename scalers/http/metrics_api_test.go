@@ -227,10 +227,7 @@ func TestPageIsReadOnce(t *testing.T) {
 		}
 	}
 	for range batches {
-		results, err := sources[0].(scaler.Batched).Batch().ReadBatch(t.Context(), sources)
-		if err != nil {
-			t.Fatal(err)
-		}
+		results := scaler.ReadTogether(t.Context(), sources[0].(scaler.Batched).Batch(), sources...)
 		for i, result := range results {
 			if result.Err != nil || result.Readings[0].Value != float64(i) {
 				t.Fatalf("place %d: %v, %v", i, result.Readings, result.Err)

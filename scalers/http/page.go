@@ -171,8 +171,7 @@ type extracted struct {
 
 // ReadBatch asks each address once, whatever number of sources read the answer.
 // No more answers are kept than are asked for together.
-func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
-	results := make([]scaler.Result, len(sources))
+func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply func(int, scaler.Result)) error {
 	addresses, err := p.addresses(ctx)
 	found := make([][]extracted, len(sources))
 	for i := range found {
@@ -193,15 +192,15 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler
 	asking.Wait()
 	for i, source := range sources {
 		if err != nil {
-			results[i].Err = err
+			reply(i, scaler.Result{Err: err})
 			continue
 		}
-		results[i] = source.(*apiSource).reading(found[i])
+		reply(i, source.(*apiSource).reading(found[i]))
 	}
 	if len(found) > 0 {
 		p.report(ctx, found[0])
 	}
-	return results, nil
+	return nil
 }
 
 // report logs when the number of endpoints changes that are left out: what is

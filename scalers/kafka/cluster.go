@@ -225,7 +225,7 @@ func (c *cluster) gather(ctx context.Context) {
 			sources[i] = call.source
 		}
 		limited, cancel := context.WithTimeout(ctx, gatherTime)
-		results, _ := c.ReadBatch(limited, sources) // each member's error is in its result
+		results := scaler.ReadTogether(limited, c, sources...)
 		cancel()
 		for i, call := range batch {
 			call.err = results[i].Err

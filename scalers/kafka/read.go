@@ -23,26 +23,21 @@ import (
 // such as a missing topic, is its own; so nothing fails a whole batch.
 //
 // Brokers older than 3.0 are asked for committed offsets group by group.
-func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+//
+// The client looks at no context while it greets a broker, so a read that lasts
+// longer than ctx is left behind; it ends within answerLimit.
+func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	done := make(chan []scaler.Result, 1)
 	c.running.Go(func() { done <- c.read(ctx, sources) })
 	select {
 	case results := <-done:
-		return results, nil
+		for i, r := range results {
+			answer(i, r)
+		}
+		return nil
 	case <-ctx.Done():
-		return gaveUp(ctx.Err(), len(sources)), nil
+		return failure("brokers", ctx.Err())
 	}
-}
-
-// gaveUp is what to say of brokers that did not answer. The client looks at no
-// context while it greets a broker, so the read is left behind; it ends within
-// answerLimit.
-func gaveUp(err error, members int) []scaler.Result {
-	results := make([]scaler.Result, members)
-	for i := range results {
-		results[i].Err = failure("brokers", err)
-	}
-	return results
 }
 
 // read is ReadBatch for as long as it takes.

@@ -168,11 +168,7 @@ func readAll(t testing.TB, c *cluster, questions ...question) []scaler.Result {
 	for _, q := range questions {
 		sources = append(sources, newLagSource(c, q))
 	}
-	results, err := c.ReadBatch(t.Context(), sources)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return results
+	return scaler.ReadTogether(t.Context(), c, sources...)
 }
 
 func result(r scaler.Result) (value, activity float64, err error) {
@@ -287,10 +283,7 @@ func TestRequestsPerBroker(t *testing.T) {
 		}))
 	}
 	read := func() {
-		results, err := c.ReadBatch(t.Context(), sources)
-		if err != nil {
-			t.Fatal(err)
-		}
+		results := scaler.ReadTogether(t.Context(), c, sources...)
 		for i, r := range results {
 			if value, _, err := result(r); value != 4 || err != nil {
 				t.Fatalf("source %d: %v, %v, want 4", i, value, err)

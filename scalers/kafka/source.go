@@ -62,11 +62,7 @@ func newLagSource(c *cluster, q question) *lagSource {
 
 // Read asks for committed offsets and log ends now.
 func (s *lagSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	results, err := s.cluster.ReadBatch(ctx, []scaler.Source{s})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Readings, results[0].Err
+	return scaler.ReadAlone(ctx, s.cluster, s)
 }
 
 // Batch is the cluster: sources on it are read together.

@@ -161,15 +161,16 @@ type secret struct{ reader *kube.Reader[data] }
 func (s *secret) Close() error { return nil }
 
 // ReadBatch reads the Secret once for all of its keys.
-func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
-	results := make([]scaler.Result, len(sources))
+func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	object, exists, err := s.reader.Read(ctx)
 	for i, source := range sources {
-		if results[i].Err = err; err == nil {
-			results[i].Readings, results[i].Err = source.(*secretSource).params.reading(object, exists)
+		result := scaler.Result{Err: err}
+		if err == nil {
+			result.Readings, result.Err = source.(*secretSource).params.reading(object, exists)
 		}
+		answer(i, result)
 	}
-	return results, nil
+	return nil
 }
 
 // secretSource reads one key of one Secret.
@@ -180,11 +181,7 @@ type secretSource struct {
 
 // Read returns the number that stands there now.
 func (s *secretSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	results, err := s.object.ReadBatch(ctx, []scaler.Source{s})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Readings, results[0].Err
+	return scaler.ReadAlone(ctx, s.object, s)
 }
 
 // Batch is the Secret.

@@ -201,10 +201,7 @@ func TestSecretIsReadOnce(t *testing.T) {
 	if batch != sources[999].(scaler.Batched).Batch() {
 		t.Fatal("keys of one Secret are not read together")
 	}
-	results, err := batch.ReadBatch(t.Context(), sources)
-	if err != nil {
-		t.Fatal(err)
-	}
+	results := scaler.ReadTogether(t.Context(), batch, sources...)
 	for i, result := range results {
 		if result.Err != nil || result.Readings[0].Value != float64(i) {
 			t.Fatalf("key %d: %v, %v", i, result.Readings, result.Err)

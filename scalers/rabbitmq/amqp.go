@@ -22,11 +22,7 @@ type amqpSource struct {
 
 // Read asks for the queue now.
 func (s *amqpSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	results, err := s.broker.ReadBatch(ctx, []scaler.Source{s})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Readings, results[0].Err
+	return scaler.ReadAlone(ctx, s.broker, s)
 }
 
 // Batch is the broker: its sources are read together.
@@ -77,7 +73,7 @@ const attempts = 5
 // ReadBatch asks for all queues over one connection. A queue that is missing
 // costs its channel; only the end of the connection is everybody's matter, and
 // what it left unanswered is asked again on the next one.
-func (b *broker) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+func (b *broker) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	results := make([]scaler.Result, len(sources))
 	left := make([]*call, len(sources))
 	for i, source := range sources {
@@ -89,7 +85,7 @@ func (b *broker) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scal
 			for _, call := range left {
 				call.fail(err)
 			}
-			return results, nil
+			break
 		}
 		width := channels
 		if attempt > 1 {
@@ -97,7 +93,10 @@ func (b *broker) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scal
 		}
 		left = unanswered(c.ask(ctx, left, width), width == 1)
 	}
-	return results, nil
+	for i, result := range results {
+		answer(i, result)
+	}
+	return nil
 }
 
 // unanswered are the calls worth another connection. When they went one by

@@ -202,11 +202,7 @@ func opened(t testing.TB, host string, queues ...string) []scaler.Source {
 // batch reads sources of one batch.
 func batch(t testing.TB, ctx context.Context, sources []scaler.Source) []scaler.Result { //nolint:revive // t comes first in tests
 	t.Helper()
-	results, err := sources[0].(scaler.Batched).Batch().ReadBatch(ctx, sources)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return results
+	return scaler.ReadTogether(ctx, sources[0].(scaler.Batched).Batch(), sources...)
 }
 
 // names are so many names with a prefix.

@@ -44,11 +44,7 @@ type httpSource struct {
 
 // Read asks for the queue now.
 func (s *httpSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	results, err := s.management.ReadBatch(ctx, []scaler.Source{s})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Readings, results[0].Err
+	return scaler.ReadAlone(ctx, s.management, s)
 }
 
 // Batch is the vhost: its sources are read together.
@@ -88,7 +84,7 @@ func (m *management) Close() error { return nil }
 
 // ReadBatch reads many queues by one listing of the vhost, few of them and
 // every pattern by a request each.
-func (m *management) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
+func (m *management) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	results := make([]scaler.Result, len(sources))
 	places := make(chan struct{}, requestsAtOnce)
 	var asking sync.WaitGroup
@@ -116,7 +112,10 @@ func (m *management) ReadBatch(ctx context.Context, sources []scaler.Source) ([]
 		}
 	}
 	asking.Wait()
-	return results, nil
+	for i, result := range results {
+		answer(i, result)
+	}
+	return nil
 }
 
 func resultOf(seen counts, err error) scaler.Result {

@@ -31,11 +31,7 @@ const mostSteps = 5
 
 // Read asks now.
 func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
-	results, err := s.server.ReadBatch(ctx, []scaler.Source{s})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Readings, results[0].Err
+	return scaler.ReadAlone(ctx, s.server, s)
 }
 
 // Batch is the server: its sources are read together.
@@ -48,22 +44,21 @@ func (s *source) Close() error { return nil }
 type question struct {
 	source *source
 	step   *step
-	result *scaler.Result
+	answer func(scaler.Result)
 	cmd    *redis.Cmd
 }
 
 // ReadBatch sends the commands of all sources in one pipeline for each server,
 // and once more for those that need a further step.
-func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scaler.Result, error) {
-	results := make([]scaler.Result, len(sources))
+func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	left := make([]*question, len(sources))
 	for i, one := range sources {
 		one := one.(*source)
-		left[i] = &question{source: one, step: one.first(), result: &results[i]}
+		left[i] = &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
 	}
 	for range mostSteps {
 		if len(left) == 0 {
-			return results, nil
+			return nil
 		}
 		pipe := s.client.Pipeline()
 		for _, q := range left {
@@ -73,9 +68,9 @@ func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source) ([]scal
 		left = answered(s, left, err)
 	}
 	for _, q := range left {
-		q.result.Err = fmt.Errorf("%s: changes faster than it can be read", q.source.what)
+		q.answer(scaler.Result{Err: fmt.Errorf("%s: changes faster than it can be read", q.source.what)})
 	}
-	return results, nil
+	return nil
 }
 
 // answered takes the answers and returns the questions that need another step.
@@ -89,12 +84,12 @@ func answered(s *server, asked []*question, pipeline error) (left []*question) {
 		value, next, err := q.step.answer(q.cmd)
 		switch {
 		case err != nil:
-			q.result.Err = failure(s.what, q.source.what, err)
+			q.answer(scaler.Result{Err: failure(s.what, q.source.what, err)})
 		case next != nil:
 			q.step = next
 			left = append(left, q)
 		default:
-			q.result.Readings = scaler.One(value)
+			q.answer(scaler.Result{Readings: scaler.One(value)})
 		}
 	}
 	return left

@@ -143,10 +143,7 @@ func TestManyListenersFewConnections(t *testing.T) {
 	for i, e := range ears {
 		await(t, fmt.Sprintf("listener %d", i), e.listening)
 	}
-	results, err := first.server.ReadBatch(within(t), sources)
-	if err != nil {
-		t.Fatal(err)
-	}
+	results := scaler.ReadTogether(within(t), first.server, sources...)
 	if i := slices.IndexFunc(results, func(r scaler.Result) bool { return r.Err != nil }); i >= 0 {
 		t.Errorf("key %d: %v", i, results[i].Err)
 	}

@@ -327,10 +327,7 @@ func TestThousandTriggersFewConnections(t *testing.T) {
 			}
 			together := sources[0].(scaler.Batched).Batch()
 			for first := 0; first < len(sources); first += batch {
-				results, err := together.ReadBatch(within(t), sources[first:first+batch])
-				if err != nil {
-					t.Fatal(err)
-				}
+				results := scaler.ReadTogether(within(t), together, sources[first:first+batch]...)
 				for i, result := range results {
 					want := subjects[(first+i)%len(subjects)].value
 					if result.Err != nil || result.Readings[0].Value != want {

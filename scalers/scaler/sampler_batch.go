@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -111,10 +110,9 @@ func (q *question) soon(now time.Time) bool {
 
 // member is one question in flight within a batch.
 type member struct {
-	q      *question
-	o      *opened
-	cause  scalerv1.Detection
-	result Result
+	q     *question
+	o     *opened
+	cause scalerv1.Detection
 }
 
 // dispatchBatch reads the members in one request. s.mu is held.
@@ -154,17 +152,19 @@ func (s *sampler) readBatch(ctx context.Context, b Batch, members []*member, dea
 	for i, m := range members {
 		attempts[i], watchdogs[i] = s.begin(m.q, m.cause, deadline)
 	}
-	results, err := askBatch(bctx, b, members)
+	answered := newAnswers(len(members), func(i int, r Result) {
+		if m := members[i]; s.returned(attempts[i], watchdogs[i]) {
+			s.complete(m.q, m.cause, time.Since(start), r.Readings, inTime(bctx, r.Err))
+		}
+	})
+	err := askBatch(bctx, b, members, answered.give)
 	var kept []*member
-	for i, m := range members {
+	for _, i := range answered.close() {
 		if s.returned(attempts[i], watchdogs[i]) {
-			kept = append(kept, m)
-			if err == nil {
-				m.result = results[i]
-			}
+			kept = append(kept, members[i])
 		}
 	}
-	if err != nil && again && len(kept) > 1 && !refused(err) && ctx.Err() == nil {
+	if err != nil && again && len(kept) > 1 && !refused(err) && bctx.Err() == nil {
 		half := len(kept) / 2
 		var both sync.WaitGroup
 		both.Go(func() { s.readBatch(ctx, b, kept[:half], deadline, false) })
@@ -172,24 +172,16 @@ func (s *sampler) readBatch(ctx context.Context, b Batch, members []*member, dea
 		both.Wait()
 		return
 	}
-	took := time.Since(start)
 	for _, m := range kept {
-		if err != nil {
-			m.result = Result{Err: err}
-		}
-		s.complete(m.q, m.cause, took, m.result.Readings, inTime(bctx, m.result.Err))
+		s.complete(m.q, m.cause, time.Since(start), nil, inTime(bctx, unanswered(bctx, err)))
 	}
 }
 
-func askBatch(ctx context.Context, b Batch, members []*member) (results []Result, err error) {
+func askBatch(ctx context.Context, b Batch, members []*member, answer func(int, Result)) (err error) {
 	defer recovered("read batch", &err)
 	sources := make([]Source, len(members))
 	for i, m := range members {
 		sources[i] = m.o.source
 	}
-	results, err = b.ReadBatch(ctx, sources)
-	if err == nil && len(results) != len(sources) {
-		err = fmt.Errorf("%w: %d results for %d sources", errDefect, len(results), len(sources))
-	}
-	return results, err
+	return b.ReadBatch(ctx, sources, answer)
 }

@@ -19,18 +19,21 @@ type mailbox struct {
 	sizes []int
 }
 
-func (m *mailbox) ReadBatch(ctx context.Context, members []Source) ([]Result, error) {
+func (m *mailbox) ReadBatch(ctx context.Context, members []Source, answer func(int, Result)) error {
 	m.mu.Lock()
 	m.sizes = append(m.sizes, len(members))
 	m.mu.Unlock()
-	if m.answer != nil {
-		return m.answer(ctx, members)
-	}
-	results := make([]Result, len(members))
+	results, err := make([]Result, len(members)), error(nil)
 	for i := range results {
 		results[i].Readings = One(1)
 	}
-	return results, nil
+	if m.answer != nil {
+		results, err = m.answer(ctx, members)
+	}
+	for i, r := range results {
+		answer(i, r)
+	}
+	return err
 }
 
 func (m *mailbox) requests() []int {

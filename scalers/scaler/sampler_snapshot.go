@@ -43,6 +43,10 @@ type snapshot struct {
 // contract; the details are in the log.
 var errDefect = errors.New("a defect in this scaler, described in its log")
 
+// errLost is what a member of a batch is told that has neither an answer nor a
+// reason for there being none.
+var errLost = fmt.Errorf("%w: left out of its batch's answers", errDefect)
+
 // judge decides which of the three outcomes a read has. It is the one place
 // where "no data" is told from a value and from an error.
 func (s *snapshot) judge(readings []Reading, err error) {

@@ -125,11 +125,16 @@ type Batched interface {
 
 // Batch reads many sources of one endpoint at once.
 type Batch interface {
-	// ReadBatch returns one Result per source, in order: a member's problem is
-	// its own Result. An error is for the whole batch, which is then tried
-	// once more as two halves, so that one poisoned member cannot blind the
-	// rest.
-	ReadBatch(ctx context.Context, sources []Source) ([]Result, error)
+	// ReadBatch calls answer for the source at index i as soon as that one's
+	// Result is known, and returns when nothing is left to be answered or ctx
+	// ends. answer may be called from several goroutines, not after ReadBatch
+	// has returned; the first answer of a member counts, whatever happens
+	// afterwards.
+	//
+	// A member's problem is its own Result. An error is for the members that
+	// were not answered; those are tried once more as two halves, so that one
+	// poisoned member cannot blind the rest.
+	ReadBatch(ctx context.Context, sources []Source, answer func(i int, r Result)) error
 }
 
 // Result is the outcome of one member of a batch: what its Read would have

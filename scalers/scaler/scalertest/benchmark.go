@@ -43,11 +43,7 @@ func ReadAll(b *testing.B, sources []scaler.Source, unit string) {
 
 func readBatch(b *testing.B, batch scaler.Batch, members []scaler.Source) {
 	b.Helper()
-	results, err := batch.ReadBatch(b.Context(), members)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, result := range results {
+	for _, result := range scaler.ReadTogether(b.Context(), batch, members...) {
 		if result.Err != nil {
 			b.Fatal(result.Err)
 		}

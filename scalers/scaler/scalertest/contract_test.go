@@ -353,6 +353,7 @@ func (s *losingSource) Batch() scaler.Batch { return losingBatch{} }
 
 type losingBatch struct{}
 
-func (losingBatch) ReadBatch(context.Context, []scaler.Source) ([]scaler.Result, error) {
-	return []scaler.Result{{Readings: scaler.One(1)}}, nil
+func (losingBatch) ReadBatch(_ context.Context, _ []scaler.Source, answer func(int, scaler.Result)) error {
+	answer(0, scaler.Result{Readings: scaler.One(1)})
+	return nil
 }

@@ -202,14 +202,8 @@ func batchAnswers(t testing.TB, c Case) error {
 	for n := 1; n <= 2; n++ {
 		sources := slices.Repeat([]scaler.Source{o.Source}, n)
 		ctx, cancel := context.WithTimeout(t.Context(), hanging)
-		results, err := b.Batch().ReadBatch(ctx, sources)
+		results := scaler.ReadTogether(ctx, b.Batch(), sources...)
 		cancel()
-		if err != nil {
-			return err
-		}
-		if len(results) != n {
-			return fmt.Errorf("%d results for %d sources", len(results), n)
-		}
 		for _, r := range results {
 			if r.Err != nil {
 				return r.Err
