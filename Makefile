@@ -37,10 +37,12 @@ $(FAMILIES:%=$(OUT)/scaler-%): $(OUT)/scaler-%:
 $(CORE:%=$(OUT)/%): $(OUT)/%:
 	cd $* && $(BUILD) -o $(abspath $@) .
 
-images: ## Build an OCI image layout per process, amd64 and arm64, into bin/images/
-	rm -rf bin/linux
-	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
-	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -version $(VERSION) -out $(CURDIR)/bin/images
+# Names and tags of images are those of the manifests.
+ARCH ?= amd64 arm64
+images: ## Build an OCI image layout per process, amd64 and arm64, into bin/images/ (ARCH=amd64 for one alone)
+	rm -rf bin/linux bin/images
+	for arch in $(ARCH); do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
+	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -names $(CURDIR)/deploy/images/kustomization.yaml -version $(VERSION) -out $(CURDIR)/bin/images
 
 tools: bin/tools/.generators bin/tools/.linters ## Build the pinned generators and linters into bin/tools/
 bin/tools/.generators: tools/go.mod tools/go.sum

@@ -406,7 +406,7 @@ func TestNamespacesAreGrantedFamilyByFamily(t *testing.T) {
 func TestImagesAreNamedInOneFile(t *testing.T) {
 	for _, deployment := range of[appsv1.Deployment](render(t, all)) {
 		for _, container := range deployment.Spec.Template.Spec.Containers {
-			if want := "sluice/" + deployment.Name + ":dev"; container.Image != want {
+			if want := "localhost/sluice/" + deployment.Name + ":dev"; container.Image != want {
 				t.Errorf("%s: image = %q, want %q", deployment.Name, container.Image, want)
 			}
 		}

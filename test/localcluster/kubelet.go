@@ -230,7 +230,7 @@ func (k *kubelet) stop() {
 }
 
 // component is the program of an image: its last path element, without tag and
-// digest. The image sluice/scaler-kafka:v1 runs <BinDir>/scaler-kafka.
+// digest. The image localhost/sluice/scaler-kafka:v1 runs <BinDir>/scaler-kafka.
 func component(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	name, _, _ := strings.Cut(path.Base(image), ":")

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fieldOwner is who the API server is told applied our manifests.
-const fieldOwner = "sluice-local-cluster"
+// FieldManager is who the API server is told applied our manifests.
+const FieldManager = "sluice-local-cluster"
 
 // Render returns the objects of a kustomization, in the order in which they
 // can be applied: namespaces and CRDs first, webhooks last. dir is relative to
@@ -80,7 +80,7 @@ func (c *Cluster) applyOne(ctx context.Context, object *unstructured.Unstructure
 	var err error
 	unknown := waitFor(ctx, "its kind", func(ctx context.Context) (bool, error) {
 		desired := client.ApplyConfigurationFromUnstructured(object.DeepCopy())
-		err = c.client.Apply(ctx, desired, client.FieldOwner(fieldOwner), client.ForceOwnership)
+		err = c.client.Apply(ctx, desired, client.FieldOwner(FieldManager), client.ForceOwnership)
 		return !meta.IsNoMatchError(err), err
 	})
 	if unknown != nil {

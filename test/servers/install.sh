@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need besides Go: real servers and what runs them.
 #
-#   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, Prometheus, a Java 17
-#            runtime, a C compiler, ip, iptables, Maven, python3 with venv: on
+#   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, Prometheus, containerd,
+#            a Java 17 runtime, a C compiler, ip, iptables, Maven, python3 with venv: on
 #            Debian with apt-get, as root or with sudo; elsewhere the script
 #            names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
@@ -58,6 +58,7 @@ missing_packages() {
 	has_postgresql || echo postgresql
 	PATH=$PATH:/usr/sbin has mariadbd || echo mariadb-server
 	has prometheus || echo prometheus
+	has containerd || echo containerd
 	has_java || echo default-jre-headless
 	has cc || has gcc || echo gcc libc6-dev
 	PATH=$PATH:/usr/sbin:/sbin has ip || echo iproute2
@@ -79,7 +80,7 @@ install_packages() {
 	as_root apt-get update -qq
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 	[ -d /run/systemd/system ] || return 0
-	for service in rabbitmq-server redis-server redis-sentinel postgresql mariadb prometheus; do
+	for service in rabbitmq-server redis-server redis-sentinel postgresql mariadb prometheus containerd; do
 		case " $* " in
 		*" $service"*) as_root systemctl disable --now --quiet "$service" || true ;;
 		esac

@@ -34,6 +34,22 @@ func binaries(t *testing.T, names ...string) string {
 	return dir
 }
 
+// names writes a kustomization that gives the processes of the tests a name and
+// a tag.
+func names(t *testing.T, tag string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kustomization.yaml")
+	text := `
+images:
+- {name: localhost/sluice/controller, newTag: ` + tag + `}
+- {name: localhost/sluice/scaler-kafka, newName: registry.example/sluice-kafka, newTag: ` + tag + `}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // readIndex reads the one tagged index of a layout back and checks it against
 // the OCI rules.
 func readIndex(t *testing.T, dir, version string) v1.ImageIndex {
@@ -91,7 +107,7 @@ func content(t *testing.T, image v1.Image) map[string][]byte {
 
 func TestLayoutHasBothPlatforms(t *testing.T) {
 	out := t.TempDir()
-	if err := run(binaries(t, "amd64/controller", "arm64/controller", "amd64/scaler-kafka", "arm64/scaler-kafka"), "v1.2.3", out); err != nil {
+	if err := run(binaries(t, "amd64/controller", "arm64/controller", "amd64/scaler-kafka", "arm64/scaler-kafka"), names(t, "v1.2.3"), "v1.2.3", out); err != nil {
 		t.Fatal(err)
 	}
 	index := readIndex(t, filepath.Join(out, "controller"), "v1.2.3")
@@ -147,7 +163,7 @@ func TestSameBinariesGiveTheSameDigest(t *testing.T) {
 	var digests []v1.Hash
 	for range 2 {
 		out := t.TempDir()
-		if err := run(dir, "v1.2.3", out); err != nil {
+		if err := run(dir, names(t, "v1.2.3"), "v1.2.3", out); err != nil {
 			t.Fatal(err)
 		}
 		digest, err := readIndex(t, filepath.Join(out, "controller"), "v1.2.3").Digest()
@@ -164,7 +180,7 @@ func TestSameBinariesGiveTheSameDigest(t *testing.T) {
 func TestALayoutIsReplaced(t *testing.T) {
 	out := t.TempDir()
 	for _, version := range []string{"v1", "v2"} {
-		if err := run(binaries(t, "amd64/controller"), version, out); err != nil {
+		if err := run(binaries(t, "amd64/controller"), names(t, version), version, out); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -182,12 +198,13 @@ func TestMissingBinaries(t *testing.T) {
 		binaries []string
 		message  string
 	}{
-		"none at all":         {message: "no binaries in"},
-		"one platform misses": {binaries: []string{"amd64/controller", "amd64/scaler-kafka", "arm64/controller"}, message: "scaler-kafka: no binary for arm64"},
+		"none at all":          {message: "no binaries in"},
+		"one platform misses":  {binaries: []string{"amd64/controller", "amd64/scaler-kafka", "arm64/controller"}, message: "scaler-kafka: no binary for arm64"},
+		"not in the manifests": {binaries: []string{"amd64/scaler-new"}, message: "scaler-new: no image of that name in"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := run(binaries(t, tt.binaries...), "v1", t.TempDir())
+			err := run(binaries(t, tt.binaries...), names(t, "v1"), "v1", t.TempDir())
 			if err == nil || !strings.Contains(err.Error(), tt.message) {
 				t.Errorf("error = %v, want %q", err, tt.message)
 			}
