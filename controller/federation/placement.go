@@ -300,7 +300,7 @@ func (f *Federation) replace(sub *subscription, t Trigger) {
 	}
 	sub.key = questionKey(t, s.description)
 	sub.eachSeat((*seat).close)
-	sub.replace(t, s.view.family)
+	sub.replace(t, s.view.family, f.clock.Now())
 	if f.refuses(s, t) != nil {
 		sub.drop(&sub.current)
 		sub.drop(&sub.next)

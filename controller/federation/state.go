@@ -62,6 +62,14 @@ type State struct {
 	// serves it; Family is empty as long as its Service is unknown.
 	Type, Family string
 
+	// Since is when the trigger became what it is now.
+	Since time.Time
+	// Earlier is set while nothing was read since then, and the outcome below,
+	// if any, is of what the trigger was before: only its surroundings changed,
+	// such as the environment of the workload. It is good enough to stay where
+	// one is, as long as it would be without the change.
+	Earlier bool
+
 	// Specs are the trigger's metrics, never empty when HaveSpecs.
 	Specs     []MetricSpec
 	HaveSpecs bool

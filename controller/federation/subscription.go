@@ -47,12 +47,18 @@ func (s *subscription) snapshot() Trigger {
 	return s.trigger
 }
 
-// replace takes a new version of the trigger over. What was observed stays
-// when both ask for the same.
-func (s *subscription) replace(t Trigger, family string) {
+// replace takes a new version of the trigger over at a moment. What was
+// observed stays when both ask for the same. Where only the surroundings of the
+// trigger changed, such as the workload's environment, it stays until there is
+// an answer, marked as of before.
+func (s *subscription) replace(t Trigger, family string, now time.Time) {
 	s.mu.Lock()
-	if !s.trigger.same(t) {
-		s.state = State{Activations: s.state.Activations, Unreachable: s.state.Unreachable}
+	switch before := s.trigger; {
+	case before.same(t):
+	case before.sameSpec(t):
+		s.state.Earlier, s.state.Since, s.state.Accepted = true, now, false
+	default:
+		s.state = State{Activations: s.state.Activations, Unreachable: s.state.Unreachable, Since: now}
 	}
 	s.trigger = t
 	s.state.Generation, s.state.Type, s.state.Family = t.Generation, t.Type, family
@@ -145,7 +151,7 @@ type reading struct {
 // observe records a reading. turned is how often the trigger turned active
 // since the last one.
 func (s *State) observe(r reading, turned uint64) {
-	s.Outcome, s.Values, s.Err = r.outcome, r.values, r.err
+	s.Outcome, s.Values, s.Err, s.Earlier = r.outcome, r.values, r.err, false
 	s.ObservedAt, s.Took, s.HeardAt = r.at, r.took, r.heard
 	s.DetectedBy, s.Note, s.SourceEventTime = r.detectedBy, r.note, r.eventTime
 	s.Traceparent = r.trace

@@ -142,11 +142,17 @@ func (t Trigger) interval() time.Duration {
 // mode, intervals and doorbell, so that what was observed for one holds for
 // the other.
 func (t Trigger) same(o Trigger) bool {
+	return t.sameSpec(o) && t.MetricSource == o.MetricSource && t.NoData == o.NoData &&
+		t.ServiceAccount == o.ServiceAccount &&
+		reflect.DeepEqual(t.Env, o.Env) && reflect.DeepEqual(t.Containers, o.Containers)
+}
+
+// sameSpec reports whether both have the same entry in spec.triggers: what may
+// differ then lies around it, such as the workload's environment.
+func (t Trigger) sameSpec(o Trigger) bool {
 	return t.ID == o.ID && t.Type == o.Type && t.TriggerName == o.TriggerName &&
 		t.Authentication == o.Authentication && t.MetricType == o.MetricType &&
-		t.MetricSource == o.MetricSource && t.NoData == o.NoData && t.ServiceAccount == o.ServiceAccount &&
-		maps.Equal(t.Metadata, o.Metadata) && maps.Equal(t.Inline, o.Inline) &&
-		reflect.DeepEqual(t.Env, o.Env) && reflect.DeepEqual(t.Containers, o.Containers)
+		maps.Equal(t.Metadata, o.Metadata) && maps.Equal(t.Inline, o.Inline)
 }
 
 // pace is what may change without a new generation.

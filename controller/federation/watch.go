@@ -359,7 +359,7 @@ func (w *watcher) beat(id string, now time.Time) {
 		return
 	}
 	s.apply(func(state *State) bool {
-		if !s.accepted || state.Outcome == OutcomeNone {
+		if !s.accepted || state.Outcome == OutcomeNone || state.Earlier {
 			return false
 		}
 		quiet := uneventful(state, s.told, now)

@@ -154,6 +154,70 @@ func TestABeatConfirmsAndInventsNothing(t *testing.T) {
 	}
 }
 
+func TestAReplacedTriggerKeepsItsReadingUntilItIsAnswered(t *testing.T) {
+	value := "tcp://b"
+	around := map[string]func(*Trigger){
+		"environment":     func(t *Trigger) { t.Env = map[string]scalerv1.EnvVar{"HOST": {Value: &value}} },
+		"containers":      func(t *Trigger) { t.Containers = []scalerv1.Container{{Name: "app"}} },
+		"service account": func(t *Trigger) { t.ServiceAccount = "robot" },
+		"no-data rule":    func(t *Trigger) { t.NoData = scalerv1.NoDataHold },
+		"formula":         func(t *Trigger) { t.MetricSource = true },
+		"formula, by a new generation": func(t *Trigger) {
+			t.MetricSource = true
+			t.Generation++
+		},
+	}
+	for name, change := range around {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			f := newFamily(t, w.bell)
+			w.service("kafka", f)
+			orders := trigger("kafka", 1)
+			w.Subscribe(orders)
+			w.until("it is observed", w.observed(orders, 7))
+			before := w.state(orders)
+
+			f.mu.Lock()
+			f.quiet = true
+			f.mu.Unlock()
+			change(&orders)
+			w.Subscribe(orders)
+			w.until("it is accepted", func() bool { return w.state(orders).Accepted })
+			f.push(&scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Beat{Beat: &scalerv1.Beat{Ids: []string{orders.String()}}}})
+			f.push(&scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Specs{Specs: &scalerv1.Specs{
+				Id: orders.String(), Generation: orders.Generation,
+				Specs: []*externalscaler.MetricSpec{{MetricName: "backlog", TargetSizeFloat: 9}},
+			}}})
+			w.until("the beat has passed", func() bool { return w.state(orders).Specs[0].Target == 9 })
+			now := w.state(orders)
+			if !now.Earlier || now.Outcome != OutcomeValue || now.Values[0].Value != 7 || !now.HeardAt.Equal(before.HeardAt) || !now.Since.After(before.HeardAt) {
+				t.Errorf("replaced, it is %+v, was %+v", now, before)
+			}
+			f.push(observation(orders.String(), orders.Generation, 3))
+			w.until("it is answered", w.observed(orders, 3))
+			if w.state(orders).Earlier {
+				t.Error("an answer is taken for one of before")
+			}
+		})
+	}
+	t.Run("but another trigger starts afresh", func(t *testing.T) {
+		w := newWorld(t)
+		f := newFamily(t, w.bell)
+		w.service("kafka", f)
+		orders := trigger("kafka", 1)
+		w.Subscribe(orders)
+		w.until("it is observed", w.observed(orders, 7))
+		f.mu.Lock()
+		f.quiet = true
+		f.mu.Unlock()
+		orders.Generation, orders.Metadata = 2, map[string]string{"queue": "refunds"}
+		w.Subscribe(orders)
+		if s := w.state(orders); s.Outcome != OutcomeNone || s.Earlier {
+			t.Errorf("state = %+v", s)
+		}
+	})
+}
+
 func TestBeatsAtRestAreToldOfNowAndThen(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	rest := State{Outcome: OutcomeValue, HeardAt: now.Add(-5 * time.Second), Values: []Value{{Metric: "backlog"}}}

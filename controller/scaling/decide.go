@@ -190,6 +190,7 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 		return d
 	}
 	composite := in.Object.Modifiers() != nil
+	var earlier []string
 	for i, t := range in.Triggers {
 		v := verdicts[i]
 		if t.Pulse && !composite {
@@ -211,11 +212,15 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 			d.hold(label(in.Object.Spec.Triggers, t) + " has no data")
 		default:
 			d.value(in, t)
+			if t.Earlier {
+				earlier = append(earlier, label(in.Object.Spec.Triggers, t)+" has not been read since the workload or the object changed")
+			}
 		}
 	}
 	if composite {
 		d.compose(in, verdicts, fallback)
 	}
+	d.held = append(d.held, earlier...) // they may wake a target, as before
 	return d
 }
 

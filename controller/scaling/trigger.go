@@ -61,6 +61,12 @@ type Trigger struct {
 	// ReadAt is when the source was read for a Value, on the controller's
 	// clock. Only decisions about Jobs look at it.
 	ReadAt time.Time
+	// Earlier is set with a reading of what the trigger was before something
+	// around it changed: it moves nothing toward zero.
+	Earlier bool
+	// Interval is the time between two readings. A failure counts at most once
+	// in that time, and in a polling interval.
+	Interval time.Duration
 	// StaleAfter is how long a confirmation holds; see the function of that
 	// name. Zero stands for two polling intervals.
 	StaleAfter time.Duration
@@ -168,7 +174,7 @@ func (r rules) judge(t Trigger) Verdict {
 		}
 		v.Err = &TriggerError{Index: t.Index, Type: spec.Type, Err: v.Err}
 		if !r.now.Before(t.CountsFrom) {
-			v.Failures = t.Failures.Failed(r.now, r.interval)
+			v.Failures = t.Failures.Failed(r.now, r.countEvery(t))
 		}
 		v.Fallback = r.threshold != nil && v.Failures.Count > *r.threshold
 	}
@@ -186,10 +192,15 @@ func (r rules) next(t Trigger, v Verdict) time.Time {
 	case r.now.Before(t.CountsFrom):
 		return t.CountsFrom
 	default:
-		return v.Failures.due(r.interval)
+		return v.Failures.due(r.countEvery(t))
 	}
 	return time.Time{}
 }
+
+// countEvery is the time in which at most one failure counts. A trigger that is
+// read less often than its polling interval says, as the user may ask for while
+// it is idle, has failed once when one reading failed.
+func (r rules) countEvery(t Trigger) time.Duration { return max(r.interval, t.Interval) }
 
 // staleAt is the last moment at which the outcome holds.
 func (r rules) staleAt(t Trigger) time.Time {

@@ -130,7 +130,9 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	if err := l.act(ctx, so, m, t, decision, l.explain(m, in, decision)); err != nil {
 		return reconcile.Result{}, err
 	}
-	m.carriedOut()
+	if in.Replicas != nil {
+		m.carriedOut()
+	}
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m)}
 	again, err := l.Status.Observed(ctx, so, observed)
 	if err != nil {
@@ -171,7 +173,7 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 		NoHPA:      so.Status.HpaName == "",
 		LastActive: m.lastActive, Formula: m.formula,
 	}
-	atRest := false
+	atRest := true // as it is subscribed while the target cannot be read
 	if targetErr == nil {
 		in.Replicas = ptr.To(m.replicas(t))
 		atRest = scaling.AtRest(so, *in.Replicas)
@@ -184,17 +186,20 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 		if ok && state.Generation > so.Generation {
 			return in, true
 		}
+		known := &m.triggers[i]
 		interval := scaling.SampleInterval(so, spec, atRest)
+		known.repace(interval, in.Now)
 		trigger := scaling.Trigger{
 			Index:      i,
 			Metrics:    metricsOf(so, i, state),
-			Confirmed:  m.triggers[i].firstSeen,
+			Confirmed:  latest(known.firstSeen, known.paced, state.Since),
+			Interval:   interval,
 			StaleAfter: scaling.StaleAfter(interval, ReadDeadline),
-			Failures:   m.triggers[i].failures,
+			Failures:   known.failures,
 		}
-		if ok && state.Generation >= m.triggers[i].since {
-			trigger.Pulse = m.triggers[i].pulsed(state.Activations)
-			l.read(&trigger, state, so.Modifiers() == nil)
+		if ok && state.Generation >= known.since {
+			trigger.Pulse = known.pulsed(state.Activations)
+			l.read(&trigger, state, latest(state.HeardAt, known.paced), so.Modifiers() == nil)
 			trigger.CountsFrom = CountsFrom(state, interval)
 		}
 		in.Triggers = append(in.Triggers, trigger)
@@ -202,34 +207,59 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 	return in, false
 }
 
-// read fills in what a family said of a trigger. What was heard before this
-// process began to decide may wake a target by itself, but one word of our own
-// hearing comes before anything goes toward zero.
-func (l *Loop) read(t *scaling.Trigger, state federation.State, wakes bool) {
+// read fills in what a family said of a trigger and was confirmed at a moment.
+// What was heard before this process began to decide may wake a target by
+// itself, but one word of our own hearing comes before anything goes toward
+// zero.
+func (l *Loop) read(t *scaling.Trigger, state federation.State, confirmed time.Time, wakes bool) {
+	t.Earlier = state.Earlier
 	switch {
 	case state.Rejected != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Rejected, l.Now()
 	case state.Unreachable != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Unreachable, l.Now()
 	case state.Outcome == federation.OutcomeNone:
+	case OutOfDate(state, confirmed, l.Now(), t.StaleAfter):
 	case state.HeardAt.Before(l.began()) && (!wakes || !state.Active()):
 	case state.Err != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, state.HeardAt
+		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, confirmed
 	case len(state.Values) > 0:
-		t.Outcome, t.Confirmed = scaling.Value, state.HeardAt
+		t.Outcome, t.Confirmed = scaling.Value, confirmed
 	default:
-		t.Outcome, t.Confirmed = scaling.NoData, state.HeardAt
+		t.Outcome, t.Confirmed = scaling.NoData, confirmed
 	}
+}
+
+// OutOfDate reports whether a reading of what the trigger was before, confirmed
+// at a moment, is too old. The trigger as it is now is then one that has yet to
+// be read, for as long as any other may take.
+func OutOfDate(state federation.State, confirmed, now time.Time, staleAfter time.Duration) bool {
+	return state.Earlier && now.After(confirmed.Add(staleAfter))
 }
 
 // CountsFrom is when a failure of a trigger that is read every interval counts:
 // at once, but that of a read which a doorbell caused only when a regular one
-// was due. Until then the source may have answered again.
+// was due, and likewise that of a family that nobody reaches: an instance that
+// is replaced is back by then.
 func CountsFrom(state federation.State, interval time.Duration) time.Time {
-	if state.Err == nil || state.DetectedBy != federation.DetectionDoorbell || state.Rejected != nil || state.Unreachable != nil {
-		return time.Time{}
+	switch {
+	case state.Rejected != nil:
+	case state.Unreachable != nil && state.Outcome != federation.OutcomeNone:
+		return state.HeardAt.Add(interval)
+	case state.Unreachable == nil && state.Err != nil && state.DetectedBy == federation.DetectionDoorbell:
+		return state.ObservedAt.Add(interval)
 	}
-	return state.ObservedAt.Add(interval)
+	return time.Time{}
+}
+
+// latest is the latest of some moments.
+func latest(first time.Time, others ...time.Time) time.Time {
+	for _, other := range others {
+		if other.After(first) {
+			first = other
+		}
+	}
+	return first
 }
 
 // metricsOf are the metrics of a trigger as the family names them, else, while

@@ -362,6 +362,141 @@ func TestPulse(t *testing.T) {
 	})
 }
 
+func TestWorkThatWasAnnouncedWaitsForATargetThatCannotBeRead(t *testing.T) {
+	f := newFixture(t, 0, nil)
+	f.says(0)
+	f.decide()
+	d := f.deployment()
+	if err := f.cluster.Direct.Delete(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	f.state(func(s *federation.State) { s.Activations++ })
+	f.decide()
+	if err := f.cluster.Direct.Create(t.Context(), testcluster.Deployment("shop", "worker", ptr.To[int32](0))); err != nil {
+		t.Fatal(err)
+	}
+	f.decide()
+	f.scaled(1)
+}
+
+func TestAReplacedSubscriptionIsNoFailure(t *testing.T) {
+	// running is a healthy object that has been watched for long.
+	running := func(t *testing.T, value float64) *fixture {
+		f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+			so.Spec.CooldownPeriod = ptr.To[int32](0)
+			so.Spec.Fallback = &v1alpha1.Fallback{Replicas: 6} // at the first failure
+		})
+		f.says(1)
+		f.decide()
+		f.clock.Step(time.Hour)
+		f.says(value)
+		return f
+	}
+	healthy := func(f *fixture, when string) {
+		f.t.Helper()
+		f.decide()
+		f.scaled()
+		if c := f.condition(v1alpha1.ConditionFallback); len(f.errors) > 0 || c.Status == metav1.ConditionTrue {
+			f.t.Errorf("%s: counted %v, Fallback %+v", when, f.errors, c)
+		}
+	}
+	t.Run("its reading holds until its age runs out, and then its silence counts anew", func(t *testing.T) {
+		f := running(t, 0)
+		f.state(func(s *federation.State) { s.Earlier, s.Since = true, f.clock.Now() })
+		healthy(f, "at once")
+		f.clock.Step(30 * time.Second)
+		f.state(func(s *federation.State) { s.Since = f.clock.Now() }) // once more
+		f.clock.Step(15 * time.Second)                                 // heard of 45 s ago
+		healthy(f, "when the reading is too old")
+		f.clock.Step(30 * time.Second)
+		f.decide()
+		if f.errors["0 s0-m"] != 1 {
+			t.Errorf("never answered, but counted %v", f.errors)
+		}
+	})
+	t.Run("without a reading it is one to come", func(t *testing.T) {
+		f := running(t, 1)
+		f.states[0] = federation.State{Generation: 1, Since: f.clock.Now()}
+		healthy(f, "at once")
+	})
+	t.Run("a good answer goes on", func(t *testing.T) {
+		f := running(t, 0)
+		f.state(func(s *federation.State) { s.Earlier, s.Since = true, f.clock.Now() })
+		healthy(f, "at once")
+		f.says(0)
+		f.decide()
+		f.scaled(0)
+	})
+	t.Run("an instance that is replaced is back before it counts", func(t *testing.T) {
+		f := running(t, 1)
+		f.state(func(s *federation.State) { s.Unreachable = errors.New("Service scaler-kafka has no ready instance") })
+		f.clock.Step(14 * time.Second)
+		healthy(f, "while it starts")
+		f.clock.Step(time.Second)
+		f.decide()
+		if f.errors["0 s0-m"] != 1 {
+			t.Errorf("gone for an interval, but counted %v", f.errors)
+		}
+	})
+}
+
+func TestAnIntervalThatChangesMakesNoFailure(t *testing.T) {
+	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) {
+		so.Spec.PollingInterval, so.Spec.InitialCooldownPeriod = ptr.To[int32](300), ptr.To[int32](7200)
+		so.Spec.Fallback = &v1alpha1.Fallback{Replicas: 6}
+	})
+	f.says(0) // and no beats, as of a third party
+	f.decide()
+	f.clock.Step(200 * time.Second)
+	f.scaleByHand(2)
+	f.cluster.Writes()
+	f.decide()
+	f.clock.Step(39 * time.Second)
+	f.decide()
+	f.scaled()
+	if len(f.errors) > 0 {
+		t.Errorf("woken by something else, and counted %v", f.errors)
+	}
+	f.clock.Step(2 * time.Second)
+	f.decide()
+	if f.errors["0 s0-m"] != 1 {
+		t.Errorf("not read at its new pace, but counted %v", f.errors)
+	}
+}
+
+func TestIdlePollingLongerThanThePollingIntervalCountsReadings(t *testing.T) {
+	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) {
+		so.Annotations = map[string]string{v1alpha1.AnnotationIdlePollingInterval: "10m"}
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 2, Replicas: 6}
+	})
+	f.says(0)
+	f.decide()
+	f.clock.Step(10 * time.Minute)
+	f.state(func(s *federation.State) {
+		s.Outcome, s.Values, s.Err, s.HeardAt = federation.OutcomeError, nil, errors.New("dial"), f.clock.Now()
+	})
+	failures := func(want int32) {
+		t.Helper()
+		f.decide()
+		if f.errors["0 s0-m"] != want {
+			t.Errorf("counted %v, want %d", f.errors, want)
+		}
+	}
+	failures(1)
+	f.clock.Step(9 * time.Minute)
+	failures(1) // nobody has read it since
+	f.clock.Step(time.Minute)
+	failures(2)
+	f.clock.Step(9 * time.Minute)
+	f.scaleByHand(2)
+	failures(2)
+	f.clock.Step(29 * time.Second)
+	failures(2) // from now on it is read, and counts, more often
+	f.clock.Step(time.Second)
+	failures(3)
+	f.sawEvent("KEDAScalerFailed", "")
+}
+
 func TestCacheBehindOurOwnWriteCausesNoSecond(t *testing.T) {
 	f := newFixture(t, 0, nil)
 	f.says(50)
@@ -633,7 +768,9 @@ func TestWhatCountsAsAFailure(t *testing.T) {
 		"a doorbell's read":                  {rung, 0, 0},
 		"a doorbell's read, until the next":  {rung, 15*time.Second - 1, 0},
 		"a doorbell's read, and the next":    {rung, 15 * time.Second, 1},
-		"a doorbell's read, then nobody":     {func(s *federation.State) { rung(s); s.Unreachable = errors.New("gone") }, 0, 1},
+		"a good read, then nobody":           {func(s *federation.State) { s.Unreachable = errors.New("gone") }, 15*time.Second - 1, 0},
+		"a good read, then long nobody":      {func(s *federation.State) { s.Unreachable = errors.New("gone") }, 15 * time.Second, 1},
+		"a doorbell's read, then nobody":     {func(s *federation.State) { rung(s); s.Unreachable = errors.New("gone") }, 15 * time.Second, 1},
 		"a doorbell's read, then a refusal":  {func(s *federation.State) { rung(s); s.Rejected = errors.New("topic: missing") }, 0, 1},
 		"a doorbell's good read, then quiet": {func(s *federation.State) { s.DetectedBy = federation.DetectionDoorbell }, 41 * time.Second, 1},
 		"no observation and no beat":         {func(*federation.State) {}, 40*time.Second + 1, 1},

@@ -42,6 +42,13 @@ type trigger struct {
 	since     int64
 	firstSeen time.Time
 	failures  scaling.Failures
+	// interval is the time between two readings at the last decision, failed
+	// whether that found it failing.
+	interval time.Duration
+	failed   bool
+	// paced is when a good reading was given a new interval: from then on it
+	// holds as long as one of that moment would.
+	paced time.Time
 	// observed is when the source was read that the last decision followed
 	// from.
 	observed time.Time
@@ -180,7 +187,23 @@ func (m *memory) resume(now time.Time) {
 func (m *memory) keep(d scaling.Decision) {
 	m.lastActive = d.LastActive
 	for i, v := range d.Verdicts {
-		m.triggers[i].failures = v.Failures
+		m.triggers[i].failures, m.triggers[i].failed = v.Failures, v.Outcome == scaling.Failed
+	}
+}
+
+// repace takes note of the time between two readings. Where it changes, as when
+// the target wakes, neither is a good reading too old at once, nor has a trigger
+// failed more often than it was read.
+func (t *trigger) repace(interval time.Duration, now time.Time) {
+	changed := t.interval != 0 && t.interval != interval
+	if t.interval = interval; !changed {
+		return
+	}
+	if !t.failed {
+		t.paced = now
+	}
+	if t.failures.Count > 0 {
+		t.failures.Last = latest(t.failures.Last, now)
 	}
 }
 

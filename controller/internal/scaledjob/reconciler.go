@@ -197,7 +197,7 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 		return reconcile.Result{}, nil
 	}
 	now := r.Now()
-	stale := now.Add(-scaling.StaleAfter(sj.PollingInterval(), activation.ReadDeadline))
+	stale := now.Add(-scaling.StaleAfter(sampled(sj), activation.ReadDeadline))
 	if oldest.Before(stale) {
 		oldest = stale // no older reading counts
 	}
@@ -285,23 +285,27 @@ func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, triggers []scaling.
 // generation than sj.
 func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling.Trigger, oldest time.Time, ahead bool) {
 	oldest = r.Now()
+	interval := sampled(sj)
 	for i, spec := range sj.Spec.Triggers {
 		if spec.Builtin() {
 			continue
 		}
 		known := &m.triggers[i]
+		state, ok := r.States(triggerID(sj, i))
 		t := scaling.Trigger{
 			Index: i, Confirmed: known.firstSeen, Failures: known.failures,
-			StaleAfter: scaling.StaleAfter(sj.PollingInterval(), activation.ReadDeadline),
+			Interval: interval, StaleAfter: scaling.StaleAfter(interval, activation.ReadDeadline),
 		}
-		state, ok := r.States(triggerID(sj, i))
+		if state.Since.After(t.Confirmed) {
+			t.Confirmed = state.Since
+		}
 		if ok && state.Generation > sj.Generation {
 			return nil, oldest, true
 		}
 		t.Metrics = metricsOf(sj, i, state)
 		if ok && state.Generation >= known.since {
 			r.read(sj, m, &t, state)
-			t.CountsFrom = activation.CountsFrom(state, sj.PollingInterval())
+			t.CountsFrom = activation.CountsFrom(state, interval)
 		}
 		if t.Outcome == scaling.Value && t.ReadAt.Before(oldest) {
 			oldest = t.ReadAt
@@ -309,6 +313,12 @@ func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling
 		list = append(list, t)
 	}
 	return list, oldest, false
+}
+
+// sampled is the time between two readings: a ScaledJob always waits for work.
+func sampled(sj *v1alpha1.ScaledJob) time.Duration {
+	interval, _ := sj.IdlePollingInterval() // a bad annotation is a warning
+	return interval
 }
 
 // warnings are what families find odd about the triggers, such as keys that
@@ -337,6 +347,7 @@ func (r *Reconciler) read(sj *v1alpha1.ScaledJob, m *memory, t *scaling.Trigger,
 	case state.Unreachable != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Unreachable, r.Now()
 	case state.Outcome == federation.OutcomeNone:
+	case activation.OutOfDate(state, state.HeardAt, r.Now(), t.StaleAfter):
 	case state.Err != nil:
 		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, state.HeardAt
 	case state.Outcome != federation.OutcomeValue:
