@@ -290,17 +290,19 @@ func metricsOf(so *v1alpha1.ScaledObject, index int, state federation.State) []s
 }
 
 // act writes what the decision says. A conflict means that the target changed
-// since it was read; its event brings the next decision.
+// since it was read; its event brings the next decision. The record of a rise
+// ends with the next write, and when the target is found at rest.
 func (l *Loop) act(
 	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target, d scaling.Decision, e scaling.Explanation,
 ) error {
-	if d.Write == nil {
-		return nil
-	}
-	if d.Activation != nil {
-		if err := l.Status.Activated(ctx, so, d.Activation); err != nil {
+	atRest := e.Replicas != nil && scaling.AtRest(so, *e.Replicas)
+	if d.Write != nil || atRest {
+		if err := l.activated(ctx, so, m, d.Activation); err != nil {
 			return err
 		}
+	}
+	if d.Write == nil {
+		return nil
 	}
 	ctx, span := l.trace(ctx, so, e)
 	err := l.Targets.Scale(ctx, t, *d.Write)
@@ -322,6 +324,19 @@ func (l *Loop) act(
 		l.Status.Announce(so, failed)
 	}
 	return err
+}
+
+// activated puts the record of a rise into the status, nil for none.
+func (l *Loop) activated(ctx context.Context, so *v1alpha1.ScaledObject, m *memory, a *v1alpha1.Activation) error {
+	if a == nil && so.Status.Activation == nil && !m.risen {
+		return nil
+	}
+	m.risen = true
+	if err := l.Status.Activated(ctx, so, a); err != nil {
+		return err
+	}
+	m.risen = a != nil
+	return nil
 }
 
 // hpaActive mirrors the condition ScalingActive of the object's HPA, nil while

@@ -250,6 +250,39 @@ func TestZeroToWorkAndBack(t *testing.T) {
 	}
 }
 
+func TestTheRecordOfARiseEndsWhenItsTargetIsAtRest(t *testing.T) {
+	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = ptr.To[int32](1) })
+	recorded := func(what string, want int32) {
+		t.Helper()
+		f.decide()
+		if a := f.object().Status.Activation; a == nil && want != 0 || a != nil && a.Replicas != want {
+			t.Errorf("%s: activation %+v, want %d replicas", what, a, want)
+		}
+		f.clock.Step(2 * time.Second)
+	}
+	f.says(185)
+	recorded("a large backlog", 37)
+	f.says(0)
+	recorded("it is done", 0)
+	f.says(1)
+	recorded("one message", 0)
+	f.scaled(37, 0, 1)
+
+	f.says(0)
+	recorded("at rest", 0)
+	f.says(185)
+	recorded("a large backlog", 37)
+	f.says(0)
+	f.scaleByHand(0)
+	recorded("put to rest by somebody else", 0)
+
+	f.says(185)
+	f.cluster.Freeze(t, f.object()) // the cache shows no record
+	recorded("a large backlog", 37)
+	f.says(0)
+	recorded("it is done", 0)
+}
+
 func TestConflictDecidesAgain(t *testing.T) {
 	f := newFixture(t, 0, nil)
 	f.says(50)

@@ -29,6 +29,9 @@ type memory struct {
 	// wrote what was written. The cache may show the old one for a while.
 	wroteFrom string
 	wrote     int32
+	// risen is true while the status may have the record of a rise, whether or
+	// not the cache shows it.
+	risen bool
 
 	record record
 }
