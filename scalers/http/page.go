@@ -173,6 +173,9 @@ type extracted struct {
 // No more answers are kept than are asked for together.
 func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply func(int, scaler.Result)) error {
 	addresses, err := p.addresses(ctx)
+	if err != nil {
+		return err
+	}
 	found := make([][]extracted, len(sources))
 	for i := range found {
 		found[i] = make([]extracted, len(addresses))
@@ -191,10 +194,6 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 	}
 	asking.Wait()
 	for i, source := range sources {
-		if err != nil {
-			reply(i, scaler.Result{Err: err})
-			continue
-		}
 		reply(i, source.(*apiSource).reading(found[i]))
 	}
 	if len(found) > 0 {
@@ -202,6 +201,9 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 	}
 	return nil
 }
+
+// Undivided says that a place by itself is read like the whole page.
+func (p *page) Undivided() {}
 
 // report logs when the number of endpoints changes that are left out: what is
 // told is then of the others.

@@ -163,15 +163,18 @@ func (s *secret) Close() error { return nil }
 // ReadBatch reads the Secret once for all of its keys.
 func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	object, exists, err := s.reader.Read(ctx)
+	if err != nil {
+		return err
+	}
 	for i, source := range sources {
-		result := scaler.Result{Err: err}
-		if err == nil {
-			result.Readings, result.Err = source.(*secretSource).params.reading(object, exists)
-		}
-		answer(i, result)
+		readings, err := source.(*secretSource).params.reading(object, exists)
+		answer(i, scaler.Result{Readings: readings, Err: err})
 	}
 	return nil
 }
+
+// Undivided says that a key by itself is read like all of them.
+func (s *secret) Undivided() {}
 
 // secretSource reads one key of one Secret.
 type secretSource struct {

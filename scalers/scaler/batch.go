@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -8,10 +9,10 @@ import (
 // ReadTogether reads sources as one batch and returns one Result for each, in
 // order, when all are answered. Those that are not have the batch's error.
 func ReadTogether(ctx context.Context, b Batch, sources ...Source) []Result {
-	answers := newAnswers(len(sources), func(int, Result) {})
+	answers := newAnswers(ctx, len(sources), func(int, Result) {})
 	err := b.ReadBatch(ctx, sources, answers.give)
 	for _, i := range answers.close() {
-		answers.results[i].Err = unanswered(ctx, err)
+		answers.results[i].Err = answers.missing(i, err)
 	}
 	return answers.results
 }
@@ -23,22 +24,10 @@ func ReadAlone(ctx context.Context, b Batch, source Source) ([]Reading, error) {
 	return result.Readings, result.Err
 }
 
-// unanswered is what the members of a batch are told that were left without an
-// answer, the batch's own error being err.
-func unanswered(ctx context.Context, err error) error {
-	switch {
-	case err != nil:
-		return err
-	case ctx.Err() != nil:
-		return errStuck
-	default:
-		return errLost
-	}
-}
-
 // answers takes the answers of a batch: the first of each member, none after
-// it was closed.
+// it was closed. Once the batch's time is up, an error that says so is none.
 type answers struct {
+	ctx   context.Context       //nolint:containedctx // that of the batch, which it lives as long as
 	first func(i int, r Result) // is called with what is taken
 
 	mu      sync.Mutex
@@ -47,19 +36,36 @@ type answers struct {
 	results []Result
 }
 
-func newAnswers(members int, first func(i int, r Result)) *answers {
-	return &answers{first: first, given: make([]bool, members), results: make([]Result, members)}
+func newAnswers(ctx context.Context, members int, first func(i int, r Result)) *answers {
+	return &answers{ctx: ctx, first: first, given: make([]bool, members), results: make([]Result, members)}
 }
 
 func (a *answers) give(i int, r Result) {
+	r.Err = inTime(a.ctx, r.Err)
 	a.mu.Lock()
-	again := a.closed || a.given[i]
-	if !again {
-		a.given[i], a.results[i] = true, r
+	taken := !a.closed && !a.given[i]
+	if taken {
+		a.results[i] = r
+		taken = a.ctx.Err() == nil || !unheard(r.Err)
+		a.given[i] = taken
 	}
 	a.mu.Unlock()
-	if !again {
+	if taken {
 		a.first(i, r)
+	}
+}
+
+// missing is what the member at i is told that was not answered, the batch's
+// own error being err. It is called after close.
+func (a *answers) missing(i int, err error) error {
+	err = cmp.Or(a.results[i].Err, err)
+	switch {
+	case err != nil:
+		return err
+	case a.ctx.Err() != nil:
+		return errStuck
+	default:
+		return errLost
 	}
 }
 

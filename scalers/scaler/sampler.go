@@ -370,7 +370,7 @@ func (s *sampler) tick(q *question, now time.Time) {
 		s.spawn(func(context.Context) { s.repeatFailure(q) })
 		q.reading = true
 	case q.opened != nil && q.opened.group != nil:
-		q.opened.group.waiting[q] = struct{}{}
+		s.queue(q, now)
 	default:
 		q.reading = true
 		cause := q.takeCause(now)

@@ -1,28 +1,61 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
-
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 const (
 	// largestBatch is the most questions that one request reads.
 	largestBatch = 500
-	// batchesAtOnce is how many requests of one batch are in flight together,
+	// batchesAtOnce is how many requests of one lane are in flight together,
 	// so that a ring need not wait for a large regular read.
 	batchesAtOnce = 2
+	// aloneAtOnce is how many members of one lane are read each by itself.
+	aloneAtOnce = 16
 )
 
 // batchGroup is the questions that are read together. It is guarded by sampler.mu.
 type batchGroup struct {
-	batch    Batch
-	phase    uint64 // its members tick together
-	members  map[*question]struct{}
-	waiting  map[*question]struct{} // due and not yet in flight
-	inFlight int
+	batch     Batch
+	undivided bool   // one answer for all: nobody is read alone
+	phase     uint64 // its members tick together
+	members   map[*question]struct{}
+	// fast is for members that answer, slow for those that did not the last
+	// time, so that nobody waits for them.
+	fast, slow lane
+}
+
+// lane is the members of a batch that are due.
+type lane struct {
+	waiting map[*question]struct{} // to be read together
+	alone   []*member              // to be read each by itself; reading already
+	// requests and reads are those under way of either kind that hold a place.
+	requests, reads int
+}
+
+// lane is where a member waits for its next read.
+func (g *batchGroup) lane(o *opened) *lane {
+	if o.pace.slow {
+		return &g.slow
+	}
+	return &g.fast
+}
+
+// member is one question on its way through a batch.
+type member struct {
+	*attempt
+	o        *opened
+	deadline time.Duration
+	until    time.Time
+	// silent is true after the batch left it without an answer, and reason
+	// what is known about that.
+	silent bool
+	reason error
 }
 
 // joinGroup puts a question with a freshly opened source into its batch. s.mu
@@ -33,8 +66,10 @@ func (s *sampler) joinGroup(q *question, b Batch) {
 		g = &batchGroup{
 			batch: b, phase: phaseOf(q.id),
 			members: map[*question]struct{}{},
-			waiting: map[*question]struct{}{},
+			fast:    lane{waiting: map[*question]struct{}{}},
+			slow:    lane{waiting: map[*question]struct{}{}},
 		}
+		_, g.undivided = b.(Undivided)
 		s.groups[b] = g
 	}
 	g.members[q] = struct{}{}
@@ -47,22 +82,43 @@ func (s *sampler) leaveGroup(q *question, o *opened) {
 		return
 	}
 	delete(o.group.members, q)
-	delete(o.group.waiting, q)
+	for _, l := range []*lane{&o.group.fast, &o.group.slow} {
+		delete(l.waiting, q)
+		l.alone = slices.DeleteFunc(l.alone, func(m *member) bool { return m.q == q && m.watchdog.Stop() })
+	}
 	if len(o.group.members) == 0 && s.groups[o.group.batch] == o.group {
 		delete(s.groups, o.group.batch)
 	}
 }
 
-// dispatchBatches starts a request for every batch with questions that are due
-// and room for it. s.mu is held.
+// queue puts a member that is due where it waits for its read. s.mu is held.
+func (s *sampler) queue(q *question, now time.Time) {
+	l := q.opened.group.lane(q.opened)
+	if q.opened.pace.byItself(now) {
+		l.alone = append(l.alone, s.member(q, now, s.deadline(q.interval)))
+	} else {
+		l.waiting[q] = struct{}{}
+	}
+}
+
+// member begins the read of a member. s.mu is held.
+func (s *sampler) member(q *question, now time.Time, deadline time.Duration) *member {
+	q.reading = true
+	s.schedule(q) // takes it out of the heap
+	a := s.begin(q, q.takeCause(now), deadline)
+	return &member{attempt: a, o: q.opened, deadline: deadline, until: now.Add(deadline)}
+}
+
+// dispatchBatches starts what is due in batches and has a place. s.mu is held.
 func (s *sampler) dispatchBatches(now time.Time) {
 	for _, g := range s.groups {
-		for len(g.waiting) > 0 && g.inFlight < batchesAtOnce {
-			members := g.take(now)
-			if len(members) == 0 {
-				break
+		for _, l := range []*lane{&g.fast, &g.slow} {
+			for len(l.waiting) > 0 && l.requests < batchesAtOnce {
+				if questions := g.take(l, now); len(questions) > 0 {
+					s.dispatchBatch(g, l, questions)
+				}
 			}
-			s.dispatchBatch(g, members)
+			s.dispatchAlone(g, l)
 		}
 	}
 }
@@ -70,34 +126,34 @@ func (s *sampler) dispatchBatches(now time.Time) {
 // take empties waiting into one request and, when that holds a regular read,
 // fills it up with what is due within the next tenth of its interval. Rings
 // travel alone: they are to be quick.
-func (g *batchGroup) take(now time.Time) []*question {
-	var members []*question
+func (g *batchGroup) take(l *lane, now time.Time) []*question {
+	var questions []*question
 	regular := false
-	for q := range g.waiting {
-		if len(members) == largestBatch {
-			return members
+	for q := range l.waiting {
+		if len(questions) == largestBatch {
+			return questions
 		}
-		delete(g.waiting, q)
+		delete(l.waiting, q)
 		if q.reading || q.stuck || q.opened == nil || q.opened.group != g || len(q.users) == 0 {
 			continue // it went away, or is on its way, meanwhile
 		}
 		q.reading = true
 		regular = regular || !q.next.After(now)
-		members = append(members, q)
+		questions = append(questions, q)
 	}
 	if !regular {
-		return members
+		return questions
 	}
 	for q := range g.members {
-		if len(members) == largestBatch {
+		if len(questions) == largestBatch {
 			break
 		}
-		if q.soon(now) {
+		if q.soon(now) && g.lane(q.opened) == l && !q.opened.pace.alone {
 			q.reading = true
-			members = append(members, q)
+			questions = append(questions, q)
 		}
 	}
-	return members
+	return questions
 }
 
 // soon is true for a question that is worth reading along: it is due within a
@@ -108,72 +164,81 @@ func (q *question) soon(now time.Time) bool {
 		(q.snap == nil || now.Sub(q.snap.at) > q.interval/2)
 }
 
-// member is one question in flight within a batch.
-type member struct {
-	q     *question
-	o     *opened
-	cause scalerv1.Detection
-}
-
-// dispatchBatch reads the members in one request. s.mu is held.
-func (s *sampler) dispatchBatch(g *batchGroup, questions []*question) {
+// dispatchBatch reads the questions in one request. s.mu is held.
+func (s *sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	now := time.Now()
-	g.inFlight++
-	interval := time.Duration(0)
+	deadline := time.Duration(0)
+	for _, q := range questions {
+		deadline = max(deadline, s.deadline(q.interval))
+	}
 	members := make([]*member, len(questions))
 	for i, q := range questions {
-		s.schedule(q) // takes it out of the heap
-		q.opened.busy.Add(1)
-		members[i] = &member{q: q, o: q.opened, cause: q.takeCause(now)}
-		interval = max(interval, q.interval)
+		members[i] = s.member(q, now, deadline)
+		members[i].o.busy.Add(1)
 	}
-	deadline := s.deadline(interval)
+	leave := s.hold(&l.requests, deadline/10)
 	s.spawn(func(ctx context.Context) {
-		s.readBatch(ctx, g.batch, members, deadline, true)
-		s.mu.Lock()
-		g.inFlight--
-		s.poke()
-		s.mu.Unlock()
+		s.readBatch(ctx, g, l, members, true)
+		leave()
 		for _, m := range members {
 			m.o.busy.Done()
 		}
 	})
 }
 
-// readBatch reads the members at once. When the whole request fails they are
-// tried once more as two halves, side by side, so that one poisoned member
-// cannot blind the rest.
-func (s *sampler) readBatch(ctx context.Context, b Batch, members []*member, deadline time.Duration, again bool) {
-	start := time.Now()
-	bctx, cancel := context.WithTimeout(s.metrics.counting(ctx, members[0].q.triggerType), deadline)
-	defer cancel()
-	attempts := make([]*attempt, len(members))
-	watchdogs := make([]*time.Timer, len(members))
-	for i, m := range members {
-		attempts[i], watchdogs[i] = s.begin(m.q, m.cause, deadline)
-	}
-	answered := newAnswers(len(members), func(i int, r Result) {
-		if m := members[i]; s.returned(attempts[i], watchdogs[i]) {
-			s.complete(m.q, m.cause, time.Since(start), r.Readings, inTime(bctx, r.Err))
-		}
+// hold takes one of some places until the returned function is called, or for
+// so long: whoever takes longer goes on without one, so that those who do not
+// answer never keep others waiting and yet are not without bound. s.mu is held.
+func (s *sampler) hold(taken *int, long time.Duration) func() {
+	*taken++
+	leave := sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		*taken--
+		s.poke()
 	})
-	err := askBatch(bctx, b, members, answered.give)
-	var kept []*member
-	for _, i := range answered.close() {
-		if s.returned(attempts[i], watchdogs[i]) {
-			kept = append(kept, members[i])
-		}
+	timer := time.AfterFunc(long, leave)
+	return func() {
+		timer.Stop()
+		leave()
 	}
-	if err != nil && again && len(kept) > 1 && !refused(err) && bctx.Err() == nil {
-		half := len(kept) / 2
+}
+
+// readBatch reads the members at once. Fast ones that have not answered at half
+// of the time are asked each by itself in the other half; slow ones have all of
+// it. When the request fails they are tried once more as two halves, side by
+// side, so that one poisoned member cannot blind the rest.
+func (s *sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members []*member, again bool) {
+	start := time.Now()
+	budget := members[0].until.Sub(start)
+	divided := l == &g.fast && !g.undivided
+	if divided {
+		budget /= 2
+	}
+	bctx, cancel := context.WithTimeout(s.metrics.counting(ctx, members[0].q.triggerType), budget)
+	defer cancel()
+	answers := newAnswers(bctx, len(members), func(i int, r Result) {
+		s.answered(members[i], false, time.Since(start), r)
+	})
+	err := askBatch(bctx, g.batch, members, answers.give)
+	var left []*member
+	for _, i := range answers.close() {
+		members[i].reason = inTime(bctx, answers.missing(i, err))
+		left = append(left, members[i])
+	}
+	switch {
+	case bctx.Err() == nil && err != nil && again && len(left) > 1 && !g.undivided && !refused(err):
+		half := len(left) / 2
 		var both sync.WaitGroup
-		both.Go(func() { s.readBatch(ctx, b, kept[:half], deadline, false) })
-		s.readBatch(ctx, b, kept[half:], deadline, false)
+		both.Go(func() { s.readBatch(ctx, g, l, left[:half], false) })
+		s.readBatch(ctx, g, l, left[half:], false)
 		both.Wait()
-		return
-	}
-	for _, m := range kept {
-		s.complete(m.q, m.cause, time.Since(start), nil, inTime(bctx, unanswered(bctx, err)))
+	case bctx.Err() != nil && divided && ctx.Err() == nil:
+		s.askAlone(l, left)
+	default:
+		for _, m := range left {
+			s.answered(m, false, time.Since(start), Result{Err: m.reason})
+		}
 	}
 }
 
@@ -184,4 +249,92 @@ func askBatch(ctx context.Context, b Batch, members []*member, answer func(int, 
 		sources[i] = m.o.source
 	}
 	return b.ReadBatch(ctx, sources, answer)
+}
+
+// askAlone has members read each by itself that their batch left without an
+// answer.
+func (s *sampler) askAlone(l *lane, members []*member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range members {
+		m.silent = true
+		if s.questions[m.q.id] == m.q {
+			l.alone = append(l.alone, m)
+		} else {
+			m.watchdog.Stop()
+		}
+	}
+	s.poke()
+}
+
+// dispatchAlone starts reads of single members while there are places for them,
+// in no order, so that over time it is everybody's turn. s.mu is held.
+func (s *sampler) dispatchAlone(g *batchGroup, l *lane) {
+	var late []*member
+	for len(l.alone) > 0 && l.reads < aloneAtOnce {
+		last := len(l.alone) - 1
+		pick := rand.IntN(len(l.alone))
+		m := l.alone[pick]
+		l.alone[pick], l.alone[last] = l.alone[last], nil
+		l.alone = l.alone[:last]
+		if time.Now().Before(m.until) {
+			s.readAlone(g, l, m)
+		} else {
+			late = append(late, m)
+		}
+	}
+	if len(late) > 0 {
+		s.spawn(func(context.Context) {
+			for _, m := range late {
+				s.unasked(m)
+			}
+		})
+	}
+}
+
+// readAlone reads one member by itself. s.mu is held.
+func (s *sampler) readAlone(g *batchGroup, l *lane, m *member) {
+	m.o.busy.Add(1)
+	long := m.deadline
+	if l == &g.fast {
+		long /= 10
+	}
+	leave := s.hold(&l.reads, long)
+	s.spawn(func(ctx context.Context) {
+		defer m.o.busy.Done()
+		defer leave()
+		start := time.Now()
+		rctx, cancel := context.WithDeadline(s.metrics.counting(ctx, m.q.triggerType), m.until)
+		defer cancel()
+		readings, err := s.askSource(rctx, m.o)
+		s.answered(m, true, time.Since(start), Result{Readings: readings, Err: inTime(rctx, err)})
+	})
+}
+
+// answered ends a member's read with what came of it.
+func (s *sampler) answered(m *member, alone bool, took time.Duration, r Result) {
+	s.mu.Lock()
+	switch {
+	case m.o.group == nil || m.o.group.undivided:
+	case unheard(r.Err):
+		m.o.pace.silent()
+	default:
+		m.o.pace.answered(alone, took <= m.deadline/2, time.Now())
+	}
+	s.mu.Unlock()
+	if s.returned(m.attempt) {
+		s.complete(m.q, m.cause, took, r.Readings, r.Err)
+	}
+}
+
+// unasked ends a member's read that could not be made in time.
+func (s *sampler) unasked(m *member) {
+	s.mu.Lock()
+	if m.silent || m.o.pace.slow {
+		m.o.pace.silent()
+	}
+	s.mu.Unlock()
+	if s.returned(m.attempt) {
+		s.complete(m.q, m.cause, 0, nil, cmp.Or(m.reason, errBusy))
+	}
 }

@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// mailbox is a batch of sources that counts its requests.
+// mailbox is a batch of sources that counts its requests. It answers all that
+// are not stalled, at once, unless it is told how.
 type mailbox struct {
-	answer func(ctx context.Context, members []Source) ([]Result, error)
+	answer func(ctx context.Context, members []Source, answer func(int, Result)) error
 
 	mu    sync.Mutex
 	sizes []int
@@ -23,17 +24,26 @@ func (m *mailbox) ReadBatch(ctx context.Context, members []Source, answer func(i
 	m.mu.Lock()
 	m.sizes = append(m.sizes, len(members))
 	m.mu.Unlock()
-	results, err := make([]Result, len(members)), error(nil)
-	for i := range results {
-		results[i].Readings = One(1)
-	}
 	if m.answer != nil {
-		results, err = m.answer(ctx, members)
+		return m.answer(ctx, members, answer)
 	}
-	for i, r := range results {
-		answer(i, r)
+	return answerTheRest(ctx, members, answer)
+}
+
+// answerTheRest answers at once those that are not stalled.
+func answerTheRest(ctx context.Context, members []Source, answer func(int, Result)) error {
+	left := 0
+	for i, m := range members {
+		if value, stalled := m.(interface{ content() (float64, bool) }).content(); stalled {
+			left++
+		} else {
+			answer(i, Result{Readings: One(value)})
+		}
 	}
-	return err
+	if left > 0 {
+		<-ctx.Done()
+	}
+	return nil
 }
 
 func (m *mailbox) requests() []int {
@@ -47,9 +57,27 @@ type letter struct {
 	fake
 	box      *mailbox
 	poisoned atomic.Bool
+	stalled  atomic.Bool
+	added    atomic.Int64
+}
+
+// content is 1 and as much as was added.
+func (l *letter) content() (value float64, stalled bool) {
+	return float64(1 + l.added.Load()), l.stalled.Load()
 }
 
 func (l *letter) Batch() Batch { return l.box }
+
+func (l *letter) Read(ctx context.Context) ([]Reading, error) {
+	if _, err := l.fake.Read(ctx); err != nil {
+		return nil, err
+	}
+	if l.stalled.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return One(1), nil
+}
 
 // fill joins n questions of one mailbox.
 func fill(s *bench, box *mailbox, n int, interval time.Duration) ([]*letter, []*testUser) {
@@ -109,15 +137,14 @@ func TestMembersWithOtherIntervalsAreReadAtTheirs(t *testing.T) {
 func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		box := &mailbox{}
-		box.answer = func(_ context.Context, members []Source) ([]Result, error) {
-			results := make([]Result, len(members))
-			for i, m := range members {
-				if m.(*letter).poisoned.Load() {
-					return nil, errors.New("malformed answer")
-				}
-				results[i].Readings = One(1)
+		box.answer = func(_ context.Context, members []Source, answer func(int, Result)) error {
+			if slices.ContainsFunc(members, func(m Source) bool { return m.(*letter).poisoned.Load() }) {
+				return errors.New("malformed answer")
 			}
-			return results, nil
+			for i := range members {
+				answer(i, Result{Readings: One(1)})
+			}
+			return nil
 		}
 		letters, users := fill(s, box, 100, 10*time.Second)
 		letters[17].poisoned.Store(true)
@@ -143,15 +170,15 @@ func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
 func TestMembersFailAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		box := &mailbox{}
-		box.answer = func(_ context.Context, members []Source) ([]Result, error) {
-			results := make([]Result, len(members))
+		box.answer = func(_ context.Context, members []Source, answer func(int, Result)) error {
 			for i, m := range members {
-				results[i].Readings = One(1)
 				if m.(*letter).poisoned.Load() {
-					results[i] = Result{Err: errors.New("no such topic")}
+					answer(i, Result{Err: errors.New("no such topic")})
+				} else {
+					answer(i, Result{Readings: One(1)})
 				}
 			}
-			return results, nil
+			return nil
 		}
 		letters, users := fill(s, box, 10, 10*time.Second)
 		letters[3].poisoned.Store(true)
@@ -168,9 +195,9 @@ func TestStalledBatchDelaysNoOther(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		release := make(chan struct{})
 		defer close(release)
-		fill(s, &mailbox{answer: func(context.Context, []Source) ([]Result, error) {
+		fill(s, &mailbox{answer: func(context.Context, []Source, func(int, Result)) error {
 			<-release
-			return nil, errors.New("too late")
+			return errors.New("too late")
 		}}, 100, 10*time.Second)
 		good := userEvery(10 * time.Second)
 		s.join(asking("good", &letter{box: &mailbox{}}), good.user)

@@ -17,6 +17,7 @@ type opened struct {
 	source Source
 	lease  *lease
 	group  *batchGroup // of a Batched, else nil
+	pace   pace        // guarded by sampler.mu
 	stop   context.CancelFunc
 	busy   sync.WaitGroup // calls into source that have not returned
 
@@ -61,15 +62,17 @@ func (q *question) regular() scalerv1.Detection {
 type attempt struct {
 	q         *question
 	cause     scalerv1.Detection
+	watchdog  *time.Timer
 	abandoned bool // guarded by sampler.mu
 }
 
 // begin notes that a read starts and arranges that a source which does not
 // return at the deadline is left behind: the question then fails at every tick
 // until it does.
-func (s *sampler) begin(q *question, cause scalerv1.Detection, deadline time.Duration) (*attempt, *time.Timer) {
+func (s *sampler) begin(q *question, cause scalerv1.Detection, deadline time.Duration) *attempt {
 	a := &attempt{q: q, cause: cause}
-	return a, time.AfterFunc(deadline+stuckAfter, func() { s.abandon(a, deadline) })
+	a.watchdog = time.AfterFunc(deadline+stuckAfter, func() { s.abandon(a, deadline) })
+	return a
 }
 
 func (s *sampler) abandon(a *attempt, took time.Duration) {
@@ -88,8 +91,8 @@ var errStuck = status.Error(codes.DeadlineExceeded, "the source does not answer 
 
 // returned ends an attempt. It is false when the sampler has gone on without
 // it, and then its result is worth nothing.
-func (s *sampler) returned(a *attempt, watchdog *time.Timer) bool {
-	watchdog.Stop()
+func (s *sampler) returned(a *attempt) bool {
+	a.watchdog.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !a.abandoned {
@@ -135,10 +138,15 @@ func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detectio
 	start := time.Now()
 	rctx, cancel := context.WithTimeout(s.metrics.counting(ctx, q.triggerType), deadline)
 	defer cancel()
-	a, watchdog := s.begin(q, cause, deadline)
+	a := s.begin(q, cause, deadline)
 	readings, err := s.askSource(rctx, o)
-	if s.returned(a, watchdog) {
-		s.complete(q, cause, time.Since(start), readings, inTime(rctx, err))
+	err = inTime(rctx, err)
+	took := time.Since(start)
+	s.mu.Lock()
+	o.pace.slow = took > deadline/2 || unheard(err)
+	s.mu.Unlock()
+	if s.returned(a) {
+		s.complete(q, cause, took, readings, err)
 	}
 }
 
@@ -175,28 +183,48 @@ func inTime(ctx context.Context, err error) error {
 	return err
 }
 
+// unheard is true when err says that there was no answer in time.
+func unheard(err error) bool {
+	if err == nil {
+		return false
+	}
+	code, _ := explain(err)
+	return code == codes.DeadlineExceeded
+}
+
+// errBusy is the failure of a read that had no place in time.
+var errBusy = status.Error(codes.DeadlineExceeded, "other reads of the same endpoint wait for an answer")
+
 // enter waits for one of the places that the source's connection has for reads
-// at once, so that one stalled endpoint holds few goroutines and no other
-// endpoint any.
+// at once, so that no endpoint is asked without bound. Sources that were slow
+// the last time leave some of them to the others.
 func (s *sampler) enter(ctx context.Context, o *opened, limit time.Duration) (leave func(), err error) {
 	c := o.lease.endpoint()
 	if c == nil {
 		return func() {}, nil
 	}
-	select {
-	case c.slots <- struct{}{}:
-		return func() { <-c.slots }, nil
-	default:
+	places := []chan struct{}{c.slots}
+	s.mu.Lock()
+	if o.pace.slow {
+		places = []chan struct{}{c.slowSlots, c.slots}
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case c.slots <- struct{}{}:
-		return func() { <-c.slots }, nil
-	case <-timer.C:
-		return nil, status.Error(codes.DeadlineExceeded, "other reads of the same endpoint wait for an answer")
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for i, place := range places {
+		select {
+		case place <- struct{}{}:
+		case <-ctx.Done():
+			vacate(places[:i])
+			return nil, errBusy
+		}
+	}
+	return func() { vacate(places) }, nil
+}
+
+func vacate(places []chan struct{}) {
+	for _, place := range places {
+		<-place
 	}
 }
 
@@ -209,9 +237,9 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	o := &opened{lease: s.pool.lease(q.binding.hosts), stop: stop, specsStale: true}
 	octx, cancel := context.WithTimeout(o.lease.context(ctx), deadline)
 	defer cancel()
-	a, watchdog := s.begin(q, cause, deadline)
+	a := s.begin(q, cause, deadline)
 	source, err := openSafely(octx, q.binding)
-	kept := s.returned(a, watchdog)
+	kept := s.returned(a)
 	if err != nil {
 		o.close()
 		if kept {

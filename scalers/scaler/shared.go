@@ -85,6 +85,8 @@ type connection struct {
 	users int // guarded by pool.mu
 	stop  context.CancelFunc
 	slots chan struct{} // limits the reads that go to the endpoint at once
+	// slowSlots limits how many of them are of sources that were slow.
+	slowSlots chan struct{}
 
 	ready chan struct{}
 	value io.Closer
@@ -92,9 +94,13 @@ type connection struct {
 	own   *lease // what the dial took itself
 }
 
-// readsPerEndpoint is how many reads one connection carries at once. Others of
+// readsPerEndpoint is how many reads one connection carries at once, and
+// slowPerEndpoint how many of those may be of slow sources. Others of
 // the same connection wait; those of other connections do not notice.
-const readsPerEndpoint = 32
+const (
+	readsPerEndpoint = 32
+	slowPerEndpoint  = 24
+)
 
 type leaseKey struct{}
 
@@ -176,9 +182,10 @@ func (p *pool) join(ctx context.Context, id sharedID, hosts []string, dial func(
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &connection{
 		pool: p, id: id, users: 1, stop: stop,
-		ready: make(chan struct{}),
-		slots: make(chan struct{}, readsPerEndpoint),
-		own:   p.lease(hosts),
+		ready:     make(chan struct{}),
+		slots:     make(chan struct{}, readsPerEndpoint),
+		slowSlots: make(chan struct{}, slowPerEndpoint),
+		own:       p.lease(hosts),
 	}
 	p.connections[id] = c
 	p.changed(len(p.connections))

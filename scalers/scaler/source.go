@@ -134,7 +134,29 @@ type Batch interface {
 	// A member's problem is its own Result. An error is for the members that
 	// were not answered; those are tried once more as two halves, so that one
 	// poisoned member cannot blind the rest.
+	//
+	// A part that stalls fails itself alone. What does not depend on it is asked
+	// beside it and answered at once: parts of a batch, such as the nodes of a
+	// cluster, run side by side, and what one part needs in several steps does
+	// not wait for the steps of another. Retries end with ctx and replace no
+	// answer.
+	//
+	// ctx has half of the time that a read may take. Members without an answer
+	// by then are asked by their own Read in the other half, and stay out of the
+	// next batches until they answer quickly; a member that is answered only by
+	// itself is read that way for a while. Slow members are read together too,
+	// for all of the time, but apart from the others. A family may tell a member
+	// earlier that it is not answered, by an error with the code
+	// DeadlineExceeded that names the part.
 	ReadBatch(ctx context.Context, sources []Source, answer func(i int, r Result)) error
+}
+
+// Undivided is a Batch that is one request with one answer for all members,
+// such as a page: to read a member by itself would be the same request. It has
+// all of the time, and its members wait for nobody else.
+type Undivided interface {
+	Batch
+	Undivided()
 }
 
 // Result is the outcome of one member of a batch: what its Read would have
