@@ -32,8 +32,6 @@ type pushSource struct {
 
 	// pushed is true when the server said true and no reading has said so yet.
 	pushed atomic.Bool
-	// activity and specs are when the streams may be opened again.
-	activity, specs pace
 }
 
 // openPush connects to nothing yet: the first call does.
@@ -66,19 +64,16 @@ func (s *pushSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Listen hears the server say true. For a ScaledJob that is a ring and no
 // more: its jobs follow the metric alone.
 func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
-	return s.activity.attempt(ctx, func(ctx context.Context, heard func()) error {
-		err := receive(ctx, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
-			heard()
-			if !m.GetResult() {
-				return
-			}
-			if s.kind == scalerv1.KindScaledObject {
-				s.pushed.Store(true)
-			}
-			ring()
-		})
-		return s.conn.streamEnded("StreamIsActive", err)
+	err := receive(ctx, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
+		if !m.GetResult() {
+			return
+		}
+		if s.kind == scalerv1.KindScaledObject {
+			s.pushed.Store(true)
+		}
+		ring()
 	})
+	return s.streamEnded(ctx, "StreamIsActive", err)
 }
 
 // RingsAtWork has true heard above zero, too: as long as it comes the target does
@@ -89,28 +84,31 @@ func (s *pushSource) streamActivity(ctx context.Context) (grpc.ServerStreamingCl
 	return s.conn.stream.StreamIsActive(ctx, s.ref)
 }
 
-// WatchSpecs hears the server name its metrics, until ctx ends. It returns nil
+// WatchSpecs hears the server name its metrics, until the stream ends. It returns nil
 // when the server does not stream them, or they are of a ScaledJob: the server
 // is then asked before every read.
 func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	if s.kind != scalerv1.KindScaledObject {
 		return nil
 	}
-	for ctx.Err() == nil {
-		err := s.specs.attempt(ctx, func(ctx context.Context, heard func()) error {
-			err := receive(ctx, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
-				heard()
-				if s.keep(m) {
-					changed()
-				}
-			})
-			return s.conn.streamEnded("StreamMetricSpec", err)
-		})
-		if errors.Is(err, scaler.ErrDoorbellRefused) {
-			return nil
+	err := receive(ctx, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
+		if s.keep(m) {
+			changed()
 		}
+	})
+	err = s.streamEnded(ctx, "StreamMetricSpec", err)
+	if errors.Is(err, scaler.ErrDoorbellRefused) {
+		return nil
 	}
-	return ctx.Err()
+	return err
+}
+
+// streamEnded says why, which is ctx's error after that has ended.
+func (s *pushSource) streamEnded(ctx context.Context, method string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.conn.streamEnded(method, err)
 }
 
 func (s *pushSource) streamSpecs(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.GetMetricSpecResponse], error) {

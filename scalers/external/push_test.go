@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -251,70 +248,6 @@ func TestStreamedSpecs(t *testing.T) {
 	if want := map[string]float64{"tasks": 3}; !maps.Equal(got, want) {
 		t.Errorf("after the stream's end the specs are %v, want %v", got, want)
 	}
-}
-
-// TestPace is the time between attempts at a stream.
-func TestPace(t *testing.T) {
-	broken, errEnded := errors.New("broken"), fmt.Errorf("the server ended the stream: %w", io.EOF)
-	tests := map[string]struct {
-		messages []bool // whether the attempt brought one
-		errs     []error
-		want     []int // the least pause after each attempt, in seconds
-	}{
-		"doubles up to a minute": {
-			errs: []error{broken, broken, broken, broken, broken, broken, broken},
-			want: []int{2, 4, 8, 16, 32, 60, 60}},
-		"starts again after a message": {
-			errs:     []error{broken, broken, broken, broken},
-			messages: []bool{false, false, true, false},
-			want:     []int{2, 4, 2, 4}},
-		"starts again after a clean end": {
-			errs: []error{broken, broken, errEnded, broken},
-			want: []int{2, 4, 2, 4}},
-		"a flood is no good stream": {
-			errs:     []error{errFlood, errFlood, errFlood},
-			messages: []bool{true, true, true},
-			want:     []int{2, 4, 8}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var p pace
-				var ended time.Time
-				for i, err := range append(tt.errs, nil) {
-					_ = p.attempt(t.Context(), func(_ context.Context, heard func()) error {
-						if i > 0 {
-							least := time.Duration(tt.want[i-1]) * time.Second
-							if pause := time.Since(ended); pause < least || pause > least+least/5 {
-								t.Errorf("pause %d = %s, want %s to a fifth more", i, pause, least)
-							}
-						}
-						if i < len(tt.messages) && tt.messages[i] {
-							heard()
-						}
-						ended = time.Now()
-						return err
-					})
-				}
-			})
-		})
-	}
-}
-
-func TestPaceEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := pace{next: time.Now().Add(time.Hour)}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		start := time.Now()
-		err := p.attempt(ctx, func(context.Context, func()) error {
-			t.Error("attempted")
-			return nil
-		})
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
-			t.Errorf("error = %v after %s", err, time.Since(start))
-		}
-	})
 }
 
 // TestStreamsLeaveRoomForPolls: a server that takes few streams at once is

@@ -15,10 +15,6 @@ const (
 	shortestRing = 250 * time.Millisecond
 	// askAgain is when a source that refused to ring is asked again.
 	askAgain = 10 * time.Minute
-	// shortestSilence and longestSilence bound the pause before listening
-	// again after a failure.
-	shortestSilence = time.Second
-	longestSilence  = time.Minute
 )
 
 // bell is the doorbell of one question, guarded by sampler.mu. A ring carries
@@ -29,12 +25,18 @@ type bell struct {
 	lastAt time.Time     // the last read that a ring caused
 	gap    time.Duration // pause between such reads; grows while they change nothing
 	note   string        // why the source does not ring, in words for the user
+
+	// backoff and why outlive the runs: a question that often goes idle and
+	// back does not try more often than one that stays idle.
+	backoff Backoff
+	why     string // it does not ring, as found last
 }
 
 // bellRun is one goroutine that listens.
 type bellRun struct {
 	stopped bool
 	cancel  context.CancelFunc // set when the goroutine runs
+	since   time.Time          // it hears since then; zero while it does not
 }
 
 // wanted is true while somebody idle, or anybody, wants the question to ring.
@@ -97,41 +99,14 @@ func (s *sampler) listen(ctx context.Context, q *question, run *bellRun, ringer 
 	}
 	s.mu.Unlock()
 
-	pause := shortestSilence
-	for ctx.Err() == nil {
-		heard := false
-		err := listenSafely(ctx, ringer, func() {
-			if heard { // said twice: no better than a ring
-				s.ring(q, run)
-				return
-			}
-			heard = true
-			s.setNote(q, run, "")
-			s.readNow(q, run)
-		}, func() {
+	for s.mayListen(ctx, q, run) {
+		err := listenSafely(ctx, ringer, func() { s.hears(q, run) }, func() {
 			s.metrics.ring(q.triggerType)
 			s.ring(q, run)
 		})
-		if ctx.Err() != nil {
-			break
+		if ctx.Err() == nil {
+			s.deaf(q, run, err)
 		}
-		if heard {
-			pause = shortestSilence
-		}
-		wait := pause
-		if errors.Is(err, ErrDoorbellRefused) {
-			wait = askAgain
-			s.setNote(q, run, refusal(redact(err, q.secrets)))
-		} else {
-			pause = min(2*pause, longestSilence)
-			s.setNote(q, run, "polled, because listening ended: "+reason(redact(err, q.secrets)))
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
 	}
 
 	s.mu.Lock()
@@ -142,6 +117,48 @@ func (s *sampler) listen(ctx context.Context, q *question, run *bellRun, ringer 
 			s.tuneBell(q) // it may be wanted again by now
 		}
 	}
+}
+
+// mayListen waits until it is time to listen, and says meanwhile why that is
+// not so. It is false when ctx has ended.
+func (s *sampler) mayListen(ctx context.Context, q *question, run *bellRun) bool {
+	s.mu.Lock()
+	backoff, why := q.bell.backoff, q.bell.why
+	s.mu.Unlock()
+	s.setNote(q, run, why)
+	return backoff.Wait(ctx) == nil
+}
+
+// hears notes that the source would ring from now on, and has the question
+// read. Said twice, it is no better than a ring.
+func (s *sampler) hears(q *question, run *bellRun) {
+	s.mu.Lock()
+	again := !run.since.IsZero()
+	if !again {
+		run.since, q.bell.why = time.Now(), ""
+	}
+	s.mu.Unlock()
+	if again {
+		s.ring(q, run)
+		return
+	}
+	s.setNote(q, run, "")
+	s.readNow(q, run)
+}
+
+// deaf notes why listening ended, and plans when to listen again.
+func (s *sampler) deaf(q *question, run *bellRun, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err = redact(err, q.secrets)
+	if errors.Is(err, ErrDoorbellRefused) {
+		q.bell.backoff.rest(askAgain)
+		q.bell.why = refusal(err)
+	} else {
+		q.bell.backoff.Ended(run.since)
+		q.bell.why = "polled, because listening ended: " + reason(err)
+	}
+	run.since = time.Time{}
 }
 
 func listenSafely(ctx context.Context, ringer Ringer, listening, ring func()) (err error) {

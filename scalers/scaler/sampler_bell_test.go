@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 type ringer struct {
 	fake
 	refuse atomic.Pointer[error]
+	stands time.Duration // until it is dropped; 0 for ever
 
 	mu        sync.Mutex
 	ringIt    func()
@@ -34,6 +36,9 @@ func (r *ringer) Listen(ctx context.Context, listening, ring func()) error {
 	r.ringIt = ring
 	r.mu.Unlock()
 	listening()
+	if r.stands > 0 {
+		return cmp.Or(sleepUntil(ctx, time.Now().Add(r.stands)), errors.New("connection reset"))
+	}
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -226,6 +231,82 @@ func TestBrokenListenBacksOff(t *testing.T) {
 	})
 }
 
+// TestDoorbellThatIsDroppedCostsLittleMoreThanPolling: however it ends, and
+// whether or not its question goes idle and back meanwhile. 20 reads in ten
+// minutes are those of polling.
+func TestDoorbellThatIsDroppedCostsLittleMoreThanPolling(t *testing.T) {
+	tests := map[string]struct {
+		stands      time.Duration
+		flips       bool
+		most, reads int32
+	}{
+		"at once":                    {stands: time.Nanosecond, most: 17, reads: 38},
+		"after a while":              {stands: 10 * time.Second, most: 17, reads: 38},
+		"after long":                 {stands: 5 * time.Minute, most: 3, reads: 25},
+		"at once, idle or not":       {stands: time.Nanosecond, flips: true, most: 17, reads: 38},
+		"after a while, idle or not": {stands: 2 * time.Second, flips: true, most: 22, reads: 45},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				source := &ringer{stands: tt.stands}
+				u := idleUser(30 * time.Second)
+				s.join(asking("q", source), u.user)
+				for i := range 200 {
+					pass(3 * time.Second)
+					if tt.flips {
+						s.change(u.user, 30*time.Second, i%2 == 1, 0)
+					}
+				}
+				if n := source.listens.Load(); n > tt.most {
+					t.Errorf("listened %d times in ten minutes, want at most %d", n, tt.most)
+				}
+				if n := source.count(); n > int(tt.reads) {
+					t.Errorf("%d reads in ten minutes, want at most %d", n, tt.reads)
+				}
+			})
+		})
+	}
+}
+
+// TestDoorbellThatStoodIsBackSoon: what held for long and was lost once is
+// listened to again after a second.
+func TestDoorbellThatStoodIsBackSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{stands: time.Minute}
+		s.join(asking("q", source), idleUser(30*time.Second).user)
+		for range 5 {
+			pass(time.Minute + 2*time.Second)
+			if source.listening.Load() != 1 {
+				t.Error("nobody listens two seconds after the doorbell was lost")
+			}
+		}
+	})
+}
+
+// TestRefusalIsSaidAgain: a question that goes idle again is not asked anew, and
+// still says why it is polled.
+func TestRefusalIsSaidAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &ringer{}
+		source.refuseWith(fmt.Errorf("%w: topic orders may not be read", ErrDoorbellRefused))
+		u := idleUser(30 * time.Second)
+		s.join(asking("q", source), u.user)
+		for range 5 {
+			pass(time.Minute)
+			if note := u.snap().note; note != "polled: topic orders may not be read" {
+				t.Errorf("note = %q", note)
+			}
+			s.change(u.user, 30*time.Second, false, 0)
+			pass(30 * time.Second)
+			s.change(u.user, 30*time.Second, true, 0)
+		}
+		if n := source.listens.Load(); n != 1 {
+			t.Errorf("asked %d times within 8 minutes of a refusal", n)
+		}
+	})
+}
+
 // specced names its metrics itself.
 type specced struct {
 	fake
@@ -278,4 +359,35 @@ func TestSourceThatNamesItsMetrics(t *testing.T) {
 			t.Errorf("snapshot = %+v, want two metrics", snap)
 		}
 	})
+}
+
+// TestSpecsThatAreDroppedAreWatchedEverLater: what they bring before they end is
+// no reason to hurry.
+func TestSpecsThatAreDroppedAreWatchedEverLater(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &droppedSpecs{specced: specced{names: []string{"a"}}}
+		source.answer = func(context.Context) ([]Reading, error) { return make([]Reading, 1), nil }
+		b := asking("q", source)
+		b.metrics = nil
+		s.join(b, userEvery(30*time.Second).user)
+		pass(10 * time.Minute)
+		if n := source.watches.Load(); n < 8 || n > 17 {
+			t.Errorf("watched %d times in ten minutes", n)
+		}
+		if n := source.count(); n > 38 {
+			t.Errorf("%d reads in ten minutes", n)
+		}
+	})
+}
+
+// droppedSpecs says that they changed and ends.
+type droppedSpecs struct {
+	specced
+	watches atomic.Int32
+}
+
+func (s *droppedSpecs) WatchSpecs(_ context.Context, changed func()) error {
+	s.watches.Add(1)
+	changed()
+	return errors.New("connection reset")
 }

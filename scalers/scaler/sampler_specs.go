@@ -38,12 +38,10 @@ func (s *sampler) refreshSpecs(ctx context.Context, o *opened) error {
 // watchSpecs listens for changes of the metrics until ctx ends or the source
 // says that it cannot tell.
 func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specced Specced) {
-	pause := 2 * shortestSilence
-	for ctx.Err() == nil {
-		err := watchSpecsSafely(ctx, specced, func() {
-			pause = 2 * shortestSilence
-			s.respec(q, o)
-		})
+	var backoff Backoff
+	for backoff.Wait(ctx) == nil {
+		began := time.Now()
+		err := watchSpecsSafely(ctx, specced, func() { s.respec(q, o) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -53,13 +51,7 @@ func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specce
 			s.mu.Unlock()
 			return
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		pause = min(2*pause, longestSilence)
+		backoff.Ended(began)
 	}
 }
 

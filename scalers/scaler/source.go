@@ -179,7 +179,7 @@ type Ringer interface {
 	// wants it that is idle (any, for a RingerAtWork). An error wrapping
 	// ErrDoorbellRefused means that permission or feature is missing: the
 	// question is polled, visibly, and Listen is tried again every 10 minutes.
-	// Any other error is tried again with back-off while polling goes on.
+	// Any other error is tried again, as Backoff has it, while polling goes on.
 	Listen(ctx context.Context, listening, ring func()) error
 }
 
@@ -213,6 +213,7 @@ type Specced interface {
 	Specs(ctx context.Context) ([]Metric, error)
 	// WatchSpecs calls changed whenever Specs would return something else,
 	// until ctx ends. It returns nil at once when the source cannot tell:
-	// Specs is then called before every Read.
+	// Specs is then called before every Read. After an error it is called
+	// again, as Backoff has it.
 	WatchSpecs(ctx context.Context, changed func()) error
 }
