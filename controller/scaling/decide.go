@@ -23,8 +23,6 @@ type Input struct {
 	Replicas *int32
 	// ReplicasErr says why Replicas is nil.
 	ReplicasErr error
-	// NoHPA is set while no HPA is in charge of the target.
-	NoHPA bool
 	// LastActive is when activity was last known, zero for never. Whoever takes
 	// over from another process adds that process's write period.
 	LastActive time.Time
@@ -117,7 +115,7 @@ func Decide(in Input) Decision {
 	ask := demandOf(in, d.Verdicts, fallback)
 	d.ActiveMetrics = ask.metrics
 	if ask.active || in.Object.ForceActivation() {
-		d.active(in, ask, fallback)
+		d.active(in, ask)
 	} else {
 		d.inactive(in, ask, fallback)
 	}
@@ -255,7 +253,7 @@ func (d *demand) fallback(t Trigger, replicas int32) {
 }
 
 // active is block 3 of the tree.
-func (d *Decision) active(in Input, ask demand, fallback *v1alpha1.Fallback) {
+func (d *Decision) active(in Input, ask demand) {
 	now := condition(v1alpha1.ConditionActive, metav1.ConditionTrue, v1alpha1.ReasonScalerActive, "")
 	d.Active = &now
 	d.LastActive = in.Now
@@ -264,8 +262,7 @@ func (d *Decision) active(in Input, ask demand, fallback *v1alpha1.Fallback) {
 			v1alpha1.ReasonPartialTriggerError, joined(ask.errs))
 	}
 	r, so := *in.Replicas, in.Object
-	standIn := withoutHPA(in, ask, fallback)
-	below := r == 0 || so.Spec.IdleReplicaCount != nil && r < so.MinReplicas() || r < standIn
+	below := r == 0 || so.Spec.IdleReplicaCount != nil && r < so.MinReplicas()
 	if !below || so.ScaleOutPaused() {
 		return
 	}
@@ -275,8 +272,6 @@ func (d *Decision) active(in Input, ask demand, fallback *v1alpha1.Fallback) {
 	}
 	why := "triggered by " + strings.Join(ask.metrics, ";")
 	switch {
-	case to < standIn:
-		to, record, why = standIn, nil, "fallback is in force and there is no HPA"
 	case !ask.active:
 		why = "activation is forced"
 	case len(ask.metrics) == 0:
@@ -284,16 +279,6 @@ func (d *Decision) active(in Input, ask demand, fallback *v1alpha1.Fallback) {
 	}
 	d.Write, d.Activation = &to, record
 	d.announce(in, "Activate", EventActivated, EventActivationFailed, why)
-}
-
-// withoutHPA is what fallback asks for while there is no HPA to carry it out,
-// as with a trigger that was wrong from the start: its metrics have no names.
-// It is 0 where the HPA is in charge.
-func withoutHPA(in Input, ask demand, fallback *v1alpha1.Fallback) int32 {
-	if !in.NoHPA || len(ask.replaced) == 0 || fallback.Behavior == v1alpha1.FallbackScalingModifiers {
-		return 0
-	}
-	return min(FallbackReplicas(fallback, *in.Replicas), in.Object.MaxReplicas())
 }
 
 // inactive is block 4 of the tree.

@@ -87,7 +87,6 @@ func withFallback(threshold, n int32, b v1alpha1.FallbackBehavior) func(*Input) 
 		in.Object.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: threshold, Replicas: n, Behavior: b}
 	}
 }
-func withoutAnHPA(in *Input) { in.NoHPA = true }
 func modifiers(formula, target string) func(*Input) {
 	return func(in *Input) {
 		advanced(in).ScalingModifiers = &v1alpha1.ScalingModifiers{Formula: formula, Target: target}
@@ -180,12 +179,6 @@ func TestDecide(t *testing.T) {
 		"below the failure threshold nothing moves":      {[]func(*Input){triggers(fails(0, 2)), withFallback(3, 6, "")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"beyond the threshold fallback is active":        {[]func(*Input){triggers(fails(0, 3)), withFallback(3, 6, "")}, leave, "ScalerActive", "ScaledObjectReady"},
 		"fallback wakes a target, the HPA does the rest": {[]func(*Input){replicas(0), triggers(fails(0, 3)), withFallback(3, 6, "")}, 1, "ScalerActive", "ScaledObjectReady"},
-		"fallback without an HPA is carried out here":    {[]func(*Input){replicas(2), triggers(fails(0, 3)), withFallback(3, 6, ""), withoutAnHPA}, 6, "ScalerActive", "ScaledObjectReady"},
-		"fallback without an HPA, from zero":             {[]func(*Input){replicas(0), triggers(fails(0, 3)), withFallback(3, 6, ""), withoutAnHPA}, 6, "ScalerActive", "ScaledObjectReady"},
-		"fallback without an HPA stays below max":        {[]func(*Input){replicas(2), bounds(1, 5), triggers(fails(0, 3)), withFallback(3, 6, ""), withoutAnHPA}, 5, "ScalerActive", "ScaledObjectReady"},
-		"fallback without an HPA lowers nothing":         {[]func(*Input){replicas(9), triggers(fails(0, 3)), withFallback(3, 6, ""), withoutAnHPA}, leave, "ScalerActive", "ScaledObjectReady"},
-		"fallback without an HPA waits for its time":     {[]func(*Input){replicas(2), triggers(fails(0, 2)), withFallback(3, 6, ""), withoutAnHPA}, leave, "ScalerNotActive", "ScaledObjectReady"},
-		"fallback without an HPA, scaling out paused":    {[]func(*Input){replicas(2), triggers(fails(0, 3)), withFallback(3, 6, ""), withoutAnHPA, annotated(v1alpha1.AnnotationPausedScaleOut, "true")}, leave, "ScalerActive", "ScaledObjectReady"},
 		"fallback of 0 keeps the replicas":               {[]func(*Input){triggers(fails(0, 3)), withFallback(3, 0, "")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"fallback of 0 does not wake":                    {[]func(*Input){replicas(0), triggers(fails(0, 3)), withFallback(3, 0, "")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"current replicas of a target at zero stay":      {[]func(*Input){replicas(0), triggers(fails(0, 3)), withFallback(3, 6, v1alpha1.FallbackCurrentReplicas)}, leave, "ScalerNotActive", "ScaledObjectReady"},

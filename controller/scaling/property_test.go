@@ -49,7 +49,6 @@ func anyInput(t *rapid.T) Input {
 	if flip.Draw(t, "was active") {
 		in.LastActive = t0.Add(-seconds(t, "quiet for"))
 	}
-	in.NoHPA = rapid.IntRange(0, 3).Draw(t, "no HPA") == 0
 	for i := range rapid.IntRange(1, 4).Draw(t, "triggers") {
 		so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{
 			Type: rapid.SampledFrom([]string{"kafka", "kafka", "kafka", "cpu"}).Draw(t, "type"),
@@ -152,7 +151,7 @@ func TestPropertyBetweenRestAndMaxIsTheHPAs(t *testing.T) {
 		in := anyInput(t)
 		d := Decide(in)
 		rise := d.Write != nil && *d.Write > *in.Replicas
-		if rise && *in.Replicas >= in.Object.HPAMinReplicas() && !in.NoHPA {
+		if rise && *in.Replicas >= in.Object.HPAMinReplicas() {
 			t.Fatalf("%d -> %d", *in.Replicas, *d.Write)
 		}
 	})
@@ -306,7 +305,7 @@ func TestPropertyFallbackSinksBelowNoHealthyTrigger(t *testing.T) {
 		}
 		kind := rapid.SampledFrom([]autoscalingv2.MetricTargetType{"AverageValue", "Value"}).Draw(t, "of type")
 		healthy := reads(1, rapid.Float64Range(1, 900).Draw(t, "backlog"))
-		in.Triggers, in.NoHPA = []Trigger{fails(0, 1), healthy}, false
+		in.Triggers = []Trigger{fails(0, 1), healthy}
 		lo, hi := so.HPAMinReplicas(), so.MaxReplicas()
 		ask := DesiredReplicas(healthy.Metrics[0].Value, healthy.Metrics[0].Target, lo, hi)
 		var seen []int32

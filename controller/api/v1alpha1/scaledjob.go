@@ -139,13 +139,13 @@ func (sj *ScaledJob) IdlePollingInterval() (time.Duration, error) {
 // leaves it to the installation. Another value is an error.
 func (sj *ScaledJob) NoData() (string, error) { return noData(sj.Annotations) }
 
-// Validate checks what the schema cannot say and reports every problem at
-// once, joined. Admission and every reconcile run it: admission may be absent.
-//
-// Source: spec scaledjob, sections 3, 5.4 and 15.
+// Validate checks what the schema cannot say of the object as a whole, and
+// reports every problem at once, joined: with any of them nothing can be done
+// for it. Every reconcile runs it, since admission may be absent. What is wrong
+// with one trigger is TriggerProblem's.
 func (sj *ScaledJob) Validate() error {
 	return errors.Join(sj.validateName(), sj.validateTemplate(), sj.ValidateReplicas(),
-		sj.ValidateTriggers(), sj.validateFallback(), sj.validateAnnotations())
+		someTriggers(sj.Spec.Triggers), sj.validateFallback(), sj.validateAnnotations())
 }
 
 func (sj *ScaledJob) validateName() error {
@@ -180,15 +180,23 @@ func (sj *ScaledJob) ValidateReplicas() error {
 	return nil
 }
 
-// ValidateTriggers checks the list of triggers. A ScaledJob divides every queue
-// by its target, so metricType has no meaning here.
+// ValidateTriggers checks the list of triggers.
 func (sj *ScaledJob) ValidateTriggers() error {
-	return validateTriggers(sj.Spec.Triggers, func(t ScaleTrigger) error {
-		if t.MetricType != "" {
-			return errors.New("metricType: not supported by a ScaledJob")
-		}
-		return nil
-	})
+	return validateTriggers(sj.Spec.Triggers, noMetricType)
+}
+
+// TriggerProblem is what is wrong with one trigger before anybody reads its
+// metadata, nil when it is well. It costs the object that trigger and no other.
+func (sj *ScaledJob) TriggerProblem(index int) error {
+	return triggerProblem(sj.Spec.Triggers, index, noMetricType)
+}
+
+// noMetricType refuses the field: a ScaledJob divides every queue by its target.
+func noMetricType(t ScaleTrigger) error {
+	if t.MetricType != "" {
+		return errors.New("metricType: not supported by a ScaledJob")
+	}
+	return nil
 }
 
 func (sj *ScaledJob) validateFallback() error {

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -32,9 +33,7 @@ func TestScaledJobValidate(t *testing.T) {
 		"no such container":    {change: func(sj *ScaledJob) { sj.Spec.EnvSourceContainerName = "x" }, message: `envSourceContainerName: jobTargetRef has no container "x"`},
 		"min over max":         {change: func(sj *ScaledJob) { sj.Spec.MinReplicaCount = ptr(int32(101)) }, message: "minReplicaCount: 101 exceeds maxReplicaCount 100"},
 		"no triggers":          {change: func(sj *ScaledJob) { sj.Spec.Triggers = nil }, message: "triggers: none given"},
-		"a metric type":        {change: func(sj *ScaledJob) { sj.Spec.Triggers[0].MetricType = "Value" }, message: "trigger 0 (rabbitmq): metricType: not supported by a ScaledJob"},
 		"cpu needs no type":    {change: func(sj *ScaledJob) { sj.Spec.Triggers[0].Type = "cpu" }},
-		"cached cron":          {change: func(sj *ScaledJob) { sj.Spec.Triggers[0].Type, sj.Spec.Triggers[0].UseCachedMetrics = "cron", true }, message: "trigger 0 (cron): useCachedMetrics: not supported by this type"},
 		"name is no label":     {change: func(sj *ScaledJob) { sj.Name = strings.Repeat("a", 64) }, message: "metadata.name: 64 characters, a ScaledJob may have 63"},
 		"fallback over max":    {change: func(sj *ScaledJob) { sj.Spec.Fallback = &JobFallback{Replicas: 101} }, message: "fallback.replicas: 101 exceeds maxReplicaCount 100"},
 		"bad doorbell":         {change: func(sj *ScaledJob) { sj.Annotations = map[string]string{AnnotationDoorbell: "loud"} }, message: `annotation sluice.dev/doorbell: "loud" is neither on nor off`},
@@ -51,6 +50,28 @@ func TestScaledJobValidate(t *testing.T) {
 			}
 			if got != tt.message {
 				t.Errorf("%q, want %q", got, tt.message)
+			}
+		})
+	}
+}
+
+func TestWhatIsWrongWithOneTriggerOfAJobIsItsOwn(t *testing.T) {
+	tests := map[string]struct {
+		trigger ScaleTrigger
+		want    string
+	}{
+		"a metric type": {ScaleTrigger{Type: "kafka", MetricType: "Value"}, "trigger 1 (kafka): metricType: not supported by a ScaledJob"},
+		"cached cron":   {ScaleTrigger{Type: "cron", UseCachedMetrics: true}, "trigger 1 (cron): useCachedMetrics: not supported by this type"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sj := validJob()
+			sj.Spec.Triggers = append(sj.Spec.Triggers, tt.trigger)
+			if err := errors.Join(sj.Validate(), sj.TriggerProblem(0)); err != nil {
+				t.Errorf("the object: %v", err)
+			}
+			if err := sj.ValidateTriggers(); err == nil || err.Error() != tt.want || sj.TriggerProblem(1) == nil {
+				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
 	}

@@ -193,10 +193,6 @@ func TestValidate(t *testing.T) {
 		"idle below min":               {bounds(i(0), i(2), nil), ""},
 		"idle at min":                  {bounds(i(2), i(2), nil), "idleReplicaCount: 2 is not lower than minReplicaCount 2"},
 		"no trigger":                   {triggers(), "triggers: none given"},
-		"cached cron":                  {triggers(ScaleTrigger{Type: "cron", UseCachedMetrics: true}), "trigger 0 (cron): useCachedMetrics: not supported by this type"},
-		"cpu without metricType":       {triggers(ScaleTrigger{Type: "cpu"}), "trigger 0 (cpu): metricType: missing, use Utilization or AverageValue"},
-		"Utilization of a queue":       {triggers(ScaleTrigger{Type: "kafka", MetricType: "Utilization"}), `trigger 0 (kafka): metricType: "Utilization" is neither AverageValue nor Value`},
-		"name twice":                   {triggers(ScaleTrigger{Type: "kafka", Name: "a"}, ScaleTrigger{Type: "cron", Name: "a"}), `trigger 1 (cron): name: "a" is already the name of trigger 0`},
 		"fractional composite target":  {modifiers(ScalingModifiers{Formula: "a", Target: "2.5"}), ""},
 		"modifiers without formula":    {modifiers(ScalingModifiers{Target: "1"}), "scalingModifiers.formula: missing"},
 		"modifiers without target":     {modifiers(ScalingModifiers{Formula: "a"}), "scalingModifiers.target: missing"},
@@ -230,6 +226,37 @@ func TestValidate(t *testing.T) {
 			}
 			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestWhatIsWrongWithOneTriggerIsItsOwn holds it apart from what is wrong with
+// the object, which keeps everything from being done.
+func TestWhatIsWrongWithOneTriggerIsItsOwn(t *testing.T) {
+	tests := map[string]struct {
+		triggers []ScaleTrigger
+		want     string // of the last one
+	}{
+		"cached cron":            {[]ScaleTrigger{{Type: "cron", UseCachedMetrics: true}}, "trigger 0 (cron): useCachedMetrics: not supported by this type"},
+		"cpu without metricType": {[]ScaleTrigger{{Type: "cpu"}}, "trigger 0 (cpu): metricType: missing, use Utilization or AverageValue"},
+		"Utilization of a queue": {[]ScaleTrigger{{Type: "kafka", MetricType: "Utilization"}}, `trigger 0 (kafka): metricType: "Utilization" is neither AverageValue nor Value`},
+		"name twice":             {[]ScaleTrigger{{Type: "kafka", Name: "a"}, {Type: "cron", Name: "a"}}, `trigger 1 (cron): name: "a" is already the name of trigger 0`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			so := valid(func(so *ScaledObject) { so.Spec.Triggers = tt.triggers })
+			if err := so.Validate(); err != nil {
+				t.Errorf("the object: %v", err)
+			}
+			last := len(tt.triggers) - 1
+			for i := range tt.triggers {
+				if err := so.TriggerProblem(i); (err != nil) != (i == last) {
+					t.Errorf("trigger %d: %v", i, err)
+				}
+			}
+			if err := so.ValidateTriggers(); err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
 		})
 	}

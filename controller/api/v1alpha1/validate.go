@@ -3,17 +3,19 @@ package v1alpha1
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 )
 
-// Validate checks what the schema cannot say and reports every problem at
-// once, joined. Admission and every reconcile run it: admission may be absent.
-//
-// Source: spec sections 1.6 and 1.7, notes 18 and 25.
+// Validate checks what the schema cannot say of the object as a whole, and
+// reports every problem at once, joined: with any of them nothing can be done
+// for it. Every reconcile runs it, since admission may be absent. What is wrong
+// with one trigger is TriggerProblem's.
 func (so *ScaledObject) Validate() error {
-	problems := []error{so.validateName(), so.ValidateReplicas(), so.ValidateTriggers(),
+	problems := []error{so.validateName(), so.ValidateReplicas(), someTriggers(so.Spec.Triggers),
 		so.ValidateModifiers(), so.ValidateFallback(), so.ValidateFallbackBehavior()}
 	return errors.Join(problems...)
 }
@@ -51,30 +53,41 @@ func (so *ScaledObject) ValidateTriggers() error {
 	return validateTriggers(so.Spec.Triggers, ScaleTrigger.ValidateMetricType)
 }
 
+// TriggerProblem is what is wrong with one trigger before anybody reads its
+// metadata, nil when it is well. It costs the object that trigger and no other.
+func (so *ScaledObject) TriggerProblem(index int) error {
+	return triggerProblem(so.Spec.Triggers, index, ScaleTrigger.ValidateMetricType)
+}
+
 func validateTriggers(triggers []ScaleTrigger, metricType func(ScaleTrigger) error) error {
+	problems := []error{someTriggers(triggers)}
+	for i, t := range triggers {
+		if err := triggerProblem(triggers, i, metricType); err != nil {
+			for _, text := range strings.Split(err.Error(), "\n") {
+				problems = append(problems, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func someTriggers(triggers []ScaleTrigger) error {
 	if len(triggers) == 0 {
 		return errors.New("triggers: none given")
 	}
+	return nil
+}
+
+func triggerProblem(triggers []ScaleTrigger, i int, metricType func(ScaleTrigger) error) error {
+	t := triggers[i]
 	var problems []error
-	first := map[string]int{}
-	for i, t := range triggers {
-		problem := func(format string, args ...any) {
-			problems = append(problems, fmt.Errorf("trigger %d (%s): "+format, append([]any{i, t.Type}, args...)...))
-		}
-		if t.UseCachedMetrics && !t.Cacheable() {
-			problem("useCachedMetrics: not supported by this type")
-		}
-		if err := metricType(t); err != nil {
-			problem("%w", err)
-		}
-		if t.Name == "" {
-			continue
-		}
-		if j, taken := first[t.Name]; taken {
-			problem("name: %q is already the name of trigger %d", t.Name, j)
-			continue
-		}
-		first[t.Name] = i
+	if t.UseCachedMetrics && !t.Cacheable() {
+		problems = append(problems, errors.New("useCachedMetrics: not supported by this type"))
+	}
+	problems = append(problems, metricType(t))
+	same := func(other ScaleTrigger) bool { return t.Name != "" && other.Name == t.Name }
+	if j := slices.IndexFunc(triggers[:i], same); j >= 0 {
+		problems = append(problems, fmt.Errorf("name: %q is already the name of trigger %d", t.Name, j))
 	}
 	return errors.Join(problems...)
 }
@@ -85,6 +98,9 @@ func (t ScaleTrigger) ValidateMetricType() error {
 	allowed := [2]autoscalingv2.MetricTargetType{autoscalingv2.AverageValueMetricType, autoscalingv2.ValueMetricType}
 	have := t.TargetType()
 	if t.Builtin() {
+		if err := t.validateOldType(); err != nil {
+			return err
+		}
 		allowed = [2]autoscalingv2.MetricTargetType{autoscalingv2.UtilizationMetricType, autoscalingv2.AverageValueMetricType}
 		have = t.MetricType
 	}
@@ -95,6 +111,21 @@ func (t ScaleTrigger) ValidateMetricType() error {
 		return fmt.Errorf("metricType: missing, use %s or %s", allowed[0], allowed[1])
 	}
 	return fmt.Errorf("metricType: %q is neither %s nor %s", have, allowed[0], allowed[1])
+}
+
+// validateOldType says what became of a key of cpu and memory that many
+// manifests still have.
+func (t ScaleTrigger) validateOldType() error {
+	old := autoscalingv2.MetricTargetType(t.Metadata["type"])
+	switch {
+	case old == "":
+		return nil
+	case t.MetricType != "":
+		return fmt.Errorf("metadata.type: was removed: delete it, metricType: %s is enough", t.MetricType)
+	case old != autoscalingv2.AverageValueMetricType:
+		old = autoscalingv2.UtilizationMetricType
+	}
+	return fmt.Errorf("metadata.type: was removed: delete it and write metricType: %s beside metadata", old)
 }
 
 // ValidateTriggerList checks the list of triggers but not their metricType: not

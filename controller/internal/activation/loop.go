@@ -170,7 +170,6 @@ func (l *Loop) until(next time.Time) time.Duration {
 func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error) (in scaling.Input, ahead bool) {
 	in = scaling.Input{
 		Object: so, Now: l.Now(), ReplicasErr: targetErr,
-		NoHPA:      so.Status.HpaName == "",
 		LastActive: m.lastActive, Formula: m.formula,
 	}
 	atRest := true // as it is subscribed while the target cannot be read
@@ -201,6 +200,9 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 			trigger.Pulse = known.pulsed(state.Activations)
 			l.read(&trigger, state, latest(state.HeardAt, known.paced), so.Modifiers() == nil)
 			trigger.CountsFrom = CountsFrom(state, interval)
+		}
+		if problem := so.TriggerProblem(i); problem != nil {
+			trigger.Outcome, trigger.Err, trigger.Confirmed, trigger.Pulse = scaling.Failed, problem, l.Now(), false
 		}
 		in.Triggers = append(in.Triggers, trigger)
 	}

@@ -559,13 +559,31 @@ func TestFailedScaleIsTold(t *testing.T) {
 }
 
 func TestFallbackOfATriggerThatWasWrongFromTheStart(t *testing.T) {
-	for hpa, want := range map[string][]int32{"": {6}, "keda-hpa-worker": {1}} {
-		f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) { so.Spec.Fallback = &v1alpha1.Fallback{Replicas: 6} })
-		f.store(func(s *v1alpha1.ScaledObjectStatus) { s.HpaName = hpa })
-		f.states[0] = federation.State{Generation: 1, Rejected: errors.New("kafka: topic: missing")}
-		f.cluster.Writes()
-		f.decide()
-		f.scaled(want...) // all of it without an HPA, else one, and the rest is the HPA's
+	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) { so.Spec.Fallback = &v1alpha1.Fallback{Replicas: 6} })
+	f.store(func(s *v1alpha1.ScaledObjectStatus) { s.ExternalMetricNames = []string{"s0-kafka"} })
+	f.states[0] = federation.State{Generation: 1, Rejected: errors.New("kafka: topic: missing")}
+	f.cluster.Writes()
+	f.decide()
+	f.scaled(1) // the rest is the HPA's, which reads this verdict
+	if verdicts := f.object().Status.Fallback; len(verdicts) != 1 || verdicts[0].Metric != "s0-kafka" || *verdicts[0].Replicas != 6 {
+		t.Errorf("verdicts %+v", verdicts)
+	}
+}
+
+func TestATriggerThatIsWrongByItselfCostsNoOther(t *testing.T) {
+	wrong := map[string]v1alpha1.ScaleTrigger{
+		"metricType": {Type: "cron", MetricType: autoscalingv2.UtilizationMetricType},
+		"cached":     {Type: "cron", UseCachedMetrics: true},
+		"cpu":        {Type: "cpu", Metadata: map[string]string{"type": "Utilization", "value": "60"}},
+	}
+	for name, trigger := range wrong {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = append(so.Spec.Triggers, trigger) })
+			f.says(50)
+			f.states[1] = f.states[0]
+			f.decide()
+			f.scaled(10)
+		})
 	}
 }
 

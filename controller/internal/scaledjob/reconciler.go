@@ -307,6 +307,9 @@ func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling
 			r.read(sj, m, &t, state)
 			t.CountsFrom = activation.CountsFrom(state, interval)
 		}
+		if problem := sj.TriggerProblem(i); problem != nil {
+			t.Outcome, t.Err, t.Confirmed = scaling.Failed, problem, r.Now()
+		}
 		if t.Outcome == scaling.Value && t.ReadAt.Before(oldest) {
 			oldest = t.ReadAt
 		}

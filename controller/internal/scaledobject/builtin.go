@@ -13,18 +13,14 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
-// Builtin is the HPA metric of a cpu or memory trigger. All problems of its
-// metadata are reported at once, each with its key first.
-//
-// Source: spec/scalers/cpu.md and memory.md.
+// Builtin is the HPA metric of a cpu or memory trigger. An error has the key
+// first that is wrong.
 func Builtin(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricSpec, error) {
-	var problems []error
-	if t.Metadata["type"] != "" {
-		problems = append(problems, errors.New("type: no longer a parameter, use metricType"))
+	if err := t.ValidateMetricType(); err != nil {
+		return autoscalingv2.MetricSpec{}, err
 	}
 	target, err := builtinTarget(t)
-	problems = append(problems, err)
-	if err := errors.Join(problems...); err != nil {
+	if err != nil {
 		return autoscalingv2.MetricSpec{}, err
 	}
 	name := corev1.ResourceName(t.Type)
@@ -55,14 +51,12 @@ func builtinTarget(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricTarget, error) 
 			return target, fmt.Errorf("value: %q is not a whole percentage greater than 0", text)
 		}
 		target.AverageUtilization = ptr.To(int32(percent))
-	case autoscalingv2.AverageValueMetricType:
+	default:
 		quantity, err := resource.ParseQuantity(text)
 		if err != nil || quantity.Sign() <= 0 {
 			return target, fmt.Errorf("value: %q is not a quantity greater than 0, such as 500m or 512Mi", text)
 		}
 		target.AverageValue = &quantity
-	default:
-		return target, fmt.Errorf("metricType: %q is neither Utilization nor AverageValue", t.MetricType)
 	}
 	return target, nil
 }

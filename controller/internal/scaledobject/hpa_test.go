@@ -1,6 +1,7 @@
 package scaledobject
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -194,10 +195,39 @@ func TestBuild(t *testing.T) {
 	changed.Spec.Triggers[1].Metadata["topic"] = "returns"
 	swapped := two.DeepCopy()
 	slices.Reverse(swapped.Spec.Triggers)
+	with := func(change ...func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
+		so := two.DeepCopy()
+		for _, c := range change {
+			c(so)
+		}
+		return so
+	}
+	add := func(more v1alpha1.ScaleTrigger) func(*v1alpha1.ScaledObject) {
+		return func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = append(so.Spec.Triggers, more) }
+	}
+	fallback := func(so *v1alpha1.ScaledObject) {
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 5}
+	}
+	down := federation.State{Generation: 1, Unreachable: errDown}
+	isDown := func(i string) string {
+		return "trigger " + i + " (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: ")
+	}
+	refused := func(names ...string) federation.State {
+		state := federation.State{Generation: 1, Rejected: errors.New("kafka: url: is none")}
+		for _, n := range names {
+			state.Specs = append(state.Specs, answer(n).Specs...)
+		}
+		return state
+	}
+	specs := func(all ...federation.MetricSpec) federation.State {
+		return federation.State{Generation: 1, HaveSpecs: true, Specs: all}
+	}
+	const noHPA = "there is no HPA until a trigger can be served: the replicas are kept, at minReplicaCount at least"
 	tests := map[string]struct {
 		so       *v1alpha1.ScaledObject
 		live     *autoscalingv2.HorizontalPodAutoscaler
 		states   map[int]federation.State
+		fresh    bool
 		want     []string
 		unusable bool
 		problem  string
@@ -207,31 +237,73 @@ func TestBuild(t *testing.T) {
 			states: map[int]federation.State{0: answer("a"), 1: answer("b")}, want: []string{"s0-a 5", "s1-b 5"},
 		},
 		"one is down and keeps its entry": {
-			live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
+			live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: down},
+			want: []string{"s0-a 5", "s1-b 3"}, problem: isDown("1"),
 		},
-		"one changed and is down: all stay": {
-			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
+		"one changed and is down: it keeps its place, the other is as it should be": {
+			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: down},
+			want: []string{"s0-a 5", "s1-b 3"}, problem: isDown("1"),
 		},
-		"one moved and is down: all stay": {
-			so: swapped, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want: []string{"s0-a 3", "s1-b 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
+		"one changed and is refused: it keeps its place": {
+			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: refused()},
+			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): url: is none",
 		},
-		"one is down, no HPA yet": {
-			states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}}, unusable: true,
-			problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
+		"one moved and is down: its metrics move along": {
+			so: swapped, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("b"), 1: down},
+			want: []string{"s0-b 5", "s1-a 3"}, problem: isDown("1"),
+		},
+		"one is gone, and a new one in its place is down": {
+			so: with(func(so *v1alpha1.ScaledObject) {
+				so.Spec.Triggers = []v1alpha1.ScaleTrigger{so.Spec.Triggers[1], kafka("new")}
+			}),
+			live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("b"), 1: down},
+			want: []string{"s0-b 5"}, problem: isDown("1"),
+		},
+		"the first is down, no HPA yet": {
+			states: map[int]federation.State{0: down, 1: answer("b")}, want: []string{"s1-b 5"}, problem: isDown("0"),
+		},
+		"the first is refused, no HPA yet": {
+			states: map[int]federation.State{0: refused(), 1: answer("b")}, want: []string{"s1-b 5"}, problem: "trigger 0 (kafka): url: is none",
+		},
+		"the first is refused but named: it does not keep the other from being scaled down": {
+			states: map[int]federation.State{0: refused("a"), 1: answer("b")}, want: []string{"s1-b 5"}, problem: "trigger 0 (kafka): url: is none",
+		},
+		"all are refused, one is named": {
+			states: map[int]federation.State{0: refused(), 1: refused("b")}, want: []string{"s1-b 5"},
+			problem: "trigger 0 (kafka): url: is none\ntrigger 1 (kafka): url: is none",
+		},
+		"all are down, no HPA yet": {
+			states: map[int]federation.State{0: down, 1: down}, unusable: true, problem: isDown("0") + "\n" + isDown("1") + "\n" + noHPA,
+		},
+		"a fallback needs a place": {
+			so: with(fallback), states: map[int]federation.State{0: down, 1: answer("b")}, want: []string{"s0-kafka 1", "s1-b 5"}, problem: isDown("0"),
+		},
+		"a fallback takes the place that is named": {
+			so: with(fallback), states: map[int]federation.State{0: refused("a"), 1: answer("b")}, want: []string{"s0-a 5", "s1-b 5"},
+			problem: "trigger 0 (kafka): url: is none",
+		},
+		"a formula needs all, and its HPA none": {
+			so: with(modifiers("a", "2")), states: map[int]federation.State{0: down, 1: answer("b")}, want: []string{"composite-metric 2"},
+			problem: isDown("0"),
 		},
 		"one is asked a moment ago": {
-			states: map[int]federation.State{0: answer("a")}, unusable: true, waiting: true,
+			states: map[int]federation.State{0: answer("a")}, fresh: true, unusable: true, waiting: true,
+			problem: "trigger 1 (kafka): no answer yet from Service scaler-kafka",
+		},
+		"one was asked a while ago": {
+			states: map[int]federation.State{0: answer("a")}, want: []string{"s0-a 5"},
 			problem: "trigger 1 (kafka): no answer yet from Service scaler-kafka",
 		},
 		"one waits, the other is down": {
-			states: map[int]federation.State{0: {Generation: 1, Unreachable: errDown}}, unusable: true,
-			problem: "trigger 0 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: ") + "\ntrigger 1 (kafka): no answer yet from Service scaler-kafka",
+			states: map[int]federation.State{0: down}, fresh: true, unusable: true, waiting: true,
+			problem: isDown("0") + "\ntrigger 1 (kafka): no answer yet from Service scaler-kafka\n" + noHPA,
+		},
+		"one that was added waits, the other goes on": {
+			live: live(two, "s0-a"), states: map[int]federation.State{0: answer("a")}, fresh: true, want: []string{"s0-a 5"}, waiting: true,
+			problem: "trigger 1 (kafka): no answer yet from Service scaler-kafka",
 		},
 		"an answer for an earlier generation is none": {
-			states: map[int]federation.State{0: answer("a"), 1: {HaveSpecs: true, Specs: answer("b").Specs}}, unusable: true, waiting: true,
+			states: map[int]federation.State{0: answer("a"), 1: {HaveSpecs: true, Specs: answer("b").Specs}}, fresh: true, unusable: true, waiting: true,
 			problem: "trigger 1 (kafka): no answer yet from Service scaler-kafka",
 		},
 		"a source that fails does not matter": {
@@ -239,19 +311,53 @@ func TestBuild(t *testing.T) {
 			want:   []string{"s0-a 5", "s1-b 5"},
 		},
 		"a name twice": {
-			live:    live(two, "s0-a", "s1-b"),
-			states:  map[int]federation.State{0: {Generation: 1, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "a", Target: 5}, {Name: "a", Target: 6}}}, 1: answer("b")},
-			want:    []string{"s0-a 3", "s1-b 3"},
-			problem: "metric s0-a: named twice",
+			states: map[int]federation.State{0: specs(federation.MetricSpec{Name: "a", Target: 5}, federation.MetricSpec{Name: "a", Target: 6}), 1: answer("b")},
+			want:   []string{"s1-b 5"}, problem: "trigger 0 (kafka): metric s0-a: named twice",
 		},
-		"an HPA of somebody else stays": {
+		"a target of 0": {
+			states: map[int]federation.State{0: specs(federation.MetricSpec{Name: "a"}), 1: answer("b")},
+			want:   []string{"s1-b 5"}, problem: "trigger 0 (kafka): metric s0-a: target 0 is not greater than 0",
+		},
+		"a name that no HPA takes": {
+			states: map[int]federation.State{0: specs(federation.MetricSpec{Name: "a/b", Target: 5}), 1: answer("b")},
+			want:   []string{"s1-b 5"}, problem: `trigger 0 (kafka): metric "s0-a/b": an HPA takes no name that may not contain '/'`,
+		},
+		"a metricType that is none of its": {
+			so:     with(func(so *v1alpha1.ScaledObject) { so.Spec.Triggers[0].MetricType = autoscalingv2.UtilizationMetricType }),
+			states: map[int]federation.State{0: answer("a"), 1: answer("b")},
+			want:   []string{"s1-b 5"}, problem: `trigger 0 (kafka): metricType: "Utilization" is neither AverageValue nor Value`,
+		},
+		"cpu that is wrong": {
+			so: with(add(cpu("much"))), states: map[int]federation.State{0: answer("a"), 1: answer("b")},
+			want: []string{"s0-a 5", "s1-b 5"}, problem: `trigger 2 (cpu): value: "much" is not a whole percentage greater than 0`,
+		},
+		"cpu that is no longer right stays as it is measured": {
+			so: with(add(cpu("much"))), states: map[int]federation.State{0: answer("a"), 1: answer("b")},
+			live: func() *autoscalingv2.HorizontalPodAutoscaler {
+				h := live(two, "s0-a", "s1-b")
+				spec, _ := Builtin(cpu("60"))
+				h.Spec.Metrics = append(h.Spec.Metrics, spec)
+				return h
+			}(),
+			want: []string{"s0-a 5", "s1-b 5", "cpu"}, problem: `trigger 2 (cpu): value: "much" is not a whole percentage greater than 0`,
+		},
+		"the HPA of somebody else stays while there is nothing better": {
 			live: func() *autoscalingv2.HorizontalPodAutoscaler {
 				h := live(two, "queue")
 				h.Annotations = nil
 				return h
 			}(),
-			states: map[int]federation.State{0: answer("a"), 1: {Generation: 1, Unreachable: errDown}},
-			want:   []string{"queue 3"}, problem: "trigger 1 (kafka): " + strings.TrimPrefix(errDown.Error(), "kafka: "),
+			states: map[int]federation.State{0: down, 1: down},
+			want:   []string{"queue 3"}, problem: isDown("0") + "\n" + isDown("1"),
+		},
+		"the HPA that KEDA made keeps the places of those that are down": {
+			live: func() *autoscalingv2.HorizontalPodAutoscaler {
+				h := live(two, "s0-x", "s1-y")
+				h.Annotations = nil
+				return h
+			}(),
+			states: map[int]federation.State{0: answer("a"), 1: down},
+			want:   []string{"s0-a 5", "s1-y 3"}, problem: isDown("1"),
 		},
 	}
 	for name, tt := range tests {
@@ -260,7 +366,7 @@ func TestBuild(t *testing.T) {
 			if so == nil {
 				so = two
 			}
-			out := build(so, tt.live, func(i int) (federation.State, bool) { s, ok := tt.states[i]; return s, ok })
+			out := build(so, tt.live, func(i int) (federation.State, bool) { s, ok := tt.states[i]; return s, ok }, tt.fresh)
 			have := targets(&autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{Metrics: out.specs}})
 			if out.usable == tt.unusable || out.waiting != tt.waiting || !tt.unusable && !slices.Equal(have, tt.want) {
 				t.Errorf("usable %v, waiting %v, metrics %q", out.usable, out.waiting, have)
@@ -299,8 +405,10 @@ func TestBuiltin(t *testing.T) {
 		"a negative quantity":   {trigger("AverageValue", "value", "-1Gi"), `value: "-1Gi" is not a quantity greater than 0, such as 500m or 512Mi`},
 		"Value":                 {trigger("Value", "value", "60"), `metricType: "Value" is neither Utilization nor AverageValue`},
 		"no quantity":           {trigger("AverageValue", "value", "half"), `value: "half" is not a quantity greater than 0, such as 500m or 512Mi`},
-		"no type":               {trigger("", "value", "60"), `metricType: "" is neither Utilization nor AverageValue`},
-		"all at once":           {trigger("Utilization", "type", "Utilization"), "type: no longer a parameter, use metricType\nvalue: missing"},
+		"no type":               {trigger("", "value", "60"), "metricType: missing, use Utilization or AverageValue"},
+		"as of old":             {trigger("", "type", "Utilization", "value", "60"), "metadata.type: was removed: delete it and write metricType: Utilization beside metadata"},
+		"as of old, a quantity": {trigger("", "type", "AverageValue", "value", "1"), "metadata.type: was removed: delete it and write metricType: AverageValue beside metadata"},
+		"as of old, and as now": {trigger("AverageValue", "type", "Value", "value", "1"), "metadata.type: was removed: delete it, metricType: AverageValue is enough"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -367,4 +475,13 @@ func TestBehaviorIsCompleteAsTheAPIServerCompletesIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hashes are what annotation sluice.dev/specs says when all triggers are served.
+func hashes(so *v1alpha1.ScaledObject) string {
+	all := make([]string, len(so.Spec.Triggers))
+	for i, trigger := range so.Spec.Triggers {
+		all[i] = trigger.Hash()
+	}
+	return strings.Join(all, ",")
 }

@@ -101,8 +101,8 @@ func (r *Reconciler) resolveTarget(ctx context.Context, so *v1alpha1.ScaledObjec
 	return status.Reconciled{Target: ptr.To(t.GVKR), Replicas: ptr.To(t.Replicas)}, nil
 }
 
-// syncHPA makes the live HPA the desired one. What a family cannot tell keeps
-// its place in the live HPA; everything else the user changed is applied now.
+// syncHPA makes the live HPA the desired one. A trigger that cannot be served
+// holds back nothing else: all that the user changed is applied now.
 func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, found status.Reconciled) (reconcile.Result, error) {
 	live, others, err := r.liveHPAs(ctx, so)
 	if err != nil {
@@ -116,7 +116,8 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 		found.Warnings = append(found.Warnings, problem.Error())
 	}
 	found.Warnings = append(found.Warnings, keptLabels(so, r.Selecting)...)
-	built := build(so, basis, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) })
+	fresh := r.Now().Sub(r.Status.Seen(so)) < status.FirstState
+	built := build(so, basis, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) }, fresh)
 	found.Warnings = append(found.Warnings, built.warnings...)
 	if built.usable {
 		desired := desiredHPA(so, *found.Target, built.metrics, r.Version, r.Selecting)
@@ -129,7 +130,7 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 		found.HPA = ptr.To(desired.Name)
 		found.ExternalMetricNames, found.ResourceMetricNames = built.external, built.resource
 	}
-	if built.waiting && r.Now().Sub(r.Status.Seen(so)) < status.FirstState {
+	if built.waiting {
 		// The answer comes with a reconcile of its own; this is for the case
 		// that it does not.
 		return reconcile.Result{RequeueAfter: status.FirstState}, nil

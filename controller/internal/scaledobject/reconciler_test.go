@@ -372,7 +372,8 @@ func TestWaitingForAFamily(t *testing.T) {
 		}
 		f.clock.Step(status.FirstState)
 		f.reconcile()
-		f.wantReady(metav1.ConditionFalse, "trigger 0 (kafka): no answer yet from Service scaler-kafka")
+		f.wantReady(metav1.ConditionFalse, "trigger 0 (kafka): no answer yet from Service scaler-kafka; "+
+			"there is no HPA until a trigger can be served: the replicas are kept, at minReplicaCount at least")
 		if f.hpa() != nil {
 			t.Errorf("HPA %+v of nothing known", f.hpa())
 		}
@@ -486,4 +487,64 @@ func TestObjectsThatAreGone(t *testing.T) {
 	}
 	f.reconcile()
 	f.wrote()
+}
+
+// TestOneBadTriggerHoldsBackNothingElse has two triggers in a new object, of
+// which the first never works, and then changes everything else.
+func TestOneBadTriggerHoldsBackNothingElse(t *testing.T) {
+	tests := map[string]struct {
+		trigger v1alpha1.ScaleTrigger
+		state   *federation.State
+		want    string
+	}{
+		"refused": {kafka("bills"), &federation.State{Rejected: errors.New("kafka: topic: missing")}, "trigger 0 (kafka): topic: missing"},
+		"without a family": {
+			v1alpha1.ScaleTrigger{Type: "kafak"}, &federation.State{Unreachable: errors.New("Service scaler-kafak not found in namespace sluice-system")},
+			"trigger 0 (kafak): Service scaler-kafak not found in namespace sluice-system",
+		},
+		"specs that no HPA takes": {
+			kafka("bills"), &federation.State{HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "m"}}},
+			"trigger 0 (kafka): metric s0-m: target 0 is not greater than 0",
+		},
+		"a metricType": {
+			v1alpha1.ScaleTrigger{Type: "kafka", MetricType: autoscalingv2.UtilizationMetricType}, nil,
+			`trigger 0 (kafka): metricType: "Utilization" is neither AverageValue nor Value`,
+		},
+		"cpu as of old": {
+			v1alpha1.ScaleTrigger{Type: "cpu", Metadata: map[string]string{"type": "Utilization", "value": "60"}}, nil,
+			"trigger 0 (cpu): metadata.type: was removed: delete it and write metricType: Utilization beside metadata",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, newObject(func(so *v1alpha1.ScaledObject) {
+				so.Spec.Triggers = []v1alpha1.ScaleTrigger{tt.trigger, {Type: "cron"}}
+			}))
+			says := func() {
+				if tt.state != nil {
+					state := *tt.state
+					state.Generation = f.object().Generation
+					f.states[0] = state
+				}
+				f.answers(1, 5)
+			}
+			says()
+			f.reconcile()
+			f.wantTargets("s1-m 5")
+			f.wantReady(metav1.ConditionFalse, tt.want)
+
+			f.edit(func(so *v1alpha1.ScaledObject) {
+				so.Spec.MinReplicaCount, so.Spec.MaxReplicaCount = ptr.To[int32](2), ptr.To[int32](9)
+				so.Spec.Triggers = append(so.Spec.Triggers, cpu("70"))
+			})
+			says()
+			f.answers(1, 7)
+			f.reconcile()
+			f.wantTargets("s1-m 7", "cpu")
+			if spec := f.hpa().Spec; *spec.MinReplicas != 2 || spec.MaxReplicas != 9 {
+				t.Errorf("from %d to %d", *spec.MinReplicas, spec.MaxReplicas)
+			}
+			f.wantReady(metav1.ConditionFalse, tt.want)
+		})
+	}
 }
