@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -18,9 +19,9 @@ import (
 // Limits of a connection.
 const (
 	dialLimit = 5 * time.Second
-	// answerLimit is how long a broker may take to answer one request. It is
-	// shorter than a read's deadline, so that a request which any broker can
-	// answer still finds another one when the first is stalled.
+	// answerLimit is how long a broker may take to answer one request, and to
+	// greet a new connection. It is shorter than a read's deadline, so that a
+	// connection that was lost on the way is made anew within it.
 	answerLimit = 4 * time.Second
 	// idleLimit keeps connections over the usual polling intervals and ends
 	// them before brokers do (10 minutes by default).
@@ -29,24 +30,32 @@ const (
 	tries = 3
 )
 
-// fetchKey is Kafka's number of the fetch request, and fetchVersion the last
-// one that names topics by name. A topic created anew under its name is the
-// same doorbell.
+// Kafka's numbers of requests, and the last versions of them that name topics
+// by name. A topic created anew under its name is the same doorbell.
 const (
 	fetchKey     = 1
 	fetchVersion = 12
+
+	offsetFetchKey     = 9
+	offsetFetchVersion = 9
 )
+
+// clientID is how this client introduces itself to brokers.
+const clientID = "sluice"
 
 // cluster is one Kafka cluster as one identity: a client, shared by all
 // triggers, whose connections do not grow with their number. It is the batch
 // of its sources.
 type cluster struct {
-	client  *kgo.Client
-	traffic *traffic
-	bell    *bell
+	client       *kgo.Client
+	brokers      *brokers
+	coordinators *coordinators
+	traffic      *traffic
+	bell         *bell
 
 	gathering gathering
-	running   sync.WaitGroup // reads, until their last request has ended
+	stop      context.CancelFunc
+	running   sync.WaitGroup // what goes on beside the reads
 }
 
 // clusterKey tells connections apart.
@@ -73,7 +82,7 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	}
 	counted := new(traffic)
 	options := []kgo.Opt{
-		kgo.ClientID("sluice"),
+		kgo.ClientID(clientID),
 		kgo.SeedBrokers(e.servers...),
 		kgo.MaxVersions(versions),
 		kgo.WithHooks(counted),
@@ -91,8 +100,14 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bootstrapServers: %w", err)
 	}
-	c := &cluster{client: client, traffic: counted}
-	c.bell = newBell(context.WithoutCancel(ctx), client)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c := &cluster{client: client, traffic: counted, stop: stop}
+	c.brokers = &brokers{
+		client: client, seeds: e.servers, standings: make(map[int32]*standing),
+		start: func(run func(context.Context)) { c.running.Go(func() { run(ctx) }) },
+	}
+	c.coordinators = &coordinators{brokers: c.brokers, node: make(map[string]int32)}
+	c.bell = newBell(ctx, client)
 	return c, nil
 }
 
@@ -111,6 +126,7 @@ func (e endpoint) dialler(d *scaler.Dialer) func(context.Context, string, string
 // Close ends the doorbell and the connections.
 func (c *cluster) Close() error { //nolint:unparam // io.Closer
 	c.bell.close()
+	c.stop()
 	c.client.Close()
 	c.running.Wait()
 	return nil
@@ -130,8 +146,10 @@ func protocol(version string) (*kversion.Versions, error) {
 			return nil, fmt.Errorf("version: %q is not a Kafka version", version)
 		}
 	}
-	if newest, ok := versions.LookupMaxKeyVersion(fetchKey); ok {
-		versions.SetMaxKeyVersion(fetchKey, min(newest, fetchVersion))
+	for key, last := range map[int16]int16{fetchKey: fetchVersion, offsetFetchKey: offsetFetchVersion} {
+		if newest, ok := versions.LookupMaxKeyVersion(key); ok {
+			versions.SetMaxKeyVersion(key, min(newest, last))
+		}
 	}
 	return versions, nil
 }
@@ -177,7 +195,7 @@ func metered(servers []string) string {
 }
 
 // gathering turns reads that are asked for one by one into batches: while one
-// is under way, the next fills up.
+// is under way, the next fills up. One that takes long keeps no other waiting.
 type gathering struct {
 	mu      sync.Mutex
 	waiting []*gathered
@@ -205,8 +223,7 @@ func (c *cluster) readSoon(ctx context.Context, source *lagSource) error {
 	g.waiting = append(g.waiting, call)
 	if !g.busy {
 		g.busy = true
-		// The batch is for all who wait, so it outlives the one who came first.
-		c.running.Go(func() { c.gather(context.WithoutCancel(ctx)) })
+		c.brokers.start(c.gather)
 	}
 	g.mu.Unlock()
 	select {
@@ -220,17 +237,41 @@ func (c *cluster) readSoon(ctx context.Context, source *lagSource) error {
 // gather reads batch after batch until nobody waits.
 func (c *cluster) gather(ctx context.Context) {
 	for batch := c.gathering.next(); batch != nil; batch = c.gathering.next() {
-		sources := make([]scaler.Source, len(batch))
-		for i, call := range batch {
-			sources[i] = call.source
+		read := make(chan struct{})
+		c.brokers.start(func(context.Context) {
+			defer close(read)
+			c.readGathered(ctx, batch)
+		})
+		select {
+		case <-read:
+		case <-time.After(soon):
 		}
-		limited, cancel := context.WithTimeout(ctx, gatherTime)
-		results := scaler.ReadTogether(limited, c, sources...)
-		cancel()
-		for i, call := range batch {
-			call.err = results[i].Err
+	}
+}
+
+// readGathered reads a batch for all who wait for it, so it outlives the one who
+// came first.
+func (c *cluster) readGathered(ctx context.Context, batch []*gathered) {
+	ctx, cancel := context.WithTimeout(ctx, gatherTime)
+	defer cancel()
+	sources := make([]scaler.Source, len(batch))
+	for i, call := range batch {
+		sources[i] = call.source
+	}
+	left := maps.Collect(slices.All(batch))
+	var mu sync.Mutex
+	end := func(i int, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if call := left[i]; call != nil {
+			delete(left, i)
+			call.err = err
 			close(call.done)
 		}
+	}
+	err := c.ReadBatch(ctx, sources, func(i int, r scaler.Result) { end(i, r.Err) })
+	for i := range batch {
+		end(i, err)
 	}
 }
 

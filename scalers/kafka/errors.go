@@ -47,7 +47,14 @@ var brokerCodes = map[*kerr.Error]codes.Code{
 func explain(err error) (codes.Code, string) {
 	var answered *kerr.Error
 	var own withStatus
+	var broker *brokerError
 	switch {
+	case errors.As(err, &broker):
+		code, text := explain(broker.err)
+		if timedOut(broker.err) && code != codes.Canceled {
+			code, text = codes.DeadlineExceeded, errNoAnswer.Error()
+		}
+		return code, broker.broker + ": " + text
 	case errors.As(err, &own):
 		return own.GRPCStatus().Code(), strings.ReplaceAll(err.Error(), own.Error(), own.GRPCStatus().Message())
 	case errors.As(err, &answered):

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -115,4 +118,103 @@ func TestRealDoorbell(t *testing.T) {
 	}
 	o.produce(topicA, 0, 1)
 	first.heard()
+}
+
+// TestFrozenBroker stops the process of one real broker of three. Triggers whose
+// topic and group are at the others are read in the same batch as those at the
+// frozen one, which fail alone and are read again once it runs.
+func TestFrozenBroker(t *testing.T) {
+	k := servers.Kafka(t, servers.KafkaOptions{Brokers: 3})
+	o := operate(t, k.Bootstrap())
+	const frozen = 2
+	topics := o.topicOnEach(1, frozen, 3)
+	groups := o.groupOnEach(topics[1], 1, frozen, 3)
+	c := join(t, k.Bootstrap())
+	var sources []*lagSource
+	var well, sick, lost []int
+	for node, topic := range topics {
+		for at, group := range groups {
+			i := len(sources)
+			if node == frozen {
+				lost = append(lost, i)
+			}
+			if node == frozen || at == frozen {
+				sick = append(sick, i)
+			} else {
+				well = append(well, i)
+			}
+			sources = append(sources, newLagSource(c, question{group: group, topics: []string{topic}}))
+		}
+	}
+	expect(t, batch(t.Context(), c, sources), append(well, sick...)...)
+
+	if err := k.Nodes[frozen-1].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		answers := batch(ctx, c, sources)
+		expect(t, answers, well...)
+		cancel()
+		for a := range answers {
+			if a.Err == nil && slices.Contains(lost, a.i) {
+				t.Errorf("member %d was read without the broker it needs", a.i)
+			}
+		}
+	}
+	if err := k.Nodes[frozen-1].Continue(); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range sick {
+		until(t, func(ctx context.Context) error {
+			_, err := sources[i].Read(ctx)
+			return err
+		})
+	}
+}
+
+// topicOnEach creates a topic on each of these brokers, with no replica
+// elsewhere.
+func (o operator) topicOnEach(nodes ...int32) map[int32]string {
+	o.t.Helper()
+	topics := make(map[int32]string)
+	req := kmsg.NewPtrCreateTopicsRequest()
+	for _, node := range nodes {
+		topics[node] = fresh("on")
+		topic := kmsg.NewCreateTopicsRequestTopic()
+		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = topics[node], -1, -1
+		place := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		place.Replicas = []int32{node}
+		topic.ReplicaAssignment = append(topic.ReplicaAssignment, place)
+		req.Topics = append(req.Topics, topic)
+	}
+	resp, err := req.RequestWith(o.t.Context(), o.client)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for _, made := range resp.Topics {
+		if err := kerr.ErrorForCode(made.ErrorCode); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	return topics
+}
+
+// groupOnEach finds a group for each of these brokers that it coordinates, and
+// commits its offset 0 of a topic.
+func (o operator) groupOnEach(topic string, nodes ...int32) map[int32]string {
+	o.t.Helper()
+	groups := make(map[int32]string)
+	for len(groups) < len(nodes) {
+		group := fresh("group")
+		o.commit(group, topic, 0)
+		until(o.t, func(ctx context.Context) error {
+			at := o.admin.FindGroupCoordinators(ctx, group)
+			if at[group].Err == nil {
+				groups[at[group].NodeID] = group
+			}
+			return at[group].Err
+		})
+	}
+	return groups
 }

@@ -5,82 +5,98 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // assignments returns the topics that the members of each group are assigned
-// to, and what went wrong by group. A group without members is assigned
-// nothing, which is no error: its committed offsets still name topics.
-func assignments(ctx context.Context, client *kgo.Client, groups []string) (topics map[string][]string, failed map[string]error) {
-	topics, failed = make(map[string][]string), make(map[string]error)
-	slices.Sort(groups)
-	groups = slices.Compact(groups)
-	described, err := kadm.NewClient(client).DescribeGroups(ctx, groups...)
-	var parts *kadm.ShardErrors
-	if err != nil && !errors.As(err, &parts) {
-		for _, group := range groups {
-			failed[group] = err
-		}
-		return topics, failed
-	}
-	var modern []string // groups of the protocol that brokers since 4.0 speak
-	for _, group := range groups {
-		answer, ok := described[group]
-		switch {
-		case !ok && err != nil:
-			failed[group] = err
-		case !ok:
-			failed[group] = errOmitted
-		case errors.Is(answer.Err, kerr.GroupIDNotFound), answer.Err == nil && answer.State == "Dead":
-			modern = append(modern, group)
-		case answer.Err != nil:
-			failed[group] = answer.Err
-		default:
-			topics[group] = answer.AssignedPartitions().Topics()
-		}
-	}
-	if len(modern) == 0 {
-		return topics, failed
-	}
-	err = modernAssignments(ctx, client, modern, topics)
-	for _, group := range modern {
-		if err != nil {
-			failed[group] = err
-		}
-	}
-	return topics, failed
-}
-
-// modernAssignments looks among the groups of the newer protocol. Brokers that
-// do not know it have none.
-func modernAssignments(ctx context.Context, client *kgo.Client, groups []string, topics map[string][]string) error {
-	known, err := knowsModernGroups(ctx, client)
-	if err != nil || !known {
-		return err
-	}
-	described, err := kadm.NewClient(client).DescribeConsumerGroups(ctx, groups...)
+// to, as their coordinator knows. A group without members is assigned nothing,
+// which is no error: its committed offsets still name topics.
+func (b *brokers) assignments(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[[]string], error) {
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = groups
+	answer, err := b.ask(ctx, node, req)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for name, group := range described {
-		if group.Err != nil && !errors.Is(group.Err, kerr.GroupIDNotFound) {
-			return group.Err
+	assigned := make(map[string]groupAnswer[[]string], len(groups))
+	var modern []string // groups of the protocol that brokers since 4.0 speak
+	for _, group := range answer.(*kmsg.DescribeGroupsResponse).Groups {
+		err := kerr.ErrorForCode(group.ErrorCode)
+		if errors.Is(err, kerr.GroupIDNotFound) || err == nil && group.State == "Dead" {
+			modern = append(modern, group.Group)
+			continue
 		}
-		topics[name] = group.AssignedPartitions().Topics()
+		assigned[group.Group] = groupAnswer[[]string]{assignedTopics(group), err}
 	}
-	return nil
+	if len(modern) > 0 {
+		b.modernAssignments(ctx, node, modern, assigned)
+	}
+	return assigned, nil
 }
 
-func knowsModernGroups(ctx context.Context, client *kgo.Client) (bool, error) {
-	describe := kmsg.NewConsumerGroupDescribeRequest()
-	answer, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, client)
+// assignedTopics are those of a group's members, some of them perhaps more than
+// once. Members of other protocols than consumers' have none.
+func assignedTopics(group kmsg.DescribeGroupsResponseGroup) (topics []string) {
+	if group.ProtocolType != "consumer" {
+		return nil
+	}
+	for _, member := range group.Members {
+		var assigned kmsg.ConsumerMemberAssignment
+		if assigned.ReadFrom(member.MemberAssignment) != nil {
+			continue // it has not been assigned anything yet
+		}
+		for _, topic := range assigned.Topics {
+			topics = append(topics, topic.Topic)
+		}
+	}
+	return topics
+}
+
+// modernAssignments looks among the groups of the newer protocol. A broker that
+// does not know it has none.
+func (b *brokers) modernAssignments(ctx context.Context, node int32, groups []string, assigned map[string]groupAnswer[[]string]) {
+	described, err := b.describeModern(ctx, node, groups)
+	for _, name := range groups {
+		assigned[name] = groupAnswer[[]string]{err: err}
+	}
+	for _, group := range described {
+		one := groupAnswer[[]string]{err: kerr.ErrorForCode(group.ErrorCode)}
+		if errors.Is(one.err, kerr.GroupIDNotFound) {
+			one.err = nil
+		}
+		for _, member := range group.Members {
+			for _, topic := range member.Assignment.TopicPartitions {
+				one.answer = append(one.answer, topic.Topic)
+			}
+		}
+		assigned[group.Group] = one
+	}
+}
+
+func (b *brokers) describeModern(ctx context.Context, node int32, groups []string) ([]kmsg.ConsumerGroupDescribeResponseGroup, error) {
+	req := kmsg.NewPtrConsumerGroupDescribeRequest()
+	req.Groups = groups
+	known, err := b.takes(ctx, node, req.Key())
+	if err != nil || !known {
+		return nil, err
+	}
+	answer, err := b.ask(ctx, node, req)
+	if err != nil {
+		return nil, err
+	}
+	return answer.(*kmsg.ConsumerGroupDescribeResponse).Groups, nil
+}
+
+// takes tells whether a broker knows a request.
+func (b *brokers) takes(ctx context.Context, node int32, key int16) (bool, error) {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = clientID, "1"
+	answer, err := b.ask(ctx, node, req)
 	if err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(answer.ApiKeys, func(key kmsg.ApiVersionsResponseApiKey) bool {
-		return key.ApiKey == describe.Key()
+	return slices.ContainsFunc(answer.(*kmsg.ApiVersionsResponse).ApiKeys, func(one kmsg.ApiVersionsResponseApiKey) bool {
+		return one.ApiKey == key
 	}), nil
 }

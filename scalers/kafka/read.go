@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,72 +20,86 @@ import (
 
 // ReadBatch reads all sources of a cluster with a request per broker, not per
 // source: one for the topics, one for committed offsets to each group
-// coordinator, one for log ends to each partition leader. A member's problem,
-// such as a missing topic, is its own; so nothing fails a whole batch.
+// coordinator, one for log ends to each partition leader. What different
+// brokers are asked goes on side by side, and a member is answered as soon as
+// those it needs have answered. Its problem, such as a missing topic, is its
+// own; so nothing fails a whole batch.
 //
 // Brokers older than 3.0 are asked for committed offsets group by group.
-//
-// The client looks at no context while it greets a broker, so a read that lasts
-// longer than ctx is left behind; it ends within answerLimit.
 func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
-	done := make(chan []scaler.Result, 1)
-	c.running.Go(func() { done <- c.read(ctx, sources) })
-	select {
-	case results := <-done:
-		for i, r := range results {
-			answer(i, r)
+	r := &round{cluster: c, ctx: ctx, answer: answer}
+	var named, open []*member
+	for i, source := range sources {
+		m := &member{index: i, source: source.(*lagSource)}
+		if m.topics = m.source.topics; len(m.topics) > 0 {
+			named = append(named, m)
+		} else {
+			open = append(open, m)
 		}
-		return nil
-	case <-ctx.Done():
-		return failure("brokers", ctx.Err())
 	}
+	var all sync.WaitGroup
+	for members := range waves(named, r.discover(open)) {
+		all.Go(func() { r.measure(members) })
+	}
+	all.Wait()
+	return r.unanswered()
 }
 
-// read is ReadBatch for as long as it takes.
-func (c *cluster) read(ctx context.Context, sources []scaler.Source) []scaler.Result {
-	r := &round{client: c.client, members: make([]*member, len(sources))}
-	for i, source := range sources {
-		r.members[i] = &member{source: source.(*lagSource)}
+// waves yields the members whose topics are known: all of them together where
+// brokers answer, else without those whose topics are long in coming.
+func waves(named []*member, found <-chan *member) iter.Seq[[]*member] {
+	return func(yield func([]*member) bool) {
+		ready := named
+		for more := true; more; {
+			late := time.After(soon)
+		together:
+			for {
+				select {
+				case m, ok := <-found:
+					if more = ok; !ok {
+						break together
+					}
+					ready = append(ready, m)
+				case <-late:
+					break together
+				}
+			}
+			if len(ready) > 0 && !yield(ready) {
+				return
+			}
+			ready = nil
+		}
 	}
-	r.discover(ctx)
-	r.locate(ctx)
-	r.measure(ctx)
-	results := make([]scaler.Result, len(r.members))
-	for i, m := range r.members {
-		results[i] = r.result(m)
-	}
-	return results
 }
 
 // round is one reading of a batch.
 type round struct {
-	client    *kgo.Client
-	members   []*member
-	committed map[string]groupOffsets // by group
-	ends      map[partition]end
+	cluster *cluster
+	ctx     context.Context //nolint:containedctx // of this one call
+	answer  func(int, scaler.Result)
+
+	mu   sync.Mutex // guards the members as well
+	left []error    // of the members that time ran out for
 }
 
 // member is one source of a round.
 type member struct {
+	index  int
 	source *lagSource
 	topics []string
 	places map[partition]place
-	err    error
+	// missing is how many parts of its reading are still to come.
+	missing int
+	offsets groupOffsets
+	done    bool // it is answered, or out of time
 }
 
-func (m *member) fail(asked string, err error) {
-	if m.err == nil {
-		m.err = failure(asked, err)
-	}
-}
-
-// groupOffsets are the committed offsets of a group, or why there are none.
+// groupOffsets are the committed offsets of a group.
 type groupOffsets struct {
 	offsets map[partition]committed
 	// unknown is true when the brokers do not know the group, as some say
 	// instead of answering that nothing is committed.
 	unknown bool
-	err     error
 }
 
 type committed struct {
@@ -98,44 +113,100 @@ type end struct {
 	err    error
 }
 
-// alive are the members that nothing has gone wrong for yet.
-func (r *round) alive(which func(*member) bool) []*member {
-	var alive []*member
-	for _, m := range r.members {
-		if m.err == nil && which(m) {
-			alive = append(alive, m)
-		}
-	}
-	return alive
+// fail answers a member that cannot be read. One that only time ran out for is
+// left unanswered: it may be asked for again.
+func (r *round) fail(m *member, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failLocked(m, err)
 }
 
-func anyMember(*member) bool { return true }
-
-// discover finds the topics of the members: those the trigger names, else
-// those the group has committed offsets for.
-func (r *round) discover(ctx context.Context) {
-	for _, m := range r.members {
-		m.topics = m.source.topics
+func (r *round) failLocked(m *member, err error) {
+	if m.done {
+		return
 	}
-	r.discoverByOffsets(ctx)
-	r.discoverByMembers(ctx)
+	m.done = true
+	if code := status.Code(err); r.ctx.Err() != nil && (code == codes.DeadlineExceeded || code == codes.Canceled) {
+		r.left = append(r.left, err)
+		return
+	}
+	r.answer(m.index, scaler.Result{Err: err})
 }
 
-func (r *round) discoverByOffsets(ctx context.Context) {
-	open := r.alive(func(m *member) bool { return len(m.source.topics) == 0 })
-	wanted := make(map[string]map[string][]int32)
-	for _, m := range open {
-		wanted[m.source.group] = nil
+// unanswered is what to say of all members that time ran out for.
+func (r *round) unanswered() error {
+	switch len(r.left) {
+	case 0:
+		return nil
+	case 1:
+		return r.left[0]
+	default:
+		return failure("brokers", r.ctx.Err())
 	}
-	offsets := r.fetchOffsets(ctx, wanted)
+}
+
+// discover sends the members on whose topics the brokers know: those that the
+// group has committed offsets for and, for apache-kafka, those that its members
+// are assigned to.
+func (r *round) discover(open []*member) <-chan *member {
+	found := make(chan *member, len(open))
+	groups, assigned := make(map[string][]*member), make(map[string][]*member)
 	for _, m := range open {
-		answer := offsets[m.source.group]
-		if answer.err != nil {
-			m.fail("consumer group "+m.source.group, answer.err)
-			continue
+		groups[m.source.group] = append(groups[m.source.group], m)
+		m.missing = 1
+		if m.source.apache {
+			assigned[m.source.group] = append(assigned[m.source.group], m)
+			m.missing = 2
 		}
-		m.topics = topicsOf(answer.offsets)
 	}
+	add := func(members []*member, topics []string, err error) {
+		for _, m := range members {
+			if r.learned(m, topics, err) {
+				found <- m
+			}
+		}
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		r.fetchOffsets(wantAll(groups), func(group string, said groupAnswer[groupOffsets]) {
+			add(groups[group], topicsOf(said.answer.offsets), said.err)
+		})
+	})
+	both.Go(func() {
+		askCoordinators(r.ctx, r.cluster.coordinators, slices.Collect(maps.Keys(assigned)), r.cluster.brokers.assignments,
+			func(group string, said groupAnswer[[]string]) { add(assigned[group], said.answer, said.err) })
+	})
+	go func() {
+		both.Wait()
+		close(found)
+	}()
+	return found
+}
+
+// learned adds topics of a member and tells whether all are known.
+func (r *round) learned(m *member, topics []string, err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.failLocked(m, failure("consumer group "+m.source.group, err))
+	}
+	m.topics = append(m.topics, topics...)
+	m.missing--
+	if m.done || m.missing > 0 {
+		return false
+	}
+	slices.Sort(m.topics)
+	m.topics = slices.Compact(m.topics)
+	return true
+}
+
+// wantAll asks for all offsets that groups have committed.
+func wantAll(groups map[string][]*member) map[string]map[string][]int32 {
+	wanted := make(map[string]map[string][]int32, len(groups))
+	for group := range groups {
+		wanted[group] = nil
+	}
+	return wanted
 }
 
 // topicsOf are the topics with a committed offset. Some brokers answer with
@@ -151,60 +222,54 @@ func topicsOf(offsets map[partition]committed) []string {
 	return slices.Compact(topics)
 }
 
-// discoverByMembers adds the topics that the members of the group are assigned
-// to. Only apache-kafka looks at them.
-func (r *round) discoverByMembers(ctx context.Context) {
-	open := r.alive(func(m *member) bool { return m.source.apache && len(m.source.topics) == 0 })
-	if len(open) == 0 {
-		return
-	}
-	var groups []string
-	for _, m := range open {
-		groups = append(groups, m.source.group)
-	}
-	assigned, refused := assignments(ctx, r.client, groups)
-	for _, m := range open {
-		if err := refused[m.source.group]; err != nil {
-			m.fail("consumer group "+m.source.group, err)
+// measure reads members whose topics are known.
+func (r *round) measure(members []*member) {
+	found, err := r.metadata(topicsOfAll(members))
+	var placed []*member
+	for _, m := range members {
+		problem := err
+		if problem != nil {
+			problem = failure("topics", problem)
+		} else {
+			problem = m.locate(found)
+		}
+		if problem != nil {
+			r.fail(m, problem)
 			continue
 		}
-		topics := slices.Concat(m.topics, assigned[m.source.group])
-		slices.Sort(topics)
-		m.topics = slices.Compact(topics)
+		placed = append(placed, m)
 	}
+	r.compare(placed)
 }
 
-// locate asks once for the partitions and leaders of all topics.
-func (r *round) locate(ctx context.Context) {
+func topicsOfAll(members []*member) []string {
 	var topics []string
-	for _, m := range r.alive(anyMember) {
+	for _, m := range members {
 		topics = append(topics, m.topics...)
 	}
 	slices.Sort(topics)
-	found, err := r.metadata(ctx, slices.Compact(topics))
-	for _, m := range r.alive(anyMember) {
-		if err != nil {
-			m.fail("topics", err)
-			continue
-		}
-		m.locate(found)
-	}
+	return slices.Compact(topics)
 }
 
 // metadata describes topics by name. It never creates one.
-func (r *round) metadata(ctx context.Context, topics []string) (map[string]kmsg.MetadataResponseTopic, error) {
+func (r *round) metadata(topics []string) (map[string]kmsg.MetadataResponseTopic, error) {
 	if len(topics) == 0 {
 		return nil, nil
 	}
-	req := kmsg.NewPtrMetadataRequest()
-	req.AllowAutoTopicCreation = false
-	for _, topic := range topics {
-		wanted := kmsg.NewMetadataRequestTopic()
-		wanted.Topic = kmsg.StringPtr(topic)
-		req.Topics = append(req.Topics, wanted)
-	}
-	resp, err := req.RequestWith(ctx, r.client)
+	answer, err := r.cluster.brokers.askAny(r.ctx, func() kmsg.Request {
+		req := brokersOnly()
+		for _, topic := range topics {
+			wanted := kmsg.NewMetadataRequestTopic()
+			wanted.Topic = kmsg.StringPtr(topic)
+			req.Topics = append(req.Topics, wanted)
+		}
+		return req
+	})
 	if err != nil {
+		return nil, err
+	}
+	resp := answer.(*kmsg.MetadataResponse)
+	if err := r.cluster.brokers.met(r.ctx, resp.Brokers); err != nil {
 		return nil, err
 	}
 	found := make(map[string]kmsg.MetadataResponseTopic, len(resp.Topics))
@@ -217,7 +282,7 @@ func (r *round) metadata(ctx context.Context, topics []string) (map[string]kmsg.
 }
 
 // locate picks the partitions this member is about.
-func (m *member) locate(found map[string]kmsg.MetadataResponseTopic) {
+func (m *member) locate(found map[string]kmsg.MetadataResponseTopic) error {
 	m.places = make(map[partition]place)
 	for _, name := range m.topics {
 		topic, ok := found[name]
@@ -226,45 +291,59 @@ func (m *member) locate(found map[string]kmsg.MetadataResponseTopic) {
 			err = kerr.UnknownTopicOrPartition
 		}
 		if err != nil {
-			m.fail("topic "+name, err)
-			return
+			return failure("topic "+name, err)
 		}
-		if m.pick(name, topic) == 0 && !m.source.apache {
-			m.err = status.Errorf(codes.NotFound,
+		picked, err := m.pick(name, topic)
+		if err != nil {
+			return err
+		}
+		if picked == 0 && !m.source.apache {
+			return status.Errorf(codes.NotFound,
 				"topic %s: at least one active partition is expected, see partitionLimitation", name)
-			return
 		}
 	}
 	if len(m.places) == 0 && len(m.topics) > 0 {
-		m.err = status.Error(codes.NotFound, "at least one active partition is expected, see partitionLimitation")
+		return status.Error(codes.NotFound, "at least one active partition is expected, see partitionLimitation")
 	}
+	return nil
 }
 
 // pick adds the partitions of one topic and returns how many.
-func (m *member) pick(name string, topic kmsg.MetadataResponseTopic) int {
-	picked := 0
+func (m *member) pick(name string, topic kmsg.MetadataResponseTopic) (picked int, err error) {
 	for _, p := range topic.Partitions {
 		if m.source.limited() && !slices.Contains(m.source.only, int(p.Partition)) {
 			continue
 		}
-		picked++
+		at := partition{name, p.Partition}
 		if p.Leader < 0 {
-			m.fail(fmt.Sprintf("topic %s partition %d", name, p.Partition), kerr.LeaderNotAvailable)
+			return 0, failure(describe(at), kerr.LeaderNotAvailable)
 		}
-		m.places[partition{name, p.Partition}] = place{leader: p.Leader, topicID: topic.TopicID, end: none}
+		picked++
+		m.places[at] = place{leader: p.Leader, topicID: topic.TopicID, end: none}
 	}
-	return picked
+	return picked, nil
 }
 
 // limited is false without topics: a limitation means nothing then.
 func (q question) limited() bool { return len(q.topics) > 0 && len(q.only) > 0 }
 
-// measure fetches committed offsets and log ends at the same time.
-func (r *round) measure(ctx context.Context) {
-	groups := make(map[string]map[string][]int32)
-	leaders := make(map[int32]map[string][]int32)
+// compare fetches committed offsets and log ends, of each broker its own and
+// all side by side, and answers each member that has what it needs.
+func (r *round) compare(members []*member) {
+	groups, leaders := make(map[string]map[string][]int32), make(map[int32]map[string][]int32)
+	ofGroup, ofLeader := make(map[string][]*member), make(map[int32][]*member)
 	asked := make(map[partition]bool)
-	for _, m := range r.alive(anyMember) {
+	for _, m := range members {
+		if len(m.places) == 0 { // the group has no topics
+			r.finish(m)
+			continue
+		}
+		m.missing = 1
+		ofGroup[m.source.group] = append(ofGroup[m.source.group], m)
+		for _, leader := range m.leaders() {
+			ofLeader[leader] = append(ofLeader[leader], m)
+			m.missing++
+		}
 		for at, where := range m.places {
 			include(groups, m.source.group, at)
 			if !asked[at] {
@@ -273,10 +352,51 @@ func (r *round) measure(ctx context.Context) {
 			}
 		}
 	}
-	var both sync.WaitGroup
-	both.Go(func() { r.committed = r.fetchOffsets(ctx, groups) })
-	both.Go(func() { r.ends = r.listEnds(ctx, leaders) })
-	both.Wait()
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() {
+		r.fetchOffsets(groups, func(group string, said groupAnswer[groupOffsets]) {
+			r.took(ofGroup[group], func(m *member) error {
+				m.offsets = said.answer
+				return failure("consumer group "+group, said.err)
+			})
+		})
+	})
+	for leader, topics := range leaders {
+		parts.Go(func() {
+			ends := r.listEnds(leader, topics)
+			r.took(ofLeader[leader], func(m *member) error { return m.fill(leader, ends) })
+		})
+	}
+}
+
+// leaders are the brokers that the partitions of a member are at.
+func (m *member) leaders() []int32 {
+	var leaders []int32
+	for _, where := range m.places {
+		if !slices.Contains(leaders, where.leader) {
+			leaders = append(leaders, where.leader)
+		}
+	}
+	return leaders
+}
+
+// took has members take a part of their reading, and answers those that have
+// all of it or cannot get it.
+func (r *round) took(members []*member, take func(*member) error) {
+	for _, m := range members {
+		r.mu.Lock()
+		err := take(m)
+		m.missing--
+		whole := m.missing == 0
+		r.mu.Unlock()
+		switch {
+		case err != nil:
+			r.fail(m, err)
+		case whole:
+			r.finish(m)
+		}
+	}
 }
 
 // include adds a partition to those asked of a group or a broker, once.
@@ -292,97 +412,110 @@ func include[K comparable](wanted map[K]map[string][]int32, from K, at partition
 }
 
 // fetchOffsets asks each coordinator once for the offsets that its groups
-// committed: for the partitions given, or for all where a group has none.
-func (r *round) fetchOffsets(ctx context.Context, groups map[string]map[string][]int32) map[string]groupOffsets {
-	answers := make(map[string]groupOffsets, len(groups))
-	if len(groups) == 0 {
-		return answers
-	}
-	for _, shard := range r.client.RequestSharded(ctx, offsetRequest(groups)) {
-		if shard.Err != nil {
-			for _, group := range groupsOf(shard.Req.(*kmsg.OffsetFetchRequest)) {
-				answers[group] = groupOffsets{err: shard.Err}
-			}
-			continue
-		}
-		for _, group := range shard.Resp.(*kmsg.OffsetFetchResponse).Groups {
-			answers[group.Group] = readOffsets(group)
-		}
-	}
-	for group := range groups {
-		if _, ok := answers[group]; !ok {
-			answers[group] = groupOffsets{err: errOmitted}
-		}
-	}
-	return answers
+// committed, for the partitions given or for all where a group has none, and
+// tells of each group as soon as that is known.
+func (r *round) fetchOffsets(wanted map[string]map[string][]int32, tell func(string, groupAnswer[groupOffsets])) {
+	c := r.cluster.coordinators
+	askCoordinators(r.ctx, c, slices.Collect(maps.Keys(wanted)),
+		func(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[groupOffsets], error) {
+			return inRequests(&c.several, groups, func(groups []string) (map[string]groupAnswer[groupOffsets], bool, error) {
+				return r.cluster.brokers.committedOffsets(ctx, node, groups, wanted)
+			})
+		}, tell)
 }
 
-func offsetRequest(groups map[string]map[string][]int32) *kmsg.OffsetFetchRequest {
+// committedOffsets asks a coordinator for the offsets of its groups, and tells
+// whether it takes several groups in one request.
+func (b *brokers) committedOffsets(
+	ctx context.Context, node int32, groups []string, wanted map[string]map[string][]int32,
+) (map[string]groupAnswer[groupOffsets], bool, error) {
+	const firstOfSeveral = 8
+	answer, err := b.ask(ctx, node, offsetRequest(groups, wanted))
+	if err != nil {
+		return nil, false, err
+	}
+	resp := answer.(*kmsg.OffsetFetchResponse)
+	if resp.Version < firstOfSeveral {
+		return map[string]groupAnswer[groupOffsets]{groups[0]: readOffsets(onlyGroup(resp))}, false, nil
+	}
+	said := make(map[string]groupAnswer[groupOffsets], len(groups))
+	for _, group := range resp.Groups {
+		said[group.Group] = readOffsets(group)
+	}
+	return said, true, nil
+}
+
+// offsetRequest asks for several groups as brokers since 3.0 know it, and for
+// the first of them as those before do.
+func offsetRequest(groups []string, wanted map[string]map[string][]int32) *kmsg.OffsetFetchRequest {
 	req := kmsg.NewPtrOffsetFetchRequest()
-	for name, topics := range groups {
+	for _, name := range groups {
 		group := kmsg.NewOffsetFetchRequestGroup()
 		group.Group = name
-		for topic, numbers := range topics {
+		for topic, numbers := range wanted[name] {
 			wanted := kmsg.NewOffsetFetchRequestGroupTopic()
 			wanted.Topic, wanted.Partitions = topic, numbers
 			group.Topics = append(group.Topics, wanted)
 		}
 		req.Groups = append(req.Groups, group)
 	}
+	req.Group = groups[0]
+	for _, topic := range req.Groups[0].Topics {
+		wanted := kmsg.NewOffsetFetchRequestTopic()
+		wanted.Topic, wanted.Partitions = topic.Topic, topic.Partitions
+		req.Topics = append(req.Topics, wanted)
+	}
 	return req
 }
 
-// groupsOf names the groups of a part of a request, which old brokers are
-// asked for one by one.
-func groupsOf(req *kmsg.OffsetFetchRequest) []string {
-	if len(req.Groups) == 0 {
-		return []string{req.Group}
+// onlyGroup is the answer of an older broker in the form of newer ones.
+func onlyGroup(resp *kmsg.OffsetFetchResponse) kmsg.OffsetFetchResponseGroup {
+	group := kmsg.NewOffsetFetchResponseGroup()
+	group.ErrorCode = resp.ErrorCode
+	for _, old := range resp.Topics {
+		topic := kmsg.NewOffsetFetchResponseGroupTopic()
+		topic.Topic = old.Topic
+		for _, part := range old.Partitions {
+			p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+			p.Partition, p.Offset, p.ErrorCode = part.Partition, part.Offset, part.ErrorCode
+			topic.Partitions = append(topic.Partitions, p)
+		}
+		group.Topics = append(group.Topics, topic)
 	}
-	var names []string
-	for _, group := range req.Groups {
-		names = append(names, group.Group)
-	}
-	return names
+	return group
 }
 
-func readOffsets(group kmsg.OffsetFetchResponseGroup) groupOffsets {
+func readOffsets(group kmsg.OffsetFetchResponseGroup) groupAnswer[groupOffsets] {
 	err := kerr.ErrorForCode(group.ErrorCode)
 	if errors.Is(err, kerr.GroupIDNotFound) {
-		return groupOffsets{unknown: true}
-	}
-	if err != nil {
-		return groupOffsets{err: err}
+		return groupAnswer[groupOffsets]{answer: groupOffsets{unknown: true}}
 	}
 	offsets := make(map[partition]committed)
 	for _, topic := range group.Topics {
 		for _, p := range topic.Partitions {
-			offsets[partition{topic.Topic, p.Partition}] = committed{p.Offset, kerr.ErrorForCode(p.ErrorCode)}
+			one := committed{p.Offset, kerr.ErrorForCode(p.ErrorCode)}
+			if hasMoved(one.err) { // as brokers before 0.10.2 say it
+				err = one.err
+			}
+			offsets[partition{topic.Topic, p.Partition}] = one
 		}
 	}
-	return groupOffsets{offsets: offsets}
+	if err != nil {
+		return groupAnswer[groupOffsets]{err: err}
+	}
+	return groupAnswer[groupOffsets]{answer: groupOffsets{offsets: offsets}}
 }
 
-// listEnds asks each leader once for the log ends of its partitions, all
-// leaders at the same time. Partitions that a broker leaves out of its answer
-// are missing in the result.
-func (r *round) listEnds(ctx context.Context, leaders map[int32]map[string][]int32) map[partition]end {
+// listEnds asks a leader for the log ends of its partitions. Those that it
+// leaves out of its answer are missing in the result.
+func (r *round) listEnds(leader int32, topics map[string][]int32) map[partition]end {
 	ends := make(map[partition]end)
-	var mu sync.Mutex
-	var brokers sync.WaitGroup
-	for leader, topics := range leaders {
-		brokers.Go(func() {
-			req := endRequest(topics)
-			resp, err := r.client.Broker(int(leader)).RetriableRequest(ctx, req)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				blame(ends, topics, fmt.Errorf("broker %d: %w", leader, err))
-				return
-			}
-			readEnds(ends, resp.(*kmsg.ListOffsetsResponse))
-		})
+	answer, err := r.cluster.brokers.ask(r.ctx, leader, endRequest(topics))
+	if err != nil {
+		blame(ends, topics, err)
+	} else {
+		readEnds(ends, answer.(*kmsg.ListOffsetsResponse))
 	}
-	brokers.Wait()
 	return ends
 }
 
@@ -423,68 +556,70 @@ func blame(ends map[partition]end, topics map[string][]int32, err error) {
 	}
 }
 
-// result puts a member's answer together.
-func (r *round) result(m *member) scaler.Result {
-	if m.err == nil {
-		r.fill(m)
-	}
-	if m.err != nil {
-		return scaler.Result{Err: m.err}
-	}
-	offsets := make(map[partition]int64, len(m.places))
-	for at := range m.places {
-		offset, err := m.committed(r.committed[m.source.group], at)
-		if err != nil {
-			return scaler.Result{Err: failure(describe(at), err)}
-		}
-		offsets[at] = offset
-	}
-	return scaler.Result{Readings: m.source.observed(time.Now(), offsets, m.places)}
-}
-
-// fill takes over the log ends. One that a broker left out stays unknown and
-// counts as nothing, which Azure Event Hubs needs.
-func (r *round) fill(m *member) {
-	if len(m.places) == 0 { // the group has no topics
-		return
-	}
-	if err := r.committed[m.source.group].err; err != nil {
-		m.fail("consumer group "+m.source.group, err)
-		return
-	}
-	answered := make(map[string]bool)
+// fill takes over the log ends at one leader. One that it left out stays unknown
+// and counts as nothing, which Azure Event Hubs needs.
+func (m *member) fill(leader int32, ends map[partition]end) error {
 	for at, where := range m.places {
-		log, ok := r.ends[at]
-		if !ok {
+		log, ok := ends[at]
+		if where.leader != leader || !ok {
 			continue
 		}
 		if log.err != nil {
-			m.fail(describe(at), log.err)
-			return
+			return failure(describe(at), log.err)
 		}
-		answered[at.topic] = true
 		where.end = log.offset
 		m.places[at] = where
 	}
+	return nil
+}
+
+// finish answers a member that has all parts of its reading.
+func (r *round) finish(m *member) {
+	offsets, err := m.read()
+	if err != nil {
+		r.fail(m, err)
+		return
+	}
+	r.mu.Lock()
+	again := m.done
+	m.done = true
+	r.mu.Unlock()
+	if !again {
+		r.answer(m.index, scaler.Result{Readings: m.source.observed(time.Now(), offsets, m.places)})
+	}
+}
+
+// read returns the committed offsets of a member's partitions.
+func (m *member) read() (map[partition]int64, error) {
+	answered := make(map[string]bool)
+	for at, where := range m.places {
+		answered[at.topic] = answered[at.topic] || where.end != none
+	}
+	offsets := make(map[partition]int64, len(m.places))
 	for at := range m.places {
 		if m.source.apache && !answered[at.topic] {
-			m.fail("topic "+at.topic+": log ends", errOmitted)
-			return
+			return nil, failure("topic "+at.topic+": log ends", errOmitted)
 		}
+		offset, err := m.committed(at)
+		if err != nil {
+			return nil, failure(describe(at), err)
+		}
+		offsets[at] = offset
 	}
+	return offsets, nil
 }
 
 // committed is the group's offset in a partition. What is absent from the
 // answer is an error for kafka and offset 0 for apache-kafka, which needs an
 // answer about some partition.
-func (m *member) committed(answer groupOffsets, at partition) (int64, error) {
-	offset, ok := answer.offsets[at]
+func (m *member) committed(at partition) (int64, error) {
+	offset, ok := m.offsets.offsets[at]
 	switch {
 	case ok:
 		return max(offset.offset, none), offset.err
-	case answer.unknown:
+	case m.offsets.unknown:
 		return none, nil
-	case m.source.apache && len(answer.offsets) > 0:
+	case m.source.apache && len(m.offsets.offsets) > 0:
 		return 0, nil
 	default:
 		return 0, fmt.Errorf("committed offset: %w", errOmitted)

@@ -21,7 +21,6 @@ import (
 const (
 	metadataKey     = 3
 	listOffsetsKey  = 2
-	offsetFetchKey  = 9
 	coordinatorsKey = 10
 )
 
