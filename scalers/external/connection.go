@@ -72,7 +72,7 @@ func connect(dialer *scaler.Dialer, address string, security credentials.Transpo
 		conn, err := grpc.NewClient(address, options(dialer, security)...)
 		if err != nil {
 			c.Close()
-			return nil, status.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
+			return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
 		}
 		c.conns = append(c.conns, conn)
 	}
@@ -130,9 +130,9 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 func (c *connection) failed(call string, err error) error {
 	answer := status.Convert(err)
 	if late(answer) {
-		return status.Errorf(codes.DeadlineExceeded, "server %s: %s: no answer in time", c.address, call)
+		return scaler.Errorf(codes.DeadlineExceeded, "server %s: %s: no answer in time", c.address, call)
 	}
-	return status.Errorf(codeOf(answer.Code()), "server %s: %s: %s: %s", c.address, call, answer.Code(), answer.Message())
+	return scaler.Errorf(codeOf(answer.Code()), "server %s: %s: %s: %s", c.address, call, answer.Code(), answer.Message())
 }
 
 // late reports whether our own deadline has passed, in the words of our gRPC

@@ -14,8 +14,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/kube"
 )
 
@@ -147,7 +147,7 @@ func (e *endpoints) addresses(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, status.Errorf(codes.NotFound, "Service %s/%s has no endpoint that is ready", e.service.namespace, e.service.name)
+		return nil, scaler.Errorf(codes.NotFound, "Service %s/%s has no endpoint that is ready", e.service.namespace, e.service.name)
 	}
 	var all []string
 	for _, address := range found {

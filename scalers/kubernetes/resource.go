@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
@@ -123,7 +122,7 @@ func restricted(getenv func(string) string, p resourceParams) error {
 	if on, _ := strconv.ParseBool(getenv("KEDA_RESTRICT_SECRET_ACCESS")); !on || p.Namespace == allowed {
 		return nil
 	}
-	return status.Errorf(codes.PermissionDenied, "Secret %s/%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone",
+	return scaler.Errorf(codes.PermissionDenied, "Secret %s/%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone",
 		p.Namespace, p.ResourceName, allowed)
 }
 
@@ -209,13 +208,13 @@ func (p resourceParams) reading(object data, exists bool) ([]scaler.Reading, err
 	return scaler.One(value), nil
 }
 
-var errAbsent = status.Error(codes.NotFound, "the object does not exist")
+var errAbsent = scaler.Errorf(codes.NotFound, "the object does not exist")
 
 // find reads the object's key.
 func (p resourceParams) find(object data) (float64, error) {
 	text, found := object[p.Key]
 	if !found {
-		return 0, status.Error(codes.NotFound, "the object has no such key")
+		return 0, scaler.Errorf(codes.NotFound, "the object has no such key")
 	}
 	if p.Format == number {
 		return p.ofText(text)
@@ -245,7 +244,7 @@ func (p resourceParams) ofText(text string) (float64, error) {
 	}
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return 0, status.Error(codes.FailedPrecondition, "the value is not a number")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the value is not a number")
 	}
 	return p.whole(value), nil
 }
@@ -253,7 +252,7 @@ func (p resourceParams) ofText(text string) (float64, error) {
 // ofJSON reads what JSON has: texts are quantities, and no integers.
 func (p resourceParams) ofJSON(value document.Value) (float64, error) {
 	if p.ValueType == integer && value.IsText {
-		return 0, status.Error(codes.FailedPrecondition, "what stands at "+p.ValueLocation+" is a text and not an integer")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "what stands at %s is a text and not an integer", p.ValueLocation)
 	}
 	number, err := value.Number()
 	return p.whole(number), err
@@ -282,5 +281,5 @@ func wrong(err error) error {
 	if err == nil {
 		return nil
 	}
-	return status.Error(codes.FailedPrecondition, "the value "+err.Error())
+	return scaler.Errorf(codes.FailedPrecondition, "the value %w", err)
 }

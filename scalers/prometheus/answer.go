@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -48,9 +47,9 @@ func parseAnswer(body []byte) (float64, error) {
 	}
 	switch {
 	case a.Status == "error" && slices.Contains(errorTypes, a.ErrorType):
-		return 0, status.Errorf(codes.FailedPrecondition, "the server reports an error of type %s", a.ErrorType)
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the server reports an error of type %s", a.ErrorType)
 	case a.Status == "error":
-		return 0, status.Error(codes.FailedPrecondition, "the server reports an error")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the server reports an error")
 	case a.Status != "success":
 		return 0, errOther
 	}
@@ -64,7 +63,7 @@ func parseAnswer(body []byte) (float64, error) {
 		}
 		return s.number()
 	case "matrix", "string":
-		return 0, status.Errorf(codes.FailedPrecondition, "the query returns a %s, want one number", a.Data.ResultType)
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns a %s, want one number", a.Data.ResultType)
 	default:
 		return 0, errOther
 	}
@@ -72,7 +71,7 @@ func parseAnswer(body []byte) (float64, error) {
 
 // errOther is an answer that is none of the API's. Its text stays away: nobody
 // knows what it holds.
-var errOther = status.Error(codes.Unavailable, "the answer is not one of the API of Prometheus")
+var errOther = scaler.Errorf(codes.Unavailable, "the answer is not one of the API of Prometheus")
 
 // vector is the number of the only element. Without any there is nothing to
 // say, unless the server adds that it could not look everywhere.
@@ -83,13 +82,13 @@ func (a answer) vector() (float64, error) {
 	}
 	switch {
 	case len(elements) == 0 && len(a.Warnings) > 0:
-		return 0, status.Error(codes.Unavailable, "the result is empty, and the server warns that it may not be complete")
+		return 0, scaler.Errorf(codes.Unavailable, "the result is empty, and the server warns that it may not be complete")
 	case len(elements) == 0:
 		return 0, fmt.Errorf("the result is empty, the target of the metrics may be lost: %w", scaler.ErrNoData)
 	case len(elements) > 1:
-		return 0, status.Errorf(codes.FailedPrecondition, "the query returns multiple elements (%d), want one: aggregate them, for example with sum()", len(elements))
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns multiple elements (%d), want one: aggregate them, for example with sum()", len(elements))
 	case elements[0].Histogram != nil:
-		return 0, status.Error(codes.FailedPrecondition, "the query returns a histogram, want one number")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns a histogram, want one number")
 	}
 	return elements[0].Value.number()
 }
@@ -100,11 +99,11 @@ func (s sample) number() (float64, error) {
 		return 0, fmt.Errorf("the result has no value: %w", scaler.ErrNoData)
 	}
 	if len(s) != 2 {
-		return 0, status.Error(codes.FailedPrecondition, "the result has a sample that is not a time and a value")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the result has a sample that is not a time and a value")
 	}
 	var text *string
 	if json.Unmarshal(s[1], &text) != nil {
-		return 0, status.Error(codes.FailedPrecondition, "the result has a value that is not a text")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the result has a value that is not a text")
 	}
 	if text == nil {
 		return 0, fmt.Errorf("the result's value is null: %w", scaler.ErrNoData)
@@ -112,7 +111,7 @@ func (s sample) number() (float64, error) {
 	value, err := strconv.ParseFloat(*text, 64)
 	switch {
 	case err != nil:
-		return 0, status.Error(codes.FailedPrecondition, "the result has a value that is not a number")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the result has a value that is not a number")
 	case math.IsNaN(value), math.IsInf(value, 0):
 		return 0, fmt.Errorf("the result is not a finite number: %w", scaler.ErrNoData)
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // maxAnswer is how much of an answer is read unless HTTPOptions says more. A
@@ -118,7 +119,7 @@ type HTTPAnswer struct {
 func (c *HTTPClient) Get(ctx context.Context, address string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, "the address is not a URL") // it may hold a password
+		return nil, words.Errorf(codes.InvalidArgument, "the address is not a URL") // it may hold a password
 	}
 	answer, err := c.Do(request)
 	if err != nil {
@@ -146,7 +147,7 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 		return nil, transportError(name, err)
 	}
 	if int64(len(body)) > c.maxAnswer {
-		return nil, status.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, c.maxAnswer)
+		return nil, words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, c.maxAnswer)
 	}
 	return &HTTPAnswer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
 }
@@ -157,8 +158,12 @@ type HTTPError struct {
 	Status  int
 }
 
-func (e *HTTPError) Error() string {
-	return e.Request + ": " + outcome.Text(e.Status)
+func (e *HTTPError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap tells our words from the address.
+func (e *HTTPError) Unwrap() error {
+	code := outcome.Code(e.Status)
+	return words.Errorf(code, "%s: %w", e.Request, words.Plain(code, outcome.Text(e.Status)))
 }
 
 // GRPCStatus gives the error its code.
@@ -179,10 +184,10 @@ func publicURL(u *url.URL) string {
 // puts in front.
 func transportError(name string, err error) error {
 	if own := outcome.Own(err); own != nil {
-		return status.Errorf(status.Code(own), "%s: %s", name, status.Convert(own).Message())
+		return words.Errorf(status.Code(own), "%s: %w", name, own)
 	}
 	code, cause := outcome.Unanswered(err)
-	return status.Errorf(code, "%s: %s", name, cause)
+	return words.Errorf(code, "%s: %s", name, cause)
 }
 
 // drain lets a connection be used again, if little is left to read.

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // OAuthParams are OAuth 2 client credentials. Which of them a trigger requires
@@ -113,5 +113,5 @@ func (t *Tokens) failure(err error) error {
 	if answered == http.StatusBadRequest || answered < 300 { // invalid_client and its kin
 		code = codes.Unauthenticated
 	}
-	return status.Errorf(code, "%s: %s", name, outcome.Text(answered))
+	return words.Errorf(code, "%s: %w", name, words.Plain(code, outcome.Text(answered)))
 }

@@ -615,3 +615,20 @@ func TestNaNAndInfinityAreNoData(t *testing.T) {
 var zero float64
 
 func nan() float64 { return zero / zero }
+
+// A password may be a word of ours: masked there, the sentence would tell it.
+func TestWordsOfOursAreNotTakenForCredentials(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		u := userEvery(10 * time.Second)
+		u.secrets = secretsOf(&Credentials{Parameters: map[string]string{"password": "wrong"}}, nil)
+		s.join(asking("q", &fake{answer: func(context.Context) ([]Reading, error) {
+			refused := Errorf(codes.Unauthenticated, "login refused: wrong user or password")
+			return nil, fmt.Errorf("list %s: %w", "amqp://guest:wrong@host", refused)
+		}}), u.user)
+		pass(time.Second)
+		st := statusOf("test", u.snap().err)
+		if want := "test: list amqp://guest:***@host: login refused: wrong user or password"; st.Code() != codes.Unauthenticated || st.Message() != want {
+			t.Errorf("status = %v, want %q", st, want)
+		}
+	})
+}

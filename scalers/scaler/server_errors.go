@@ -13,6 +13,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // maxErrorText bounds what one error may carry to the user, in bytes. Some
@@ -97,17 +99,22 @@ func panicText(cause any) string {
 // errors; shorter ones, such as "true", are words of ordinary sentences.
 const shortestSecret = 5
 
-// redact takes the credentials out of an error's text. Families keep them out
-// already; this is the net below.
+// Errorf is fmt.Errorf with a gRPC code, for failures in words of the family's
+// own: the text of the format is no credential, whatever the user's password
+// is. What its verbs put in is searched for credentials, except for errors that
+// were made by Errorf themselves.
+func Errorf(code codes.Code, format string, args ...any) error {
+	return words.Errorf(code, format, args...)
+}
+
+// redact takes the credentials out of an error's text, our own words excepted.
+// Families keep them out already; this is the net below.
 func redact(err error, secrets []string) error {
 	if err == nil {
 		return nil
 	}
 	code, message := explain(err)
-	clean := message
-	for _, secret := range secrets {
-		clean = strings.ReplaceAll(clean, secret, "***")
-	}
+	clean := words.Mask(message, err, secrets)
 	if clean == message {
 		return err
 	}

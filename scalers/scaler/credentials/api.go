@@ -13,8 +13,9 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"k8s.io/client-go/rest"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // maxObject bounds what is read of one object. The API server stores nothing
@@ -153,26 +154,26 @@ func (a *api) call(ctx context.Context, method, path string, send, into any) (in
 var errNotTheObject = errors.New("the API server's answer is not the object that was asked for")
 
 func unconnected(o object) error {
-	return status.Errorf(codes.FailedPrecondition, "%s: this family has no access to an API server", o)
+	return words.Errorf(codes.FailedPrecondition, "%s: this family has no access to an API server", o)
 }
 
 // failure puts an answer other than success into words and a code.
 func (a *api) failure(ctx context.Context, o object, verb string, code int, err error) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return status.Errorf(codes.DeadlineExceeded, "%s: the API server does not answer in time", o)
+		return words.Errorf(codes.DeadlineExceeded, "%s: the API server does not answer in time", o)
 	case errors.Is(err, errNotTheObject):
-		return status.Errorf(codes.Unavailable, "%s: %v", o, err)
+		return words.Errorf(codes.Unavailable, "%s: %v", o, err)
 	case err != nil:
-		return status.Errorf(codes.Unavailable, "%s: the API server does not answer: %v", o, err)
+		return words.Errorf(codes.Unavailable, "%s: the API server does not answer: %v", o, err)
 	case code < 300:
 		return nil
 	case code == http.StatusNotFound:
-		return status.Errorf(codes.NotFound, "%s does not exist", o)
+		return words.Errorf(codes.NotFound, "%s does not exist", o)
 	case code == http.StatusForbidden:
 		return a.notGranted(ctx, o, verb)
 	default:
-		return status.Errorf(codes.Unavailable, "%s: the API server answers %d %s", o, code, http.StatusText(code))
+		return words.Errorf(codes.Unavailable, "%s: the API server answers %d %s", o, code, http.StatusText(code))
 	}
 }
 
@@ -180,10 +181,10 @@ func (a *api) failure(ctx context.Context, o object, verb string, code int, err 
 func (a *api) notGranted(ctx context.Context, o object, verb string) error {
 	user, err := a.whoami(ctx)
 	if err != nil {
-		return status.Errorf(codes.PermissionDenied, "this family may not %s %s", verb, o)
+		return words.Errorf(codes.PermissionDenied, "this family may not %s %s", verb, o)
 	}
 	g := granteeOf(user)
-	return status.Errorf(codes.PermissionDenied, "%s may not %s %s; to grant it: %s", g.title, verb, o, g.command(o, verb))
+	return words.Errorf(codes.PermissionDenied, "%s may not %s %s; to grant it: %s", g.title, verb, o, g.command(o, verb))
 }
 
 // grantee is who would be granted something.
@@ -239,7 +240,7 @@ func (a *api) whoami(ctx context.Context) (string, error) {
 	code, err := a.call(ctx, http.MethodPost, "/apis/authentication.k8s.io/v1/selfsubjectreviews", request, &review)
 	user = review.Status.UserInfo.Username
 	if err != nil || code >= 300 || user == "" {
-		return "", status.Error(codes.Unavailable, "the API server does not say who we are")
+		return "", words.Errorf(codes.Unavailable, "the API server does not say who we are")
 	}
 	a.mu.Lock()
 	a.user = user

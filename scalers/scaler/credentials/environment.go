@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // environment reads the variables that the trigger names.
@@ -30,14 +31,14 @@ func (w *work) env(ctx context.Context, parameters []envParameter) {
 func (w *work) variableOf(ctx context.Context, p envParameter) (string, error) {
 	containers := w.ref.Containers
 	if len(containers) == 0 {
-		return "", status.Error(codes.FailedPrecondition, "the scale target has no containers whose environment could be used")
+		return "", words.Errorf(codes.FailedPrecondition, "the scale target has no containers whose environment could be used")
 	}
 	at := 0
 	if p.ContainerName != "" {
 		at = slices.IndexFunc(containers, func(c scalerv1.Container) bool { return c.Name == p.ContainerName })
 	}
 	if at < 0 {
-		return "", status.Errorf(codes.NotFound, "the scale target has no container %s", p.ContainerName)
+		return "", words.Errorf(codes.NotFound, "the scale target has no container %s", p.ContainerName)
 	}
 	env := containers[at].Env
 	if _, ok := env[p.Name]; !ok {
@@ -52,7 +53,7 @@ func (w *work) variableOf(ctx context.Context, p envParameter) (string, error) {
 	value, ok := values[p.Name]
 	switch {
 	case !ok:
-		return "", status.Errorf(codes.NotFound, "container %s has no variable %s", containers[at].Name, p.Name)
+		return "", words.Errorf(codes.NotFound, "container %s has no variable %s", containers[at].Name, p.Name)
 	case value == "":
 		return "", invalid("variable %s of container %s is empty", p.Name, containers[at].Name)
 	}
@@ -122,7 +123,7 @@ func (w *work) reference(ctx context.Context, v scalerv1.EnvVar, keyNeeded bool)
 	case err != nil:
 		return "", false, err
 	case !found && keyNeeded && !ref.Optional:
-		return "", false, status.Errorf(codes.NotFound, "%s %s/%s has no key %s", what, w.ref.Namespace, ref.Name, ref.Key)
+		return "", false, words.Errorf(codes.NotFound, "%s %s/%s has no key %s", what, w.ref.Namespace, ref.Name, ref.Key)
 	}
 	return value, found, nil
 }

@@ -10,7 +10,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // maxFile bounds a file that a parameter names, in bytes.
@@ -37,7 +38,7 @@ func ReadFile(listed []string, path string) ([]byte, error) {
 			return readBelow(dir, name)
 		}
 	}
-	return nil, status.Errorf(codes.PermissionDenied, "file %q: the family's --readable-files does not list it", path)
+	return nil, words.Errorf(codes.PermissionDenied, "file %q: the family's --readable-files does not list it", path)
 }
 
 // within splits a path at the directory of the listed entry that has it.
@@ -91,7 +92,7 @@ func fileError(name string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		code = codes.PermissionDenied
 	}
-	return status.Errorf(code, "file %q: %v", name, err)
+	return words.Errorf(code, "file %q: %v", name, err)
 }
 
 // filePath takes all parameters from a JSON file below the root directory that
@@ -101,7 +102,7 @@ func (w *work) filePath(path string) error {
 	case !w.cluster:
 		return invalid("is for ClusterTriggerAuthentications alone")
 	case w.FilePathRoot == "":
-		return status.Error(codes.FailedPrecondition, "the family is not started with --filepath-auth-root-path")
+		return words.Errorf(codes.FailedPrecondition, "the family is not started with --filepath-auth-root-path")
 	case !filepath.IsLocal(path):
 		return invalid("%q is not a path below the root directory", path)
 	}

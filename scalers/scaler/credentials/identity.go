@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // roleAnnotation names the AWS role of a service account.
@@ -63,7 +65,7 @@ func (w *work) identity(ctx context.Context, p *podIdentity) {
 func (w *work) workloadRole(ctx context.Context) (string, error) {
 	name := w.ref.ServiceAccount
 	if name == "" {
-		return "", status.Error(codes.FailedPrecondition, "the scale target has no Pod template, so no ServiceAccount whose role could be used")
+		return "", words.Errorf(codes.FailedPrecondition, "the scale target has no Pod template, so no ServiceAccount whose role could be used")
 	}
 	if err := checkName("ServiceAccount", name); err != nil {
 		return "", err
@@ -79,7 +81,7 @@ func (w *work) workloadRole(ctx context.Context) (string, error) {
 	if role := account.Metadata.Annotations[roleAnnotation]; role != "" {
 		return role, nil
 	}
-	return "", status.Errorf(codes.FailedPrecondition, "%s has no annotation %s", o, roleAnnotation)
+	return "", words.Errorf(codes.FailedPrecondition, "%s has no annotation %s", o, roleAnnotation)
 }
 
 func text(s *string) string {

@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // secretObject returns a Secret, read once for all who name it.
@@ -17,7 +18,7 @@ func (w *work) secretObject(ctx context.Context, namespace, name string) (*secre
 	}
 	o := object{kind: "Secret", namespace: namespace, name: name}
 	if w.RestrictSecrets && namespace != w.ClusterNamespace {
-		return nil, status.Errorf(codes.PermissionDenied, "%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone", o, w.ClusterNamespace)
+		return nil, words.Errorf(codes.PermissionDenied, "%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone", o, w.ClusterNamespace)
 	}
 	return take(ctx, w, w.secrets, o, func(ctx context.Context) (*secret, time.Time, error) {
 		s := new(secret)
@@ -55,7 +56,7 @@ func (w *work) configMapKey(ctx context.Context, namespace, name, key string) (s
 		return "", err
 	}
 	if _, binary := m.BinaryData[key]; binary {
-		return "", status.Errorf(codes.InvalidArgument, "ConfigMap %s/%s has key %s in binaryData, which is not text", namespace, name, key)
+		return "", words.Errorf(codes.InvalidArgument, "ConfigMap %s/%s has key %s in binaryData, which is not text", namespace, name, key)
 	}
 	value, ok := m.Data[key]
 	return needed("ConfigMap "+namespace+"/"+name, key, value, ok)
@@ -66,9 +67,9 @@ func needed(what, key, value string, ok bool) (string, error) {
 	case len(validation.IsConfigMapKey(key)) > 0:
 		return "", invalid("%q is not a key of a Secret or ConfigMap", key)
 	case !ok:
-		return "", status.Errorf(codes.NotFound, "%s has no key %s", what, key)
+		return "", words.Errorf(codes.NotFound, "%s has no key %s", what, key)
 	case strings.TrimSpace(value) == "":
-		return "", status.Errorf(codes.InvalidArgument, "%s: the value of key %s is empty", what, key)
+		return "", words.Errorf(codes.InvalidArgument, "%s: the value of key %s is empty", what, key)
 	}
 	return value, nil
 }

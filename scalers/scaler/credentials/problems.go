@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // problems are everything that is wrong with a trigger's references, so that a
@@ -16,8 +18,7 @@ type problems struct{ all []problem }
 
 type problem struct {
 	parameter string // that has no value because of it, or ""
-	text      string
-	code      codes.Code
+	err       error
 }
 
 // add notes a problem at a place of the authentication object.
@@ -28,11 +29,10 @@ func (p *problems) addFor(parameter, place string, err error) {
 	if err == nil {
 		return
 	}
-	text := status.Convert(err).Message()
 	if place != "" {
-		text = place + ": " + text
+		err = words.Errorf(status.Code(err), "%s: %w", place, err)
 	}
-	p.all = append(p.all, problem{parameter, text, status.Code(err)})
+	p.all = append(p.all, problem{parameter, err})
 }
 
 // settle forgets why a parameter had no value: it has one from a place that
@@ -47,23 +47,23 @@ func (p *problems) err(about string) error {
 	if len(p.all) == 0 {
 		return nil
 	}
-	code := p.all[0].code
-	texts := make([]string, len(p.all))
+	code := status.Code(p.all[0].err)
+	errs := make([]error, len(p.all))
 	for i, each := range p.all {
-		texts[i] = each.text
-		if transient(code) && !transient(each.code) {
-			code = each.code
+		errs[i] = each.err
+		if one := status.Code(each.err); transient(code) && !transient(one) {
+			code = one
 		}
 	}
-	text := strings.Join(texts, "; ")
-	if about != "" {
-		text = about + ": " + text
+	joined := words.Join(code, "; ", errs)
+	if about == "" {
+		return joined
 	}
-	return status.Error(code, text)
+	return words.Errorf(code, "%s: %w", about, joined)
 }
 
 func invalid(format string, args ...any) error {
-	return status.Errorf(codes.InvalidArgument, format, args...)
+	return words.Errorf(codes.InvalidArgument, format, args...)
 }
 
 // checkName refuses what is not the name of one object: whoever could write a

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/client-go/rest"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Config is what a Resolver is made of.
@@ -221,7 +223,7 @@ func (w *work) admit(o object, a *authentication) error {
 		return invalid("%s: %v", o, err)
 	}
 	if namespaces != nil && !Matches(namespaces, w.ref.Namespace) {
-		return status.Errorf(codes.PermissionDenied, "%s may not be used in namespace %s: its annotation %s does not name it",
+		return words.Errorf(codes.PermissionDenied, "%s may not be used in namespace %s: its annotation %s does not name it",
 			o, w.ref.Namespace, AllowedNamespaces)
 	}
 	if w.creds.Hosts, err = a.Metadata.patterns(AllowedHosts); err != nil {
@@ -245,12 +247,11 @@ func (w *work) set(parameter, value, place string, err error) {
 func (w *work) store(ctx context.Context, b storeBlock) {
 	values, err := w.stored(ctx, b)
 	if err != nil {
-		// Stores start with the field at fault.
-		where, text := b.name, strings.TrimPrefix(status.Convert(err).Message(), b.name+": ")
-		if strings.HasPrefix(text, b.name+".") {
-			where = ""
+		where := b.name
+		if text := status.Convert(err).Message(); strings.HasPrefix(text, b.name+":") || strings.HasPrefix(text, b.name+".") {
+			where = "" // stores start with the block or field at fault
 		}
-		w.wrong.add(where, status.Error(status.Code(err), text))
+		w.wrong.add(where, err)
 		return
 	}
 	for parameter, value := range values.Parameters {
@@ -273,7 +274,7 @@ func (k storeKey) String() string { return k.block + " of namespace " + k.namesp
 func (w *work) stored(ctx context.Context, b storeBlock) (*Values, error) {
 	store := w.stores[b.name]
 	if store == nil {
-		return nil, status.Error(codes.Unimplemented, "this family cannot read it")
+		return nil, words.Errorf(codes.Unimplemented, "this family cannot read it")
 	}
 	key := storeKey{block: b.name, text: string(b.text), namespace: w.namespace, trigger: w.ref.Namespace, account: w.ref.ServiceAccount}
 	return take(ctx, w, w.values, key, func(ctx context.Context) (*Values, time.Time, error) {

@@ -14,8 +14,9 @@ import (
 	"github.com/tidwall/gjson"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Value is what stands at a place of a document: a number or a text.
@@ -200,12 +201,12 @@ func scalar(node any, path string) (Value, error) {
 	return v, nil
 }
 
-func notA(format string) error { return status.Errorf(codes.Unavailable, "the text is not %s", format) }
+func notA(format string) error { return words.Errorf(codes.Unavailable, "the text is not %s", format) }
 
 func missing(path string) error {
-	return status.Errorf(codes.NotFound, "nothing stands at %s", path)
+	return words.Errorf(codes.NotFound, "nothing stands at %s", path)
 }
 
 func wrong(path, what string) error {
-	return status.Errorf(codes.FailedPrecondition, "what stands at %s %s", path, what)
+	return words.Errorf(codes.FailedPrecondition, "what stands at %s %s", path, what)
 }

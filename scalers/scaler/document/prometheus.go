@@ -11,7 +11,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Selector names one sample of a text that Prometheus scrapes.
@@ -92,7 +93,7 @@ func parseScrape(text []byte) (Document, error) {
 func (s scrape) Find(selector string) (Value, error) {
 	wanted, err := ParseSelector(selector)
 	if err != nil {
-		return Value{}, status.Errorf(codes.InvalidArgument, "selector %v", err)
+		return Value{}, words.Errorf(codes.InvalidArgument, "selector %v", err)
 	}
 	for _, metric := range s[wanted.name].GetMetric() {
 		if value, ok := sample(metric); ok && wanted.matches(metric) {

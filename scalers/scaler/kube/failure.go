@@ -8,8 +8,9 @@ import (
 	"regexp"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // account finds who asked in a refusal of the API server.
@@ -34,7 +35,7 @@ func (t target) failure(err error) error {
 	default:
 		text = "API server: " + text
 	}
-	return status.Errorf(code, "%s: %s", t, text)
+	return words.Errorf(code, "%s: %s", t, text)
 }
 
 // refusal names who may not do what, and how it is granted.

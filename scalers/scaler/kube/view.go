@@ -7,7 +7,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Kind is one kind of objects, O, and what a family keeps of each, V.
@@ -121,7 +121,7 @@ func (k Kind[O, V]) ByName(ctx context.Context, namespace, name string) (*Reader
 // locate connects to the API server and names what is asked of it.
 func (k Kind[O, V]) locate(ctx context.Context, selection Selection) (*cluster, target, error) {
 	if selection.Namespace == "" {
-		return nil, target{}, status.Error(codes.InvalidArgument, "the request names no namespace")
+		return nil, target{}, words.Errorf(codes.InvalidArgument, "the request names no namespace")
 	}
 	c, err := connect(ctx)
 	return c, target{Selection: selection, resource: k.Resource, role: k.Role}, err

@@ -7,9 +7,9 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Failure is the failure of a call in words for the user: which call of which
@@ -29,15 +29,14 @@ func Failure(err error) error {
 	call := lastCall(err)
 	switch {
 	case call == instanceMetadata:
-		return status.Error(codes.Unauthenticated,
-			"aws: the process has no identity: neither keys nor a role of its ServiceAccount nor one of its node")
+		return words.Errorf(codes.Unauthenticated, "aws: the process has no identity: neither keys nor a role of its ServiceAccount nor one of its node")
 	case errors.As(err, &answer) && answer.ErrorCode() != unread:
-		return status.Errorf(code(answer.ErrorCode(), err), "%s: %s", call, answer.ErrorCode())
+		return words.Errorf(code(answer.ErrorCode(), err), "%s: %s", call, answer.ErrorCode())
 	case errors.As(err, &response) && response.HTTPStatusCode() >= 300:
-		return status.Errorf(outcome.Code(response.HTTPStatusCode()), "%s: %s", call, outcome.Text(response.HTTPStatusCode()))
+		return words.Errorf(outcome.Code(response.HTTPStatusCode()), "%s: %s", call, outcome.Text(response.HTTPStatusCode()))
 	default:
 		code, cause := outcome.Unanswered(err)
-		return status.Errorf(code, "%s: %s", call, cause)
+		return words.Errorf(code, "%s: %s", call, cause)
 	}
 }
 

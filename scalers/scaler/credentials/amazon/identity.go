@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Identity is who asks AWS: keys when there are any, else a role, else the
@@ -61,7 +63,7 @@ func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, 
 	}
 	own, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return aws.Config{}, status.Errorf(codes.FailedPrecondition, "aws configuration of the process: %v", err)
+		return aws.Config{}, words.Errorf(codes.FailedPrecondition, "aws configuration of the process: %v", err)
 	}
 	if i.AccessKeyID == "" && i.RoleARN != "" {
 		last := &last{provider: i.role(own)}
@@ -123,7 +125,7 @@ func (f federated) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	got, err := f.plain.Retrieve(ctx)
 	if err != nil {
 		second := status.Convert(Failure(err))
-		return got, status.Errorf(second.Code(), "%s, after %s", second.Message(), status.Convert(Failure(first)).Message())
+		return got, words.Errorf(second.Code(), "%s, after %s", second.Message(), status.Convert(Failure(first)).Message())
 	}
 	return got, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Secrets is AWS Secrets Manager.
@@ -75,7 +76,7 @@ func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope credential
 	}
 	config.HTTPClient = client
 	if config.Region == "" {
-		return nil, status.Errorf(codes.InvalidArgument, "%s.region: is required, the family has no AWS_REGION", blockName)
+		return nil, words.Errorf(codes.InvalidArgument, "%s.region: is required, the family has no AWS_REGION", blockName)
 	}
 	service := secretsmanager.NewFromConfig(config)
 	values := &credentials.Values{Parameters: map[string]string{}}
@@ -173,16 +174,16 @@ func (v version) read(ctx context.Context, service *secretsmanager.Client) (stri
 	answer, err := service.GetSecretValue(ctx, question)
 	if err != nil {
 		failure := status.Convert(Failure(err))
-		return "", status.Errorf(failure.Code(), "secret %s: %s", v.name, failure.Message())
+		return "", words.Errorf(failure.Code(), "secret %s: %s", v.name, failure.Message())
 	}
 	text := aws.ToString(answer.SecretString)
 	switch {
 	case text != "":
 		return text, nil
 	case len(answer.SecretBinary) > 0:
-		return "", status.Errorf(codes.FailedPrecondition, "secret %s: is binary, not text", v.name)
+		return "", words.Errorf(codes.FailedPrecondition, "secret %s: is binary, not text", v.name)
 	default:
-		return "", status.Errorf(codes.NotFound, "secret %s: is empty", v.name)
+		return "", words.Errorf(codes.NotFound, "secret %s: is empty", v.name)
 	}
 }
 
@@ -193,15 +194,15 @@ func (s secret) pick(text string) (string, error) {
 	}
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(text), &object) != nil {
-		return "", status.Errorf(codes.FailedPrecondition, "secret %s: is not a JSON object, so it has no key %s", s.Name, s.SecretKey)
+		return "", words.Errorf(codes.FailedPrecondition, "secret %s: is not a JSON object, so it has no key %s", s.Name, s.SecretKey)
 	}
 	value, there := object[s.SecretKey]
 	if !there {
-		return "", status.Errorf(codes.NotFound, "secret %s: has no key %s", s.Name, s.SecretKey)
+		return "", words.Errorf(codes.NotFound, "secret %s: has no key %s", s.Name, s.SecretKey)
 	}
 	var picked string
 	if json.Unmarshal(value, &picked) != nil || picked == "" {
-		return "", status.Errorf(codes.FailedPrecondition, "secret %s: key %s is not a text", s.Name, s.SecretKey)
+		return "", words.Errorf(codes.FailedPrecondition, "secret %s: key %s is not a text", s.Name, s.SecretKey)
 	}
 	return picked, nil
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // WorkloadIdentity is the identity that Entra gives to the ServiceAccount of
@@ -46,7 +46,7 @@ func (w WorkloadIdentity) Credential(client *http.Client) (azcore.TokenCredentia
 		DisableInstanceDiscovery: true, // the authority is checked above
 	})
 	if err != nil {
-		return nil, status.Errorf(codes.FailedPrecondition, "workload identity: %v", err)
+		return nil, words.Errorf(codes.FailedPrecondition, "workload identity: %v", err)
 	}
 	return credential, nil
 }
@@ -68,8 +68,7 @@ func (w WorkloadIdentity) authority() (string, error) {
 	if same(own) || slices.ContainsFunc(clouds, func(c cloud.Configuration) bool { return same(c.ActiveDirectoryAuthorityHost) }) {
 		return w.AuthorityHost, nil
 	}
-	return "", status.Error(codes.PermissionDenied,
-		"identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token")
+	return "", words.Errorf(codes.PermissionDenied, "identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token")
 }
 
 func sameHost(a, b string) bool {
@@ -125,11 +124,11 @@ func Failure(what string, err error) error {
 		if code == codes.FailedPrecondition { // invalid_client and its kin
 			code = codes.Unauthenticated
 		}
-		return status.Errorf(code, "%s: Entra gives no token: %s", what, outcome.Text(login.RawResponse.StatusCode))
+		return words.Errorf(code, "%s: Entra gives no token: %s", what, outcome.Text(login.RawResponse.StatusCode))
 	case errors.As(err, &answer):
-		return status.Errorf(outcome.Code(answer.StatusCode), "%s: %s", what, outcome.Text(answer.StatusCode))
+		return words.Errorf(outcome.Code(answer.StatusCode), "%s: %s", what, outcome.Text(answer.StatusCode))
 	default:
 		code, cause := outcome.Unanswered(err)
-		return status.Errorf(code, "%s: %s", what, cause)
+		return words.Errorf(code, "%s: %s", what, cause)
 	}
 }

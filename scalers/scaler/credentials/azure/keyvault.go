@@ -15,11 +15,11 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // KeyVault is Azure Key Vault.
@@ -104,7 +104,7 @@ func (k KeyVault) Read(ctx context.Context, raw json.RawMessage, scope credentia
 		DisableChallengeResourceVerification: b.resource != "",
 	})
 	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "%s.vaultUri: cannot be used", blockName)
+		return nil, words.Errorf(codes.InvalidArgument, "%s.vaultUri: cannot be used", blockName)
 	}
 	values := &credentials.Values{Parameters: map[string]string{}}
 	for _, one := range b.Secrets {
@@ -213,7 +213,7 @@ func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope 
 				DisableInstanceDiscovery: b.resource != "", // the public cloud knows nothing of a private one
 			})
 		if err != nil {
-			return nil, status.Errorf(codes.InvalidArgument, "%s.credentials: cannot be used", blockName)
+			return nil, words.Errorf(codes.InvalidArgument, "%s.credentials: cannot be used", blockName)
 		}
 	}
 	return ownTenant{credential, b.resource}, nil
@@ -258,10 +258,10 @@ func (c challenged) Do(request *http.Request) (*http.Response, error) {
 	authority, errA := url.Parse(parts["authorization"])
 	resource, errB := url.Parse(cmp.Or(parts["scope"], parts["resource"]))
 	if errA != nil || errB != nil || len(authority.Path) < 2 || resource.Host == "" {
-		return nil, status.Errorf(codes.Unavailable, "%s does not ask for a login as Azure Key Vault does", request.URL.Host)
+		return nil, words.Errorf(codes.Unavailable, "%s does not ask for a login as Azure Key Vault does", request.URL.Host)
 	}
 	if !c.anyResource && !strings.HasSuffix(request.URL.Host, "."+resource.Host) {
-		return nil, status.Errorf(codes.PermissionDenied, "%s asks for a token for %s, where it does not belong", request.URL.Host, resource.Host)
+		return nil, words.Errorf(codes.PermissionDenied, "%s asks for a token for %s, where it does not belong", request.URL.Host, resource.Host)
 	}
 	return answer, nil
 }
@@ -276,7 +276,7 @@ func (s secret) read(ctx context.Context, vault *azsecrets.Client, host string) 
 	case err != nil:
 		return "", Failure(what, err)
 	case answer.Value == nil || *answer.Value == "":
-		return "", status.Errorf(codes.NotFound, "%s: is empty", what)
+		return "", words.Errorf(codes.NotFound, "%s: is empty", what)
 	default:
 		return *answer.Value, nil
 	}

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Scope is the widest access that a token can have: what may be done with it
@@ -58,8 +58,7 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 	}
 	found, err := google.FindDefaultCredentials(lasting, scopes...)
 	if err != nil {
-		return nil, status.Error(codes.Unauthenticated,
-			"the process has no Google identity: neither GOOGLE_APPLICATION_CREDENTIALS nor Workload Identity")
+		return nil, words.Errorf(codes.Unauthenticated, "the process has no Google identity: neither GOOGLE_APPLICATION_CREDENTIALS nor Workload Identity")
 	}
 	project := os.Getenv("CLOUDSDK_CORE_PROJECT")
 	if project == "" {
@@ -79,14 +78,14 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 		Project string `json:"project_id"`
 	}
 	if json.Unmarshal([]byte(key), &named) != nil {
-		return nil, status.Error(codes.InvalidArgument, "the key of the Google service account is not JSON")
+		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account is not JSON")
 	}
 	if named.Type != "service_account" {
-		return nil, status.Error(codes.InvalidArgument, "the Google credentials are not the key of a service account")
+		return nil, words.Errorf(codes.InvalidArgument, "the Google credentials are not the key of a service account")
 	}
 	config, err := google.JWTConfigFromJSON([]byte(key), scopes...)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, "the key of the Google service account cannot be used")
+		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account cannot be used")
 	}
 	return &Account{TokenSource: &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
@@ -140,11 +139,11 @@ func Failure(what string, err error) error {
 		if code == codes.FailedPrecondition { // invalid_grant and its kin
 			code = codes.Unauthenticated
 		}
-		return status.Errorf(code, "%s: Google gives no token: %s", what, outcome.Text(refused.Response.StatusCode))
+		return words.Errorf(code, "%s: Google gives no token: %s", what, outcome.Text(refused.Response.StatusCode))
 	case errors.As(err, &missing):
-		return status.Errorf(codes.Unauthenticated, "%s: the process has no Google identity", what)
+		return words.Errorf(codes.Unauthenticated, "%s: the process has no Google identity", what)
 	default:
 		code, cause := outcome.Unanswered(err)
-		return status.Errorf(code, "%s: %s", what, cause)
+		return words.Errorf(code, "%s: %s", what, cause)
 	}
 }

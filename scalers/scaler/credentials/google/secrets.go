@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // SecretManager is Google Secret Manager. It is asked over its REST API: one
@@ -77,7 +78,7 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope cred
 		return nil, err
 	}
 	if account.Project == "" {
-		return nil, status.Errorf(codes.FailedPrecondition,
+		return nil, words.Errorf(codes.FailedPrecondition,
 			"%s: the project is not known: the key has no project_id, and the family no CLOUDSDK_CORE_PROJECT", blockName)
 	}
 	values := &credentials.Values{Parameters: map[string]string{}}
@@ -136,7 +137,7 @@ func (s SecretManager) read(ctx context.Context, client *http.Client, account *A
 		"/versions/" + url.PathEscape(one.Version) + ":access"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return "", status.Errorf(codes.InvalidArgument, "%s: the name makes no address", what)
+		return "", words.Errorf(codes.InvalidArgument, "%s: the name makes no address", what)
 	}
 	token.SetAuthHeader(request)
 	answer, err := client.Do(request)
@@ -147,13 +148,13 @@ func (s SecretManager) read(ctx context.Context, client *http.Client, account *A
 	body, err := io.ReadAll(io.LimitReader(answer.Body, largestAnswer))
 	switch {
 	case answer.StatusCode != http.StatusOK:
-		return "", status.Errorf(outcome.Code(answer.StatusCode), "%s: version %s: %s", what, one.Version, outcome.Text(answer.StatusCode))
+		return "", words.Errorf(outcome.Code(answer.StatusCode), "%s: version %s: %s", what, one.Version, outcome.Text(answer.StatusCode))
 	case err != nil:
 		return "", Failure(what, err)
 	}
 	text, err := payload(body)
 	if err != nil {
-		return "", status.Errorf(status.Code(err), "%s: %s", what, status.Convert(err).Message())
+		return "", words.Errorf(status.Code(err), "%s: %w", what, err)
 	}
 	return text, nil
 }
@@ -167,19 +168,19 @@ func payload(body []byte) (string, error) {
 		} `json:"payload"`
 	}
 	if json.Unmarshal(body, &answer) != nil {
-		return "", status.Error(codes.Unavailable, "the answer cannot be understood")
+		return "", words.Errorf(codes.Unavailable, "the answer cannot be understood")
 	}
 	data, err := base64.StdEncoding.DecodeString(answer.Payload.Data)
 	switch {
 	case err != nil:
-		return "", status.Error(codes.Unavailable, "the answer cannot be understood")
+		return "", words.Errorf(codes.Unavailable, "the answer cannot be understood")
 	case len(data) == 0:
-		return "", status.Error(codes.NotFound, "is empty")
+		return "", words.Errorf(codes.NotFound, "is empty")
 	}
 	if answer.Payload.CRC32C != "" {
 		sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
 		if answer.Payload.CRC32C != strconv.FormatUint(uint64(sum), 10) {
-			return "", status.Error(codes.Unavailable, "the answer was damaged on its way")
+			return "", words.Errorf(codes.Unavailable, "the answer was damaged on its way")
 		}
 	}
 	return string(data), nil

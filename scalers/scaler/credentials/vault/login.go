@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // login is a token of Vault.
@@ -39,7 +40,7 @@ func (v *server) login(ctx context.Context, b *vaultBlock, scope credentials.Sco
 		return login{}, v.failure("role "+b.Role+" at auth/"+b.Mount, "refuses the login", err)
 	}
 	if got == nil || got.Auth == nil || got.Auth.ClientToken == "" {
-		return login{}, v.named(status.Error(codes.Unavailable, "the login brings no token"))
+		return login{}, v.named(words.Errorf(codes.Unavailable, "the login brings no token"))
 	}
 	v.SetToken(got.Auth.ClientToken)
 	return login{mine: true, ends: end(got.Auth.LeaseDuration)}, nil
@@ -57,13 +58,13 @@ func (v *server) useToken(ctx context.Context, b *vaultBlock) (login, error) {
 	if err != nil {
 		err = v.failure("token", "is expired, revoked or without the right to look itself up", err)
 		if status.Code(err) == codes.PermissionDenied {
-			err = status.Error(codes.Unauthenticated, status.Convert(err).Message())
+			err = words.Errorf(codes.Unauthenticated, "%w", err)
 		}
 		return login{}, err
 	}
 	left, err := self.TokenTTL()
 	if err != nil {
-		return login{}, v.named(status.Error(codes.Unavailable, "the token does not say how long it lasts"))
+		return login{}, v.named(words.Errorf(codes.Unavailable, "the token does not say how long it lasts"))
 	}
 	if left <= 0 { // a root token
 		return login{}, nil
@@ -90,7 +91,7 @@ func (b *vaultBlock) token() (string, error) {
 		return own, nil
 	}
 	if b.Credential == nil || b.Credential.Token == "" {
-		return "", status.Errorf(codes.InvalidArgument,
+		return "", words.Errorf(codes.InvalidArgument,
 			"%s.credential.token: is required with token (the family's own VAULT_TOKEN is for VAULT_ADDR alone)", blockName)
 	}
 	return b.Credential.Token, nil
@@ -124,7 +125,7 @@ func serviceAccountToken(ctx context.Context, b *vaultBlock, scope credentials.S
 		jwt, field = strings.TrimSpace(string(content)), "serviceAccount"
 	}
 	if !isServiceAccount(jwt) {
-		return "", status.Errorf(codes.InvalidArgument, "%s.credential.%s: is not the token of a service account", blockName, field)
+		return "", words.Errorf(codes.InvalidArgument, "%s.credential.%s: is not the token of a service account", blockName, field)
 	}
 	return jwt, nil
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // answer is what Vault says of one path.
@@ -35,7 +36,7 @@ func (v *server) read(ctx context.Context, s secret) (*answer, error) {
 		return nil, v.failure("path "+s.path(), "is denied", err)
 	}
 	if got == nil {
-		return nil, v.named(status.Errorf(codes.NotFound, "path %s does not exist", s.path()))
+		return nil, v.named(words.Errorf(codes.NotFound, "path %s does not exist", s.path()))
 	}
 	a := &answer{data: got.Data, leased: got.LeaseID != ""}
 	switch {
@@ -49,7 +50,7 @@ func (v *server) read(ctx context.Context, s secret) (*answer, error) {
 	if s.Type == kv2 || s.Type == generic && hasData(got.Data) {
 		inner, _ := got.Data["data"].(map[string]any)
 		if inner == nil {
-			return nil, v.named(status.Errorf(codes.NotFound, "path %s has no current version", s.path()))
+			return nil, v.named(words.Errorf(codes.NotFound, "path %s has no current version", s.path()))
 		}
 		a.data = inner
 	}
@@ -75,12 +76,12 @@ func expiration(data map[string]any) time.Time {
 func (a *answer) text(s secret, field string) (string, error) {
 	value, there := a.data[s.Key]
 	if !there {
-		return "", status.Errorf(codes.NotFound, "path %s has no key %s (%s.key)", s.path(), s.Key, field)
+		return "", words.Errorf(codes.NotFound, "path %s has no key %s (%s.key)", s.path(), s.Key, field)
 	}
 	switch value := value.(type) {
 	case string:
 		if value == "" {
-			return "", status.Errorf(codes.NotFound, "key %s of path %s is empty", s.Key, s.path())
+			return "", words.Errorf(codes.NotFound, "key %s of path %s is empty", s.Key, s.path())
 		}
 		return value, nil
 	case []any:
@@ -94,12 +95,12 @@ func (a *answer) text(s secret, field string) (string, error) {
 			return strings.Join(lines, "\n"), nil
 		}
 	}
-	return "", status.Errorf(codes.FailedPrecondition, "key %s of path %s is not text", s.Key, s.path())
+	return "", words.Errorf(codes.FailedPrecondition, "key %s of path %s is not text", s.Key, s.path())
 }
 
 // named says which Vault an error is of.
 func (v *server) named(err error) error {
-	return status.Errorf(status.Code(err), "Vault %s: %s", v.address, status.Convert(err).Message())
+	return words.Errorf(status.Code(err), "Vault %s: %w", v.address, err)
 }
 
 // failure is the failure of a request in words for the user. Of a refusal
@@ -108,7 +109,7 @@ func (v *server) failure(what, refused string, err error) error {
 	var answered *api.ResponseError
 	if !errors.As(err, &answered) {
 		code, cause := outcome.Unanswered(err)
-		return v.named(status.Error(code, cause))
+		return v.named(words.Plain(code, cause))
 	}
 	code, text := outcome.Code(answered.StatusCode), outcome.Text(answered.StatusCode)
 	switch answered.StatusCode {
@@ -121,5 +122,5 @@ func (v *server) failure(what, refused string, err error) error {
 	default:
 		text = what + ": " + text
 	}
-	return v.named(status.Error(code, text))
+	return v.named(words.Plain(code, text))
 }

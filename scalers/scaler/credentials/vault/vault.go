@@ -9,10 +9,10 @@ import (
 
 	"github.com/hashicorp/vault/api"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Store reads what hashiCorpVault blocks ask for. The environment VAULT_* of
@@ -102,13 +102,13 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	config := api.DefaultConfig()
 	config.HttpClient = client
 	if err := config.ReadEnvironment(); err != nil {
-		return nil, status.Error(codes.FailedPrecondition, "the environment VAULT_* of the family cannot be used")
+		return nil, words.Errorf(codes.FailedPrecondition, "the environment VAULT_* of the family cannot be used")
 	}
 	config.Address, config.AgentAddress = b.Address, ""
 	config.MaxRetries = 0 // the next read is the next try
 	v, err := api.NewClient(config)
 	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "%s.address: cannot be used", blockName)
+		return nil, words.Errorf(codes.InvalidArgument, "%s.address: cannot be used", blockName)
 	}
 	v.ClearToken()
 	if b.Namespace != "" {

@@ -9,21 +9,22 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Problems are all that is wrong with a block, each as "<field>: <text>" below
 // the block's own name.
 type Problems struct {
 	name  string
-	texts []string
+	wrong []error
 }
 
 // Decode reads the block called name into to. What does not decode is
 // InvalidArgument.
 func Decode(name string, raw json.RawMessage, to any) (*Problems, error) {
 	if err := json.Unmarshal(raw, to); err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "%s: has a field of the wrong kind", name)
+		return nil, words.Errorf(codes.InvalidArgument, "%s: has a field of the wrong kind", name)
 	}
 	return &Problems{name: name}, nil
 }
@@ -39,7 +40,7 @@ func (p *Problems) Require(fieldsAndValues ...string) {
 
 // Add adds a problem of one field.
 func (p *Problems) Add(field, format string, args ...any) {
-	p.texts = append(p.texts, fmt.Sprintf("%s.%s: %s", p.name, field, fmt.Sprintf(format, args...)))
+	p.wrong = append(p.wrong, words.Errorf(codes.InvalidArgument, p.name+"."+field+": "+format, args...))
 }
 
 // Item names a field of one element of a list.
@@ -47,10 +48,10 @@ func Item(list string, i int, field string) string { return fmt.Sprintf("%s[%d].
 
 // Err is InvalidArgument with all problems, or nil without any.
 func (p *Problems) Err() error {
-	if len(p.texts) == 0 {
+	if len(p.wrong) == 0 {
 		return nil
 	}
-	return status.Error(codes.InvalidArgument, strings.Join(p.texts, "; "))
+	return words.Join(codes.InvalidArgument, "; ", p.wrong)
 }
 
 // SecretKey refers to a key of a Secret, as in "valueFrom.secretKeyRef".

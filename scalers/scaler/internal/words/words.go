@@ -1,0 +1,139 @@
+// Package words keeps what we say in an error apart from what we quote, so that
+// a credential is looked for in what is quoted alone. A password may well be a
+// word of ours: masked there, it would be told by the sentence around it.
+package words
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Errorf is fmt.Errorf with a gRPC code. The text of the format is ours; what
+// its verbs put in is quoted, except for errors of Errorf.
+func Errorf(code codes.Code, format string, args ...any) error {
+	cause := fmt.Errorf(format, args...)
+	return &failure{code: code, text: textOf(cause), cause: cause, ours: literals(format)}
+}
+
+// Plain is an error whose whole text is ours.
+func Plain(code codes.Code, text string) error {
+	return &failure{code: code, text: text, ours: []string{text}}
+}
+
+// Join puts errors one behind the other. Their words stay what they are.
+func Join(code codes.Code, separator string, errs []error) error {
+	return Errorf(code, "%w", &list{errs, separator})
+}
+
+type list struct {
+	errs      []error
+	separator string
+}
+
+func (l *list) Error() string {
+	texts := make([]string, len(l.errs))
+	for i, err := range l.errs {
+		texts[i] = textOf(err)
+	}
+	return strings.Join(texts, l.separator)
+}
+
+func (l *list) Unwrap() []error { return l.errs }
+
+// textOf is what an error says, without what gRPC puts before the words of a
+// status: where it is wrapped, that is noise in the middle of a sentence.
+func textOf(err error) string {
+	var with interface {
+		error
+		GRPCStatus() *status.Status
+	}
+	if !errors.As(err, &with) {
+		return err.Error()
+	}
+	return strings.ReplaceAll(err.Error(), with.Error(), with.GRPCStatus().Message())
+}
+
+// failure is an error of which some parts are our own words.
+type failure struct {
+	code  codes.Code
+	text  string
+	cause error
+	ours  []string // in the order in which they stand in it
+}
+
+func (f *failure) Error() string { return f.text }
+
+func (f *failure) Unwrap() error { return f.cause }
+
+// GRPCStatus tells gRPC, and whoever asks as it does, the code.
+func (f *failure) GRPCStatus() *status.Status { return status.New(f.code, f.Error()) }
+
+var verb = regexp.MustCompile(`%[-+# 0-9.]*(?:\[\d+\])?[a-zA-Z%]`)
+
+// literals are the parts of a format between its verbs.
+func literals(format string) []string {
+	var parts []string
+	for _, part := range verb.Split(format, -1) {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// Mask replaces each secret in text by ***, except in the words that err, which
+// text tells of, says to be ours.
+func Mask(text string, err error, secrets []string) string {
+	return mask(text, failures(err), secrets)
+}
+
+func mask(text string, of []*failure, secrets []string) string {
+	if len(of) == 0 {
+		for _, secret := range secrets {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+		return text
+	}
+	f, deeper := of[0], of[1:]
+	before, after, found := strings.Cut(text, f.Error())
+	if !found {
+		return mask(text, deeper, secrets)
+	}
+	var masked strings.Builder
+	masked.WriteString(mask(before, deeper, secrets))
+	rest := f.Error()
+	for _, ours := range f.ours {
+		quoted, behind, found := strings.Cut(rest, ours)
+		if !found { // a verb's own percent sign
+			continue
+		}
+		masked.WriteString(mask(quoted, deeper, secrets))
+		masked.WriteString(ours)
+		rest = behind
+	}
+	masked.WriteString(mask(rest, deeper, secrets))
+	masked.WriteString(mask(after, deeper, secrets))
+	return masked.String()
+}
+
+// failures are those in the tree of err, outer ones first.
+func failures(err error) []*failure {
+	var found []*failure
+	if f, ok := err.(*failure); ok { //nolint:errorlint // each is looked at by itself
+		found = append(found, f)
+	}
+	switch wrapped := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		found = append(found, failures(wrapped.Unwrap())...)
+	case interface{ Unwrap() []error }:
+		for _, one := range wrapped.Unwrap() {
+			found = append(found, failures(one)...)
+		}
+	}
+	return found
+}
