@@ -15,6 +15,7 @@ type metrics struct {
 
 	reads        *prometheus.CounterVec
 	readDuration *prometheus.HistogramVec
+	answerAge    *prometheus.HistogramVec
 	errors       *prometheus.CounterVec
 	rings        *prometheus.CounterVec
 	asked        *prometheus.GaugeVec
@@ -37,6 +38,11 @@ func newMetrics(family string) *metrics {
 			Name: "sluice_scaler_read_duration_seconds", ConstLabels: labels,
 			Help:    "How long reads of event sources took.",
 			Buckets: []float64{.001, .005, .025, .1, .25, 1, 3, 10},
+		}, []string{"type"}),
+		answerAge: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sluice_scaler_answer_age_seconds", ConstLabels: labels,
+			Help:    "How long ago the source was read when a metric was asked for, mostly by the HPA controller.",
+			Buckets: []float64{.25, .5, 1, 1.5, 3, 5, 10, 15, 30},
 		}, []string{"type"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_scaler_read_errors_total", ConstLabels: labels,
@@ -70,7 +76,7 @@ func newMetrics(family string) *metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"scaler", "status_code"}),
 	}
-	m.registry.MustRegister(m.reads, m.readDuration, m.errors, m.rings, m.asked, m.subscribed, m.shared,
+	m.registry.MustRegister(m.reads, m.readDuration, m.answerAge, m.errors, m.rings, m.asked, m.subscribed, m.shared,
 		m.requests, m.requestDuration)
 	return m
 }
@@ -78,6 +84,7 @@ func newMetrics(family string) *metrics {
 // announce makes the series of a trigger type exist before anything happens.
 func (m *metrics) announce(triggerType string) {
 	m.readDuration.WithLabelValues(triggerType)
+	m.answerAge.WithLabelValues(triggerType)
 	m.rings.WithLabelValues(triggerType)
 	m.asked.WithLabelValues(triggerType)
 	m.subscribed.WithLabelValues(triggerType)
@@ -94,6 +101,11 @@ func (m *metrics) subscriptions(triggerType string, n int) {
 }
 func (m *metrics) ring(triggerType string) { m.rings.WithLabelValues(triggerType).Inc() }
 func (m *metrics) connections(n int)       { m.shared.Set(float64(n)) }
+
+// answered notes how old a metric was that was asked for.
+func (m *metrics) answered(triggerType string, age time.Duration) {
+	m.answerAge.WithLabelValues(triggerType).Observe(age.Seconds())
+}
 
 // read counts one completed read.
 func (m *metrics) read(triggerType string, s *snapshot) {

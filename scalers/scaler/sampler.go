@@ -77,12 +77,16 @@ type question struct {
 	interval time.Duration // the shortest of the users'; 0 without users
 	expires  time.Time     // when the question is closed; set without users
 
-	opened  *opened   // the open source, or nil
-	reading bool      // a read, or an opening, is in flight
-	stuck   bool      // a read did not return at its deadline
-	next    time.Time // the regular read
-	index   int       // in the heap, -1 when not there
-	wakeAt  time.Time // position in the heap
+	opened  *opened       // the open source, or nil
+	reading bool          // a read, or an opening, is in flight
+	stuck   bool          // a read did not return at its deadline
+	next    time.Time     // the regular read
+	paid    time.Time     // until when the regular reads so far are enough
+	phases  phases        // when the HPA controller asks
+	began   time.Time     // when the read in flight began; zero before
+	lasts   time.Duration // how long good reads last
+	index   int           // in the heap, -1 when not there
+	wakeAt  time.Time     // position in the heap
 
 	snap     *snapshot
 	done     chan struct{} // closed when the next snapshot stands, or nobody asks
@@ -176,63 +180,93 @@ func (s *sampler) leave(u *user) {
 	delete(q.users, u)
 	now := time.Now()
 	if len(q.users) == 0 {
-		q.expires = now.Add(keepFor)
+		q.expires, q.phases = now.Add(keepFor), nil
 		// Nobody may ever read it again: who waits for that is not to.
 		q.wake()
 	}
 	s.retune(q, now)
 }
 
-// ask returns the snapshot of u's question, no older than it may be.
+// freshness is how old an answer may be.
+type freshness struct {
+	// An answer older than wanted is read again where reads are quick and one
+	// is to spare; one older than allowed in any case where they are quick.
+	// Twice the allowed age is given at the most.
+	wanted, allowed time.Duration
+	// periodic is set for the HPA controller's questions: they come again, so
+	// that their answers can be read beforehand.
+	periodic bool
+}
+
+// ask returns the snapshot of u's question, as fresh as f has it.
 //
 // A question that was never read is waited for within ctx, or until u leaves
-// it. A snapshot younger than allowed is returned as it is. For an older one the
-// caller waits for one shared read, but only where the read before was quick,
-// and never longer than patience; after that it gets the snapshot up to twice
-// its allowed age. ok is false when there is none to give.
-func (s *sampler) ask(ctx context.Context, u *user, allowed time.Duration) (snap *snapshot, ok bool) {
+// it. For a snapshot that is too old the caller waits for one shared read, but
+// only where the read before was quick, and never longer than patience. ok is
+// false when there is none to give.
+func (s *sampler) ask(ctx context.Context, u *user, f freshness) (snap *snapshot, ok bool) {
 	s.mu.Lock()
-	q := u.q
-	for q != nil && q.snap == nil {
-		done := q.done
-		s.mu.Unlock()
-		select {
-		case <-done:
-		case <-ctx.Done():
+	defer s.mu.Unlock()
+	var at *phase
+	if u.q != nil && f.periodic {
+		at, f.wanted = s.asked(u.q, time.Now())
+	}
+	for u.q != nil && u.q.snap == nil {
+		if !s.await(ctx, u.q.done) {
 			return nil, false
 		}
-		s.mu.Lock()
-		q = u.q
 	}
+	q := u.q
 	if q == nil {
-		s.mu.Unlock()
 		return nil, false
 	}
 	snap = q.snap
-	if time.Since(snap.at) < allowed {
-		s.mu.Unlock()
-		return snap, true
-	}
-	if snap.took < patience && !q.stuck && q.failures < 2 {
-		q.next = time.Now()
-		s.schedule(q)
-		done := q.done
-		s.mu.Unlock()
-		timer := time.NewTimer(patience)
-		select {
-		case <-done:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		s.mu.Lock()
+	if wait := s.hurry(q, at, f); wait > 0 {
+		brief, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		s.await(brief, q.done)
 		if q.snap != nil { // others may have left and come back meanwhile
 			snap = q.snap
 		}
 	}
-	s.mu.Unlock()
 	// A failure goes on being one until a read says otherwise.
-	return snap, snap.err != nil || time.Since(snap.at) < 2*allowed
+	return snap, snap.err != nil || time.Since(snap.at) < 2*f.allowed
+}
+
+// await waits without the lock until done is closed, and reports whether that
+// was within ctx. s.mu is held.
+func (s *sampler) await(ctx context.Context, done <-chan struct{}) bool {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// hurry has the question read now where its snapshot is too old for somebody
+// who asks at phase at, and that helps. It returns how long to wait for it. s.mu
+// is held.
+func (s *sampler) hurry(q *question, at *phase, f freshness) time.Duration {
+	now := time.Now()
+	age := now.Sub(q.snap.at)
+	if age < f.wanted || q.snap.took >= patience || q.stuck || q.failures >= 2 {
+		return 0
+	}
+	if q.reading {
+		if q.began.IsZero() {
+			return patience
+		}
+		return patience - now.Sub(q.began) // one that lasts is not quick
+	}
+	if age < f.allowed && !q.spares(at, now) {
+		return 0
+	}
+	q.next = now
+	s.schedule(q)
+	return patience
 }
 
 // retune works out a question's interval and doorbell after its users or its
@@ -248,8 +282,9 @@ func (s *sampler) retune(q *question, now time.Time) {
 	if q.interval > 0 && q.interval < shortestInterval {
 		q.interval = shortestInterval
 	}
-	if q.interval > 0 && old != q.interval && q.failures == 0 {
-		if next := s.aligned(q, now); next.Before(q.next) || q.next.IsZero() {
+	if q.interval > 0 && old != q.interval {
+		q.limitPaid(now)
+		if next := s.regularly(q, now); q.failures == 0 && (next.Before(q.next) || q.next.IsZero()) {
 			q.next = next
 		}
 	}

@@ -156,11 +156,11 @@ func (g *batchGroup) take(l *lane, now time.Time) []*question {
 	return questions
 }
 
-// soon is true for a question that is worth reading along: it is due within a
-// tenth of its interval, was not read just now, and does not back off.
+// soon is true for a question that is worth reading along: it is due within its
+// window, was not read just now, and does not back off.
 func (q *question) soon(now time.Time) bool {
 	return !q.reading && !q.stuck && len(q.users) > 0 && q.failures < 2 &&
-		!q.next.After(now.Add(q.interval/10)) &&
+		!q.next.After(now.Add(q.window())) &&
 		(q.snap == nil || now.Sub(q.snap.at) > q.interval/2)
 }
 

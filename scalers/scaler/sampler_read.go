@@ -68,10 +68,11 @@ type attempt struct {
 
 // begin notes that a read starts and arranges that a source which does not
 // return at the deadline is left behind: the question then fails at every tick
-// until it does.
+// until it does. s.mu is held.
 func (s *sampler) begin(q *question, cause scalerv1.Detection, deadline time.Duration) *attempt {
 	a := &attempt{q: q, cause: cause}
 	a.watchdog = time.AfterFunc(deadline+stuckAfter, func() { s.abandon(a, deadline) })
+	q.began = time.Now()
 	return a
 }
 
@@ -138,7 +139,9 @@ func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detectio
 	start := time.Now()
 	rctx, cancel := context.WithTimeout(s.metrics.counting(ctx, q.triggerType), deadline)
 	defer cancel()
+	s.mu.Lock()
 	a := s.begin(q, cause, deadline)
+	s.mu.Unlock()
 	readings, err := s.askSource(rctx, o)
 	err = inTime(rctx, err)
 	took := time.Since(start)
@@ -237,7 +240,9 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	o := &opened{lease: s.pool.lease(q.binding.hosts), stop: stop, specsStale: true}
 	octx, cancel := context.WithTimeout(o.lease.context(ctx), deadline)
 	defer cancel()
+	s.mu.Lock()
 	a := s.begin(q, cause, deadline)
+	s.mu.Unlock()
 	source, err := openSafely(octx, q.binding)
 	kept := s.returned(a)
 	if err != nil {
@@ -336,7 +341,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	snap.judge(readings, redact(err, q.secrets))
 	snap.traceparent = s.trace(q.triggerType, snap)
 	q.snap = snap
-	q.reading = false
+	q.reading, q.began = false, time.Time{}
 	s.plan(q, old, snap, now)
 	q.wake()
 	users := make([]*user, 0, len(q.users))
@@ -357,6 +362,7 @@ func (s *sampler) plan(q *question, old, snap *snapshot, now time.Time) {
 	s.rang(q, old, snap)
 	if snap.err == nil {
 		q.failures = 0
+		q.lasts = max(snap.took, q.lasts*3/4) // a slow one is not forgotten at once
 	} else {
 		q.failures++
 		if q.opened != nil && q.opened.specs != nil {
@@ -369,22 +375,12 @@ func (s *sampler) plan(q *question, old, snap *snapshot, now time.Time) {
 		s.dispose(q)
 	}
 	if q.interval > 0 && s.questions[q.id] == q {
-		// A member of a batch may be read a little early; its next tick is
-		// the one after the tick it was read for.
-		from := now
-		if q.next.After(now) && q.next.Sub(now) <= q.interval/10 {
-			from = q.next
+		if snap.detection != scalerv1.Detection_DETECTION_DOORBELL {
+			q.pay(now.Add(-snap.took))
 		}
-		q.next = s.aligned(q, from)
+		q.next = s.regularly(q, now)
 		if q.failures > 1 {
 			q.next = later(q.next, now.Add(backoff(q.interval, q.failures)))
-		}
-		if q.opened != nil {
-			if timed, ok := q.opened.source.(Timed); ok {
-				if at := nextSafely(timed, now); at.After(now) && at.Before(q.next) {
-					q.next = at
-				}
-			}
 		}
 	}
 	s.tuneBell(q)

@@ -509,7 +509,7 @@ func TestAskNeverWaitsForASlowSource(t *testing.T) {
 				first := u.snap()
 				pass(tt.age)
 				start := time.Now()
-				snap, ok := s.ask(t.Context(), u.user, freshFor)
+				snap, ok := s.ask(t.Context(), u.user, freshness{wanted: freshFor, allowed: freshFor})
 				if ok != tt.ok || time.Since(start) != tt.wait || (snap != first) != tt.newer {
 					t.Errorf("ok = %v, waited %v, newer = %v; want %v, %v, %v", ok, time.Since(start), snap != first, tt.ok, tt.wait, tt.newer)
 				}
@@ -528,10 +528,10 @@ func TestAskWaitsForTheFirstRead(t *testing.T) {
 		s.join(asking("q", source), u.user)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if snap, _ := s.ask(short, u.user, freshFor); snap != nil {
+		if snap, _ := s.ask(short, u.user, freshness{wanted: freshFor, allowed: freshFor}); snap != nil {
 			t.Errorf("snapshot = %v before the first read", snap)
 		}
-		if snap, ok := s.ask(t.Context(), u.user, freshFor); !ok || snap.readings[0].Value != 1 {
+		if snap, ok := s.ask(t.Context(), u.user, freshness{wanted: freshFor, allowed: freshFor}); !ok || snap.readings[0].Value != 1 {
 			t.Errorf("snapshot = %v, %v", snap, ok)
 		}
 	})

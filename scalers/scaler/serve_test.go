@@ -177,6 +177,7 @@ func TestProbesAndMetrics(t *testing.T) {
 	for _, want := range []string{
 		`sluice_scaler_reads_total{cause="poll",family="wells",outcome="value",type="well"} 1`,
 		`sluice_scaler_questions{family="wells",type="well"} 1`,
+		`sluice_scaler_answer_age_seconds_count{family="wells",type="well"} 0`,
 		`sluice_scaler_subscriptions{family="wells",type="well"} 1`,
 		`sluice_scaler_read_errors_total{code="Unavailable",family="wells",type="well"} 0`,
 		`keda_internal_metricsservice_grpc_server_handled_total`,

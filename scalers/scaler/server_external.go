@@ -53,7 +53,7 @@ func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetM
 	if err != nil {
 		return nil, err
 	}
-	o, err := sub.ask(ctx)
+	o, err := sub.ask(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.Scal
 	if err != nil {
 		return nil, err
 	}
-	o, err := sub.ask(ctx)
+	o, err := sub.ask(ctx, false)
 	if err != nil {
 		return nil, err
 	}

@@ -332,21 +332,19 @@ func (s *subscription) close() {
 	}
 }
 
-// freshness of answers, see DESIGN 3.
-const (
-	// freshFor is how old an answer to the HPA may be.
-	freshFor = 15 * time.Second
-)
+// freshFor is how old an answer may be without a read that is tried before.
+const freshFor = 15 * time.Second
 
 // ask returns what the trigger's source says, within the rules of freshness.
-// Its error is a status for the user.
-func (s *subscription) ask(ctx context.Context) (*observation, error) {
+// periodic is true for the HPA controller, which asks again. Its error is a
+// status for the user.
+func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, error) {
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
 		return nil, s.status(status.Error(codes.DeadlineExceeded, "credentials are not resolved yet"))
 	}
-	b, snap, ok, err := s.lookUp(ctx)
+	b, snap, ok, err := s.lookUp(ctx, periodic)
 	switch {
 	case err != nil:
 		return nil, s.status(err)
@@ -357,13 +355,16 @@ func (s *subscription) ask(ctx context.Context) (*observation, error) {
 	if o.err != nil {
 		return nil, s.status(o.err)
 	}
+	if periodic {
+		s.core.metrics.answered(s.trigger.Type, time.Since(snap.at))
+	}
 	return o, nil
 }
 
 // lookUp returns the snapshot of the question that the subscription asks, and
 // what it means by it. New credentials may move it to another question
 // meanwhile, which is then the one to wait for.
-func (s *subscription) lookUp(ctx context.Context) (b *binding, snap *snapshot, ok bool, err error) {
+func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *binding, snap *snapshot, ok bool, err error) {
 	for {
 		s.mu.Lock()
 		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.interval
@@ -376,7 +377,7 @@ func (s *subscription) lookUp(ctx context.Context) (b *binding, snap *snapshot, 
 		}
 		select {
 		case <-u.joined:
-			snap, ok = s.core.sampler.ask(ctx, u, s.allowedAge(b, interval))
+			snap, ok = s.core.sampler.ask(ctx, u, s.freshness(b, interval, periodic))
 		case <-ctx.Done():
 		}
 		if snap != nil {
@@ -401,12 +402,17 @@ func (s *subscription) name(u *user, specs []Metric) {
 
 func (s *subscription) status(err error) error { return statusOf(s.trigger.Type, err).Err() }
 
-// allowedAge is how old a snapshot may be for the HPA.
-func (s *subscription) allowedAge(b *binding, interval time.Duration) time.Duration {
-	if s.cached {
-		return b.object.PollingInterval + s.core.sampler.deadline(interval)
+// freshness is how old a snapshot may be for who asks.
+func (s *subscription) freshness(b *binding, interval time.Duration, periodic bool) freshness {
+	switch {
+	case s.cached:
+		age := b.object.PollingInterval + s.core.sampler.deadline(interval)
+		return freshness{wanted: age, allowed: age}
+	case periodic:
+		return freshness{wanted: recent, allowed: freshFor, periodic: true}
+	default:
+		return freshness{wanted: freshFor, allowed: freshFor}
 	}
-	return freshFor
 }
 
 // currentSpecs returns the metrics of the trigger, from its metadata where it
@@ -420,7 +426,7 @@ func (s *subscription) currentSpecs(ctx context.Context) ([]Metric, error) {
 	}
 	// The first read brings the specs along; whether it also has a value is
 	// not what was asked.
-	_, err := s.ask(ctx)
+	_, err := s.ask(ctx, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.specs == nil {

@@ -1,0 +1,234 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fromHPA is how the HPA controller asks.
+var fromHPA = freshness{wanted: recent, allowed: freshFor, periodic: true}
+
+// hpa asks as the HPA controller does for one object: every 15 s and a little,
+// after a time of its own. It remembers what it got.
+type hpa struct {
+	ages  []time.Duration
+	waits []time.Duration
+}
+
+// run asks so many times.
+func (h *hpa) run(ctx context.Context, s *bench, u *testUser, after time.Duration, times int) {
+	<-time.After(after)
+	random := rand.New(rand.NewPCG(1, uint64(after)))
+	for range times {
+		began := time.Now()
+		snap, ok := s.ask(ctx, u.user, fromHPA)
+		if !ok {
+			return
+		}
+		h.ages, h.waits = append(h.ages, time.Since(snap.at)), append(h.waits, time.Since(began))
+		<-time.After(syncPeriod + time.Duration(random.Int64N(int64(60*time.Millisecond))))
+	}
+}
+
+// oldest is the worst age once the phase was known: from the third question on.
+func (h *hpa) oldest() time.Duration { return slices.Max(h.ages[2:]) }
+
+// taking is a source whose reads take some time.
+func taking(d time.Duration) *fake {
+	return &fake{answer: func(context.Context) ([]Reading, error) {
+		<-time.After(d)
+		return One(1), nil
+	}}
+}
+
+func TestValueIsFreshWhenTheHPAAsks(t *testing.T) {
+	for name, took := range map[string]time.Duration{
+		"of a quick source": 20 * time.Millisecond, "of a slow source": 2 * time.Second, "of a very slow source": 3 * time.Second,
+	} {
+		for _, interval := range []time.Duration{5 * time.Second, 10 * time.Second, syncPeriod} {
+			t.Run(fmt.Sprint(name, " every ", interval), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, s *bench) {
+					source := taking(took)
+					u := userEvery(interval)
+					s.join(asking("q", source), u.user)
+					pass(time.Minute)
+					start, reads := time.Now(), source.count()
+					h := &hpa{}
+					h.run(t.Context(), s, u, 7*time.Second, 40)
+					if h.oldest() > recentForExpected {
+						t.Errorf("values were up to %v old when asked for: %v", h.oldest(), h.ages)
+					}
+					if most := slices.Max(h.waits[2:]); most > 0 {
+						t.Errorf("the HPA waited for up to %v", most)
+					}
+					if n, most := source.count()-reads, int(time.Since(start)/interval)+2; n > most {
+						t.Errorf("%d reads, want at most %d: one per interval", n, most)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestQuestionAtAnotherTimeIsAnsweredByAReadOfThatMoment(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := taking(50 * time.Millisecond)
+		u := userEvery(syncPeriod)
+		s.join(asking("q", source), u.user)
+		pass(time.Minute)
+		start, reads := time.Now(), source.count()
+		fresh := 0
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 40 {
+			// Later than expected each time, as by another rhythm than the default.
+			<-time.After(17*time.Second + time.Duration(random.Int64N(int64(10*time.Second))))
+			snap, ok := s.ask(t.Context(), u.user, fromHPA)
+			if ok && time.Since(snap.at) < recent {
+				fresh++
+			}
+		}
+		if fresh < 35 {
+			t.Errorf("%d of 40 answers were fresh", fresh)
+		}
+		if n, most := source.count()-reads, int(time.Since(start)/syncPeriod)+2; n > most {
+			t.Errorf("%d reads, want at most %d", n, most)
+		}
+	})
+}
+
+// TestManyAskersCostNoMoreReads has HPAs share a question: those that are asked
+// together get a fresh value, whatever single ones ask meanwhile.
+func TestManyAskersCostNoMoreReads(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := taking(20 * time.Millisecond)
+		afters := []time.Duration{time.Second, 4 * time.Second, 9 * time.Second}
+		for i := range 5 {
+			afters = append(afters, 12*time.Second+time.Duration(i)*100*time.Millisecond)
+		}
+		users := make([]*testUser, len(afters))
+		for i := range users {
+			users[i] = userEvery(syncPeriod)
+			s.join(asking("q", source), users[i].user)
+		}
+		pass(time.Minute)
+		start, reads := time.Now(), source.count()
+		hpas := make([]hpa, len(users))
+		var all sync.WaitGroup
+		for i := range users {
+			all.Go(func() { hpas[i].run(t.Context(), s, users[i], afters[i], 40) })
+		}
+		all.Wait()
+		if n, most := source.count()-reads, int(time.Since(start)/syncPeriod)+2; n > most {
+			t.Errorf("%d reads, want at most %d", n, most)
+		}
+		for i := range hpas {
+			oldest := slices.Max(hpas[i].ages[5:])
+			if oldest > freshFor+time.Second || i >= 3 && oldest > recentForExpected {
+				t.Errorf("asker %d after %v: up to %v old", i, afters[i], oldest)
+			}
+		}
+	})
+}
+
+// TestBatchMeetsItsAskers has the HPA controller ask for a thousand members at
+// times all over its period.
+func TestBatchMeetsItsAskers(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		const members, rounds = 1000, 12
+		box := &mailbox{}
+		users := make([]*testUser, members)
+		for i := range users {
+			users[i] = userEvery(syncPeriod)
+			s.join(asking(fmt.Sprint("q", i), &letter{box: box}), users[i].user)
+		}
+		pass(time.Minute)
+		var all sync.WaitGroup
+		hpas := make([]hpa, members)
+		for i := range users {
+			all.Go(func() {
+				hpas[i].run(t.Context(), s, users[i], time.Duration(i)*syncPeriod/members, rounds)
+			})
+		}
+		pass(3 * syncPeriod)
+		before, start := len(box.requests()), time.Now()
+		all.Wait()
+		periods := int(time.Since(start) / syncPeriod)
+		sizes, read := box.requests()[before:], 0
+		for _, n := range sizes {
+			read += n
+		}
+		if most := (periods + 1) * int(syncPeriod/together); len(sizes) > most {
+			t.Errorf("%d requests in %d periods, want at most %d", len(sizes), periods, most)
+		}
+		if most := (periods + 2) * members; read > most {
+			t.Errorf("%d members were read in %d periods, want at most %d", read, periods, most)
+		}
+		for i := range hpas {
+			if len(hpas[i].ages) < rounds || hpas[i].oldest() > recentForExpected {
+				t.Fatalf("member %d: ages %v", i, hpas[i].ages)
+			}
+		}
+	})
+}
+
+// TestStalledSourceHoldsUpNoHPAWorker has the HPA controller ask on while a
+// source that was quick does not answer any more.
+func TestStalledSourceHoldsUpNoHPAWorker(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		stalled := false
+		source.answer = func(ctx context.Context) ([]Reading, error) {
+			if stalled {
+				<-ctx.Done()
+				return nil, errors.New("no answer")
+			}
+			return One(1), nil
+		}
+		u := userEvery(syncPeriod)
+		s.join(asking("q", source), u.user)
+		pass(time.Second)
+		stalled = true
+		reads := source.count()
+		var waited time.Duration
+		for range 600 { // ten minutes, a question each second
+			began := time.Now()
+			s.ask(t.Context(), u.user, fromHPA)
+			took := time.Since(began)
+			if took > patience {
+				t.Fatalf("a question waited %v", took)
+			}
+			waited += took
+			<-time.After(time.Second - took)
+		}
+		if most := time.Duration(source.count()-reads) * patience; waited > most || waited > 2*patience {
+			t.Errorf("questions waited %v in all", waited)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestCachedMetricsAreReadAtTheIntervalAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		source := &fake{}
+		u := userEvery(time.Minute)
+		s.join(asking("q", source), u.user)
+		pass(2 * time.Minute)
+		reads := source.count()
+		for range 40 {
+			if _, ok := s.ask(t.Context(), u.user, freshness{wanted: 70 * time.Second, allowed: 70 * time.Second}); !ok {
+				t.Fatal("no answer")
+			}
+			pass(syncPeriod)
+		}
+		if n := source.count() - reads; n != 10 {
+			t.Errorf("%d reads in ten minutes, want one a minute", n)
+		}
+	})
+}
