@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +21,11 @@ const (
 	// together: well within what an API server takes, and what comes after a
 	// mistake of a user's can still be stopped.
 	createRate = 100
+	// createSlice is how long Jobs are created before the object is looked at
+	// again: it may have been changed, paused or deleted.
+	createSlice = 500 * time.Millisecond
+	// nextSlice is the pause until then.
+	nextSlice = 20 * time.Millisecond
 )
 
 // attempt is the creation of one Job.
@@ -36,15 +42,21 @@ type attempt struct {
 // request without an answer may still be carried out.
 func (a attempt) ended() bool { return a.tried && a.err == nil }
 
-// create starts n Jobs, several at a time. After the first that is refused no
-// more are tried. created counts those that did not exist before.
+// create starts up to n Jobs, as many as there is time for, several at a time.
+// After the first that is refused no more are tried. created counts those that
+// did not exist before.
 func (r *Reconciler) create(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger, n int) (created int, err error) {
 	var attempts []attempt
 	for _, s := range l.candidates(sj, n) {
 		attempts = append(attempts, attempt{sequence: s, name: jobName(sj, s)})
 	}
+	slice, cancel := context.WithTimeout(ctx, createSlice)
+	defer cancel()
 	var mu sync.Mutex
 	inParallel(len(attempts), func(i int) bool {
+		if r.limit().Wait(slice) != nil {
+			return false // its turn comes later
+		}
 		a := &attempts[i]
 		a.tried = true
 		a.found, a.err = r.createOne(ctx, sj, a.name)
@@ -72,9 +84,6 @@ func (r *Reconciler) create(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledg
 
 // createOne creates the Job with a name, or finds it.
 func (r *Reconciler) createOne(ctx context.Context, sj *v1alpha1.ScaledJob, name string) (found *batchv1.Job, err error) {
-	if err := r.limit().Wait(ctx); err != nil {
-		return nil, err
-	}
 	err = r.Client.Create(ctx, newJob(sj, name, r.Version))
 	if !apierrors.IsAlreadyExists(err) {
 		return nil, err

@@ -1,6 +1,7 @@
 package scaledjob
 
 import (
+	"fmt"
 	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -34,6 +35,8 @@ type memory struct {
 	// created is how many Jobs were started for the last reading that asked for
 	// any.
 	created int32
+	// round is a creation that is under way, nil without one.
+	round *round
 	// refused is why Jobs could not be created, nil when they can; they are
 	// tried again at retry.
 	refused error
@@ -47,6 +50,19 @@ type memory struct {
 	// the cache shows it or something newer.
 	written *v1alpha1.ScaledJob
 	wroteAt time.Time
+}
+
+// round is the creation of the Jobs that one decision asked for. It may take
+// many reconciles.
+type round struct {
+	decision      scaling.JobsDecision
+	generation    int64
+	created, left int
+}
+
+// String says how far it is.
+func (r round) String() string {
+	return fmt.Sprintf("creating Jobs, %d of %d so far", r.created, r.created+r.left)
 }
 
 // trigger is what is remembered of one trigger.

@@ -1,6 +1,7 @@
 package scaledjob
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -37,6 +38,21 @@ func (n *notices) take(owner types.NamespacedName) map[string]time.Time {
 	ended := n.ended[owner]
 	delete(n.ended, owner)
 	return ended
+}
+
+// giveBack returns what was taken and could not be used. What was heard since
+// is of other Jobs: each ends once.
+func (n *notices) giveBack(owner types.NamespacedName, ended map[string]time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(ended) == 0 {
+		return
+	}
+	if n.ended == nil {
+		n.ended = map[types.NamespacedName]map[string]time.Time{}
+	}
+	maps.Copy(ended, n.ended[owner])
+	n.ended[owner] = ended
 }
 
 func (n *notices) takeAll() {

@@ -99,6 +99,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	m, first := r.memory(sj)
+	if m.round != nil && (sj.Paused() || m.round.generation != sj.Generation) {
+		r.announceRound(ctx, sj, m)
+	}
 	if sj.Paused() {
 		return r.report(ctx, sj, m, outcome{paused: true})
 	}
@@ -135,6 +138,8 @@ func (r *Reconciler) finalize(ctx context.Context, sj *v1alpha1.ScaledJob) error
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	m, _ := r.memory(sj)
+	r.announceRound(ctx, sj, m)
 	r.announceWatch(sj, "")
 	status.Emit(r.Events, sj, warning, "ScaledJobDeleted", "Deleted", "ScaledJob was deleted")
 	r.forget(client.ObjectKeyFromObject(sj))
@@ -152,6 +157,7 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 	var jobs batchv1.JobList
 	err := r.Client.List(ctx, &jobs, client.InNamespace(sj.Namespace), client.MatchingFields{ByOwner: sj.Name})
 	if err != nil {
+		r.notices.giveBack(key, ended)
 		return fmt.Errorf("list jobs: %w", err)
 	}
 	now := r.Now()
@@ -206,6 +212,7 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	})
 	r.keep(sj, m, triggers, decision)
 	found := outcome{decision: &decision, created: r.start(ctx, sj, m, decision), warnings: r.warnings(sj, m)}
+	found.underWay = m.round != nil
 	if err := ctx.Err(); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -220,34 +227,56 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 }
 
 // start creates what the decision asks for, unless creation was refused just
-// now, and returns how many Jobs that were.
+// now, and returns how many Jobs that were. What there is no time for is left
+// for the next reconcile.
 func (r *Reconciler) start(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory, d scaling.JobsDecision) int {
 	if d.Create == 0 {
 		if d.Arithmetic.Created > 0 {
 			m.created = d.Arithmetic.Created
 		}
+		r.announceRound(ctx, sj, m)
 		return 0
 	}
 	if r.Now().Before(m.retry) {
 		return 0
 	}
+	if m.round != nil && !m.round.decision.Reading.Equal(d.Reading) {
+		r.announceRound(ctx, sj, m)
+	}
+	if m.round == nil {
+		m.round = &round{decision: d, generation: sj.Generation}
+	}
 	created, err := r.create(ctx, sj, &m.ledger, int(d.Create))
 	m.created = d.Arithmetic.Created + int32(created)
-	if created > 0 {
-		event := d.Announce(created)
-		log.FromContext(ctx).Info("Jobs created", "because", event.Note)
-		status.Emit(r.Events, sj, event.Type, event.Reason, event.Action, event.Note)
-	}
+	m.round.created += created
+	m.round.left = int(d.Create) - created
 	if err == nil {
 		m.allowed()
+		if m.round.left == 0 {
+			r.announceRound(ctx, sj, m)
+		}
 		return created
 	}
+	r.announceRound(ctx, sj, m)
 	if ctx.Err() == nil {
 		m.refuse(err, r.Now())
 		status.Emit(r.Events, sj, warning, scaling.EventJobCreateFailed, "CreateJob",
 			fmt.Sprintf("%d of %d Jobs not created: %v", int(d.Create)-created, d.Create, err))
 	}
 	return created
+}
+
+// announceRound tells of the Jobs that were created by now and ends their round.
+func (r *Reconciler) announceRound(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) {
+	if m.round == nil {
+		return
+	}
+	if m.round.created > 0 {
+		event := m.round.decision.Announce(m.round.created)
+		log.FromContext(ctx).Info("Jobs created", "because", event.Note)
+		status.Emit(r.Events, sj, event.Type, event.Reason, event.Action, event.Note)
+	}
+	m.round = nil
 }
 
 // keep remembers what the next decision starts from, and measures this one.

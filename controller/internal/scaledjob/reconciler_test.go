@@ -469,6 +469,104 @@ func TestTenThousandFinishedJobsAreCleanedUp(t *testing.T) {
 	}
 }
 
+// So many Jobs take many reconciles at the rate of creation: each is a chance to
+// stop.
+func TestCreationCanBeStoppedAndSaysHowFarItIs(t *testing.T) {
+	const many = 400
+	annotate := func(f *fixture, annotations map[string]string) {
+		f.t.Helper()
+		sj := f.object()
+		sj.Annotations = annotations
+		if err := f.cluster.Direct.Update(f.t.Context(), sj); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	begin := func(t *testing.T) (f *fixture, created int) {
+		f = newFixture(t, newObject(limited(many)))
+		f.reads(0, many)
+		f.run()
+		if created = len(f.running()); created == 0 || created == many {
+			t.Fatalf("%d Jobs in one go", created)
+		}
+		f.wantCondition("under way", v1alpha1.ConditionReady, "True ScaledJobReady", fmt.Sprintf("creating Jobs, %d of %d so far", created, many))
+		if f.due.IsZero() || f.due.After(f.clock.Now().Add(time.Second)) {
+			t.Errorf("goes on at %v, it is %v", f.due, f.clock.Now())
+		}
+		f.said()
+		return f, created
+	}
+	told := func(f *fixture, what string, created int) {
+		f.t.Helper()
+		f.wantSaid(what, fmt.Sprintf("Normal KEDAJobsCreated created %d Jobs: queue length %d", created, many))
+	}
+	t.Run("goes on to the end, and tells of all at once", func(t *testing.T) {
+		f, _ := begin(t)
+		for f.due.Before(f.clock.Now().Add(time.Second)) {
+			f.run()
+		}
+		f.wantRunning("after the last", many)
+		if said := f.said(); len(said) != 1 || !strings.HasPrefix(said[0], fmt.Sprintf("Normal KEDAJobsCreated created %d Jobs", many)) {
+			t.Errorf("events %q", said)
+		}
+		f.clock.Step(pace)
+		f.run()
+		f.wantCondition("done", v1alpha1.ConditionReady, "True ScaledJobReady", "")
+		if c, _ := f.object().Status.Conditions.Get(v1alpha1.ConditionReady); strings.Contains(c.Message, "so far") {
+			t.Errorf("done, and Ready says %q", c.Message)
+		}
+	})
+	t.Run("paused", func(t *testing.T) {
+		f, created := begin(t)
+		annotate(f, map[string]string{v1alpha1.AnnotationPaused: "true"})
+		f.run()
+		f.wantRunning("paused", created)
+		told(f, "paused", created)
+	})
+	t.Run("edited", func(t *testing.T) {
+		f, created := begin(t)
+		f.edit(limited(1))
+		f.run()
+		f.wantRunning("edited", created)
+		told(f, "edited", created)
+	})
+	t.Run("deleted", func(t *testing.T) {
+		f, created := begin(t)
+		if err := f.cluster.Direct.Delete(t.Context(), f.object()); err != nil {
+			t.Fatal(err)
+		}
+		f.run()
+		f.wantRunning("deleted", created)
+		told(f, "deleted", created)
+	})
+}
+
+func TestTheEndOfAJobIsNotForgottenWhenNothingCanBeListed(t *testing.T) {
+	f := newFixture(t, newObject(limited(5)))
+	f.reads(0, 5)
+	f.run()
+	f.end(5, batchv1.JobComplete)
+	cached := f.Client
+	f.Client = listless{cached}
+	if err := f.try(); err != nil {
+		t.Fatal(err)
+	}
+	f.Client = cached
+	f.clock.Step(time.Second)
+	f.reads(0, 5) // what the five did is not in it
+	f.run()
+	f.wantRunning("five more", 5)
+}
+
+// listless cannot list Jobs.
+type listless struct{ client.Client }
+
+func (l listless) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	if _, ok := list.(*batchv1.JobList); ok {
+		return errors.New("etcd is down")
+	}
+	return l.Client.List(ctx, list, options...)
+}
+
 func TestPause(t *testing.T) {
 	f := newFixture(t, newObject(limited(5)))
 	f.reads(0, 3)

@@ -39,9 +39,9 @@ type outcome struct {
 	created  int
 	// warnings are what is odd about the object and keeps it from nothing.
 	warnings []string
-	// more is true when there is more to clean up at once, soon when err may be
-	// over shortly.
-	more, soon bool
+	// more is true when there is more to clean up at once, underWay when there
+	// are more Jobs to create, soon when err may be over shortly.
+	more, underWay, soon bool
 }
 
 // report writes what changed and says when to come back.
@@ -54,6 +54,8 @@ func (r *Reconciler) report(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	switch {
 	case found.more:
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	case found.underWay && m.refused == nil:
+		return reconcile.Result{RequeueAfter: nextSlice}, nil
 	case found.soon:
 		wait = pace
 	case found.err != nil && wait == 0:
@@ -173,10 +175,18 @@ func (o outcome) ready(m *memory) v1alpha1.Condition {
 		ready.Message = "Job not created: " + status.Sentence(m.refused)
 	case o.decision.Ready.Status != metav1.ConditionTrue:
 		ready = o.decision.Ready
-	case len(o.warnings) > 0:
-		ready.Message += "; " + strings.Join(o.warnings, "; ")
+	default:
+		ready.Message = strings.Join(append(m.said(ready.Message), o.warnings...), "; ")
 	}
 	return ready
+}
+
+// said is what condition Ready says of an object that is well.
+func (m *memory) said(well string) []string {
+	if m.round != nil {
+		return []string{well, m.round.String()}
+	}
+	return []string{well}
 }
 
 func (o outcome) applyPause(conditions *v1alpha1.Conditions) {
