@@ -10,6 +10,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,15 +20,22 @@ import (
 // maxLabelLength is the longest value of a label.
 const maxLabelLength = 63
 
-// ByOwner is the index of HPAs by the UID of the ScaledObject that made them.
-const ByOwner = "scaledobject.uid"
+// ByOwner is the index of HPAs by the name of the ScaledObject that made them.
+// An object that is deleted and made again goes on with the HPA it had: the
+// garbage collector, which knows it by its UID, comes too late or is seen as
+// anybody who deletes an HPA.
+const ByOwner = "scaledobject.name"
 
 // OwnerOf is what ByOwner indexes.
 func OwnerOf(hpa client.Object) []string {
-	if owner := metav1.GetControllerOf(hpa); owner != nil && owner.Kind == "ScaledObject" {
-		return []string{string(owner.UID)}
+	owner := metav1.GetControllerOf(hpa)
+	if owner == nil || owner.Kind != "ScaledObject" {
+		return nil
 	}
-	return nil
+	if gv, err := schema.ParseGroupVersion(owner.APIVersion); err != nil || gv.Group != v1alpha1.GroupVersion.Group {
+		return nil
+	}
+	return []string{owner.Name}
 }
 
 // desiredHPA is the whole HPA of an object, as spec section 6 says: metrics in
@@ -162,8 +170,7 @@ func contains(all, some map[string]string) bool {
 
 // owns reports whether an HPA was made for the object.
 func owns(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
-	owner := metav1.GetControllerOf(hpa)
-	return owner != nil && owner.UID == so.UID
+	return slices.Contains(OwnerOf(hpa), so.Name)
 }
 
 // mayOwn refuses an HPA that somebody else made, unless the user said that it

@@ -142,7 +142,7 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 // that the object made under other names.
 func (r *Reconciler) liveHPAs(ctx context.Context, so *v1alpha1.ScaledObject) (live *autoscalingv2.HorizontalPodAutoscaler, others []*autoscalingv2.HorizontalPodAutoscaler, err error) {
 	var owned autoscalingv2.HorizontalPodAutoscalerList
-	err = r.Client.List(ctx, &owned, client.InNamespace(so.Namespace), client.MatchingFields{ByOwner: string(so.UID)})
+	err = r.Client.List(ctx, &owned, client.InNamespace(so.Namespace), client.MatchingFields{ByOwner: so.Name})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -199,7 +199,11 @@ func (r *Reconciler) writeHPA(
 	if merged == nil {
 		return nil
 	}
-	return r.Client.Update(ctx, merged)
+	err := r.Client.Update(ctx, merged)
+	if apierrors.IsNotFound(err) { // the cache shows what is gone
+		return r.Client.Create(ctx, desired.DeepCopy())
+	}
+	return err
 }
 
 func (r *Reconciler) deleteHPA(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler) error {

@@ -224,6 +224,10 @@ func TestOwnership(t *testing.T) {
 		so.Annotations = map[string]string{v1alpha1.AnnotationTransferHPAOwnership: "true"}
 	}
 	unowned := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "keda-hpa-worker"}}
+	before, namesake := foreign("keda-hpa-worker"), foreign("keda-hpa-worker")
+	before.OwnerReferences[0] = metav1.OwnerReference{APIVersion: "keda.sh/v1alpha1", Kind: "ScaledObject", Name: "worker", UID: "0", Controller: ptr.To(true)}
+	namesake.OwnerReferences[0] = before.OwnerReferences[0]
+	namesake.OwnerReferences[0].APIVersion = "example.org/v1"
 	tests := map[string]struct {
 		hpa    *autoscalingv2.HorizontalPodAutoscaler
 		change func(*v1alpha1.ScaledObject)
@@ -232,6 +236,9 @@ func TestOwnership(t *testing.T) {
 		"nobody's": {unowned, nil, `HPA: keda-hpa-worker exists and was not made for this object; annotation scaledobject.keda.sh/transfer-hpa-ownership: "true" takes it over`},
 		"another's": {foreign("keda-hpa-worker"), nil,
 			`HPA: keda-hpa-worker belongs to Team a; annotation scaledobject.keda.sh/transfer-hpa-ownership: "true" takes it over`},
+		"that of an object of the same name before": {before, nil, ""},
+		"that of an object of the same name of another group": {namesake, nil,
+			`HPA: keda-hpa-worker belongs to ScaledObject worker; annotation scaledobject.keda.sh/transfer-hpa-ownership: "true" takes it over`},
 		"nobody's, taken over":  {unowned, transfer, ""},
 		"another's, taken over": {foreign("keda-hpa-worker"), transfer, ""},
 	}
@@ -251,11 +258,58 @@ func TestOwnership(t *testing.T) {
 				return
 			}
 			f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
-			if !owns(f.object(), f.hpa()) || f.object().Status.HpaName != "keda-hpa-worker" {
+			if owner := metav1.GetControllerOf(f.hpa()); owner == nil || owner.UID != f.object().UID || f.object().Status.HpaName != "keda-hpa-worker" {
 				t.Errorf("HPA %+v", f.hpa().ObjectMeta)
 			}
 		})
 	}
+}
+
+// What the object had before goes on although no family has answered yet.
+func TestAnObjectThatIsMadeAgainHasItsHPAAtOnce(t *testing.T) {
+	again := func(t *testing.T, change ...func(*v1alpha1.ScaledObject)) *fixture {
+		f := settled(t, newObject())
+		so := f.object()
+		so.Finalizers = nil
+		if err := errors.Join(f.cluster.Direct.Update(t.Context(), so), f.cluster.Direct.Delete(t.Context(), so)); err != nil {
+			t.Fatal(err)
+		}
+		so = newObject(change...)
+		so.UID = "2"
+		if err := f.cluster.Direct.Create(t.Context(), so); err != nil {
+			t.Fatal(err)
+		}
+		f.states = map[int]federation.State{}
+		return f
+	}
+	t.Run("adopted", func(t *testing.T) {
+		f := again(t)
+		f.reconcile()
+		if owner := metav1.GetControllerOf(f.hpa()); owner.UID != "2" {
+			t.Errorf("owner %+v", owner)
+		}
+		f.wantTargets("s0-m 5")
+	})
+	t.Run("under another name", func(t *testing.T) {
+		f := again(t, named("mine"))
+		f.reconcile()
+		if f.hpa() != nil || strings.Join(targets(f.hpaNamed("mine")), ",") != "s0-m 5" {
+			t.Errorf("HPAs %+v, %+v", f.hpa(), f.hpaNamed("mine"))
+		}
+	})
+	t.Run("collected before the cache shows it", func(t *testing.T) {
+		f := again(t)
+		f.cluster.Fail(func(write string) error {
+			if write != "update HPA" {
+				return nil
+			}
+			return f.cluster.Direct.Delete(t.Context(), f.hpa())
+		})
+		f.reconcile()
+		if f.hpa() == nil {
+			t.Error("no HPA")
+		}
+	})
 }
 
 func TestHPAThatTheCacheDoesNotShowYet(t *testing.T) {
