@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -162,6 +163,9 @@ type demand struct {
 	metrics []string
 	// errs are those of failing triggers that no fallback replaces.
 	errs []error
+	// lasting are those of failing triggers that waiting is not likely to help,
+	// replaced or not.
+	lasting []error
 	// broken is why no metric could be computed out of triggers that are well.
 	broken error
 	// held says what else keeps the replicas from going to zero: readings that
@@ -193,6 +197,9 @@ func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand 
 		v := verdicts[i]
 		if t.Pulse && !composite {
 			d.active = true
+		}
+		if v.Lasting {
+			d.lasting = append(d.lasting, v.Err)
 		}
 		switch {
 		case in.trigger(t).Builtin():
@@ -261,6 +268,7 @@ func (d *Decision) active(in Input, ask demand) {
 		d.Ready = condition(v1alpha1.ConditionReady, metav1.ConditionUnknown,
 			v1alpha1.ReasonPartialTriggerError, joined(ask.errs))
 	}
+	d.lasts(ask, v1alpha1.ReasonPartialTriggerError)
 	r, so := *in.Replicas, in.Object
 	below := r == 0 || so.Spec.IdleReplicaCount != nil && r < so.MinReplicas()
 	if !below || so.ScaleOutPaused() {
@@ -281,9 +289,17 @@ func (d *Decision) active(in Input, ask demand) {
 	d.announce(in, "Activate", EventActivated, EventActivationFailed, why)
 }
 
+// lasts tells of triggers that waiting is not likely to help: fallback must not
+// make an object look healthy for weeks.
+func (d *Decision) lasts(ask demand, reason string) {
+	if len(ask.lasting) > 0 {
+		d.Ready = condition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, joined(ask.lasting))
+	}
+}
+
 // inactive is block 4 of the tree.
 func (d *Decision) inactive(in Input, ask demand, fallback *v1alpha1.Fallback) {
-	quiet := ask.quiet()
+	quiet, failing := ask.quiet(), len(ask.errs) > 0 || ask.broken != nil
 	// With a fallback the failures are counted and wait for the threshold; a
 	// formula that does not work has nothing to wait for.
 	if fallback != nil {
@@ -298,6 +314,8 @@ func (d *Decision) inactive(in Input, ask demand, fallback *v1alpha1.Fallback) {
 	if len(ask.errs) > 0 {
 		d.Ready = condition(v1alpha1.ConditionReady, metav1.ConditionFalse,
 			v1alpha1.ReasonTriggerError, joined(ask.errs))
+	} else {
+		d.lasts(ask, v1alpha1.ReasonTriggerError)
 	}
 	reason, message := v1alpha1.ReasonScalerNotActive, strings.Join(ask.held, ", ")
 	r, so := *in.Replicas, in.Object
@@ -322,10 +340,25 @@ func (d *Decision) inactive(in Input, ask demand, fallback *v1alpha1.Fallback) {
 		d.announce(in, "Deactivate", EventDeactivated, EventDeactivationFailed, "no trigger is active")
 	}
 	if !ask.pending {
-		now := condition(v1alpha1.ConditionActive, metav1.ConditionFalse, reason, message)
+		now := inactivity(reason, message, failing)
 		d.Active = &now
 	}
 }
+
+// inactivity is the condition while no trigger is known to be active: one that
+// fails may be.
+func inactivity(reason, message string, failing bool) v1alpha1.Condition {
+	if !failing {
+		return condition(v1alpha1.ConditionActive, metav1.ConditionFalse, reason, message)
+	}
+	if message == "" {
+		message = seeReady
+	}
+	return condition(v1alpha1.ConditionActive, metav1.ConditionUnknown, v1alpha1.ReasonUnknownState, message)
+}
+
+// seeReady is where the cause is told.
+const seeReady = "see condition Ready"
 
 // cooldownEnd is the moment after which the target may go to rest.
 //
@@ -359,10 +392,9 @@ func (d *Decision) reportTriggers(in Input, fallback *v1alpha1.Fallback) {
 			active := t.Pulse || v.Outcome == Value && m.Active ||
 				v.Fallback && fallback.Behavior != v1alpha1.FallbackScalingModifiers
 			d.Activity[m.Name] = v1alpha1.TriggerActivity{IsActive: active}
-			if fallback == nil || v.Outcome == Pending {
-				continue
+			if fallback != nil && (v.Outcome != Pending || v.inherited()) {
+				d.Health[m.Name] = v.health()
 			}
-			d.Health[m.Name] = v.health()
 		}
 	}
 }
@@ -383,7 +415,9 @@ func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 		}
 		for _, m := range in.Triggers[i].Metrics {
 			verdict.Metric = m.Name
-			d.Replaced = append(d.Replaced, verdict)
+			if !slices.ContainsFunc(d.Replaced, func(r v1alpha1.FallbackVerdict) bool { return r.Metric == m.Name }) {
+				d.Replaced = append(d.Replaced, verdict)
+			}
 		}
 	}
 	now := condition(v1alpha1.ConditionFallback, metav1.ConditionFalse, v1alpha1.ReasonNoFallbackFound, "")
@@ -405,10 +439,4 @@ func joined(errs []error) string {
 }
 
 // brief cuts a note to what the events API takes, leaving room for an error.
-func brief(note string) string {
-	const most = 800
-	if len(note) > most {
-		return note[:most] + "…"
-	}
-	return note
-}
+func brief(note string) string { return v1alpha1.Shorten(note, 800) }

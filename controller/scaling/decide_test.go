@@ -4,10 +4,13 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -50,12 +53,26 @@ func reads(i int, value float64) Trigger {
 	}
 }
 
+// failsSince is trigger i after count failures, the first of them so long ago.
+func failsSince(i int, count int32, ago time.Duration) Trigger {
+	t := fails(i, count)
+	t.Failures.Since = t0.Add(-ago)
+	return t
+}
+
+// refused is trigger i whose source refuses us.
+func refused(i int, count int32) Trigger {
+	t := fails(i, count)
+	t.Err = status.Error(codes.Unauthenticated, "login refused")
+	return t
+}
+
 // fails is trigger i after count failures, the next of them due.
 func fails(i int, count int32) Trigger {
 	t := reads(i, 0)
 	t.Outcome, t.Err = Failed, errors.New("Service scaler-kafka: no ready instance")
 	if count > 0 {
-		t.Failures = Failures{Count: count, Since: t0.Add(-time.Hour), Last: t0.Add(-30 * time.Second)}
+		t.Failures = Failures{Count: count, Since: t0.Add(-2 * time.Minute), Last: t0.Add(-30 * time.Second)}
 	}
 	return t
 }
@@ -152,16 +169,16 @@ func TestDecide(t *testing.T) {
 		"initial cooldown ends with first activity": {[]func(*Input){func(in *Input) { in.Object.Spec.InitialCooldownPeriod = ptr(int32(7200)) }}, 0, "ScalerNotActive", "ScaledObjectReady"},
 		"paused-scale-in stays":                     {[]func(*Input){annotated(v1alpha1.AnnotationPausedScaleIn, "true")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"below min is repaired without cooldown":    {[]func(*Input){replicas(0), bounds(2, 9), lastActive(0)}, 2, "ScalerNotActive", "ScaledObjectReady"},
-		"below min is repaired while failing":       {[]func(*Input){replicas(0), bounds(2, 9), triggers(fails(0, 0))}, 2, "ScalerNotActive", "TriggerError"},
+		"below min is repaired while failing":       {[]func(*Input){replicas(0), bounds(2, 9), triggers(fails(0, 0))}, 2, "UnknownState", "TriggerError"},
 		"below min waits for paused-scale-out":      {[]func(*Input){replicas(0), bounds(2, 9), annotated(v1alpha1.AnnotationPausedScaleOut, "")}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"below min with idle is idle's business":    {[]func(*Input){replicas(0), bounds(2, 9), idle(0)}, leave, "ScalerNotActive", "ScaledObjectReady"},
 
-		"an error keeps the replicas":                {[]func(*Input){triggers(fails(0, 0))}, leave, "ScalerNotActive", "TriggerError"},
-		"an error beside a quiet trigger keeps them": {[]func(*Input){triggers(fails(0, 0), reads(1, 0))}, leave, "ScalerNotActive", "TriggerError"},
+		"an error keeps the replicas":                {[]func(*Input){triggers(fails(0, 0))}, leave, "UnknownState", "TriggerError"},
+		"an error beside a quiet trigger keeps them": {[]func(*Input){triggers(fails(0, 0), reads(1, 0))}, leave, "UnknownState", "TriggerError"},
 		"an error beside work":                       {[]func(*Input){triggers(fails(0, 0), reads(1, 50))}, leave, "ScalerActive", "PartialTriggerError"},
 		"an error does not keep work from waking":    {[]func(*Input){replicas(0), triggers(fails(0, 0), reads(1, 50))}, 5, "ScalerActive", "PartialTriggerError"},
-		"a stale reading is neither active nor zero": {[]func(*Input){triggers(stale)}, leave, "ScalerNotActive", "TriggerError"},
-		"a stale backlog does not wake":              {[]func(*Input){replicas(0), triggers(stale)}, leave, "ScalerNotActive", "TriggerError"},
+		"a stale reading is neither active nor zero": {[]func(*Input){triggers(stale)}, leave, "UnknownState", "TriggerError"},
+		"a stale backlog does not wake":              {[]func(*Input){replicas(0), triggers(stale)}, leave, "UnknownState", "TriggerError"},
 		"a first reading still to come keeps all":    {[]func(*Input){triggers(pending)}, leave, "", "ScaledObjectReady"},
 		"nothing known of a trigger keeps all":       {[]func(*Input){func(in *Input) { in.Triggers = nil }}, leave, "", "ScaledObjectReady"},
 		"no data keeps the replicas":                 {[]func(*Input){triggers(noData)}, leave, "ScalerNotActive", "ScaledObjectReady"},
@@ -176,7 +193,7 @@ func TestDecide(t *testing.T) {
 		"cpu beside a quiet trigger does not keep it": {[]func(*Input){func(in *Input) {
 			in.Object.Spec.Triggers = append(in.Object.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "cpu"})
 		}}, 0, "ScalerNotActive", "ScaledObjectReady"},
-		"below the failure threshold nothing moves":      {[]func(*Input){triggers(fails(0, 2)), withFallback(3, 6, "")}, leave, "ScalerNotActive", "ScaledObjectReady"},
+		"below the failure threshold nothing moves":      {[]func(*Input){triggers(fails(0, 2)), withFallback(3, 6, "")}, leave, "UnknownState", "ScaledObjectReady"},
 		"beyond the threshold fallback is active":        {[]func(*Input){triggers(fails(0, 3)), withFallback(3, 6, "")}, leave, "ScalerActive", "ScaledObjectReady"},
 		"fallback wakes a target, the HPA does the rest": {[]func(*Input){replicas(0), triggers(fails(0, 3)), withFallback(3, 6, "")}, 1, "ScalerActive", "ScaledObjectReady"},
 		"fallback of 0 keeps the replicas":               {[]func(*Input){triggers(fails(0, 3)), withFallback(3, 0, "")}, leave, "ScalerNotActive", "ScaledObjectReady"},
@@ -187,14 +204,14 @@ func TestDecide(t *testing.T) {
 		"formula at rest":                           {[]func(*Input){triggers(reads(0, 30), reads(1, 30)), modifiers("a - b", "5")}, 0, "ScalerNotActive", "ScaledObjectReady"},
 		"formula with a reading still to come":      {[]func(*Input){triggers(reads(0, 30), changed(pending, func(t *Trigger) { t.Index = 1 })), modifiers("a + b", "5")}, leave, "", "ScaledObjectReady"},
 		"formula with a source without data":        {[]func(*Input){triggers(reads(0, 30), changed(noData, func(t *Trigger) { t.Index = 1 })), modifiers("a + b", "5")}, leave, "ScalerNotActive", "ScaledObjectReady"},
-		"formula needs every trigger":               {[]func(*Input){triggers(reads(0, 30), fails(1, 0)), modifiers("a + b", "5")}, leave, "ScalerNotActive", "TriggerError"},
-		"formula that divides by zero keeps":        {[]func(*Input){triggers(reads(0, 30), reads(1, 0)), modifiers("a / b", "5")}, leave, "ScalerNotActive", "TriggerError"},
-		"formula over a dead source keeps":          {[]func(*Input){triggers(fails(0, 3), reads(1, 0)), modifiers("a + b", "5"), withFallback(3, 6, v1alpha1.FallbackScalingModifiers)}, leave, "ScalerNotActive", "TriggerError"},
+		"formula needs every trigger":               {[]func(*Input){triggers(reads(0, 30), fails(1, 0)), modifiers("a + b", "5")}, leave, "UnknownState", "TriggerError"},
+		"formula that divides by zero keeps":        {[]func(*Input){triggers(reads(0, 30), reads(1, 0)), modifiers("a / b", "5")}, leave, "UnknownState", "TriggerError"},
+		"formula over a dead source keeps":          {[]func(*Input){triggers(fails(0, 3), reads(1, 0)), modifiers("a + b", "5"), withFallback(3, 6, v1alpha1.FallbackScalingModifiers)}, leave, "UnknownState", "TriggerError"},
 		"formula with a stand-in may rest":          {[]func(*Input){triggers(fails(0, 3), reads(1, 0)), modifiers("a ?? b", "5"), withFallback(3, 6, v1alpha1.FallbackScalingModifiers)}, 0, "ScalerNotActive", "ScaledObjectReady"},
 		"formula that makes zero of failures keeps": {[]func(*Input){triggers(fails(0, 3)), modifiers("a ?? 0", "5"), withFallback(3, 6, v1alpha1.FallbackScalingModifiers)}, leave, "ScalerNotActive", "ScaledObjectReady"},
 		"formula without result takes fallback":     {[]func(*Input){replicas(0), triggers(fails(0, 3)), modifiers("a ?? nil", "5"), withFallback(3, 6, v1alpha1.FallbackScalingModifiers)}, 1, "ScalerActive", "ScaledObjectReady"},
 		"fallback replaces the computed metric":     {[]func(*Input){replicas(0), triggers(fails(0, 3), reads(1, 0)), modifiers("a + b", "2.5"), withFallback(3, 6, "")}, 1, "ScalerActive", "ScaledObjectReady"},
-		"formula with an unreadable target":         {[]func(*Input){modifiers("lag", "x")}, leave, "ScalerNotActive", "TriggerError"},
+		"formula with an unreadable target":         {[]func(*Input){modifiers("lag", "x")}, leave, "UnknownState", "TriggerError"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -277,8 +294,9 @@ func TestNextIsWhenTimeAloneDecides(t *testing.T) {
 		"cooldown ends":            {[]func(*Input){lastActive(290 * time.Second)}, 10*time.Second + 1},
 		"a reading gets stale":     {[]func(*Input){triggers(reads(0, 5))}, time.Minute + 1},
 		"the next failure counts":  {[]func(*Input){triggers(fails(0, 0)), withFallback(3, 6, "")}, 30 * time.Second},
-		"no failure matters again": {[]func(*Input){triggers(fails(0, 9)), withFallback(3, 6, "")}, -1},
-		"failing without fallback": {[]func(*Input){triggers(fails(0, 0))}, -1},
+		"no failure matters again": {[]func(*Input){triggers(fails(0, 9)), withFallback(3, 6, "")}, 8 * time.Minute}, // it lasts
+		"failing without fallback": {[]func(*Input){triggers(fails(0, 0))}, 10 * time.Minute},
+		"failing for long":         {[]func(*Input){triggers(failsSince(0, 9, time.Hour)), withFallback(3, 6, "")}, -1},
 		"only cpu":                 {[]func(*Input){func(in *Input) { in.Object.Spec.Triggers[0].Type = "cpu" }}, -1},
 	}
 	for name, tt := range tests {
@@ -310,7 +328,7 @@ func TestFallbackReport(t *testing.T) {
 	in := given(replicas(4), triggers(fails(0, 3), reads(1, 0)), withFallback(3, 6, v1alpha1.FallbackCurrentReplicasIfHigher))
 	d := Decide(in)
 	want := []v1alpha1.FallbackVerdict{{
-		Metric: "s0-m", Since: metav1.NewTime(t0.Add(-time.Hour)),
+		Metric: "s0-m", Since: metav1.NewTime(t0.Add(-2 * time.Minute)),
 		Behavior: v1alpha1.FallbackCurrentReplicasIfHigher, Replicas: ptr(int32(6)),
 	}}
 	if !reflect.DeepEqual(d.Replaced, want) {
@@ -328,5 +346,84 @@ func TestFallbackReport(t *testing.T) {
 	in.Triggers[0] = reads(0, 0)
 	if over := Decide(in); over.Fallback.Reason != v1alpha1.ReasonNoFallbackFound || len(over.Replaced) != 0 {
 		t.Errorf("condition %+v, replaced %+v", over.Fallback, over.Replaced)
+	}
+}
+
+// What is not known is neither active nor inactive, whether the trigger or the
+// formula is at fault.
+func TestActiveIsUnknownWhileATriggerFails(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in   Input
+		want metav1.ConditionStatus
+	}{
+		"a family is down":              {given(triggers(fails(0, 0))), metav1.ConditionUnknown},
+		"beside a quiet trigger":        {given(triggers(reads(0, 0), fails(1, 0))), metav1.ConditionUnknown},
+		"beside an active trigger":      {given(triggers(reads(0, 5), fails(1, 0))), metav1.ConditionTrue},
+		"while fallback waits":          {given(triggers(fails(0, 1)), withFallback(3, 6, "")), metav1.ConditionUnknown},
+		"while fallback stands in":      {given(triggers(fails(0, 9)), withFallback(3, 6, "")), metav1.ConditionTrue},
+		"fallback says: none":           {given(triggers(fails(0, 9)), withFallback(3, 0, "")), metav1.ConditionFalse},
+		"the source has nothing to say": {given(triggers(Trigger{Outcome: NoData, Confirmed: t0, StaleAfter: time.Minute})), metav1.ConditionFalse},
+		"the formula is broken":         {given(triggers(reads(0, 3), reads(1, 0)), modifiers("a / b", "5")), metav1.ConditionUnknown},
+	} {
+		if d := Decide(tt.in); d.Active.Status != tt.want {
+			t.Errorf("%s: Active is %s (%s), want %s", name, d.Active.Status, d.Active.Message, tt.want)
+		}
+	}
+}
+
+// A fallback must not hide for weeks that nobody reads the source, and Ready is
+// not Unknown for ever.
+func TestATroubleThatLastsShowsInReady(t *testing.T) {
+	guarded := withFallback(3, 6, "")
+	for name, tt := range map[string]struct {
+		in             Input
+		status, reason string
+	}{
+		"a passing trouble, fallback waits":    {given(triggers(fails(0, 1)), guarded), "True", "ScaledObjectReady"},
+		"a passing trouble, fallback in force": {given(triggers(fails(0, 5)), guarded), "True", "ScaledObjectReady"},
+		"refused, fallback waits":              {given(triggers(refused(0, 1)), guarded), "False", "TriggerError"},
+		"refused, fallback in force":           {given(triggers(refused(0, 5)), guarded), "False", "PartialTriggerError"},
+		"refused, fallback of 0":               {given(triggers(refused(0, 5)), withFallback(3, 0, "")), "False", "TriggerError"},
+		"refused, another trigger works":       {given(triggers(reads(0, 5), refused(1, 1)), guarded), "False", "PartialTriggerError"},
+		"a passing trouble, another works":     {given(triggers(reads(0, 5), fails(1, 1))), "Unknown", "PartialTriggerError"},
+		"for long, another works":              {given(triggers(reads(0, 5), failsSince(1, 20, lastingAfter))), "False", "PartialTriggerError"},
+		"for long, fallback in force":          {given(triggers(failsSince(0, 20, lastingAfter)), guarded), "False", "PartialTriggerError"},
+		"not quite as long, fallback in force": {given(triggers(failsSince(0, 20, lastingAfter-1)), guarded), "True", "ScaledObjectReady"},
+	} {
+		d := Decide(tt.in)
+		if string(d.Ready.Status) != tt.status || d.Ready.Reason != tt.reason {
+			t.Errorf("%s: Ready is %s %s (%s), want %s %s", name, d.Ready.Status, d.Ready.Reason, d.Ready.Message, tt.status, tt.reason)
+		}
+		if tt.status == "False" && !strings.Contains(d.Ready.Message, "trigger ") {
+			t.Errorf("%s: Ready names no trigger: %q", name, d.Ready.Message)
+		}
+	}
+}
+
+// Whoever takes over goes on with what was stored until it has read the source.
+func TestAStoredFallbackStandsUntilSomethingIsKnown(t *testing.T) {
+	inherited := func(count int32) Trigger {
+		t := reads(0, 0)
+		t.Outcome, t.Failures = Pending, SeedFailures(count, time.Time{}, t0)
+		return t
+	}
+	guarded := withFallback(3, 6, "")
+	stands := Decide(given(replicas(0), triggers(inherited(4)), guarded))
+	if stands.Fallback == nil || stands.Fallback.Status != metav1.ConditionTrue || len(stands.Replaced) != 1 || stands.Replaced[0].Since.IsZero() {
+		t.Errorf("fallback %+v, %+v", stands.Fallback, stands.Replaced)
+	}
+	if stands.Active == nil || stands.Active.Status != metav1.ConditionTrue || !stands.Activity["s0-m"].IsActive {
+		t.Errorf("active %+v, %+v", stands.Active, stands.Activity)
+	}
+	for _, count := range []int32{2, 4} {
+		d := Decide(given(triggers(inherited(count)), guarded))
+		if h := d.Health["s0-m"]; h.Status != v1alpha1.HealthFailing || *h.NumberOfFailures != count {
+			t.Errorf("health after %d failures: %+v", count, h)
+		}
+	}
+	read := reads(0, 0)
+	read.Failures = SeedFailures(4, time.Time{}, t0)
+	if d := Decide(given(triggers(read), guarded)); d.Fallback.Status != metav1.ConditionFalse || len(d.Replaced) > 0 {
+		t.Errorf("after a reading: fallback %+v, %+v", d.Fallback, d.Replaced)
 	}
 }

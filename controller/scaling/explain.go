@@ -154,7 +154,7 @@ func limits(in Input, d Decision, e Explanation) []string {
 	}
 	if d.Active != nil && d.Active.Reason == v1alpha1.ReasonScalerCooldown {
 		all = append(all, "the cooldown lasts until "+cooldownEnd(in).UTC().Format(time.RFC3339))
-	} else if d.Active != nil && d.Active.Message != "" {
+	} else if d.Active != nil && d.Active.Message != "" && d.Active.Message != seeReady {
 		all = append(all, d.Active.Message)
 	}
 	asked, ok := e.asked()

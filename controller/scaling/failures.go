@@ -19,10 +19,14 @@ type Failures struct {
 	Last time.Time
 }
 
-// SeedFailures continues from a count that was stored by another process.
+// SeedFailures continues from a count that was stored by another process. since
+// is zero where that did not tell when it began: then it is now at the latest.
 func SeedFailures(count int32, since, now time.Time) Failures {
 	if count <= 0 {
 		return Failures{}
+	}
+	if since.IsZero() {
+		since = now
 	}
 	return Failures{Count: count, Since: since, Last: now}
 }

@@ -133,8 +133,10 @@ type backlog struct {
 	active bool
 	// read is when the oldest reading in it was made.
 	read time.Time
-	// errs are those of failing triggers.
-	errs []error
+	// errs are those of failing triggers; lasting is set when waiting is not
+	// likely to help one of them.
+	errs    []error
+	lasting bool
 	// held says which triggers have nothing to say.
 	held []string
 	// pending is set while a first reading is still to come.
@@ -154,9 +156,11 @@ func backlogOf(in JobsInput, verdicts []Verdict) backlog {
 			// cpu and memory say nothing about work that waits.
 		case v.Outcome == Failed:
 			b.errs = append(b.errs, v.Err)
+			b.lasting = b.lasting || v.Lasting
 			b.fallback = b.fallback || v.Fallback
 		case v.Outcome == Pending:
 			b.pending = true
+			b.fallback = b.fallback || v.Fallback
 			b.held = append(b.held, name+" has not been read yet")
 		case v.Outcome == NoData, len(t.Metrics) == 0, !isNumber(t.Metrics[0].Value):
 			b.held = append(b.held, name+" has no data")
@@ -351,13 +355,16 @@ func (d *JobsDecision) conclude(in JobsInput, ask backlog) {
 	if len(ask.errs) > 0 {
 		d.Ready = condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTriggerError, joined(ask.errs))
 		if active {
-			d.Ready.Status, d.Ready.Reason = metav1.ConditionUnknown, v1alpha1.ReasonPartialTriggerError
+			d.Ready.Reason = v1alpha1.ReasonPartialTriggerError
+		}
+		if active && !ask.lasting {
+			d.Ready.Status = metav1.ConditionUnknown
 		}
 	}
-	now := condition(v1alpha1.ConditionActive, metav1.ConditionFalse, v1alpha1.ReasonScalerNotActive, strings.Join(ask.held, ", "))
+	now := inactivity(v1alpha1.ReasonScalerNotActive, strings.Join(ask.held, ", "), len(ask.errs) > 0 && !ask.fallback)
 	switch {
 	case active:
-		now.Status, now.Reason = metav1.ConditionTrue, v1alpha1.ReasonScalerActive
+		now = condition(v1alpha1.ConditionActive, metav1.ConditionTrue, v1alpha1.ReasonScalerActive, strings.Join(ask.held, ", "))
 		d.LastActive = in.Now
 	case ask.pending:
 		return
@@ -376,7 +383,7 @@ func (d *JobsDecision) reportTriggers(in JobsInput) {
 		for _, m := range t.Metrics {
 			d.Metrics = append(d.Metrics, m.Name)
 			d.Activity[m.Name] = v1alpha1.TriggerActivity{IsActive: v.Outcome == Value && m.Active}
-			if d.Health != nil && v.Outcome != Pending {
+			if d.Health != nil && (v.Outcome != Pending || v.inherited()) {
 				d.Health[m.Name] = v.health()
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -217,6 +219,11 @@ func TestFailingTriggers(t *testing.T) {
 	down := func(index int) Trigger {
 		return Trigger{Index: index, Outcome: Failed, Confirmed: t0, Err: errors.New("connection refused"), Metrics: []Metric{{Name: MetricName(index, "queue")}}}
 	}
+	gone := func(index int) Trigger {
+		t := down(index)
+		t.Err = status.Error(codes.NotFound, "queue not found")
+		return t
+	}
 	silent := Trigger{Index: 0, Outcome: NoData, Confirmed: t0}
 	old := queueOf(0, 5, 1)
 	old.Confirmed = t0.Add(-2 * time.Minute)
@@ -231,13 +238,15 @@ func TestFailingTriggers(t *testing.T) {
 		message  string // in condition Active or Ready
 	}{
 		"one of two":                {triggers: []Trigger{queueOf(0, 3, 1), down(1)}, running: 1, create: 2, ready: "Unknown PartialTriggerError", active: "True ScalerActive", message: "trigger 1 (rabbitmq): connection refused"},
-		"both":                      {triggers: []Trigger{down(0), down(1)}, create: 0, ready: "False TriggerError", active: "False ScalerNotActive"},
+		"both":                      {triggers: []Trigger{down(0), down(1)}, create: 0, ready: "False TriggerError", active: "Unknown UnknownState"},
 		"both, with a minimum":      {triggers: []Trigger{down(0), down(1)}, lo: 2, create: 2, ready: "Unknown PartialTriggerError", active: "True ScalerActive"},
 		"no data is no zero":        {triggers: []Trigger{silent}, ready: "True ScaledJobReady", active: "False ScalerNotActive", message: "trigger 0 (rabbitmq) has no data"},
-		"no reading for too long":   {triggers: []Trigger{old}, ready: "False TriggerError", active: "False ScalerNotActive", message: "no reading for too long"},
+		"no reading for too long":   {triggers: []Trigger{old}, ready: "False TriggerError", active: "Unknown UnknownState", message: "no reading for too long"},
 		"nothing heard yet":         {triggers: nil, ready: "True ScaledJobReady"},
-		"fallback waits":            {triggers: []Trigger{down(0)}, fallback: &v1alpha1.JobFallback{FailureThreshold: 1, Replicas: 4}, ready: "False TriggerError", active: "False ScalerNotActive"},
+		"fallback waits":            {triggers: []Trigger{down(0)}, fallback: &v1alpha1.JobFallback{FailureThreshold: 1, Replicas: 4}, ready: "False TriggerError", active: "Unknown UnknownState"},
 		"fallback":                  {triggers: []Trigger{down(0)}, fallback: &v1alpha1.JobFallback{Replicas: 4}, running: 1, create: 3, ready: "Unknown PartialTriggerError", active: "True ScalerActive"},
+		"refused, one of two":       {triggers: []Trigger{queueOf(0, 3, 1), gone(1)}, running: 1, create: 2, ready: "False PartialTriggerError", active: "True ScalerActive"},
+		"fallback is inherited":     {triggers: []Trigger{{Index: 0, Confirmed: t0, Failures: SeedFailures(2, time.Time{}, t0)}}, fallback: &v1alpha1.JobFallback{FailureThreshold: 1, Replicas: 4}, running: 1, create: 3, ready: "True ScaledJobReady", active: "True ScalerActive"},
 		"fallback of 0 is a choice": {triggers: []Trigger{down(0)}, fallback: &v1alpha1.JobFallback{}, ready: "False TriggerError", active: "False ScalerNotActive"},
 	}
 	for name, tt := range tests {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 )
 
@@ -122,10 +124,31 @@ type Verdict struct {
 	Failures Failures
 	// Fallback is set while the trigger is replaced by fallback.
 	Fallback bool
+	// Lasting is set with outcome Failed while waiting alone is not likely to
+	// help.
+	Lasting bool
 }
 
-// errSilent is the error of a trigger that has not been heard of for too long.
-var errSilent = errors.New("no reading for too long")
+var (
+	// errSilent is the error of a trigger that has not been heard of for too long.
+	errSilent = errors.New("no reading for too long")
+	// errInherited is the error of one whose failures another process counted.
+	errInherited = errors.New("it failed before this controller took over, and has not been read since")
+)
+
+// lastingAfter is how long a trigger may fail before nobody takes it for a
+// passing trouble.
+const lastingAfter = 10 * time.Minute
+
+// permanent reports whether an error says that the source refuses, or that what
+// is asked for is wrong or not there.
+func permanent(err error) bool {
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented, codes.FailedPrecondition:
+		return true
+	}
+	return false
+}
 
 // rules are what a verdict on a trigger follows from, whatever object has it.
 type rules struct {
@@ -165,7 +188,10 @@ func (r rules) judge(t Trigger) Verdict {
 	}
 	switch v.Outcome {
 	case Pending:
-		// Neither a success nor a failure.
+		// Neither a success nor a failure: a fallback that is in force stays so.
+		if v.Fallback = r.replaces(v.Failures); v.Fallback {
+			v.Err = &TriggerError{Index: t.Index, Type: spec.Type, Err: errInherited}
+		}
 	case Value, NoData:
 		v.Failures = t.Failures.Succeeded()
 	case Failed:
@@ -176,25 +202,34 @@ func (r rules) judge(t Trigger) Verdict {
 		if !r.now.Before(t.CountsFrom) {
 			v.Failures = t.Failures.Failed(r.now, r.countEvery(t))
 		}
-		v.Fallback = r.threshold != nil && v.Failures.Count > *r.threshold
+		v.Fallback = r.replaces(v.Failures)
+		v.Lasting = permanent(v.Err) || !v.Failures.Since.IsZero() && !r.now.Before(v.Failures.Since.Add(lastingAfter))
 	}
 	return v
 }
 
+// replaces reports whether fallback stands in after so many failures.
+func (r rules) replaces(f Failures) bool { return r.threshold != nil && f.Count > *r.threshold }
+
 // next is when time alone changes the verdict on a trigger: its reading gets
-// stale, or one more failure counts that still matters.
+// stale, one more failure counts that still matters, or its trouble is no longer
+// a passing one.
 func (r rules) next(t Trigger, v Verdict) time.Time {
+	var lasts time.Time
+	if v.Outcome == Failed && !v.Lasting && !v.Failures.Since.IsZero() {
+		lasts = v.Failures.Since.Add(lastingAfter)
+	}
 	switch {
 	case r.triggers[t.Index].Builtin():
 	case v.Outcome != Failed:
 		return r.staleAt(t).Add(time.Nanosecond)
-	case r.threshold == nil || v.Failures.Count > *r.threshold:
+	case r.threshold == nil || r.replaces(v.Failures):
 	case r.now.Before(t.CountsFrom):
-		return t.CountsFrom
+		return earliest(lasts, t.CountsFrom)
 	default:
-		return v.Failures.due(r.countEvery(t))
+		return earliest(lasts, v.Failures.due(r.countEvery(t)))
 	}
-	return time.Time{}
+	return lasts
 }
 
 // countEvery is the time in which at most one failure counts. A trigger that is
@@ -211,10 +246,14 @@ func (r rules) staleAt(t Trigger) time.Time {
 	return t.Confirmed.Add(after)
 }
 
+// inherited reports whether all that is known of a trigger is that it failed
+// when another process read it.
+func (v Verdict) inherited() bool { return v.Outcome == Pending && v.Failures.Count > 0 }
+
 // health is what status tells of a trigger's failures.
 func (v Verdict) health() v1alpha1.HealthStatus {
 	count, state := v.Failures.Count, v1alpha1.HealthHappy
-	if v.Outcome == Failed {
+	if v.Outcome == Failed || v.inherited() {
 		state = v1alpha1.HealthFailing
 	}
 	return v1alpha1.HealthStatus{NumberOfFailures: &count, Status: state}

@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -41,6 +43,7 @@ const (
 	ReasonScaledObjectReady       = "ScaledObjectReady"
 	ReasonScaledObjectCheckFailed = "ScaledObjectCheckFailed"
 	ReasonErrorGettingReplicas    = "ErrorGettingCurrentReplicas"
+	ReasonScaleTargetNotScaled    = "ScaleTargetNotScaled"
 	ReasonPartialTriggerError     = "PartialTriggerError"
 	ReasonTriggerError            = "TriggerError"
 	ReasonScalerActive            = "ScalerActive"
@@ -79,9 +82,14 @@ func (c Conditions) IsTrue(t ConditionType) bool {
 	return have.Status == metav1.ConditionTrue
 }
 
+// longestMessage is the most that a message may hold, as in Kubernetes' own
+// conditions: a family or a source can say anything.
+const longestMessage = 32768
+
 // Set puts want in the place of the condition of its type, or at the end, and
 // reports whether anything changed.
 func (c *Conditions) Set(want Condition) bool {
+	want.Message = Shorten(want.Message, longestMessage)
 	for i, have := range *c {
 		if have.Type != want.Type {
 			continue
@@ -105,9 +113,16 @@ func (c *Conditions) Remove(t ConditionType) bool {
 }
 
 // Initialize adds the four base conditions that are missing: Ready, Active and
-// Fallback as Unknown, Paused as False. It reports whether it added any.
+// Fallback as Unknown, Paused as False. A type that is there twice, as KEDA's
+// schema lets it be, goes the second time. It reports whether it changed any.
 func (c *Conditions) Initialize() bool {
-	added := false
+	seen, before := map[ConditionType]bool{}, len(*c)
+	*c = slices.DeleteFunc(*c, func(have Condition) bool {
+		again := seen[have.Type]
+		seen[have.Type] = true
+		return again
+	})
+	changed := len(*c) < before
 	for _, base := range []Condition{
 		{Type: ConditionReady, Status: metav1.ConditionUnknown},
 		{Type: ConditionActive, Status: metav1.ConditionUnknown},
@@ -116,8 +131,8 @@ func (c *Conditions) Initialize() bool {
 	} {
 		if _, ok := c.Get(base.Type); !ok {
 			*c = append(*c, base)
-			added = true
+			changed = true
 		}
 	}
-	return added
+	return changed
 }

@@ -4,6 +4,7 @@ package activation
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -89,7 +90,7 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	case !so.DeletionTimestamp.IsZero():
 		return reconcile.Result{}, nil
 	case so.Paused(): // needs a target and nothing else of the spec
-		return reconcile.Result{}, l.pause(ctx, so, m)
+		return l.pause(ctx, so, m)
 	case so.Validate() != nil:
 		return reconcile.Result{}, nil //nolint:nilerr // the reconciler says why
 	}
@@ -98,10 +99,11 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 
 // pause writes the replicas that annotation paused-replicas asks for, if it
 // does.
-func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) error {
+func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) (reconcile.Result, error) {
 	m.pause()
 	if count, _ := so.PausedReplicas(); count == nil {
-		return nil // one that cannot be understood is the reconciler's to report
+		// One that cannot be understood is the reconciler's to report.
+		return reconcile.Result{}, l.Status.Paused(ctx, so, nil)
 	}
 	in := scaling.Input{Object: so, Now: l.Now()}
 	t, err := l.Targets.Get(ctx, so)
@@ -109,8 +111,22 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 		in.Replicas = ptr.To(m.replicas(t))
 	}
 	decision := scaling.Decide(in)
-	return l.act(ctx, so, m, t, decision, l.explain(m, in, decision))
+	failed := l.act(ctx, so, m, t, decision, l.explain(m, in, decision))
+	if apierrors.IsConflict(failed) || ctx.Err() != nil {
+		return reconcile.Result{}, failed
+	}
+	if err := errors.Join(l.Status.Paused(ctx, so, failed), failed); err != nil {
+		return reconcile.Result{}, err
+	}
+	if in.ReplicasErr != nil { // which the reconciler tells
+		return reconcile.Result{RequeueAfter: unreadable}, nil
+	}
+	return reconcile.Result{}, nil
 }
+
+// unreadable is how often a paused object's target is looked at again that
+// cannot be read: nothing else brings the object back.
+const unreadable = time.Minute
 
 // decide looks at all there is, writes what follows and remembers it.
 func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) (reconcile.Result, error) {
@@ -127,15 +143,16 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	if in.Replicas != nil {
 		l.noticed(ctx, m, t, *in.Replicas)
 	}
-	if err := l.act(ctx, so, m, t, decision, l.explain(m, in, decision)); err != nil {
-		return reconcile.Result{}, err
+	failed := l.act(ctx, so, m, t, decision, l.explain(m, in, decision))
+	if apierrors.IsConflict(failed) || ctx.Err() != nil {
+		return reconcile.Result{}, failed
 	}
-	if in.Replicas != nil {
+	if failed == nil && in.Replicas != nil {
 		m.carriedOut()
 	}
-	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m)}
+	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m), Unscaled: failed}
 	again, err := l.Status.Observed(ctx, so, observed)
-	if err != nil {
+	if err := errors.Join(err, failed); err != nil {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: sooner(l.until(decision.Next), again)}, nil

@@ -1011,3 +1011,127 @@ func TestForgottenObjectsLeaveNothing(t *testing.T) {
 		t.Errorf("%d objects remembered", n)
 	}
 }
+
+// Whatever the loop writes, when it cannot be written the object says so.
+func TestEveryFailedWriteIsTold(t *testing.T) {
+	pausedAt := func(n string) func(*v1alpha1.ScaledObject) {
+		return func(so *v1alpha1.ScaledObject) {
+			so.Annotations = map[string]string{v1alpha1.AnnotationPausedReplicas: n}
+		}
+	}
+	for name, tt := range map[string]struct {
+		replicas int32
+		change   func(*v1alpha1.ScaledObject)
+		work     float64
+		want     int32
+	}{
+		"paused replicas":  {replicas: 3, change: pausedAt("5"), want: 5},
+		"a rise from zero": {replicas: 0, work: 20, want: 4},
+		"a rise to min":    {replicas: 1, change: func(so *v1alpha1.ScaledObject) { so.Spec.MinReplicaCount = ptr.To[int32](2) }, want: 2},
+		"going to rest":    {replicas: 3, change: func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = ptr.To[int32](0) }, want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, tt.replicas, tt.change)
+			if f.object().Paused() {
+				if _, err := f.Status.Reconciled(t.Context(), f.object(), status.Reconciled{Paused: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.says(tt.work)
+			f.cluster.Fail(func(write string) error {
+				if strings.HasPrefix(write, "scale ") {
+					return apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "deployments/scale"}, "worker", errors.New("a quota says no"))
+				}
+				return nil
+			})
+			if _, err := f.tryDecide(); err == nil {
+				t.Error("a failed write is not tried again")
+			}
+			c := f.condition(v1alpha1.ConditionReady)
+			if c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonScaleTargetNotScaled || !strings.Contains(c.Message, "a quota says no") {
+				t.Errorf("Ready %+v", c)
+			}
+			f.sawEvent(v1alpha1.ReasonScaleTargetNotScaled, "a quota says no")
+			f.cluster.Fail(nil)
+			f.cluster.Writes()
+			f.says(tt.work)
+			f.decide()
+			f.scaled(tt.want)
+			if c := f.condition(v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue {
+				t.Errorf("after the write: Ready %+v", c)
+			}
+		})
+	}
+}
+
+func TestPausedReplicasAreTriedAgainWhenTheTargetCannotBeRead(t *testing.T) {
+	f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+		so.Annotations = map[string]string{v1alpha1.AnnotationPausedReplicas: "5"}
+		so.Spec.ScaleTargetRef.Name = "absent"
+	})
+	if next := f.decide(); next != time.Minute {
+		t.Errorf("next look in %v", next)
+	}
+}
+
+// A count that was stored without its beginning, as KEDA stores it and Sluice
+// does while fallback waits, goes on to a fallback that can be stored.
+func TestACountWithoutItsBeginningEndsInAFallback(t *testing.T) {
+	f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 3, Replicas: 6}
+	})
+	f.store(func(s *v1alpha1.ScaledObjectStatus) {
+		s.ExternalMetricNames = []string{"s0-m"}
+		s.Health = map[string]v1alpha1.HealthStatus{"s0-m": {NumberOfFailures: ptr.To[int32](2), Status: v1alpha1.HealthFailing}}
+	})
+	f.Loop = f.process()
+	for range 3 {
+		f.clock.Step(30 * time.Second)
+		f.states[0] = federation.State{Generation: 1, Outcome: federation.OutcomeError, Err: errors.New("connection refused"), ObservedAt: f.clock.Now(), HeardAt: f.clock.Now()}
+		f.decide()
+	}
+	verdicts := f.object().Status.Fallback
+	if c := f.condition(v1alpha1.ConditionFallback); c.Status != metav1.ConditionTrue || len(verdicts) != 1 || verdicts[0].Since.IsZero() {
+		t.Errorf("Fallback %+v, %+v", c, verdicts)
+	}
+}
+
+// Whoever takes over leaves the fallback that is in force as it is until it has
+// read the source: the adapter acts on nothing else.
+func TestAFallbackOutlivesItsController(t *testing.T) {
+	f := newFixture(t, 3, func(so *v1alpha1.ScaledObject) {
+		so.Spec.Fallback = &v1alpha1.Fallback{FailureThreshold: 1, Replicas: 6}
+	})
+	fail := func() {
+		f.states[0] = federation.State{
+			Generation: 1, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "m", Target: 5}},
+			Outcome: federation.OutcomeError, Err: errors.New("connection refused"), ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(),
+		}
+	}
+	for range 3 {
+		f.clock.Step(30 * time.Second)
+		fail()
+		f.decide()
+	}
+	before := f.object().Status
+	if len(before.Fallback) != 1 {
+		t.Fatalf("fallback %+v", before.Fallback)
+	}
+	f.clock.Step(time.Second)
+	f.Loop = f.process() // what it hears of is of before
+	for range 10 {
+		f.clock.Step(2 * time.Second)
+		f.decide()
+		now := f.object().Status
+		if !slices.EqualFunc(now.Fallback, before.Fallback, func(a, b v1alpha1.FallbackVerdict) bool {
+			return a.Metric == b.Metric && a.Since.Equal(&b.Since) && *a.Replicas == *b.Replicas
+		}) || !now.Conditions.IsTrue(v1alpha1.ConditionFallback) || !now.TriggersActivity["s0-m"].IsActive {
+			t.Fatalf("fallback %+v, activity %+v", now.Fallback, now.TriggersActivity)
+		}
+	}
+	f.says(0)
+	f.decide()
+	if now := f.object().Status; len(now.Fallback) > 0 || now.Conditions.IsTrue(v1alpha1.ConditionFallback) {
+		t.Errorf("after a reading: %+v", now.Fallback)
+	}
+}

@@ -65,7 +65,7 @@ func (w *Writer) announceReady(r *record, so *v1alpha1.ScaledObject, was, now v1
 		}
 	case metav1.ConditionFalse:
 		reason := now.Reason
-		if reason == v1alpha1.ReasonTriggerError {
+		if reason == v1alpha1.ReasonTriggerError || reason == v1alpha1.ReasonPartialTriggerError {
 			reason = reasonFailed(so)
 		}
 		w.event(so, warning, reason, "Check", now.Message)
@@ -172,10 +172,7 @@ func (w *Writer) event(so *v1alpha1.ScaledObject, kind, reason, action, note str
 // API limits it, and events of different actions are never taken for one
 // series.
 func Emit(recorder events.EventRecorder, object runtime.Object, kind, reason, action, note string) {
-	if len(note) > longestNote {
-		note = strings.ToValidUTF8(note[:longestNote-3], "") + "..."
-	}
-	recorder.Eventf(object, nil, kind, reason, action, "%s", note)
+	recorder.Eventf(object, nil, kind, reason, action, "%s", v1alpha1.Shorten(note, longestNote))
 }
 
 // Announce emits an event that followed from a decision.

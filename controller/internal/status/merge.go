@@ -120,9 +120,10 @@ func stored(verdicts []v1alpha1.FallbackVerdict) []v1alpha1.FallbackVerdict {
 	return kept
 }
 
-// merge sets Ready to the worse of what reconciler and loop say, so that
-// neither overwrites the other.
-func merge(so *v1alpha1.ScaledObject, reconciled *Reconciled, observed *Observed) {
+// merge sets Ready to the worst of what reconciler and loop say, so that none
+// overwrites another.
+func (r *record) merge(so *v1alpha1.ScaledObject) {
+	reconciled, observed := r.reconciled, r.observed
 	ready := v1alpha1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonScaledObjectReady, Message: "ScaledObject is ready for scaling",
@@ -131,6 +132,12 @@ func merge(so *v1alpha1.ScaledObject, reconciled *Reconciled, observed *Observed
 		ready.Message = "ScaledObject is paused"
 	} else if observed != nil && badness(observed.Decision.Ready) > badness(ready) {
 		ready = observed.Decision.Ready
+	}
+	if r.unscaled != nil {
+		ready = v1alpha1.Condition{
+			Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse,
+			Reason: v1alpha1.ReasonScaleTargetNotScaled, Message: "replicas not written: " + Sentence(r.unscaled),
+		}
 	}
 	if err := reconciled.Err; err != nil {
 		failed := v1alpha1.Condition{

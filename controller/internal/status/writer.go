@@ -42,6 +42,7 @@ type record struct {
 	seen       time.Time // when the generation first came by, or went on after a pause
 	reconciled *Reconciled
 	observed   *Observed
+	unscaled   error  // why the last write of replicas failed
 	target     string // the name of the workload
 	retargeted bool
 	starting   bool   // that its triggers are watched is yet to be announced
@@ -92,6 +93,8 @@ type Observed struct {
 	HPAActive *v1alpha1.Condition
 	// Changes are the last changes of the replicas.
 	Changes []v1alpha1.Decision
+	// Unscaled is why the replicas that were decided could not be written.
+	Unscaled error
 }
 
 // Seen is when the generation of an object first came by, or when it went on
@@ -143,7 +146,7 @@ func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdic
 	if r.reconciled != nil && r.reconciled.Paused {
 		return 0, nil
 	}
-	r.observed = &verdict
+	r.observed, r.unscaled = &verdict, verdict.Unscaled
 	if r.reconciled == nil || r.incomplete(w.Now()) {
 		return 0, nil
 	}
@@ -153,6 +156,18 @@ func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdic
 	}
 	w.announceWarnings(r, so)
 	return w.mirrorIn(r, so), nil
+}
+
+// Paused takes why the replicas that were asked for while paused could not be
+// written, nil when they were or none are asked for, and writes what changed.
+func (w *Writer) Paused(ctx context.Context, so *v1alpha1.ScaledObject, unscaled error) error {
+	r := w.record(so)
+	defer r.mu.Unlock()
+	r.observed, r.unscaled = nil, unscaled
+	if r.reconciled == nil {
+		return nil // it goes along with what the reconcile finds
+	}
+	return w.flush(ctx, r, so, false, nil)
 }
 
 // mirrorIn is how long the first mirror of the HPA's state is put off, 0 when it
@@ -173,7 +188,7 @@ func (w *Writer) mirrorIn(r *record, so *v1alpha1.ScaledObject) time.Duration {
 // incomplete reports whether all is well but the first reading, and there is
 // time to wait for it.
 func (r *record) incomplete(now time.Time) bool {
-	if now.Sub(r.seen) >= FirstState || r.reconciled.Err != nil || r.reconciled.Paused {
+	if now.Sub(r.seen) >= FirstState || r.reconciled.Err != nil || r.unscaled != nil || r.reconciled.Paused {
 		return false
 	}
 	return r.observed == nil || r.observed.Decision.Active == nil && badness(r.observed.Decision.Ready) == 0
@@ -265,7 +280,7 @@ func (w *Writer) flush(
 		r.observed.apply(next)
 	}
 	if r.reconciled != nil {
-		merge(next, r.reconciled, r.observed)
+		r.merge(next)
 	}
 	if change != nil {
 		change(&next.Status)
@@ -297,6 +312,7 @@ type rest struct {
 	resourceVersion string
 	reconciled      *Reconciled
 	observed        *Observed
+	unscaled        string
 }
 
 // settle takes note of whether next, made of base and all that is known, is what
@@ -304,7 +320,7 @@ type rest struct {
 func (r *record) settle(base, next *v1alpha1.ScaledObject) {
 	r.settled = nil
 	if apiequality.Semantic.DeepEqual(base.Status, next.Status) {
-		r.settled = &rest{base.ResourceVersion, r.reconciled, r.observed}
+		r.settled = &rest{base.ResourceVersion, r.reconciled, r.observed, text(r.unscaled)}
 	}
 }
 
@@ -312,7 +328,8 @@ func (r *record) settle(base, next *v1alpha1.ScaledObject) {
 // far repeat the one before, which is kept in their place.
 func (r *record) still(base *v1alpha1.ScaledObject) bool {
 	s := r.settled
-	if s == nil || s.resourceVersion != base.ResourceVersion || s.reconciled != r.reconciled || !s.observed.same(r.observed) {
+	if s == nil || s.resourceVersion != base.ResourceVersion || s.reconciled != r.reconciled ||
+		s.unscaled != text(r.unscaled) || !s.observed.same(r.observed) {
 		return false
 	}
 	r.observed = s.observed

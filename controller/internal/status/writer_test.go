@@ -1,7 +1,6 @@
 package status
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,18 +10,16 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -31,35 +28,20 @@ var start = time.Date(2026, 5, 1, 12, 0, 0, 123456789, time.UTC)
 // fixture is a writer over an API server that counts status writes.
 type fixture struct {
 	*Writer
-	t      *testing.T
-	clock  *clocktesting.FakeClock
-	events *events.FakeRecorder
-	writes int
-	refuse error // what the API server says to every write
-	key    types.NamespacedName
+	t       *testing.T
+	cluster *testcluster.Cluster
+	clock   *clocktesting.FakeClock
+	events  *events.FakeRecorder
+	refuse  error // what the API server says to every write
+	key     types.NamespacedName
 }
 
 func newFixture(t *testing.T, so *v1alpha1.ScaledObject) *fixture {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
 	f := &fixture{t: t, clock: clocktesting.NewFakeClock(start), events: events.NewFakeRecorder(100), key: client.ObjectKeyFromObject(so)}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(so).WithObjects(so).
-		WithInterceptorFuncs(interceptor.Funcs{
-			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
-				if f.refuse != nil {
-					return f.refuse
-				}
-				err := c.SubResource(sub).Update(ctx, o, opts...)
-				if err == nil {
-					f.writes++
-				}
-				return err
-			},
-		}).Build()
-	f.Writer = &Writer{Client: c, Events: f.events, Now: f.clock.Now}
+	f.cluster = testcluster.With(t, nil, so)
+	f.cluster.Fail(func(string) error { return f.refuse })
+	f.Writer = &Writer{Client: f.cluster.Client, Events: f.events, Now: f.clock.Now}
 	return f
 }
 
@@ -97,13 +79,22 @@ func (f *fixture) observed(so *v1alpha1.ScaledObject, o Observed) (again time.Du
 	return again
 }
 
+// writes counts the writes of a status since it was last asked.
+func (f *fixture) writes() (n int) {
+	for _, write := range f.cluster.Writes() {
+		if write == "update ScaledObject/status" {
+			n++
+		}
+	}
+	return n
+}
+
 // wrote expects n writes since it was last asked, and events by reason.
 func (f *fixture) wrote(n int, reasons ...string) {
 	f.t.Helper()
-	if f.writes != n {
-		f.t.Errorf("%d status writes, want %d", f.writes, n)
+	if have := f.writes(); have != n {
+		f.t.Errorf("%d status writes, want %d", have, n)
 	}
-	f.writes = 0
 	var saw []string
 	for len(f.events.Events) > 0 {
 		saw = append(saw, strings.Fields(<-f.events.Events)[1])
@@ -278,11 +269,11 @@ func TestNothingIsWrittenWhenNothingNoticeableChanged(t *testing.T) {
 			}
 			f := settled(t, so)
 			f.observed(f.object(), tt.first)
-			f.writes = 0
+			f.cluster.Writes()
 			f.clock.Step(tt.after)
 			f.observed(f.object(), tt.again)
-			if f.writes != tt.want {
-				t.Errorf("%d writes, want %d", f.writes, tt.want)
+			if n := f.writes(); n != tt.want {
+				t.Errorf("%d writes, want %d", n, tt.want)
 			}
 		})
 	}
@@ -349,11 +340,11 @@ func TestReadyIsTheWorseOfTwo(t *testing.T) {
 				t.Errorf("Ready %+v, want %+v", have, tt.want)
 			}
 			// Neither overwrites the other, in whatever order they speak.
-			f.writes = 0
+			f.cluster.Writes()
 			f.observed(f.object(), tt.observed)
 			f.reconciled(f.object(), result)
-			if f.writes != 0 {
-				t.Errorf("%d writes for the same news", f.writes)
+			if n := f.writes(); n != 0 {
+				t.Errorf("%d writes for the same news", n)
 			}
 		})
 	}
@@ -798,7 +789,7 @@ func TestLongNotesAreCut(t *testing.T) {
 	f := newFixture(t, newObject())
 	f.reconciled(f.object(), Reconciled{Err: errors.New(strings.Repeat("ü", 1000))})
 	note := strings.SplitN(<-f.events.Events, " ", 3)[2]
-	if len(note) > longestNote || !strings.HasSuffix(note, "ü...") {
+	if len(note) > longestNote || !strings.HasSuffix(note, "ü…") {
 		t.Errorf("%d bytes: ...%q", len(note), note[len(note)-8:])
 	}
 }

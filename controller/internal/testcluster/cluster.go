@@ -1,10 +1,12 @@
 // Package testcluster is an API server in memory for tests: controller-runtime's
-// fake client, with the scale subresource of workloads, a record of what was
-// written, failures on demand and a cache that may lag behind.
+// fake client, with the scale subresource of workloads, the schemas of our CRDs
+// held against every status, a record of what was written, failures on demand
+// and a cache that may lag behind.
 package testcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -151,16 +153,28 @@ func (c *Cluster) Thaw() {
 
 func staleKey(o client.Object, key types.NamespacedName) string { return fmt.Sprintf("%T %s", o, key) }
 
+// wrote records a write, unless it is to fail.
 func (c *Cluster) wrote(write string) error {
+	if err := c.refused(write); err != nil {
+		return err
+	}
+	c.record(write)
+	return nil
+}
+
+func (c *Cluster) refused(write string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fail != nil {
-		if err := c.fail(write); err != nil {
-			return err
-		}
+	if c.fail == nil {
+		return nil
 	}
+	return c.fail(write)
+}
+
+func (c *Cluster) record(write string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.writes = append(c.writes, write)
-	return nil
 }
 
 func (c *Cluster) get(ctx context.Context, api client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
@@ -239,6 +253,9 @@ func (c *Cluster) delete(ctx context.Context, api client.WithWatch, o client.Obj
 }
 
 func (c *Cluster) subResourcePatch(ctx context.Context, api client.Client, name string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+	if err := checkStatus(api.Scheme(), o); err != nil {
+		return err
+	}
 	if err := c.wrote("patch " + kind(o) + "/" + name); err != nil {
 		return err
 	}
@@ -267,10 +284,7 @@ func (c *Cluster) subResourceGet(ctx context.Context, api client.Client, _ strin
 // version.
 func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, name string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 	if name != "scale" {
-		if err := c.wrote("update " + kind(o) + "/" + name); err != nil {
-			return err
-		}
-		return api.SubResource(name).Update(ctx, o, opts...)
+		return c.updateStatus(ctx, api, name, o, opts...)
 	}
 	options := client.SubResourceUpdateOptions{}
 	options.ApplyOptions(opts)
@@ -287,6 +301,18 @@ func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, name
 	}
 	*replicas = &scale.Spec.Replicas
 	return api.Update(ctx, target)
+}
+
+func (c *Cluster) updateStatus(ctx context.Context, api client.Client, name string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	write := "update " + kind(o) + "/" + name
+	if err := errors.Join(checkStatus(api.Scheme(), o), c.refused(write)); err != nil {
+		return err
+	}
+	err := api.SubResource(name).Update(ctx, o, opts...)
+	if err == nil {
+		c.record(write)
+	}
+	return err
 }
 
 // workload reads the Deployment behind an object; other kinds have no scale.
