@@ -110,11 +110,15 @@ func (s *seat) apply(change func(*State) bool) bool {
 	return changed
 }
 
-// reject records that the trigger cannot be served as it stands.
-func (s *seat) reject(err error) {
+// reject records that the trigger cannot be served as it stands, and its
+// metrics where they are known all the same.
+func (s *seat) reject(err error, specs ...MetricSpec) {
 	if s.apply(func(state *State) bool {
 		s.accepted = false
 		state.Accepted, state.Rejected = false, err
+		if len(specs) > 0 {
+			state.Specs, state.HaveSpecs = specs, true
+		}
 		return true
 	}) {
 		s.answer()

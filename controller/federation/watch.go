@@ -257,7 +257,7 @@ func (w *watcher) handle(frame *scalerv1.WatchResponse, now time.Time) {
 		w.accepted(r.Accepted)
 	case *scalerv1.WatchResponse_Rejected:
 		if s := w.find(r.Rejected.GetId(), r.Rejected.GetGeneration()); s != nil {
-			s.reject(statusError(r.Rejected.GetStatus()))
+			s.reject(statusError(r.Rejected.GetStatus()), specsOf(r.Rejected.GetSpecs())...)
 		}
 	case *scalerv1.WatchResponse_Observation:
 		w.observed(r.Observation, now)

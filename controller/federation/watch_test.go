@@ -254,13 +254,14 @@ func TestARejectedTriggerSaysWhyUntilANewGeneration(t *testing.T) {
 	w.until("it is accepted", func() bool { return w.state(orders).Accepted })
 	f.push(&scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Rejected{Rejected: &scalerv1.Rejected{
 		Id: orders.String(), Generation: 1, Status: &scalerv1.Status{Code: int32(codes.InvalidArgument), Message: `kafka: queue: is required`},
+		Specs: []*externalscaler.MetricSpec{{MetricName: "queue", TargetSizeFloat: 5}},
 	}}})
 	w.until("it is rejected", func() bool {
 		err := w.state(orders).Rejected
 		return status.Code(err) == codes.InvalidArgument && err.Error() == "kafka: queue: is required"
 	})
-	if w.state(orders).Accepted {
-		t.Error("both accepted and rejected")
+	if s := w.state(orders); s.Accepted || !s.HaveSpecs || s.Specs[0] != (MetricSpec{Name: "queue", Target: 5}) {
+		t.Errorf("state %+v", s)
 	}
 	orders.Generation = 2
 	w.Subscribe(orders)

@@ -64,7 +64,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		work.problems.metrics(metrics, d.plan.targetKey(), f.object.MetricSource)
 	}
 	if err := work.problems.err(d.triggerType); err != nil {
-		return nil, err
+		return nil, &rejection{err, knownMetrics(params)}
 	}
 
 	b := &binding{
@@ -86,6 +86,32 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		b.open = func(ctx context.Context) (Source, error) { return d.open(ctx, params) }
 	}
 	return b, nil
+}
+
+// rejection says why a trigger cannot be served, and which metrics it would
+// have as far as what is wrong leaves them known.
+type rejection struct {
+	error
+	metrics []Metric
+}
+
+// GRPCStatus makes the status package see the code and the text alone.
+func (r *rejection) GRPCStatus() *status.Status { return status.Convert(r.error) }
+
+// knownMetrics are the metrics of params of which something is wrong, none where
+// they cannot be told.
+func knownMetrics(params Params) (metrics []Metric) {
+	defer func() {
+		if recover() != nil { // Metrics relies on what Validate has refused
+			metrics = nil
+		}
+	}()
+	metrics = named(params.Metrics())
+	var wrong problems
+	if wrong.metrics(metrics, "", false); len(wrong) > 0 {
+		return nil
+	}
+	return metrics
 }
 
 // named returns the metrics unless a name is made of what is not resolved yet:

@@ -735,3 +735,34 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// hostParams rely, for their names, on what Validate refuses.
+type hostParams struct {
+	URL string `param:"url,required"`
+}
+
+func (p hostParams) url() *url.URL {
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	return u
+}
+
+func (p hostParams) Validate() error {
+	if p.url() == nil {
+		return errors.New("url: is none")
+	}
+	return nil
+}
+
+func (p hostParams) Metrics() []Metric { return []Metric{{Name: p.url().Host, Target: 1}} }
+
+func TestMetricsThatRelyOnWhatIsWrongAreNotKnown(t *testing.T) {
+	trigger := Define("host", func(context.Context, hostParams) (Source, error) { return nil, nil })
+	_, err := trigger.bind(request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere"}}}, nil)
+	var r *rejection
+	if !errors.As(err, &r) || len(r.metrics) != 0 || status.Convert(err).Message() != "host: url: is none" {
+		t.Errorf("%v with %v", err, r)
+	}
+}

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -83,7 +84,11 @@ type wish struct {
 func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, changed func()) (*subscription, error) {
 	b, err := bindSafely(t, req, nil)
 	if err != nil {
-		return nil, statusOf(t.Type, err).Err()
+		r := &rejection{error: statusOf(t.Type, err).Err()}
+		if known := (*rejection)(nil); errors.As(err, &known) {
+			r.metrics = known.metrics
+		}
+		return nil, r
 	}
 	facts, _ := req.facts() // bound, so without problems
 	ctx, cancel := context.WithCancel(ctx)

@@ -16,7 +16,7 @@ import (
 func (e *entry) frames() []*scalerv1.WatchResponse {
 	if e.rejected != nil {
 		return []*scalerv1.WatchResponse{{Response: &scalerv1.WatchResponse_Rejected{Rejected: &scalerv1.Rejected{
-			Id: e.id, Generation: e.generation, Status: wireStatus(e.rejected),
+			Id: e.id, Generation: e.generation, Status: wireStatus(e.rejected), Specs: wireSpecs(e.metrics),
 		}}}}
 	}
 	var frames []*scalerv1.WatchResponse

@@ -363,8 +363,14 @@ func TestWatchRejectsWrongTriggers(t *testing.T) {
 		id := w.subscribe(t, "app", with("target", "many"))
 		good := w.subscribe(t, "good")
 		unknown := w.subscribe(t, "unknown", with(scalerv1.KeyTriggerType, "spring"))
+		zero := w.subscribe(t, "zero", with("target", "0"))
 		pass(time.Second)
 		if r := w.now().rejected[id]; codes.Code(r.GetStatus().GetCode()) != codes.InvalidArgument || r.GetStatus().GetMessage() != `well: target: "many" is not a number` {
+			t.Errorf("rejected = %v", r)
+		} else if specs := r.GetSpecs(); len(specs) != 1 || specs[0].GetMetricName() != "well-deep" || specs[0].GetTargetSizeFloat() != 5 {
+			t.Errorf("the metrics of a rejected trigger = %v", specs)
+		}
+		if r := w.now().rejected[zero]; len(r.GetSpecs()) != 0 || r.GetStatus().GetMessage() != "well: target: target 0 is not greater than 0" {
 			t.Errorf("rejected = %v", r)
 		}
 		if r := w.now().rejected[unknown]; codes.Code(r.GetStatus().GetCode()) != codes.Unimplemented {

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ type view struct {
 	closed  bool
 }
 
-// entry is one subscription of a view. id, generation, sub and rejected are
+// entry is one subscription of a view. id, generation, sub, rejected and metrics are
 // set before it is put there; isFresh is guarded by view.mu; told belongs to
 // the sender alone.
 type entry struct {
@@ -30,6 +31,7 @@ type entry struct {
 	generation int64
 	sub        *subscription
 	rejected   *status.Status // instead of sub
+	metrics    []Metric       // of a rejected one, as far as they are known
 	isFresh    bool           // in view.fresh
 
 	told told
@@ -74,6 +76,9 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 		e.rejected = status.Convert(err)
 	} else if sub, err := v.core.subscribe(ctx, t, req, w, func() { v.mark(e) }); err != nil {
 		e.rejected = status.Convert(err)
+		if r := (*rejection)(nil); errors.As(err, &r) {
+			e.metrics = r.metrics
+		}
 	} else {
 		sub.id, sub.generation = e.id, e.generation
 		e.sub = sub

@@ -1246,7 +1246,10 @@ type Rejected struct {
 	// The generation that was rejected.
 	Generation int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Why, naming every wrong parameter.
-	Status        *Status `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	Status *Status `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// The metrics that the trigger would have, where what is wrong leaves them
+	// known: the bounds of its autoscaler hold meanwhile.
+	Specs         []*externalscaler.MetricSpec `protobuf:"bytes,4,rep,name=specs,proto3" json:"specs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1298,6 +1301,13 @@ func (x *Rejected) GetGeneration() int64 {
 func (x *Rejected) GetStatus() *Status {
 	if x != nil {
 		return x.Status
+	}
+	return nil
+}
+
+func (x *Rejected) GetSpecs() []*externalscaler.MetricSpec {
+	if x != nil {
+		return x.Specs
 	}
 	return nil
 }
@@ -1788,13 +1798,14 @@ const file_sluice_scaler_v1_scaler_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x03R\n" +
 	"generation\x129\n" +
 	"\tdetection\x18\x03 \x01(\x0e2\x1b.sluice.scaler.v1.DetectionR\tdetection\x12\x1a\n" +
-	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"l\n" +
+	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"\x9e\x01\n" +
 	"\bRejected\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x03R\n" +
 	"generation\x120\n" +
-	"\x06status\x18\x03 \x01(\v2\x18.sluice.scaler.v1.StatusR\x06status\"6\n" +
+	"\x06status\x18\x03 \x01(\v2\x18.sluice.scaler.v1.StatusR\x06status\x120\n" +
+	"\x05specs\x18\x04 \x03(\v2\x1a.externalscaler.MetricSpecR\x05specs\"6\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x9f\x04\n" +
@@ -1911,8 +1922,8 @@ var file_sluice_scaler_v1_scaler_proto_goTypes = []any{
 	(*Draining)(nil),                       // 22: sluice.scaler.v1.Draining
 	(*externalscaler.ScaledObjectRef)(nil), // 23: externalscaler.ScaledObjectRef
 	(*durationpb.Duration)(nil),            // 24: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),          // 25: google.protobuf.Timestamp
-	(*externalscaler.MetricSpec)(nil),      // 26: externalscaler.MetricSpec
+	(*externalscaler.MetricSpec)(nil),      // 25: externalscaler.MetricSpec
+	(*timestamppb.Timestamp)(nil),          // 26: google.protobuf.Timestamp
 }
 var file_sluice_scaler_v1_scaler_proto_depIdxs = []int32{
 	9,  // 0: sluice.scaler.v1.DescribeResponse.trigger_types:type_name -> sluice.scaler.v1.TriggerType
@@ -1935,23 +1946,24 @@ var file_sluice_scaler_v1_scaler_proto_depIdxs = []int32{
 	22, // 17: sluice.scaler.v1.WatchResponse.draining:type_name -> sluice.scaler.v1.Draining
 	3,  // 18: sluice.scaler.v1.Accepted.detection:type_name -> sluice.scaler.v1.Detection
 	17, // 19: sluice.scaler.v1.Rejected.status:type_name -> sluice.scaler.v1.Status
-	24, // 20: sluice.scaler.v1.Observation.age:type_name -> google.protobuf.Duration
-	19, // 21: sluice.scaler.v1.Observation.values:type_name -> sluice.scaler.v1.Value
-	6,  // 22: sluice.scaler.v1.Observation.outcome:type_name -> sluice.scaler.v1.Outcome
-	17, // 23: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
-	3,  // 24: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
-	25, // 25: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
-	24, // 26: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
-	26, // 27: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
-	7,  // 28: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
-	11, // 29: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
-	8,  // 30: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
-	14, // 31: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
-	30, // [30:32] is the sub-list for method output_type
-	28, // [28:30] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	25, // 20: sluice.scaler.v1.Rejected.specs:type_name -> externalscaler.MetricSpec
+	24, // 21: sluice.scaler.v1.Observation.age:type_name -> google.protobuf.Duration
+	19, // 22: sluice.scaler.v1.Observation.values:type_name -> sluice.scaler.v1.Value
+	6,  // 23: sluice.scaler.v1.Observation.outcome:type_name -> sluice.scaler.v1.Outcome
+	17, // 24: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
+	3,  // 25: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
+	26, // 26: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
+	24, // 27: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
+	25, // 28: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
+	7,  // 29: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
+	11, // 30: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
+	8,  // 31: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
+	14, // 32: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
+	31, // [31:33] is the sub-list for method output_type
+	29, // [29:31] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_sluice_scaler_v1_scaler_proto_init() }
