@@ -9,23 +9,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
-// NewWorkload returns an empty object of the kind that a reference means, to be
-// read through a cache, and nil for kinds that are not in apps/v1.
-func NewWorkload(ref v1alpha1.ScaleTarget) client.Object {
-	if ref.TargetAPIVersion() != appsv1.SchemeGroupVersion.String() {
-		return nil
-	}
-	switch ref.TargetKind() {
-	case "Deployment":
+// NewWorkload returns an empty object of a kind, to be read through a cache, and
+// nil for kinds that are not in apps/v1.
+func NewWorkload(kind schema.GroupVersionKind) client.Object {
+	switch kind {
+	case appsv1.SchemeGroupVersion.WithKind("Deployment"):
 		return &appsv1.Deployment{}
-	case "StatefulSet":
+	case appsv1.SchemeGroupVersion.WithKind("StatefulSet"):
 		return &appsv1.StatefulSet{}
-	case "ReplicaSet":
+	case appsv1.SchemeGroupVersion.WithKind("ReplicaSet"):
 		return &appsv1.ReplicaSet{}
 	}
 	return nil

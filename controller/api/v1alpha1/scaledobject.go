@@ -9,6 +9,7 @@ import (
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const (
@@ -50,12 +51,35 @@ func (so *ScaledObject) MaxReplicas() int32 {
 // HPAMinReplicas is the lower bound of the HPA, which knows no zero.
 func (so *ScaledObject) HPAMinReplicas() int32 { return max(so.MinReplicas(), 1) }
 
-// HPAName is the name of the object's HPA.
+// HPAName is the name of the object's HPA: the user's, or one made of the
+// object's.
 func (so *ScaledObject) HPAName() string {
-	if c := so.hpaConfig(); c != nil && c.Name != "" {
+	if given := so.GivenHPAName(); given != "" {
+		return given
+	}
+	return fitted(defaultHPAPrefix + so.Name)
+}
+
+// GivenHPAName is the name that the user gave to the HPA, "" without one.
+func (so *ScaledObject) GivenHPAName() string {
+	if c := so.hpaConfig(); c != nil {
 		return c.Name
 	}
-	return defaultHPAPrefix + so.Name
+	return ""
+}
+
+// LongestLabel is what a label's value may have: the object's name and its HPA's
+// become some.
+const LongestLabel = 63
+
+// fitted is a name that a label may have, too: one that is too long ends in a
+// hash of all of it.
+func fitted(name string) string {
+	if len(name) <= LongestLabel {
+		return name
+	}
+	hash := "-" + shortHash([]byte(name))
+	return strings.TrimRight(name[:LongestLabel-len(hash)], "-.") + hash
 }
 
 // HPABehavior is the behavior given by the user, nil when there is none. The
@@ -168,8 +192,8 @@ func (t ScaleTarget) TargetKind() string {
 // memory): as a metric of the HPA, without a Service.
 func (t ScaleTrigger) Builtin() bool { return t.Type == "cpu" || t.Type == "memory" }
 
-// hashLength is the number of hex digits of a trigger's hash: enough to tell
-// the versions of one trigger apart.
+// hashLength is the number of hex digits of a hash: enough to tell the versions
+// of one trigger apart, and names of one namespace.
 const hashLength = 10
 
 // Hash tells whether a trigger is what it was. It is stored in annotations.
@@ -178,6 +202,10 @@ func (t ScaleTrigger) Hash() string {
 	if err != nil {
 		panic(err) // strings and a bool cannot fail to be encoded
 	}
+	return shortHash(text)
+}
+
+func shortHash(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])[:hashLength]
 }
@@ -214,6 +242,29 @@ func (r AuthenticationRef) AuthenticationKind() string {
 // String is <group>/<version>.<Kind>, as status.scaleTargetKind shows it.
 func (g GroupVersionKindResource) String() string {
 	return g.Group + "/" + g.Version + "." + g.Kind
+}
+
+// GVK is the kind without its resource.
+func (g GroupVersionKindResource) GVK() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: g.Group, Version: g.Version, Kind: g.Kind}
+}
+
+// Means reports whether a reference is to this kind: by its name or by its
+// resource's, in whatever case. Versions of a group have the same objects.
+func (g GroupVersionKindResource) Means(ref ScaleTarget) bool {
+	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
+	kind := ref.TargetKind()
+	return err == nil && gv.Group == g.Group && (strings.EqualFold(kind, g.Kind) || strings.EqualFold(kind, g.Resource))
+}
+
+// TargetKind is the kind that the object scales, as the API server calls it once
+// the controller has found that out, and as the user does before.
+func (so *ScaledObject) TargetKind() schema.GroupVersionKind {
+	ref := so.Spec.ScaleTargetRef
+	if known := so.Status.ScaleTargetGVKR; known != nil && known.Means(ref) {
+		return known.GVK()
+	}
+	return schema.FromAPIVersionAndKind(ref.TargetAPIVersion(), ref.TargetKind())
 }
 
 func seconds(given *int32, otherwise time.Duration) time.Duration {

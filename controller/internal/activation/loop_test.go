@@ -87,7 +87,7 @@ func (f *fixture) process() *Loop {
 	writer := &status.Writer{Client: f.cluster.Client, Events: f.events, Now: f.clock.Now}
 	l := &Loop{
 		Client:  f.cluster.Client,
-		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Mapper: f.cluster.Mapper},
+		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
 		Status:  writer, Errors: f.errors, Now: f.clock.Now,
 		States: func(id federation.ID) (federation.State, bool) {
 			s, ok := f.states[id.Index]

@@ -38,12 +38,21 @@ type Families interface {
 	Types() []string
 }
 
+// Targets is what admission asks about the kinds of targets.
+type Targets interface {
+	// Resolve finds out which resource a reference means.
+	Resolve(v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error)
+	// Granted returns what is missing when the controller may not scale objects
+	// of a kind.
+	Granted(ctx context.Context, kind v1alpha1.GroupVersionKindResource, namespace string) error
+}
+
 // Webhook judges objects. Its fields are set before it serves.
 type Webhook struct {
 	// Objects reads from caches, with the indexes of Indexes.
 	Objects client.Reader
-	// Resolve finds out which resource a reference means.
-	Resolve func(v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error)
+	// Targets knows the kinds of targets.
+	Targets Targets
 	// Families know their triggers' parameters.
 	Families Families
 	// Strict refuses what is wrong with a trigger's metadata, instead of

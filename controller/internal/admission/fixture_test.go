@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -10,13 +11,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,10 +27,12 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -60,14 +64,21 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	for _, i := range Indexes() {
 		b = b.WithIndex(i.Object, i.Field, i.Keys)
 	}
-	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(rollout, meta.RESTScopeNamespace)
-	mapper.Add(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), meta.RESTScopeNamespace)
-	targets := &target.Client{Mapper: mapper}
+	api := interceptor.NewClient(b.Build(), interceptor.Funcs{
+		Create: func(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			review, ok := o.(*authorizationv1.SelfSubjectAccessReview)
+			if !ok {
+				return api.Create(ctx, o, opts...)
+			}
+			review.Status.Allowed = review.Spec.ResourceAttributes.Namespace != "forbidden"
+			return nil
+		},
+	})
+	targets := &target.Client{Reader: api, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}}
 	recorder := events.NewFakeRecorder(10)
 	f := &fixture{t: t, events: recorder, Webhook: &Webhook{
-		Objects:  b.Build(),
-		Resolve:  targets.Resolve,
+		Objects:  api,
+		Targets:  targets,
 		Families: described{},
 		Covers:   func(client.Object) bool { return true },
 		Events:   recorder,

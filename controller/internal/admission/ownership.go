@@ -8,7 +8,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -43,18 +42,21 @@ func Indexes() []Index {
 	}
 }
 
-// otherObjects refuses a workload and an HPA that another ScaledObject has.
-// Objects that are being deleted have nothing any more.
-func (w *Webhook) otherObjects(ctx context.Context, so *v1alpha1.ScaledObject, v *verdict) {
+// otherObjects refuses a workload and an HPA that another ScaledObject has, and
+// returns the names of those that have the workload. Objects that are being
+// deleted have nothing any more.
+func (w *Webhook) otherObjects(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, v *verdict) (rivals []string) {
 	for _, other := range w.others(ctx, so, ByTarget, so.Spec.ScaleTargetRef.Name, v) {
-		if sameKind(kindOf(so.Spec.ScaleTargetRef), kindOf(other.Spec.ScaleTargetRef)) {
+		if kind.Means(other.Spec.ScaleTargetRef) {
 			v.refuse(reasonOtherScaledObject, fmt.Errorf("scaleTargetRef: %s %q is already scaled by ScaledObject %q",
-				so.Spec.ScaleTargetRef.TargetKind(), so.Spec.ScaleTargetRef.Name, other.Name))
+				kind.Kind, so.Spec.ScaleTargetRef.Name, other.Name))
+			rivals = append(rivals, other.Name)
 		}
 	}
 	for _, other := range w.others(ctx, so, byHPAName, so.HPAName(), v) {
 		v.refuse(reasonOtherScaledObjectHPA, fmt.Errorf("the HPA's name %q is already that of ScaledObject %q", so.HPAName(), other.Name))
 	}
+	return rivals
 }
 
 // others are the other ScaledObjects of the namespace with that value of an
@@ -73,8 +75,11 @@ func (w *Webhook) others(ctx context.Context, so *v1alpha1.ScaledObject, index, 
 }
 
 // otherHPAs refuses a workload that an HPA which is not the object's own
-// scales, unless the user hands that HPA over.
-func (w *Webhook) otherHPAs(ctx context.Context, so *v1alpha1.ScaledObject, v *verdict) {
+// scales, unless the user hands that HPA over. Those of ScaledObjects that were
+// refused for the same workload are no second problem.
+func (w *Webhook) otherHPAs(
+	ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, rivals []string, v *verdict,
+) {
 	var list autoscalingv2.HorizontalPodAutoscalerList
 	err := w.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name})
 	if err != nil {
@@ -87,12 +92,12 @@ func (w *Webhook) otherHPAs(ctx context.Context, so *v1alpha1.ScaledObject, v *v
 		ref := v1alpha1.ScaleTarget{APIVersion: hpa.Spec.ScaleTargetRef.APIVersion, Kind: hpa.Spec.ScaleTargetRef.Kind}
 		switch {
 		case hpa.DeletionTimestamp != nil || hpa.Annotations[v1alpha1.AnnotationHPAOwnership] == "false":
-		case !sameKind(kindOf(so.Spec.ScaleTargetRef), kindOf(ref)) || owns(so, hpa) || w.orphaned(ctx, hpa):
+		case !kind.Means(ref) || ownedBy(hpa, append(rivals, so.Name)) || w.orphaned(ctx, hpa):
 		case !transfersHPA(so):
 			v.refuse(reasonOtherHPA, fmt.Errorf(
 				"scaleTargetRef: %s %q is already scaled by HPA %q: delete it, or hand it over with annotation %s: \"true\" and advanced.horizontalPodAutoscalerConfig.name: %s",
-				so.Spec.ScaleTargetRef.TargetKind(), so.Spec.ScaleTargetRef.Name, hpa.Name, v1alpha1.AnnotationTransferHPAOwnership, hpa.Name))
-		case givenHPAName(so) != hpa.Name:
+				kind.Kind, so.Spec.ScaleTargetRef.Name, hpa.Name, v1alpha1.AnnotationTransferHPAOwnership, hpa.Name))
+		case so.GivenHPAName() != hpa.Name:
 			v.refuse(reasonTransferWithoutName, fmt.Errorf(
 				"advanced.horizontalPodAutoscalerConfig.name: must be %q, the HPA to hand over, with annotation %s",
 				hpa.Name, v1alpha1.AnnotationTransferHPAOwnership))
@@ -100,11 +105,11 @@ func (w *Webhook) otherHPAs(ctx context.Context, so *v1alpha1.ScaledObject, v *v
 	}
 }
 
-// owns tells by kind and name, not by UID: an object that was deleted and made
-// again is the same to its user.
-func owns(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+// ownedBy tells by kind and name, not by UID: an object that was deleted and
+// made again is the same to its user.
+func ownedBy(hpa *autoscalingv2.HorizontalPodAutoscaler, names []string) bool {
 	return slices.ContainsFunc(hpa.OwnerReferences, func(o metav1.OwnerReference) bool {
-		return o.Kind == "ScaledObject" && o.Name == so.Name
+		return o.Kind == "ScaledObject" && slices.Contains(names, o.Name)
 	})
 }
 
@@ -125,27 +130,6 @@ func (w *Webhook) orphaned(ctx context.Context, hpa *autoscalingv2.HorizontalPod
 func transfersHPA(so *v1alpha1.ScaledObject) bool {
 	return so.Annotations[v1alpha1.AnnotationTransferHPAOwnership] == "true"
 }
-
-// givenHPAName is the name that the user gave, not the default.
-func givenHPAName(so *v1alpha1.ScaledObject) string {
-	if a := so.Spec.Advanced; a != nil && a.HorizontalPodAutoscalerConfig != nil {
-		return a.HorizontalPodAutoscalerConfig.Name
-	}
-	return ""
-}
-
-// kindOf is the kind that a reference names; nil when its apiVersion is none,
-// which is never anybody else's problem.
-func kindOf(ref v1alpha1.ScaleTarget) *schema.GroupVersionKind {
-	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
-	if err != nil {
-		return nil
-	}
-	gvk := gv.WithKind(ref.TargetKind())
-	return &gvk
-}
-
-func sameKind(a, b *schema.GroupVersionKind) bool { return a != nil && b != nil && *a == *b }
 
 func byName(a, b client.Object) int {
 	if a.GetName() < b.GetName() {

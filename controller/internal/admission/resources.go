@@ -32,17 +32,16 @@ const (
 //
 // A target that does not exist is no reason to refuse: it may stand further
 // down in the same file.
-func (w *Webhook) resources(ctx context.Context, so *v1alpha1.ScaledObject, v *verdict) {
+func (w *Webhook) resources(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, v *verdict) {
 	builtins := builtinsOf(so)
-	kind := kindOf(so.Spec.ScaleTargetRef)
-	if len(builtins) == 0 || kind == nil || kind.GroupVersion() != appsv1.SchemeGroupVersion ||
+	if len(builtins) == 0 || kind.GVK().GroupVersion() != appsv1.SchemeGroupVersion ||
 		kind.Kind != "Deployment" && kind.Kind != "StatefulSet" {
 		return
 	}
-	if template, err := w.template(ctx, so); err != nil {
+	if template, err := w.template(ctx, so, kind); err != nil {
 		v.warn("scaleTargetRef: whether the target's containers request %s could not be checked: %v", resourceNames(builtins), err)
 	} else {
-		w.requests(ctx, so, template, builtins, v)
+		w.requests(ctx, so, kind.Kind, template, builtins, v)
 	}
 	v.refuse(reasonScaleToZero, onlyBuiltinsToZero(so))
 }
@@ -72,9 +71,9 @@ func resourceNames(builtins []builtin) string {
 }
 
 // template is the target's Pod template, waited for a moment.
-func (w *Webhook) template(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+func (w *Webhook) template(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource) (*corev1.PodTemplateSpec, error) {
 	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
-	object := federation.NewWorkload(so.Spec.ScaleTargetRef)
+	object := federation.NewWorkload(kind.GVK())
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, lookEvery, patience, true, func(ctx context.Context) (bool, error) {
 		last = w.Objects.Get(ctx, key, object)
@@ -85,7 +84,7 @@ func (w *Webhook) template(ctx context.Context, so *v1alpha1.ScaledObject) (*cor
 	})
 	switch {
 	case apierrors.IsNotFound(last):
-		return nil, fmt.Errorf("%s %q does not exist yet", so.Spec.ScaleTargetRef.TargetKind(), key.Name)
+		return nil, fmt.Errorf("%s %q does not exist yet", kind.Kind, key.Name)
 	case err != nil:
 		return nil, err
 	}
@@ -94,7 +93,7 @@ func (w *Webhook) template(ctx context.Context, so *v1alpha1.ScaledObject) (*cor
 }
 
 // requests holds each trigger against the containers that it measures.
-func (w *Webhook) requests(ctx context.Context, so *v1alpha1.ScaledObject, template *corev1.PodTemplateSpec, builtins []builtin, v *verdict) {
+func (w *Webhook) requests(ctx context.Context, so *v1alpha1.ScaledObject, kind string, template *corev1.PodTemplateSpec, builtins []builtin, v *verdict) {
 	var defaults corev1.LimitRangeList
 	if err := w.Objects.List(ctx, &defaults, client.InNamespace(so.Namespace)); err != nil {
 		v.warn("scaleTargetRef: whether the target's containers request %s could not be checked: %v", resourceNames(builtins), err)
@@ -112,12 +111,12 @@ func (w *Webhook) requests(ctx context.Context, so *v1alpha1.ScaledObject, templ
 			if !asksFor(container, resource) && !givenBy(defaults.Items, resource) {
 				v.refuse(reasonRequests, fmt.Errorf(
 					"trigger %d (%s): container %q of %s %q has neither a request nor a limit for %s, and no LimitRange of the namespace gives one",
-					b.index, b.Type, container.Name, so.Spec.ScaleTargetRef.TargetKind(), so.Spec.ScaleTargetRef.Name, resource))
+					b.index, b.Type, container.Name, kind, so.Spec.ScaleTargetRef.Name, resource))
 			}
 		}
 		if !known {
 			v.refuse(reasonRequests, fmt.Errorf("trigger %d (%s): containerName: %s %q has no container %q",
-				b.index, b.Type, so.Spec.ScaleTargetRef.TargetKind(), so.Spec.ScaleTargetRef.Name, only))
+				b.index, b.Type, kind, so.Spec.ScaleTargetRef.Name, only))
 		}
 	}
 }

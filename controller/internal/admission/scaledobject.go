@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -31,10 +33,6 @@ const (
 	reasonMetadata             = "incorrect-trigger-metadata"
 )
 
-// longestLabel is what a label's value may have: the object's name and its
-// HPA's become some.
-const longestLabel = 63
-
 // sameScaledObject reports whether all that rules look at is equal.
 func sameScaledObject(a, b *v1alpha1.ScaledObject) bool {
 	return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && transfersHPA(a) == transfersHPA(b)
@@ -45,12 +43,13 @@ func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObj
 	so := r.object
 	var v verdict
 	v.unused(so)
-	w.target(so, &v)
-	w.otherObjects(ctx, so, &v)
+	v.idle(so)
+	kind := w.target(ctx, so, &v)
+	rivals := w.otherObjects(ctx, so, kind, &v)
 	v.modifiers(so)
-	w.otherHPAs(ctx, so, &v)
+	w.otherHPAs(ctx, so, kind, rivals, &v)
 	if !r.dryRun { // a target of the same dry run is not stored
-		w.resources(ctx, so, &v)
+		w.resources(ctx, so, kind, &v)
 	}
 	v.refuse(reasonReplicas, so.ValidateReplicas())
 	v.refuse(reasonFallback, so.ValidateFallback())
@@ -83,11 +82,38 @@ func (v *verdict) unused(so *v1alpha1.ScaledObject) {
 	v.warnings = append(v.warnings, v.notes...)
 }
 
-// target refuses a kind that cannot exist.
-func (w *Webhook) target(so *v1alpha1.ScaledObject, v *verdict) {
-	if _, err := w.Resolve(so.Spec.ScaleTargetRef); err != nil {
+// target returns the kind of the target, and refuses one that does not exist. One
+// that cannot be scaled may be changed before the target is looked for.
+func (w *Webhook) target(ctx context.Context, so *v1alpha1.ScaledObject, v *verdict) v1alpha1.GroupVersionKindResource {
+	kind, err := w.Targets.Resolve(so.Spec.ScaleTargetRef)
+	switch {
+	case err == nil:
+		if err := w.granted(ctx, kind, so.Namespace); err != nil {
+			v.warn("scaleTargetRef: %v", err)
+		}
+		return kind
+	case nowhere(err):
 		v.refuse(reasonTarget, fmt.Errorf("scaleTargetRef: %w", err))
+	default:
+		v.warn("scaleTargetRef: %v", err)
 	}
+	given := so.TargetKind()
+	return v1alpha1.GroupVersionKindResource{Group: given.Group, Version: given.Version, Kind: given.Kind}
+}
+
+// nowhere reports whether a reference is to a kind that is none, as opposed to
+// one that could not be looked up.
+func nowhere(err error) bool {
+	var unparsable *target.UnparsableError
+	var unknown *target.UnknownKindError
+	return errors.As(err, &unparsable) || errors.As(err, &unknown)
+}
+
+// granted asks what the controller may, for a moment at most.
+func (w *Webhook) granted(ctx context.Context, kind v1alpha1.GroupVersionKindResource, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return w.Targets.Granted(ctx, kind, namespace)
 }
 
 func (v *verdict) modifiers(so *v1alpha1.ScaledObject) {
@@ -100,13 +126,27 @@ func (v *verdict) modifiers(so *v1alpha1.ScaledObject) {
 }
 
 func (v *verdict) names(so *v1alpha1.ScaledObject) {
-	if n := len(so.Name); n > longestLabel {
-		v.refuse(reasonName, fmt.Errorf("metadata.name: has %d characters, of %d that a label's value may have", n, longestLabel))
+	if n := len(so.Name); n > v1alpha1.LongestLabel {
+		v.refuse(reasonName, fmt.Errorf("metadata.name: has %d characters, of %d that a label's value may have", n, v1alpha1.LongestLabel))
+		return
 	}
-	if n := len(so.HPAName()); n > longestLabel {
+	name := so.HPAName()
+	switch n := len(name); {
+	case n > v1alpha1.LongestLabel:
 		v.refuse(reasonHPAName, fmt.Errorf(
-			"the HPA's name %q has %d characters, of %d that a label's value may have: shorten metadata.name or set advanced.horizontalPodAutoscalerConfig.name",
-			so.HPAName(), n, longestLabel))
+			"the HPA's name %q has %d characters, of %d that a label's value may have: shorten advanced.horizontalPodAutoscalerConfig.name",
+			name, n, v1alpha1.LongestLabel))
+	case so.GivenHPAName() == "" && !strings.HasSuffix(name, "-"+so.Name):
+		v.warn("metadata.name: has %d characters, so the HPA is called %s; advanced.horizontalPodAutoscalerConfig.name gives it another name",
+			len(so.Name), name)
+	}
+}
+
+// idle warns of an idle count that cpu and memory cannot keep a target from.
+func (v *verdict) idle(so *v1alpha1.ScaledObject) {
+	if builtins := builtinsOf(so); so.Spec.IdleReplicaCount != nil && len(builtins) > 0 && !so.OnlyBuiltins() {
+		v.warn("idleReplicaCount: %d: %s cannot keep the target up, it goes there when no other trigger is active",
+			*so.Spec.IdleReplicaCount, resourceNames(builtins))
 	}
 }
 

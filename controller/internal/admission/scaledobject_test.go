@@ -161,6 +161,16 @@ func TestTargets(t *testing.T) {
 			refusals: []string{"scaleTargetRef: kind: example.com/v1 Widget is not known to this cluster"}},
 		"S3 known kind":               {object: scaledObject(targetOf(rollout.GroupVersion().String(), rollout.Kind, "worker"))},
 		"S3 a target that is not yet": {object: scaledObject()},
+		"a kind in another case":      {object: scaledObject(targetOf("argoproj.io/v1alpha1", "rollout", "worker"))},
+		"a plural":                    {object: scaledObject(targetOf("argoproj.io/v1alpha1", "rollouts", "worker"))},
+		"a kind without a scale": {object: scaledObject(targetOf("apps/v1", "DaemonSet", "worker")),
+			warnings: []string{"scaleTargetRef: apps/v1.DaemonSet has no scale subresource"}},
+		"a Job": {object: scaledObject(targetOf("batch/v1", "Job", "worker")),
+			warnings: []string{"scaleTargetRef: batch/v1.Job cannot be scaled: use a ScaledJob"}},
+		"a kind that the controller may not scale": {
+			object: scaledObject(targetOf("argoproj.io/v1alpha1", "rollout", "worker"), func(so *v1alpha1.ScaledObject) { so.Namespace = "forbidden" }),
+			warnings: []string{"scaleTargetRef: the controller may not get and update rollouts.argoproj.io/scale: kubectl create clusterrole sluice-rollouts-argoproj-io --verb=get,list,watch,update --resource=rollouts.argoproj.io,rollouts.argoproj.io/scale" +
+				" && kubectl label clusterrole sluice-rollouts-argoproj-io sluice.dev/aggregate-to-controller=true"}},
 	})
 }
 
@@ -169,6 +179,7 @@ func TestOtherObjects(t *testing.T) {
 	check(t, map[string]row{
 		"S4 same target":                      {object: scaledObject(), known: []client.Object{other("other")}, refusals: []string{same}},
 		"S4 same target, defaults written":    {object: scaledObject(), known: []client.Object{other("other", targetOf("apps/v1", "Deployment", "worker"))}, refusals: []string{same}},
+		"S4 same target, spelt differently":   {object: scaledObject(targetOf("apps/v1", "deployments", "worker")), known: []client.Object{other("other", targetOf("apps/v1", "DEPLOYMENT", "worker"))}, refusals: []string{same}},
 		"S4 other kind, same name":            {object: scaledObject(), known: []client.Object{other("other", targetOf("apps/v1", "StatefulSet", "worker"))}},
 		"S4 other kind that nobody knows":     {object: scaledObject(), known: []client.Object{other("other", targetOf("example.com/v1", "Widget", "worker"))}},
 		"S4 other apiVersion that is none":    {object: scaledObject(), known: []client.Object{other("other", targetOf("a/b/c", "Deployment", "worker"))}},
@@ -219,20 +230,23 @@ func TestOtherHPAs(t *testing.T) {
 		return func(h H) { h.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: name}} }
 	}
 	check(t, map[string]row{
-		"H1 its own":                           {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "orders"))}},
-		"H1 of another ScaledObject":           {object: scaledObject(), known: []client.Object{other("other", targetOf("", "", "api")), hpa("mine", "worker", owned("ScaledObject", "other"))}, refusals: []string{taken}},
-		"H1 of one that is being deleted":      {object: scaledObject(), known: []client.Object{deleted(other("other")), hpa("mine", "worker", owned("ScaledObject", "other"))}},
-		"H1 of one that is gone":               {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "other"))}},
-		"H1 of another kind of the same name":  {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("Team", "orders"))}, refusals: []string{taken}},
-		"H2 handed over by name":               {object: scaledObject(transfer, hpaName("mine")), known: []client.Object{hpa("mine", "worker")}},
-		"H3 handed over without a name":        {object: scaledObject(transfer), known: []client.Object{hpa("mine", "worker")}, refusals: []string{unnamed}},
-		"H3 handed over by another name":       {object: scaledObject(transfer, hpaName("yours")), known: []client.Object{hpa("mine", "worker")}, refusals: []string{unnamed}},
-		"H4 not owned":                         {object: scaledObject(), known: []client.Object{hpa("mine", "worker")}, refusals: []string{taken}},
-		"H4 opted out":                         {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Annotations = map[string]string{v1alpha1.AnnotationHPAOwnership: "false"} })}},
-		"H4 opt-out of another value":          {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Annotations = map[string]string{v1alpha1.AnnotationHPAOwnership: "true"} })}, refusals: []string{taken}},
-		"H4 being deleted":                     {object: scaledObject(), known: []client.Object{deleted(hpa("mine", "worker"))}},
-		"H4 another target":                    {object: scaledObject(), known: []client.Object{hpa("mine", "api")}},
-		"H4 another version":                   {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Spec.ScaleTargetRef.APIVersion = "apps/v1beta1" })}},
+		"H1 its own":                          {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "orders"))}},
+		"H1 of another ScaledObject":          {object: scaledObject(), known: []client.Object{other("other", targetOf("", "", "api")), hpa("mine", "worker", owned("ScaledObject", "other"))}, refusals: []string{taken}},
+		"H1 of one that is being deleted":     {object: scaledObject(), known: []client.Object{deleted(other("other")), hpa("mine", "worker", owned("ScaledObject", "other"))}},
+		"H1 of one that is gone":              {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("ScaledObject", "other"))}},
+		"H1 of another kind of the same name": {object: scaledObject(), known: []client.Object{hpa("mine", "worker", owned("Team", "orders"))}, refusals: []string{taken}},
+		"H2 handed over by name":              {object: scaledObject(transfer, hpaName("mine")), known: []client.Object{hpa("mine", "worker")}},
+		"H3 handed over without a name":       {object: scaledObject(transfer), known: []client.Object{hpa("mine", "worker")}, refusals: []string{unnamed}},
+		"H3 handed over by another name":      {object: scaledObject(transfer, hpaName("yours")), known: []client.Object{hpa("mine", "worker")}, refusals: []string{unnamed}},
+		"H4 not owned":                        {object: scaledObject(), known: []client.Object{hpa("mine", "worker")}, refusals: []string{taken}},
+		"H4 opted out":                        {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Annotations = map[string]string{v1alpha1.AnnotationHPAOwnership: "false"} })}},
+		"H4 opt-out of another value":         {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Annotations = map[string]string{v1alpha1.AnnotationHPAOwnership: "true"} })}, refusals: []string{taken}},
+		"H4 being deleted":                    {object: scaledObject(), known: []client.Object{deleted(hpa("mine", "worker"))}},
+		"H4 another target":                   {object: scaledObject(), known: []client.Object{hpa("mine", "api")}},
+		"H4 another version":                  {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Spec.ScaleTargetRef.APIVersion = "apps/v1beta1" })}, refusals: []string{taken}},
+		"H4 another spelling":                 {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Spec.ScaleTargetRef.Kind = "deployments" })}, refusals: []string{taken}},
+		"H1 of one that is refused already": {object: scaledObject(), known: []client.Object{other("other"), hpa("mine", "worker", owned("ScaledObject", "other"))},
+			refusals: []string{`scaleTargetRef: Deployment "worker" is already scaled by ScaledObject "other"`}},
 		"H5 a kind that is none is not ours":   {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Spec.ScaleTargetRef.APIVersion = "a/b/c" })}},
 		"H2 and H4 with two HPAs, both told":   {object: scaledObject(), known: []client.Object{hpa("mine", "worker"), hpa("more", "worker")}, refusals: []string{taken, strings.ReplaceAll(taken, "mine", "more")}},
 		"H4 of another namespace is no matter": {object: scaledObject(), known: []client.Object{hpa("mine", "worker", func(h H) { h.Namespace = "elsewhere" })}},
@@ -256,7 +270,7 @@ func TestResources(t *testing.T) {
 	const toZero = "minReplicaCount: cpu and memory alone cannot scale from zero, at least 1 is needed"
 	check(t, map[string]row{
 		"C1 another kind is spared, C4 too (note 7)": {object: scaledObject(onCPU, targetOf(rollout.GroupVersion().String(), rollout.Kind, "worker"))},
-		"C1 another group is spared":                 {object: scaledObject(onCPU, targetOf("example.com/v1", "Deployment", "worker"))},
+		"C3 a kind in another case":                  {object: scaledObject(onCPU, one, targetOf("", "deployment", "worker")), known: []client.Object{deployment("worker", requests("", ""))}, refusals: []string{lacks("0", "app-0")}},
 		"C1 a ReplicaSet is spared":                  {object: scaledObject(onCPU, targetOf("apps/v1", "ReplicaSet", "worker"))},
 		"C3 a request":                               {object: scaledObject(onCPU, one), known: []client.Object{deployment("worker", requests("1", ""))}},
 		"C3 only a limit":                            {object: scaledObject(onCPU, one), known: []client.Object{deployment("worker", requests("", "1"))}},
@@ -311,22 +325,31 @@ func TestReplicasFallbackNamesAndTriggers(t *testing.T) {
 		triggers(resourceTrigger("cpu"))(so)
 	}
 	longHPA := "keda-hpa-" + strings.Repeat("n", 55)
-	tooLong := `the HPA's name "` + longHPA + `" has 64 characters, of 63 that a label's value may have: shorten metadata.name or set advanced.horizontalPodAutoscalerConfig.name`
+	renamed := func(n, hash string) []string {
+		return []string{"metadata.name: has " + n + " characters, so the HPA is called keda-hpa-" + strings.Repeat("n", 43) + "-" + hash +
+			"; advanced.horizontalPodAutoscalerConfig.name gives it another name"}
+	}
 	check(t, map[string]row{
-		"R1 min above max":            {object: scaledObject(bounds(nil, i(5), i(3))), refusals: []string{"minReplicaCount: 5 exceeds maxReplicaCount 3"}},
-		"R1 min above the default":    {object: scaledObject(bounds(nil, i(101), nil)), refusals: []string{"minReplicaCount: 101 exceeds maxReplicaCount 100"}},
-		"R2 idle 0, min 2":            {object: scaledObject(bounds(i(0), i(2), nil))},
-		"R2 idle 2, min 2":            {object: scaledObject(bounds(i(2), i(2), nil)), refusals: []string{"idleReplicaCount: 2 is not lower than minReplicaCount 2"}},
-		"R2 idle 0, min unset":        {object: scaledObject(bounds(i(0), nil, nil)), refusals: []string{"idleReplicaCount: 0 is not lower than minReplicaCount 0"}},
-		"R2 idle 0, min 0":            {object: scaledObject(bounds(i(0), i(0), nil))},
-		"F1 negative numbers":         {object: scaledObject(fallback(v1alpha1.Fallback{FailureThreshold: -1, Replicas: -2})), refusals: []string{"fallback.failureThreshold: -1 is negative", "fallback.replicas: -2 is negative"}},
-		"F2 cpu only":                 {object: scaledObject(onCPU, fallback(v1alpha1.Fallback{Replicas: 1})), refusals: []string{"fallback: needs a trigger other than cpu and memory"}},
-		"F2 Value and no metricType":  {object: scaledObject(triggers(kafka(), func() v1alpha1.ScaleTrigger { t := kafka(); t.MetricType = "Value"; return t }()), fallback(v1alpha1.Fallback{Replicas: 1}))},
-		"N1 63 characters":            {object: scaledObject(name(63), hpaName("mine"))},
-		"N1 64 characters":            {object: scaledObject(name(64), hpaName("mine")), refusals: []string{"metadata.name: has 64 characters, of 63 that a label's value may have"}},
-		"N2 54 characters":            {object: scaledObject(name(54))},
-		"N2 55 characters":            {object: scaledObject(name(55)), refusals: []string{tooLong}},
-		"N2 a given name":             {object: scaledObject(hpaName(longHPA)), refusals: []string{tooLong}},
+		"R1 min above max":           {object: scaledObject(bounds(nil, i(5), i(3))), refusals: []string{"minReplicaCount: 5 exceeds maxReplicaCount 3"}},
+		"R1 min above the default":   {object: scaledObject(bounds(nil, i(101), nil)), refusals: []string{"minReplicaCount: 101 exceeds maxReplicaCount 100"}},
+		"R2 idle 0, min 2":           {object: scaledObject(bounds(i(0), i(2), nil))},
+		"R2 idle 2, min 2":           {object: scaledObject(bounds(i(2), i(2), nil)), refusals: []string{"idleReplicaCount: 2 is not lower than minReplicaCount 2"}},
+		"R2 idle 0, min unset":       {object: scaledObject(bounds(i(0), nil, nil)), refusals: []string{"idleReplicaCount: 0 is not lower than minReplicaCount 0"}},
+		"R2 idle 0, min 0":           {object: scaledObject(bounds(i(0), i(0), nil))},
+		"F1 negative numbers":        {object: scaledObject(fallback(v1alpha1.Fallback{FailureThreshold: -1, Replicas: -2})), refusals: []string{"fallback.failureThreshold: -1 is negative", "fallback.replicas: -2 is negative"}},
+		"F2 cpu only":                {object: scaledObject(onCPU, fallback(v1alpha1.Fallback{Replicas: 1})), refusals: []string{"fallback: needs a trigger other than cpu and memory"}},
+		"F2 Value and no metricType": {object: scaledObject(triggers(kafka(), func() v1alpha1.ScaleTrigger { t := kafka(); t.MetricType = "Value"; return t }()), fallback(v1alpha1.Fallback{Replicas: 1}))},
+		"N1 63 characters":           {object: scaledObject(name(63), hpaName("mine"))},
+		"N1 64 characters":           {object: scaledObject(name(64), hpaName("mine")), refusals: []string{"metadata.name: has 64 characters, of 63 that a label's value may have"}},
+		"N2 54 characters":           {object: scaledObject(name(54))},
+		"N2 55 characters":           {object: scaledObject(name(55)), warnings: renamed("55", "bd2187ca94")},
+		"N2 63 characters":           {object: scaledObject(name(63)), warnings: renamed("63", "2d25d3fe55")},
+		"N2 a given name": {object: scaledObject(hpaName(longHPA)),
+			refusals: []string{`the HPA's name "` + longHPA + `" has 64 characters, of 63 that a label's value may have: shorten advanced.horizontalPodAutoscalerConfig.name`}},
+		"idle 0 that cpu cannot keep from": {
+			object:   scaledObject(bounds(i(0), i(1), nil), triggers(kafka(), resourceTrigger("cpu")), targetOf("apps/v1", "ReplicaSet", "worker")),
+			warnings: []string{"idleReplicaCount: 0: cpu cannot keep the target up, it goes there when no other trigger is active"},
+		},
 		"T1 no trigger":               {object: scaledObject(triggers()), refusals: []string{"triggers: none given"}},
 		"T2 useCachedMetrics of cron": {object: scaledObject(triggers(cached(v1alpha1.ScaleTrigger{Type: "cron"}))), refusals: []string{"trigger 0 (cron): useCachedMetrics: not supported by this type"}},
 		"T2 useCachedMetrics of cpu":  {object: scaledObject(onCPU, triggers(cached(resourceTrigger("cpu")))), refusals: []string{"trigger 0 (cpu): useCachedMetrics: not supported by this type"}},
@@ -353,12 +376,11 @@ func TestAllViolationsAtOnceInAFixedOrder(t *testing.T) {
 			"idleReplicaCount: 7 is not lower than minReplicaCount 5",
 			"fallback.replicas: -1 is negative",
 			"metadata.name: has 64 characters, of 63 that a label's value may have",
-			`the HPA's name "keda-hpa-` + strings.Repeat("n", 64) + `" has 73 characters, of 63 that a label's value may have: shorten metadata.name or set advanced.horizontalPodAutoscalerConfig.name`,
 			"trigger 0 (cron): useCachedMetrics: not supported by this type",
 		}, nil)
 		for reason, want := range map[string]float64{
 			reasonOtherScaledObject: 1, reasonModifiers: 1, reasonOtherHPA: 1, reasonReplicas: 1, reasonFallback: 1,
-			reasonName: 1, reasonHPAName: 1, reasonTriggers: 1, reasonTarget: 0,
+			reasonName: 1, reasonHPAName: 0, reasonTriggers: 1, reasonTarget: 0,
 		} {
 			if have := testutil.ToFloat64(f.Counts.refusals.WithLabelValues(namespace, "create", reason)); have != want {
 				t.Errorf("%s counted %v times, want %v", reason, have, want)

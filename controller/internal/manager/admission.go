@@ -40,7 +40,7 @@ func admitting(
 	}
 	hook := &admission.Webhook{
 		Objects:  mgr.GetClient(),
-		Resolve:  targets.Resolve,
+		Targets:  targets,
 		Families: families,
 		Strict:   o.StrictAdmission,
 		Covers:   o.covers,

@@ -98,7 +98,8 @@ func Run(ctx context.Context, o Options, version string) error {
 		Cache: mgr.GetCache(), Client: mgr.GetClient(), Namespaces: o.WatchNamespaces, Now: time.Now,
 		Changed: func(key types.NamespacedName) { wired.target(ctx, mgr.GetClient(), key) },
 	}
-	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Mapper: mgr.GetRESTMapper(), Kinds: kinds}
+	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kinds: kinds,
+		Discovery: &target.Discovery{API: clientset.Discovery(), Now: time.Now}}
 	sinks := cloudevents.NewSinks(o.ClusterName, o.ClusterObjectNamespace, slog.New(logr.ToSlogHandler(log.WithName("cloudevents"))))
 	events := cloudevents.Recorder{EventRecorder: mgr.GetEventRecorder("keda-operator"), Sinks: sinks}
 	writer := &status.Writer{Client: mgr.GetClient(), Events: events, Now: time.Now}

@@ -65,7 +65,7 @@ func newFixture(t *testing.T, so *v1alpha1.ScaledObject, others ...client.Object
 	f.cluster = testcluster.New(t, ByOwner, OwnerOf, objects...)
 	f.Reconciler = &Reconciler{
 		Client:  f.cluster.Client,
-		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Mapper: f.cluster.Mapper},
+		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
 		Status:  &status.Writer{Client: f.cluster.Client, Events: f.events, Now: f.clock.Now},
 		Version: "v1.2.3", Now: f.clock.Now,
 		States: func(id federation.ID) (federation.State, bool) { s, ok := f.states[id.Index]; return s, ok },

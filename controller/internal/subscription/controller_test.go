@@ -3,6 +3,7 @@ package subscription
 import (
 	"maps"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,7 +44,7 @@ func TestSubscriptionsFollowTheObject(t *testing.T) {
 	subscribed := families{}
 	r := &Reconciler{
 		Client: cluster.Client, Federation: subscribed,
-		Targets: &target.Client{Reader: cluster.Client, Direct: cluster.Direct, Mapper: cluster.Mapper},
+		Targets: &target.Client{Reader: cluster.Client, Direct: cluster.Direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
 	}
 	want := func(what string, mode federation.Mode, indexes ...int) {
 		t.Helper()

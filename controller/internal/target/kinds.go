@@ -64,7 +64,7 @@ func (k *Kinds) get(ctx context.Context, t Target) (object client.Object, found 
 
 // informer is the one of a kind, nil while it may not be watched.
 func (k *Kinds) informer(ctx context.Context, resource v1alpha1.GroupVersionKindResource) cache.Informer {
-	gvk, now := gvkOf(resource), k.Now()
+	gvk, now := resource.GVK(), k.Now()
 	k.mu.Lock()
 	known := k.kinds[gvk]
 	if known == nil {
@@ -102,12 +102,8 @@ func (k *Kinds) allowed(ctx context.Context, resource v1alpha1.GroupVersionKindR
 	}
 	for _, namespace := range namespaces {
 		for _, verb := range []string{"list", "watch"} {
-			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-				ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: namespace, Verb: verb, Group: resource.Group, Version: resource.Version, Resource: resource.Resource,
-				},
-			}}
-			if err := k.Client.Create(ctx, review); err != nil || !review.Status.Allowed {
+			ok, err := allowed(ctx, k.Client, resource, authorizationv1.ResourceAttributes{Namespace: namespace, Verb: verb})
+			if err != nil || !ok {
 				return false
 			}
 		}
@@ -191,14 +187,9 @@ func (k *Kinds) sweep(ctx context.Context) error {
 	return nil
 }
 
-func gvkOf(resource v1alpha1.GroupVersionKindResource) schema.GroupVersionKind {
-	return schema.GroupVersionKind{Group: resource.Group, Version: resource.Version, Kind: resource.Kind}
-}
-
 // ofKind is an empty object of a kind, with a Go type where it has one.
 func ofKind(gvk schema.GroupVersionKind) client.Object {
-	ref := v1alpha1.ScaleTarget{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind}
-	if object := federation.NewWorkload(ref); object != nil {
+	if object := federation.NewWorkload(gvk); object != nil {
 		object.GetObjectKind().SetGroupVersionKind(gvk)
 		return object
 	}

@@ -93,7 +93,7 @@ func newKindsFixture(t *testing.T, allows map[string]bool, objects ...client.Obj
 		judge: &judge{allows: allows},
 		clock: clocktesting.NewFakeClock(time.Now()),
 	}
-	f.Client = &Client{Reader: c.Client, Direct: c.Direct, Mapper: c.Mapper, Kinds: &Kinds{
+	f.Client = &Client{Reader: c.Client, Direct: c.Direct, Discovery: &Discovery{API: testcluster.Resources, Now: time.Now}, Kinds: &Kinds{
 		Cache: f.shelf, Client: f.judge, Now: f.clock.Now,
 		Changed: func(key types.NamespacedName) { f.told = append(f.told, key) },
 	}}
@@ -152,8 +152,8 @@ func TestWatchedKinds(t *testing.T) {
 		message string
 	}{
 		"missing":             {message: "argoproj.io/v1alpha1.Rollout shop/worker not found"},
-		"without replicas":    {[]client.Object{rolloutOf(map[string]any{})}, "argoproj.io/v1alpha1.Rollout shop/worker has no scale subresource"},
-		"replicas of a sort":  {[]client.Object{rolloutOf(map[string]any{"replicas": "many"})}, "argoproj.io/v1alpha1.Rollout shop/worker has no scale subresource"},
+		"without replicas":    {[]client.Object{rolloutOf(map[string]any{})}, "argoproj.io/v1alpha1.Rollout shop/worker not found"},
+		"replicas of a sort":  {[]client.Object{rolloutOf(map[string]any{"replicas": "many"})}, "argoproj.io/v1alpha1.Rollout shop/worker not found"},
 		"a template of a son": {[]client.Object{rolloutOf(map[string]any{"replicas": int64(1), "template": map[string]any{"spec": "x"}})}, ""},
 	}
 	for name, tt := range tests {

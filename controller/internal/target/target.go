@@ -4,14 +4,13 @@ package target
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -57,53 +56,25 @@ type Client struct {
 	Reader client.Client
 	// Direct reads from the API server.
 	Direct client.Reader
-	// Mapper knows the kinds of the cluster.
-	Mapper meta.RESTMapper
+	// Discovery knows the kinds of the cluster.
+	*Discovery
 	// Kinds watches what Reader does not; nil watches nothing.
 	Kinds *Kinds
 }
 
-// Resolve finds out which resource a reference means. It asks the API server
-// only for kinds it has not seen.
-func (c *Client) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error) {
-	var none v1alpha1.GroupVersionKindResource
-	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
-	if err != nil {
-		return none, &UnparsableError{APIVersion: ref.TargetAPIVersion()}
-	}
-	kind := ref.TargetKind()
-	resolved := v1alpha1.GroupVersionKindResource{Group: gv.Group, Version: gv.Version, Kind: kind}
-	switch kind {
-	case "Deployment":
-		resolved.Resource = "deployments"
-	case "StatefulSet":
-		resolved.Resource = "statefulsets"
-	default:
-		mapping, err := c.Mapper.RESTMapping(schema.GroupKind{Group: gv.Group, Kind: kind}, gv.Version)
-		switch {
-		case meta.IsNoMatchError(err):
-			return none, fmt.Errorf("kind: %s %s is not known to this cluster", gv, kind)
-		case err != nil:
-			return none, fmt.Errorf("kind: %s %s: %w", gv, kind, err)
-		}
-		resolved.Resource = mapping.Resource.Resource
-	}
-	return resolved, nil
-}
-
-// Get reads the target of an object. A missing target and one without a scale
-// subresource are two different errors.
+// Get reads the target of an object.
 func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
+	t := Target{Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
 	gvkr, err := c.Resolve(so.Spec.ScaleTargetRef)
+	var unscalable *UnscalableError
+	if errors.As(err, &unscalable) {
+		unscalable.Key = t.Key
+	}
 	if err != nil {
-		return Target{}, err
+		return t, err
 	}
-	t := Target{GVKR: gvkr, Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
-	if gvkr.Group == batchv1.GroupName && gvkr.Kind == "Job" {
-		// The cache has only those of ScaledJobs.
-		return t, fmt.Errorf("%s %s cannot be scaled: use a ScaledJob", t.GVKR, t.Key)
-	}
-	if object := federation.NewWorkload(so.Spec.ScaleTargetRef); watchedFromTheStart(object) {
+	t.GVKR = gvkr
+	if object := federation.NewWorkload(t.gvk()); watchedFromTheStart(object) {
 		if err := c.Reader.Get(ctx, t.Key, object); err != nil {
 			return t, notFound(err, t)
 		}
@@ -163,19 +134,11 @@ func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error)
 
 // scale reads the scale subresource of a kind that is not cached.
 func (c *Client) scale(ctx context.Context, t Target) (*autoscalingv1.Scale, error) {
-	object := t.reference()
-	scale, err := federation.ReadScale(ctx, c.Reader, object)
-	if err == nil {
-		return scale, nil
-	}
-	if !apierrors.IsNotFound(err) {
+	scale, err := federation.ReadScale(ctx, c.Reader, t.reference())
+	if err != nil {
 		return nil, notFound(err, t)
 	}
-	// Either of two things is missing.
-	if err := c.Direct.Get(ctx, t.Key, object); err != nil {
-		return nil, notFound(err, t)
-	}
-	return nil, fmt.Errorf("%s %s has no scale subresource", t.GVKR, t.Key)
+	return scale, nil
 }
 
 // Scale sets the replicas of a target as it was when read. A conflict means
@@ -185,10 +148,11 @@ func (c *Client) Scale(ctx context.Context, t Target, replicas int32) error {
 		ObjectMeta: metav1.ObjectMeta{Name: t.Key.Name, Namespace: t.Key.Namespace, ResourceVersion: t.ResourceVersion},
 		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
 	}
-	return c.Reader.SubResource("scale").Update(ctx, t.reference(), client.WithSubResourceBody(scale))
+	err := c.Reader.SubResource("scale").Update(ctx, t.reference(), client.WithSubResourceBody(scale))
+	return notGranted(err, t.GVKR)
 }
 
-func (t Target) gvk() schema.GroupVersionKind { return gvkOf(t.GVKR) }
+func (t Target) gvk() schema.GroupVersionKind { return t.GVKR.GVK() }
 
 // reference is the target as the client wants to see it.
 func (t Target) reference() *unstructured.Unstructured {
@@ -202,14 +166,7 @@ func notFound(err error, t Target) error {
 	if apierrors.IsNotFound(err) {
 		return &MissingError{Target: t}
 	}
-	return fmt.Errorf("%s %s: %w", t.GVKR, t.Key, err)
-}
-
-// UnparsableError says that a reference names no kind at all.
-type UnparsableError struct{ APIVersion string }
-
-func (e *UnparsableError) Error() string {
-	return fmt.Sprintf("apiVersion: %q is not a group and version", e.APIVersion)
+	return fmt.Errorf("%s %s: %w", t.GVKR, t.Key, notGranted(err, t.GVKR))
 }
 
 // MissingError says that a target does not exist.

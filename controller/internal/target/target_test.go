@@ -2,12 +2,14 @@ package target
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,7 +20,7 @@ import (
 func clientOver(t *testing.T, objects ...client.Object) *Client {
 	t.Helper()
 	c := testcluster.New(t, "", nil, objects...)
-	return &Client{Reader: c.Client, Direct: c.Direct, Mapper: c.Mapper}
+	return &Client{Reader: c.Client, Direct: c.Direct, Discovery: &Discovery{API: testcluster.Resources, Now: time.Now}}
 }
 
 func scaling(ref v1alpha1.ScaleTarget) *v1alpha1.ScaledObject {
@@ -27,10 +29,6 @@ func scaling(ref v1alpha1.ScaleTarget) *v1alpha1.ScaledObject {
 
 func TestGet(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "shop", Name: "worker"}
-	rollout := &unstructured.Unstructured{}
-	rollout.SetGroupVersionKind(testcluster.Rollout)
-	rollout.SetNamespace("shop")
-	rollout.SetName("worker")
 	tests := map[string]struct {
 		ref      v1alpha1.ScaleTarget
 		objects  []client.Object
@@ -59,8 +57,16 @@ func TestGet(t *testing.T) {
 			message: "argoproj.io/v1alpha1.Rollout shop/worker not found", missing: true,
 		},
 		"without a scale subresource": {
-			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}, objects: []client.Object{rollout},
-			message: "argoproj.io/v1alpha1.Rollout shop/worker has no scale subresource",
+			ref:     v1alpha1.ScaleTarget{Name: "worker", Kind: "DaemonSet"},
+			message: "apps/v1.DaemonSet shop/worker has no scale subresource",
+		},
+		"a kind in another case": {
+			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "statefulset"}, objects: []client.Object{&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: ptr.To[int32](2)}}},
+			replicas: 2, resource: "statefulsets",
+		},
+		"a plural": {
+			ref: v1alpha1.ScaleTarget{Name: "worker", Kind: "Deployments"}, objects: []client.Object{&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](4)}}},
+			replicas: 4, resource: "deployments",
 		},
 		"Job": {
 			ref:     v1alpha1.ScaleTarget{Name: "worker", Kind: "Job", APIVersion: "batch/v1"},
@@ -105,5 +111,78 @@ func TestScaleRefusesToWriteOverALaterVersion(t *testing.T) {
 	}
 	if after, err := c.Get(t.Context(), so); err != nil || after.Replicas != 5 {
 		t.Errorf("%+v, %v", after, err)
+	}
+}
+
+func TestKindsHaveTheirRealNames(t *testing.T) {
+	d := &Discovery{API: testcluster.Resources, Now: time.Now}
+	want := map[string]string{"rollout": "Rollout", "ROLLOUTS": "Rollout", "Rollout": "Rollout"}
+	for given, real := range want {
+		got, err := d.Resolve(v1alpha1.ScaleTarget{APIVersion: "argoproj.io/v1alpha1", Kind: given})
+		if err != nil || got.Kind != real || got.Resource != "rollouts" {
+			t.Errorf("%s is %+v, %v", given, got, err)
+		}
+	}
+}
+
+// counted are Resources that may be away, and count who asks.
+type counted struct {
+	Resources
+	err   error
+	asked int
+}
+
+func (c *counted) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
+	c.asked++
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.Resources.ServerResourcesForGroupVersion(gv)
+}
+
+func TestTheAPIServerIsAskedAboutAKindOnce(t *testing.T) {
+	now := time.Now()
+	api := &counted{Resources: testcluster.Resources}
+	d := &Discovery{API: api, Now: func() time.Time { return now }}
+	resolve := func(kind string, asked int) error {
+		t.Helper()
+		_, err := d.Resolve(v1alpha1.ScaleTarget{APIVersion: "argoproj.io/v1alpha1", Kind: kind})
+		if api.asked != asked {
+			t.Errorf("asked %d times, want %d", api.asked, asked)
+		}
+		return err
+	}
+	var unknown *UnknownKindError
+	if err := errors.Join(resolve("Rollout", 1), resolve("rollouts", 1)); err != nil {
+		t.Error(err)
+	}
+	if err := resolve("Analysis", 1); !errors.As(err, &unknown) {
+		t.Errorf("error %v", err)
+	}
+	now = now.Add(missedFor)
+	if err := resolve("Analysis", 2); !errors.As(err, &unknown) {
+		t.Errorf("error %v", err)
+	}
+	api.err = errors.New("away")
+	now = now.Add(missedFor)
+	if err := resolve("Rollout", 2); err != nil {
+		t.Errorf("a kind that is known: %v", err)
+	}
+	now = now.Add(discoveredFor)
+	if err := resolve("Rollout", 3); err == nil || errors.As(err, &unknown) || !strings.Contains(err.Error(), "away") {
+		t.Errorf("error %v: what is not known is not absent", err)
+	}
+}
+
+func TestAPermissionThatIsMissingIsTold(t *testing.T) {
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Group: "argoproj.io", Resource: "rollouts"}, "worker", errors.New("no"))
+	kind := v1alpha1.GroupVersionKindResource{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout", Resource: "rollouts"}
+	err := notFound(forbidden, Target{GVKR: kind})
+	var missing *PermissionError
+	if !errors.As(err, &missing) || !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "kubectl label clusterrole sluice-rollouts-argoproj-io sluice.dev/aggregate-to-controller=true") {
+		t.Errorf("error %v", err)
+	}
+	if err := notGranted(forbidden, usualKinds[0]); errors.As(err, &missing) {
+		t.Errorf("a kind that comes with the installation: %v", err)
 	}
 }

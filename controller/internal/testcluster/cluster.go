@@ -16,7 +16,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,8 +36,6 @@ import (
 type Cluster struct {
 	Client client.Client
 	Direct client.Client
-	// Mapper knows the kinds of apps/v1 and Rollout.
-	Mapper meta.RESTMapper
 
 	mu     sync.Mutex
 	writes []string
@@ -57,6 +54,25 @@ type Index struct {
 
 // Rollout is a kind that is scaled through its scale subresource alone.
 var Rollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+
+// Resources are those of every Cluster, for whoever discovers kinds: a
+// Rollout can be scaled, a DaemonSet cannot.
+var Resources = discovery{
+	"apps/v1":              {{Name: "replicasets", Kind: "ReplicaSet"}, {Name: "replicasets/scale", Kind: "Scale"}, {Name: "daemonsets", Kind: "DaemonSet"}},
+	"batch/v1":             {{Name: "jobs", Kind: "Job"}},
+	"argoproj.io/v1alpha1": {{Name: "rollouts", Kind: "Rollout"}, {Name: "rollouts/scale", Kind: "Scale"}},
+}
+
+type discovery map[string][]metav1.APIResource
+
+// ServerResourcesForGroupVersion answers as client-go's discovery client.
+func (d discovery) ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error) {
+	list, ok := d[groupVersion]
+	if !ok {
+		return nil, apierrors.NewNotFound(schema.GroupResource{}, groupVersion)
+	}
+	return &metav1.APIResourceList{GroupVersion: groupVersion, APIResources: list}, nil
+}
 
 // New returns a Cluster that has objects. ownerIndex and its function are the
 // index of HPAs by owner; "" has none.
@@ -77,11 +93,7 @@ func With(t *testing.T, indexes []Index, objects ...client.Object) *Cluster {
 			t.Fatal(err)
 		}
 	}
-	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(Rollout, meta.RESTScopeNamespace)
-	mapper.Add(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), meta.RESTScopeNamespace)
-	mapper.Add(batchv1.SchemeGroupVersion.WithKind("Job"), meta.RESTScopeNamespace)
-	c := &Cluster{Mapper: mapper, stale: map[string]client.Object{}}
+	c := &Cluster{stale: map[string]client.Object{}}
 	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledObject{}, &v1alpha1.ScaledJob{}).WithObjects(objects...)
 	for _, i := range indexes {
 		b = b.WithIndex(i.Of, i.Field, i.Keys)

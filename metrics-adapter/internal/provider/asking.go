@@ -35,7 +35,7 @@ type asking struct {
 var errNotRead = errors.New("the scale target was not read")
 
 func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) *asking {
-	cached := namesVariable(so) && federation.NewWorkload(so.Spec.ScaleTargetRef) != nil
+	cached := namesVariable(so) && federation.NewWorkload(so.TargetKind()) != nil
 	from := client.Reader(p.Cluster)
 	if cached {
 		from = p.Objects
@@ -86,9 +86,9 @@ func workload(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject
 // template is the Pod template of the target. Reading one of another kind than
 // those of apps/v1 needs a permission.
 func template(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
-	ref := so.Spec.ScaleTargetRef
-	key := types.NamespacedName{Namespace: so.Namespace, Name: ref.Name}
-	if object := federation.NewWorkload(ref); object != nil {
+	kind := so.TargetKind()
+	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
+	if object := federation.NewWorkload(kind); object != nil {
 		if err := from.Get(ctx, key, object); err != nil {
 			return nil, err
 		}
@@ -96,8 +96,7 @@ func template(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject
 		return template, nil
 	}
 	object := &unstructured.Unstructured{}
-	object.SetAPIVersion(ref.TargetAPIVersion())
-	object.SetKind(ref.TargetKind())
+	object.SetGroupVersionKind(kind)
 	if err := from.Get(ctx, key, object); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,167 @@
+package target
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+const (
+	// discoveredFor is how long what the API server said of a group is good.
+	discoveredFor = 10 * time.Minute
+	// missedFor is how long it is when something was looked for in vain, such as
+	// a kind whose CustomResourceDefinition is only being applied.
+	missedFor = 5 * time.Second
+)
+
+// Resources says which resources a group and version has, as client-go's
+// discovery clients do.
+type Resources interface {
+	ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error)
+}
+
+// Discovery finds out which resource a reference means. What it answers has the
+// kind's real name, however the user spelt it: nobody else may ask what a kind
+// is called.
+type Discovery struct {
+	API Resources
+	Now func() time.Time
+
+	mu    sync.Mutex
+	known map[schema.GroupVersion]discovered
+}
+
+// discovered is what the API server said, and when.
+type discovered struct {
+	resources []metav1.APIResource
+	at        time.Time
+}
+
+// Resolve finds out which resource a reference means. It asks the API server
+// only for what it has not seen. A kind that cannot be scaled is an error.
+func (d *Discovery) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error) {
+	var none v1alpha1.GroupVersionKindResource
+	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
+	if err != nil {
+		return none, &UnparsableError{APIVersion: ref.TargetAPIVersion()}
+	}
+	for _, usual := range usualKinds {
+		if gv == appsv1.SchemeGroupVersion && usual.Means(ref) {
+			return usual, nil
+		}
+	}
+	known, err := d.resources(gv, discoveredFor)
+	if err != nil {
+		return none, fmt.Errorf("kind: %s %s: %w", gv, ref.TargetKind(), err)
+	}
+	resolved, err := resolve(gv, ref, known)
+	if err == nil {
+		return resolved, nil
+	}
+	if known, again := d.resources(gv, missedFor); again == nil {
+		return resolve(gv, ref, known)
+	}
+	return none, err
+}
+
+// usualKinds are those that most targets are of. The API server need not be
+// asked about them.
+var usualKinds = []v1alpha1.GroupVersionKindResource{
+	{Group: appsv1.GroupName, Version: "v1", Kind: "Deployment", Resource: "deployments"},
+	{Group: appsv1.GroupName, Version: "v1", Kind: "StatefulSet", Resource: "statefulsets"},
+}
+
+// resolve finds a reference among the resources of its group.
+func resolve(gv schema.GroupVersion, ref v1alpha1.ScaleTarget, known []metav1.APIResource) (v1alpha1.GroupVersionKindResource, error) {
+	var none, found v1alpha1.GroupVersionKindResource
+	scale := map[string]bool{}
+	for _, r := range known {
+		of, isScale := strings.CutSuffix(r.Name, "/scale")
+		candidate := v1alpha1.GroupVersionKindResource{Group: gv.Group, Version: gv.Version, Kind: r.Kind, Resource: r.Name}
+		switch {
+		case isScale:
+			scale[of] = true
+		case !strings.Contains(r.Name, "/") && candidate.Means(ref):
+			found = candidate
+		}
+	}
+	switch {
+	case found == none:
+		return none, &UnknownKindError{APIVersion: gv.String(), Kind: ref.TargetKind()}
+	case !scale[found.Resource]:
+		return none, &UnscalableError{Kind: found}
+	}
+	return found, nil
+}
+
+// resources are those of a group and version, as they were at most so long ago.
+func (d *Discovery) resources(gv schema.GroupVersion, within time.Duration) ([]metav1.APIResource, error) {
+	d.mu.Lock()
+	known, ok := d.known[gv]
+	d.mu.Unlock()
+	if ok && d.Now().Sub(known.at) < within {
+		return known.resources, nil
+	}
+	list, err := d.API.ServerResourcesForGroupVersion(gv.String())
+	switch {
+	case apierrors.IsNotFound(err):
+		list = &metav1.APIResourceList{}
+	case err != nil:
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil {
+		d.known = map[schema.GroupVersion]discovered{}
+	}
+	if len(d.known) >= mostGroups { // anybody may name groups that do not exist
+		clear(d.known)
+	}
+	d.known[gv] = discovered{list.APIResources, d.Now()}
+	return list.APIResources, nil
+}
+
+// mostGroups is how many groups are remembered.
+const mostGroups = 500
+
+// UnparsableError says that a reference names no kind at all.
+type UnparsableError struct{ APIVersion string }
+
+func (e *UnparsableError) Error() string {
+	return fmt.Sprintf("apiVersion: %q is not a group and version", e.APIVersion)
+}
+
+// UnknownKindError says that the cluster has no such kind.
+type UnknownKindError struct{ APIVersion, Kind string }
+
+func (e *UnknownKindError) Error() string {
+	return fmt.Sprintf("kind: %s %s is not known to this cluster", e.APIVersion, e.Kind)
+}
+
+// UnscalableError says that objects of a kind have no replicas to be set.
+type UnscalableError struct {
+	Kind v1alpha1.GroupVersionKindResource
+	// Key is the object that was asked for, if it was one.
+	Key types.NamespacedName
+}
+
+func (e *UnscalableError) Error() string {
+	what := e.Kind.String()
+	if e.Key.Name != "" {
+		what += " " + e.Key.String()
+	}
+	if e.Kind.Group == batchv1.GroupName && e.Kind.Kind == "Job" {
+		return what + " cannot be scaled: use a ScaledJob"
+	}
+	return what + " has no scale subresource"
+}
