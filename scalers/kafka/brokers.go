@@ -75,8 +75,11 @@ type brokerError struct {
 func (e *brokerError) Error() string { return e.broker + ": " + e.err.Error() }
 func (e *brokerError) Unwrap() error { return e.err }
 
-// errNoAnswer is a broker's silence.
-var errNoAnswer = errors.New("no answer in time")
+// errNoAnswer is a broker's silence, errGone one that is not there.
+var (
+	errNoAnswer = errors.New("no answer in time")
+	errGone     = errors.New("no part of the cluster any more")
+)
 
 // standing is guarded by b.mu.
 func (b *brokers) standing(id int32) *standing {
@@ -93,6 +96,9 @@ func (b *brokers) ask(ctx context.Context, id int32, req kmsg.Request) (kmsg.Res
 	if !b.knows(id) {
 		if err := b.learn(ctx); err != nil {
 			return nil, err
+		}
+		if !b.knows(id) {
+			return nil, b.named(id, errGone)
 		}
 	}
 	if b.silent(id) {

@@ -104,7 +104,7 @@ func complete[A any](groups []string, said map[string]groupAnswer[A], err error)
 // hasMoved is true for an error that says to look for the coordinator again.
 func hasMoved(err error) bool {
 	return errors.Is(err, kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorNotAvailable) ||
-		errors.Is(err, kerr.CoordinatorLoadInProgress)
+		errors.Is(err, kerr.CoordinatorLoadInProgress) || errors.Is(err, errGone)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

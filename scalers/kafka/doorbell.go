@@ -69,8 +69,8 @@ func (b *bell) close() {
 }
 
 // Listen rings when a record is appended to a partition of the question, until
-// ctx ends. A partition that moved ends it with an error: the next attempt
-// looks for the new leader.
+// ctx ends. It rings as well for a partition that has moved: the read that
+// follows finds its new leader, and the partition is parked there.
 func (s *lagSource) Listen(ctx context.Context, listening, ring func()) error {
 	places, err := s.whereabouts(ctx)
 	if err != nil {
@@ -287,8 +287,8 @@ func (b *bell) heard(e *ear) time.Time {
 	return e.came
 }
 
-// vanished says that a log does not reach to where it was parked: the topic
-// was created anew, or records were lost.
+// vanished says that a log is not where it was parked: it has another leader,
+// the topic was created anew, or records were lost.
 func (b *bell) vanished(at partition) {
 	b.mu.Lock()
 	var news []*ear
@@ -304,8 +304,14 @@ func (b *bell) vanished(at partition) {
 	b.release(news)
 }
 
-// refused ends listening for all who wait for a partition.
+// refused deals with a partition that cannot be parked where it was: one that
+// has moved, or is about to, is looked for by reading; anything else ends
+// listening for all who wait for it.
 func (b *bell) refused(at partition, err error) {
+	if kerr.IsRetriable(err) {
+		b.vanished(at)
+		return
+	}
 	if errors.Is(err, kerr.TopicAuthorizationFailed) {
 		err = fmt.Errorf("%w: fetching from topic %s needs the permission Read on it", scaler.ErrDoorbellRefused, at.topic)
 	} else {

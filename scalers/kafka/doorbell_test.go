@@ -283,9 +283,9 @@ func TestListeningEnds(t *testing.T) {
 		"without the permission to read": {
 			err: kerr.TopicAuthorizationFailed, refused: true,
 			message: "doorbell refused: fetching from topic orders needs the permission Read on it"},
-		"when the partition has moved": {
-			err:     kerr.NotLeaderForPartition,
-			message: "topic orders partition 0: NOT_LEADER_FOR_PARTITION: This server is not the leader for that topic-partition."},
+		"with a partition that cannot be fetched from": {
+			err:     kerr.UnsupportedForMessageFormat,
+			message: "topic orders partition 0: UNSUPPORTED_FOR_MESSAGE_FORMAT: The message format version on the broker does not support the request."},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -307,6 +307,45 @@ func TestListeningEnds(t *testing.T) {
 			o.produce("orders", 0, 1)
 			again.heard()
 		})
+	}
+}
+
+// TestMovedLeader moves one partition to another broker, where it is heard after
+// the read that the move rings for. Nobody stops listening: neither to the other
+// partitions of its topic, nor to other topics of its broker.
+func TestMovedLeader(t *testing.T) {
+	fake, servers := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(2, "orders", "bills"))
+	o := operate(t, servers)
+	c := join(t, servers)
+	const before, after = 0, 1
+	for _, topic := range []string{"orders", "bills"} {
+		for number := range int32(2) {
+			if err := fake.MoveTopicPartition(topic, number, before); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	orders := newLagSource(c, question{group: "g", topics: []string{"orders"}})
+	bills := newLagSource(c, question{group: "g", topics: []string{"bills"}})
+	moved, other := listenTo(t, orders), listenTo(t, bills)
+	if err := fake.MoveTopicPartition("orders", 0, after); err != nil {
+		t.Fatal(err)
+	}
+	moved.heard()
+	read(t, orders)
+	o.client.ForceMetadataRefresh()
+	for number := range int32(2) {
+		o.produce("orders", number, 1)
+		moved.heard()
+		read(t, orders)
+	}
+	other.quiet()
+	o.produce("bills", 0, 1)
+	other.heard()
+	for _, l := range []*listener{moved, other} {
+		if err := l.close(); !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v, want it to go on", err)
+		}
 	}
 }
 

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/grpc/codes"
@@ -120,11 +123,51 @@ func TestRealDoorbell(t *testing.T) {
 	first.heard()
 }
 
-// TestFrozenBroker stops the process of one real broker of three. Triggers whose
-// topic and group are at the others are read in the same batch as those at the
-// frozen one, which fail alone and are read again once it runs.
-func TestFrozenBroker(t *testing.T) {
+// TestThreeBrokers does to a real cluster what one broker alone cannot show.
+func TestThreeBrokers(t *testing.T) {
 	k := servers.Kafka(t, servers.KafkaOptions{Brokers: 3})
+	t.Run("a leader moves", func(t *testing.T) { leaderMoves(t, k) })
+	t.Run("a broker is frozen", func(t *testing.T) { brokerIsFrozen(t, k) })
+}
+
+// leaderMoves moves one partition to another broker, where it is heard after the
+// read that the move rings for. Nobody stops listening.
+func leaderMoves(t *testing.T, k *servers.KafkaServer) {
+	o := operate(t, k.Bootstrap())
+	const before, after = 1, 3
+	topic, neighbour := o.topicOnEach(before)[before], o.topicOnEach(before)[before]
+	c := join(t, k.Bootstrap())
+	source := newLagSource(c, question{group: fresh("g"), topics: []string{topic}})
+	beside := newLagSource(c, question{group: fresh("g"), topics: []string{neighbour}})
+	until(t, func(ctx context.Context) error { return errors.Join(scan(ctx, source), scan(ctx, beside)) })
+	moved, other := listenTo(t, source), listenTo(t, beside)
+	o.move(topic, after)
+	until(t, func(ctx context.Context) error {
+		err := scan(ctx, source)
+		if at := source.places[partition{topic, 0}].leader; err == nil && at != after {
+			err = fmt.Errorf("the leader is still %d", at)
+		}
+		return err
+	})
+	for len(moved.rings) > 0 {
+		<-moved.rings
+	}
+	o.client.ForceMetadataRefresh()
+	o.produce(topic, 0, 1)
+	moved.heard()
+	o.produce(neighbour, 0, 1)
+	other.heard()
+	for _, l := range []*listener{moved, other} {
+		if err := l.close(); !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v, want it to go on", err)
+		}
+	}
+}
+
+// brokerIsFrozen stops the process of one broker. Triggers whose topic and group
+// are at the others are read in the same batch as those at the frozen one, which
+// fail alone and are read again once it runs.
+func brokerIsFrozen(t *testing.T, k *servers.KafkaServer) {
 	o := operate(t, k.Bootstrap())
 	const frozen = 2
 	topics := o.topicOnEach(1, frozen, 3)
@@ -170,6 +213,26 @@ func TestFrozenBroker(t *testing.T) {
 			_, err := sources[i].Read(ctx)
 			return err
 		})
+	}
+}
+
+// scan reads a source.
+func scan(ctx context.Context, s *lagSource) error {
+	_, err := s.Read(ctx)
+	return err
+}
+
+// move makes a broker the only one that keeps a topic's partition.
+func (o operator) move(topic string, node int32) {
+	o.t.Helper()
+	var to kadm.AlterPartitionAssignmentsReq
+	to.Assign(topic, 0, []int32{node})
+	moved, err := o.admin.AlterPartitionAssignments(o.t.Context(), to)
+	if err == nil {
+		err = moved.Error()
+	}
+	if err != nil {
+		o.t.Fatal(err)
 	}
 }
 
