@@ -170,6 +170,17 @@ func address(broker kmsg.MetadataResponseBroker) string {
 	return net.JoinHostPort(broker.Host, strconv.Itoa(int(broker.Port)))
 }
 
+// address is where a broker is reached.
+func (b *brokers) address(id int32) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i, ok := b.find(id)
+	if !ok {
+		return "", errGone
+	}
+	return address(b.known[i]), nil
+}
+
 // find is guarded by b.mu.
 func (b *brokers) find(id int32) (int, bool) {
 	return slices.BinarySearchFunc(b.known, id, func(one kmsg.MetadataResponseBroker, id int32) int {

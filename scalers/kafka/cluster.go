@@ -76,27 +76,9 @@ type endpoint struct {
 // is down is an error of the read, not of the trigger. The client outlives ctx,
 // until Close.
 func (e endpoint) connect(ctx context.Context) (*cluster, error) {
-	versions, err := protocol(e.version)
-	if err != nil {
-		return nil, err
-	}
 	counted := new(traffic)
-	options := []kgo.Opt{
-		kgo.ClientID(clientID),
-		kgo.SeedBrokers(e.servers...),
-		kgo.MaxVersions(versions),
-		kgo.WithHooks(counted),
-		kgo.Dialer(e.dialler(scaler.DialerOf(ctx))),
-		kgo.RequestTimeoutOverhead(answerLimit),
-		kgo.ConnIdleTimeout(idleLimit),
-		kgo.RequestRetries(tries),
-		kgo.RetryBackoffFn(backoff),
-		kgo.DisableClientMetrics(),
-	}
-	if e.login != nil {
-		options = append(options, kgo.SASL(e.login))
-	}
-	client, err := kgo.NewClient(options...)
+	dial := e.dialler(scaler.DialerOf(ctx))
+	client, err := e.client(dial, counted, e.servers...)
 	if err != nil {
 		return nil, fmt.Errorf("bootstrapServers: %w", err)
 	}
@@ -107,12 +89,44 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 		start: func(run func(context.Context)) { c.running.Go(func() { run(ctx) }) },
 	}
 	c.coordinators = &coordinators{brokers: c.brokers, node: make(map[string]int32)}
-	c.bell = newBell(ctx, client)
+	c.bell = newBell(ctx, client, func(broker int32) (*kgo.Client, error) {
+		at, err := c.brokers.address(broker)
+		if err != nil {
+			return nil, err
+		}
+		return e.client(dial, counted, at)
+	})
 	return c, nil
 }
 
+// client returns a client that knows these servers to begin with.
+func (e endpoint) client(dial dialFunc, counted *traffic, servers ...string) (*kgo.Client, error) {
+	versions, err := protocol(e.version)
+	if err != nil {
+		return nil, err
+	}
+	options := []kgo.Opt{
+		kgo.ClientID(clientID),
+		kgo.SeedBrokers(servers...),
+		kgo.MaxVersions(versions),
+		kgo.WithHooks(counted),
+		kgo.Dialer(dial),
+		kgo.RequestTimeoutOverhead(answerLimit),
+		kgo.ConnIdleTimeout(idleLimit),
+		kgo.RequestRetries(tries),
+		kgo.RetryBackoffFn(backoff),
+		kgo.DisableClientMetrics(),
+	}
+	if e.login != nil {
+		options = append(options, kgo.SASL(e.login))
+	}
+	return kgo.NewClient(options...)
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialler connects to one broker.
-func (e endpoint) dialler(d *scaler.Dialer) func(context.Context, string, string) (net.Conn, error) {
+func (e endpoint) dialler(d *scaler.Dialer) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialLimit)
 		defer cancel()

@@ -15,17 +15,17 @@ import (
 )
 
 // BenchmarkIdleTriggers measures what the doorbells of idle triggers, each with
-// a topic of its own, cost a real broker: its CPU while nothing happens, and
-// the records per second of its CPU that a producer to another topic gets
-// acknowledged. One iteration is a time of each.
+// a topic of its own, cost a real broker, which has the topics anyway: its CPU
+// and memory while nothing happens, and what a producer to another topic gets
+// for the same CPU.
 func BenchmarkIdleTriggers(b *testing.B) {
 	k := servers.Kafka(b, servers.KafkaOptions{HeapMiB: 1024})
 	o := operate(b, k.Bootstrap())
 	o.create(1, "busy")
-	p := &pressure{b: b, node: k.Nodes[0], servers: k.Bootstrap()}
-	p.produce(10 * time.Second) // what is to be compiled and opened is
+	p := &pressure{node: k.Nodes[0], servers: k.Bootstrap()}
+	p.produce(b, 4*busyTime) // what is to be compiled and opened is
 	topics := 0
-	for _, triggers := range []int{0, 1, 100, 1000, 5000} {
+	for _, triggers := range []int{1, 100, 1000, 5000} {
 		for ; topics < triggers; topics += 100 {
 			var names []string
 			for i := range 100 {
@@ -34,14 +34,26 @@ func BenchmarkIdleTriggers(b *testing.B) {
 			o.create(1, names...)
 		}
 		b.Run(fmt.Sprint(triggers), func(b *testing.B) {
-			p.b = b
-			c := join(b, k.Bootstrap())
-			stop := listenToAll(b, c, triggers)
-			defer stop()
-			p.measure(c)
+			var without, with cost
+			for b.Loop() {
+				without.add(p.measure(b))
+				c := join(b, k.Bootstrap())
+				stop := listenToAll(b, c, triggers)
+				time.Sleep(parkedTime + time.Second) // they are one fetch then
+				fetched := c.traffic.requests[fetchKey].Load()
+				with.add(p.measure(b))
+				with.fetches += c.traffic.requests[fetchKey].Load() - fetched
+				stop()
+			}
+			with.report(b, without)
 		})
 	}
 }
+
+const (
+	idleTime = 10 * time.Second
+	busyTime = 5 * time.Second
+)
 
 // listenToAll has that many triggers listen, each to a topic of its own.
 func listenToAll(b *testing.B, c *cluster, triggers int) (stop func()) {
@@ -52,11 +64,9 @@ func listenToAll(b *testing.B, c *cluster, triggers int) (stop func()) {
 	for i := range triggers {
 		s := newLagSource(c, question{group: fmt.Sprintf("crew-%d", i), topics: []string{fmt.Sprintf("idle-%d", i)}})
 		all.Go(func() {
+			once := sync.OnceFunc(func() { ready <- struct{}{} })
 			for ctx.Err() == nil { // a topic that is new has its leader a little later
-				err := s.Listen(ctx, sync.OnceFunc(func() { ready <- struct{}{} }), func() {})
-				if ctx.Err() == nil {
-					b.Log(err)
-				}
+				_ = s.Listen(ctx, once, func() {})
 			}
 		})
 	}
@@ -69,57 +79,72 @@ func listenToAll(b *testing.B, c *cluster, triggers int) (stop func()) {
 	}
 }
 
-// pressure is a producer's, and what it costs a broker.
+// cost is what was used and got.
+type cost struct {
+	idle, busy time.Duration // of the broker's CPU
+	took       time.Duration // of the clock, for idle
+	records    int64
+	memory     int64
+	fetches    int64
+}
+
+func (c *cost) add(more cost) {
+	c.idle += more.idle
+	c.busy += more.busy
+	c.took += more.took
+	c.records += more.records
+	c.memory = max(c.memory, more.memory)
+}
+
+func (c cost) report(b *testing.B, without cost) {
+	millicores := func(c cost) float64 { return 1000 * c.idle.Seconds() / c.took.Seconds() }
+	rate := func(c cost) float64 { return float64(c.records) / c.busy.Seconds() }
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(millicores(without), "millicores-without")
+	b.ReportMetric(millicores(c), "millicores")
+	b.ReportMetric(rate(without), "records/cpu-s-without")
+	b.ReportMetric(rate(c), "records/cpu-s")
+	b.ReportMetric(float64(without.memory>>20), "MiB-without")
+	b.ReportMetric(float64(c.memory>>20), "MiB")
+	b.ReportMetric(float64(c.fetches)/(c.took+time.Duration(float64(c.took)*busyTime.Seconds()/idleTime.Seconds())).Seconds(), "fetches/s")
+}
+
+// pressure is a producer's on a broker.
 type pressure struct {
-	b       *testing.B
 	node    *servers.Node
 	servers string
 }
 
-func (p *pressure) measure(c *cluster) {
-	const each = 5 * time.Second
-	fetched := c.traffic.requests[fetchKey].Load()
-	var idle, busy time.Duration
-	var records int64
-	var most int64
-	var quiet time.Duration
-	for p.b.Loop() {
-		before := p.used()
-		began := time.Now()
-		time.Sleep(each)
-		after := p.used()
-		quiet += time.Since(began)
-		idle += after.CPU - before.CPU
-		records += p.produce(each)
-		end := p.used()
-		busy += end.CPU - after.CPU
-		most = max(most, end.Memory)
-	}
-	p.b.ReportMetric(0, "ns/op")
-	p.b.ReportMetric(1000*idle.Seconds()/quiet.Seconds(), "millicores")
-	p.b.ReportMetric(float64(records)/busy.Seconds(), "records/cpu-s")
-	p.b.ReportMetric(float64(most>>20), "MiB")
-	p.b.ReportMetric(float64(c.traffic.requests[fetchKey].Load()-fetched)/p.b.Elapsed().Seconds(), "fetches/s")
+// measure leaves the broker alone for a time and has it work for another.
+func (p *pressure) measure(b *testing.B) cost {
+	b.Helper()
+	began, before := time.Now(), p.used(b)
+	time.Sleep(idleTime)
+	took, rest := time.Since(began), p.used(b)
+	records := p.produce(b, busyTime)
+	end := p.used(b)
+	return cost{idle: rest.CPU - before.CPU, took: took, busy: end.CPU - rest.CPU, records: records, memory: end.Memory}
 }
 
-func (p *pressure) used() servers.Usage {
+func (p *pressure) used(b *testing.B) servers.Usage {
+	b.Helper()
 	u, err := p.node.Usage()
 	if err != nil {
-		p.b.Fatal(err)
+		b.Fatal(err)
 	}
 	return u
 }
 
 // produce appends records for a time and returns how many were acknowledged.
-func (p *pressure) produce(d time.Duration) int64 {
-	p.b.Helper()
+func (p *pressure) produce(b *testing.B, d time.Duration) int64 {
+	b.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(p.servers), kgo.DefaultProduceTopic("busy"),
 		kgo.MaxBufferedRecords(1000), kgo.ProducerBatchMaxBytes(16<<10), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
-		p.b.Fatal(err)
+		b.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(p.b.Context(), d)
+	ctx, cancel := context.WithTimeout(b.Context(), d)
 	defer cancel()
 	var acknowledged atomic.Int64
 	value := make([]byte, 200)
@@ -131,7 +156,7 @@ func (p *pressure) produce(d time.Duration) int64 {
 		})
 	}
 	if err := client.Flush(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		p.b.Fatal(err)
+		b.Fatal(err)
 	}
 	return acknowledged.Load()
 }

@@ -14,15 +14,16 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-// bell hears arrivals in all idle topics of a cluster. It keeps one fetch
+// bell hears arrivals in all idle topics of a cluster. It keeps a fetch
 // without a group parked at the log ends of each broker, whatever the number
 // of triggers. An arrival pauses its partition; the next read of a trigger
 // that is still idle parks it again, at the end which that read saw.
 type bell struct {
-	client *kgo.Client
-	start  func(*parker) // in a goroutine that close ends and waits for
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	client  *kgo.Client
+	connect func(broker int32) (*kgo.Client, error) // to one broker alone
+	start   func(*parker)                           // in a goroutine that close ends and waits for
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
@@ -49,10 +50,10 @@ type ear struct {
 	at   map[partition]place
 }
 
-func newBell(ctx context.Context, client *kgo.Client) *bell {
+func newBell(ctx context.Context, client *kgo.Client, connect func(int32) (*kgo.Client, error)) *bell {
 	ctx, stop := context.WithCancel(ctx)
 	b := &bell{
-		client: client, stop: stop,
+		client: client, connect: connect, stop: stop,
 		logs: make(map[partition]*parkedLog), parkers: make(map[int32]*parker),
 	}
 	b.start = func(p *parker) { b.done.Go(func() { p.run(ctx) }) }
@@ -207,9 +208,32 @@ func (b *bell) release(ears []*ear) {
 // wanted are the log ends to park at a broker: of the partitions that an ear
 // waits for. There are none once the broker leads nothing that anyone listens
 // to, and then its parker may go.
-func (b *bell) wanted(broker int32) (parked map[partition]int64, needed bool) {
+func (b *bell) wanted(p *parker) (parked map[partition]int64, needed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	parked, needed = b.parkedAt(p.broker)
+	p.out = parked
+	p.join.wake()
+	if !needed {
+		delete(b.parkers, p.broker)
+	}
+	return parked, needed && !b.closed
+}
+
+// joining are those of the log ends to park at a broker that are not parked
+// there yet.
+func (b *bell) joining(p *parker) map[partition]int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	parked, _ := b.parkedAt(p.broker)
+	maps.DeleteFunc(parked, func(at partition, end int64) bool {
+		there, ok := p.out[at]
+		return ok && there == end
+	})
+	return parked
+}
+
+func (b *bell) parkedAt(broker int32) (parked map[partition]int64, needed bool) {
 	parked = make(map[partition]int64)
 	for at, log := range b.logs {
 		if log.leader != broker {
@@ -223,10 +247,7 @@ func (b *bell) wanted(broker int32) (parked map[partition]int64, needed bool) {
 			}
 		}
 	}
-	if !needed {
-		delete(b.parkers, broker)
-	}
-	return parked, needed && !b.closed
+	return parked, needed
 }
 
 // wake tells a broker's parker to look again, and starts it where there is
@@ -241,10 +262,8 @@ func (b *bell) wake(broker int32) {
 		b.parkers[broker] = p
 		b.start(p)
 	}
-	select {
-	case p.changed <- struct{}{}:
-	default: // it will look anyway
-	}
+	p.stay.wake()
+	p.join.wake()
 }
 
 func (b *bell) leads(broker int32) bool {

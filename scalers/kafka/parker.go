@@ -4,81 +4,144 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// parkedTime is how long a broker holds a fetch that finds nothing. It is
-// short because a partition that is parked meanwhile waits for the next fetch;
-// an incremental session keeps that one small.
-const parkedTime = 250 * time.Millisecond
+// How long a broker holds a fetch that finds nothing. Each fetch has it look at
+// all partitions parked there, so it is asked seldom; a partition that comes
+// meanwhile waits in a second, small fetch until the first returns.
+const (
+	parkedTime   = 5 * time.Second
+	newcomerTime = 250 * time.Millisecond
+)
 
-// parker keeps one fetch parked at one broker.
+// Between two tries of the second fetch.
+const (
+	shortestPause = time.Second
+	longestPause  = time.Minute
+)
+
+// parker keeps fetches parked at one broker.
 type parker struct {
-	bell    *bell
-	broker  int32
+	bell   *bell
+	broker int32
+	stay   lane // for all that is parked here
+	join   lane // for what has come since the other was sent
+	// out is what stay has parked at the moment, guarded by bell.mu.
+	out map[partition]int64
+}
+
+// lane is one fetch at a time over a connection of its own.
+type lane struct {
+	wait    time.Duration
+	send    func(context.Context, *kmsg.FetchRequest) (kmsg.Response, error)
 	changed chan struct{} // room for one: what is wanted may be different
 	session fetchSession
 }
 
 func newParker(b *bell, broker int32) *parker {
-	return &parker{bell: b, broker: broker, changed: make(chan struct{}, 1)}
+	p := &parker{bell: b, broker: broker}
+	p.stay = lane{wait: parkedTime, changed: make(chan struct{}, 1), send: func(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
+		return b.client.Broker(int(broker)).Request(ctx, req)
+	}}
+	p.join = lane{wait: newcomerTime, changed: make(chan struct{}, 1)}
+	return p
+}
+
+// wake has a lane look again at what is wanted.
+func (l *lane) wake() {
+	select {
+	case l.changed <- struct{}{}:
+	default: // it will look anyway
+	}
 }
 
 // run fetches until ctx ends or nobody listens at this broker. A broker that
 // does not answer ends listening there.
 func (p *parker) run(ctx context.Context) {
-	wanted, needed := p.bell.wanted(p.broker)
-	for needed && ctx.Err() == nil {
-		if len(wanted) == 0 {
-			wanted, needed = p.wait(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	var second sync.WaitGroup
+	defer second.Wait()
+	defer stop()
+	second.Go(func() { p.newcomers(ctx) })
+	for ctx.Err() == nil {
+		wanted, needed := p.bell.wanted(p)
+		if !needed {
+			return
+		}
+		if len(wanted) == 0 { // everybody has been rung and nobody has read yet
+			p.stay.idle(ctx)
 			continue
 		}
-		if err := p.fetch(ctx, wanted); err != nil && ctx.Err() == nil {
-			p.session.reset()
+		if err := p.fetch(ctx, &p.stay, wanted); err != nil && ctx.Err() == nil {
+			p.stay.session.reset()
 			p.bell.unreachable(p.broker, err)
 		}
-		wanted, needed = p.again(wanted)
 	}
 }
 
-// wait is for when everybody has been rung and nobody has read yet.
-func (p *parker) wait(ctx context.Context) (wanted map[partition]int64, needed bool) {
+// newcomers fetches what the other lane does not have parked yet. It is no more
+// than a way to hear that sooner: when it fails, the other one tells.
+func (p *parker) newcomers(ctx context.Context) {
+	var client *kgo.Client
+	defer func() {
+		if client != nil {
+			client.Close()
+		}
+	}()
+	p.join.send = func(ctx context.Context, req *kmsg.FetchRequest) (resp kmsg.Response, err error) {
+		if client == nil {
+			if client, err = p.bell.connect(p.broker); err != nil {
+				return nil, err
+			}
+		}
+		return client.SeedBrokers()[0].Request(ctx, req)
+	}
+	again := shortestPause
+	for ctx.Err() == nil {
+		wanted := p.bell.joining(p)
+		if len(wanted) == 0 {
+			p.join.idle(ctx)
+			continue
+		}
+		if err := p.fetch(ctx, &p.join, wanted); err != nil {
+			p.join.session.reset()
+			pause(ctx, again)
+			again = min(2*again, longestPause)
+			continue
+		}
+		again = shortestPause
+	}
+}
+
+// idle waits until what is wanted may be different.
+func (l *lane) idle(ctx context.Context) {
 	select {
-	case <-p.changed:
-		return p.bell.wanted(p.broker)
+	case <-l.changed:
 	case <-ctx.Done():
-		return nil, false
-	}
-}
-
-// again looks for what is wanted now, if that may be different from before.
-func (p *parker) again(before map[partition]int64) (wanted map[partition]int64, needed bool) {
-	select {
-	case <-p.changed:
-		return p.bell.wanted(p.broker)
-	default:
-		return before, true
 	}
 }
 
 // fetch waits at the broker for an arrival, and reports what it hears.
-func (p *parker) fetch(ctx context.Context, wanted map[partition]int64) error {
-	answer, err := p.bell.client.Broker(int(p.broker)).Request(ctx, p.session.request(wanted))
+func (p *parker) fetch(ctx context.Context, l *lane, wanted map[partition]int64) error {
+	answer, err := l.send(ctx, l.session.request(wanted, l.wait))
 	if err != nil {
 		return err
 	}
 	resp := answer.(*kmsg.FetchResponse)
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		if lostSession(err) && p.session.established() {
-			p.session.reset()
+		if lostSession(err) && l.session.established() {
+			l.session.reset()
 			return nil
 		}
 		return err
 	}
-	p.session.answered(resp.SessionID)
+	l.session.answered(resp.SessionID)
 	for _, topic := range resp.Topics {
 		for _, part := range topic.Partitions {
 			p.hear(partition{topic.Topic, part.Partition}, part, wanted)
@@ -148,10 +211,10 @@ type fetchSession struct {
 
 // request asks for what is wanted: all of it in a new session, else what is
 // different from the request before.
-func (s *fetchSession) request(wanted map[partition]int64) *kmsg.FetchRequest {
+func (s *fetchSession) request(wanted map[partition]int64, wait time.Duration) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.ReplicaID = -1 // a consumer
-	req.MaxWaitMillis = int32(parkedTime.Milliseconds())
+	req.MaxWaitMillis = int32(wait.Milliseconds())
 	req.MinBytes = 1
 	// One batch at most: what counts is that the log has grown, which is told
 	// of every partition whatever the limit.
