@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -48,35 +51,135 @@ type question struct {
 	cmd    *redis.Cmd
 }
 
-// ReadBatch sends the commands of all sources in one pipeline for each server,
-// and once more for those that need a further step.
+// fail answers with an error; from is what it comes from.
+func (q *question) fail(from string, err error) {
+	q.answer(scaler.Result{Err: failure(from, q.source.what, err)})
+}
+
+// ReadBatch asks each server by itself, so that none waits for another.
 func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
-	left := make([]*question, len(sources))
+	ctx, cancel := early(ctx)
+	defer cancel()
+	parts := map[*redis.Client][]*question{}
 	for i, one := range sources {
 		one := one.(*source)
-		left[i] = &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
+		q := &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
+		node, err := s.find(ctx, one.key)
+		if err != nil {
+			q.fail(s.what, err)
+			continue
+		}
+		parts[node] = append(parts[node], q)
 	}
+	var asking sync.WaitGroup
+	for node, questions := range parts {
+		asking.Go(func() { s.ask(ctx, node, s.named(node.Options().Addr), questions) })
+	}
+	asking.Wait()
+	return nil
+}
+
+// early leaves time to say which server does not answer.
+func early(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/10))
+}
+
+// triesToLocate is how often the time for a reading is divided to learn the
+// servers of a cluster. Any of them is asked at first, also one that stalls.
+const triesToLocate = 3
+
+// find returns the client of the server that has a key.
+func (s *server) find(ctx context.Context, key string) (*redis.Client, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return s.node(ctx, key)
+	}
+	share := time.Until(deadline) / triesToLocate
+	for {
+		limited, cancel := context.WithTimeout(ctx, share)
+		node, err := s.node(limited, key)
+		again := err != nil && limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !again {
+			return node, err
+		}
+	}
+}
+
+// pipelines is one server, or a cluster that finds the servers itself.
+type pipelines interface{ Pipeline() redis.Pipeliner }
+
+// ask sends the commands of questions in one pipeline, and once more for those
+// that need a further step. What is elsewhere by now is asked there, without
+// the others waiting for it.
+func (s *server) ask(ctx context.Context, to pipelines, from string, left []*question) {
+	var elsewhere sync.WaitGroup
+	defer elsewhere.Wait()
 	for range mostSteps {
 		if len(left) == 0 {
-			return nil
+			return
 		}
-		pipe := s.client.Pipeline()
+		pipe := to.Pipeline()
 		for _, q := range left {
 			q.cmd = q.step.ask(ctx, pipe)
 		}
 		_, err := pipe.Exec(ctx)
-		left = answered(s, left, err)
+		here, moved := s.redirected(left)
+		for address, questions := range moved {
+			if to == s.client {
+				lost(ctx, s.named(address), questions)
+			} else {
+				elsewhere.Go(func() { s.ask(ctx, s.client, s.named(address), questions) })
+			}
+		}
+		left = answered(from, here, err)
 	}
 	for _, q := range left {
 		q.answer(scaler.Result{Err: fmt.Errorf("%s: changes faster than it can be read", q.source.what)})
 	}
-	return nil
+}
+
+// redirected takes out, by address, what a server of a cluster says is at
+// another.
+func (s *server) redirected(asked []*question) (here []*question, elsewhere map[string][]*question) {
+	if s.mode != cluster {
+		return asked, nil
+	}
+	elsewhere = map[string][]*question{}
+	for _, q := range asked {
+		if address, moved := movedTo(q.cmd.Err()); moved {
+			elsewhere[address] = append(elsewhere[address], q)
+		} else {
+			here = append(here, q)
+		}
+	}
+	return here, elsewhere
+}
+
+// movedTo reads "MOVED 3999 127.0.0.1:6381", and the same with ASK.
+func movedTo(err error) (address string, moved bool) {
+	if !redis.HasErrorPrefix(err, "MOVED") && !redis.HasErrorPrefix(err, "ASK") {
+		return "", false
+	}
+	words := strings.Fields(err.Error())
+	return words[len(words)-1], true
+}
+
+// lost answers questions that the cluster itself did not find a server for.
+func lost(ctx context.Context, from string, questions []*question) {
+	for _, q := range questions {
+		q.fail(from, cmp.Or(ctx.Err(), errMoving))
+	}
 }
 
 // answered takes the answers and returns the questions that need another step.
 // A command that was not even sent has neither an answer nor an error of its
 // own: then it is the pipeline's.
-func answered(s *server, asked []*question, pipeline error) (left []*question) {
+func answered(from string, asked []*question, pipeline error) (left []*question) {
 	for _, q := range asked {
 		if q.cmd.Err() == nil && q.cmd.Val() == nil {
 			q.cmd.SetErr(cmp.Or(pipeline, errNoAnswer))
@@ -84,7 +187,7 @@ func answered(s *server, asked []*question, pipeline error) (left []*question) {
 		value, next, err := q.step.answer(q.cmd)
 		switch {
 		case err != nil:
-			q.answer(scaler.Result{Err: failure(s.what, q.source.what, err)})
+			q.fail(from, err)
 		case next != nil:
 			q.step = next
 			left = append(left, q)
@@ -95,7 +198,10 @@ func answered(s *server, asked []*question, pipeline error) (left []*question) {
 	return left
 }
 
-var errNoAnswer = errors.New("did not answer")
+var (
+	errNoAnswer = errors.New("did not answer")
+	errMoving   = errors.New("does not answer for the key, which moves between servers")
+)
 
 // command is a step of one command, and what its answer means.
 func command(answer func(*redis.Cmd) (float64, *step, error), args ...any) *step {

@@ -178,9 +178,10 @@ func dialer(allowed *scaler.Dialer, config *tls.Config) dialFunc {
 // Sentinels name. Its sources are read together.
 type server struct {
 	what   string // for errors: mode and addresses
+	mode   mode
 	client redis.UniversalClient
-	// locate returns how to reach the server that has a key.
-	locate  func(ctx context.Context, key string) (*redis.Options, error)
+	// node returns the client of the server that has a key.
+	node    func(ctx context.Context, key string) (*redis.Client, error)
 	scripts scripts
 	bell    *scaler.SharedBell
 }
@@ -220,18 +221,12 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 
 // newServer connects to nothing yet: the first read does.
 func newServer(ctx context.Context, m mode, options *redis.UniversalOptions) *server {
-	s := &server{what: string(m) + " " + strings.Join(options.Addrs, ","), bell: scaler.NewSharedBell(ctx)}
+	s := &server{mode: m, what: string(m) + " " + strings.Join(options.Addrs, ","), bell: scaler.NewSharedBell(ctx)}
 	switch m {
 	case cluster:
 		client := redis.NewClusterClient(options.Cluster())
 		s.client = client
-		s.locate = func(ctx context.Context, key string) (*redis.Options, error) {
-			node, err := client.MasterForKey(ctx, key)
-			if err != nil {
-				return nil, err
-			}
-			return node.Options(), nil
-		}
+		s.node = client.MasterForKey
 	case sentinel:
 		s.one(redis.NewFailoverClient(options.Failover()))
 	default:
@@ -243,7 +238,25 @@ func newServer(ctx context.Context, m mode, options *redis.UniversalOptions) *se
 // one is for a client whose keys are all in one place.
 func (s *server) one(client *redis.Client) {
 	s.client = client
-	s.locate = func(context.Context, string) (*redis.Options, error) { return client.Options(), nil }
+	s.node = func(context.Context, string) (*redis.Client, error) { return client, nil }
+}
+
+// locate returns how to reach the server that has a key.
+func (s *server) locate(ctx context.Context, key string) (*redis.Options, error) {
+	node, err := s.node(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return node.Options(), nil
+}
+
+// named is what errors of the server at an address are said to be from: in a
+// cluster it is one of several.
+func (s *server) named(address string) string {
+	if s.mode == cluster {
+		return s.what + ": server " + address
+	}
+	return s.what
 }
 
 // Close ends all connections.

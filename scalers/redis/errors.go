@@ -61,6 +61,8 @@ func explain(err error) (codes.Code, string) {
 		return codes.Unavailable, "no Sentinel answers, or none knows sentinelMaster"
 	case known:
 		return code, text
+	case errors.Is(err, redis.ErrPoolTimeout):
+		return codes.DeadlineExceeded, "no answer to earlier reads"
 	case errors.As(err, &answered):
 		return refused(answered.Error())
 	case errors.As(err, &number), strings.Contains(err.Error(), "redis: can't "), strings.Contains(err.Error(), "redis: invalid "):
