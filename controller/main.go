@@ -17,7 +17,11 @@ var version = "unknown"
 
 func main() {
 	options, err := manager.Parse(os.Args[1:], os.Getenv)
-	if err == nil {
+	switch {
+	case err != nil:
+	case options.ShowVersion:
+		fmt.Println(manager.Version(version))
+	default:
 		err = manager.Run(ctrl.SetupSignalHandler(), options, version)
 	}
 	if err != nil {

@@ -11,8 +11,11 @@ import (
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/server"
 )
 
+// version is set by the linker.
+var version = "unknown"
+
 func main() {
-	if err := server.Run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
+	if err := server.Run(ctrl.SetupSignalHandler(), os.Args[1:], version); err != nil {
 		fmt.Fprintln(os.Stderr, "metrics-adapter:", err)
 		os.Exit(1)
 	}

@@ -44,6 +44,8 @@ const (
 	ReasonScaledObjectCheckFailed = "ScaledObjectCheckFailed"
 	ReasonErrorGettingReplicas    = "ErrorGettingCurrentReplicas"
 	ReasonScaleTargetNotScaled    = "ScaleTargetNotScaled"
+	ReasonKEDALeads               = "KEDALeads"
+	ReasonLeasesUnreadable        = "LeasesUnreadable"
 	ReasonPartialTriggerError     = "PartialTriggerError"
 	ReasonTriggerError            = "TriggerError"
 	ReasonScalerActive            = "ScalerActive"

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -337,5 +338,54 @@ func TestSourceOfKEDACanGo(t *testing.T) {
 		if err := f.client.Get(t.Context(), request.NamespacedName, source); !apierrors.IsNotFound(err) {
 			t.Errorf("%T is still there: %v", source, err)
 		}
+	}
+}
+
+// What waits for a sink that is given up, replaced or removed waits no longer.
+func TestNothingWaitsForASinkThatIsGone(t *testing.T) {
+	f := start(t)
+	hang := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-hang
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	release := sync.OnceFunc(func() { close(hang) })
+	t.Cleanup(func() {
+		release()
+		server.Close()
+	})
+	spec := eventing.CloudEventSourceSpec{Destination: eventing.Destination{HTTP: &eventing.HTTPDestination{URI: server.URL}}}
+	waiting := func(want float64) {
+		t.Helper()
+		tick, deadline := time.NewTicker(time.Millisecond), time.After(time.Minute)
+		defer tick.Stop()
+		for testutil.ToFloat64(f.metrics.queued.WithLabelValues("shop")) != want {
+			select {
+			case <-tick.C:
+			case <-deadline:
+				t.Fatalf("%v wait, want %v", testutil.ToFloat64(f.metrics.queued.WithLabelValues("shop")), want)
+			}
+		}
+	}
+	send := func() {
+		for range 5 {
+			f.send(event{kind: "keda.scaledobject.ready.v1", object: "scaledobject", namespace: "shop", name: "worker"})
+		}
+		waiting(4) // one is on its way
+	}
+	f.apply("shop", "audit", spec)
+	send()
+	f.apply("shop", "audit", spec)
+	waiting(0)
+	send()
+	f.remove(types.NamespacedName{Namespace: "shop", Name: "audit"})
+	waiting(0)
+	f.apply("shop", "audit", spec)
+	send()
+	release() // and the sink is given up
+	waiting(0)
+	f.remove(types.NamespacedName{Namespace: "shop", Name: "audit"})
+	if n := testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_emitted_total"); n != 0 {
+		t.Errorf("%d series of a source that is gone", n)
 	}
 }

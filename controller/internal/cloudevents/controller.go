@@ -76,10 +76,9 @@ func (r *Reconciler) report(ctx context.Context, source eventing.Source, failure
 	if failure != nil {
 		active.Status, active.Reason, active.Message = metav1.ConditionFalse, reasonFailed, failure.Error()
 	}
-	if have, ok := source.State().Conditions.Get(v1alpha1.ConditionActive); ok && have == active {
+	before := source.DeepCopyObject().(client.Object)
+	if !source.State().Conditions.Set(active) {
 		return nil
 	}
-	before := source.DeepCopyObject().(client.Object)
-	source.State().Conditions.Set(active)
 	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, source, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
 }

@@ -135,13 +135,32 @@ func (s *Sinks) drop(key types.NamespacedName) {
 	if sink := s.sinks[key]; sink != nil {
 		sink.stop()
 		delete(s.sinks, key)
+		s.empty(sink)
 	}
 }
 
+// empty forgets what waits for a sink that gets nothing more; s.mu is held.
+func (s *Sinks) empty(sink *sink) {
+	for {
+		select {
+		case e := <-sink.queue:
+			s.metrics.queued.WithLabelValues(e.namespace).Dec()
+		default:
+			return
+		}
+	}
+}
+
+// remove ends a sink whose source is gone, and its series.
 func (s *Sinks) remove(key types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(key)
+	of := prometheus.Labels{"cloudeventsource": key.Name}
+	if key.Namespace != "" {
+		of["namespace"] = key.Namespace
+	}
+	s.metrics.emitted.DeletePartialMatch(of)
 }
 
 // send hands an event to each sink that wants it. It never blocks: what a full
@@ -155,7 +174,7 @@ func (s *Sinks) send(e event) {
 			continue
 		}
 		select {
-		case sink.queue <- e:
+		case sink.queue <- e: // which serve may take and count at once: the sum is right in the end
 			s.metrics.queued.WithLabelValues(e.namespace).Inc()
 		default:
 			s.Log.Error("CloudEvent dropped, its sink is too slow", "sink", sink.key.String(), "type", string(e.kind))
@@ -185,6 +204,7 @@ func (s *Sinks) giveUp(ctx context.Context, sink *sink, err error) {
 	}
 	s.mu.Lock()
 	sink.failed = err
+	s.empty(sink)
 	s.mu.Unlock()
 	s.Log.Error("CloudEvent sink given up until its spec changes", "sink", sink.key.String(), "error", err)
 	s.GaveUp(sink.key)

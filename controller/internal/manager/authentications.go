@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -49,6 +50,7 @@ func (a *authentications) following(mgr ctrl.Manager, r reconcile.Reconciler) er
 		Watches(&v1alpha1.ScaledObject{}, a.usersChanged()).
 		Watches(&v1alpha1.ScaledJob{}, a.usersChanged()).
 		WatchesRawSource(source.Func(a.due.attach)).
+		WithOptions(controller.Options{RateLimiter: retries()}).
 		Complete(r)
 }
 

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,6 +29,12 @@ type banner struct {
 	api     rest.Interface
 	version string
 	log     *slog.Logger
+}
+
+// Version is what --version prints.
+func Version(version string) string {
+	return fmt.Sprintf("controller %s, commit %s, %s, %s/%s, for Kubernetes 1.%d to 1.%d",
+		version, cmp.Or(metrics.Commit, "unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH, oldestMinor, newestMinor)
 }
 
 // Start implements manager.Runnable. An API server that does not answer is

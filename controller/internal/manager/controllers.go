@@ -3,12 +3,14 @@ package manager
 import (
 	"context"
 	"maps"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -42,6 +44,13 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	return nil
 }
 
+// retries is how what failed is tried again: each object by itself, so that
+// thousands of conflicts do not wait in one line, and within a minute of the end
+// of an outage, however long that was.
+func retries() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, time.Minute)
+}
+
 // workers of the loops that only think and write: enough that a slow API
 // server holds up no decision.
 const workers = 16
@@ -50,7 +59,7 @@ func subscribing(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("subscription").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		WatchesRawSource(source.Func(bell.subscriptions.attach)).
-		WithOptions(controller.Options{NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2})
+		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2})
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(r)
 }
 
@@ -59,7 +68,7 @@ func reconciling(mgr ctrl.Manager, bell *bell, count int, r reconcile.Reconciler
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(hpaChanged())).
 		WatchesRawSource(source.Func(bell.specs.attach)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: count})
+		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count})
 	return targets(b, mgr, predicate.Funcs{
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return true },
@@ -72,7 +81,7 @@ func deciding(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(scalingActiveChanged())).
 		WatchesRawSource(source.Func(bell.observations.attach)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers})
+		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: workers})
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(r)
 }
 

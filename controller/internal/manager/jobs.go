@@ -31,7 +31,7 @@ import (
 func subscribingJobs(mgr ctrl.Manager, r reconcile.Reconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("job-subscription").
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
-		WithOptions(controller.Options{NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2}).
+		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2}).
 		Complete(r)
 }
 
@@ -42,7 +42,7 @@ func startingJobs(mgr ctrl.Manager, bell *bell, count int, ended func(types.Name
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
 		Watches(&batchv1.Job{}, jobChanged(bell, ended)).
 		WatchesRawSource(source.Func(bell.jobs.attach)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: count}).
+		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count}).
 		Complete(r)
 }
 

@@ -155,6 +155,25 @@ func (l *leadership) lead(ctx context.Context) {
 	l.began(t.ctx) //nolint:contextcheck // it ends with the term, which ends with ctx
 }
 
+// forgetIfLeading drops what the term remembers.
+func (l *leadership) forgetIfLeading() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.term != nil {
+		l.forget()
+	}
+}
+
+// beginAgain has everything looked at again, if there is a term.
+func (l *leadership) beginAgain(context.Context) {
+	l.mu.Lock()
+	t := l.term
+	l.mu.Unlock()
+	if t != nil {
+		l.began(t.ctx) //nolint:contextcheck // it ends with the term
+	}
+}
+
 // lose ends the term and waits for the work that was begun in it.
 func (l *leadership) lose() {
 	l.mu.Lock()

@@ -1,29 +1,20 @@
 package manager
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/util/workqueue"
-	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -262,134 +253,30 @@ func TestHPAChanges(t *testing.T) {
 	}
 }
 
-func lease(namespace string, renewed time.Time, change ...func(*coordinationv1.Lease)) *coordinationv1.Lease {
-	l := &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: kedaLease},
-		Spec: coordinationv1.LeaseSpec{
-			HolderIdentity: ptr.To("keda-operator-1"), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(renewed)),
-		},
-	}
-	for _, c := range change {
-		c(l)
-	}
-	return l
-}
-
-func TestRival(t *testing.T) {
-	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	tests := map[string]struct {
-		lease *coordinationv1.Lease
-		want  bool
-	}{
-		"nobody":               {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Name = "another" })},
-		"KEDA":                 {lease: lease("keda", start), want: true},
-		"KEDA, another clock":  {lease: lease("keda", start.Add(-time.Hour)), want: true},
-		"KEDA that let go":     {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("") })},
-		"our own":              {lease: lease("sluice-system", start)},
-		"another Sluice's":     {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Labels = leaseLabels() })},
-		"one that says little": {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = nil, nil }), want: true},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			clock := clocktesting.NewFakeClock(start)
-			c := fake.NewClientset(tt.lease)
-			r := &rival{client: c, namespace: "sluice-system", now: clock.Now, log: slog.New(slog.DiscardHandler)}
-			if r.blocks() == 0 {
-				t.Error("writes before it has looked")
-			}
-			r.look(t.Context())
-			if have := r.blocks(); (have > 0) != tt.want {
-				t.Fatalf("blocks for %v", have)
-			}
-			if have := testutil.ToFloat64(r.metric()); (have == 1) != tt.want {
-				t.Errorf("metric is %v", have)
-			}
-			clock.Step(15 * time.Second) // not renewed
-			r.look(t.Context())
-			if r.blocks() > 0 {
-				t.Error("blocks for a lease that nobody renews")
-			}
-			if !tt.want {
-				return
-			}
-			tt.lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(start.Add(time.Second)))
-			if _, err := c.CoordinationV1().Leases("keda").Update(t.Context(), tt.lease, metav1.UpdateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			r.look(t.Context())
-			if r.blocks() == 0 {
-				t.Error("does not block for a lease that is renewed again")
-			}
-		})
-	}
-}
-
-func TestRivalThatCannotBeSeen(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	c := fake.NewClientset()
-	var failure error
-	c.PrependReactor("list", "leases", func(clienttesting.Action) (bool, runtime.Object, error) { return failure != nil, nil, failure })
-	r := &rival{client: c, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
-	failure = errors.New("forbidden")
-	r.look(t.Context())
-	if r.blocks() == 0 {
-		t.Error("writes without knowing")
-	}
-	failure = nil
-	r.look(t.Context())
-	if r.blocks() > 0 {
-		t.Error("blocks although nobody is there")
-	}
-	failure = errors.New("busy")
-	r.look(t.Context())
-	if r.blocks() > 0 {
-		t.Error("forgets what it knew")
-	}
-}
-
-func TestRivalIsLookedForUntilTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		c := fake.NewClientset()
-		r := &rival{client: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
-		ended := make(chan error, 1)
-		go func() { ended <- r.Start(ctx) }()
-		synctest.Wait()
-		if r.blocks() > 0 {
-			t.Error("blocks although nobody is there")
+// Thousands of objects that fail at once do not wait for each other, and none of
+// them is left alone for long, however often it failed.
+func TestRetriesOfManyObjects(t *testing.T) {
+	limiter := retries()
+	for i := range 5000 {
+		if wait := limiter.When(reconcile.Request{NamespacedName: types.NamespacedName{Name: fmt.Sprint(i)}}); wait > 10*time.Millisecond {
+			t.Fatalf("object %d of many waits %v", i, wait)
 		}
-		if _, err := c.CoordinationV1().Leases("keda").Create(ctx, lease("keda", time.Now()), metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(lookPeriod)
-		synctest.Wait()
-		if r.blocks() != lookPeriod {
-			t.Error("a KEDA that is installed later is not noticed")
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// counting is a reconciler that only counts.
-type counting int
-
-func (c *counting) Reconcile(context.Context, reconcile.Request) (reconcile.Result, error) {
-	*c++
-	return reconcile.Result{}, nil
-}
-
-func TestNothingIsWrittenWhileARivalLeads(t *testing.T) {
-	var inner counting
-	r := &rival{looked: true, leader: "keda"}
-	g := gated{&inner, r}
-	if result, err := g.Reconcile(t.Context(), reconcile.Request{}); err != nil || result.RequeueAfter != lookPeriod || inner != 0 {
-		t.Errorf("%+v, %v, %d calls", result, err, inner)
 	}
-	r.leader = ""
-	if _, err := g.Reconcile(t.Context(), reconcile.Request{}); err != nil || inner != 1 {
-		t.Errorf("%v, %d calls", err, inner)
+	var last time.Duration
+	for range 100 {
+		last = limiter.When(reconcile.Request{})
+	}
+	if last != time.Minute {
+		t.Errorf("after 100 failures the next try is in %v", last)
+	}
+}
+
+func TestVersionNeedsNoCluster(t *testing.T) {
+	o, err := Parse([]string{"--version"}, env("WATCH_LABEL_SELECTOR", "a in"))
+	if err != nil || !o.ShowVersion {
+		t.Errorf("%v, %v", o.ShowVersion, err)
+	}
+	if text := Version("v1.2.3"); !strings.HasPrefix(text, "controller v1.2.3, commit ") || !strings.HasSuffix(text, ", for Kubernetes 1.34 to 1.37") {
+		t.Errorf("version %q", text)
 	}
 }

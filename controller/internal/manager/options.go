@@ -66,6 +66,8 @@ type Options struct {
 	// JobWorkers look after ScaledJobs at once.
 	JobWorkers int
 	Log        zap.Options
+	// ShowVersion asks for the version, and for nothing else.
+	ShowVersion bool
 }
 
 // Parse reads the command line and the environment. All problems of the
@@ -73,6 +75,7 @@ type Options struct {
 func Parse(args []string, getenv func(string) string) (Options, error) {
 	o := Options{Namespace: "keda", Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Workers: 5, JobWorkers: workers}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
+	flags.BoolVar(&o.ShowVersion, "version", false, "print the version and exit")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
 	flags.StringVar(&o.ClusterName, "k8s-cluster-name", "kubernetes-default", "name of the cluster in CloudEvents")
 	flags.BoolVar(&o.PrometheusMetrics, "enable-prometheus-metrics", true, "serve the Prometheus endpoint")
@@ -91,6 +94,9 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.ShowVersion {
+		return o, nil
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q: not a flag", flags.Arg(0))

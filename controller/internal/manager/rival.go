@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,18 +10,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 )
 
 const (
 	// kedaLease is the lease of every KEDA, and of Sluice by default.
 	kedaLease = "operator.keda.sh"
-	// lookPeriod is how often rivals are looked for.
+	// lookPeriod is how often rivals are looked for, beside at every change of a
+	// lease.
 	lookPeriod = 5 * time.Second
-	// firstLook is about how long the first look takes.
-	firstLook = 200 * time.Millisecond
 	// leaseDuration is that of a lease which does not say.
 	leaseDuration = 15 * time.Second
 )
@@ -35,14 +41,20 @@ type rival struct {
 	client kubernetes.Interface
 	// namespace has our own lease, "" when there is none under the name.
 	namespace string
-	log       *slog.Logger
-	now       func() time.Time
+	// forget is called when a rival no longer leads, before writes go on: what
+	// this process remembers is older than what the rival stored.
+	forget func()
+	// changed is called when the answer of hinders did.
+	changed func(context.Context)
+	log     *slog.Logger
+	now     func() time.Time
 
 	mu     sync.Mutex
 	looked bool
 	seen   map[string]sighting // by namespace of the lease
 	leader string              // namespace of the rival that leads, "" for none
-	failed bool
+	holder string              // and its name
+	failed error               // why the last look saw nothing
 }
 
 // sighting is a lease as it was renewed last, and when that was noticed: other
@@ -53,6 +65,10 @@ type sighting struct {
 
 // Start looks until ctx is done.
 func (r *rival) Start(ctx context.Context) error {
+	rings := make(chan struct{}, 1)
+	var listening sync.WaitGroup
+	listening.Go(func() { r.listen(ctx, rings) })
+	defer listening.Wait()
 	tick := time.NewTicker(lookPeriod)
 	defer tick.Stop()
 	for {
@@ -61,49 +77,111 @@ func (r *rival) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-rings:
 		}
 	}
+}
+
+// listen rings when the lease of somebody else changes, so that a KEDA which
+// starts is seen before it has read what it would write to. While there is no
+// watch, a look comes every lookPeriod.
+func (r *rival) listen(ctx context.Context, rings chan<- struct{}) {
+	for ctx.Err() == nil {
+		if watching, err := r.client.CoordinationV1().Leases(metav1.NamespaceAll).Watch(ctx, kedaLeases()); err == nil {
+			r.hear(ctx, watching, rings)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lookPeriod):
+		}
+	}
+}
+
+func (r *rival) hear(ctx context.Context, watching watch.Interface, rings chan<- struct{}) {
+	defer watching.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event, goesOn := <-watching.ResultChan():
+			if !goesOn {
+				return
+			}
+			if lease, ok := event.Object.(*coordinationv1.Lease); !ok || lease.Namespace == r.namespace {
+				continue
+			}
+			select {
+			case rings <- struct{}{}:
+			default: // it is rung already
+			}
+		}
+	}
+}
+
+func kedaLeases() metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: "metadata.name=" + kedaLease}
 }
 
 // NeedLeaderElection tells controller-runtime that standbys look, too: a lease
 // that nobody renews is known as such when they take over.
 func (r *rival) NeedLeaderElection() bool { return false }
 
-// blocks returns how long to put writes off, 0 when they may go on.
-func (r *rival) blocks() time.Duration {
+// hinders reports whether nothing is to be written, and why, as condition Ready
+// says it; the condition is empty until the first look.
+func (r *rival) hinders() (why v1alpha1.Condition, hinders bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	why.Type = v1alpha1.ConditionReady
 	switch {
-	case !r.looked:
-		return firstLook
 	case r.leader != "":
-		return lookPeriod
+		why.Status, why.Reason = metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads
+		why.Message = fmt.Sprintf("KEDA (%s) holds its lease in namespace %s: Sluice only reads until that ends", r.holder, r.leader)
+	case r.looked:
+		return v1alpha1.Condition{}, false
+	case r.failed != nil:
+		why.Status, why.Reason = metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable
+		why.Message = "nothing is scaled, since " + unseen + ": " + r.failed.Error()
 	}
-	return 0
+	return why, true
 }
+
+// unseen says what it takes to see a KEDA.
+const unseen = "it cannot be seen whether KEDA runs: list and watch on leases named " + kedaLease + " are needed in all namespaces"
 
 // look brings the verdict up to date. As long as the API server cannot be asked
 // the last one stands.
 func (r *rival) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookPeriod)
+	limited, cancel := context.WithTimeout(ctx, lookPeriod)
 	defer cancel()
-	leases, err := r.client.CoordinationV1().Leases(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + kedaLease})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err != nil {
-		if !r.failed && ctx.Err() == nil {
-			r.log.Error("cannot see whether KEDA runs: needs list on leases named "+kedaLease+" in all namespaces", "error", err)
-		}
-		r.failed = true
+	leases, err := r.client.CoordinationV1().Leases(metav1.NamespaceAll).List(limited, kedaLeases())
+	if ctx.Err() != nil {
 		return
 	}
-	r.failed = false
-	r.judge(leases.Items)
+	before, _ := r.hinders()
+	if err != nil {
+		r.missed(err)
+	} else {
+		r.judge(leases.Items)
+	}
+	if now, _ := r.hinders(); now.Reason != before.Reason || now.Type != before.Type {
+		r.changed(ctx)
+	}
+}
+
+func (r *rival) missed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.log.Error(unseen, "error", err)
+	}
+	r.failed = err
 }
 
 func (r *rival) judge(leases []coordinationv1.Lease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	before := r.seen
-	r.seen, r.looked = map[string]sighting{}, true
+	r.seen, r.looked, r.failed = map[string]sighting{}, true, nil
 	leader, holder := "", ""
 	for i := range leases {
 		lease := &leases[i]
@@ -119,8 +197,9 @@ func (r *rival) judge(leases []coordinationv1.Lease) {
 		r.log.Warn("KEDA holds its lease: Sluice only reads until that ends", "namespace", leader, "holder", holder)
 	case leader == "" && r.leader != "":
 		r.log.Info("KEDA no longer holds its lease: Sluice scales", "namespace", r.leader)
+		r.forget()
 	}
-	r.leader = leader
+	r.leader, r.holder = leader, holder
 }
 
 func sluices(lease *coordinationv1.Lease) bool {
@@ -163,16 +242,60 @@ func (r *rival) metric() prometheus.Collector {
 	})
 }
 
-// gated holds a reconciler that writes back while a rival leads.
+// gated holds a reconciler that writes back while a rival leads. Everything is
+// asked for again when that ends.
 type gated struct {
 	reconcile.Reconciler
 	rival *rival
+	// notices tell the objects of the reconciler, nil for none.
+	notices *notices
 }
 
-// Reconcile passes a request on, or puts it off.
+// Reconcile passes a request on, or drops it and says so.
 func (g gated) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	if wait := g.rival.blocks(); wait > 0 {
-		return reconcile.Result{RequeueAfter: wait}, nil
+	why, hindered := g.rival.hinders()
+	if g.notices != nil && (!hindered || why.Reason != "") {
+		if err := g.notices.tell(ctx, request.NamespacedName, why); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	if hindered {
+		return reconcile.Result{}, nil
 	}
 	return g.Reconciler.Reconcile(ctx, request)
+}
+
+// notices say in the objects of a kind why nobody scales them: once each, since
+// a KEDA that leads goes on to write what it thinks.
+type notices struct {
+	client client.Client
+	empty  func() client.Object
+
+	mu   sync.Mutex
+	told map[types.NamespacedName]string // reason by object
+}
+
+// tell says why; without a reason it takes note that there is none any more.
+func (n *notices) tell(ctx context.Context, key types.NamespacedName, why v1alpha1.Condition) error {
+	n.mu.Lock()
+	said := n.told[key]
+	n.mu.Unlock()
+	if said == why.Reason {
+		return nil
+	}
+	if why.Reason != "" {
+		err := status.Hindered(ctx, n.client, n.empty(), key, why)
+		if err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.told == nil {
+		n.told = map[types.NamespacedName]string{}
+	}
+	if n.told[key] = why.Reason; why.Reason == "" {
+		delete(n.told, key)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -84,7 +85,10 @@ func Run(ctx context.Context, o Options, version string) error {
 	if err := mgr.Add(families); err != nil {
 		return err
 	}
-	rival := &rival{client: clientset, now: time.Now, log: slog.New(logr.ToSlogHandler(log.WithName("rival")))}
+	rival := &rival{
+		client: clientset, now: time.Now, log: slog.New(logr.ToSlogHandler(log.WithName("rival"))),
+		forget: lead.forgetIfLeading, changed: lead.beginAgain,
+	}
 	if o.LeaderElect && o.LeaderElectionID == kedaLease {
 		rival.namespace = o.Namespace
 	}
@@ -144,23 +148,25 @@ func Run(ctx context.Context, o Options, version string) error {
 			return subscribing(mgr, wired, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
 		},
 		func() error {
-			return reconciling(mgr, wired, o.Workers, leading{gated{&scaledobject.Reconciler{
+			return reconciling(mgr, wired, o.Workers, leading{gated{Reconciler: &scaledobject.Reconciler{
 				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version,
 				Selecting: keysOf(o.Selector), Now: time.Now,
-			}, rival}, lead})
+			}, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledObject{} }}}, lead})
 		},
-		func() error { return deciding(mgr, wired, leading{gated{loop, rival}, lead}) },
+		func() error { return deciding(mgr, wired, leading{gated{Reconciler: loop, rival: rival}, lead}) },
 		func() error {
 			return subscribingJobs(mgr, &subscription.JobReconciler{Client: mgr.GetClient(), Federation: subscriptions{families, wired}})
 		},
 		func() error {
-			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{jobs, rival}, lead})
+			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{
+				Reconciler: jobs, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledJob{} }},
+			}, lead})
 		},
 		func() error { return admitting(ctx, mgr, o, targets, families, keys.GetCertificate) },
 		func() error {
 			for _, a := range logins {
 				r := &authentication.Reconciler{Client: mgr.GetClient(), Kind: a.kind}
-				if err := a.following(mgr, leading{gated{r, rival}, lead}); err != nil {
+				if err := a.following(mgr, leading{gated{Reconciler: r, rival: rival}, lead}); err != nil {
 					return err
 				}
 			}
@@ -175,7 +181,11 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return ctrlmetrics.Registry.Register(families.Metrics()) },
 		func() error { return sending(mgr, sinks, lead.leads) },
 		func() error { return export(ctx, mgr, o, version, loop) },
-		func() error { return mgr.AddMetricsServerExtraHandler("/decisions", decisions(loop)) },
+		func() error {
+			return mgr.AddMetricsServerExtraHandler(decisionsPath, decisions{
+				record: loop.Record, leads: lead.leads, leader: leaderOf(clientset, o), client: &http.Client{},
+			})
+		},
 		func() error {
 			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula))
 		},

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -46,6 +47,7 @@ func signing(mgr ctrl.Manager, due *outlet, lead *leadership, o Options) error {
 			defer q.Add(reconcile.Request{NamespacedName: keysRequest}) // the term may have begun before
 			return due.attach(ctx, q)
 		})).
+		WithOptions(controller.Options{RateLimiter: retries()}).
 		Complete(leading{signer, lead})
 }
 

@@ -76,7 +76,8 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	gauge(ch, buildInfo, 1, c.version, Commit, goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
+	all := newScrape(ch)
+	all.gauge(buildInfo, 1, c.version, Commit, goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
 	if !c.leads() {
 		return
 	}
@@ -92,15 +93,15 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	tell := func(o owner) {
 		for index, trigger := range o.triggers {
 			byType[trigger.Type]++
-			c.trigger(ch, o, index)
+			c.trigger(all, o, index)
 		}
 	}
 	for i := range objects.Items {
 		so := &objects.Items[i]
 		registered[[2]string{"scaled_object", so.Namespace}]++
-		gauge(ch, paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
+		all.gauge(paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
 		tell(ofObject(so))
-		c.composite(ch, so)
+		c.composite(all, so)
 	}
 	for i := range jobs.Items {
 		registered[[2]string{"scaled_job", jobs.Items[i].Namespace}]++
@@ -108,10 +109,10 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.register(registered)
 	for triggerType, count := range byType {
-		gauge(ch, triggers, count, triggerType)
+		all.gauge(triggers, count, triggerType)
 	}
 	for what, count := range registered {
-		gauge(ch, resources, count, what[0], what[1])
+		all.gauge(resources, count, what[0], what[1])
 	}
 }
 
@@ -159,10 +160,10 @@ func ofJob(sj *v1alpha1.ScaledJob) owner {
 	}
 }
 
-func (c *Collector) trigger(ch chan<- prometheus.Metric, o owner, index int) {
+func (c *Collector) trigger(all scrape, o owner, index int) {
 	if trigger := o.triggers[index]; trigger.Builtin() {
 		if o.builtins {
-			gauge(ch, active, 1, o.labels(index, trigger.Type)...)
+			all.gauge(active, 1, o.labels(index, trigger.Type)...)
 		}
 		return
 	}
@@ -172,49 +173,46 @@ func (c *Collector) trigger(ch chan<- prometheus.Metric, o owner, index int) {
 	if !ok {
 		return
 	}
-	told := map[string]bool{} // a series that is there twice would spoil the scrape
+	// What stands in for a metric comes before what was read of it last.
+	for _, spec := range state.Specs {
+		o.fallback(all, index, spec)
+	}
 	for _, v := range state.Values {
-		if told[v.Metric] {
-			continue
-		}
-		told[v.Metric] = true
 		labels := o.labels(index, scaling.MetricName(index, v.Metric))
-		gauge(ch, value, v.Value, labels...)
-		gauge(ch, active, number(v.Active), labels...)
+		all.gauge(value, v.Value, labels...)
+		all.gauge(active, number(v.Active), labels...)
 	}
 	for _, spec := range state.Specs {
-		labels := o.labels(index, scaling.MetricName(index, spec.Name))
 		if state.Outcome != federation.OutcomeNone {
-			gauge(ch, latency, state.Took.Seconds(), labels...)
+			all.gauge(latency, state.Took.Seconds(), o.labels(index, scaling.MetricName(index, spec.Name))...)
 		}
-		o.fallback(ch, index, spec, labels)
 	}
 }
 
 // fallback tells what stands in for a metric that keeps failing. What a Value
 // target comes to depends on the ready pods, which only the adapter counts.
-func (o owner) fallback(ch chan<- prometheus.Metric, index int, spec federation.MetricSpec, labels []string) {
-	kind := o.triggers[index].TargetType()
+func (o owner) fallback(all scrape, index int, spec federation.MetricSpec) {
+	kind, metric := o.triggers[index].TargetType(), scaling.MetricName(index, spec.Name)
 	for _, verdict := range o.replaced {
-		if verdict.Metric != labels[1] || verdict.Replicas == nil || kind == autoscalingv2.ValueMetricType {
+		if verdict.Metric != metric || verdict.Replicas == nil || kind == autoscalingv2.ValueMetricType {
 			continue
 		}
 		if v, err := scaling.FallbackValue(spec.Target, kind, *verdict.Replicas, 0); err == nil {
-			gauge(ch, value, v, labels...)
-			gauge(ch, active, 1, labels...)
+			all.gauge(value, v, o.labels(index, metric)...)
+			all.gauge(active, 1, o.labels(index, metric)...)
 		}
 	}
 }
 
 // composite tells what the formula of an object came to at the last decision.
-func (c *Collector) composite(ch chan<- prometheus.Metric, so *v1alpha1.ScaledObject) {
+func (c *Collector) composite(all scrape, so *v1alpha1.ScaledObject) {
 	formula := c.formulas(client.ObjectKeyFromObject(so))
 	if formula == nil {
 		return
 	}
 	labels := []string{so.Namespace, scaling.CompositeMetric, so.Name, scaling.CompositeMetric, "0", "scaledobject"}
-	gauge(ch, value, formula.Value, labels...)
-	gauge(ch, active, number(formula.Active), labels...)
+	all.gauge(value, formula.Value, labels...)
+	all.gauge(active, number(formula.Active), labels...)
 }
 
 // labels are the values of perTrigger. KEDA calls a ScaledJob scaledObject here,
@@ -229,10 +227,6 @@ func scalerOf(trigger v1alpha1.ScaleTrigger) string {
 		return trigger.Name
 	}
 	return scalerLabel(trigger.Type)
-}
-
-func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
 func number(b bool) float64 {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"errors"
 	"runtime"
 	"strings"
 	"testing"
@@ -256,5 +257,44 @@ func TestScalerLabels(t *testing.T) {
 		if have := scalerLabel(triggerType); have != want {
 			t.Errorf("%s: %s, want %s", triggerType, have, want)
 		}
+	}
+}
+
+// One object must not take the series of all with it, whatever is known of it:
+// of two with the same labels, one is told.
+func TestNoSeriesIsThereTwice(t *testing.T) {
+	last := func(id federation.ID) (federation.State, bool) {
+		return federation.State{
+			Outcome: federation.OutcomeValue, Unreachable: errors.New("Service scaler-kafka has no ready instance"),
+			Values: []federation.Value{{Metric: "lag", Value: 7}, {Metric: "lag", Value: 8}, {Metric: "\xff"}, {Metric: "\xfe"}},
+			Specs:  []federation.MetricSpec{{Name: "lag", Target: 5}, {Name: "lag", Target: 6}, {Name: "\xff"}},
+		}, true
+	}
+	so := object(func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers = append(so.Spec.Triggers, so.Spec.Triggers...)
+		for _, metric := range []string{"s0-lag", "s0-lag", "s2-lag"} {
+			so.Status.Fallback = append(so.Status.Fallback, v1alpha1.FallbackVerdict{Metric: metric, Replicas: ptr.To[int32](6)})
+		}
+	})
+	formula := func(types.NamespacedName) *scaling.ExplainedFormula { return &scaling.ExplainedFormula{Value: 84} }
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(New(testcluster.New(t, "", nil, so, scaledJob()).Client, last, "v\xff", leading, formula))
+	if _, err := registry.Gather(); err != nil {
+		t.Error(err)
+	}
+	want := `
+# HELP keda_scaler_metrics_value Last value of a metric, in its own unit.
+# TYPE keda_scaler_metrics_value gauge
+keda_scaler_metrics_value{metric="s0-lag",namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 30
+`
+	so.Spec.Triggers = so.Spec.Triggers[:1]
+	down := func(id federation.ID) (federation.State, bool) {
+		state, _ := last(id)
+		state.Values, state.Specs = state.Values[:1], state.Specs[:1]
+		return state, true
+	}
+	c := New(testcluster.New(t, "", nil, so).Client, down, "v1", leading, noFormula)
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "keda_scaler_metrics_value"); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,6 +17,8 @@ import (
 type options struct {
 	metricsAddress, profilingAddress string
 	plaintextScalers                 bool
+	// showVersion asks for the version, and for nothing else.
+	showVersion bool
 	// noData is what a reading without data becomes for objects that do not
 	// say; "" leaves it to each trigger.
 	noData string
@@ -35,6 +37,7 @@ type options struct {
 func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string) (options, error) {
 	o := options{selector: labels.Everything()}
 	flags := base.Flags()
+	flags.BoolVar(&o.showVersion, "version", false, "print the version and exit")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
 	flags.StringVar(&o.profilingAddress, "profiling-bind-address", "", "address of pprof, \"\" for none")
 	flags.BoolVar(&o.plaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
@@ -44,6 +47,9 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 	})
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.showVersion {
+		return o, nil
 	}
 	outsideAPod(base, getenv("KUBECONFIG"))
 	return o, o.environment(getenv)

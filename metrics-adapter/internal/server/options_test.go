@@ -46,8 +46,9 @@ func TestParse(t *testing.T) {
 			env:     map[string]string{"POD_NAMESPACE": "a", "KEDA_SERVICE_MIN_TLS_VERSION": "1.2"},
 			message: `KEDA_SERVICE_MIN_TLS_VERSION: "1.2" is not one of`,
 		},
-		"no namespace": {message: "POD_NAMESPACE: missing"},
-		"bad selector": {env: map[string]string{"POD_NAMESPACE": "a", "WATCH_LABEL_SELECTOR": "a in"}, message: "WATCH_LABEL_SELECTOR: "},
+		"the version, wherever": {args: []string{"--version"}, check: func(o options, _ *basecmd.AdapterBase) bool { return o.showVersion }},
+		"no namespace":          {message: "POD_NAMESPACE: missing"},
+		"bad selector":          {env: map[string]string{"POD_NAMESPACE": "a", "WATCH_LABEL_SELECTOR": "a in"}, message: "WATCH_LABEL_SELECTOR: "},
 		"no data": {
 			args: []string{"--no-data=zero"}, env: map[string]string{"POD_NAMESPACE": "a"},
 			check: func(o options, _ *basecmd.AdapterBase) bool { return o.noData == "zero" },

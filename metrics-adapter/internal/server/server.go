@@ -38,7 +38,7 @@ import (
 )
 
 // Run serves until ctx is done.
-func Run(ctx context.Context, args []string) error {
+func Run(ctx context.Context, args []string, version string) error {
 	logs.InitLogs()
 	defer logs.FlushLogs()
 	ctrl.SetLogger(klog.Background())
@@ -46,6 +46,10 @@ func Run(ctx context.Context, args []string) error {
 	o, err := parse(base, args, os.Getenv)
 	if err != nil {
 		return err
+	}
+	if o.showVersion {
+		fmt.Println("metrics-adapter", version)
+		return nil
 	}
 	config, err := base.ClientConfig()
 	if err != nil {

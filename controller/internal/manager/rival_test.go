@@ -1,0 +1,249 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+)
+
+func lease(namespace string, renewed time.Time, change ...func(*coordinationv1.Lease)) *coordinationv1.Lease {
+	l := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: kedaLease},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To("keda-operator-1"), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(renewed)),
+		},
+	}
+	for _, c := range change {
+		c(l)
+	}
+	return l
+}
+
+func TestRival(t *testing.T) {
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		lease *coordinationv1.Lease
+		want  bool
+	}{
+		"nobody":               {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Name = "another" })},
+		"KEDA":                 {lease: lease("keda", start), want: true},
+		"KEDA, another clock":  {lease: lease("keda", start.Add(-time.Hour)), want: true},
+		"KEDA that let go":     {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("") })},
+		"our own":              {lease: lease("sluice-system", start)},
+		"another Sluice's":     {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Labels = leaseLabels() })},
+		"one that says little": {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = nil, nil }), want: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			clock := clocktesting.NewFakeClock(start)
+			c := fake.NewClientset(tt.lease)
+			r := newRival(c, clock.Now)
+			r.namespace = "sluice-system"
+			if !hindered(r) {
+				t.Error("writes before it has looked")
+			}
+			r.look(t.Context())
+			if have := hindered(r); have != tt.want {
+				t.Fatalf("hindered: %v", have)
+			}
+			if have := testutil.ToFloat64(r.metric()); (have == 1) != tt.want {
+				t.Errorf("metric is %v", have)
+			}
+			clock.Step(15 * time.Second) // not renewed
+			r.look(t.Context())
+			if hindered(r) {
+				t.Error("hindered by a lease that nobody renews")
+			}
+			if !tt.want {
+				return
+			}
+			tt.lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(start.Add(time.Second)))
+			if _, err := c.CoordinationV1().Leases("keda").Update(t.Context(), tt.lease, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			r.look(t.Context())
+			if !hindered(r) {
+				t.Error("not hindered by a lease that is renewed again")
+			}
+		})
+	}
+}
+
+func TestRivalThatCannotBeSeen(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	c := fake.NewClientset()
+	var failure error
+	c.PrependReactor("list", "leases", func(clienttesting.Action) (bool, runtime.Object, error) { return failure != nil, nil, failure })
+	r := newRival(c, func() time.Time { return now })
+	failure = errors.New("forbidden")
+	r.look(t.Context())
+	if why, hindered := r.hinders(); !hindered || why.Status != metav1.ConditionFalse || why.Reason != v1alpha1.ReasonLeasesUnreadable ||
+		!strings.Contains(why.Message, "list and watch on leases named operator.keda.sh") || !strings.HasSuffix(why.Message, ": forbidden") {
+		t.Errorf("hindered %v, %+v", hindered, why)
+	}
+	failure = nil
+	r.look(t.Context())
+	if hindered(r) {
+		t.Error("hindered although nobody is there")
+	}
+	failure = errors.New("busy")
+	r.look(t.Context())
+	if hindered(r) {
+		t.Error("forgets what it knew")
+	}
+}
+
+// A KEDA that starts while Sluice leads is seen when it takes its lease, and not
+// at the next look: it has yet to read what it would write to.
+func TestARivalIsSeenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := fake.NewClientset()
+		r := newRival(c, time.Now)
+		ended := make(chan error, 1)
+		go func() { ended <- r.Start(ctx) }()
+		synctest.Wait()
+		if hindered(r) {
+			t.Error("hindered although nobody is there")
+		}
+		began := time.Now()
+		if _, err := c.CoordinationV1().Leases("keda").Create(ctx, lease("keda", time.Now()), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !hindered(r) || time.Since(began) != 0 {
+			t.Error("a KEDA that is installed later is not noticed at once")
+		}
+		<-time.After(2 * leaseDuration)
+		synctest.Wait()
+		if hindered(r) {
+			t.Error("a KEDA that stopped to renew its lease is not noticed")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What a rival stored counts, and not what was remembered from before it: memory
+// ends before the first write, and everything is looked at after it may be.
+func TestMemoryEndsWhenARivalHasLed(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	c := fake.NewClientset(lease("keda", now))
+	r := newRival(c, func() time.Time { return now })
+	var saw []string
+	r.forget = func() { saw = append(saw, "forget") }
+	r.changed = func(context.Context) { saw = append(saw, fmt.Sprint("hindered ", hindered(r))) }
+	r.look(t.Context())
+	r.look(t.Context())
+	now = now.Add(leaseDuration)
+	r.look(t.Context())
+	if want := []string{"hindered true", "forget", "hindered false"}; !slices.Equal(saw, want) {
+		t.Errorf("saw %v, want %v", saw, want)
+	}
+}
+
+func newRival(c kubernetes.Interface, now func() time.Time) *rival {
+	return &rival{
+		client: c, now: now, log: slog.New(slog.DiscardHandler),
+		forget: func() {}, changed: func(context.Context) {},
+	}
+}
+
+func hindered(r *rival) bool {
+	_, hindered := r.hinders()
+	return hindered
+}
+
+// counting is a reconciler that only counts.
+type counting int
+
+func (c *counting) Reconcile(context.Context, reconcile.Request) (reconcile.Result, error) {
+	*c++
+	return reconcile.Result{}, nil
+}
+
+// Who cannot be scaled hears so in its condition, once: a KEDA that leads goes on
+// to write what it thinks.
+func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
+	key := types.NamespacedName{Namespace: "shop", Name: "worker"}
+	for name, tt := range map[string]struct {
+		empty      func() client.Object
+		conditions func(client.Object) *v1alpha1.Conditions
+	}{
+		"ScaledObject": {func() client.Object { return &v1alpha1.ScaledObject{} }, func(o client.Object) *v1alpha1.Conditions { return &o.(*v1alpha1.ScaledObject).Status.Conditions }},
+		"ScaledJob":    {func() client.Object { return &v1alpha1.ScaledJob{} }, func(o client.Object) *v1alpha1.Conditions { return &o.(*v1alpha1.ScaledJob).Status.Conditions }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			object := tt.empty()
+			object.SetNamespace(key.Namespace)
+			object.SetName(key.Name)
+			cluster := testcluster.With(t, nil, object)
+			ready := func() v1alpha1.Condition {
+				o := tt.empty()
+				if err := cluster.Direct.Get(t.Context(), key, o); err != nil {
+					t.Fatal(err)
+				}
+				c, _ := tt.conditions(o).Get(v1alpha1.ConditionReady)
+				return c
+			}
+			var inner counting
+			r := newRival(nil, time.Now)
+			g := gated{Reconciler: &inner, rival: r, notices: &notices{client: cluster.Client, empty: tt.empty}}
+			ask := func(calls counting, writes int, status metav1.ConditionStatus, reason string) {
+				t.Helper()
+				if _, err := g.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+					t.Fatal(err)
+				}
+				if n := len(cluster.Writes()); inner != calls || n != writes {
+					t.Errorf("%d calls and %d writes, want %d and %d", inner, n, calls, writes)
+				}
+				if c := ready(); c.Status != status || c.Reason != reason {
+					t.Errorf("Ready %+v, want %s %s", c, status, reason)
+				}
+			}
+			ask(0, 0, "", "") // before the first look
+			r.failed = errors.New("forbidden")
+			ask(0, 1, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable)
+			ask(0, 0, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable)
+			r.failed, r.looked, r.leader = nil, true, "keda"
+			ask(0, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
+			ask(0, 0, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
+			r.leader = ""
+			ask(1, 0, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads) // the reconciler says better
+			o := tt.empty()
+			if err := cluster.Direct.Get(t.Context(), key, o); err != nil {
+				t.Fatal(err)
+			}
+			tt.conditions(o).Set(v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue})
+			if err := cluster.Direct.Status().Update(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			r.leader = "keda"
+			ask(1, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
+		})
+	}
+}
