@@ -166,7 +166,7 @@ func (r *round[T]) try(ctx context.Context, c candidate, ref *externalscaler.Sca
 // waits for instances that are being connected to. refused is set when the
 // trigger may be asked for by identity only.
 func (f *Federation) candidates(ctx context.Context, t Trigger) (found []candidate, refused, err error) {
-	if err := checkType(t.Type); err != nil {
+	if err := CheckType(t.Type); err != nil {
 		return nil, nil, err
 	}
 	select {
@@ -194,7 +194,7 @@ func (f *Federation) look(t Trigger) (found []candidate, refused error, changed 
 	defer f.mu.Unlock()
 	s := f.services[t.Type]
 	if s == nil {
-		return nil, nil, nil, errAbsent(t.Type, f.config.Namespace)
+		return nil, nil, nil, f.absent(t.Type)
 	}
 	if err := f.unreachable(s); err != nil {
 		return nil, nil, nil, err

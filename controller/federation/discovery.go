@@ -86,7 +86,7 @@ func readService(svc *corev1.Service, all []*discoveryv1.EndpointSlice, triggerT
 // is spoken to with mTLS and so needs a key.
 func SecureFamily(svc *corev1.Service) (family string, ok bool) {
 	triggerType, ok := strings.CutPrefix(svc.Name, servicePrefix)
-	if !ok || checkType(triggerType) != nil {
+	if !ok || !canBeAType(triggerType) {
 		return "", false
 	}
 	v := readService(svc, nil, triggerType, transports{secure: true})
@@ -219,7 +219,7 @@ func newDirectory(config Config, changed func(triggerType string)) (*directory, 
 		{endpoints.Informer(), sliceService},
 	} {
 		registration, err := follow.informer.AddEventHandler(onAny(func(object any) {
-			if t, ok := strings.CutPrefix(follow.service(object), servicePrefix); ok && checkType(t) == nil {
+			if t, ok := strings.CutPrefix(follow.service(object), servicePrefix); ok && canBeAType(t) {
 				changed(t)
 			}
 		}))

@@ -156,7 +156,7 @@ func TestNobodyToAskIsSaidInThreeWays(t *testing.T) {
 		code        codes.Code
 	}{
 		"a type that cannot be a Service": {"My_Type", `trigger type "My_Type" cannot be a Service name, use type: external`, codes.InvalidArgument},
-		"a Service that is not there":     {"kafka", "Service scaler-kafka not found in namespace sluice-system", codes.NotFound},
+		"a Service that is not there":     {"kafka", "Service scaler-kafka not found in namespace sluice-system: family kafka, which serves the type, is not installed: add deploy/scalers/kafka to your kustomization", codes.NotFound},
 		"a Service without addresses":     {"cron", "Service scaler-cron in namespace sluice-system has no ready instance", codes.Unavailable},
 		"an address where nobody listens": {"redis", "Service scaler-redis in namespace sluice-system has no ready instance", codes.Unavailable},
 	}

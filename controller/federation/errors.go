@@ -40,16 +40,14 @@ var typePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 // servicePrefix and a type make the name of a Service.
 const servicePrefix = "scaler-"
 
-// checkType returns why a trigger type cannot have a Service.
-func checkType(triggerType string) error {
-	if len(triggerType) > maxTypeLength || !typePattern.MatchString(triggerType) {
-		return coded(codes.InvalidArgument, "trigger type %q cannot be a Service name, use type: external", triggerType)
+func canBeAType(text string) bool { return len(text) <= maxTypeLength && typePattern.MatchString(text) }
+
+// CheckType returns why a trigger type cannot have a Service.
+func CheckType(triggerType string) error {
+	if !canBeAType(triggerType) {
+		return impossible(triggerType)
 	}
 	return nil
-}
-
-func errAbsent(triggerType, namespace string) error {
-	return coded(codes.NotFound, "Service %s%s not found in namespace %s", servicePrefix, triggerType, namespace)
 }
 
 func errNoInstance(triggerType, namespace string) error {

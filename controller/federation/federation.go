@@ -216,6 +216,10 @@ func (f *Federation) State(id ID) (State, bool) {
 func (f *Federation) Types() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.types()
+}
+
+func (f *Federation) types() []string {
 	var types []string
 	for name, s := range f.services {
 		if s.exists {
@@ -226,11 +230,16 @@ func (f *Federation) Types() []string {
 	return types
 }
 
+// absent says why a type has no Service; the Federation's lock is held.
+func (f *Federation) absent(triggerType string) error {
+	return Absent(triggerType, f.config.Namespace, f.types())
+}
+
 // Describe returns what the family says of a trigger type, from memory. It is
 // ErrNoDescription when the family does not describe itself, as third parties
 // may, and otherwise says why nobody can be asked, naming the Service.
 func (f *Federation) Describe(triggerType string) (*scalerv1.TriggerType, error) {
-	if err := checkType(triggerType); err != nil {
+	if err := CheckType(triggerType); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
@@ -241,7 +250,7 @@ func (f *Federation) Describe(triggerType string) (*scalerv1.TriggerType, error)
 	s := f.services[triggerType]
 	switch {
 	case s == nil || !s.exists:
-		return nil, errAbsent(triggerType, f.config.Namespace)
+		return nil, f.absent(triggerType)
 	case s.description != nil:
 		return s.description, nil
 	case s.family != nil:

@@ -252,14 +252,14 @@ func (s *service) learn() bool {
 
 // unreachable returns why nobody can be asked, nil while that is not known.
 func (f *Federation) unreachable(s *service) error {
-	if err := checkType(s.triggerType); err != nil {
+	if err := CheckType(s.triggerType); err != nil {
 		return err
 	}
 	if !f.knows() {
 		return nil
 	}
 	if !s.exists {
-		return errAbsent(s.triggerType, f.config.Namespace)
+		return f.absent(s.triggerType)
 	}
 	if s.view.problem != nil {
 		return s.view.problem

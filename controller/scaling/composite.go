@@ -33,7 +33,7 @@ func (d *demand) compositeActive(in Input, verdicts []Verdict, fallback *v1alpha
 	}
 	formula := in.Formula
 	if formula == nil {
-		if formula, err = CompileFormula(m.Formula, FormulaNames(in.Object)); err != nil {
+		if formula, err = FormulaOf(in.Object); err != nil {
 			return false, err
 		}
 	}

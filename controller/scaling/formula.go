@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unicode"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -40,6 +41,31 @@ func FormulaNames(so *v1alpha1.ScaledObject) []string {
 		}
 	}
 	return names
+}
+
+// FormulaOf compiles the formula of an object that has one. The error says why a
+// trigger of it cannot be used.
+func FormulaOf(so *v1alpha1.ScaledObject) (*Formula, error) {
+	formula := so.Modifiers().Formula
+	f, err := CompileFormula(formula, FormulaNames(so))
+	if err == nil {
+		return f, nil
+	}
+	for i, t := range so.Spec.Triggers {
+		switch {
+		case t.Name == "" || !strings.Contains(formula, t.Name):
+		case t.Builtin():
+			return nil, fmt.Errorf("%w: trigger %d (%s) has no value in a formula, the HPA reads it by itself", err, i, t.Type)
+		case !isName(t.Name):
+			return nil, fmt.Errorf("%w: the name %q of trigger %d cannot stand in a formula, where a name has letters, digits and _", err, t.Name, i)
+		}
+	}
+	return nil, err
+}
+
+// isName reports whether a formula reads a text as one name.
+func isName(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) < 0
 }
 
 // CompileFormula compiles a formula over trigger names and tries it once with

@@ -63,7 +63,8 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		metrics = named(params.Metrics())
 		work.problems.metrics(metrics, d.plan.targetKey(), f.object.MetricSource)
 	}
-	if err := work.problems.err(d.triggerType); err != nil {
+	unknown := d.description.Unknown(work.metadata)
+	if err := work.problems.err(d.triggerType, unknown...); err != nil {
 		return nil, &rejection{err, knownMetrics(params)}
 	}
 
@@ -76,7 +77,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		silent:   silenceOf(params),
 		warnings: work.warnings,
 	}
-	b.warnings = append(b.warnings, d.description.Unknown(work.metadata)...)
+	b.warnings = append(b.warnings, unknown...)
 	if !work.pending {
 		b.warnings = append(b.warnings, warningsOf(params)...)
 		if creds != nil {

@@ -760,9 +760,9 @@ func (p hostParams) Metrics() []Metric { return []Metric{{Name: p.url().Host, Ta
 
 func TestMetricsThatRelyOnWhatIsWrongAreNotKnown(t *testing.T) {
 	trigger := Define("host", func(context.Context, hostParams) (Source, error) { return nil, nil })
-	_, err := trigger.bind(request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere"}}}, nil)
+	_, err := trigger.bind(request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere", "ulr": "http://here"}}}, nil)
 	var r *rejection
-	if !errors.As(err, &r) || len(r.metrics) != 0 || status.Convert(err).Message() != "host: url: is none" {
+	if !errors.As(err, &r) || len(r.metrics) != 0 || status.Convert(err).Message() != "host: url: is none; ulr: unknown parameter" {
 		t.Errorf("%v with %v", err, r)
 	}
 }

@@ -69,14 +69,17 @@ func flatten(err error) []string {
 	return texts
 }
 
-// err returns one InvalidArgument for all problems, or nil without any.
-func (p problems) err(triggerType string) error {
+// err returns one InvalidArgument for all problems, or nil without any. odd are
+// sentences about keys that have no effect: one of them may be what was meant
+// for what is missing.
+func (p problems) err(triggerType string, odd ...string) error {
 	if len(p) == 0 {
 		return nil
 	}
-	texts := make([]string, len(p))
+	texts := make([]string, len(p), len(p)+len(odd))
 	for i, one := range p {
 		texts[i] = one.text
 	}
+	texts = append(texts, odd...)
 	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", triggerType, strings.Join(texts, "; ")))
 }

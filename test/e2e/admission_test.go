@@ -221,7 +221,8 @@ spec:
 		"a number that is none":   {spec: with(on(kafka(map[string]any{"bootstrapServers": "k:9092", "consumerGroup": "g", "topic": "t", "lagThreshold": "many"}))), warned: []string{`trigger 0 (kafka): lagThreshold: "many" is not an integer`}},
 		"a parameter missing":     {spec: with(on(kafka(map[string]any{"bootstrapServers": "k:9092", "topic": "t"}))), warned: []string{"trigger 0 (kafka): consumerGroup: is required"}},
 		"a slip of a type":        {spec: with(on(map[string]any{"type": "kafak", "metadata": goodKafka})), warned: []string{"trigger 0 (kafak): type: unknown, did you mean kafka?"}},
-		"a family not installed":  {spec: with(on(map[string]any{"type": "solr", "metadata": goodKafka})), warned: []string{"trigger 0 (solr): Service scaler-solr not found in namespace sluice-system"}},
+		"a family not installed":  {spec: with(on(map[string]any{"type": "solr", "metadata": goodKafka})), warned: []string{"trigger 0 (solr): Service scaler-solr not found in namespace sluice-system: no family of this version serves the type"}},
+		"a part of a type":        {spec: with(on(map[string]any{"type": "sqs", "metadata": goodKafka})), warned: []string{"trigger 0 (sqs): type: unknown, did you mean aws-sqs-queue?"}},
 		"a metricType that fails": {spec: with(on(map[string]any{"type": "kafka", "metricType": "Utilization", "metadata": goodKafka})), warned: []string{`trigger 0 (kafka): metricType: "Utilization" is neither AverageValue nor Value`}},
 
 		"T3 of a ScaledJob":       {kind: "ScaledJob", spec: job(on(named(cron, "a"), named(cron, "a"))), refused: []string{`trigger 1 (cron): name: "a" is already the name of trigger 0`}},

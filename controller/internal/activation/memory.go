@@ -131,7 +131,7 @@ func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int
 	m.generation, m.formula = so.Generation, nil
 	if modifiers := so.Modifiers(); modifiers != nil {
 		// One that does not compile stays nil: Decide says why.
-		m.formula, _ = scaling.CompileFormula(modifiers.Formula, scaling.FormulaNames(so))
+		m.formula, _ = scaling.FormulaOf(so)
 	}
 	return changed
 }

@@ -34,8 +34,6 @@ type Families interface {
 	// Describe returns what the family says of a trigger type, and otherwise
 	// why it says nothing.
 	Describe(triggerType string) (*scalerv1.TriggerType, error)
-	// Types are the trigger types that have a Service.
-	Types() []string
 }
 
 // Targets is what admission asks about the kinds of targets.

@@ -129,10 +129,6 @@ var kafkaType = &scalerv1.TriggerType{Type: "kafka", Parameters: []*scalerv1.Par
 	parameter("password", scalerv1.ValueType_VALUE_TYPE_STRING, "A"),
 }}
 
-func (described) Types() []string {
-	return []string{"kafka", "cron", "house-queue", "third-party", "starting"}
-}
-
 func (described) Describe(triggerType string) (*scalerv1.TriggerType, error) {
 	switch triggerType {
 	case "kafka":
@@ -145,20 +141,12 @@ func (described) Describe(triggerType string) (*scalerv1.TriggerType, error) {
 		return nil, federation.ErrNoDescription
 	case "starting":
 		return nil, status.Error(codes.Unavailable, "Service scaler-starting in namespace sluice-system has no ready instance")
-	case "Kafka":
-		return nil, coded{codes.InvalidArgument, `trigger type "Kafka" cannot be a Service name, use type: external`}
 	}
-	return nil, coded{codes.NotFound, "Service scaler-" + triggerType + " not found in namespace sluice-system"}
+	if err := federation.CheckType(triggerType); err != nil {
+		return nil, err
+	}
+	return nil, federation.Absent(triggerType, "sluice-system", []string{"kafka", "cron", "house-queue", "third-party", "starting"})
 }
-
-// coded is an error like the federation's: its text is the sentence alone.
-type coded struct {
-	code codes.Code
-	text string
-}
-
-func (c coded) Error() string              { return c.text }
-func (c coded) GRPCStatus() *status.Status { return status.New(c.code, c.text) }
 
 // ask puts one question as the API server does. old is nil for a creation.
 func (f *fixture) ask(path string, object, old client.Object, change ...func(*admissionv1.AdmissionRequest)) *admissionv1.AdmissionResponse {

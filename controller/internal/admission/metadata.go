@@ -95,27 +95,15 @@ func (f *findings) builtin(t v1alpha1.ScaleTrigger) {
 // described holds a trigger against its family's description.
 func (w *Webhook) described(t v1alpha1.ScaleTrigger, f *findings) {
 	described, err := w.Families.Describe(t.Type)
-	near, code := w.meant(t.Type), status.Code(err)
-	switch {
+	switch code := status.Code(err); {
 	case err == nil:
 		f.parameters(t, described)
 	case errors.Is(err, federation.ErrNoDescription), code == codes.Unavailable: // a third party, or a family that starts just now
-	case near != "" && (code == codes.InvalidArgument || code == codes.NotFound):
-		f.add(fmt.Errorf("type: unknown, did you mean %s? (%w)", near, err))
-	case code == codes.InvalidArgument: // no Service can have that name
+	case code == codes.InvalidArgument: // no Service can have that name, or it is a slip of one
 		f.add(err)
 	default: // a family that is yet to come, or one that is not installed as it should be
 		f.hint("%v", err)
 	}
-}
-
-// meant is the type that an unknown one is a slip of, or "". What KEDA has is
-// never a slip: its family is not there.
-func (w *Webhook) meant(triggerType string) string {
-	if slices.Contains(publishedTypes, triggerType) {
-		return ""
-	}
-	return scalerv1.Nearest(triggerType, slices.Concat(w.Families.Types(), publishedTypes, []string{"cpu", "memory"}))
 }
 
 // parameters holds metadata against the described parameters.

@@ -87,8 +87,8 @@ func TestMetadata(t *testing.T) {
 		"a slip of a built-in type":         {trigger: typed("memroy"), problems: []string{"trigger 0 (memroy): type: unknown, did you mean memory? (Service scaler-memroy not found in namespace sluice-system)"}},
 		"a slip of a house's own type":      {trigger: typed("house-queu"), problems: []string{"trigger 0 (house-queu): type: unknown, did you mean house-queue? (Service scaler-house-queu not found in namespace sluice-system)"}},
 		"a type that cannot be a Service's": {trigger: typed("Kafka"), problems: []string{`trigger 0 (Kafka): type: unknown, did you mean kafka? (trigger type "Kafka" cannot be a Service name, use type: external)`}},
-		"a family that is not installed":    {trigger: typed("mysql"), hints: []string{"trigger 0 (mysql): Service scaler-mysql not found in namespace sluice-system"}},
-		"a family that nobody knows yet":    {trigger: typed("ledger"), hints: []string{"trigger 0 (ledger): Service scaler-ledger not found in namespace sluice-system"}},
+		"a family that is not installed":    {trigger: typed("mysql"), hints: []string{"trigger 0 (mysql): Service scaler-mysql not found in namespace sluice-system: family sql, which serves the type, is not installed: add deploy/scalers/sql to your kustomization"}},
+		"a family that nobody knows yet":    {trigger: typed("ledger"), hints: []string{"trigger 0 (ledger): Service scaler-ledger not found in namespace sluice-system: no family is known to serve the type"}},
 		"a family that starts":              {trigger: typed("starting")},
 		"a family that does not describe":   {trigger: typed("third-party")},
 	}

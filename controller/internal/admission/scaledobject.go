@@ -119,7 +119,7 @@ func (w *Webhook) granted(ctx context.Context, kind v1alpha1.GroupVersionKindRes
 func (v *verdict) modifiers(so *v1alpha1.ScaledObject) {
 	v.refuse(reasonModifiers, so.ValidateModifiers())
 	if m := so.Modifiers(); m != nil && m.Formula != "" {
-		_, err := scaling.CompileFormula(m.Formula, scaling.FormulaNames(so))
+		_, err := scaling.FormulaOf(so)
 		v.refuse(reasonModifiers, err)
 	}
 	v.refuse(reasonModifiersFallback, so.ValidateFallbackBehavior())

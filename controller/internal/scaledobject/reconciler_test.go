@@ -415,6 +415,14 @@ func TestOddThingsAreNamedAndKeepNothingFromScaling(t *testing.T) {
 		`; annotation sluice.dev/no-data: "one" is none of hold, error, zero`+
 		"; trigger 0 (kafka): lagTreshold: unknown; trigger 0 (kafka): polled: no permission")
 	f.wantTargets("s0-m 5")
+
+	// What is odd may be why something else is wrong.
+	f.annotate(func(so *v1alpha1.ScaledObject) { so.Annotations = nil })
+	state.Unreachable = errDown
+	f.states[0] = state
+	f.reconcile()
+	f.wantReady(metav1.ConditionFalse, "trigger 0 (kafka): Service scaler-kafka in namespace sluice-system has no ready instance"+
+		"; trigger 0 (kafka): lagTreshold: unknown; trigger 0 (kafka): polled: no permission")
 }
 
 func TestWaitingForAFamily(t *testing.T) {

@@ -148,7 +148,7 @@ func (r *record) merge(so *v1alpha1.ScaledObject) {
 			ready = failed
 		}
 	}
-	if ready.Status == metav1.ConditionTrue && len(reconciled.Warnings) > 0 {
+	if len(reconciled.Warnings) > 0 {
 		ready.Message += "; " + strings.Join(reconciled.Warnings, "; ")
 	}
 	so.Status.Conditions.Set(ready)

@@ -182,7 +182,7 @@ func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, ask *a
 // nil in the formula where the user's behaviour says so.
 func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) (float64, error) {
 	modifiers := so.Modifiers()
-	formula, err := scaling.CompileFormula(modifiers.Formula, scaling.FormulaNames(so))
+	formula, err := scaling.FormulaOf(so)
 	if err != nil {
 		return 0, err
 	}
