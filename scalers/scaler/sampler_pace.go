@@ -11,8 +11,9 @@ const (
 // pace is how a source answers, as far as that decides how it is read next. It
 // is guarded by sampler.mu.
 type pace struct {
-	// slow is true when it did not answer the last time, or took more than half
-	// of its time. It does not stand where others wait then.
+	// slow is true when it did not answer the last time, or took long: more than
+	// half of its time in a batch, more than slowAfter without. It does not stand
+	// where others wait then.
 	slow bool
 	// alone is true when it is to be read by itself, because its batch did not
 	// answer it.

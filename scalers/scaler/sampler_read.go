@@ -130,27 +130,50 @@ func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detectio
 	if s.handOver(q, o) {
 		return
 	}
-	leave, err := s.enter(ctx, o, deadline)
+	if madeWay := s.readAs(ctx, q, o, s.isSlow(o), cause, deadline); madeWay {
+		s.readAs(ctx, q, o, true, cause, deadline)
+	}
+}
+
+func (s *sampler) isSlow(o *opened) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return o.pace.slow
+}
+
+// readAs reads an open source, as a quick or as a slow one. It is true when the
+// read was quick no more and had to make way: then it has come to nothing.
+func (s *sampler) readAs(ctx context.Context, q *question, o *opened, slow bool, cause scalerv1.Detection, deadline time.Duration) (madeWay bool) {
+	p, err := o.lease.places().enter(ctx, slow, deadline)
 	if err != nil {
 		s.complete(q, cause, 0, nil, err)
-		return
+		return false
 	}
-	defer leave()
+	defer p.leave()
 	start := time.Now()
 	rctx, cancel := context.WithTimeout(s.metrics.counting(ctx, q.triggerType), deadline)
 	defer cancel()
+	rctx, end := context.WithCancelCause(rctx)
+	defer end(nil)
+	stop := p.watch(end)
 	s.mu.Lock()
 	a := s.begin(q, cause, deadline)
 	s.mu.Unlock()
 	readings, err := s.askSource(rctx, o)
+	stop()
+	if !s.returned(a) {
+		return false
+	}
+	if err != nil && errors.Is(context.Cause(rctx), errMakeWay) {
+		return true
+	}
 	err = inTime(rctx, err)
 	took := time.Since(start)
 	s.mu.Lock()
-	o.pace.slow = took > deadline/2 || unheard(err)
+	o.pace.slow = p.remember(o.pace.slow, took, err)
 	s.mu.Unlock()
-	if s.returned(a) {
-		s.complete(q, cause, took, readings, err)
-	}
+	s.complete(q, cause, took, readings, err)
+	return false
 }
 
 // handOver leaves the reading of a Batched, which was just opened, to its
@@ -197,39 +220,6 @@ func unheard(err error) bool {
 
 // errBusy is the failure of a read that had no place in time.
 var errBusy = status.Error(codes.DeadlineExceeded, "other reads of the same endpoint wait for an answer")
-
-// enter waits for one of the places that the source's connection has for reads
-// at once, so that no endpoint is asked without bound. Sources that were slow
-// the last time leave some of them to the others.
-func (s *sampler) enter(ctx context.Context, o *opened, limit time.Duration) (leave func(), err error) {
-	c := o.lease.endpoint()
-	if c == nil {
-		return func() {}, nil
-	}
-	places := []chan struct{}{c.slots}
-	s.mu.Lock()
-	if o.pace.slow {
-		places = []chan struct{}{c.slowSlots, c.slots}
-	}
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for i, place := range places {
-		select {
-		case place <- struct{}{}:
-		case <-ctx.Done():
-			vacate(places[:i])
-			return nil, errBusy
-		}
-	}
-	return func() { vacate(places) }, nil
-}
-
-func vacate(places []chan struct{}) {
-	for _, place := range places {
-		<-place
-	}
-}
 
 // open opens the source and counts the caller as one who uses it. It returns
 // nil and no error when the question went away meanwhile or did not wait; a

@@ -84,23 +84,13 @@ type connection struct {
 	id    sharedID
 	users int // guarded by pool.mu
 	stop  context.CancelFunc
-	slots chan struct{} // limits the reads that go to the endpoint at once
-	// slowSlots limits how many of them are of sources that were slow.
-	slowSlots chan struct{}
 
-	ready chan struct{}
-	value io.Closer
-	err   error
-	own   *lease // what the dial took itself
+	ready  chan struct{}
+	value  io.Closer
+	err    error
+	places *places // for the reads that go to the endpoint
+	own    *lease  // what the dial took itself
 }
-
-// readsPerEndpoint is how many reads one connection carries at once, and
-// slowPerEndpoint how many of those may be of slow sources. Others of
-// the same connection wait; those of other connections do not notice.
-const (
-	readsPerEndpoint = 32
-	slowPerEndpoint  = 24
-)
 
 type leaseKey struct{}
 
@@ -147,14 +137,14 @@ func (l *lease) take(ctx context.Context, id sharedID, dial func(context.Context
 	return c.value, nil
 }
 
-// endpoint is the connection that stands for the lease's backend, or nil.
-func (l *lease) endpoint() *connection {
+// places are those of the connection that stands for the lease's backend, or nil.
+func (l *lease) places() *places {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.taken) == 0 {
 		return nil
 	}
-	return l.taken[0]
+	return l.taken[0].places
 }
 
 // release gives everything back, last taken first. It may be called twice.
@@ -182,10 +172,8 @@ func (p *pool) join(ctx context.Context, id sharedID, hosts []string, dial func(
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &connection{
 		pool: p, id: id, users: 1, stop: stop,
-		ready:     make(chan struct{}),
-		slots:     make(chan struct{}, readsPerEndpoint),
-		slowSlots: make(chan struct{}, slowPerEndpoint),
-		own:       p.lease(hosts),
+		ready: make(chan struct{}),
+		own:   p.lease(hosts),
 	}
 	p.connections[id] = c
 	p.changed(len(p.connections))
@@ -201,7 +189,7 @@ func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Cl
 	value, err := dialSafely(c.own.context(ctx), dial)
 
 	c.pool.mu.Lock()
-	c.value, c.err = value, err
+	c.value, c.err, c.places = value, err, newPlaces(value)
 	abandoned := c.users == 0
 	if err != nil {
 		c.forget()

@@ -1,0 +1,122 @@
+package scaler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// narrow is a shared connection like that to a database.
+type narrow struct{ conn }
+
+func (*narrow) Width() (reads, slow int) { return 4, 2 }
+
+// onNarrow asks a question over the shared narrow connection.
+func onNarrow(question string, source *fake) *binding {
+	b := asking(question, nil)
+	b.open = func(ctx context.Context) (Source, error) {
+		source.opened()
+		_, err := Shared(ctx, "database", func(context.Context) (*narrow, error) { return &narrow{}, nil })
+		return source, err
+	}
+	return b
+}
+
+// lasting answers after so long.
+func lasting(d *time.Duration) func(context.Context) ([]Reading, error) {
+	return func(ctx context.Context) ([]Reading, error) {
+		timer := time.NewTimer(*d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return One(1), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// TestSlowReadsStarveNoOther has more slow sources at one endpoint than it
+// carries reads: all others are read on time, from the first round on.
+func TestSlowReadsStarveNoOther(t *testing.T) {
+	for name, long := range map[string]time.Duration{"slow": 6 * time.Second, "without an answer": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				quick := time.Millisecond
+				var others []*testUser
+				for i := range 10 {
+					s.join(onNarrow(fmt.Sprint("slow", i), &fake{answer: lasting(&long)}), userEvery(30*time.Second).user)
+				}
+				for i := range 50 {
+					u := userEvery(30 * time.Second)
+					s.join(onNarrow(fmt.Sprint("quick", i), &fake{answer: lasting(&quick)}), u.user)
+					others = append(others, u)
+				}
+				for round := range 4 {
+					pass(30 * time.Second)
+					for i, u := range others {
+						if snap := u.snap(); snap == nil || snap.err != nil || time.Since(snap.at) > 33*time.Second {
+							t.Errorf("round %d: quick%d: %+v", round, i, snap)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSlowReadIsRememberedUntilItIsQuick follows one question.
+func TestSlowReadIsRememberedUntilItIsQuick(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		long := 2 * time.Second
+		u := userEvery(10 * time.Second)
+		b := onNarrow("q", &fake{answer: lasting(&long)})
+		s.join(b, u.user)
+		for _, want := range []bool{true, false, true} {
+			pass(15 * time.Second)
+			if got := s.isSlow(u.q.opened); got != want {
+				t.Errorf("slow = %v after reads of %v", got, long)
+			}
+			long = 2*time.Second - long // the other way round
+		}
+	})
+}
+
+// TestSilentEndpointMakesNobodySlow has an endpoint that answers nobody: when
+// it is back, no question of it is taken for a slow one.
+func TestSilentEndpointMakesNobodySlow(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		long := time.Hour
+		var all []*testUser
+		for i := range 20 {
+			u := userEvery(10 * time.Second)
+			s.join(onNarrow(fmt.Sprint("q", i), &fake{answer: lasting(&long)}), u.user)
+			all = append(all, u)
+		}
+		pass(2 * time.Minute)
+		for i, u := range all {
+			if u.snap().err == nil || s.isSlow(u.q.opened) {
+				t.Errorf("q%d: slow = %v, %+v", i, s.isSlow(u.q.opened), u.snap())
+			}
+		}
+	})
+}
+
+// TestSlowReadMakesWay has all places for slow reads taken: it ends, which is
+// nobody's answer, and is made again once there is room.
+func TestSlowReadMakesWay(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		long := 2 * time.Second
+		for i := range 2 {
+			s.join(onNarrow(fmt.Sprint("first", i), &fake{answer: lasting(&long)}), userEvery(time.Hour).user)
+		}
+		pass(time.Second)
+		u, source := userEvery(time.Hour), &fake{answer: lasting(&long)}
+		s.join(onNarrow("q", source), u.user)
+		pass(5 * time.Second)
+		if snap := u.snap(); snap == nil || snap.err != nil || u.times() != 1 || source.count() != 2 {
+			t.Errorf("%d reads, %d snapshots, %+v", source.count(), u.times(), snap)
+		}
+	})
+}
