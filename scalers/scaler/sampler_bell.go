@@ -13,6 +13,12 @@ const (
 	// shortestRing is the shortest time between two reads of one question that
 	// rings can cause.
 	shortestRing = 250 * time.Millisecond
+	// longestRing is what a question waits between reads when rings change
+	// nothing, unless many share its connection.
+	longestRing = 400 * time.Millisecond
+	// fruitlessReads is how many such reads a second all questions of one
+	// connection may make.
+	fruitlessReads = 40
 	// askAgain is when a source that refused to ring is asked again.
 	askAgain = 10 * time.Minute
 )
@@ -238,13 +244,26 @@ func (s *sampler) ring(q *question, run *bellRun) {
 	s.schedule(q)
 }
 
+// longestGap is the most that rings which change nothing have the next one wait:
+// the rings of others must not keep a question from hearing its own. It grows
+// with the questions that share the connection, so that however often all of
+// them are rung, the source answers a bounded number of such reads.
+func (q *question) longestGap() time.Duration {
+	sharing := 1
+	if q.opened != nil {
+		sharing = q.opened.lease.sharing()
+	}
+	gap := max(longestRing, time.Duration(sharing)*time.Second/fruitlessReads)
+	return min(gap, max(q.interval, shortestRing))
+}
+
 // rang notes what a read that a ring caused has shown. s.mu is held.
 func (s *sampler) rang(q *question, old, snap *snapshot) {
 	if snap.detection != scalerv1.Detection_DETECTION_DOORBELL {
 		return
 	}
 	if snap.same(old) {
-		q.bell.gap = min(max(2*q.bell.gap, 2*shortestRing), max(q.interval, shortestRing))
+		q.bell.gap = min(max(2*q.bell.gap, 2*shortestRing), q.longestGap())
 	} else {
 		q.bell.gap = shortestRing
 	}

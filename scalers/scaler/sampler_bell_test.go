@@ -16,8 +16,10 @@ import (
 // ringer is a source with a doorbell that the test rings.
 type ringer struct {
 	fake
-	refuse atomic.Pointer[error]
-	stands time.Duration // until it is dropped; 0 for ever
+	refuse  atomic.Pointer[error]
+	backlog atomic.Int64  // for sources that answer it
+	user    *testUser     // who asks, where the test wants to know
+	stands  time.Duration // until it is dropped; 0 for ever
 
 	mu        sync.Mutex
 	ringIt    func()
@@ -83,21 +85,78 @@ func TestRingIsReadAtOnce(t *testing.T) {
 	})
 }
 
+// TestForgedRingsCostLittle rings twenty times a second for nothing, at
+// questions that share a connection: what they cost it does not grow with them.
 func TestForgedRingsCostLittle(t *testing.T) {
+	for _, n := range []int{1, 10, 200} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				sources := sharingAConnection(s, n)
+				pass(3 * time.Minute)
+				before := counts(sources)
+				for range 20 * 100 {
+					for _, source := range sources {
+						source.ring()
+					}
+					<-time.After(50 * time.Millisecond)
+				}
+				// Each is read 4 times anyway, and once for each step of the gap.
+				if made, most := counts(sources)-before, (fruitlessReads+1)*100+12*n; made > most {
+					t.Errorf("%d reads in 100 s of forged rings, want at most %d", made, most)
+				}
+			})
+		})
+	}
+}
+
+// TestRingsOfOthersDelayNoAnswer has ten questions that are rung whenever there
+// is work for any of them: each hears of its own at once all the same.
+func TestRingsOfOthersDelayNoAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		source := &ringer{}
-		s.join(asking("q", source), idleUser(30*time.Second).user)
+		sources := sharingAConnection(s, 10)
 		pass(time.Minute)
-		before := source.count()
-		for range 10 * 60 * 100 { // a hundred a second for ten minutes
-			source.ring()
-			<-time.After(10 * time.Millisecond)
+		for range 1000 { // for nobody
+			for _, source := range sources {
+				source.ring()
+			}
+			<-time.After(70 * time.Millisecond)
 		}
-		// 20 regular reads, as many for the rings, and those of the back-off.
-		if n := source.count() - before; n > 55 {
-			t.Errorf("%d reads in ten minutes of forged rings", n)
+		for i, source := range sources {
+			source.backlog.Store(1)
+			for _, other := range sources {
+				other.ring()
+			}
+			pass(longestRing)
+			if got := source.user.snap().readings[0].Value; got != 1 {
+				t.Errorf("question %d: its ring was not answered within %v", i, longestRing)
+			}
 		}
 	})
+}
+
+// sharingAConnection joins idle questions whose answers are their backlogs.
+func sharingAConnection(s *bench, n int) []*ringer {
+	sources := make([]*ringer, n)
+	for i := range sources {
+		source := &ringer{}
+		source.answer = func(context.Context) ([]Reading, error) { return One(float64(source.backlog.Load())), nil }
+		b := asking(fmt.Sprint("q", i), nil)
+		b.open = func(ctx context.Context) (Source, error) {
+			_, err := Shared(ctx, "database", func(context.Context) (*conn, error) { return &conn{}, nil })
+			return source, err
+		}
+		source.user = idleUser(30 * time.Second)
+		s.join(b, source.user.user)
+		sources[i] = source
+	}
+	return sources
+}
+
+func counts(sources []*ringer) (reads int) {
+	for _, source := range sources {
+		reads += source.count()
+	}
+	return reads
 }
 
 func TestRingsThatChangeSomethingAreLimitedOnlyByTheirRate(t *testing.T) {

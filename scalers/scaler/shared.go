@@ -147,6 +147,19 @@ func (l *lease) places() *places {
 	return l.taken[0].places
 }
 
+// sharing is how many use the connection that stands for the lease's backend,
+// at least 1.
+func (l *lease) sharing() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.taken) == 0 {
+		return 1
+	}
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return l.taken[0].users
+}
+
 // release gives everything back, last taken first. It may be called twice.
 func (l *lease) release() {
 	l.mu.Lock()
