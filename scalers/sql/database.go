@@ -18,8 +18,11 @@ import (
 // Limits of the connections to one database as one identity, whatever the
 // number of triggers.
 const (
-	mostConnections = 2
-	idleTime        = 5 * time.Minute
+	mostConnections = 4
+	// mostSlow of them may be held by queries that are slow, so that others are
+	// answered however many of those there are.
+	mostSlow = 2
+	idleTime = 5 * time.Minute
 	// lifetime is shorter than what servers and middleboxes usually allow.
 	lifetime = 10 * time.Minute
 )
@@ -54,6 +57,9 @@ func share(ctx context.Context, kind, identity string, open func(context.Context
 	})
 }
 
+// Width implements scaler.Narrow: each read has a connection to itself.
+func (d *database) Width() (reads, slow int) { return mostConnections, mostSlow }
+
 // Close ends all connections.
 func (d *database) Close() error {
 	d.bell.Close()
@@ -64,7 +70,7 @@ func (d *database) Close() error {
 // it. What servers say is not repeated: they quote queries and values.
 func (d *database) failure(err error) error {
 	var known interface{ GRPCStatus() *status.Status }
-	if errors.Is(err, scaler.ErrNoData) || errors.As(err, &known) {
+	if errors.Is(err, scaler.ErrNoData) || errors.Is(err, scaler.ErrDoorbellRefused) || errors.As(err, &known) {
 		return err
 	}
 	code, text := d.explain(err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -243,6 +244,43 @@ func TestThousandTriggersFewConnections(t *testing.T) {
 			}
 			if got := proxy.Stats().Accepted; got > mostConnections {
 				t.Errorf("%d connections, want at most %d", got, mostConnections)
+			}
+		})
+	}
+}
+
+// hanging is a query of each type that is not answered in an hour.
+var hanging = map[string]string{"postgresql": "SELECT count(*) FROM pg_sleep(3600)", "mysql": "SELECT SLEEP(3600)", "mssql": "HANG"}
+
+// TestSlowQueriesStarveNoOther has more queries under way that are not answered
+// than there may be connections. All others of the same database and identity
+// are answered, from the first on.
+func TestSlowQueriesStarveNoOther(t *testing.T) {
+	all, _ := everyType(t)
+	for _, s := range all {
+		t.Run(s.triggerType, func(t *testing.T) {
+			proxy, metadata := s.through(t)
+			family := scalertest.Serve(t, triggers...).WithAuth(s.auth)
+			watch := func(query string, i int) *scalertest.Watching {
+				own := maps.Clone(metadata)
+				own["query"] = fmt.Sprint(query, " -- ", i) // each a question of its own
+				return family.Watch(t, s.triggerType, own, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+			}
+			for i := range 2 * mostConnections {
+				watch(hanging[s.triggerType], i)
+			}
+			for ctx := within(t); proxy.Stats().Open < mostSlow; {
+				select {
+				case <-time.After(10 * time.Millisecond):
+				case <-ctx.Done():
+					t.Fatal("no query is under way")
+				}
+			}
+			for i := range 10 {
+				// The next reading is an hour away, so this is the first.
+				if _, err := watch(metadata["query"], i).Until(within(t), "active", scalertest.Active); err != nil {
+					t.Errorf("query %d: %v", i, err)
+				}
 			}
 		})
 	}
