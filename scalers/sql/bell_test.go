@@ -3,16 +3,20 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
+	"github.com/sluice-autoscaler/sluice/test/servers/fault"
 )
 
 // pools has one pool of connections for all sources of a test.
@@ -82,14 +86,86 @@ func TestChannelsShareASession(t *testing.T) {
 	}
 }
 
+// TestListeningNeedsAChannel has names that no channel can have: they are
+// refused by themselves, while the session listens for others.
 func TestListeningNeedsAChannel(t *testing.T) {
 	p := servers.SharedPostgreSQL(t)
-	s, err := openPostgreSQL(opening(t), postgresqlParams{Connection: p.URL(), Query: "SELECT 1"})
+	to := func(channel string) scaler.Source {
+		s, err := openPostgreSQL(opening(t), postgresqlParams{Connection: p.URL(), Query: "SELECT 1", ListenChannel: channel})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	good := listenTo(t, to(strings.Repeat("n", longestChannel)))
+	await(t, "listening", good.listening)
+	for _, channel := range []string{"", strings.Repeat("n", longestChannel+1), "a\x00b", "\xff"} {
+		if err := to(channel).(scaler.Ringer).Listen(within(t), func() {}, func() {}); !errors.Is(err, scaler.ErrDoorbellRefused) {
+			t.Errorf("listening to %q: %v, want it to be refused", channel, err)
+		}
+	}
+	run(t, p, "NOTIFY "+strings.Repeat("n", longestChannel)+";")
+	await(t, "the ring", good.rung)
+}
+
+// TestManyChannelsInFewRequests listens to more channels than one request
+// names, and hears each.
+func TestManyChannelsInFewRequests(t *testing.T) {
+	p := servers.SharedPostgreSQL(t)
+	var all []*hearing
+	for i := range 2*channelsAtOnce + 1 {
+		s, err := openPostgreSQL(opening(t), postgresqlParams{Connection: p.URL(), Query: "SELECT 1", ListenChannel: fmt.Sprintf("many %d", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, listenTo(t, s))
+	}
+	for i, h := range all {
+		await(t, "listening", h.listening)
+		run(t, p, fmt.Sprintf(`NOTIFY "many %d";`, i))
+		await(t, "the ring", h.rung)
+	}
+}
+
+// TestSwallowedSession has a network that swallows everything while nothing is
+// said: the session is given up at its limits, and not when the kernel does.
+func TestSwallowedSession(t *testing.T) {
+	p := servers.SharedPostgreSQL(t)
+	proxy, err := fault.Listen(p.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.(scaler.Ringer).Listen(within(t), func() {}, func() {}); !errors.Is(err, scaler.ErrDoorbellRefused) {
-		t.Errorf("listening without a channel: %v, want it to be refused", err)
+	t.Cleanup(func() { proxy.Close() })
+	config, err := pgx.ParseConfig(strings.Replace(p.URL(), p.Addr(), proxy.Addr(), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := func(context.Context, *pgx.ConnConfig) error { return nil }
+	for name, tt := range map[string]struct {
+		silence time.Duration
+		other   bool // another channel is wanted meanwhile
+	}{
+		"while it hears":                 {silence: 50 * time.Millisecond},
+		"when another channel is wanted": {silence: time.Hour, other: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer proxy.Heal()
+			bell := scaler.NewSharedBell(t.Context())
+			defer bell.Close()
+			run := listener{config, login, listenerLimits{connect: patience, silence: tt.silence, answer: time.Second}}.listen
+			listening, ended := make(chan struct{}), make(chan error, 1)
+			go func() {
+				ended <- bell.Listen(within(t), "", "swallowed", run, func() { close(listening) }, func() {})
+			}()
+			await(t, "listening", listening)
+			proxy.Stall()
+			if tt.other {
+				go func() { _ = bell.Listen(t.Context(), "", "other", run, func() {}, func() {}) }()
+			}
+			if err := await(t, "the end of the session", ended); err == nil {
+				t.Error("it ended without an error")
+			}
+		})
 	}
 }
 

@@ -156,7 +156,7 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 		what:    "postgresql " + net.JoinHostPort(config.Host, fmt.Sprint(config.Port)),
 		explain: explainPostgreSQL,
 	}
-	d.notify = func(ctx context.Context, ears *scaler.Ears) error { return listen(ctx, config, login, ears) }
+	d.notify = listener{config, login, usualLimits}.listen
 	return d, nil
 }
 

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -21,8 +24,8 @@ type postgresqlSource struct {
 // Listen rings at every notification of the channel. All channels of a
 // database share one session.
 func (s *postgresqlSource) Listen(ctx context.Context, listening, ring func()) error {
-	if s.channel == "" {
-		return fmt.Errorf("%w: listenChannel names no channel of NOTIFY", scaler.ErrDoorbellRefused)
+	if why := unheard(s.channel); why != "" {
+		return fmt.Errorf("%w: listenChannel %s", scaler.ErrDoorbellRefused, why)
 	}
 	err := s.database.bell.Listen(ctx, "", s.channel, s.database.notify, listening, ring)
 	if ctx.Err() != nil {
@@ -31,16 +34,43 @@ func (s *postgresqlSource) Listen(ctx context.Context, listening, ring func()) e
 	return s.database.failure(err)
 }
 
-// alive is how often a silent session is checked.
-const alive = 30 * time.Second
+// longestChannel is PostgreSQL's limit on names, in bytes.
+const longestChannel = 63
 
-// listen is the session that listens for all ears.
-func listen(ctx context.Context, config *pgx.ConnConfig, login func(context.Context, *pgx.ConnConfig) error, ears *scaler.Ears) error {
-	own := config.Copy()
-	if err := login(ctx, own); err != nil {
-		return err
+// unheard says why nobody can listen to a channel of that name, or nothing. A
+// session is shared, so such a name is kept away from it.
+func unheard(channel string) string {
+	switch {
+	case channel == "":
+		return "names no channel of NOTIFY"
+	case len(channel) > longestChannel:
+		return fmt.Sprintf("is longer than %d bytes", longestChannel)
+	case !utf8.ValidString(channel) || strings.ContainsRune(channel, 0):
+		return "is not a text that PostgreSQL knows"
 	}
-	session, err := pgx.ConnectConfig(ctx, own)
+	return ""
+}
+
+// listener is the session that listens for all ears.
+type listener struct {
+	config *pgx.ConnConfig
+	login  func(context.Context, *pgx.ConnConfig) error
+	limits listenerLimits
+}
+
+// listenerLimits bound every wait for the server, so that a session whose
+// network swallows everything is given up soon.
+type listenerLimits struct {
+	connect time.Duration // until a session stands
+	silence time.Duration // until the server is asked whether it is there
+	answer  time.Duration // until it has to have answered
+}
+
+var usualLimits = listenerLimits{connect: 30 * time.Second, silence: 20 * time.Second, answer: 10 * time.Second}
+
+// listen goes on until ctx ends, nobody is left or the session is lost.
+func (l listener) listen(ctx context.Context, ears *scaler.Ears) error {
+	session, err := l.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -51,15 +81,25 @@ func listen(ctx context.Context, config *pgx.ConnConfig, login func(context.Cont
 		if len(channels) == 0 {
 			return nil
 		}
-		if err := tune(ctx, session, heard, channels); err != nil {
+		if err := l.tune(ctx, session, heard, channels); err != nil {
 			return err
 		}
 		heard = channels
 		ears.Listening(channels)
-		if err := hear(ctx, session, ears); err != nil {
+		if err := l.hear(ctx, session, ears); err != nil {
 			return err
 		}
 	}
+}
+
+func (l listener) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.limits.connect)
+	defer cancel()
+	own := l.config.Copy()
+	if err := l.login(ctx, own); err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, own)
 }
 
 // farewell ends the session; a server that stalls is not waited for.
@@ -69,28 +109,73 @@ func farewell(ctx context.Context, session *pgx.Conn) {
 	_ = session.Close(ctx) // closed it is, either way
 }
 
-// tune listens to what is new and no more to what is gone.
-func tune(ctx context.Context, session *pgx.Conn, heard, channels []string) error {
-	for _, channel := range channels {
-		if !slices.Contains(heard, channel) {
-			if _, err := session.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-				return err
-			}
+// tune listens to what is new and no more to what is gone. Both lists are in
+// order.
+func (l listener) tune(ctx context.Context, session *pgx.Conn, heard, channels []string) error {
+	if err := l.tell(ctx, session, "LISTEN ", missing(heard, channels)); err != nil {
+		return err
+	}
+	return l.tell(ctx, session, "UNLISTEN ", missing(channels, heard))
+}
+
+// missing are those of wanted that all, which is in order, lacks.
+func missing(all, wanted []string) []string {
+	var lacking []string
+	for _, one := range wanted {
+		if _, found := slices.BinarySearch(all, one); !found {
+			lacking = append(lacking, one)
 		}
 	}
-	for _, channel := range heard {
-		if !slices.Contains(channels, channel) {
-			if _, err := session.Exec(ctx, "UNLISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-				return err
-			}
+	return lacking
+}
+
+// channelsAtOnce is how many channels one request names.
+const channelsAtOnce = 100
+
+// tell executes a command for each of the channels.
+func (l listener) tell(ctx context.Context, session *pgx.Conn, command string, channels []string) error {
+	for some := range slices.Chunk(channels, channelsAtOnce) {
+		var statements strings.Builder
+		for _, channel := range some {
+			statements.WriteString(command + pgx.Identifier{channel}.Sanitize() + ";")
+		}
+		err := l.ask(ctx, func(ctx context.Context) error {
+			_, err := session.PgConn().Exec(ctx, statements.String()).ReadAll()
+			return err
+		})
+		if err != nil {
+			return listenFailure(err)
 		}
 	}
 	return nil
 }
 
+// ask waits for an answer of the server no longer than it may take.
+func (l listener) ask(ctx context.Context, question func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, l.limits.answer)
+	defer cancel()
+	return question(ctx)
+}
+
+// listenFailure tells a server that never listens, such as a standby or a
+// relative of PostgreSQL, from one that is in trouble.
+func listenFailure(err error) error {
+	var answered *pgconn.PgError
+	if !errors.As(err, &answered) {
+		return err
+	}
+	switch state := answered.Code; {
+	case state == "25006":
+		return fmt.Errorf("%w: a standby lets nobody LISTEN", scaler.ErrDoorbellRefused)
+	case strings.HasPrefix(state, "0A"), strings.HasPrefix(state, "42"):
+		return fmt.Errorf("%w: the server does not know LISTEN, or does not allow it (SQLSTATE %s)", scaler.ErrDoorbellRefused, state)
+	}
+	return err
+}
+
 // hear rings until the ears change. A session that is silent for long is
 // checked.
-func hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears) error {
+func (l listener) hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears) error {
 	changed, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -104,7 +189,7 @@ func hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears) error {
 	defer func() { <-done }()
 	defer stop()
 	for {
-		waiting, cancel := context.WithTimeout(changed, alive)
+		waiting, cancel := context.WithTimeout(changed, l.limits.silence)
 		notification, err := session.WaitForNotification(waiting)
 		silent := errors.Is(waiting.Err(), context.DeadlineExceeded)
 		cancel()
@@ -116,7 +201,7 @@ func hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears) error {
 		case changed.Err() != nil:
 			return nil
 		case silent:
-			if err := session.Ping(ctx); err != nil {
+			if err := l.ask(ctx, session.Ping); err != nil {
 				return err
 			}
 		default:
