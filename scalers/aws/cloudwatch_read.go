@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,6 +22,10 @@ import (
 type cloudWatchSource struct {
 	*service[*cloudwatch.Client]
 	params cloudWatchParams
+
+	// refused is true after CloudWatch found its query wrong. It fails every
+	// request that it is in, so it is asked by itself until that changes.
+	refused atomic.Bool
 }
 
 // what names the source in errors.
@@ -30,9 +37,11 @@ func (s *cloudWatchSource) what() string {
 }
 
 // Read returns the newest datapoint of the window.
-func (s *cloudWatchSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	result := readWindow(ctx, s.service, s.params.window(time.Now()), []*cloudWatchSource{s})[0]
-	return result.Readings, result.Err
+func (s *cloudWatchSource) Read(ctx context.Context) (readings []scaler.Reading, err error) {
+	readWindow(ctx, s.service, s.params.window(time.Now()), []*cloudWatchSource{s}, func(_ int, r scaler.Result) {
+		readings, err = r.Readings, r.Err
+	})
+	return readings, err
 }
 
 // cloudWatchMetric is a source that can be read together with others.
@@ -46,49 +55,68 @@ type cloudWatchBatch struct {
 	*service[*cloudwatch.Client]
 }
 
-// ReadBatch asks once for all metrics whose windows are the same.
+// requestsAtOnce is how many requests of one batch are under way together.
+const requestsAtOnce = 4
+
+// request is what the metrics of one request have in common. Those of another
+// account are apart, since a refused account is no other's matter.
+type request struct {
+	window  window
+	account string
+	alone   int // tells those apart that are asked by themselves
+}
+
+// ReadBatch asks once for all metrics that one request can ask for.
 func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	now := time.Now()
-	members := map[window][]int{}
-	var order []window
+	members := map[request][]int{}
 	for i, source := range sources {
-		w := source.(cloudWatchMetric).params.window(now)
-		if members[w] == nil {
-			order = append(order, w)
+		s := source.(cloudWatchMetric)
+		r := request{window: s.params.window(now), account: s.params.AWSAccountID}
+		if s.refused.Load() {
+			r.alone = i + 1
 		}
-		members[w] = append(members[w], i)
+		members[r] = append(members[r], i)
 	}
-	for _, w := range order {
-		asked := make([]*cloudWatchSource, len(members[w]))
-		for i, member := range members[w] {
+	places := make(chan struct{}, requestsAtOnce)
+	var asking sync.WaitGroup
+	for r, of := range members {
+		asked := make([]*cloudWatchSource, len(of))
+		for i, member := range of {
 			asked[i] = sources[member].(cloudWatchMetric).cloudWatchSource
 		}
-		for i, result := range readWindow(ctx, b.service, w, asked) {
-			answer(members[w][i], result)
-		}
+		places <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-places }()
+			readWindow(ctx, b.service, r.window, asked, func(i int, r scaler.Result) { answer(of[i], r) })
+		})
 	}
+	asking.Wait()
 	return nil
 }
 
 // readWindow asks for all sources in one request. A query that CloudWatch finds
 // wrong fails the whole of it, so what is wrong is found by halves.
-func readWindow(ctx context.Context, s *service[*cloudwatch.Client], w window, sources []*cloudWatchSource) []scaler.Result {
-	series, err := getMetricData(ctx, s.client, w, sources)
-	if err != nil && len(sources) > 1 {
-		if code := status.Code(s.failure("", err)); code == codes.FailedPrecondition {
-			half := len(sources) / 2
-			return append(readWindow(ctx, s, w, sources[:half]), readWindow(ctx, s, w, sources[half:])...)
-		}
+func readWindow(ctx context.Context, s *service[*cloudwatch.Client], w window, sources []*cloudWatchSource, answer func(int, scaler.Result)) {
+	left, err := getMetricData(ctx, s.client, w, sources, answer)
+	if err == nil {
+		return
 	}
-	results := make([]scaler.Result, len(sources))
-	for i, source := range sources {
-		if err != nil {
-			results[i].Err = s.failure(source.what(), err)
-			continue
+	wrong := status.Code(s.failure("", err)) == codes.FailedPrecondition
+	if wrong && len(left) > 1 {
+		for _, part := range [][]int{left[:len(left)/2], left[len(left)/2:]} {
+			asked := make([]*cloudWatchSource, len(part))
+			for i, at := range part {
+				asked[i] = sources[at]
+			}
+			readWindow(ctx, s, w, asked, func(i int, r scaler.Result) { answer(part[i], r) })
 		}
-		results[i].Readings, results[i].Err = source.judge(series[id(source, i)])
+		return
 	}
-	return results
+	for _, i := range left {
+		sources[i].refused.Store(wrong)
+		answer(i, scaler.Result{Err: s.failure(sources[i].what(), err)})
+	}
 }
 
 // id is the name of the i-th query of a request.
@@ -99,8 +127,10 @@ func id(s *cloudWatchSource, i int) string {
 	return "c" + strconv.Itoa(i+1)
 }
 
-// getMetricData returns the first series of each query, by its id.
-func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sources []*cloudWatchSource) (map[string]types.MetricDataResult, error) {
+// getMetricData answers each source with the first series of its query, as soon
+// as a page has its newest value. It returns those that an error left without
+// an answer.
+func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sources []*cloudWatchSource, answer func(int, scaler.Result)) (left []int, _ error) {
 	question := &cloudwatch.GetMetricDataInput{
 		StartTime: &w.start, EndTime: &w.end, ScanBy: types.ScanByTimestampDescending,
 		MetricDataQueries: make([]types.MetricDataQuery, len(sources)),
@@ -108,12 +138,13 @@ func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sou
 	for i, source := range sources {
 		question.MetricDataQueries[i] = source.params.query()
 		question.MetricDataQueries[i].Id = aws.String(id(source, i))
+		left = append(left, i)
 	}
 	series := make(map[string]types.MetricDataResult, len(sources))
 	for {
 		out, err := client.GetMetricData(ctx, question)
 		if err != nil {
-			return nil, err
+			return left, err
 		}
 		for _, result := range out.MetricDataResults {
 			first, known := series[aws.ToString(result.Id)]
@@ -122,22 +153,22 @@ func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sou
 				series[aws.ToString(result.Id)] = result
 			}
 		}
-		if out.NextToken == nil || complete(series, len(sources)) {
-			return series, nil
+		left = slices.DeleteFunc(left, func(i int) bool {
+			one := series[id(sources[i], i)]
+			// Values come newest first, so no later page has one that counts.
+			known := len(one.Values) > 0 || out.NextToken == nil
+			if known {
+				sources[i].refused.Store(false)
+				readings, err := sources[i].judge(one)
+				answer(i, scaler.Result{Readings: readings, Err: err})
+			}
+			return known
+		})
+		if len(left) == 0 {
+			return nil, nil
 		}
 		question.NextToken = out.NextToken
 	}
-}
-
-// complete is true when no later page could change anything: values come
-// newest first.
-func complete(series map[string]types.MetricDataResult, asked int) bool {
-	for _, one := range series {
-		if len(one.Values) == 0 {
-			return false
-		}
-	}
-	return len(series) == asked
 }
 
 // judge makes a reading of a series, which may be absent.

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
@@ -219,6 +220,93 @@ func TestAPoisonedMetricBlindsNoOther(t *testing.T) {
 	}
 	if h.requests() != 9 { // 16, twice 8, 4, 2 and 1
 		t.Errorf("%d requests to find one in 16", h.requests())
+	}
+	scaler.ReadTogether(within(t), sources[0].(scaler.Batched).Batch(), sources...)
+	if h.requests() != 9+2 {
+		t.Errorf("%d requests once it is known", h.requests()-9)
+	}
+}
+
+// TestWhatCloudWatchAnswersStays has trouble with a part of what is asked for:
+// another account, another window, a later page. Everything else is answered.
+func TestWhatCloudWatchAnswersStays(t *testing.T) {
+	const refused = `{"__type":"com.amazonaws#AccessDeniedException"}`
+	stands := func(query map[string]any) string {
+		return fmt.Sprintf(`{"Id":%q,"Label":%q,"Timestamps":[1],"Values":[3],"StatusCode":"Complete"}`, query["Id"], metricName(query))
+	}
+	tests := map[string]struct {
+		spoil  func(p *cloudWatchParams) // the odd ones
+		answer func(body map[string]any, odd bool) (int, string)
+		code   codes.Code
+	}{
+		"a refused account": {
+			spoil: func(p *cloudWatchParams) { p.AWSAccountID = "210987654321" },
+			answer: func(body map[string]any, _ bool) (int, string) {
+				for _, query := range queries(body) {
+					if query["AccountId"] != nil {
+						return http.StatusBadRequest, refused
+					}
+				}
+				return 0, ""
+			},
+			code: codes.PermissionDenied,
+		},
+		"another window": {
+			spoil: func(p *cloudWatchParams) { p.MetricCollectionTime = 1200 },
+			answer: func(_ map[string]any, odd bool) (int, string) {
+				if odd {
+					return http.StatusBadRequest, refused
+				}
+				return 0, ""
+			},
+			code: codes.PermissionDenied,
+		},
+		"a later page": {
+			spoil: func(p *cloudWatchParams) { p.MetricName = "late" },
+			answer: func(body map[string]any, _ bool) (int, string) {
+				if body["NextToken"] != nil {
+					return http.StatusBadRequest, refused
+				}
+				var series []string
+				for _, query := range queries(body) {
+					if metricName(query) != "late" {
+						series = append(series, stands(query))
+					}
+				}
+				return http.StatusOK, `{"MetricDataResults":[` + strings.Join(series, ",") + `],"NextToken":"more"}`
+			},
+			code: codes.PermissionDenied,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHandler(t, func(_ string, body map[string]any) (int, string) {
+				asked := queries(body)
+				odd := false
+				var series []string
+				for _, query := range asked {
+					number, _ := strconv.Atoi(strings.TrimPrefix(metricName(query), "m"))
+					odd = odd || number%2 == 1
+					series = append(series, stands(query))
+				}
+				if code, answer := tt.answer(body, odd); code != 0 {
+					return code, answer
+				}
+				return http.StatusOK, `{"MetricDataResults":[` + strings.Join(series, ",") + `]}`
+			})
+			sources := openMetrics(t, h, 10)
+			for i := 1; i < len(sources); i += 2 {
+				tt.spoil(&sources[i].(cloudWatchMetric).params)
+			}
+			for i, result := range scaler.ReadTogether(within(t), sources[0].(scaler.Batched).Batch(), sources...) {
+				switch odd := i%2 == 1; {
+				case odd && status.Code(result.Err) != tt.code:
+					t.Errorf("metric m%d: %v, want %v", i, result.Err, tt.code)
+				case !odd && (result.Err != nil || result.Readings[0].Value != 3):
+					t.Errorf("metric m%d: %v, %v", i, result.Readings, result.Err)
+				}
+			}
+		})
 	}
 }
 

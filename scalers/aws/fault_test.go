@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -168,6 +171,48 @@ func TestRotatedKeys(t *testing.T) {
 			family.Rotate(right)
 			if _, err := w.Until(within(t), "a value", scalertest.Active); err != nil {
 				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestStalledSourcesStarveNoOther has more queues, tables and streams of one
+// service that are not answered than are read at once. All others are answered
+// in the same turn, the first.
+func TestStalledSourcesStarveNoOther(t *testing.T) {
+	tests := map[string]struct {
+		named    string // the parameter that holds the name
+		metadata map[string]string
+		answer   string
+	}{
+		"aws-sqs-queue": {"queueURL", nil, `{"Attributes":{"ApproximateNumberOfMessages":"3","ApproximateNumberOfMessagesNotVisible":"0"}}`},
+		"aws-dynamodb": {"tableName", map[string]string{"targetValue": "1", "keyConditionExpression": "#q = :q",
+			"expressionAttributeNames": `{"#q":"queue"}`, "expressionAttributeValues": `{":q":{"S":"a"}}`}, `{"Count":3}`},
+		"aws-kinesis-stream": {"streamName", nil, `{"StreamDescriptionSummary":{"OpenShardCount":3}}`},
+	}
+	for triggerType, tt := range tests {
+		t.Run(triggerType, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+				if text, _ := io.ReadAll(request.Body); bytes.Contains(text, []byte("stalled")) {
+					<-request.Context().Done()
+					return
+				}
+				w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+				_, _ = io.WriteString(w, tt.answer)
+			}))
+			t.Cleanup(server.Close)
+			family := scalertest.Serve(t, triggers...).WithAuth(keys)
+			watch := func(name string, i int) *scalertest.Watching {
+				own := at(server.URL, tt.metadata, map[string]string{tt.named: fmt.Sprint(name, i)})
+				return family.Watch(t, triggerType, own, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+			}
+			for i := range 50 {
+				watch("stalled", i)
+			}
+			for i := range 10 {
+				if _, err := watch("q", i).Until(within(t), "active", scalertest.Active); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
