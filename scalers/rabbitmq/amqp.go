@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -74,41 +75,42 @@ const attempts = 5
 // costs its channel; only the end of the connection is everybody's matter, and
 // what it left unanswered is asked again on the next one.
 func (b *broker) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
-	results := make([]scaler.Result, len(sources))
 	left := make([]*call, len(sources))
 	for i, source := range sources {
-		left[i] = &call{queue: source.(*amqpSource).queue, result: &results[i]}
+		left[i] = &call{queue: source.(*amqpSource).queue, answer: func(r scaler.Result) { answer(i, r) }}
 	}
 	for attempt := 0; attempt < attempts && len(left) > 0; attempt++ {
 		c, err := b.connected(ctx)
 		if err != nil {
-			for _, call := range left {
-				call.fail(err)
-			}
-			break
+			fail(left, err)
+			return nil
 		}
-		width := channels
-		if attempt > 1 {
-			width = 1
-		}
-		left = unanswered(c.ask(ctx, left, width), width == 1)
+		oneByOne := attempt > 1
+		left = unanswered(c.ask(ctx, left, oneByOne), oneByOne)
 	}
-	for i, result := range results {
-		answer(i, result)
-	}
+	fail(left, nil)
 	return nil
 }
 
 // unanswered are the calls worth another connection. When they went one by
 // one, the one that was under way ended the connection and is not.
-func unanswered(left []*call, alone bool) []*call {
+func unanswered(left []*call, oneByOne bool) []*call {
 	var again []*call
 	for _, call := range left {
-		if !alone || !call.asked {
+		if oneByOne && call.asked {
+			call.fail(call.lost)
+		} else {
 			again = append(again, call)
 		}
 	}
 	return again
+}
+
+// fail answers calls with an error, or with how each was lost.
+func fail(calls []*call, err error) {
+	for _, call := range calls {
+		call.fail(cmp.Or(err, call.lost))
+	}
 }
 
 // connected returns the connection, dialled anew if it is gone. One caller
@@ -159,34 +161,36 @@ func (b *broker) failure(err error) error {
 // call is one queue that is asked for.
 type call struct {
 	queue  string
-	result *scaler.Result
-	asked  bool // the last connection lived when it was sent
+	answer func(scaler.Result)
+	asked  bool  // the last connection lived when it was sent
+	lost   error // how that ended, when it did first
 }
 
-func (c *call) fail(err error) { c.result.Err = fmt.Errorf("queue %s: %w", c.queue, err) }
+func (c *call) fail(err error) {
+	c.answer(scaler.Result{Err: fmt.Errorf("queue %s: %w", c.queue, err)})
+}
 
-// ask asks for all queues, so many at a time, and returns those that the end
-// of the connection left without an answer; each has that for its result.
-func (c *connection) ask(ctx context.Context, calls []*call, width int) (left []*call) {
-	work := make(chan *call, len(calls))
-	for _, call := range calls {
-		call.asked = false
-		work <- call
-	}
-	close(work)
+// ask asks for all queues, one by one or as many at a time as there are places,
+// and returns those that the end of the connection left without an answer.
+func (c *connection) ask(ctx context.Context, calls []*call, oneByOne bool) (left []*call) {
 	var mu sync.Mutex
+	ask := func(call *call) {
+		if c.answer(ctx, call) {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		left = append(left, call)
+	}
+	if oneByOne {
+		for _, call := range calls {
+			ask(call)
+		}
+		return left
+	}
 	var asking sync.WaitGroup
-	for range min(width, len(calls)) {
-		asking.Go(func() {
-			for call := range work {
-				if c.answer(ctx, call) {
-					continue
-				}
-				mu.Lock()
-				left = append(left, call)
-				mu.Unlock()
-			}
-		})
+	for _, call := range calls {
+		asking.Go(func() { ask(call) })
 	}
 	asking.Wait()
 	return left
@@ -197,17 +201,18 @@ func (c *connection) ask(ctx context.Context, calls []*call, width int) (left []
 func (c *connection) answer(ctx context.Context, call *call) bool {
 	call.asked = c.alive()
 	length, err := c.length(ctx, call.queue)
-	if err == nil {
-		seen := counts{messages: length, ready: length}
-		*call.result = scaler.Result{Readings: seen.readings()}
-		return true
+	switch lost := errors.As(err, new(lostError)); {
+	case err == nil:
+		call.answer(scaler.Result{Readings: counts{messages: length, ready: length}.readings()})
+	case lost && ctx.Err() == nil:
+		call.lost = err
+		return false
+	case lost:
+		call.fail(c.broker.failure(ctx.Err())) // cut because time is up
+	default:
+		call.fail(err)
 	}
-	lost := errors.As(err, new(lostError))
-	if lost && ctx.Err() != nil {
-		lost, err = false, c.broker.failure(ctx.Err()) // cut because time is up
-	}
-	call.fail(err)
-	return !lost
+	return true
 }
 
 // Limits of a connection.
@@ -222,10 +227,11 @@ const (
 	answerLimit = 6 * time.Second
 	// closeLimit bounds a farewell.
 	closeLimit = time.Second
-	// channels is the most that one connection has: so many queues are asked
-	// for at a time.
+	// channels is how many queues are asked for at a time, each on a channel.
 	channels = 8
-	// hangingMost is how many of them may wait for queues that do not answer,
-	// until a new connection is the better choice.
-	hangingMost = channels / 2
+	// patience is how long a queue that does not answer keeps others waiting.
+	patience = time.Second
+	// hangingMost is how many more channels may wait for queues that do not
+	// answer, until a new connection is the better choice.
+	hangingMost = 2 * channels
 )

@@ -110,7 +110,7 @@ func (l login) sasl(e endpoint) amqp.Authentication {
 // with the ctx of Open; a timeout of 0 is the process's default.
 func (l login) http(ctx context.Context, e endpoint, timeout time.Duration) (*scaler.HTTPClient, error) {
 	options := scaler.HTTPOptions{
-		TLS: l.material(), UnsafeSSL: l.UnsafeSSL, Timeout: timeout, MaxAnswer: largestAnswer,
+		TLS: l.material(), UnsafeSSL: l.UnsafeSSL, Timeout: timeout,
 	}
 	var err error
 	switch {

@@ -157,6 +157,13 @@ func proxied(t testing.TB, r *servers.RabbitMQServer, vhost string) (*fault.Prox
 // and queries it was asked for, and returns the address of a vhost through it.
 func counted(t testing.TB, r *servers.RabbitMQServer, vhost string) (requests func() []string, address string) {
 	t.Helper()
+	return intercepted(t, r, vhost, nil)
+}
+
+// intercepted is counted with an answer of the test's own to some requests: it
+// is true for those that were answered.
+func intercepted(t testing.TB, r *servers.RabbitMQServer, vhost string, own func(http.ResponseWriter, *http.Request) bool) (requests func() []string, address string) {
+	t.Helper()
 	var mu sync.Mutex
 	var seen []string
 	target := &url.URL{Scheme: "http", Host: r.HTTPAddr()}
@@ -168,7 +175,9 @@ func counted(t testing.TB, r *servers.RabbitMQServer, vhost string) (requests fu
 		mu.Lock()
 		seen = append(seen, request.RequestURI)
 		mu.Unlock()
-		relay.ServeHTTP(w, request)
+		if own == nil || !own(w, request) {
+			relay.ServeHTTP(w, request)
+		}
 	}))
 	t.Cleanup(server.Close)
 	requests = func() []string {
@@ -180,6 +189,9 @@ func counted(t testing.TB, r *servers.RabbitMQServer, vhost string) (requests fu
 	}
 	return requests, strings.Replace(r.HTTPURL(vhost), r.HTTPAddr(), server.Listener.Addr().String(), 1)
 }
+
+// stall answers nothing for as long as the client waits.
+func stall(_ http.ResponseWriter, request *http.Request) { <-request.Context().Done() }
 
 // opened opens sources as one family does, and closes them with the test.
 func opened(t testing.TB, host string, queues ...string) []scaler.Source {

@@ -21,14 +21,14 @@ type connection struct {
 	wire   *wire
 	amqp   *amqp.Connection
 
-	places chan struct{} // one for each channel in use
+	places chan struct{} // one for each call under way that does not hang
 	calls  sync.WaitGroup
 
 	mu    sync.Mutex
 	idle  []*amqp.Channel
 	ended bool // nothing is asked any more
 
-	hanging atomic.Int64 // calls that nobody waits for any more
+	hanging atomic.Int64 // calls without a place
 }
 
 // dial connects and logs in.
@@ -161,30 +161,29 @@ func (c *connection) close() {
 
 // length is how many messages of a queue are ready.
 func (c *connection) length(ctx context.Context, queue string) (int64, error) {
-	limited, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
 	before := c.wire.heard.Load()
 	select {
 	case c.places <- struct{}{}:
-	case <-limited.Done():
-		return 0, c.overdue(ctx, limited, before)
+	case <-ctx.Done():
+		return 0, c.overdue(ctx, ctx, before)
 	}
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	before = c.wire.heard.Load()
 	pending := &pending{answered: make(chan struct{})}
 	if !c.start(func() { c.run(pending, queue) }) {
 		<-c.places
 		return 0, c.lost(amqp.ErrClosed)
 	}
+	hangs := time.AfterFunc(patience, func() { c.hang(pending) })
+	defer hangs.Stop()
 	select {
 	case <-pending.answered:
 		return pending.length, pending.err
 	case <-limited.Done():
+		c.hang(pending)
+		return 0, c.overdue(ctx, limited, before)
 	}
-	c.hanging.Add(1)
-	if !pending.abandon() {
-		c.hanging.Add(-1)
-		return pending.length, pending.err
-	}
-	return 0, c.overdue(ctx, limited, before)
 }
 
 // pending is a call under way.
@@ -192,32 +191,32 @@ type pending struct {
 	length   int64
 	err      error
 	answered chan struct{} // closed after length and err are set
-	settled  atomic.Bool   // by the answer, or by who gave up on it
+	placed   atomic.Bool   // gave its place back
 }
 
-// abandon gives up on the call. It is false when the answer was quicker.
-func (p *pending) abandon() bool {
-	if p.settled.CompareAndSwap(false, true) {
-		return true
+// hang gives the place of a call that is not answered to others. Its channel
+// stays taken until the answer comes.
+func (c *connection) hang(p *pending) {
+	if p.placed.CompareAndSwap(false, true) {
+		c.hanging.Add(1)
+		<-c.places
 	}
-	<-p.answered
-	return false
 }
 
-// run makes the call. It holds a place and gives it back.
+// run makes the call. It holds a place, unless it hangs, and gives it back.
 func (c *connection) run(p *pending, queue string) {
 	p.length, p.err = c.declare(queue)
-	if !p.settled.CompareAndSwap(false, true) {
+	if p.placed.CompareAndSwap(false, true) {
+		<-c.places
+	} else {
 		c.hanging.Add(-1)
 	}
-	<-c.places
 	close(p.answered)
 }
 
 // overdue is the failure of a call that got no answer in time. When the broker
 // said nothing at all meanwhile, or when too many calls hang, the connection is
-// given up. Otherwise it is one queue that hangs: its channel stays taken until
-// the answer comes, and the others go on.
+// given up. Otherwise it is the queue that hangs, and the others go on.
 func (c *connection) overdue(caller, limited context.Context, before int64) error {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return caller.Err() // nobody wants to know any more

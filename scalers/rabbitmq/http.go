@@ -23,41 +23,86 @@ const (
 	listingFrom = 5
 	// requestsAtOnce bounds what one batch asks of a management API together.
 	requestsAtOnce = 8
-	// largestAnswer bounds a listing, in bytes: some hundred thousand queues.
-	largestAnswer = 64 << 20
+	// shortestRest and longestRest bound how long a vhost goes without listings
+	// after one has failed.
+	shortestRest = 5 * time.Minute
+	longestRest  = time.Hour
 )
 
 // columns are what is needed of a queue. A server that does not know the
 // parameter answers with everything, which does as well.
 const columns = "name,state,messages,messages_ready,message_stats.publish_details.rate,message_stats.deliver_get_details.rate"
 
-// httpSource reads one queue, or the queues that match a pattern, from the
-// management API.
-type httpSource struct {
+// queueSource reads one queue from the management API.
+type queueSource struct {
 	management *management
-	queue      string // a name, or with regex a pattern
-
-	regex     bool
-	operation string
-	pageSize  int64
+	queue      string
 }
 
 // Read asks for the queue now.
-func (s *httpSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	return scaler.ReadAlone(ctx, s.management, s)
+func (s *queueSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	result := resultOf(s.management.single(ctx, s.queue))
+	return result.Readings, result.Err
 }
 
-// Batch is the vhost: its sources are read together.
-func (s *httpSource) Batch() scaler.Batch { return s.management }
+// Batch is the vhost: its queues are read together.
+func (s *queueSource) Batch() scaler.Batch { return s.management }
 
 // Close has nothing of its own to release: the connections are shared.
-func (s *httpSource) Close() error { return nil }
+func (s *queueSource) Close() error { return nil }
+
+// patternSource reads the queues that match a pattern from the management API.
+// That is a request of its own, so it is read by itself.
+type patternSource struct {
+	management *management
+	pattern    string
+	operation  string
+	pageSize   int64
+}
+
+// Read asks for the queues now.
+func (s *patternSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	result := resultOf(s.management.matching(ctx, s))
+	return result.Readings, result.Err
+}
+
+// Close has nothing of its own to release: the connections are shared.
+func (s *patternSource) Close() error { return nil }
 
 // management is one vhost of a management API as one identity. It is the batch
 // of its sources.
 type management struct {
-	client *scaler.HTTPClient
-	queues string // URL of the vhost's queues
+	client   *scaler.HTTPClient
+	queues   string // URL of the vhost's queues
+	listings listings
+}
+
+// listings is whether the vhost is worth listing. A listing saves requests and
+// nothing else: when it is slow, too large or refused, queues are asked for one
+// by one, and for some time it is not tried again.
+type listings struct {
+	mu   sync.Mutex
+	rest time.Duration // after the last failure; 0 after a success
+	next time.Time     // no listing before
+}
+
+func (l *listings) worth(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !now.Before(l.next)
+}
+
+func (l *listings) failed(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = min(max(2*l.rest, shortestRest), longestRest)
+	l.next = now.Add(l.rest)
+}
+
+func (l *listings) succeeded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = 0
 }
 
 // managementKey tells them apart.
@@ -82,40 +127,38 @@ func shareManagement(ctx context.Context, e endpoint, l login, timeout time.Dura
 // Close has nothing of its own to release: the transport is shared.
 func (m *management) Close() error { return nil }
 
-// ReadBatch reads many queues by one listing of the vhost, few of them and
-// every pattern by a request each.
+// ReadBatch reads many queues by one listing of the vhost, few of them, and
+// those of a vhost that cannot be listed, by a request each.
 func (m *management) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
-	results := make([]scaler.Result, len(sources))
+	wanted := map[string][]int{}
+	for i, source := range sources {
+		queue := source.(*queueSource).queue
+		wanted[queue] = append(wanted[queue], i)
+	}
+	give := func(queue string, r scaler.Result) {
+		for _, i := range wanted[queue] {
+			answer(i, r)
+		}
+	}
+	if len(wanted) >= listingFrom && m.listings.worth(time.Now()) && m.list(ctx, wanted, give) {
+		return nil
+	}
+	m.each(ctx, wanted, give)
+	return nil
+}
+
+// each asks for all queues by a request each, some at a time.
+func (m *management) each(ctx context.Context, wanted map[string][]int, give func(string, scaler.Result)) {
 	places := make(chan struct{}, requestsAtOnce)
 	var asking sync.WaitGroup
-	ask := func(f func()) {
+	for queue := range wanted {
+		places <- struct{}{}
 		asking.Go(func() {
-			places <- struct{}{}
 			defer func() { <-places }()
-			f()
+			give(queue, resultOf(m.single(ctx, queue)))
 		})
 	}
-	named := map[string][]*scaler.Result{}
-	for i, source := range sources {
-		s := source.(*httpSource)
-		if s.regex {
-			ask(func() { results[i] = resultOf(m.matching(ctx, s)) })
-		} else {
-			named[s.queue] = append(named[s.queue], &results[i])
-		}
-	}
-	if len(named) >= listingFrom {
-		ask(func() { m.list(ctx, named) })
-	} else {
-		for queue, wanted := range named {
-			ask(func() { spread(resultOf(m.single(ctx, queue)), wanted) })
-		}
-	}
 	asking.Wait()
-	for i, result := range results {
-		answer(i, result)
-	}
-	return nil
 }
 
 func resultOf(seen counts, err error) scaler.Result {
@@ -123,13 +166,6 @@ func resultOf(seen counts, err error) scaler.Result {
 		return scaler.Result{Err: err}
 	}
 	return scaler.Result{Readings: seen.readings()}
-}
-
-// spread gives one answer to all who asked.
-func spread(result scaler.Result, wanted []*scaler.Result) {
-	for _, w := range wanted {
-		*w = result
-	}
 }
 
 // single asks for one queue.
@@ -150,20 +186,42 @@ func (m *management) single(ctx context.Context, queue string) (counts, error) {
 }
 
 // list asks for all queues of the vhost and gives each of those wanted its
-// answer. One that the listing does not have does not exist.
-func (m *management) list(ctx context.Context, wanted map[string][]*scaler.Result) {
+// answer. One that the listing does not have does not exist. It is false when
+// the queues are to be asked for one by one, which half of the time is left for.
+func (m *management) list(ctx context.Context, wanted map[string][]int, give func(string, scaler.Result)) bool {
+	listing, cancel := half(ctx)
+	defer cancel()
 	var answer []queueAnswer
-	err := m.get(ctx, m.queues+"?columns="+columns, &answer)
+	err := m.get(listing, m.queues+"?columns="+columns, &answer)
 	if err == nil && answer == nil {
 		err = errOther
+	}
+	switch {
+	case err == nil:
+		m.listings.succeeded()
+	case ctx.Err() != nil:
+		return true // nobody is left to answer
+	case status.Code(err) != codes.Unauthenticated: // a login that is refused once is no better tried again
+		m.listings.failed(time.Now())
+		return false
 	}
 	listed := make(map[string]queueAnswer, len(answer))
 	for _, queue := range answer {
 		listed[queue.Name] = queue
 	}
-	for name, results := range wanted {
-		spread(resultOf(pick(listed, name, err)), results)
+	for name := range wanted {
+		give(name, resultOf(pick(listed, name, err)))
 	}
+	return true
+}
+
+// half is ctx with half of the time that is left.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)/2)
 }
 
 func pick(listed map[string]queueAnswer, name string, err error) (seen counts, _ error) {
@@ -188,8 +246,8 @@ type pageAnswer struct {
 }
 
 // matching asks for the queues that match a pattern, combined.
-func (m *management) matching(ctx context.Context, s *httpSource) (counts, error) {
-	query := "?page=1&use_regex=true&pagination=false&name=" + url.QueryEscape(s.queue) +
+func (m *management) matching(ctx context.Context, s *patternSource) (counts, error) {
+	query := "?page=1&use_regex=true&pagination=false&name=" + url.QueryEscape(s.pattern) +
 		"&page_size=" + strconv.FormatInt(s.pageSize, 10) + "&columns=" + columns
 	var answer pageAnswer
 	err := m.get(ctx, m.queues+query, &answer)
@@ -206,7 +264,7 @@ func (m *management) matching(ctx context.Context, s *httpSource) (counts, error
 		seen, err = combine(answer.Items, s.operation)
 	}
 	if err != nil {
-		return counts{}, fmt.Errorf("queues matching %s: %w", s.queue, err)
+		return counts{}, fmt.Errorf("queues matching %s: %w", s.pattern, err)
 	}
 	return seen, nil
 }

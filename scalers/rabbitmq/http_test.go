@@ -6,10 +6,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
@@ -65,6 +68,151 @@ func TestListing(t *testing.T) {
 	batch(t, within(t), append(sources[:2:2], sources[10:]...))
 	if got := requests(); len(got) != 2 {
 		t.Errorf("requests = %q, want two", got)
+	}
+}
+
+// spoiled are listings that come to nothing.
+var spoiled = map[string]http.HandlerFunc{
+	"without an answer": stall,
+	"too large":         func(w http.ResponseWriter, _ *http.Request) { _, _ = io.CopyN(w, spaces{}, 17<<20) },
+	"forbidden":         func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+	"broken":            func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+	"of another":        func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"items":[]}`) },
+}
+
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+func isListing(request *http.Request) bool {
+	return request.URL.Query().Get("use_regex") == "" && strings.Count(request.URL.EscapedPath(), "/") == 3
+}
+
+// TestListingIsAShortcut spoils the listing of a real broker's vhost, whose
+// single queues answer. Nobody fails for it, and the next turn goes without it.
+func TestListingIsAShortcut(t *testing.T) {
+	r := servers.SharedRabbitMQ(t)
+	v := vhost(t, r)
+	o := operate(t, r.AMQPURL(v))
+	queues := names("q", 9)
+	for i, name := range queues {
+		o.queue(name, i+1)
+	}
+	for i, name := range queues {
+		listed(t, r, v, name, int64(i+1))
+	}
+	for name, spoil := range spoiled {
+		t.Run(name, func(t *testing.T) {
+			requests, address := intercepted(t, r, v, func(w http.ResponseWriter, request *http.Request) bool {
+				if isListing(request) {
+					spoil(w, request)
+				}
+				return isListing(request)
+			})
+			sources := opened(t, address, append(queues, "missing")...)
+			for turn, listings := range []int{1, 0} {
+				for i, result := range batch(t, within(t), sources) {
+					switch {
+					case i == len(queues):
+						if codeOf(result.Err) != codes.NotFound {
+							t.Errorf("turn %d: the missing queue: %v, want NotFound", turn, result.Err)
+						}
+					case result.Err != nil || result.Readings[0].Value != float64(i+1):
+						t.Errorf("turn %d: %s = %v, %v", turn, queues[i], result.Readings, result.Err)
+					}
+				}
+				if got := requests(); len(got) != listings+len(sources) {
+					t.Errorf("turn %d: %d requests, want %d listings and one for each queue", turn, len(got), listings)
+				}
+			}
+		})
+	}
+}
+
+// TestListingIsTriedAgain follows when a vhost is listed after listings failed.
+func TestListingIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l listings
+		for _, rest := range []time.Duration{shortestRest, 2 * shortestRest, 4 * shortestRest, 8 * shortestRest, longestRest, longestRest} {
+			l.failed(time.Now())
+			time.Sleep(rest - time.Second)
+			if l.worth(time.Now()) {
+				t.Errorf("listed again within %v", rest)
+			}
+			time.Sleep(time.Second)
+			if !l.worth(time.Now()) {
+				t.Errorf("not listed after %v", rest)
+			}
+		}
+		l.succeeded()
+		l.failed(time.Now())
+		time.Sleep(shortestRest)
+		if !l.worth(time.Now()) {
+			t.Error("a success is not remembered")
+		}
+	})
+}
+
+// TestRefusedLoginIsTriedOnce: a login that is refused again and again may be
+// locked out.
+func TestRefusedLoginIsTriedOnce(t *testing.T) {
+	r := servers.SharedRabbitMQ(t)
+	requests, address := counted(t, r, vhost(t, r))
+	address = strings.Replace(address, servers.RabbitMQPassword+"@", "wrong-password@", 1)
+	for _, result := range batch(t, within(t), opened(t, address, names("q", 9)...)) {
+		if codeOf(result.Err) != codes.Unauthenticated {
+			t.Errorf("%v, want Unauthenticated", result.Err)
+		}
+	}
+	if got := requests(); len(got) != 1 {
+		t.Errorf("%d requests with a wrong password, want 1", len(got))
+	}
+}
+
+// TestStalledPartsFailAlone has the whole family read queues of a real broker
+// beside a listing, and more patterns than may be asked for at once, that are
+// not answered. The next turn is an hour away, so each answer is the first one.
+func TestStalledPartsFailAlone(t *testing.T) {
+	r := servers.SharedRabbitMQ(t)
+	v := vhost(t, r)
+	o := operate(t, r.AMQPURL(v))
+	queues := names("q", 9)
+	for _, name := range queues {
+		o.queue(name, 1)
+	}
+	for _, name := range queues {
+		listed(t, r, v, name, 1)
+	}
+	_, address := intercepted(t, r, v, func(w http.ResponseWriter, request *http.Request) bool {
+		stalls := isListing(request) || request.URL.Query().Has("use_regex")
+		if stalls {
+			stall(w, request)
+		}
+		return stalls
+	})
+	family := scalertest.Serve(t, rabbitmq)
+	for _, pattern := range names("p", 40) {
+		family.Watch(t, "rabbitmq", map[string]string{"host": address, "queueName": pattern, "useRegex": "true"}, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+	}
+	answered(t, family, address, queues)
+}
+
+// answered subscribes to all queues at once and expects each to be active.
+func answered(t *testing.T, family *scalertest.Family, address string, queues []string) {
+	t.Helper()
+	watching := make([]*scalertest.Watching, len(queues))
+	for i, name := range queues {
+		watching[i] = family.Watch(t, "rabbitmq", map[string]string{"host": address, "queueName": name}, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+	}
+	for i, name := range queues {
+		if _, err := watching[i].Until(within(t), "active", scalertest.Active); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

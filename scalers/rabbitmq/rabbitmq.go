@@ -134,8 +134,8 @@ func openRabbitMQ(ctx context.Context, p rabbitmqParams) (scaler.Source, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &httpSource{
-		management: m, queue: p.QueueName,
-		regex: p.UseRegex, operation: p.Operation, pageSize: p.PageSize,
-	}, nil
+	if p.UseRegex {
+		return &patternSource{management: m, pattern: p.QueueName, operation: p.Operation, pageSize: p.PageSize}, nil
+	}
+	return &queueSource{management: m, queue: p.QueueName}, nil
 }

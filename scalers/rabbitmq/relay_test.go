@@ -13,6 +13,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -126,7 +128,7 @@ func TestHangingQueueDelaysNoOther(t *testing.T) {
 	batch(t, within(t), sources[1:])
 	// Enough for the others on any machine, and what each round takes.
 	deadline := 200*time.Millisecond + 20*time.Since(began)
-	for round := range channels {
+	for round := range hangingMost + 1 {
 		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		results := batch(t, ctx, sources)
 		cancel()
@@ -141,9 +143,27 @@ func TestHangingQueueDelaysNoOther(t *testing.T) {
 			}
 		}
 	}
-	if got, most := relay.accepted.Load(), int64(channels/hangingMost); got > most {
-		t.Errorf("%d connections in %d rounds, want at most %d", got, channels, most)
+	if got := relay.accepted.Load(); got != 2 {
+		t.Errorf("%d connections in %d rounds, want 2", got, hangingMost+1)
 	}
+}
+
+// TestManyHangingQueuesDelayNoOther has more queues without an answer than a
+// connection has channels: the others are read in the same turn, the first.
+func TestManyHangingQueuesDelayNoOther(t *testing.T) {
+	r := servers.SharedRabbitMQ(t)
+	v := vhost(t, r)
+	o := operate(t, r.AMQPURL(v))
+	queues, hanging := names("q", 20), names("hangs", 3*channels)
+	for _, name := range append(hanging, queues...) {
+		o.queue(name, 1)
+	}
+	address := amqpAt(relayed(t, r.AMQPAddr()).listener.Addr().String(), v)
+	family := scalertest.Serve(t, rabbitmq)
+	for _, name := range hanging {
+		family.Watch(t, "rabbitmq", map[string]string{"host": address, "queueName": name}, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+	}
+	answered(t, family, address, queues)
 }
 
 // TestPoisonedQueueEndsNoOther proves that a queue whose declaration ends the
