@@ -151,3 +151,15 @@ func TestValuesThatNeedQuotes(t *testing.T) {
 		}
 	}
 }
+
+// TestStatementsAreBounded asks MariaDB how long it lets a statement last that
+// nobody waits for any more.
+func TestStatementsAreBounded(t *testing.T) {
+	s := databases(t)[1]
+	metadata := maps.Clone(s.metadata)
+	metadata["query"] = "SELECT @@max_statement_time"
+	got, err := scalertest.Serve(t, triggers...).WithAuth(s.auth).Observe(t.Context(), s.triggerType, metadata)
+	if err != nil || got.Value != 120 {
+		t.Errorf("seconds = %+v, %v, want 120", got, err)
+	}
+}

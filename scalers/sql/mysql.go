@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -114,12 +115,38 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 		if err != nil {
 			return nil, status.Error(codes.InvalidArgument, "connectionString: has options that do not go together")
 		}
-		return &database{DB: sql.OpenDB(connector), what: "mysql " + config.Addr, explain: explainMySQL}, nil
+		return &database{DB: sql.OpenDB(boundedConnector{connector}), what: "mysql " + config.Addr, explain: explainMySQL}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &source{database: d, query: p.Query, none: noRows}, nil
+}
+
+// boundedConnector has the server end statements by itself. Whoever gives up on
+// one closes the connection, which a server does not notice while it executes
+// or waits for a lock: it would keep a session for each.
+type boundedConnector struct{ driver.Connector }
+
+// boundaries limit a statement to two minutes, which is longer than a read may
+// take: that of MariaDB and that of MySQL.
+var boundaries = []string{"SET SESSION max_statement_time=120", "SET SESSION max_execution_time=120000"}
+
+// Connect logs in. A server that knows neither boundary goes without.
+func (c boundedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	session, ok := conn.(driver.ExecerContext)
+	for _, boundary := range boundaries {
+		if !ok {
+			break
+		}
+		_, err := session.ExecContext(ctx, boundary, nil)
+		ok = errors.As(err, new(*mysql.MySQLError)) // another server's, so the next one is its own
+	}
+	return conn, nil
 }
 
 // mysqlRefusals are errors of MySQL and MariaDB by number.
