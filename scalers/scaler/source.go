@@ -25,7 +25,8 @@ import (
 // A Source may also be a Batched, a Ringer, a Timed or a Specced.
 type Source interface {
 	// Read asks the backend now and returns one Reading per metric, in the
-	// order of the trigger's Metrics. It returns within ctx's deadline.
+	// order of the trigger's Metrics. It returns within ctx's deadline. A read
+	// that others have to wait for may be ended sooner, and is made again.
 	//
 	// A backend that answers "empty" is a Reading of 0; one that answers but
 	// has nothing to say is ErrNoData; one that does not answer is an error.
