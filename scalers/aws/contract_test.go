@@ -53,6 +53,7 @@ func TestContract(t *testing.T) {
 				Auth:     keys,
 				Dead:     elsewhere(scalertest.DeadAddress),
 				Stalled:  elsewhere(scalertest.StalledAddress),
+				OnePart:  "all metrics are asked of one endpoint; tests of the family have one of the requests stall",
 			})
 		})
 	}

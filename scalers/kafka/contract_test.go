@@ -26,6 +26,13 @@ func TestContract(t *testing.T) {
 				Metadata: metadata(k.Bootstrap()),
 				Dead:     func(t testing.TB) map[string]string { return metadata(scalertest.DeadAddress(t)) },
 				Stalled:  func(t testing.TB) map[string]string { return metadata(scalertest.StalledAddress(t)) },
+				Parts: func(t testing.TB) (healthy, stalled map[string]string, stall func()) {
+					b := threeBrokers(t)
+					at := func(node int32) map[string]string {
+						return map[string]string{"bootstrapServers": b.servers, "consumerGroup": b.group(node), "topic": b.topic(t, node)}
+					}
+					return at(b.well), at(b.sick), func() { b.stall() }
+				},
 			})
 		})
 	}

@@ -29,6 +29,7 @@ func TestContract(t *testing.T) {
 				Auth:     map[string]string{"username": servers.RabbitMQUser, "password": servers.RabbitMQPassword},
 				Dead:     elsewhere(scalertest.DeadAddress),
 				Stalled:  elsewhere(scalertest.StalledAddress),
+				OnePart:  "all queues are asked of one server; tests of the family have one of them, or their listing, stall",
 			})
 		})
 	}

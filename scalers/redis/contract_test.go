@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -30,13 +31,59 @@ func TestContract(t *testing.T) {
 				there["address"] = address
 				return there
 			}
-			scalertest.Contract(t, scalertest.Case{
+			c := scalertest.Case{
 				Trigger:  trigger,
 				Metadata: at(addresses[place]),
 				Dead:     func(t testing.TB) map[string]string { return at(scalertest.DeadAddress(t)) },
 				Stalled:  func(t testing.TB) map[string]string { return at(scalertest.StalledAddress(t)) },
-			})
+				OnePart:  "all keys are on one server",
+			}
+			if place == "-cluster" {
+				c.OnePart, c.Parts = "", func(t testing.TB) (healthy, stalled map[string]string, stall func()) {
+					return serversOfACluster(t, metadata)
+				}
+			}
+			scalertest.Contract(t, c)
 		})
+	}
+}
+
+// serversOfACluster gives a trigger a key on each of two servers.
+func serversOfACluster(t testing.TB, metadata map[string]string) (first, second map[string]string, stall func()) {
+	t.Helper()
+	cluster := servers.Cluster(t, servers.RedisOptions{Config: "cluster-require-full-coverage no"})
+	on := func(address string) map[string]string {
+		there := maps.Clone(metadata)
+		there["addresses"] = list(cluster.Addrs())
+		for _, name := range []string{"listName", "stream"} {
+			if _, has := there[name]; has {
+				there[name] = keyOn(t, cluster.Addrs(), address)
+			}
+		}
+		return there
+	}
+	stall = func() {
+		if err := cluster.Nodes[1].Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return on(cluster.Addrs()[0]), on(cluster.Addrs()[1]), stall
+}
+
+// keyOn is a key that a server of a cluster has.
+func keyOn(t testing.TB, cluster []string, address string) string {
+	t.Helper()
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster})
+	defer client.Close()
+	for i := 0; ; i++ {
+		key := fmt.Sprint("key-", i)
+		master, err := client.MasterForKey(within(t), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if master.Options().Addr == address {
+			return key
+		}
 	}
 }
 

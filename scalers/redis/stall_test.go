@@ -126,14 +126,7 @@ func TestKeyMovesToAServerThatStalls(t *testing.T) {
 	from, to := cluster.Addrs()[0], cluster.Addrs()[1]
 	triggers = slices.DeleteFunc(triggers, func(s keyed) bool { return s.address != from })
 	moving := subject{triggerType: k.list, metadata: maps.Clone(k.metadata)}
-	for i := 0; moving.metadata["listName"] == ""; i++ {
-		key := fmt.Sprint("moving-", i)
-		if master, err := k.operator.(*redis.ClusterClient).MasterForKey(within(t), key); err != nil {
-			t.Fatal(err)
-		} else if master.Options().Addr == from {
-			moving.metadata["listName"] = key
-		}
-	}
+	moving.metadata["listName"] = keyOn(t, cluster.Addrs(), from)
 	opening, release := scaler.Opening(t.Context())
 	defer release()
 	sources := []scaler.Source{moving.open(opening, t, nil)}

@@ -29,6 +29,13 @@ type Case struct {
 	// connections and never answers. By default nothing is tried on such a
 	// one; StalledAddress makes a backend for it.
 	Stalled func(t testing.TB) map[string]string
+	// Parts is for a type that is read in batches. It returns triggers of one
+	// batch, both of which are answered, and a function after which the part of
+	// the backend that only the second one needs accepts and does not answer.
+	Parts func(t testing.TB) (healthy, stalled map[string]string, stall func())
+	// OnePart says, for such a type without Parts, why nothing in its batch can
+	// stall by itself, or which test stalls it.
+	OnePart string
 }
 
 // Contract tries everything that a Source promises on one trigger type. Every
@@ -101,11 +108,7 @@ func (c Case) open(ctx context.Context, metadata map[string]string) (*opening, e
 		return nil, err
 	}
 	octx, release := scaler.Opening(ctx)
-	var source scaler.Source
-	err = within(hanging, "Open", func() (err error) {
-		source, err = bound.Open(octx)
-		return err
-	})
+	source, err := openBound(octx, bound)
 	if err != nil {
 		release()
 		return nil, err
@@ -119,6 +122,14 @@ func (c Case) open(ctx context.Context, metadata map[string]string) (*opening, e
 		}
 	}
 	return o, nil
+}
+
+func openBound(ctx context.Context, bound *scaler.Bound) (source scaler.Source, err error) {
+	err = within(hanging, "Open", func() (err error) {
+		source, err = bound.Open(ctx)
+		return err
+	})
+	return source, err
 }
 
 func (o *opening) close() {

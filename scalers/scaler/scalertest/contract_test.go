@@ -22,17 +22,28 @@ import (
 
 // gauge is a backend that says "7" and a newline to whoever connects.
 func gauge(t testing.TB) string {
+	address, _ := gaugeThatStalls(t)
+	return address
+}
+
+// gaugeThatStalls is a gauge, and says nothing any more after a call of stall.
+func gaugeThatStalls(t testing.TB) (address string, stall func()) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var stalled atomic.Bool
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if stalled.Load() {
+				defer c.Close()
+				continue
 			}
 			fmt.Fprintln(c, 7)
 			c.Close()
@@ -42,7 +53,7 @@ func gauge(t testing.TB) string {
 		l.Close()
 		running.Wait()
 	})
-	return l.Addr().String()
+	return l.Addr().String(), func() { stalled.Store(true) }
 }
 
 // gaugeParams is the metadata of a gauge trigger.
@@ -113,11 +124,20 @@ func gaugeCase(t testing.TB, trigger scaler.Trigger) scalertest.Case {
 		Stalled: func(t testing.TB) map[string]string {
 			return map[string]string{"address": scalertest.StalledAddress(t)}
 		},
+		Parts: func(t testing.TB) (healthy, stalled map[string]string, stall func()) {
+			address, stall := gaugeThatStalls(t)
+			return map[string]string{"address": gauge(t)}, map[string]string{"address": address}, stall
+		},
 	}
 }
 
 func TestHonestSourceKeepsTheContract(t *testing.T) {
-	scalertest.Contract(t, gaugeCase(t, scaler.Define("gauge", openGauge, scaler.RingsAt("nothing"))))
+	for name, trigger := range map[string]scaler.Trigger{
+		"read alone":    scaler.Define("gauge", openGauge, scaler.RingsAt("nothing")),
+		"read together": batched(sideBySide),
+	} {
+		t.Run(name, func(t *testing.T) { scalertest.Contract(t, gaugeCase(t, trigger)) })
+	}
 }
 
 // brokenSource is an honest source but for the methods that are set.
@@ -175,6 +195,81 @@ var moods atomic.Int64
 
 func (p moodyParams) Metrics() []scaler.Metric {
 	return []scaler.Metric{{Name: fmt.Sprint("gauge-", moods.Add(1)), Target: p.Target}}
+}
+
+// together is a source that is read in batches.
+type together struct {
+	*gaugeSource
+	batch *batch
+}
+
+func (s *together) Batch() scaler.Batch { return s.batch }
+
+// batch reads its members by a function.
+type batch struct {
+	read func(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error
+}
+
+func (b *batch) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
+	return b.read(ctx, sources, answer)
+}
+
+func resultOf(ctx context.Context, source scaler.Source) scaler.Result {
+	readings, err := source.Read(ctx)
+	return scaler.Result{Readings: readings, Err: err}
+}
+
+// sideBySide is honest.
+var sideBySide = &batch{func(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
+	var reading sync.WaitGroup
+	for i, source := range sources {
+		reading.Go(func() { answer(i, resultOf(ctx, source)) })
+	}
+	reading.Wait()
+	return nil
+}}
+
+// oneByOne has the others wait for a part that stalls.
+var oneByOne = &batch{func(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
+	for i, source := range sources {
+		answer(i, resultOf(ctx, source))
+	}
+	return nil
+}}
+
+// allAtLast has the answers wait for a part that stalls.
+var allAtLast = &batch{func(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
+	results := scaler.ReadTogether(ctx, sideBySide, sources...)
+	for i, result := range results {
+		answer(i, result)
+	}
+	return nil
+}}
+
+// overwriting blames all for a part that stalls.
+var overwriting = &batch{func(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
+	results := scaler.ReadTogether(ctx, sideBySide, sources...)
+	for _, result := range results {
+		if result.Err != nil {
+			return result.Err
+		}
+	}
+	for i, result := range results {
+		answer(i, result)
+	}
+	return nil
+}}
+
+// losing loses members.
+var losing = &batch{func(_ context.Context, _ []scaler.Source, answer func(int, scaler.Result)) error {
+	answer(0, scaler.Result{Readings: scaler.One(1)})
+	return nil
+}}
+
+func batched(b *batch) scaler.Trigger {
+	return scaler.Define("gauge", func(_ context.Context, p gaugeParams) (scaler.Source, error) {
+		return &together{&gaugeSource{p}, b}, nil
+	}, scaler.RingsAt("nothing"))
 }
 
 func TestBrokenSourcesAreRejected(t *testing.T) {
@@ -317,12 +412,10 @@ func TestBrokenSourcesAreRejected(t *testing.T) {
 			}),
 			"the next change lies ahead",
 		},
-		"loses a member of its batch": {
-			scaler.Define("gauge", func(_ context.Context, p gaugeParams) (scaler.Source, error) {
-				return &losingSource{&gaugeSource{p}}, nil
-			}),
-			"a batch answers as a read does",
-		},
+		"loses a member of its batch":               {batched(losing), "a batch answers as a read does"},
+		"reads its batch one by one":                {batched(oneByOne), "a stalled part fails itself alone"},
+		"answers when all of its batch is answered": {batched(allAtLast), "a stalled part fails itself alone"},
+		"blames its batch for one part":             {batched(overwriting), "a stalled part fails itself alone"},
 		"asks another question for another target": {
 			scaler.Define("gauge", func(_ context.Context, p greedyParams) (scaler.Source, error) {
 				return &gaugeSource{gaugeParams{Address: p.Address}}, nil
@@ -346,14 +439,15 @@ func TestBrokenSourcesAreRejected(t *testing.T) {
 	}
 }
 
-// losingSource is Batched by a batch that loses members.
-type losingSource struct{ *gaugeSource }
-
-func (s *losingSource) Batch() scaler.Batch { return losingBatch{} }
-
-type losingBatch struct{}
-
-func (losingBatch) ReadBatch(_ context.Context, _ []scaler.Source, answer func(int, scaler.Result)) error {
-	answer(0, scaler.Result{Readings: scaler.One(1)})
-	return nil
+func TestBatchesSayWhatCanStall(t *testing.T) {
+	c := gaugeCase(t, batched(sideBySide))
+	c.Parts = nil
+	const rule = "a stalled part fails itself alone"
+	if scalertest.Violations(t, c, rule)[rule] == nil {
+		t.Error("a case that says nothing about its batch is accepted")
+	}
+	c.OnePart = "the gauges are one"
+	if err := scalertest.Violations(t, c, rule)[rule]; err != nil {
+		t.Error(err)
+	}
 }

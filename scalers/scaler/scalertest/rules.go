@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ var rules = []rule{
 	{"a read answers for every metric", always, readAnswers},
 	{"a read can be repeated", always, readRepeats},
 	{"a batch answers as a read does", always, batchAnswers},
+	{"a stalled part fails itself alone", always, stalledPartFailsAlone},
 	{"the next change lies ahead", always, nextLiesAhead},
 	{"a cancelled read returns", always, cancelledReadReturns},
 	{"a dead backend is an error", hasDead, deadIsError},
@@ -212,6 +214,92 @@ func batchAnswers(t testing.TB, c Case) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+func stalledPartFailsAlone(t testing.TB, c Case) error {
+	o, err := c.open(t.Context(), c.Metadata)
+	if err != nil {
+		return err
+	}
+	o.close()
+	b, ok := o.Source.(scaler.Batched)
+	if !ok {
+		return nil
+	}
+	if _, whole := b.Batch().(scaler.Undivided); whole || c.OnePart != "" {
+		return nil
+	}
+	if c.Parts == nil {
+		return errors.New("the case says neither which parts of a batch can stall nor why there are none")
+	}
+	healthy, stalled, stall := c.Parts(t)
+	octx, release := scaler.Opening(t.Context())
+	defer release()
+	var members []scaler.Batched
+	for _, metadata := range []map[string]string{healthy, stalled} {
+		bound, err := c.bind(metadata)
+		if err != nil {
+			return err
+		}
+		source, err := openBound(octx, bound)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		members = append(members, source.(scaler.Batched))
+	}
+	if members[0].Batch() != members[1].Batch() {
+		return errors.New("the parts are not of one batch")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), hanging)
+	defer cancel()
+	for _, r := range scaler.ReadTogether(ctx, members[0].Batch(), members[0], members[1]) {
+		if r.Err != nil {
+			return fmt.Errorf("before the stall: %w", r.Err)
+		}
+	}
+	stall()
+	for at := range members { // whichever comes first
+		if err := readBesideStalled(t, members[0], members[1], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBesideStalled reads two members of a batch, the stalled one at this
+// place.
+func readBesideStalled(t testing.TB, healthy, stalled scaler.Batched, at int) error {
+	sources := []scaler.Source{healthy, healthy}
+	sources[at] = stalled
+	ctx, cancel := context.WithTimeout(t.Context(), hanging/2)
+	defer cancel()
+	var mu sync.Mutex
+	results := make([]scaler.Result, len(sources))
+	for i := range results {
+		results[i].Err = errors.New("not answered before the deadline")
+	}
+	err := within(2*hanging, "ReadBatch", func() error {
+		_ = healthy.Batch().ReadBatch(ctx, sources, func(i int, r scaler.Result) { // its error is not for who was answered
+			mu.Lock()
+			defer mu.Unlock()
+			if ctx.Err() == nil {
+				results[i] = r
+			}
+		})
+		return nil
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case results[at].Err == nil:
+		return fmt.Errorf("the stalled part has the value %v", results[at].Readings)
+	case results[1-at].Err != nil:
+		return fmt.Errorf("beside a stalled part: %w", results[1-at].Err)
 	}
 	return nil
 }
