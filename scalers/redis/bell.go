@@ -9,24 +9,29 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // rings announces the doorbell of every type of the family. Streams ring as
 // lists do: reading them with XREAD BLOCK would take a connection each.
-var rings = scaler.RingsAt("while the trigger is idle, one message for each write to its key; two connections to each server, " +
-	"whatever the number of triggers; needs Redis 6 and the permissions client|tracking, client|id, subscribe and &__redis__:invalidate")
+var rings = scaler.RingsAt("while the trigger is idle, the server remembers its key; a write to it costs one message and one EXISTS, " +
+	"at most four times a second; two connections to each server, whatever the number of triggers; needs CLIENT TRACKING as in Redis 6 " +
+	"and Valkey, and the permissions " + permissions)
 
 // invalidations is the channel on which Redis tells that keys were written.
 const invalidations = "__redis__:invalidate"
 
+// permissions are what a user needs for the doorbell, beyond those for reads.
+const permissions = "+exists, +client|tracking, +client|id, +subscribe and &" + invalidations
+
 // errMoved ends listening where a key is no more.
 var errMoved = errors.New("moved to another server")
 
-// Listen rings at every write to the key, by Redis's tracking of keys in
-// broadcasting mode: nothing is read or consumed. A key of a cluster that
-// moves ends it: the next attempt looks where it is.
+// Listen rings at every write to the key, by Redis's tracking of keys: nothing
+// is consumed. A key of a cluster that moves ends it: the next attempt looks
+// where it is.
 //
 // Source: https://redis.io/docs/latest/develop/reference/client-side-caching/
 func (s *source) Listen(ctx context.Context, listening, ring func()) error {
@@ -34,100 +39,91 @@ func (s *source) Listen(ctx context.Context, listening, ring func()) error {
 	if err != nil {
 		return failure(s.server.what, s.what, err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer cancel(nil)
-	watching.Go(func() { s.stays(ctx, options.Addr, cancel) })
-	run := func(ctx context.Context, ears *scaler.Ears) error { return track(ctx, options, ears) }
+	run := func(ctx context.Context, ears *scaler.Ears) error {
+		return explainBell(s.server.named(options.Addr), track(ctx, options, ears, s.server.check))
+	}
 	err = s.server.bell.Listen(ctx, options.Addr, s.key, run, listening, ring)
-	if errors.Is(context.Cause(ctx), errMoved) {
-		return fmt.Errorf("%s: %w", s.what, errMoved)
-	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	return s.doorbellFailure(err)
-}
-
-// relocate is how often a listener looks whether its key is still where it was.
-const relocate = time.Minute
-
-// stays returns when ctx ends, and ends it when the key has moved.
-func (s *source) stays(ctx context.Context, address string, moved context.CancelCauseFunc) {
-	tick := time.NewTicker(relocate)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if now, err := s.server.locate(ctx, s.key); err == nil && now.Addr != address {
-				moved(errMoved)
-			}
-		}
-	}
-}
-
-// doorbellFailure tells what is missing from what is broken.
-func (s *source) doorbellFailure(err error) error {
-	for _, prefix := range []string{"NOPERM", "ERR unknown", "ERR Unknown", "ERR syntax"} {
-		if redis.HasErrorPrefix(err, prefix) {
-			return fmt.Errorf("%w: %s: CLIENT TRACKING needs Redis 6 and the permissions +client|tracking, +client|id, +subscribe and &%s",
-				scaler.ErrDoorbellRefused, s.server.what, invalidations)
-		}
+	case errors.Is(err, scaler.ErrDoorbellRefused):
+		return err
+	case errors.Is(err, errMoved):
+		return fmt.Errorf("%s: %w", s.what, err)
 	}
 	return failure(s.server.what, s.what, err)
 }
 
-// alive is how often a silent connection is checked.
-const alive = 30 * time.Second
-
-// track listens at one server. One connection receives the messages of all
-// trackers. A tracker cannot forget a key, so each change of the ears makes a
-// new one before the old one goes.
-func track(ctx context.Context, options *redis.Options, ears *scaler.Ears) error {
-	client, receiver := listener(options)
-	defer client.Close()
-	messages := client.Subscribe(ctx, invalidations)
-	defer messages.Close()
-	if _, err := messages.Receive(ctx); err != nil {
+// explainBell tells a server that does not let us listen from one that fails.
+// Servers that speak Redis's protocol and track no keys have many words for it;
+// all answer with an error of theirs that is none of those known to pass.
+func explainBell(server string, err error) error {
+	var answered redis.Error
+	if !errors.As(err, &answered) {
 		return err
 	}
+	text := answered.Error()
+	known, code, _ := refusalOf(text)
+	switch {
+	case code == codes.PermissionDenied:
+		return fmt.Errorf("%w: %s: the user lacks one of the permissions that listening needs: %s", scaler.ErrDoorbellRefused, server, permissions)
+	case strings.HasPrefix(text, "ERR unknown command"), strings.HasPrefix(text, "ERR") && !known:
+		return fmt.Errorf("%w: %s: the server does not track keys; that takes CLIENT TRACKING with REDIRECT, as Redis 6 and Valkey have it", scaler.ErrDoorbellRefused, server)
+	}
+	return err
+}
+
+// How a server is told which keys to remember.
+const (
+	// check is how often all keys are told again: it shows that the connection
+	// lives, which keys have moved, and mends what was forgotten.
+	check = 30 * time.Second
+	// mostTold is how many keys are told at once.
+	mostTold = 500
+	// shortestHold and longestHold bound the time between two rings of one key
+	// that is written all the time.
+	shortestHold = 250 * time.Millisecond
+	longestHold  = 2 * time.Second
+)
+
+// track listens at one server. A connection receives the messages; the other
+// one reads the keys, which the server remembers for it until it has told once
+// that one was written. Keys that do not exist are remembered, too.
+func track(ctx context.Context, options *redis.Options, ears *scaler.Ears, check time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client, receiver := listener(ctx, options)
+	defer client.Close()
+	messages := client.Subscribe(ctx)
+	defer messages.Close()
+	if err := messages.Subscribe(ctx, invalidations); err != nil {
+		return err
+	}
+	if _, err := messages.ReceiveTimeout(ctx, answerLimit); err != nil {
+		return err
+	}
+	reader := client.Conn()
+	defer reader.Close()
+	if err := reader.Do(ctx, "CLIENT", "TRACKING", "ON", "REDIRECT", receiver()).Err(); err != nil {
+		return err
+	}
+	t := &tracker{reader: reader, ears: ears, keys: map[string]*tracked{}, due: map[string]time.Time{}, written: make(chan []string)}
 	broken := make(chan error, 1)
 	var receiving sync.WaitGroup
 	defer receiving.Wait()
-	defer messages.Close() // ends receiving
-	receiving.Go(func() { broken <- receive(ctx, messages, ears) })
-
-	var tracker *redis.Conn
-	defer func() { forget(ctx, tracker) }()
-	tick := time.NewTicker(alive)
-	defer tick.Stop()
-	for {
-		keys := ears.Topics()
-		if len(keys) == 0 {
-			return nil
-		}
-		next, err := newTracker(ctx, client, receiver(), keys)
-		if err != nil {
-			return err
-		}
-		ears.Listening(keys)
-		forget(ctx, tracker)
-		tracker = next
-		if err := wait(ctx, tracker, ears, broken, tick.C); err != nil {
-			return err
-		}
-	}
+	defer cancel() // ends receiving
+	receiving.Go(func() { broken <- t.receive(ctx, messages) })
+	return t.run(ctx, broken, check)
 }
 
 // listener is a client of its own and the id of its subscription's connection.
-func listener(options *redis.Options) (client *redis.Client, id func() int64) {
+func listener(ctx context.Context, options *redis.Options) (client *redis.Client, id func() int64) {
 	var first int64
 	var once sync.Once
 	own := *options
 	own.PoolSize, own.PipelinePoolSize = 2, 1
+	own.Dialer = until(ctx, options.Dialer)
+	own.MaxRetries = -1 // another connection would not be the one that tracks
 	own.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
 		var err error
 		// The subscription is the first to connect.
@@ -137,70 +133,216 @@ func listener(options *redis.Options) (client *redis.Client, id func() int64) {
 	return redis.NewClient(&own), func() int64 { return first }
 }
 
-// newTracker tells the server which keys to watch and whom to tell.
-func newTracker(ctx context.Context, client *redis.Client, receiver int64, keys []string) (*redis.Conn, error) {
-	command := []any{"CLIENT", "TRACKING", "ON", "REDIRECT", receiver, "BCAST"}
-	for _, prefix := range prefixes(keys) {
-		command = append(command, "PREFIX", prefix)
-	}
-	tracker := client.Conn()
-	if err := tracker.Do(ctx, command...).Err(); err != nil {
-		_ = tracker.Close()
-		return nil, err
-	}
-	return tracker, nil
+// tracker has one server remember the keys that somebody listens to.
+type tracker struct {
+	reader  *redis.Conn
+	ears    *scaler.Ears
+	written chan []string // keys that the server told of; nil for all
+
+	keys map[string]*tracked
+	due  map[string]time.Time // when a key is to be read, for those that are
 }
 
-// forget ends a tracker, if there is one: back in the pool it would go on.
-func forget(ctx context.Context, tracker *redis.Conn) {
-	if tracker != nil {
-		// Also after ctx has ended, within the client's own limits.
-		_ = tracker.Do(context.WithoutCancel(ctx), "CLIENT", "TRACKING", "OFF").Err()
-		_ = tracker.Close()
-	}
+// tracked is one key that somebody listens to.
+type tracked struct {
+	told    bool // the server has remembered it at least once
+	written bool // and it was written since
+	rung    time.Time
+	hold    time.Duration // after rung
 }
 
-// prefixes are the keys, given in order, without those that begin with another
-// one: Redis takes no prefixes that overlap.
-func prefixes(keys []string) []string {
-	var kept []string
-	for _, key := range keys {
-		if len(kept) == 0 || !strings.HasPrefix(key, kept[len(kept)-1]) {
-			kept = append(kept, key)
-		}
+// run returns nil when nobody listens any more.
+func (t *tracker) run(ctx context.Context, broken <-chan error, check time.Duration) error {
+	if !t.adopt() {
+		return nil
 	}
-	return kept
-}
-
-// wait returns nil when the ears have changed.
-func wait(ctx context.Context, tracker *redis.Conn, ears *scaler.Ears, broken <-chan error, tick <-chan time.Time) error {
+	tick := time.NewTicker(check)
+	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ears.Changed():
-			return nil
-		case err := <-broken:
-			return err
-		case <-tick:
-			if err := tracker.Ping(ctx).Err(); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// receive rings for the keys that were written.
-func receive(ctx context.Context, messages *redis.PubSub, ears *scaler.Ears) error {
-	for {
-		message, err := messages.ReceiveMessage(ctx)
+		next, err := t.read(ctx)
 		if err != nil {
 			return err
 		}
-		if len(message.PayloadSlice) == 0 {
-			ears.Ring(message.Payload)
-			continue
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case err = <-broken:
+		case <-t.ears.Changed():
+			if !t.adopt() {
+				timer.Stop()
+				return nil
+			}
+		case keys := <-t.written:
+			t.mark(keys)
+		case <-tick.C:
+			t.all()
+		case <-timer.C:
 		}
-		ears.Ring(message.PayloadSlice...)
+		timer.Stop()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// adopt takes over what is listened to now; it is false for nothing.
+func (t *tracker) adopt() bool {
+	topics := t.ears.Topics()
+	keys := make(map[string]*tracked, len(topics))
+	var old []string
+	for _, key := range topics {
+		one := t.keys[key]
+		switch {
+		case one == nil:
+			one = &tracked{}
+			t.due[key] = time.Time{}
+		case one.told:
+			old = append(old, key)
+		}
+		keys[key] = one
+	}
+	t.keys = keys
+	// A key may be listened to for another question, too.
+	t.ears.Listening(old)
+	return len(topics) > 0
+}
+
+// mark plans the reading of keys that were written: at once, or later for those
+// that have rung a moment ago.
+func (t *tracker) mark(keys []string) {
+	if keys == nil {
+		for key, one := range t.keys {
+			t.markOne(key, one)
+		}
+	}
+	for _, key := range keys {
+		if one := t.keys[key]; one != nil {
+			t.markOne(key, one)
+		}
+	}
+}
+
+func (t *tracker) markOne(key string, one *tracked) {
+	one.written = true
+	t.due[key] = one.rung.Add(one.hold)
+}
+
+// all plans the reading of all keys.
+func (t *tracker) all() {
+	for key := range t.keys {
+		if _, waits := t.due[key]; !waits {
+			t.due[key] = time.Time{}
+		}
+	}
+}
+
+// read reads the keys that are due, so that the server remembers them, and then
+// rings for those that were written: whoever reads them now misses nothing. It
+// returns when to come back.
+func (t *tracker) read(ctx context.Context) (next time.Duration, err error) {
+	now, next := time.Now(), check
+	var keys []string
+	for key, at := range t.due {
+		switch {
+		case t.keys[key] == nil:
+			delete(t.due, key)
+		case at.After(now):
+			next = min(next, at.Sub(now))
+		case len(keys) == mostTold:
+			next = 0
+		default:
+			delete(t.due, key)
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return next, nil
+	}
+	remembered, err := t.tell(ctx, keys)
+	if err != nil {
+		return 0, err
+	}
+	t.announce(remembered)
+	return next, nil
+}
+
+// tell reads keys in one pipeline and returns those that the server remembers.
+// The others fail, each for itself.
+func (t *tracker) tell(ctx context.Context, keys []string) ([]string, error) {
+	pipe := t.reader.Pipeline()
+	answers := make([]*redis.IntCmd, len(keys))
+	for i, key := range keys {
+		answers[i] = pipe.Exists(ctx, key)
+	}
+	_, _ = pipe.Exec(ctx) // each answer has its own error
+	remembered := keys[:0]
+	for i, key := range keys {
+		err := answers[i].Err()
+		switch {
+		case err == nil:
+			remembered = append(remembered, key)
+		case redis.HasErrorPrefix(err, "MOVED"), redis.HasErrorPrefix(err, "ASK"):
+			t.ears.Fail(key, errMoved)
+		case redis.HasErrorPrefix(err, "NOPERM"):
+			t.ears.Fail(key, fmt.Errorf("%w: key %s: the user lacks the permission +exists", scaler.ErrDoorbellRefused, key))
+		default:
+			return nil, err
+		}
+	}
+	return remembered, nil
+}
+
+// announce says of keys that the server remembers that they are listened to,
+// and rings for those that were written before.
+func (t *tracker) announce(keys []string) {
+	now := time.Now()
+	var fresh, written []string
+	for _, key := range keys {
+		one := t.keys[key]
+		if !one.told {
+			one.told = true
+			fresh = append(fresh, key)
+		}
+		if one.written {
+			one.ring(now)
+			written = append(written, key)
+		}
+	}
+	t.ears.Listening(fresh)
+	t.ears.Ring(written...)
+}
+
+// ring notes a ring, and holds the next one back the longer the less time has
+// passed since the one before.
+func (k *tracked) ring(now time.Time) {
+	if now.Sub(k.rung) < 2*k.hold {
+		k.hold = min(2*k.hold, longestHold)
+	} else {
+		k.hold = shortestHold
+	}
+	k.rung, k.written = now, false
+}
+
+// allWritten is what the library makes of the message that all keys are gone.
+const allWritten = "redis: unsupported pubsub message payload: <nil>"
+
+// receive hands over the keys that were written.
+func (t *tracker) receive(ctx context.Context, messages *redis.PubSub) error {
+	for {
+		message, err := messages.ReceiveMessage(ctx)
+		var keys []string
+		switch {
+		case err != nil && err.Error() == allWritten:
+		case err != nil:
+			return err
+		default:
+			keys = append(message.PayloadSlice, message.Payload)
+		}
+		select {
+		case t.written <- keys:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

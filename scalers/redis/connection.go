@@ -184,6 +184,8 @@ type server struct {
 	node    func(ctx context.Context, key string) (*redis.Client, error)
 	scripts scripts
 	bell    *scaler.SharedBell
+	end     context.CancelFunc // of all connections
+	check   time.Duration      // how often the doorbell's keys are told again
 }
 
 // serverKey tells clients apart.
@@ -212,16 +214,20 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 		if err != nil {
 			return nil, err
 		}
-		options := p.options(addresses, dialer(scaler.DialerOf(ctx), config))
+		life, end := context.WithCancel(context.WithoutCancel(ctx))
+		options := p.options(addresses, until(life, dialer(scaler.DialerOf(ctx), config)))
 		options.DB, options.MasterName = database, s.SentinelMaster
 		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
-		return newServer(ctx, m, options), nil
+		return newServer(ctx, m, options, end), nil
 	})
 }
 
 // newServer connects to nothing yet: the first read does.
-func newServer(ctx context.Context, m mode, options *redis.UniversalOptions) *server {
-	s := &server{mode: m, what: string(m) + " " + strings.Join(options.Addrs, ","), bell: scaler.NewSharedBell(ctx)}
+func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end context.CancelFunc) *server {
+	s := &server{
+		mode: m, what: string(m) + " " + strings.Join(options.Addrs, ","),
+		bell: scaler.NewSharedBell(ctx), check: check, end: end,
+	}
 	switch m {
 	case cluster:
 		client := redis.NewClusterClient(options.Cluster())
@@ -261,6 +267,7 @@ func (s *server) named(address string) string {
 
 // Close ends all connections.
 func (s *server) Close() error {
+	s.end()
 	s.bell.Close()
 	return s.client.Close()
 }

@@ -42,6 +42,8 @@ var refusals = []struct {
 	{"MASTERDOWN", codes.Unavailable, "the master is down"},
 	{"ERR This instance has cluster support disabled", codes.FailedPrecondition, "is not a cluster: use the trigger type without -cluster"},
 	{"MOVED", codes.FailedPrecondition, "is a cluster: use the trigger type with -cluster"},
+	{"ERR max number of clients", codes.Unavailable, "has no room for another client"},
+	{"ERR The client ID", codes.Unavailable, "lost a connection"},
 	{"ERR unknown command", codes.FailedPrecondition, "does not know a command that the trigger needs"},
 	{"ERR DB index", codes.InvalidArgument, "databaseIndex: the server has no such database"},
 }
@@ -73,11 +75,19 @@ func explain(err error) (codes.Code, string) {
 }
 
 func refused(text string) (codes.Code, string) {
-	for _, r := range refusals {
-		if strings.HasPrefix(text, r.prefix) {
-			return r.code, r.text
-		}
+	if known, code, text := refusalOf(text); known {
+		return code, text
 	}
 	word, _, _ := strings.Cut(text, " ")
 	return codes.Unavailable, "answered with the error " + word
+}
+
+// refusalOf looks for a server's error in what is known.
+func refusalOf(text string) (known bool, code codes.Code, meaning string) {
+	for _, r := range refusals {
+		if strings.HasPrefix(text, r.prefix) {
+			return true, r.code, r.text
+		}
+	}
+	return false, codes.OK, ""
 }

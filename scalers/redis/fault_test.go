@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -197,13 +200,7 @@ func TestHalfAnswers(t *testing.T) {
 // is as old as not to know the greeting.
 func saying(t *testing.T, answer string, half bool) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	serve := func(c net.Conn) {
-		defer c.Close()
+	return listening(t, func(c net.Conn) {
 		for command := make([]byte, 4096); ; {
 			n, err := c.Read(command)
 			if err != nil {
@@ -217,7 +214,55 @@ func saying(t *testing.T, answer string, half bool) string {
 				return
 			}
 		}
+	})
+}
+
+// standIn is the address of a stand-in that answers each command, given as its
+// words in capitals.
+func standIn(t *testing.T, answer func(command string) string) string {
+	t.Helper()
+	return listening(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		for {
+			command, err := readCommand(in)
+			if err != nil {
+				return
+			}
+			if _, err := c.Write([]byte(answer(strings.ToUpper(command)))); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// readCommand reads an array of strings.
+func readCommand(in *bufio.Reader) (string, error) {
+	var words []string
+	var count, length int
+	if _, err := fmt.Fscanf(in, "*%d\r\n", &count); err != nil {
+		return "", err
 	}
+	for range count {
+		if _, err := fmt.Fscanf(in, "$%d\r\n", &length); err != nil {
+			return "", err
+		}
+		word := make([]byte, length+2)
+		if _, err := io.ReadFull(in, word); err != nil {
+			return "", err
+		}
+		words = append(words, string(word[:length]))
+	}
+	return strings.Join(words, " "), nil
+}
+
+// listening serves connections until the test ends.
+func listening(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
 	var open sync.Map
 	running.Go(func() {
 		for {
@@ -226,7 +271,10 @@ func saying(t *testing.T, answer string, half bool) string {
 				return
 			}
 			open.Store(c, nil)
-			running.Go(func() { serve(c) })
+			running.Go(func() {
+				defer c.Close()
+				serve(c)
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -235,6 +283,43 @@ func saying(t *testing.T, answer string, half bool) string {
 		running.Wait()
 	})
 	return l.Addr().String()
+}
+
+// TestClosingWaitsForNobody: servers, nodes and Sentinels that take a
+// connection and say nothing. Whatever waits for their answer ends with the
+// source, and not with the time that an answer may take.
+func TestClosingWaitsForNobody(t *testing.T) {
+	for _, trigger := range triggers {
+		t.Run(trigger.Type, func(t *testing.T) {
+			asked := make(chan struct{}, 100)
+			address := listening(t, func(c net.Conn) {
+				for command := make([]byte, 4096); ; {
+					if _, err := c.Read(command); err != nil {
+						return
+					}
+					asked <- struct{}{}
+				}
+			})
+			opening, release := scaler.Opening(t.Context())
+			metadata := map[string]string{"address": address, "sentinelMaster": servers.RedisMaster, "listName": "jobs", "stream": "jobs"}
+			source := subject{triggerType: trigger.Type, metadata: metadata}.open(opening, t, nil)
+			ended := make(chan error, 2)
+			go func() {
+				_, err := source.Read(within(t))
+				ended <- err
+			}()
+			go func() {
+				ended <- source.(scaler.Ringer).Listen(within(t), func() {}, func() {})
+			}()
+			await(t, "a question", asked)
+			release()
+			for range 2 {
+				if err := await(t, "the end", ended); err == nil || status.Code(err) == codes.DeadlineExceeded {
+					t.Errorf("ended with %v, want the end of the connection", err)
+				}
+			}
+		})
+	}
 }
 
 // TestAnswersOfOthers has refusals, half answers and what is none, for every
