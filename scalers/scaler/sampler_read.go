@@ -404,7 +404,7 @@ func (s *sampler) report(q *question, old, snap *snapshot) {
 	switch {
 	case snap.err != nil && !was:
 		st := statusOf(q.triggerType, snap.err)
-		s.log.Info("source does not answer", "type", q.triggerType, "code", st.Code().String(), "reason", st.Message())
+		s.log.Warn("source does not answer", "type", q.triggerType, "code", st.Code().String(), "reason", st.Message())
 	case snap.err == nil && was:
 		s.log.Info("source answers again", "type", q.triggerType)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -128,6 +129,24 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	return s, nil
 }
 
+// newLog writes lines as those of the controller and the adapter are: JSON with
+// the time as ts and the level in small letters.
+func newLog(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			switch {
+			case len(groups) > 0:
+			case a.Key == slog.TimeKey:
+				return slog.String("ts", a.Value.Time().UTC().Format(time.RFC3339))
+			case a.Key == slog.LevelKey:
+				return slog.String(slog.LevelKey, strings.ToLower(a.Value.String()))
+			}
+			return a
+		},
+	}))
+}
+
 // Serve runs a family until ctx ends: flags, logs, gRPC with health and
 // reflection, metrics and graceful stop. A family's main calls nothing else.
 func Serve(ctx context.Context, family string, triggers ...Trigger) error {
@@ -141,7 +160,7 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	if s.describe {
 		return printDescription(os.Stdout, family, triggers)
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: s.logLevel})).With("family", family)
+	log := newLog(os.Stderr, s.logLevel).With("family", family)
 	slog.SetDefault(log)
 	resolver, err := newResolver(s.credentials, log)
 	if err != nil {

@@ -255,9 +255,6 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	}
 	s.seq, s.at = snap.seq, snap.at
 	o := s.binding.observe(snap)
-	if o.note == "" {
-		o.note = s.quiet()
-	}
 	if o.err == nil {
 		if o.active() && !s.active {
 			s.activations++
@@ -280,14 +277,6 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	if news {
 		s.changed()
 	}
-}
-
-// quiet says that the doorbell could be turned on; s.mu is held.
-func (s *subscription) quiet() string {
-	if s.binding.silent == "" || s.doorbell != scalerv1.Doorbell_DOORBELL_UNSPECIFIED {
-		return ""
-	}
-	return "polled unless the doorbell is turned on: " + s.binding.silent
 }
 
 // refers is true when the trigger's credentials come by reference.

@@ -51,7 +51,7 @@ func (a *authentications) following(mgr ctrl.Manager, r reconcile.Reconciler) er
 		Watches(&v1alpha1.ScaledJob{}, a.usersChanged()).
 		WatchesRawSource(source.Func(a.due.attach)).
 		WithOptions(controller.Options{RateLimiter: retries()}).
-		Complete(r)
+		Complete(againAfterConflict(r))
 }
 
 // changed asks for an authentication that came, changed or is to go, and tells

@@ -36,7 +36,7 @@ func sending(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) erro
 			For(one.empty(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 			WatchesRawSource(source.Func(one.outlet.attach)).
 			WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)}).
-			Complete(&cloudevents.Reconciler{Client: mgr.GetClient(), Sinks: sinks, New: one.empty, Leads: leads})
+			Complete(againAfterConflict(&cloudevents.Reconciler{Client: mgr.GetClient(), Sinks: sinks, New: one.empty, Leads: leads}))
 		if err != nil {
 			return err
 		}

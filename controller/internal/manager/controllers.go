@@ -60,7 +60,7 @@ func subscribing(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		WatchesRawSource(source.Func(bell.subscriptions.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2})
-	return targets(b, mgr, templateOrReplicasChanged()).Complete(r)
+	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
 }
 
 func reconciling(mgr ctrl.Manager, bell *bell, count int, r reconcile.Reconciler) error {
@@ -73,7 +73,7 @@ func reconciling(mgr ctrl.Manager, bell *bell, count int, r reconcile.Reconciler
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return true },
 		GenericFunc: func(event.GenericEvent) bool { return false },
-	}).Complete(r)
+	}).Complete(againAfterConflict(r))
 }
 
 func deciding(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
@@ -82,7 +82,7 @@ func deciding(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(scalingActiveChanged())).
 		WatchesRawSource(source.Func(bell.observations.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: workers})
-	return targets(b, mgr, templateOrReplicasChanged()).Complete(r)
+	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
 }
 
 // targets watches the kinds that the cache holds from the start and asks for

@@ -32,7 +32,7 @@ func subscribingJobs(mgr ctrl.Manager, r reconcile.Reconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("job-subscription").
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
 		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2}).
-		Complete(r)
+		Complete(againAfterConflict(r))
 }
 
 // startingJobs runs the reconciler of ScaledJobs. ended is told of Jobs whose
@@ -43,7 +43,7 @@ func startingJobs(mgr ctrl.Manager, bell *bell, count int, ended func(types.Name
 		Watches(&batchv1.Job{}, jobChanged(bell, ended)).
 		WatchesRawSource(source.Func(bell.jobs.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count}).
-		Complete(r)
+		Complete(againAfterConflict(r))
 }
 
 // jobChanged asks for the ScaledJob of a Job that came, ended or went. What

@@ -36,7 +36,7 @@ func TestAReadingStartsJobs(t *testing.T) {
 	f.reads(0, 12)
 	f.run()
 	f.wantRunning("twelve in the queue", 5)
-	f.wantSaid("twelve in the queue", "Normal ScaledJobReady", "Normal ScaledJobActive", "Normal KEDAScalersStarted started watching rabbitmq",
+	f.wantSaid("twelve in the queue", "Normal ScaledJobReady ScaledJob is ready", "Normal ScaledJobActive at least one trigger is active", "Normal KEDAScalersStarted started watching rabbitmq",
 		"Normal KEDAJobsCreated created 5 Jobs: queue length 12 asks for 12, 0 were running, 0 of them pending, limited by maxReplicaCount 5")
 	want := v1alpha1.JobArithmetic{QueueLength: 12, Wanted: 12, Running: 5, Created: 5, LimitedBy: "maxReplicaCount 5"}
 	if got := f.object().Status.Jobs; got == nil || *got != want {
@@ -67,7 +67,7 @@ func TestAReadingStartsJobs(t *testing.T) {
 	f.reads(0, 0)
 	f.run()
 	f.wantCondition("empty", v1alpha1.ConditionActive, "False ScalerNotActive", "")
-	f.wantSaid("empty", "Normal ScaledJobInactive")
+	f.wantSaid("empty", "Normal ScaledJobInactive no trigger is active")
 }
 
 func TestAnIdleObjectCostsNoWrites(t *testing.T) {
@@ -663,7 +663,7 @@ func TestWarningsAreToldOnceAndStayInReady(t *testing.T) {
 	odd()
 	const want = "trigger 0 (rabbitmq): queueNme: unknown, queueName was meant?; trigger 0 (rabbitmq): polled: no permission to listen"
 	f.wantCondition("odd", v1alpha1.ConditionReady, "True ScaledJobReady", "ScaledJob is ready for scaling; "+want)
-	f.wantSaid("odd", "Warning KEDAScalerInfo "+want)
+	f.wantSaid("odd", "Normal KEDAScalerInfo "+want)
 	odd()
 	if said := f.said(); len(said) != 0 {
 		t.Errorf("told again: %q", said)

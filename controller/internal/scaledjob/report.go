@@ -1,6 +1,7 @@
 package scaledjob
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -162,7 +163,7 @@ func (o outcome) apply(sj *v1alpha1.ScaledJob, m *memory, now time.Time) {
 func (o outcome) ready(m *memory) v1alpha1.Condition {
 	ready := v1alpha1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
-		Reason: v1alpha1.ReasonScaledJobReady, Message: "ScaledJob is ready for scaling",
+		Reason: v1alpha1.ReasonScaledJobReady, Message: sentences[v1alpha1.ReasonScaledJobReady],
 	}
 	switch {
 	case o.err != nil:
@@ -237,7 +238,7 @@ func (r *Reconciler) announce(before, after *v1alpha1.ScaledJob) {
 			continue
 		}
 		if reason, kind, action := transition(was, now); reason != "" {
-			status.Emit(r.Events, after, kind, reason, action, now.Message)
+			status.Emit(r.Events, after, kind, reason, action, cmp.Or(now.Message, sentences[reason]))
 		}
 	}
 	if now := watching(after); now != watching(before) {
@@ -269,9 +270,16 @@ func (r *Reconciler) announceWatch(before *v1alpha1.ScaledJob, now string) {
 func (r *Reconciler) warn(sj *v1alpha1.ScaledJob, m *memory, warnings []string) {
 	now := strings.Join(warnings, "; ")
 	if now != "" && now != m.warned {
-		status.Emit(r.Events, sj, warning, "KEDAScalerInfo", "CheckTriggers", now)
+		status.Emit(r.Events, sj, normal, "KEDAScalerInfo", "CheckTriggers", now)
 	}
 	m.warned = now
+}
+
+// sentences are what events say whose conditions need no words.
+var sentences = map[string]string{
+	v1alpha1.ReasonScaledJobReady: "ScaledJob is ready for scaling",
+	"ScaledJobActive":             "at least one trigger is active",
+	"ScaledJobInactive":           "no trigger is active",
 }
 
 // transition is the event of a changed condition, if there is one.

@@ -158,7 +158,7 @@ func (w *Writer) announceStop(so *v1alpha1.ScaledObject) {
 func (w *Writer) announceWarnings(r *record, so *v1alpha1.ScaledObject) {
 	now := strings.Join(r.reconciled.Warnings, "; ")
 	if now != "" && now != r.warned {
-		w.event(so, warning, "KEDAScalerInfo", "CheckTriggers", now)
+		w.event(so, normal, "KEDAScalerInfo", "CheckTriggers", now)
 	}
 	r.warned = now
 }

@@ -479,7 +479,7 @@ func TestWarningsAreToldOnceAndStayInReady(t *testing.T) {
 	if c := f.condition(v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue || c.Message != "ScaledObject is ready for scaling; "+want {
 		t.Errorf("Ready %+v", c)
 	}
-	if event := <-f.events.Events; event != "Warning KEDAScalerInfo "+want {
+	if event := <-f.events.Events; event != "Normal KEDAScalerInfo "+want {
 		t.Errorf("event %q", event)
 	}
 	f.wrote(1)

@@ -2,10 +2,15 @@ package server
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 
+	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -28,6 +33,8 @@ type options struct {
 	watchNamespaces []string
 	// selector limits ScaledObjects by label.
 	selector labels.Selector
+	// log are the flags --zap-log-level, --zap-encoder and their kin.
+	log zap.Options
 	// serving is what the API server asks of TLS, where its own flags do not say.
 	serving identity.Policy
 }
@@ -45,14 +52,30 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 		o.noData = rule
 		return v1alpha1.CheckNoData(rule)
 	})
+	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
+	o.log.BindFlags(zapFlags)
+	flags.AddGoFlagSet(zapFlags)
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if o.showVersion {
 		return o, nil
 	}
+	o.klogLevel(flags)
 	outsideAPod(base, getenv("KUBECONFIG"))
 	return o, o.environment(getenv)
+}
+
+// klogLevel lets the library's -v choose what is logged, unless the flag of the
+// other processes does.
+func (o *options) klogLevel(flags *pflag.FlagSet) {
+	v := flags.Lookup("v")
+	if v == nil || !v.Changed || flags.Changed("zap-log-level") {
+		return
+	}
+	if level, err := strconv.ParseInt(v.Value.String(), 10, 8); err == nil {
+		o.log.Level = zapcore.Level(-level)
+	}
 }
 
 // outsideAPod makes one kubeconfig say all that three flags ask for.

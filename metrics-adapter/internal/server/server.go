@@ -22,11 +22,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/component-base/logs"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
@@ -39,9 +39,6 @@ import (
 
 // Run serves until ctx is done.
 func Run(ctx context.Context, args []string, version string) error {
-	logs.InitLogs()
-	defer logs.FlushLogs()
-	ctrl.SetLogger(klog.Background())
 	base := &basecmd.AdapterBase{Name: "sluice-metrics-adapter", FlagSet: pflag.NewFlagSet("metrics-adapter", pflag.ContinueOnError)}
 	o, err := parse(base, args, os.Getenv)
 	if err != nil {
@@ -51,6 +48,9 @@ func Run(ctx context.Context, args []string, version string) error {
 		fmt.Println("metrics-adapter", version)
 		return nil
 	}
+	log := zap.New(zap.UseFlagOptions(&o.log))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log) // of the API server's library and its clients
 	config, err := base.ClientConfig()
 	if err != nil {
 		return err
