@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -265,6 +267,7 @@ func TestFaultKEDABeside(t *testing.T) {
 	before := logged(t, first, saysKEDA)
 	leave := holdLease(t, ns)
 	waitLogged(t, first, saysKEDA, before)
+	o.waitCondition("Ready", "Unknown", "KEDA (keda-operator-0) holds its lease in namespace "+ns)
 	if err := topic.Produce(t.Context(), 10); err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +288,113 @@ func TestFaultKEDABeside(t *testing.T) {
 	check()
 	leave()
 	o.waitReplicas(2)
+	o.waitCondition("Ready", "True", "")
+}
+
+// failingSource is an object with a fallback whose source, once up, is gone.
+func failingSource(t *testing.T, namespace string, s spec) (o object, mend func()) {
+	t.Helper()
+	source := &api{}
+	source.start(t)
+	s["triggers"] = triggers(brokers.Trigger{Type: "metrics-api", Metadata: map[string]string{
+		"url": "http://" + source.address, "valueLocation": "waiting", "targetValue": "5",
+	}})
+	o = scale(t, namespace, "guarded", 0, s)
+	o.waitCondition("Ready", "True", "")
+	source.stop()
+	return o, func() {
+		source.start(t)
+		t.Cleanup(source.stop)
+	}
+}
+
+// failures is how many the object's status counts.
+func (r row) failures() int64 {
+	for _, health := range asMap(r.status("health")) {
+		n, _ := asMap(health)["numberOfFailures"].(int64)
+		return n
+	}
+	return 0
+}
+
+func asMap(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+// TestFaultLeaderChangesWhileFailuresAreCounted stops the leader while a fallback
+// waits for its time, and again while it is in force: the count goes on to a
+// fallback that the API server stores, and that stands through the second change.
+func TestFaultLeaderChangesWhileFailuresAreCounted(t *testing.T) {
+	ns := namespace(t)
+	s := quick()
+	s["pollingInterval"], s["fallback"] = 1, map[string]any{"failureThreshold": 15, "replicas": 3}
+	o, mend := failingSource(t, ns, s)
+	r := row{object: o}
+	change := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := leader(t).Terminate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := world.cluster.WaitInstances(t.Context(), "controller", 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.wait("two failures", func() (bool, string) { return r.failures() >= 2, o.describe() })
+	change()
+	o.waitCondition("Fallback", "True", "")
+	o.waitReplicas(3)
+	since := fmt.Sprint(r.status("fallback"))
+
+	change()
+	o.wait("the next leader's decision", func() (bool, string) {
+		if now := fmt.Sprint(r.status("fallback")); now != since {
+			t.Fatalf("fallback was %s and is %s", since, now)
+		}
+		answer, err := decisions(t, leader(t), o)
+		return err == nil && strings.Contains(string(answer), `"outcome": "error"`), fmt.Sprint(string(answer), err)
+	})
+	mend()
+	o.waitCondition("Fallback", "False", "")
+}
+
+// TestFaultTakingOverFromKEDA has KEDA lead, and store what it stores, during an
+// outage that began before and ends after: Sluice goes on with KEDA's count.
+func TestFaultTakingOverFromKEDA(t *testing.T) {
+	ns := namespace(t)
+	s := quick()
+	s["pollingInterval"], s["fallback"] = 1, map[string]any{"failureThreshold": 1000, "replicas": 3}
+	o, mend := failingSource(t, ns, s)
+	r := row{object: o}
+	leave := holdLease(t, ns)
+	o.waitCondition("Ready", "Unknown", "KEDA (keda-operator-0)")
+	name := ""
+	for _, metric := range asList(r.status("externalMetricNames")) {
+		name = fmt.Sprint(metric)
+	}
+	kedas := map[string]any{
+		"lastActiveTime": "2026-05-01T12:00:00Z", "health": map[string]any{name: map[string]any{"numberOfFailures": 2000, "status": "Failing"}},
+		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "ScaledObjectReady", "message": ""}},
+	}
+	text, err := json.Marshal(map[string]any{"status": kedas})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := world.cluster.Client().Status().Patch(t.Context(), o.scaledObject(), client.RawPatch(types.MergePatchType, text)); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	o.waitCondition("Fallback", "True", "")
+	o.waitReplicas(3)
+	mend()
+	o.waitCondition("Fallback", "False", "")
+}
+
+func asList(v any) []any {
+	l, _ := v.([]any)
+	return l
 }
 
 // holdLease renews KEDA's lease in a namespace until leave is called.

@@ -63,7 +63,8 @@ func instances(t testing.TB, component string) []*localcluster.Instance {
 	return found
 }
 
-// TestFaultFamilyDown takes one of two families away from an object.
+// TestFaultFamilyDown takes one of two families away from an object, and the only
+// one from another that falls back.
 func TestFaultFamilyDown(t *testing.T) {
 	ns := namespace(t)
 	other := bystander(t, ns, "other")
@@ -76,7 +77,12 @@ func TestFaultFamilyDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.waitReplicas(3)
-	check := onlyChanged(t, o)
+	s["triggers"], s["fallback"] = triggers(rabbitMQQueue(t, "guarded", world.rabbitmq.AMQPURL("/")).Trigger(5)), map[string]any{"failureThreshold": 2, "replicas": 2}
+	guarded := scale(t, ns, "guarded", 0, s)
+	guarded.waitCondition("Ready", "True", "")
+	s["triggers"] = triggers(topic.Trigger(5), queue.Trigger(5))
+	delete(s, "fallback")
+	check := onlyChanged(t, o, guarded)
 
 	family := instances(t, "scaler-rabbitmq")
 	for _, i := range family {
@@ -88,6 +94,9 @@ func TestFaultFamilyDown(t *testing.T) {
 		c := o.condition("Ready")
 		return c["status"] != "True" && strings.Contains(c["message"], "trigger 1 (rabbitmq): Service scaler-rabbitmq"), o.describe()
 	})
+	o.waitCondition("Active", "Unknown", "")
+	guarded.waitCondition("Fallback", "True", "Service scaler-rabbitmq")
+	guarded.waitReplicas(2)
 	before := metricNames(o.hpa())
 
 	s["minReplicaCount"] = 2
@@ -108,6 +117,7 @@ func TestFaultFamilyDown(t *testing.T) {
 		i.Start()
 	}
 	o.waitCondition("Ready", "True", "")
+	guarded.waitCondition("Fallback", "False", "")
 	check()
 	if have := other.replicas(); have != 3 {
 		t.Errorf("the bystander has %d replicas, want 3", have)

@@ -24,6 +24,8 @@ var world struct {
 	rabbitmq *servers.RabbitMQServer
 	// collector is where OpenTelemetry's figures and traces go.
 	collector *collector
+	// scraper is the Prometheus that is there while everything else fails.
+	scraper *scraper
 }
 
 func TestMain(m *testing.M) {
@@ -76,6 +78,9 @@ func setUp() error {
 		world.rabbitmq, err = servers.StartRabbitMQ(ctx, servers.RabbitMQOptions{Address: cluster.Address(), TLS: true})
 		started <- err
 	}()
+	if world.scraper, err = startScraper(cluster); err != nil {
+		return err
+	}
 	return errors.Join(
 		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all", Args: coreArgs(), Env: coreEnv()}),
 		<-started, <-started,
@@ -127,6 +132,9 @@ func tearDown() error {
 	}
 	if world.collector != nil {
 		errs = append(errs, world.collector.close())
+	}
+	if world.scraper != nil {
+		world.scraper.close()
 	}
 	if world.cluster != nil {
 		errs = append(errs, world.cluster.Stop())

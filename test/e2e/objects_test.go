@@ -35,6 +35,7 @@ type spec map[string]any
 // namespace makes a namespace of the scenario's own.
 func namespace(t *testing.T) string {
 	t.Helper()
+	world.scraper.watch(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}}
 	if err := world.cluster.Client().Create(t.Context(), ns); err != nil {
 		t.Fatal(err)

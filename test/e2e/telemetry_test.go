@@ -20,6 +20,8 @@ import (
 	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
 // collector is an OpenTelemetry collector: it takes OTLP over HTTP.
@@ -175,10 +177,12 @@ func TestTelemetry(t *testing.T) {
 			return strings.Contains(string(out), "Decisions:") && strings.Contains(string(out), because), string(out)
 		})
 	})
-	t.Run("the leader has the whole decision", func(t *testing.T) {
+	t.Run("every controller has the whole decision: a standby asks the leader", func(t *testing.T) {
 		t.Parallel()
+		asked := 0
 		wait(t, "the record", func() (bool, string) {
-			answer, err := decisions(t, r.object)
+			all := world.cluster.Instances("controller")
+			answer, err := decisions(t, all[asked%len(all)], r.object)
 			if err != nil {
 				return false, err.Error()
 			}
@@ -190,8 +194,12 @@ func TestTelemetry(t *testing.T) {
 				t.Fatalf("%v: %s", err, answer)
 			}
 			told := string(answer)
-			return len(have.Changes) > 0 && strings.HasPrefix(have.Changes[len(have.Changes)-1].Message, because) &&
-				strings.Contains(told, "s0-count") && strings.Contains(told, `"confirmed"`), told
+			right := len(have.Changes) > 0 && strings.HasPrefix(have.Changes[len(have.Changes)-1].Message, because) &&
+				strings.Contains(told, "s0-count") && strings.Contains(told, `"confirmed"`)
+			if right {
+				asked++
+			}
+			return asked == len(all), told
 		})
 	})
 	t.Run("each change of replicas is one line of the log", func(t *testing.T) {
@@ -206,10 +214,10 @@ func TestTelemetry(t *testing.T) {
 	})
 }
 
-// decisions asks the leader about an object, by kubectl port-forward.
-func decisions(t *testing.T, o object) ([]byte, error) {
+// decisions asks a controller about an object, by kubectl port-forward.
+func decisions(t *testing.T, i *localcluster.Instance, o object) ([]byte, error) {
 	t.Helper()
-	address, stop, err := leader(t).PortForward(t.Context(), "metrics")
+	address, stop, err := i.PortForward(t.Context(), "metrics")
 	if err != nil {
 		return nil, err
 	}

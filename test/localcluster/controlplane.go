@@ -321,6 +321,16 @@ func (c *controlPlaneConfig) httpClient() (*http.Client, error) {
 	}, nil
 }
 
+// StatusError is an answer that is not 200.
+type StatusError struct {
+	URL  string
+	Code int
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s: %d %s", e.URL, e.Code, http.StatusText(e.Code))
+}
+
 // get copies the body of an answer 200 into out.
 func get(ctx context.Context, client *http.Client, url string, out io.Writer) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -333,7 +343,7 @@ func get(ctx context.Context, client *http.Client, url string, out io.Writer) er
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
+		return &StatusError{URL: url, Code: response.StatusCode}
 	}
 	_, err = io.Copy(out, response.Body)
 	return err
