@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -64,7 +65,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		work.problems.metrics(metrics, d.plan.targetKey(), f.object.MetricSource)
 	}
 	unknown := d.description.Unknown(work.metadata)
-	if err := work.problems.err(d.triggerType, unknown...); err != nil {
+	if err := work.problems.err(d.triggerType, append(slices.Clone(work.warnings), unknown...)...); err != nil {
 		return nil, &rejection{err, knownMetrics(params)}
 	}
 

@@ -766,3 +766,31 @@ func TestMetricsThatRelyOnWhatIsWrongAreNotKnown(t *testing.T) {
 		t.Errorf("%v with %v", err, r)
 	}
 }
+
+// addressParams can do without the parameter, but not without all of them.
+type addressParams struct {
+	Address string `param:"address" from:"trigger,env"`
+	Host    string `param:"host" from:"trigger,env"`
+}
+
+func (p addressParams) Validate() error {
+	if p.Address == "" && p.Host == "" {
+		return errors.New("address: or host is required")
+	}
+	return nil
+}
+
+func (addressParams) Metrics() []Metric { return []Metric{{Name: "n", Target: 1}} }
+
+func TestAVariableThatDoesNotExistIsNamed(t *testing.T) {
+	trigger := Define("place", func(context.Context, addressParams) (Source, error) { return nil, nil })
+	bind := func(metadata map[string]string) (*binding, error) {
+		return trigger.bind(request{&externalscaler.ScaledObjectRef{ScalerMetadata: metadata}}, &Credentials{})
+	}
+	if b, err := bind(map[string]string{"addressFromEnv": "NOPE", "host": "here"}); err != nil || !slices.Equal(b.warnings, []string{"addressFromEnv: variable NOPE has no value"}) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if _, err := bind(map[string]string{"addressFromEnv": "NOPE"}); status.Convert(err).Message() != "place: address: or host is required; addressFromEnv: variable NOPE has no value" {
+		t.Errorf("%v", err)
+	}
+}

@@ -133,6 +133,8 @@ func (w *filling) field(f *field) {
 	switch {
 	case found == nil && f.required && !pending:
 		w.problems.add(f.name, errors.New("is required (looked in "+w.places(f)+")"))
+	case found == nil && !pending:
+		w.missing(f)
 	case found == nil:
 	case f.once && len(w.given(f)) > 1:
 		w.problems.add(f.name, fmt.Errorf("is given in %s, give it once", strings.Join(w.given(f), " and ")))
@@ -140,6 +142,19 @@ func (w *filling) field(f *field) {
 		w.problems.add(found.key, errors.New("was removed: "+f.removed))
 	default:
 		w.found(f, found, pending)
+	}
+}
+
+// missing warns of variables that were named for a parameter in vain: whoever
+// names one does not mean the default.
+func (w *filling) missing(f *field) {
+	if !slices.Contains(f.sources, scalerv1.ValueSource_VALUE_SOURCE_ENV) {
+		return
+	}
+	for _, key := range f.keys() {
+		if variable := strings.TrimSpace(w.metadata[scalerv1.EnvKey(key)]); variable != "" {
+			w.warnings = append(w.warnings, fmt.Sprintf("%s: variable %s has no value", scalerv1.EnvKey(key), variable))
+		}
 	}
 }
 
