@@ -16,6 +16,8 @@ import (
 // one object never run at once.
 type memory struct {
 	uid types.UID
+	// known is what is told of the object when it is gone.
+	known *v1alpha1.ScaledJob
 	// since is when this process first saw the object, or saw it go on after a
 	// pause.
 	since      time.Time

@@ -88,17 +88,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	sj := &v1alpha1.ScaledJob{}
 	if err := r.Client.Get(ctx, request.NamespacedName, sj); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.forget(request.NamespacedName)
+			r.gone(ctx, request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if !sj.DeletionTimestamp.IsZero() {
-		return reconcile.Result{}, r.finalize(ctx, sj)
-	}
-	if err := r.claim(ctx, sj); err != nil {
+	if err := r.release(ctx, sj); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	if !sj.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil // somebody else holds it
+	}
 	m, first := r.memory(sj)
+	m.known = identity(sj)
 	if m.round != nil && (sj.Paused() || m.round.generation != sj.Generation) {
 		r.announceRound(ctx, sj, m)
 	}
@@ -118,32 +119,41 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	return r.decide(ctx, sj, m)
 }
 
-// claim puts the finalizer on the object.
-func (r *Reconciler) claim(ctx context.Context, sj *v1alpha1.ScaledJob) error {
+// release takes off the finalizer that KEDA puts on: its Jobs, running ones too,
+// are collected by Kubernetes, and nothing else is to be done in the end.
+func (r *Reconciler) release(ctx context.Context, sj *v1alpha1.ScaledJob) error {
 	before := sj.DeepCopy()
-	if !controllerutil.AddFinalizer(sj, v1alpha1.Finalizer) {
+	if !controllerutil.RemoveFinalizer(sj, v1alpha1.Finalizer) {
 		return nil
 	}
 	return r.Client.Patch(ctx, sj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 }
 
-// finalize lets a deleted object go. Its Jobs, running ones too, are collected
-// by Kubernetes.
-func (r *Reconciler) finalize(ctx context.Context, sj *v1alpha1.ScaledJob) error {
-	before := sj.DeepCopy()
-	if !controllerutil.RemoveFinalizer(sj, v1alpha1.Finalizer) {
-		return nil
+// gone says goodbye to an object that is there no more, once, if anything was
+// known of it.
+func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) {
+	r.mu.Lock()
+	m := r.objects[key]
+	r.mu.Unlock()
+	if m != nil && m.known != nil {
+		known := m.known
+		if m.written != nil {
+			known = identity(m.written)
+		}
+		r.announceRound(ctx, known, m)
+		r.announceWatch(known, "")
+		status.Emit(r.Events, known, warning, "ScaledJobDeleted", "Deleted", "ScaledJob was deleted")
 	}
-	err := r.Client.Patch(ctx, sj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	m, _ := r.memory(sj)
-	r.announceRound(ctx, sj, m)
-	r.announceWatch(sj, "")
-	status.Emit(r.Events, sj, warning, "ScaledJobDeleted", "Deleted", "ScaledJob was deleted")
-	r.forget(client.ObjectKeyFromObject(sj))
-	return nil
+	r.forget(key)
+}
+
+// identity is what of an object is told when it is gone.
+func identity(sj *v1alpha1.ScaledJob) *v1alpha1.ScaledJob {
+	known := &v1alpha1.ScaledJob{}
+	known.Namespace, known.Name, known.UID = sj.Namespace, sj.Name, sj.UID
+	known.Status.ExternalMetricNames, known.Status.TriggersTypes = sj.Status.ExternalMetricNames, sj.Status.TriggersTypes
+	known.Status.Conditions = sj.Status.Conditions
+	return known
 }
 
 // unseenFor is after what time the cache is no longer trusted to show a Job

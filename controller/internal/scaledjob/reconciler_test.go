@@ -464,7 +464,7 @@ func TestTenThousandFinishedJobsAreCleanedUp(t *testing.T) {
 			t.Errorf("%s is kept, a later one is not", name)
 		}
 	}
-	if writes := f.cluster.Writes(); len(writes) > 3 { // of the object: its finalizer and its status
+	if writes := f.cluster.Writes(); len(writes) > 3 { // of the object: its status
 		t.Errorf("wrote %q", writes)
 	}
 }
@@ -588,6 +588,14 @@ func TestPause(t *testing.T) {
 	f.wantRunning("goes on", 5)
 	f.wantCondition("goes on", v1alpha1.ConditionPaused, "False ScaledJobUnpaused", "")
 	f.wantSaid("goes on", "Normal ScaledJobUnpaused", "Normal KEDAScalersStarted started watching rabbitmq")
+}
+
+func TestKEDAsFinalizerHoldsNothing(t *testing.T) {
+	f := newFixture(t, newObject(func(sj *v1alpha1.ScaledJob) { sj.Finalizers = []string{v1alpha1.Finalizer} }))
+	f.run()
+	if have := f.object().Finalizers; len(have) > 0 {
+		t.Errorf("finalizers %q", have)
+	}
 }
 
 func TestDeletion(t *testing.T) {

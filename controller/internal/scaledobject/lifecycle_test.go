@@ -1,6 +1,7 @@
 package scaledobject
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +111,25 @@ func TestPartialPauseDisablesADirectionAndBack(t *testing.T) {
 	}
 }
 
+// TestTheFinalizerIsThereWhileSomethingIsToBeRestored begins with that of KEDA.
+func TestTheFinalizerIsThereWhileSomethingIsToBeRestored(t *testing.T) {
+	f := newFixture(t, newObject(func(so *v1alpha1.ScaledObject) { so.Finalizers = []string{v1alpha1.Finalizer, "of.others/stays"} }))
+	want := func(what string, finalizers ...string) {
+		t.Helper()
+		f.reconcile()
+		if have := f.object().Finalizers; !slices.Equal(have, finalizers) {
+			t.Errorf("%s: finalizers %q, want %q", what, have, finalizers)
+		}
+	}
+	want("nothing to restore", "of.others/stays")
+	f.edit(func(so *v1alpha1.ScaledObject) {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{RestoreToOriginalReplicaCount: true}
+	})
+	want("replicas to restore", "of.others/stays", v1alpha1.Finalizer)
+	f.edit(func(so *v1alpha1.ScaledObject) { so.Spec.Advanced = nil })
+	want("no longer", "of.others/stays")
+}
+
 func TestDeletion(t *testing.T) {
 	restoring := func(so *v1alpha1.ScaledObject) {
 		so.Spec.Advanced = &v1alpha1.AdvancedConfig{RestoreToOriginalReplicaCount: true}
@@ -136,9 +156,9 @@ func TestDeletion(t *testing.T) {
 	}
 	t.Run("leaves the replicas and the HPA to the garbage collector", func(t *testing.T) {
 		f := settled(t, newObject())
-		remove(t, f)
+		remove(t, f) // nothing holds it
 		f.reconcile()
-		f.wrote("patch ScaledObject")
+		f.wrote()
 		gone(t, f)
 		f.reconcile()
 		f.wrote()

@@ -50,7 +50,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	so := &v1alpha1.ScaledObject{}
 	if err := r.Client.Get(ctx, request.NamespacedName, so); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.Status.Forget(request.NamespacedName)
+			r.Status.Gone(request.NamespacedName)
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, err
@@ -76,16 +76,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	return r.syncHPA(ctx, so, found)
 }
 
-// claim puts finalizer and label on the object, in one write.
+// claim puts the label on the object, and the finalizer where something is to be
+// restored when it goes, in one write. Without that nothing holds an object back
+// when no controller runs any more.
 func (r *Reconciler) claim(ctx context.Context, so *v1alpha1.ScaledObject) error {
-	before := so.DeepCopy()
-	controllerutil.AddFinalizer(so, v1alpha1.Finalizer)
+	before, changed := so.DeepCopy(), false
+	if so.RestoresOriginalReplicas() {
+		changed = controllerutil.AddFinalizer(so, v1alpha1.Finalizer)
+	} else {
+		changed = controllerutil.RemoveFinalizer(so, v1alpha1.Finalizer)
+	}
 	if so.Labels[v1alpha1.LabelScaledObjectName] != so.Name {
 		if so.Labels == nil {
 			so.Labels = map[string]string{}
 		}
-		so.Labels[v1alpha1.LabelScaledObjectName] = so.Name
-	} else if len(before.Finalizers) == len(so.Finalizers) {
+		so.Labels[v1alpha1.LabelScaledObjectName], changed = so.Name, true
+	}
+	if !changed {
 		return nil
 	}
 	return r.Client.Patch(ctx, so, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))

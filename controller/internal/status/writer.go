@@ -45,8 +45,10 @@ type record struct {
 	unscaled   error  // why the last write of replicas failed
 	target     string // the name of the workload
 	retargeted bool
-	starting   bool   // that its triggers are watched is yet to be announced
-	warned     string // the warnings that were announced
+	// watched is what the status says of the triggers that are watched.
+	watched  v1alpha1.ScaledObjectStatus
+	starting bool   // that its triggers are watched is yet to be announced
+	warned   string // the warnings that were announced
 
 	// written is the object as the API server answered the last write, until
 	// the cache shows it or something newer.
@@ -208,6 +210,25 @@ func (w *Writer) Deleted(so *v1alpha1.ScaledObject) {
 	w.Forget(client.ObjectKeyFromObject(so))
 }
 
+// Gone says goodbye to an object that is there no more, once, if anything was
+// known of it.
+func (w *Writer) Gone(key types.NamespacedName) {
+	w.mu.Lock()
+	r := w.records[key]
+	w.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	so, known := &v1alpha1.ScaledObject{Status: r.watched}, r.reconciled != nil
+	so.Namespace, so.Name, so.UID = key.Namespace, key.Name, r.uid
+	r.mu.Unlock()
+	if known {
+		w.Deleted(so)
+	}
+	w.Forget(key)
+}
+
 // Forget drops what is known of an object.
 func (w *Writer) Forget(key types.NamespacedName) {
 	w.mu.Lock()
@@ -268,6 +289,7 @@ func (w *Writer) flush(
 	ctx context.Context, r *record, cached *v1alpha1.ScaledObject, urgent bool, change func(*v1alpha1.ScaledObjectStatus),
 ) error {
 	base := Newest(cached, &r.written)
+	r.watches(base)
 	if change == nil && !urgent && r.still(base) {
 		return nil
 	}
@@ -300,11 +322,16 @@ func (w *Writer) flush(
 		return client.IgnoreNotFound(err)
 	}
 	r.written, r.wroteAt = written, w.Now()
+	r.watches(written)
 	if r.reconciled != nil && r.reconciled.Target != nil {
 		r.retargeted = false
 	}
 	w.announce(r, base, written)
 	return nil
+}
+
+func (r *record) watches(so *v1alpha1.ScaledObject) {
+	r.watched.HpaName, r.watched.TriggersTypes = so.Status.HpaName, so.Status.TriggersTypes
 }
 
 // rest is a moment at which the status said all that was known.

@@ -53,7 +53,7 @@ func (b *bench) create(ctx context.Context) error {
 // ours are the writes that only our processes make while objects are at
 // zero: verb, resource and subresource as the API server counts them.
 var ours = []struct{ name, verbs, group, resource, subresource string }{
-	{"ScaledObject: finalizer and label", "PUT PATCH", "keda.sh", "scaledobjects", ""},
+	{"ScaledObject: label", "PUT PATCH", "keda.sh", "scaledobjects", ""},
 	{"ScaledObject: status", "PUT PATCH", "keda.sh", "scaledobjects", "status"},
 	{"HPA", "POST PUT PATCH", "autoscaling", "horizontalpodautoscalers", ""},
 	{"event", "POST PUT PATCH", "events.k8s.io", "events", ""},
