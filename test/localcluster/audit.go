@@ -36,6 +36,7 @@ type Request struct {
 	// everything that has ended.
 	Stage    string    `json:"stage"`
 	Received time.Time `json:"requestReceivedTimestamp"`
+	Answered time.Time `json:"stageTimestamp"`
 }
 
 // Write tells whether the request asked for a change.

@@ -15,7 +15,7 @@ import (
 // create makes all objects and measures until each is Ready.
 func (b *bench) create(ctx context.Context) error {
 	b.say("creating %d Deployments", b.Objects)
-	if err := b.fleet.createDeployments(ctx); err != nil {
+	if err := b.fleet.createDeployments(ctx, 0); err != nil {
 		return err
 	}
 	before, err := b.writes(ctx)

@@ -43,6 +43,8 @@ type figures struct {
 	AwakeSeconds float64    `json:"awakeSeconds"`
 	Work         phase      `json:"atWork"`
 	Jobs         jobFigures `json:"scaledJobs"`
+	// Rise is from one replica to ten through the HPA alone.
+	Rise riseFigures `json:"rise"`
 }
 
 // apiWrites are writes of ours to the API server.
@@ -184,6 +186,7 @@ func (f *figures) print(w io.Writer) {
 	}
 	line("\nwork for all objects at once, each at a replica after\t%.1f s; then", f.AwakeSeconds)
 	f.Work.print(line)
+	f.Rise.print(line)
 	j := f.Jobs
 	line("\n%d ScaledJobs, all Ready after\t%.1f s", f.Options.Objects, j.ReadySeconds)
 	line("  the leader at rest\tRSS %.1f MiB\tlive %.1f MiB\t%.1f KiB of it for each", float64(j.Leader.RSS)/mib, float64(j.Leader.Live)/mib, j.LivePerObject/1024)

@@ -254,11 +254,11 @@ func hasPods(n int32) func(seen) bool {
 	return func(s seen) bool { return s.replicas == n && s.settled }
 }
 
-// createDeployments makes all targets at zero and waits until nothing of
-// them is left to do.
-func (f *fleet) createDeployments(ctx context.Context) error {
+// createDeployments makes all targets with so many replicas and waits until
+// nothing of them is left to do.
+func (f *fleet) createDeployments(ctx context.Context, replicas int32) error {
 	err := parallel(ctx, f.Objects, func(ctx context.Context, i int) error {
-		_, err := f.clientset.AppsV1().Deployments(namespace).Create(ctx, deployment(objectName(i)), metav1.CreateOptions{})
+		_, err := f.clientset.AppsV1().Deployments(namespace).Create(ctx, deployment(objectName(i), replicas), metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {
@@ -267,13 +267,12 @@ func (f *fleet) createDeployments(ctx context.Context) error {
 	return f.wait(ctx, "Deployments", f.all(), func(s seen) bool { return s.synced })
 }
 
-func deployment(name string) *appsv1.Deployment {
-	none := int32(0)
+func deployment(name string, replicas int32) *appsv1.Deployment {
 	labels := map[string]string{"app": name}
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: &none,
+			Replicas: &replicas,
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},

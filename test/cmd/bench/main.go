@@ -38,7 +38,9 @@ type options struct {
 	Finished   int           `json:"finished"`
 	Reading    time.Duration `json:"-"`
 	QPS        int           `json:"-"`
+	Rise       int           `json:"rise"`
 	binaries   string
+	onlyRise   bool
 	pause      bool
 }
 
@@ -60,6 +62,8 @@ func main() {
 	flag.IntVar(&o.Finished, "finished", 10_000, "finished Jobs of one ScaledJob that are cleaned up")
 	flag.DurationVar(&o.Reading, "reading", 30*time.Second, "how long metrics are read, each way")
 	flag.IntVar(&o.QPS, "controller-qps", 500, "request limit of kube-controller-manager; its default is 20")
+	flag.IntVar(&o.Rise, "rise", 100, "objects at one replica that get work for ten")
+	flag.BoolVar(&o.onlyRise, "only-rise", false, "measure these alone")
 	flag.StringVar(&o.binaries, "bin", "", "folder of the components' binaries (default bin of the repository)")
 	flag.BoolVar(&o.pause, "pause", false, "wait for a line on standard input at rest and while metrics are read, to look inside; pprof is at :6060 meanwhile")
 	flag.Parse()
@@ -116,6 +120,9 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 		}
 	}()
 	if err := o.check(); err != nil {
+		return b.figures, err
+	}
+	if b.figures.Rise, err = measureRise(ctx, o); err != nil || o.onlyRise {
 		return b.figures, err
 	}
 	b.say("starting a control plane and the kafka overlay")
