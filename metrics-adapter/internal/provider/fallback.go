@@ -7,6 +7,7 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -86,12 +87,12 @@ func replacedTriggers(so *v1alpha1.ScaledObject) map[int]bool {
 	return replaced
 }
 
-// target is what the live HPA steers a metric towards: the number that the
+// target is what the HPA steers a metric towards: the number that the
 // answer will be divided by.
 func (p *Provider) target(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (float64, autoscalingv2.MetricTargetType, error) {
 	hpa := &autoscalingv2.HorizontalPodAutoscaler{}
 	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}
-	if err := p.Cluster.Get(ctx, key, hpa); err != nil {
+	if err := p.Objects.Get(ctx, key, hpa); err != nil {
 		return 0, "", fmt.Errorf("HPA: %w", err)
 	}
 	for _, spec := range hpa.Spec.Metrics {
@@ -108,6 +109,26 @@ func (p *Provider) target(ctx context.Context, so *v1alpha1.ScaledObject, metric
 		}
 	}
 	return 0, "", fmt.Errorf("HPA %s has no metric %s", hpa.Name, metric)
+}
+
+// StripHPA is a transform for caches: of an HPA it keeps what target reads.
+func StripHPA(object any) (any, error) {
+	hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler)
+	if !ok { // the last state of one that was deleted unseen
+		return object, nil
+	}
+	kept := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{
+		Name: hpa.Name, Namespace: hpa.Namespace, UID: hpa.UID, ResourceVersion: hpa.ResourceVersion,
+	}}
+	for _, spec := range hpa.Spec.Metrics {
+		if spec.External == nil {
+			continue
+		}
+		kept.Spec.Metrics = append(kept.Spec.Metrics, autoscalingv2.MetricSpec{External: &autoscalingv2.ExternalMetricSource{
+			Metric: autoscalingv2.MetricIdentifier{Name: spec.External.Metric.Name}, Target: spec.External.Target,
+		}})
+	}
+	return kept, nil
 }
 
 // readyPods counts the ready pods of the object's target at this moment.

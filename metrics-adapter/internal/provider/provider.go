@@ -40,13 +40,14 @@ type Families interface {
 // Provider implements provider.ExternalMetricsProvider. Its state is the cache
 // of Objects.
 type Provider struct {
-	// Objects reads ScaledObjects from a cache.
+	// Objects reads from a cache: ScaledObjects, HPAs as StripHPA leaves them,
+	// and workloads of apps/v1.
 	Objects client.Reader
 	// Namespaces are those whose ScaledObjects there are for the adapter; none
 	// is all.
 	Namespaces []string
-	// Cluster reads what only some answers need: the live HPA, and the pods of
-	// a target.
+	// Cluster reads what only some answers need: the pods of a target, and
+	// targets of other kinds.
 	Cluster  Cluster
 	Families Families
 	Now      func() time.Time

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericserver "k8s.io/apiserver/pkg/server"
@@ -104,10 +105,11 @@ func managerOptions(o options) ctrl.Options {
 			DefaultTransform:             cache.TransformStripManagedFields(),
 			DefaultUnsafeDisableDeepCopy: &shared,
 			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.ScaledObject{}: {Label: o.selector},
-				&appsv1.Deployment{}:     workload,
-				&appsv1.StatefulSet{}:    workload,
-				&appsv1.ReplicaSet{}:     workload,
+				&v1alpha1.ScaledObject{}:                 {Label: o.selector},
+				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.selector, Transform: provider.StripHPA},
+				&appsv1.Deployment{}:                     workload,
+				&appsv1.StatefulSet{}:                    workload,
+				&appsv1.ReplicaSet{}:                     workload,
 			},
 		},
 	}
@@ -188,14 +190,16 @@ func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, fam
 	if err != nil {
 		return err
 	}
-	// The informer is asked for before the manager starts, so that its start
+	// The informers are asked for before the manager starts, so that its start
 	// waits for the objects.
-	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.ScaledObject{}, cache.BlockUntilSynced(false)); err != nil {
-		return err
+	for _, object := range []client.Object{&v1alpha1.ScaledObject{}, &autoscalingv2.HorizontalPodAutoscaler{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
+			return err
+		}
 	}
 	synced := healthz.NamedCheck("scaledobjects", func(r *http.Request) error {
 		if !mgr.GetCache().WaitForCacheSync(r.Context()) {
-			return errors.New("the ScaledObjects have not been read yet")
+			return errors.New("the ScaledObjects and HPAs have not been read yet")
 		}
 		return nil
 	})
