@@ -180,7 +180,7 @@ func (s *sampler) leave(u *user) {
 	delete(q.users, u)
 	now := time.Now()
 	if len(q.users) == 0 {
-		q.expires, q.phases = now.Add(keepFor), nil
+		q.expires, q.phases = now.Add(keepFor), phases{}
 		// Nobody may ever read it again: who waits for that is not to.
 		q.wake()
 	}
@@ -193,9 +193,9 @@ type freshness struct {
 	// is to spare; one older than allowed in any case where they are quick.
 	// Twice the allowed age is given at the most.
 	wanted, allowed time.Duration
-	// periodic is set for the HPA controller's questions: they come again, so
-	// that their answers can be read beforehand.
-	periodic bool
+	// who names the object for which the HPA controller asks: it comes again,
+	// so that its answer can be read beforehand. nil for anybody else.
+	who any
 }
 
 // ask returns the snapshot of u's question, as fresh as f has it.
@@ -208,8 +208,8 @@ func (s *sampler) ask(ctx context.Context, u *user, f freshness) (snap *snapshot
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var at *phase
-	if u.q != nil && f.periodic {
-		at, f.wanted = s.asked(u.q, time.Now())
+	if u.q != nil && f.who != nil {
+		at, f.wanted = s.asked(u.q, f.who, time.Now())
 	}
 	for u.q != nil && u.q.snap == nil {
 		if !s.await(ctx, u.q.done) {

@@ -19,63 +19,150 @@ const (
 	together = time.Second
 	// punctual is how much earlier than expected a question still is that one.
 	punctual = together / 2
-	// forgetPhase is when a phase ends at which nobody asked again.
-	forgetPhase = 2*syncPeriod + together
-	// mostPhases bounds what is kept; they cover the period.
+	// trust is how many rounds in time make somebody punctual who was not.
+	trust = 3
+	// mostPhases and mostAskers bound what is kept.
 	mostPhases = 16
+	mostAskers = 4096
 )
 
 // phase is a time of the HPA controller's period at which it asks, for one HPA
 // or for several that follow each other closely.
 type phase struct {
-	first  time.Time // of the latest round
-	asked  int       // how often in that round
-	before int       // how often in the round before; 0 in the first
+	first  time.Time     // question of the latest round
+	period time.Duration // until the next
+	askers int           // whose latest question it was
+	again  bool          // whether somebody came again
+	// erratic is how many rounds in time are to come before one is expected
+	// again who came at another time.
+	erratic int
 }
 
 // next is when the phase comes again after t.
 func (p *phase) next(t time.Time) time.Time {
-	rounds := t.Sub(p.first)/syncPeriod + 1
-	return p.first.Add(max(rounds, 1) * syncPeriod)
+	rounds := t.Sub(p.first)/p.period + 1
+	return p.first.Add(max(rounds, 1) * p.period)
+}
+
+// holds is true when a question of now belongs to the phase.
+func (p *phase) holds(now time.Time) bool {
+	since := now.Sub(p.first)
+	off := since % p.period
+	return since < together || off < together || p.period-off <= punctual
+}
+
+// over is true when nobody has come again.
+func (p *phase) over(now time.Time) bool { return now.Sub(p.first) >= 2*p.period+together }
+
+// asker is an HPA that asks, as the object that it is of.
+type asker struct {
+	at    time.Time     // of the latest question
+	gap   time.Duration // since the one before
+	phase *phase
 }
 
 // phases are those of one question.
-type phases []*phase
+type phases struct {
+	all    []*phase
+	askers map[any]*asker
+}
 
 // note records that somebody asks now. It returns the phase that this belongs
 // to, nil when there are too many, and whether it was expected.
-func (p *phases) note(now time.Time) (at *phase, expected bool) {
+func (p *phases) note(who any, now time.Time) (at *phase, expected bool) {
 	p.forget(now)
-	for _, one := range *p {
-		since := now.Sub(one.first)
-		if since < together {
-			one.asked++
-			return one, one.before > 0
+	a := p.askers[who]
+	switch {
+	case a == nil && len(p.askers) == mostAskers:
+		return nil, false
+	case a == nil:
+		a = &asker{}
+		if p.askers == nil {
+			p.askers = map[any]*asker{}
 		}
-		if off := since % syncPeriod; off < together || off >= syncPeriod-punctual {
-			one.first, one.before, one.asked = now, one.asked, 1
+		p.askers[who] = a
+	case now.Sub(a.at) < together:
+		return a.phase, a.phase != nil // another metric of the same trigger
+	}
+	again, period := a.phase != nil, a.passed(now)
+	at, expected = p.find(a.phase, now)
+	p.move(a, at)
+	if at != nil && (!expected || now.Sub(at.first) >= together) {
+		at.first, at.period = now, period
+		at.again = at.again || again
+		at.erratic = max(at.erratic-1, 0)
+		if again && !expected {
+			at.erratic = trust
+		}
+	}
+	return at, expected
+}
+
+// passed notes a question of now and returns when the next is expected: where
+// two gaps are alike that is the period, whatever the HPA controller is told.
+func (a *asker) passed(now time.Time) time.Duration {
+	before := a.gap
+	a.at, a.gap = now, now.Sub(a.at)
+	if (a.gap - before).Abs() < together {
+		return min(a.gap, before)
+	}
+	return syncPeriod
+}
+
+// find returns the phase that a question of now belongs to, that of the asker
+// first, and whether there was one; otherwise a new one, if there is room.
+func (p *phases) find(own *phase, now time.Time) (at *phase, found bool) {
+	if own != nil && own.holds(now) {
+		return own, true
+	}
+	for _, one := range p.all {
+		if one.holds(now) {
 			return one, true
 		}
 	}
-	if len(*p) == mostPhases {
+	if len(p.all) == mostPhases {
 		return nil, false
 	}
-	at = &phase{first: now, asked: 1}
-	*p = append(*p, at)
+	at = &phase{first: now, period: syncPeriod}
+	p.all = append(p.all, at)
 	return at, false
+}
+
+// move has an asker come at another phase from now on.
+func (p *phases) move(a *asker, to *phase) {
+	from := a.phase
+	if from == to {
+		return
+	}
+	a.phase = to
+	if to != nil {
+		to.askers++
+	}
+	if from != nil {
+		from.askers--
+		p.all = slices.DeleteFunc(p.all, func(one *phase) bool { return one == from && from.askers == 0 })
+	}
 }
 
 // forget drops the phases at which nobody asks any more.
 func (p *phases) forget(now time.Time) {
-	*p = slices.DeleteFunc(*p, func(one *phase) bool { return now.Sub(one.first) >= forgetPhase })
+	if !slices.ContainsFunc(p.all, func(one *phase) bool { return one.over(now) }) {
+		return
+	}
+	p.all = slices.DeleteFunc(p.all, func(one *phase) bool { return one.over(now) })
+	for who, a := range p.askers {
+		if a.phase == nil || a.phase.over(now) {
+			delete(p.askers, who)
+		}
+	}
 }
 
 // leading is the phase at which most ask, of those that came again; nil for
 // none.
-func (p phases) leading() *phase {
+func (p *phases) leading() *phase {
 	var best *phase
-	for _, one := range p {
-		if one.before > 0 && (best == nil || max(one.asked, one.before) > max(best.asked, best.before)) {
+	for _, one := range p.all {
+		if one.again && (best == nil || one.askers > best.askers) {
 			best = one
 		}
 	}
@@ -88,7 +175,7 @@ func (q *question) slack() time.Duration { return q.interval / 10 }
 
 // window is within which time other members of a batch are read along.
 func (q *question) window() time.Duration {
-	if len(q.phases) > 0 {
+	if len(q.phases.all) > 0 {
 		return min(q.slack(), together)
 	}
 	return q.slack()
@@ -109,9 +196,18 @@ func (q *question) limitPaid(now time.Time) {
 	}
 }
 
+// affords is true when a read at a time is no more than one interval early.
+func (q *question) affords(at time.Time) bool {
+	return q.paid.Sub(at) <= q.interval+q.slack()
+}
+
 // before is the first time after now at which a read answers what is expected
-// at a phase.
+// at a phase. Where reads are quick, who comes at ever other times is waited for:
+// a read of that moment answers.
 func (q *question) before(p *phase, now time.Time) time.Time {
+	if p.erratic > 0 && q.lasts < patience {
+		return p.next(now).Add(q.interval / 3)
+	}
 	lead := min(q.lasts+margin, q.interval)
 	from := now.Add(lead)
 	if q.snap != nil {
@@ -122,16 +218,19 @@ func (q *question) before(p *phase, now time.Time) time.Time {
 
 // beforeAsked is when the question is to be read next because somebody will
 // ask it then. ok is false when nobody is expected before the regular read. The
-// leading phase is always met, others by reads that it leaves over.
+// leading phase is met, others by reads that it leaves over.
 func (q *question) beforeAsked(now time.Time) (best time.Time, ok bool) {
 	leading := q.phases.leading()
 	if leading == nil || q.interval == 0 {
 		return time.Time{}, false
 	}
 	best = q.before(leading, now)
-	if q.spares(nil, now) {
-		for _, p := range q.phases {
-			if at := q.before(p, now); p.before > 0 && at.Before(best) {
+	for leading.period < q.interval-q.slack() && !q.affords(best) {
+		best = best.Add(leading.period)
+	}
+	if !q.paid.After(best) {
+		for _, p := range q.phases.all {
+			if at := q.before(p, now); p.again && at.Before(best) {
 				best = at
 			}
 		}
@@ -143,20 +242,16 @@ func (q *question) beforeAsked(now time.Time) (best time.Time, ok bool) {
 // spares is true when the question can be read for somebody who asks at phase
 // p in place of a later read, and not of one for the leading phase.
 func (q *question) spares(p *phase, now time.Time) bool {
-	switch leading := q.phases.leading(); leading {
-	case nil:
-		return q.paid.Sub(now) <= q.interval+q.slack()
-	case p:
-		return true
-	default:
+	if leading := q.phases.leading(); leading != nil && leading != p {
 		return !q.paid.After(q.before(leading, now))
 	}
+	return q.affords(now)
 }
 
-// asked notes that the HPA controller asks and plans by it. It returns the
+// asked notes that the HPA controller asks, for who, and plans by it. It returns the
 // phase and how old the answer may be. s.mu is held.
-func (s *sampler) asked(q *question, now time.Time) (at *phase, wanted time.Duration) {
-	at, expected := q.phases.note(now)
+func (s *sampler) asked(q *question, who any, now time.Time) (at *phase, wanted time.Duration) {
+	at, expected := q.phases.note(who, now)
 	if !q.reading && q.failures < 2 && q.next.After(now) {
 		q.next = s.regularly(q, now)
 		s.schedule(q)
@@ -193,7 +288,7 @@ func (s *sampler) tickOf(q *question, now time.Time) time.Time {
 		now = q.next
 	}
 	switch {
-	case len(q.phases) == 0:
+	case len(q.phases.all) == 0:
 		return s.aligned(q, now)
 	case q.opened != nil && q.opened.group != nil:
 		return s.aligned(q, later(now, q.paid.Add(-q.interval)))

@@ -403,10 +403,19 @@ func (s *subscription) freshness(b *binding, interval time.Duration, periodic bo
 		age := b.object.PollingInterval + s.core.sampler.deadline(interval)
 		return freshness{wanted: age, allowed: age}
 	case periodic:
-		return freshness{wanted: recent, allowed: freshFor, periodic: true}
+		return freshness{wanted: recent, allowed: freshFor, who: s.asker()}
 	default:
 		return freshness{wanted: freshFor, allowed: freshFor}
 	}
+}
+
+// asker is for whom the HPA controller asks: the object, to which several
+// clients may have subscribed.
+func (s *subscription) asker() any {
+	if s.id == "" {
+		return s
+	}
+	return s.id
 }
 
 // currentSpecs returns the metrics of the trigger, from its metadata where it

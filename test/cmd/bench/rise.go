@@ -42,6 +42,8 @@ type riseFigures struct {
 	Age   quantiles `json:"age"`
 	Fresh float64   `json:"fresh"`
 	Asked int       `json:"asked"`
+	// Period is the time between two questions about one object.
+	Period quantiles `json:"period"`
 	// ReadsPerMinute are those of one object's list, Requests those of all
 	// objects: those of a batch come together.
 	ReadsPerMinute    float64 `json:"readsPerMinute"`
@@ -51,6 +53,7 @@ type riseFigures struct {
 func (f riseFigures) print(line func(string, ...any)) {
 	line("\n%d objects with a redis list, doorbells off, from 1 replica to %d\t%s", f.Objects, full, f.Risen)
 	line("  age of the value when the HPA asks\t%s\t%.1f %% of %d within %s", f.Age, 100*f.Fresh, f.Asked, promised)
+	line("  time between two questions about an object\t%s", f.Period)
 	line("  reads per object %.1f a minute, in %.0f requests for all", f.ReadsPerMinute, f.RequestsPerMinute)
 }
 
@@ -129,8 +132,10 @@ func (b *bench) rise(ctx context.Context, server *servers.RedisServer) (f riseFi
 		risen = append(risen, history[last].at.Sub(at))
 	}
 	f.Risen = quantilesOf(risen)
-	ages, err := b.ages(began, reads)
-	f.Age, f.Asked, f.Fresh = quantilesOf(ages), len(ages), share(ages, promised)
+	asked, err := b.asked(began)
+	ages, periods := agesOf(asked, reads)
+	f.Asked, f.Fresh = len(ages), share(ages, promised)
+	f.Age, f.Period = quantilesOf(ages), quantilesOf(periods)
 	all := 0
 	for _, times := range reads {
 		all += len(times)
@@ -195,29 +200,43 @@ func (f *fleet) createLists(ctx context.Context, address string) error {
 	})
 }
 
-// ages are how old the values were that the HPA controller was given since a
-// time: the API server says when it asked, and redis when it was read.
-func (b *bench) ages(since time.Time, reads map[string][]time.Time) ([]time.Duration, error) {
-	const name = "scaledobject.keda.sh/name="
-	asked, err := b.cluster.AuditAbout("external.metrics.k8s.io", func(r *localcluster.Request) bool {
+// asked are the answers that the HPA controller was given since a time, as the
+// API server says, by object.
+func (b *bench) asked(since time.Time) (map[string][]time.Time, error) {
+	const name = "scaledobject.keda.sh/name=worker-"
+	answers, err := b.cluster.AuditAbout("external.metrics.k8s.io", func(r *localcluster.Request) bool {
 		return r.Object.Namespace == namespace && r.Received.After(since) && r.Response.Code == 200
 	})
 	if err != nil {
 		return nil, err
 	}
-	var all []time.Duration
-	for _, r := range asked {
+	all := map[string][]time.Time{}
+	for _, r := range answers {
 		uri, err := url.ParseRequestURI(r.URI)
 		if err != nil {
 			return nil, err
 		}
-		object := strings.TrimPrefix(uri.Query().Get("labelSelector"), name+"worker-")
-		earlier := slices.DeleteFunc(slices.Clone(reads["list-"+object]), r.Answered.Before)
-		if len(earlier) > 0 {
-			all = append(all, r.Answered.Sub(earlier[len(earlier)-1]))
-		}
+		object := strings.TrimPrefix(uri.Query().Get("labelSelector"), name)
+		all[object] = append(all[object], r.Answered)
 	}
 	return all, nil
+}
+
+// agesOf are how long before each answer its source was read, which redis says,
+// and the time between answers about one object.
+func agesOf(asked, reads map[string][]time.Time) (ages, periods []time.Duration) {
+	for object, answers := range asked {
+		for i, answered := range answers {
+			earlier := slices.DeleteFunc(slices.Clone(reads["list-"+object]), answered.Before)
+			if len(earlier) > 0 {
+				ages = append(ages, answered.Sub(earlier[len(earlier)-1]))
+			}
+			if i > 0 {
+				periods = append(periods, answered.Sub(answers[i-1]))
+			}
+		}
+	}
+	return ages, periods
 }
 
 // monitoring is what redis says of the commands that it is given.
