@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -162,4 +163,52 @@ func TestAnEnvironmentMayChangeWithoutANewGeneration(t *testing.T) {
 			}
 		})
 	})
+}
+
+// Whoever mends what an error named, a right, a Secret or what is in it, sees so
+// within seconds, however long the interval.
+func TestWhatIsMendedIsTriedAtOnce(t *testing.T) {
+	slow := func(s *scalerv1.Subscribe) { s.Interval = durationpb.New(time.Hour) }
+	refusal := status.Error(codes.Unauthenticated, "login refused")
+	for name, tt := range map[string]struct{ wrong, mended func(f *served) }{
+		"a right is granted": {
+			wrong: func(f *served) {
+				f.passwords.change(func(p *passwords) { p.err = status.Error(codes.PermissionDenied, "not granted") })
+			},
+			mended: func(f *served) { f.passwords.change(func(p *passwords) { p.err = nil }) },
+		},
+		"a Secret is made": {
+			wrong:  func(f *served) { f.passwords.set("") },
+			mended: func(f *served) { f.passwords.set("right") },
+		},
+		"a password is corrected": {
+			wrong: func(f *served) {
+				f.passwords.change(func(p *passwords) { p.password, p.again = "wrong", time.Hour })
+				f.well.err.Store(&refusal)
+			},
+			mended: func(f *served) {
+				f.well.err.Store(nil)
+				f.passwords.set("right")
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withFamily(t, func(t *testing.T, f *served) {
+				f.passwords.set("right")
+				tt.wrong(f)
+				w := f.watch(t)
+				defer w.cancel()
+				id := w.subscribe(t, "app", authenticated, slow)
+				pass(30*time.Minute + 10*time.Second)
+				if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_ERROR {
+					t.Fatalf("observation = %v, want an error", o)
+				}
+				tt.mended(f)
+				pass(latestResolve + time.Second)
+				if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+					t.Errorf("observation = %v, want a value", o)
+				}
+			})
+		})
+	}
 }

@@ -20,9 +20,11 @@ const (
 	// resolveSpread is how far apart triggers of the same Secret resolve it.
 	resolveSpread = 5 * time.Second
 	// soonestResolve and latestResolve bound the pause before credentials that
-	// could not be read are tried again.
+	// could not be read, or that the source refuses, are read again: whoever
+	// mends what is wrong sees it at once, whatever the interval. A thousand
+	// triggers of one Secret are one read.
 	soonestResolve = time.Second
-	latestResolve  = time.Minute
+	latestResolve  = 5 * time.Second
 	// longestKept is how long a source goes on with credentials that cannot be
 	// read again because nobody answers.
 	longestKept = time.Hour
@@ -59,6 +61,7 @@ type subscription struct {
 	resolving bool
 	resolved  time.Time // when the credentials were read last
 	refused   time.Time // when the source refused them last
+	refusing  bool      // the last read was refused
 	retries   int
 	retry     *time.Timer // for the next attempt to read them
 	cancel    context.CancelFunc
@@ -143,7 +146,12 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 	}
 	s.mu.Lock()
 	s.resolving, s.retries, s.resolved = false, 0, time.Now()
-	if !creds.ReadAgain.IsZero() && !s.closed {
+	switch {
+	case s.closed:
+	case s.refusing:
+		s.refused = s.resolved // what was read by now will not do
+		s.tryAgain(latestResolve)
+	case !creds.ReadAgain.IsZero():
 		// A thousand triggers that came together are not resolved together.
 		s.tryAgain(time.Until(creds.ReadAgain) + time.Duration(rand.Int64N(int64(resolveSpread))))
 	}
@@ -170,7 +178,7 @@ func (s *subscription) fail(err error) {
 		return
 	}
 	s.resolving = false
-	pause := min(soonestResolve<<min(s.retries, 6), latestResolve)
+	pause := min(soonestResolve<<min(s.retries, 3), latestResolve)
 	s.retries++
 	s.tryAgain(pause)
 	old := s.user
@@ -267,6 +275,7 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 		s.specs, news = snap.specs, true
 	}
 	stale := refused(snap.err) && s.refers()
+	s.refusing = stale
 	if stale {
 		s.refused = snap.at
 	}
