@@ -52,8 +52,8 @@ func (b banner) Start(ctx context.Context) error {
 	b.log.Info("Kubernetes", "version", kubernetes.GitVersion)
 	minor, err := strconv.Atoi(strings.TrimRight(kubernetes.Minor, "+"))
 	if err != nil || kubernetes.Major != "1" || minor < oldestMinor || minor > newestMinor {
-		b.log.Warn("this version of Kubernetes is not one that Sluice is tested with",
-			"version", kubernetes.GitVersion, "tested", fmt.Sprintf("1.%d to 1.%d", oldestMinor, newestMinor))
+		b.log.Warn("this version of Kubernetes is not one that Sluice is meant for",
+			"version", kubernetes.GitVersion, "meant for", fmt.Sprintf("1.%d to 1.%d", oldestMinor, newestMinor))
 	}
 	return nil
 }
