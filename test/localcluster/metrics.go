@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -20,9 +22,13 @@ func (c *Cluster) ControllerManagerMetrics(ctx context.Context) (map[string]*dto
 // InstanceMetrics returns the Prometheus metrics of an instance: those at
 // /metrics of its port of that name ("metrics").
 func (c *Cluster) InstanceMetrics(ctx context.Context, i *Instance, port string) (map[string]*dto.MetricFamily, error) {
+	address := i.Address()
+	if address == "" {
+		return nil, fmt.Errorf("%s has no address yet", i.Name())
+	}
 	for _, candidate := range i.pod.Spec.Containers[0].Ports {
 		if candidate.Name == port {
-			return c.scrape(ctx, "http://"+i.at(candidate.ContainerPort)+"/metrics")
+			return c.scrape(ctx, "http://"+net.JoinHostPort(address, strconv.Itoa(int(candidate.ContainerPort)))+"/metrics")
 		}
 	}
 	return nil, fmt.Errorf("%s has no port named %q", i.Name(), port)

@@ -19,7 +19,7 @@ func TestBanner(t *testing.T) {
 		says   []string
 		never  string
 	}{
-		"a known version":  {`{"major": "1", "minor": "37", "gitVersion": "v1.37.2"}`, []string{"version=v9", "go=go1.", "platform=", "Kubernetes version=v1.37.2"}, "WARN"},
+		"a known version":   {`{"major": "1", "minor": "37", "gitVersion": "v1.37.2"}`, []string{"version=v9", "go=go1.", "platform=", "Kubernetes version=v1.37.2"}, "WARN"},
 		"a vendor's suffix": {`{"major": "1", "minor": "34+", "gitVersion": "v1.34.1-eks"}`, []string{"v1.34.1-eks"}, "WARN"},
 		"too old":           {`{"major": "1", "minor": "33", "gitVersion": "v1.33.0"}`, []string{untested, "1.34 to 1.37"}, ""},
 		"too new":           {`{"major": "1", "minor": "38", "gitVersion": "v1.38.0"}`, []string{untested}, ""},
