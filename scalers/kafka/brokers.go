@@ -369,17 +369,16 @@ func brokersOnly() *kmsg.MetadataRequest {
 }
 
 // met has the client learn the brokers anew when an answer names others than
-// it knows.
-func (b *brokers) met(ctx context.Context, brokers []kmsg.MetadataResponseBroker) error {
+// it knows. Where that fails, those it knows may still do.
+func (b *brokers) met(ctx context.Context, brokers []kmsg.MetadataResponseBroker) {
 	b.mu.Lock()
 	same := slices.EqualFunc(b.known, sorted(brokers), func(one, other kmsg.MetadataResponseBroker) bool {
 		return one.NodeID == other.NodeID && one.Host == other.Host && one.Port == other.Port
 	})
 	b.mu.Unlock()
-	if same {
-		return nil
+	if !same {
+		_ = b.learn(ctx)
 	}
-	return b.learn(ctx)
 }
 
 func sorted(brokers []kmsg.MetadataResponseBroker) []kmsg.MetadataResponseBroker {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -19,9 +17,6 @@ const mostCoordinators = 10_000
 // coordinators remembers the broker that keeps each group.
 type coordinators struct {
 	brokers *brokers
-	// several is true while brokers take more than one group in a request,
-	// which they do since 3.0.
-	several atomic.Bool
 
 	mu   sync.Mutex
 	node map[string]int32
@@ -33,54 +28,66 @@ type groupAnswer[A any] struct {
 	err    error
 }
 
-// askCoordinators asks about groups, each at its coordinator and all
-// coordinators side by side, and tells what is said of each group as soon as
-// that is known, once. A group that has moved meanwhile is looked for again.
-func askCoordinators[A any](
-	ctx context.Context, c *coordinators, groups []string,
-	ask func(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[A], error),
-	tell func(group string, said groupAnswer[A]),
-) {
-	askTimes(ctx, c, groups, tries, ask, tell)
+// inquiry is something that is asked about groups.
+type inquiry[A any] struct {
+	at *coordinators
+	// ask asks one coordinator about its groups.
+	ask func(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[A], error)
+	// tell is called with what is said of each group as soon as that is known,
+	// once.
+	tell func(group string, said groupAnswer[A])
 }
 
-func askTimes[A any](
-	ctx context.Context, c *coordinators, groups []string, left int,
-	ask func(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[A], error),
-	tell func(group string, said groupAnswer[A]),
-) {
+// about asks about groups, each at its coordinator and all coordinators side by
+// side. Groups that have moved meanwhile are looked for again that many times.
+func (q inquiry[A]) about(ctx context.Context, groups []string, again int) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	// next has those looked for again that have moved, after a pause.
-	next := func(groups []string, said map[string]groupAnswer[A]) {
-		moved := slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return !hasMoved(said[group].err) })
-		c.forget(moved)
-		again := len(moved) > 0 && left > 0 && pause(ctx, backoff(tries-left+1))
-		for _, group := range groups {
-			if !again || !slices.Contains(moved, group) {
-				tell(group, said[group])
-			}
-		}
-		if again {
-			askTimes(ctx, c, moved, left-1, ask, tell)
-		}
-	}
-	found, lost := c.find(ctx, groups)
-	if len(lost) > 0 {
+	known, unknown := q.at.known(groups)
+	q.askEach(ctx, &parts, known, again)
+	if len(unknown) > 0 {
+		found, lost := q.at.find(ctx, unknown)
+		q.askEach(ctx, &parts, found, again)
 		said := make(map[string]groupAnswer[A], len(lost))
 		for group, err := range lost {
 			said[group] = groupAnswer[A]{err: err}
 		}
-		parts.Go(func() { next(slices.Collect(maps.Keys(lost)), said) })
+		q.settle(ctx, said, again)
 	}
-	for node, groups := range found {
+}
+
+func (q inquiry[A]) askEach(ctx context.Context, parts *sync.WaitGroup, at map[int32][]string, again int) {
+	for node, groups := range at {
 		parts.Go(func() {
-			said, err := ask(ctx, node, groups)
+			said, err := q.ask(ctx, node, groups)
 			if err != nil { // its groups may be elsewhere by the next read
-				c.forget(groups)
+				q.at.forget(groups)
 			}
-			next(groups, complete(groups, said, err))
+			q.settle(ctx, complete(groups, said, err), again)
 		})
+	}
+}
+
+// settle tells what is said of groups, and looks again for those that have
+// moved.
+func (q inquiry[A]) settle(ctx context.Context, said map[string]groupAnswer[A], again int) {
+	var moved []string
+	for group, one := range said {
+		if hasMoved(one.err) {
+			moved = append(moved, group)
+		} else {
+			q.tell(group, one)
+		}
+	}
+	q.at.forget(moved)
+	switch {
+	case len(moved) == 0:
+	case again > 0 && pause(ctx, backoff(tries-again+1)):
+		q.about(ctx, moved, again-1)
+	default:
+		for _, group := range moved {
+			q.tell(group, said[group])
+		}
 	}
 }
 
@@ -127,26 +134,28 @@ func (c *coordinators) forget(groups []string) {
 	}
 }
 
-// find returns the groups of each coordinator, and why there is none.
-func (c *coordinators) find(ctx context.Context, groups []string) (found map[int32][]string, lost map[string]error) {
-	found, lost = make(map[int32][]string), make(map[string]error)
-	var unknown []string
+// known returns the groups of each coordinator, and those to be looked up.
+func (c *coordinators) known(groups []string) (known map[int32][]string, unknown []string) {
+	known = make(map[int32][]string)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, group := range groups {
 		if node, ok := c.node[group]; ok {
-			found[node] = append(found[node], group)
+			known[node] = append(known[node], group)
 		} else {
 			unknown = append(unknown, group)
 		}
 	}
-	c.mu.Unlock()
-	if len(unknown) == 0 {
-		return found, lost
-	}
-	said, err := inRequests(&c.several, unknown, func(groups []string) (map[string]groupAnswer[int32], bool, error) {
+	return known, unknown
+}
+
+// find looks groups up, and says why one has no coordinator.
+func (c *coordinators) find(ctx context.Context, groups []string) (found map[int32][]string, lost map[string]error) {
+	found, lost = make(map[int32][]string), make(map[string]error)
+	said, err := inRequests(groups, func(groups []string) (map[string]groupAnswer[int32], bool, error) {
 		return c.lookUp(ctx, groups)
 	})
-	for group, one := range complete(unknown, said, err) {
+	for group, one := range complete(groups, said, err) {
 		if one.err != nil {
 			lost[group] = one.err
 			continue
@@ -190,40 +199,21 @@ func (c *coordinators) lookUp(ctx context.Context, groups []string) (map[string]
 	return said, true, nil
 }
 
-// inRequests asks about groups in one request, or in one for each where brokers
-// take no more; ask tells which of the two its broker does, and answers at
-// least for the first of its groups.
+// inRequests asks about groups in one request, and about each alone where the
+// broker takes no more, as before 3.0: then ask answers for the first and says
+// so.
 func inRequests[A any](
-	several *atomic.Bool, groups []string,
-	ask func(groups []string) (map[string]groupAnswer[A], bool, error),
+	groups []string, ask func(groups []string) (said map[string]groupAnswer[A], several bool, err error),
 ) (map[string]groupAnswer[A], error) {
-	at := len(groups)
-	if !several.Load() {
-		at = 1
+	said, several, err := ask(groups)
+	if err == nil && !several {
+		askAlone(groups[1:], said, ask)
 	}
-	said, ok, err := ask(groups[:at])
-	if err != nil {
-		return nil, err
-	}
-	several.Store(ok)
-	switch left := groups[at:]; {
-	case !ok:
-		askEach(groups[1:], said, ask)
-	case len(left) > 0:
-		rest, ok, err := ask(left)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(said, rest)
-		if !ok { // brokers of different versions
-			askEach(left[1:], said, ask)
-		}
-	}
-	return said, nil
+	return said, err
 }
 
-// askEach adds what is said of each group alone.
-func askEach[A any](
+// askAlone adds what is said of each group alone.
+func askAlone[A any](
 	groups []string, said map[string]groupAnswer[A],
 	ask func(groups []string) (map[string]groupAnswer[A], bool, error),
 ) {

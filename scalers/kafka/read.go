@@ -42,32 +42,38 @@ func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source, answer
 		all.Go(func() { r.measure(members) })
 	}
 	all.Wait()
-	return r.unanswered()
+	return nil
 }
 
 // waves yields the members whose topics are known: all of them together where
 // brokers answer, else without those whose topics are long in coming.
 func waves(named []*member, found <-chan *member) iter.Seq[[]*member] {
 	return func(yield func([]*member) bool) {
-		ready := named
-		for more := true; more; {
-			late := time.After(soon)
-		together:
-			for {
-				select {
-				case m, ok := <-found:
-					if more = ok; !ok {
-						break together
-					}
-					ready = append(ready, m)
-				case <-late:
-					break together
-				}
-			}
+		ready, more := named, true
+		for more {
+			ready, more = comeSoon(ready, found)
 			if len(ready) > 0 && !yield(ready) {
 				return
 			}
 			ready = nil
+		}
+	}
+}
+
+// comeSoon adds the members that are found soon, and tells whether there may be
+// more of them.
+func comeSoon(ready []*member, found <-chan *member) (all []*member, more bool) {
+	late := time.NewTimer(soon)
+	defer late.Stop()
+	for {
+		select {
+		case m, ok := <-found:
+			if !ok {
+				return ready, false
+			}
+			ready = append(ready, m)
+		case <-late.C:
+			return ready, true
 		}
 	}
 }
@@ -78,8 +84,7 @@ type round struct {
 	ctx     context.Context //nolint:containedctx // of this one call
 	answer  func(int, scaler.Result)
 
-	mu   sync.Mutex // guards the members as well
-	left []error    // of the members that time ran out for
+	mu sync.Mutex // guards the members
 }
 
 // member is one source of a round.
@@ -91,7 +96,7 @@ type member struct {
 	// missing is how many parts of its reading are still to come.
 	missing int
 	offsets groupOffsets
-	done    bool // it is answered, or out of time
+	done    bool // it is answered
 }
 
 // groupOffsets are the committed offsets of a group.
@@ -113,8 +118,7 @@ type end struct {
 	err    error
 }
 
-// fail answers a member that cannot be read. One that only time ran out for is
-// left unanswered: it may be asked for again.
+// fail answers a member that cannot be read.
 func (r *round) fail(m *member, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,26 +126,9 @@ func (r *round) fail(m *member, err error) {
 }
 
 func (r *round) failLocked(m *member, err error) {
-	if m.done {
-		return
-	}
-	m.done = true
-	if code := status.Code(err); r.ctx.Err() != nil && (code == codes.DeadlineExceeded || code == codes.Canceled) {
-		r.left = append(r.left, err)
-		return
-	}
-	r.answer(m.index, scaler.Result{Err: err})
-}
-
-// unanswered is what to say of all members that time ran out for.
-func (r *round) unanswered() error {
-	switch len(r.left) {
-	case 0:
-		return nil
-	case 1:
-		return r.left[0]
-	default:
-		return failure("brokers", r.ctx.Err())
+	if !m.done {
+		m.done = true
+		r.answer(m.index, scaler.Result{Err: err})
 	}
 }
 
@@ -173,8 +160,10 @@ func (r *round) discover(open []*member) <-chan *member {
 		})
 	})
 	both.Go(func() {
-		askCoordinators(r.ctx, r.cluster.coordinators, slices.Collect(maps.Keys(assigned)), r.cluster.brokers.assignments,
-			func(group string, said groupAnswer[[]string]) { add(assigned[group], said.answer, said.err) })
+		inquiry[[]string]{
+			at: r.cluster.coordinators, ask: r.cluster.brokers.assignments,
+			tell: func(group string, said groupAnswer[[]string]) { add(assigned[group], said.answer, said.err) },
+		}.about(r.ctx, slices.Collect(maps.Keys(assigned)), tries)
 	})
 	go func() {
 		both.Wait()
@@ -269,9 +258,7 @@ func (r *round) metadata(topics []string) (map[string]kmsg.MetadataResponseTopic
 		return nil, err
 	}
 	resp := answer.(*kmsg.MetadataResponse)
-	if err := r.cluster.brokers.met(r.ctx, resp.Brokers); err != nil {
-		return nil, err
-	}
+	r.cluster.brokers.met(r.ctx, resp.Brokers)
 	found := make(map[string]kmsg.MetadataResponseTopic, len(resp.Topics))
 	for _, topic := range resp.Topics {
 		if topic.Topic != nil {
@@ -415,13 +402,13 @@ func include[K comparable](wanted map[K]map[string][]int32, from K, at partition
 // committed, for the partitions given or for all where a group has none, and
 // tells of each group as soon as that is known.
 func (r *round) fetchOffsets(wanted map[string]map[string][]int32, tell func(string, groupAnswer[groupOffsets])) {
-	c := r.cluster.coordinators
-	askCoordinators(r.ctx, c, slices.Collect(maps.Keys(wanted)),
-		func(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[groupOffsets], error) {
-			return inRequests(&c.several, groups, func(groups []string) (map[string]groupAnswer[groupOffsets], bool, error) {
-				return r.cluster.brokers.committedOffsets(ctx, node, groups, wanted)
-			})
-		}, tell)
+	b := r.cluster.brokers
+	ask := func(ctx context.Context, node int32, groups []string) (map[string]groupAnswer[groupOffsets], error) {
+		return inRequests(groups, func(groups []string) (map[string]groupAnswer[groupOffsets], bool, error) {
+			return b.committedOffsets(ctx, node, groups, wanted)
+		})
+	}
+	inquiry[groupOffsets]{at: r.cluster.coordinators, ask: ask, tell: tell}.about(r.ctx, slices.Collect(maps.Keys(wanted)), tries)
 }
 
 // committedOffsets asks a coordinator for the offsets of its groups, and tells
@@ -581,10 +568,10 @@ func (r *round) finish(m *member) {
 		return
 	}
 	r.mu.Lock()
-	again := m.done
+	first := !m.done
 	m.done = true
 	r.mu.Unlock()
-	if !again {
+	if first {
 		r.answer(m.index, scaler.Result{Readings: m.source.observed(time.Now(), offsets, m.places)})
 	}
 }
