@@ -148,9 +148,14 @@ func (b *brokers) heard(s *standing, sent time.Time, err error) {
 	}
 }
 
-// timedOut is true when an answer was waited for in vain.
+// timedOut is true when a broker's answer was waited for in vain, and not that of
+// somebody who is needed to log in there.
 func timedOut(err error) bool {
 	var network net.Error
+	var other withStatus
+	if errors.As(err, &other) {
+		return false
+	}
 	return errors.Is(err, errNoAnswer) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, context.Canceled) || errors.As(err, &network) && network.Timeout()
 }

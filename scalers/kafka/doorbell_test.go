@@ -401,7 +401,7 @@ func TestNewcomersAreHeard(t *testing.T) {
 	fake, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "bills"))
 	held := make(chan struct{}, 1)
 	fake.ControlKey(fetchKey, func(req kmsg.Request) (kmsg.Response, error, bool) {
-		if time.Duration(req.(*kmsg.FetchRequest).MaxWaitMillis)*time.Millisecond != parkedTime {
+		if int64(req.(*kmsg.FetchRequest).MaxWaitMillis) != parkedTime.Milliseconds() {
 			return nil, nil, false
 		}
 		fake.KeepControl()
