@@ -64,6 +64,27 @@ func (f *Federation) IsActive(ctx context.Context, t Trigger) (bool, error) {
 	})
 }
 
+// Check returns what a family says is wrong with a trigger, as far as that can
+// be told without its source and its credentials. Nothing is wrong while there is
+// no family to say so.
+func (f *Federation) Check(ctx context.Context, t Trigger) ([]string, error) {
+	candidates, refused, _, err := f.look(f.withDefaults(t))
+	if err != nil || refused != nil {
+		return nil, nil //nolint:nilerr // that is for Describe to say
+	}
+	ref, err := t.fullRef()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range candidates {
+		if !c.classic {
+			answer, err := scalerv1.NewScalerServiceClient(c.inst.conn).Check(ctx, &scalerv1.CheckRequest{Ref: ref})
+			return answer.GetProblems(), err
+		}
+	}
+	return nil, nil
+}
+
 // call is one call of the common contract.
 type call[T any] func(context.Context, candidate, *externalscaler.ScaledObjectRef, ...grpc.CallOption) (T, error)
 

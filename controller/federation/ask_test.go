@@ -348,3 +348,20 @@ func nan() float64 {
 	zero := 0.0
 	return zero / zero
 }
+
+func TestCheck(t *testing.T) {
+	w := newWorld(t)
+	wrong := trigger("kafka", 1)
+	wrong.Metadata = map[string]string{"queue": "none"}
+	if problems, err := w.Check(t.Context(), wrong); len(problems) > 0 || err != nil {
+		t.Errorf("%q, %v without a family", problems, err)
+	}
+	w.service("kafka", newFamily(t, w.bell))
+	w.until("it is checked", func() bool {
+		problems, err := w.Check(t.Context(), wrong)
+		return err == nil && slices.Equal(problems, []string{"queue: is none"})
+	})
+	if problems, err := w.Check(t.Context(), trigger("kafka", 1)); len(problems) > 0 || err != nil {
+		t.Errorf("%q, %v of a good trigger", problems, err)
+	}
+}

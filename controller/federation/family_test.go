@@ -66,6 +66,14 @@ func newFamily(t *testing.T, b *bell, change ...func(*family)) *family {
 	return f
 }
 
+// Check finds the queue's name wrong when it is "none".
+func (f *family) Check(_ context.Context, r *scalerv1.CheckRequest) (*scalerv1.CheckResponse, error) {
+	if r.GetRef().GetScalerMetadata()["queue"] != "none" {
+		return &scalerv1.CheckResponse{}, nil
+	}
+	return &scalerv1.CheckResponse{Problems: []string{"queue: is none"}}, nil
+}
+
 func (f *family) serve(t *testing.T, address string) {
 	t.Helper()
 	var listen net.ListenConfig

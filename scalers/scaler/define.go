@@ -66,7 +66,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 	}
 	unknown := d.description.Unknown(work.metadata)
 	if err := work.problems.err(d.triggerType, append(slices.Clone(work.warnings), unknown...)...); err != nil {
-		return nil, &rejection{err, knownMetrics(params)}
+		return nil, &rejection{err, knownMetrics(params), work.problems.texts()}
 	}
 
 	b := &binding{
@@ -94,7 +94,8 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 // have as far as what is wrong leaves them known.
 type rejection struct {
 	error
-	metrics []Metric
+	metrics  []Metric
+	problems []string
 }
 
 // GRPCStatus makes the status package see the code and the text alone.

@@ -76,10 +76,15 @@ func (p problems) err(triggerType string, odd ...string) error {
 	if len(p) == 0 {
 		return nil
 	}
-	texts := make([]string, len(p), len(p)+len(odd))
+	texts := append(p.texts(), odd...)
+	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", triggerType, strings.Join(texts, "; ")))
+}
+
+// texts are the sentences.
+func (p problems) texts() []string {
+	texts := make([]string, len(p))
 	for i, one := range p {
 		texts[i] = one.text
 	}
-	texts = append(texts, odd...)
-	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", triggerType, strings.Join(texts, "; ")))
+	return texts
 }

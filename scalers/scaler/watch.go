@@ -31,6 +31,24 @@ func (w *watchService) Describe(context.Context, *scalerv1.DescribeRequest) (*sc
 	return describeFamily(w.core.Family, w.core.Version, w.core.Triggers), nil
 }
 
+// Check says what is wrong with a trigger. It binds it and asks nobody.
+func (w *watchService) Check(ctx context.Context, r *scalerv1.CheckRequest) (*scalerv1.CheckResponse, error) {
+	if r.GetRef() == nil {
+		return nil, status.Error(codes.InvalidArgument, "check: ref is required")
+	}
+	req := request{r.GetRef()}
+	t, err := w.core.trigger(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	answer := &scalerv1.CheckResponse{}
+	_, err = bindSafely(t, req, nil)
+	if wrong := (*rejection)(nil); errors.As(err, &wrong) {
+		answer.Problems = wrong.problems
+	}
+	return answer, nil
+}
+
 // Watch carries all subscriptions of one client.
 //
 // What the client is told is worked out when it is sent: a slow client is told

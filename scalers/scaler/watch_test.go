@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -353,6 +354,34 @@ func TestWatchTellsFailuresAndRecovery(t *testing.T) {
 		pass(2 * time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v", o)
+		}
+	})
+}
+
+func TestCheckAsksNobody(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		service := scalerv1.NewScalerServiceClient(f.conn)
+		check := func(metadata map[string]string) []string {
+			t.Helper()
+			metadata[scalerv1.KeyTriggerType] = "well"
+			answer, err := service.Check(t.Context(), &scalerv1.CheckRequest{Ref: &externalscaler.ScaledObjectRef{ScalerMetadata: metadata}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer.GetProblems()
+		}
+		if have := check(map[string]string{"name": "deep"}); len(have) > 0 {
+			t.Errorf("%q of a good trigger", have)
+		}
+		want := []string{"name: is required (looked in metadata)", `activation: "x" is not a number`}
+		if have := check(map[string]string{"activation": "x"}); !slices.Equal(have, want) {
+			t.Errorf("%q, want %q", have, want)
+		}
+		if have := check(map[string]string{"name": "deep", "target": "0"}); !slices.Equal(have, []string{"target: target 0 is not greater than 0"}) {
+			t.Errorf("%q", have)
+		}
+		if f.well.opens.Load() > 0 {
+			t.Error("a source was opened")
 		}
 	})
 }

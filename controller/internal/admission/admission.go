@@ -2,9 +2,10 @@
 // what KEDA's webhook refuses is refused here, under its names, and what a
 // family says about its triggers is held against their metadata.
 //
-// It reads caches and asks nobody, so that an event source, a family or a slow
-// API server never holds up a kubectl apply. What a cache does not know cannot
-// be checked and is admitted with a warning; the reconcilers check it again.
+// It reads caches, and what it asks somebody it waits for only so long that no
+// family or slow API server holds up a kubectl apply; an event source is never
+// asked. What is not known cannot be checked and is admitted; the reconcilers
+// check it again.
 //
 // All rules that an object breaks are told at once, always in the same order.
 package admission
@@ -26,14 +27,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
-// Families is what admission asks of the federation, from memory.
+// Families is what admission asks of the federation.
 type Families interface {
 	// Describe returns what the family says of a trigger type, and otherwise
 	// why it says nothing.
 	Describe(triggerType string) (*scalerv1.TriggerType, error)
+	// Check returns what the family says is wrong with a trigger, by its
+	// parameters alone.
+	Check(context.Context, federation.Trigger) ([]string, error)
 }
 
 // Targets is what admission asks about the kinds of targets.

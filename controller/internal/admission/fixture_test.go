@@ -129,6 +129,21 @@ var kafkaType = &scalerv1.TriggerType{Type: "kafka", Parameters: []*scalerv1.Par
 	parameter("password", scalerv1.ValueType_VALUE_TYPE_STRING, "A"),
 }}
 
+// Check finds what descriptions cannot say: lags of 0, and names that are taken.
+func (described) Check(_ context.Context, t federation.Trigger) ([]string, error) {
+	switch {
+	case t.Type != "kafka":
+		return nil, nil
+	case t.Metadata["topic"] == "stalled":
+		return nil, context.DeadlineExceeded
+	case t.Metadata["lagThreshold"] == "0":
+		return []string{"lagThreshold: target 0 is not greater than 0"}, nil
+	case t.Metadata["lagThreshold"] == "many":
+		return []string{"lagThreshold: said in other words"}, nil
+	}
+	return nil, nil
+}
+
 func (described) Describe(triggerType string) (*scalerv1.TriggerType, error) {
 	switch triggerType {
 	case "kafka":

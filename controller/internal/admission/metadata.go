@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,8 +18,13 @@ import (
 
 // triggers holds each trigger against what its family says of the type. What is
 // wrong is refused or warned of, as the installation wants it; a family that is
-// not there makes nothing wrong. metricType checks the field for the kind.
-func (w *Webhook) triggers(triggers []v1alpha1.ScaleTrigger, metricType func(v1alpha1.ScaleTrigger) error, v *verdict) {
+// not there makes nothing wrong. metricType checks the field for the kind, and
+// served are the triggers as their families see them.
+func (w *Webhook) triggers(
+	ctx context.Context, triggers []v1alpha1.ScaleTrigger, served []federation.Trigger, metricType func(v1alpha1.ScaleTrigger) error, v *verdict,
+) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for i, t := range triggers {
 		var found findings
 		found.add(metricType(t))
@@ -26,6 +32,7 @@ func (w *Webhook) triggers(triggers []v1alpha1.ScaleTrigger, metricType func(v1a
 			found.builtin(t)
 		} else {
 			w.described(t, &found)
+			w.checked(ctx, i, served, &found)
 		}
 		if len(t.SecretKeyRef) > 0 {
 			found.hint("secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication")
@@ -104,6 +111,34 @@ func (w *Webhook) described(t v1alpha1.ScaleTrigger, f *findings) {
 	default: // a family that is yet to come, or one that is not installed as it should be
 		f.hint("%v", err)
 	}
+}
+
+// checked adds what the family itself says is wrong with a trigger, where
+// nothing was said of that parameter yet. One that does not answer in time has
+// nothing to say.
+func (w *Webhook) checked(ctx context.Context, index int, served []federation.Trigger, f *findings) {
+	for _, t := range served {
+		if t.Index != index {
+			continue
+		}
+		problems, err := w.Families.Check(ctx, t)
+		if err != nil {
+			return
+		}
+		known := f.problems
+		for _, text := range problems {
+			same := func(other string) bool { return subject(other) == subject(text) }
+			if !slices.ContainsFunc(known, same) {
+				f.add(errors.New(text))
+			}
+		}
+	}
+}
+
+// subject is the parameter that a problem is about.
+func subject(problem string) string {
+	key, _, _ := strings.Cut(problem, ":")
+	return key
 }
 
 // parameters holds metadata against the described parameters.

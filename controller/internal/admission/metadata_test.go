@@ -59,6 +59,8 @@ func TestMetadata(t *testing.T) {
 		"a value that is not allowed":     {trigger: kafka("sasl", "Plaintext"), problems: []string{`trigger 0 (kafka): sasl: "Plaintext" is not one of none, plaintext`}},
 		"a value that does not count":     {trigger: authenticated(kafka("sasl", "Plaintext"))}, // authentication comes first
 		"blank is absent":                 {trigger: kafka("lagThreshold", " ")},
+		"what only the family knows":      {trigger: kafka("lagThreshold", "0"), problems: []string{"trigger 0 (kafka): lagThreshold: target 0 is not greater than 0"}},
+		"a family that does not answer":   {trigger: kafka("topic", "stalled")},
 		"a parameter that is missing":     {trigger: kafka("topic", ""), problems: []string{"trigger 0 (kafka): topic: is required (looked in metadata)"}},
 		"a parameter that is blank":       {trigger: kafka("topic", " "), problems: []string{"trigger 0 (kafka): topic: is required (looked in metadata)"}},
 		"missing wherever it may be":      {trigger: kafka("bootstrapServers", ""), problems: []string{"trigger 0 (kafka): bootstrapServers: is required (looked in metadata, bootstrapServersFromEnv, authentication)"}},

@@ -9,6 +9,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
@@ -56,7 +57,7 @@ func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObj
 	v.names(so)
 	v.refuse(reasonTriggers, v1alpha1.ValidateTriggerList(so.Spec.Triggers))
 	if r.create || !apiequality.Semantic.DeepEqual(so.Spec.Triggers, r.old.Spec.Triggers) {
-		w.triggers(so.Spec.Triggers, v1alpha1.ScaleTrigger.ValidateMetricType, &v)
+		w.triggers(ctx, so.Spec.Triggers, federation.TriggersOf(so, federation.Workload{}), v1alpha1.ScaleTrigger.ValidateMetricType, &v)
 	}
 	w.Counts.judged(so.Namespace, r.action(), v.refusals)
 	return v

@@ -439,6 +439,98 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{6}
 }
 
+// CheckRequest asks what is wrong with a trigger.
+type CheckRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The trigger, in the form that GetMetrics takes.
+	Ref           *externalscaler.ScaledObjectRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRequest) Reset() {
+	*x = CheckRequest{}
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRequest) ProtoMessage() {}
+
+func (x *CheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
+func (*CheckRequest) Descriptor() ([]byte, []int) {
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CheckRequest) GetRef() *externalscaler.ScaledObjectRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+// CheckResponse says what is wrong with a trigger.
+type CheckResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One sentence for each problem, with the parameter first.
+	Problems      []string `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckResponse) Reset() {
+	*x = CheckResponse{}
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckResponse) ProtoMessage() {}
+
+func (x *CheckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
+func (*CheckResponse) Descriptor() ([]byte, []int) {
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CheckResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 // DescribeRequest asks a family to describe itself.
 type DescribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -448,7 +540,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[0]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +552,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[0]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +565,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{0}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{2}
 }
 
 // DescribeResponse describes a family.
@@ -491,7 +583,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[1]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +595,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[1]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +608,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{1}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DescribeResponse) GetFamily() string {
@@ -563,7 +655,7 @@ type TriggerType struct {
 
 func (x *TriggerType) Reset() {
 	*x = TriggerType{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[2]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +667,7 @@ func (x *TriggerType) String() string {
 func (*TriggerType) ProtoMessage() {}
 
 func (x *TriggerType) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[2]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +680,7 @@ func (x *TriggerType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerType.ProtoReflect.Descriptor instead.
 func (*TriggerType) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{2}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TriggerType) GetType() string {
@@ -667,7 +759,7 @@ type Parameter struct {
 
 func (x *Parameter) Reset() {
 	*x = Parameter{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[3]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +771,7 @@ func (x *Parameter) String() string {
 func (*Parameter) ProtoMessage() {}
 
 func (x *Parameter) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[3]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +784,7 @@ func (x *Parameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parameter.ProtoReflect.Descriptor instead.
 func (*Parameter) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{3}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Parameter) GetName() string {
@@ -795,7 +887,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[4]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +899,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[4]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +912,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{4}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WatchRequest) GetRequest() isWatchRequest_Request {
@@ -890,7 +982,7 @@ type Subscribe struct {
 
 func (x *Subscribe) Reset() {
 	*x = Subscribe{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[5]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +994,7 @@ func (x *Subscribe) String() string {
 func (*Subscribe) ProtoMessage() {}
 
 func (x *Subscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[5]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1007,7 @@ func (x *Subscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribe.ProtoReflect.Descriptor instead.
 func (*Subscribe) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{5}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Subscribe) GetId() string {
@@ -971,7 +1063,7 @@ type Unsubscribe struct {
 
 func (x *Unsubscribe) Reset() {
 	*x = Unsubscribe{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[6]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1075,7 @@ func (x *Unsubscribe) String() string {
 func (*Unsubscribe) ProtoMessage() {}
 
 func (x *Unsubscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[6]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1088,7 @@ func (x *Unsubscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unsubscribe.ProtoReflect.Descriptor instead.
 func (*Unsubscribe) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{6}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Unsubscribe) GetId() string {
@@ -1027,7 +1119,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[7]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1131,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[7]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1144,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{7}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchResponse) GetResponse() isWatchResponse_Response {
@@ -1181,7 +1273,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[8]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1285,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[8]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1298,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{8}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Accepted) GetId() string {
@@ -1256,7 +1348,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[9]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1360,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[9]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1373,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{9}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Rejected) GetId() string {
@@ -1325,7 +1417,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[10]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1429,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[10]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1442,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{10}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Status) GetCode() int32 {
@@ -1409,7 +1501,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[11]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1513,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[11]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1526,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{11}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Observation) GetId() string {
@@ -1536,7 +1628,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[12]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1640,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[12]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1653,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{12}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Value) GetMetricName() string {
@@ -1600,7 +1692,7 @@ type Specs struct {
 
 func (x *Specs) Reset() {
 	*x = Specs{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[13]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1704,7 @@ func (x *Specs) String() string {
 func (*Specs) ProtoMessage() {}
 
 func (x *Specs) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[13]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1717,7 @@ func (x *Specs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Specs.ProtoReflect.Descriptor instead.
 func (*Specs) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{13}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Specs) GetId() string {
@@ -1661,7 +1753,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[14]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1765,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[14]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1778,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{14}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Beat) GetIds() []string {
@@ -1705,7 +1797,7 @@ type Draining struct {
 
 func (x *Draining) Reset() {
 	*x = Draining{}
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[15]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1809,7 @@ func (x *Draining) String() string {
 func (*Draining) ProtoMessage() {}
 
 func (x *Draining) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[15]
+	mi := &file_sluice_scaler_v1_scaler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,14 +1822,18 @@ func (x *Draining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Draining.ProtoReflect.Descriptor instead.
 func (*Draining) Descriptor() ([]byte, []int) {
-	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{15}
+	return file_sluice_scaler_v1_scaler_proto_rawDescGZIP(), []int{17}
 }
 
 var File_sluice_scaler_v1_scaler_proto protoreflect.FileDescriptor
 
 const file_sluice_scaler_v1_scaler_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsluice/scaler/v1/scaler.proto\x12\x10sluice.scaler.v1\x1a#externalscaler/externalscaler.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
+	"\x1dsluice/scaler/v1/scaler.proto\x12\x10sluice.scaler.v1\x1a#externalscaler/externalscaler.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"A\n" +
+	"\fCheckRequest\x121\n" +
+	"\x03ref\x18\x01 \x01(\v2\x1f.externalscaler.ScaledObjectRefR\x03ref\"+\n" +
+	"\rCheckResponse\x12\x1a\n" +
+	"\bproblems\x18\x01 \x03(\tR\bproblems\"\x11\n" +
 	"\x0fDescribeRequest\"\x88\x01\n" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x18\n" +
@@ -1877,10 +1973,11 @@ const file_sluice_scaler_v1_scaler_proto_rawDesc = "" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rOUTCOME_VALUE\x10\x01\x12\x13\n" +
 	"\x0fOUTCOME_NO_DATA\x10\x02\x12\x11\n" +
-	"\rOUTCOME_ERROR\x10\x032\xb0\x01\n" +
+	"\rOUTCOME_ERROR\x10\x032\xfa\x01\n" +
 	"\rScalerService\x12Q\n" +
 	"\bDescribe\x12!.sluice.scaler.v1.DescribeRequest\x1a\".sluice.scaler.v1.DescribeResponse\x12L\n" +
-	"\x05Watch\x12\x1e.sluice.scaler.v1.WatchRequest\x1a\x1f.sluice.scaler.v1.WatchResponse(\x010\x01BEZCgithub.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1;scalerv1b\x06proto3"
+	"\x05Watch\x12\x1e.sluice.scaler.v1.WatchRequest\x1a\x1f.sluice.scaler.v1.WatchResponse(\x010\x01\x12H\n" +
+	"\x05Check\x12\x1e.sluice.scaler.v1.CheckRequest\x1a\x1f.sluice.scaler.v1.CheckResponseBEZCgithub.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1;scalerv1b\x06proto3"
 
 var (
 	file_sluice_scaler_v1_scaler_proto_rawDescOnce sync.Once
@@ -1895,7 +1992,7 @@ func file_sluice_scaler_v1_scaler_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_scaler_v1_scaler_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_sluice_scaler_v1_scaler_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_sluice_scaler_v1_scaler_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_sluice_scaler_v1_scaler_proto_goTypes = []any{
 	(ValueType)(0),                         // 0: sluice.scaler.v1.ValueType
 	(ValueSource)(0),                       // 1: sluice.scaler.v1.ValueSource
@@ -1904,66 +2001,71 @@ var file_sluice_scaler_v1_scaler_proto_goTypes = []any{
 	(Mode)(0),                              // 4: sluice.scaler.v1.Mode
 	(Doorbell)(0),                          // 5: sluice.scaler.v1.Doorbell
 	(Outcome)(0),                           // 6: sluice.scaler.v1.Outcome
-	(*DescribeRequest)(nil),                // 7: sluice.scaler.v1.DescribeRequest
-	(*DescribeResponse)(nil),               // 8: sluice.scaler.v1.DescribeResponse
-	(*TriggerType)(nil),                    // 9: sluice.scaler.v1.TriggerType
-	(*Parameter)(nil),                      // 10: sluice.scaler.v1.Parameter
-	(*WatchRequest)(nil),                   // 11: sluice.scaler.v1.WatchRequest
-	(*Subscribe)(nil),                      // 12: sluice.scaler.v1.Subscribe
-	(*Unsubscribe)(nil),                    // 13: sluice.scaler.v1.Unsubscribe
-	(*WatchResponse)(nil),                  // 14: sluice.scaler.v1.WatchResponse
-	(*Accepted)(nil),                       // 15: sluice.scaler.v1.Accepted
-	(*Rejected)(nil),                       // 16: sluice.scaler.v1.Rejected
-	(*Status)(nil),                         // 17: sluice.scaler.v1.Status
-	(*Observation)(nil),                    // 18: sluice.scaler.v1.Observation
-	(*Value)(nil),                          // 19: sluice.scaler.v1.Value
-	(*Specs)(nil),                          // 20: sluice.scaler.v1.Specs
-	(*Beat)(nil),                           // 21: sluice.scaler.v1.Beat
-	(*Draining)(nil),                       // 22: sluice.scaler.v1.Draining
-	(*externalscaler.ScaledObjectRef)(nil), // 23: externalscaler.ScaledObjectRef
-	(*durationpb.Duration)(nil),            // 24: google.protobuf.Duration
-	(*externalscaler.MetricSpec)(nil),      // 25: externalscaler.MetricSpec
-	(*timestamppb.Timestamp)(nil),          // 26: google.protobuf.Timestamp
+	(*CheckRequest)(nil),                   // 7: sluice.scaler.v1.CheckRequest
+	(*CheckResponse)(nil),                  // 8: sluice.scaler.v1.CheckResponse
+	(*DescribeRequest)(nil),                // 9: sluice.scaler.v1.DescribeRequest
+	(*DescribeResponse)(nil),               // 10: sluice.scaler.v1.DescribeResponse
+	(*TriggerType)(nil),                    // 11: sluice.scaler.v1.TriggerType
+	(*Parameter)(nil),                      // 12: sluice.scaler.v1.Parameter
+	(*WatchRequest)(nil),                   // 13: sluice.scaler.v1.WatchRequest
+	(*Subscribe)(nil),                      // 14: sluice.scaler.v1.Subscribe
+	(*Unsubscribe)(nil),                    // 15: sluice.scaler.v1.Unsubscribe
+	(*WatchResponse)(nil),                  // 16: sluice.scaler.v1.WatchResponse
+	(*Accepted)(nil),                       // 17: sluice.scaler.v1.Accepted
+	(*Rejected)(nil),                       // 18: sluice.scaler.v1.Rejected
+	(*Status)(nil),                         // 19: sluice.scaler.v1.Status
+	(*Observation)(nil),                    // 20: sluice.scaler.v1.Observation
+	(*Value)(nil),                          // 21: sluice.scaler.v1.Value
+	(*Specs)(nil),                          // 22: sluice.scaler.v1.Specs
+	(*Beat)(nil),                           // 23: sluice.scaler.v1.Beat
+	(*Draining)(nil),                       // 24: sluice.scaler.v1.Draining
+	(*externalscaler.ScaledObjectRef)(nil), // 25: externalscaler.ScaledObjectRef
+	(*durationpb.Duration)(nil),            // 26: google.protobuf.Duration
+	(*externalscaler.MetricSpec)(nil),      // 27: externalscaler.MetricSpec
+	(*timestamppb.Timestamp)(nil),          // 28: google.protobuf.Timestamp
 }
 var file_sluice_scaler_v1_scaler_proto_depIdxs = []int32{
-	9,  // 0: sluice.scaler.v1.DescribeResponse.trigger_types:type_name -> sluice.scaler.v1.TriggerType
-	10, // 1: sluice.scaler.v1.TriggerType.parameters:type_name -> sluice.scaler.v1.Parameter
-	3,  // 2: sluice.scaler.v1.TriggerType.detection:type_name -> sluice.scaler.v1.Detection
-	0,  // 3: sluice.scaler.v1.Parameter.type:type_name -> sluice.scaler.v1.ValueType
-	1,  // 4: sluice.scaler.v1.Parameter.sources:type_name -> sluice.scaler.v1.ValueSource
-	2,  // 5: sluice.scaler.v1.Parameter.role:type_name -> sluice.scaler.v1.ParameterRole
-	12, // 6: sluice.scaler.v1.WatchRequest.subscribe:type_name -> sluice.scaler.v1.Subscribe
-	13, // 7: sluice.scaler.v1.WatchRequest.unsubscribe:type_name -> sluice.scaler.v1.Unsubscribe
-	23, // 8: sluice.scaler.v1.Subscribe.ref:type_name -> externalscaler.ScaledObjectRef
-	24, // 9: sluice.scaler.v1.Subscribe.interval:type_name -> google.protobuf.Duration
-	4,  // 10: sluice.scaler.v1.Subscribe.mode:type_name -> sluice.scaler.v1.Mode
-	5,  // 11: sluice.scaler.v1.Subscribe.doorbell:type_name -> sluice.scaler.v1.Doorbell
-	15, // 12: sluice.scaler.v1.WatchResponse.accepted:type_name -> sluice.scaler.v1.Accepted
-	16, // 13: sluice.scaler.v1.WatchResponse.rejected:type_name -> sluice.scaler.v1.Rejected
-	18, // 14: sluice.scaler.v1.WatchResponse.observation:type_name -> sluice.scaler.v1.Observation
-	20, // 15: sluice.scaler.v1.WatchResponse.specs:type_name -> sluice.scaler.v1.Specs
-	21, // 16: sluice.scaler.v1.WatchResponse.beat:type_name -> sluice.scaler.v1.Beat
-	22, // 17: sluice.scaler.v1.WatchResponse.draining:type_name -> sluice.scaler.v1.Draining
-	3,  // 18: sluice.scaler.v1.Accepted.detection:type_name -> sluice.scaler.v1.Detection
-	17, // 19: sluice.scaler.v1.Rejected.status:type_name -> sluice.scaler.v1.Status
-	25, // 20: sluice.scaler.v1.Rejected.specs:type_name -> externalscaler.MetricSpec
-	24, // 21: sluice.scaler.v1.Observation.age:type_name -> google.protobuf.Duration
-	19, // 22: sluice.scaler.v1.Observation.values:type_name -> sluice.scaler.v1.Value
-	6,  // 23: sluice.scaler.v1.Observation.outcome:type_name -> sluice.scaler.v1.Outcome
-	17, // 24: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
-	3,  // 25: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
-	26, // 26: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
-	24, // 27: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
-	25, // 28: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
-	7,  // 29: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
-	11, // 30: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
-	8,  // 31: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
-	14, // 32: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
-	31, // [31:33] is the sub-list for method output_type
-	29, // [29:31] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	25, // 0: sluice.scaler.v1.CheckRequest.ref:type_name -> externalscaler.ScaledObjectRef
+	11, // 1: sluice.scaler.v1.DescribeResponse.trigger_types:type_name -> sluice.scaler.v1.TriggerType
+	12, // 2: sluice.scaler.v1.TriggerType.parameters:type_name -> sluice.scaler.v1.Parameter
+	3,  // 3: sluice.scaler.v1.TriggerType.detection:type_name -> sluice.scaler.v1.Detection
+	0,  // 4: sluice.scaler.v1.Parameter.type:type_name -> sluice.scaler.v1.ValueType
+	1,  // 5: sluice.scaler.v1.Parameter.sources:type_name -> sluice.scaler.v1.ValueSource
+	2,  // 6: sluice.scaler.v1.Parameter.role:type_name -> sluice.scaler.v1.ParameterRole
+	14, // 7: sluice.scaler.v1.WatchRequest.subscribe:type_name -> sluice.scaler.v1.Subscribe
+	15, // 8: sluice.scaler.v1.WatchRequest.unsubscribe:type_name -> sluice.scaler.v1.Unsubscribe
+	25, // 9: sluice.scaler.v1.Subscribe.ref:type_name -> externalscaler.ScaledObjectRef
+	26, // 10: sluice.scaler.v1.Subscribe.interval:type_name -> google.protobuf.Duration
+	4,  // 11: sluice.scaler.v1.Subscribe.mode:type_name -> sluice.scaler.v1.Mode
+	5,  // 12: sluice.scaler.v1.Subscribe.doorbell:type_name -> sluice.scaler.v1.Doorbell
+	17, // 13: sluice.scaler.v1.WatchResponse.accepted:type_name -> sluice.scaler.v1.Accepted
+	18, // 14: sluice.scaler.v1.WatchResponse.rejected:type_name -> sluice.scaler.v1.Rejected
+	20, // 15: sluice.scaler.v1.WatchResponse.observation:type_name -> sluice.scaler.v1.Observation
+	22, // 16: sluice.scaler.v1.WatchResponse.specs:type_name -> sluice.scaler.v1.Specs
+	23, // 17: sluice.scaler.v1.WatchResponse.beat:type_name -> sluice.scaler.v1.Beat
+	24, // 18: sluice.scaler.v1.WatchResponse.draining:type_name -> sluice.scaler.v1.Draining
+	3,  // 19: sluice.scaler.v1.Accepted.detection:type_name -> sluice.scaler.v1.Detection
+	19, // 20: sluice.scaler.v1.Rejected.status:type_name -> sluice.scaler.v1.Status
+	27, // 21: sluice.scaler.v1.Rejected.specs:type_name -> externalscaler.MetricSpec
+	26, // 22: sluice.scaler.v1.Observation.age:type_name -> google.protobuf.Duration
+	21, // 23: sluice.scaler.v1.Observation.values:type_name -> sluice.scaler.v1.Value
+	6,  // 24: sluice.scaler.v1.Observation.outcome:type_name -> sluice.scaler.v1.Outcome
+	19, // 25: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
+	3,  // 26: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
+	28, // 27: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
+	26, // 28: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
+	27, // 29: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
+	9,  // 30: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
+	13, // 31: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
+	7,  // 32: sluice.scaler.v1.ScalerService.Check:input_type -> sluice.scaler.v1.CheckRequest
+	10, // 33: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
+	16, // 34: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
+	8,  // 35: sluice.scaler.v1.ScalerService.Check:output_type -> sluice.scaler.v1.CheckResponse
+	33, // [33:36] is the sub-list for method output_type
+	30, // [30:33] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_sluice_scaler_v1_scaler_proto_init() }
@@ -1971,11 +2073,11 @@ func file_sluice_scaler_v1_scaler_proto_init() {
 	if File_sluice_scaler_v1_scaler_proto != nil {
 		return
 	}
-	file_sluice_scaler_v1_scaler_proto_msgTypes[4].OneofWrappers = []any{
+	file_sluice_scaler_v1_scaler_proto_msgTypes[6].OneofWrappers = []any{
 		(*WatchRequest_Subscribe)(nil),
 		(*WatchRequest_Unsubscribe)(nil),
 	}
-	file_sluice_scaler_v1_scaler_proto_msgTypes[7].OneofWrappers = []any{
+	file_sluice_scaler_v1_scaler_proto_msgTypes[9].OneofWrappers = []any{
 		(*WatchResponse_Accepted)(nil),
 		(*WatchResponse_Rejected)(nil),
 		(*WatchResponse_Observation)(nil),
@@ -1989,7 +2091,7 @@ func file_sluice_scaler_v1_scaler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_scaler_v1_scaler_proto_rawDesc), len(file_sluice_scaler_v1_scaler_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

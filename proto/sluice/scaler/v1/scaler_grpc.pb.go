@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ScalerService_Describe_FullMethodName = "/sluice.scaler.v1.ScalerService/Describe"
 	ScalerService_Watch_FullMethodName    = "/sluice.scaler.v1.ScalerService/Watch"
+	ScalerService_Check_FullMethodName    = "/sluice.scaler.v1.ScalerService/Check"
 )
 
 // ScalerServiceClient is the client API for ScalerService service.
@@ -41,6 +42,9 @@ type ScalerServiceClient interface {
 	// client, with an instance that goes (after Draining), or with
 	// INVALID_ARGUMENT for a frame that makes no sense.
 	Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchRequest, WatchResponse], error)
+	// Check says what is wrong with a trigger, as far as that can be told without
+	// its source and its credentials. A family may leave it out.
+	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
 }
 
 type scalerServiceClient struct {
@@ -74,6 +78,16 @@ func (c *scalerServiceClient) Watch(ctx context.Context, opts ...grpc.CallOption
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ScalerService_WatchClient = grpc.BidiStreamingClient[WatchRequest, WatchResponse]
 
+func (c *scalerServiceClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckResponse)
+	err := c.cc.Invoke(ctx, ScalerService_Check_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ScalerServiceServer is the server API for ScalerService service.
 // All implementations must embed UnimplementedScalerServiceServer
 // for forward compatibility.
@@ -88,6 +102,9 @@ type ScalerServiceServer interface {
 	// client, with an instance that goes (after Draining), or with
 	// INVALID_ARGUMENT for a frame that makes no sense.
 	Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error
+	// Check says what is wrong with a trigger, as far as that can be told without
+	// its source and its credentials. A family may leave it out.
+	Check(context.Context, *CheckRequest) (*CheckResponse, error)
 	mustEmbedUnimplementedScalerServiceServer()
 }
 
@@ -103,6 +120,9 @@ func (UnimplementedScalerServiceServer) Describe(context.Context, *DescribeReque
 }
 func (UnimplementedScalerServiceServer) Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedScalerServiceServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedScalerServiceServer) mustEmbedUnimplementedScalerServiceServer() {}
 func (UnimplementedScalerServiceServer) testEmbeddedByValue()                       {}
@@ -150,6 +170,24 @@ func _ScalerService_Watch_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ScalerService_WatchServer = grpc.BidiStreamingServer[WatchRequest, WatchResponse]
 
+func _ScalerService_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScalerServiceServer).Check(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ScalerService_Check_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScalerServiceServer).Check(ctx, req.(*CheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ScalerService_ServiceDesc is the grpc.ServiceDesc for ScalerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -160,6 +198,10 @@ var ScalerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Describe",
 			Handler:    _ScalerService_Describe_Handler,
+		},
+		{
+			MethodName: "Check",
+			Handler:    _ScalerService_Check_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
