@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -195,6 +196,32 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestStalledPagesStarveNoOther has more pages of one server that are not
+// answered than it is asked for at once. All others are read in the same turn,
+// the first.
+func TestStalledPagesStarveNoOther(t *testing.T) {
+	server := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/stalled") {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, `{"waiting":7}`)
+	})
+	family := scalertest.Serve(t, triggers...)
+	watch := func(page string, i int) *scalertest.Watching {
+		metadata := map[string]string{"url": fmt.Sprint(server.URL, page, i), "valueLocation": "waiting", "targetValue": "1", "timeout": "30s"}
+		return family.Watch(t, "metrics-api", metadata, scalerv1.Mode_MODE_ACTIVE, time.Hour)
+	}
+	for i := range 50 {
+		watch("/stalled", i)
+	}
+	for i := range 10 {
+		if _, err := watch("/page", i).Until(t.Context(), "active", scalertest.Active); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestPageIsReadOnce has a thousand triggers that read places of one page: they
 // share its requests and connections, however many batches they come in.
 func TestPageIsReadOnce(t *testing.T) {
@@ -262,8 +289,9 @@ func TestHostsShareNoLimit(t *testing.T) {
 			asked <- struct{}{}
 		}()
 	}
-	if got, err := family.Observe(t.Context(), "metrics-api", trigger(healthy.URL, nil)); err != nil || got.Value != 3 {
-		t.Errorf("beside a stalled server: %+v, %v", got, err)
+	w := family.Watch(t, "metrics-api", trigger(healthy.URL, nil), scalerv1.Mode_MODE_ACTIVE, time.Hour)
+	if _, err := w.Until(t.Context(), "active", scalertest.Active); err != nil {
+		t.Errorf("beside a stalled server: %v", err)
 	}
 	cancel()
 	for range cap(asked) {

@@ -13,18 +13,14 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
 )
 
-const (
-	// endpointsAtOnce is how many endpoints of one Service are asked together.
-	endpointsAtOnce = 5
-	// requestsAtOnce is how many requests one server gets together.
-	requestsAtOnce = 32
-)
+// endpointsAtOnce is how many endpoints of one Service are asked together.
+const endpointsAtOnce = 5
 
 // server is one host as one identity. Its limit holds for all of its pages.
 type server struct {
 	host   string // with scheme
 	client *scaler.HTTPClient
-	places chan struct{}
+	places *scaler.Places
 }
 
 // serverKey tells servers apart.
@@ -50,7 +46,7 @@ func shareServer(ctx context.Context, p metricsAPIParams) (*server, serverKey, e
 		if err != nil {
 			return nil, err
 		}
-		return &server{host: key.host, client: client, places: make(chan struct{}, requestsAtOnce)}, nil
+		return &server{host: key.host, client: client, places: scaler.NewPlaces()}, nil
 	})
 	return s, key, err
 }
@@ -95,20 +91,18 @@ func (a *answer) as(format string) (document.Document, error) {
 	return p.document, p.err
 }
 
-// get asks for an address.
-func (s *server) get(ctx context.Context, address string) *answer {
-	body, err := s.body(ctx, address)
-	return &answer{body: body, err: err, parsed: map[string]parsed{}}
+// get asks for an address, once there is a place for that.
+func (s *server) get(ctx context.Context, pace *scaler.Pace, address string) *answer {
+	a := &answer{parsed: map[string]parsed{}}
+	a.err = s.places.Do(ctx, pace, func(ctx context.Context) (err error) {
+		a.body, err = s.body(ctx, address)
+		return err
+	})
+	return a
 }
 
 // body returns the body of an answer with status 200.
 func (s *server) body(ctx context.Context, address string) ([]byte, error) {
-	select {
-	case s.places <- struct{}{}:
-		defer func() { <-s.places }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, errors.New("the address is not a URL")
@@ -130,6 +124,7 @@ type page struct {
 	server *server
 	// addresses are the URLs to ask for now, at least one.
 	addresses func(context.Context) ([]string, error)
+	pace      scaler.Pace
 
 	mu      sync.Mutex
 	skipped int // endpoints left out of the last reading
@@ -186,7 +181,7 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 		places <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-places }()
-			a := p.server.get(ctx, address)
+			a := p.server.get(ctx, &p.pace, address)
 			for i, source := range sources {
 				found[i][at] = source.(*apiSource).find(a)
 			}

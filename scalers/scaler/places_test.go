@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -23,10 +24,17 @@ func onNarrow(question string, source *fake) *binding {
 	return b
 }
 
+// duration is one that a test changes.
+func duration(d time.Duration) *atomic.Int64 {
+	var long atomic.Int64
+	long.Store(int64(d))
+	return &long
+}
+
 // lasting answers after so long.
-func lasting(d *time.Duration) func(context.Context) ([]Reading, error) {
+func lasting(long *atomic.Int64) func(context.Context) ([]Reading, error) {
 	return func(ctx context.Context) ([]Reading, error) {
-		timer := time.NewTimer(*d)
+		timer := time.NewTimer(time.Duration(long.Load()))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -40,17 +48,17 @@ func lasting(d *time.Duration) func(context.Context) ([]Reading, error) {
 // TestSlowReadsStarveNoOther has more slow sources at one endpoint than it
 // carries reads: all others are read on time, from the first round on.
 func TestSlowReadsStarveNoOther(t *testing.T) {
-	for name, long := range map[string]time.Duration{"slow": 6 * time.Second, "without an answer": time.Hour} {
+	for name, lasts := range map[string]time.Duration{"slow": 6 * time.Second, "without an answer": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
-				quick := time.Millisecond
+				long, quick := duration(lasts), duration(time.Millisecond)
 				var others []*testUser
 				for i := range 10 {
-					s.join(onNarrow(fmt.Sprint("slow", i), &fake{answer: lasting(&long)}), userEvery(30*time.Second).user)
+					s.join(onNarrow(fmt.Sprint("slow", i), &fake{answer: lasting(long)}), userEvery(30*time.Second).user)
 				}
 				for i := range 50 {
 					u := userEvery(30 * time.Second)
-					s.join(onNarrow(fmt.Sprint("quick", i), &fake{answer: lasting(&quick)}), u.user)
+					s.join(onNarrow(fmt.Sprint("quick", i), &fake{answer: lasting(quick)}), u.user)
 					others = append(others, u)
 				}
 				for round := range 4 {
@@ -69,16 +77,16 @@ func TestSlowReadsStarveNoOther(t *testing.T) {
 // TestSlowReadIsRememberedUntilItIsQuick follows one question.
 func TestSlowReadIsRememberedUntilItIsQuick(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		long := 2 * time.Second
+		long := duration(2 * time.Second)
 		u := userEvery(10 * time.Second)
-		b := onNarrow("q", &fake{answer: lasting(&long)})
+		b := onNarrow("q", &fake{answer: lasting(long)})
 		s.join(b, u.user)
 		for _, want := range []bool{true, false, true} {
 			pass(15 * time.Second)
 			if got := s.isSlow(u.q.opened); got != want {
-				t.Errorf("slow = %v after reads of %v", got, long)
+				t.Errorf("slow = %v after reads of %v", got, time.Duration(long.Load()))
 			}
-			long = 2*time.Second - long // the other way round
+			long.Store(int64(2*time.Second) - long.Load()) // the other way round
 		}
 	})
 }
@@ -87,11 +95,11 @@ func TestSlowReadIsRememberedUntilItIsQuick(t *testing.T) {
 // it is back, no question of it is taken for a slow one.
 func TestSilentEndpointMakesNobodySlow(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		long := time.Hour
+		long := duration(time.Hour)
 		var all []*testUser
 		for i := range 20 {
 			u := userEvery(10 * time.Second)
-			s.join(onNarrow(fmt.Sprint("q", i), &fake{answer: lasting(&long)}), u.user)
+			s.join(onNarrow(fmt.Sprint("q", i), &fake{answer: lasting(long)}), u.user)
 			all = append(all, u)
 		}
 		pass(2 * time.Minute)
@@ -107,12 +115,12 @@ func TestSilentEndpointMakesNobodySlow(t *testing.T) {
 // nobody's answer, and is made again once there is room.
 func TestSlowReadMakesWay(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		long := 2 * time.Second
+		long := duration(2 * time.Second)
 		for i := range 2 {
-			s.join(onNarrow(fmt.Sprint("first", i), &fake{answer: lasting(&long)}), userEvery(time.Hour).user)
+			s.join(onNarrow(fmt.Sprint("first", i), &fake{answer: lasting(long)}), userEvery(time.Hour).user)
 		}
 		pass(time.Second)
-		u, source := userEvery(time.Hour), &fake{answer: lasting(&long)}
+		u, source := userEvery(time.Hour), &fake{answer: lasting(long)}
 		s.join(onNarrow("q", source), u.user)
 		pass(5 * time.Second)
 		if snap := u.snap(); snap == nil || snap.err != nil || u.times() != 1 || source.count() != 2 {
