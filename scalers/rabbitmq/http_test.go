@@ -140,18 +140,18 @@ func TestListingIsTriedAgain(t *testing.T) {
 		var l listings
 		for _, rest := range []time.Duration{shortestRest, 2 * shortestRest, 4 * shortestRest, 8 * shortestRest, longestRest, longestRest} {
 			l.failed(time.Now())
-			time.Sleep(rest - time.Second)
+			<-time.After(rest - time.Second)
 			if l.worth(time.Now()) {
 				t.Errorf("listed again within %v", rest)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			if !l.worth(time.Now()) {
 				t.Errorf("not listed after %v", rest)
 			}
 		}
 		l.succeeded()
 		l.failed(time.Now())
-		time.Sleep(shortestRest)
+		<-time.After(shortestRest)
 		if !l.worth(time.Now()) {
 			t.Error("a success is not remembered")
 		}

@@ -124,7 +124,7 @@ func (l *pressure) measure(b *testing.B) {
 	var inserts, notifies, most int64
 	for b.Loop() {
 		began, before := time.Now(), l.used(b)
-		time.Sleep(each)
+		<-time.After(each)
 		quiet, waited = quiet+l.used(b)-before, waited+time.Since(began)
 		before = l.used(b)
 		inserts += l.repeat(b, each, "INSERT INTO busy (payload) VALUES (repeat('x', 200))")
@@ -239,7 +239,7 @@ func BenchmarkSharedChannel(b *testing.B) {
 	for n := 0; b.Loop(); n++ {
 		for range 10 + rand.IntN(40) {
 			execute("NOTIFY shared")
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		execute(fmt.Sprint("INSERT INTO shared VALUES (", n%listeners, "); NOTIFY shared;"))
 		began := time.Now()
