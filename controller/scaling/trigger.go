@@ -3,6 +3,7 @@ package scaling
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -142,12 +143,10 @@ const lastingAfter = 10 * time.Minute
 
 // permanent reports whether an error says that the source refuses, or that what
 // is asked for is wrong or not there.
-func permanent(err error) bool {
-	switch status.Code(err) {
-	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented, codes.FailedPrecondition:
-		return true
-	}
-	return false
+func permanent(err error) bool { return slices.Contains(permanentCodes, status.Code(err)) }
+
+var permanentCodes = []codes.Code{
+	codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented, codes.FailedPrecondition,
 }
 
 // rules are what a verdict on a trigger follows from, whatever object has it.

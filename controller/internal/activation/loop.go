@@ -118,8 +118,8 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 	if err := errors.Join(l.Status.Paused(ctx, so, failed), failed); err != nil {
 		return reconcile.Result{}, err
 	}
-	if in.ReplicasErr != nil { // which the reconciler tells
-		return reconcile.Result{RequeueAfter: unreadable}, nil
+	if in.ReplicasErr != nil {
+		return reconcile.Result{RequeueAfter: unreadable}, nil //nolint:nilerr // the reconciler says why
 	}
 	return reconcile.Result{}, nil
 }

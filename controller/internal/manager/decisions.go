@@ -88,7 +88,7 @@ func (d decisions) pass(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("this controller does not lead; the leader, %q, could not be asked: %v", name, err), http.StatusBadGateway)
 		return
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close()
 	w.Header().Set("Content-Type", answer.Header.Get("Content-Type"))
 	w.WriteHeader(answer.StatusCode)
 	_, _ = io.Copy(w, io.LimitReader(answer.Body, longestDecisions)) // as above
