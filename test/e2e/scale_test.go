@@ -122,3 +122,41 @@ func TestFamilyMissing(t *testing.T) {
 		t.Errorf("%d replicas, want the 1 there was", have)
 	}
 }
+
+// TestOneBadTriggerInANewObject has a misspelt trigger, one whose family does not
+// exist and one of an old time before a cron trigger that asks for three: it
+// scales by that one alone, under the bounds that are given later.
+func TestOneBadTriggerInANewObject(t *testing.T) {
+	t.Parallel()
+	cron := brokers.Trigger{Type: "cron", Metadata: map[string]string{
+		"timezone": "UTC", "start": "0 0 1 1 *", "end": "59 23 31 12 *", "desiredReplicas": "3",
+	}}
+	s := quick(
+		brokers.Trigger{Type: "kafka", Metadata: map[string]string{"bootstrapServers": "kafka:9092", "consumerGroup": "g", "lagThreshold": "many"}},
+		brokers.Trigger{Type: "made-up", Metadata: map[string]string{"a": "b"}}, cron,
+	)
+	s["triggers"] = append(s["triggers"].([]map[string]any), map[string]any{"type": "cpu", "metadata": map[string]any{"type": "Utilization", "value": "50"}})
+	o := scale(t, namespace(t), "worker", 0, s)
+	for _, text := range []string{"trigger 0 (kafka): lagThreshold: ", "trigger 1 (made-up): Service scaler-made-up", "trigger 3 (cpu): metadata.type: was removed"} {
+		o.waitCondition("Ready", "False", text)
+	}
+	o.waitReplicas(3)
+	if metrics := o.hpa().Spec.Metrics; len(metrics) != 1 || !strings.HasPrefix(metrics[0].External.Metric.Name, "s2-cron-") {
+		t.Errorf("the HPA has %v", metrics)
+	}
+	s["minReplicaCount"], s["maxReplicaCount"] = 5, 6
+	o.apply(s)
+	o.waitReplicas(5)
+}
+
+// TestASourceThatCanNeverAnswer has its bounds all the same.
+func TestASourceThatCanNeverAnswer(t *testing.T) {
+	t.Parallel()
+	for name, address := range map[string]string{"no-url": "ftp:/nowhere", "no-host": "http://nowhere.invalid/"} {
+		s := quick(brokers.Trigger{Type: "metrics-api", Metadata: map[string]string{"url": address, "valueLocation": "n", "targetValue": "5"}})
+		s["minReplicaCount"], s["maxReplicaCount"] = 2, 4
+		o := scale(t, namespace(t), name, 9, s)
+		o.waitCondition("Ready", "False", "trigger 0 (metrics-api): ")
+		o.waitReplicas(4)
+	}
+}
