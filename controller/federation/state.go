@@ -111,6 +111,9 @@ type State struct {
 	// Note says why the source is polled although a doorbell was wanted, in
 	// words for the user.
 	Note string
+	// ReadDeadline is how long the family gives one read; 0 when it does not
+	// say.
+	ReadDeadline time.Duration
 	// Warnings are unknown or unusable keys, in words for the user.
 	Warnings []string
 

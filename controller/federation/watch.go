@@ -294,6 +294,7 @@ func (w *watcher) accepted(frame *scalerv1.Accepted) {
 		state.Accepted, state.Rejected = true, nil
 		state.Detection = detectionOf(frame.GetDetection())
 		state.Warnings = frame.GetWarnings()
+		state.ReadDeadline = frame.GetReadDeadline().AsDuration()
 		return true
 	})
 }

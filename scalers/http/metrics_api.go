@@ -92,6 +92,9 @@ func (p metricsAPIParams) Warnings() []string {
 	return warnings
 }
 
+// ReadTimeout is the timeout, which would else end with a short interval.
+func (p metricsAPIParams) ReadTimeout() time.Duration { return p.Timeout }
+
 // Metrics are named after the place in the answer, not after the server.
 func (p metricsAPIParams) Metrics() []scaler.Metric {
 	return []scaler.Metric{{

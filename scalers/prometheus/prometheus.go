@@ -84,6 +84,9 @@ func (p prometheusParams) NoData() scaler.NoDataRule {
 	return scaler.NoDataError
 }
 
+// ReadTimeout is the timeout, which would else end with a short interval.
+func (p prometheusParams) ReadTimeout() time.Duration { return p.Timeout }
+
 // Metrics does not tell queries apart, as in KEDA.
 func (p prometheusParams) Metrics() []scaler.Metric {
 	return []scaler.Metric{{Name: "prometheus", Target: p.Threshold, Activation: p.ActivationThreshold}}

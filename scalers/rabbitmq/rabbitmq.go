@@ -79,6 +79,9 @@ func (p rabbitmqParams) validateAMQP() error {
 	return errors.Join(problems...)
 }
 
+// ReadTimeout is the timeout, which would else end with a short interval.
+func (p rabbitmqParams) ReadTimeout() time.Duration { return p.Timeout }
+
 // Metrics names the queue, or the pattern, as a URL would.
 func (p rabbitmqParams) Metrics() []scaler.Metric {
 	_, target := p.effective()

@@ -2,6 +2,7 @@ package scaler
 
 import (
 	"context"
+	"time"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
@@ -41,6 +42,7 @@ type binding struct {
 	hosts    []string                      // that open may dial; nil for any
 	shape    func(raw []Reading) []Reading // never nil
 
+	timeout  time.Duration // of the user's own for one read, or 0
 	noData   NoDataRule
 	silent   string   // why the doorbell stays off unasked, or ""
 	warnings []string // unknown and deprecated keys, in words for the user

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
@@ -74,6 +75,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		metrics:  metrics,
 		open:     openUnresolved,
 		shape:    shapeOf(params),
+		timeout:  readTimeoutOf(params),
 		noData:   cmp.Or(f.noData, noDataOf(params, d.traits.noData)),
 		silent:   silenceOf(params),
 		warnings: work.warnings,
@@ -145,6 +147,13 @@ func silenceOf(params any) string {
 		return s.Silent()
 	}
 	return ""
+}
+
+func readTimeoutOf(params any) time.Duration {
+	if p, ok := params.(ReadTimeouter); ok {
+		return p.ReadTimeout()
+	}
+	return 0
 }
 
 func noDataOf(params any, usual NoDataRule) NoDataRule {

@@ -42,7 +42,9 @@ type sampler struct {
 	tracer      trace.Tracer
 	pool        *pool
 	readTimeout time.Duration
-	epoch       time.Time // phases count from here
+	// maxReadTimeout bounds what triggers ask for themselves.
+	maxReadTimeout time.Duration
+	epoch          time.Time // phases count from here
 
 	mu        sync.Mutex
 	questions map[string]*question
@@ -53,9 +55,9 @@ type sampler struct {
 	running   sync.WaitGroup
 }
 
-func newSampler(log *slog.Logger, m *metrics, spans trace.TracerProvider, readTimeout time.Duration) *sampler {
+func newSampler(log *slog.Logger, m *metrics, spans trace.TracerProvider, readTimeout, maxReadTimeout time.Duration) *sampler {
 	s := &sampler{
-		log: log, metrics: m, tracer: spans.Tracer("github.com/sluice-autoscaler/sluice/scalers/scaler"), pool: newPool(), readTimeout: readTimeout,
+		log: log, metrics: m, tracer: spans.Tracer("github.com/sluice-autoscaler/sluice/scalers/scaler"), pool: newPool(), readTimeout: readTimeout, maxReadTimeout: max(readTimeout, maxReadTimeout),
 		epoch:     time.Now(),
 		questions: map[string]*question{},
 		groups:    map[Batch]*batchGroup{},

@@ -95,7 +95,7 @@ func (s *sampler) leaveGroup(q *question, o *opened) {
 func (s *sampler) queue(q *question, now time.Time) {
 	l := q.opened.group.lane(q.opened)
 	if q.opened.pace.byItself(now) {
-		l.alone = append(l.alone, s.member(q, now, s.deadline(q.interval)))
+		l.alone = append(l.alone, s.member(q, now, s.deadline(q.binding, q.interval)))
 	} else {
 		l.waiting[q] = struct{}{}
 	}
@@ -169,7 +169,7 @@ func (s *sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	now := time.Now()
 	deadline := time.Duration(0)
 	for _, q := range questions {
-		deadline = max(deadline, s.deadline(q.interval))
+		deadline = max(deadline, s.deadline(q.binding, q.interval))
 	}
 	members := make([]*member, len(questions))
 	for i, q := range questions {

@@ -28,10 +28,12 @@ type opened struct {
 	specsSilent bool
 }
 
-// deadline is how long one read of the question may take: the interval, but
-// not less than shortestDeadline nor more than the configured limit.
-func (s *sampler) deadline(interval time.Duration) time.Duration {
-	return min(max(interval, shortestDeadline), s.readTimeout)
+// deadline is how long one read for a trigger may take: the interval, but not
+// less than shortestDeadline nor more than readTimeout; and as long as the
+// trigger itself says, but not more than maxReadTimeout.
+func (s *sampler) deadline(b *binding, interval time.Duration) time.Duration {
+	usual := min(max(interval, shortestDeadline), s.readTimeout)
+	return max(usual, min(b.timeout, s.maxReadTimeout))
 }
 
 // takeCause says what makes the sampler read now. The read answers every ring
@@ -114,12 +116,11 @@ func (s *sampler) repeatFailure(q *question) {
 // just opened is handed to its batch instead.
 func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detection) {
 	s.mu.Lock()
-	interval, o := q.interval, q.opened
+	deadline, o := s.deadline(q.binding, q.interval), q.opened
 	if o != nil {
 		o.busy.Add(1)
 	}
 	s.mu.Unlock()
-	deadline := s.deadline(interval)
 	if o == nil {
 		var err error
 		if o, err = s.open(ctx, q, cause, deadline); err != nil || o == nil {

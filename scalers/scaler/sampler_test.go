@@ -25,7 +25,7 @@ type bench struct {
 }
 
 func startSampler(t *testing.T) *bench {
-	s := newSampler(slog.New(slog.DiscardHandler), newMetrics("test"), untraced, 10*time.Second)
+	s := newSampler(slog.New(slog.DiscardHandler), newMetrics("test"), untraced, 10*time.Second, time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

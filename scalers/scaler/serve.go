@@ -52,6 +52,7 @@ type settings struct {
 	serving         identity.Policy
 	logLevel        slog.Level
 	readTimeout     time.Duration
+	maxReadTimeout  time.Duration
 	shutdownTimeout time.Duration
 	describe        bool
 	credentials     credentials.Config
@@ -65,6 +66,7 @@ var environment = map[string]string{
 	"metrics-address":  "SLUICE_METRICS_ADDRESS",
 	"log-level":        "SLUICE_LOG_LEVEL",
 	"read-timeout":     "SLUICE_READ_TIMEOUT",
+	"max-read-timeout": "SLUICE_MAX_READ_TIMEOUT",
 	"shutdown-timeout": "SLUICE_SHUTDOWN_TIMEOUT",
 
 	"cluster-object-namespace": "KEDA_CLUSTER_OBJECT_NAMESPACE",
@@ -89,6 +91,7 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.StringVar(&s.metricsAddress, "metrics-address", ":8080", "where /metrics, /healthz and /readyz listen")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
+	flags.DurationVar(&s.maxReadTimeout, "max-read-timeout", time.Minute, "the longest that one read may take where the trigger has a timeout of its own")
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
 	outboundFlags(flags)
@@ -178,7 +181,7 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	}()
 	server := New(Config{
 		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
-		ReadTimeout: s.readTimeout, ShutdownTimeout: s.shutdownTimeout,
+		ReadTimeout: s.readTimeout, MaxReadTimeout: s.maxReadTimeout, ShutdownTimeout: s.shutdownTimeout,
 	})
 	return server.listenAndServe(ctx, s)
 }

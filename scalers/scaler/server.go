@@ -35,6 +35,8 @@ type Config struct {
 	Traces trace.TracerProvider
 	// ReadTimeout is the longest that one read may take; default 10 s.
 	ReadTimeout time.Duration
+	// MaxReadTimeout bounds what a trigger may ask for itself; default 60 s.
+	MaxReadTimeout time.Duration
 	// ShutdownTimeout is how long open streams have to end after Draining
 	// before they are cut, and sources to let go; default 10 s.
 	ShutdownTimeout time.Duration
@@ -55,6 +57,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReadTimeout <= 0 {
 		c.ReadTimeout = 10 * time.Second
+	}
+	if c.MaxReadTimeout <= 0 {
+		c.MaxReadTimeout = time.Minute
 	}
 	if c.ShutdownTimeout <= 0 {
 		c.ShutdownTimeout = 10 * time.Second
@@ -86,7 +91,7 @@ func newCore(cfg Config) *core {
 	c := &core{
 		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
-		sampler:   newSampler(cfg.Log, m, cfg.Traces, cfg.ReadTimeout),
+		sampler:   newSampler(cfg.Log, m, cfg.Traces, cfg.ReadTimeout, cfg.MaxReadTimeout),
 		byID:      map[string]map[*subscription]struct{}{},
 		asked:     map[string]*asked{},
 		draining:  make(chan struct{}),

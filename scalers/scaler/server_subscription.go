@@ -409,7 +409,7 @@ func (s *subscription) status(err error) error { return statusOf(s.trigger.Type,
 func (s *subscription) freshness(b *binding, interval time.Duration, periodic bool) freshness {
 	switch {
 	case s.cached:
-		age := b.object.PollingInterval + s.core.sampler.deadline(interval)
+		age := b.object.PollingInterval + s.core.sampler.deadline(b, interval)
 		return freshness{wanted: age, allowed: age}
 	case periodic:
 		return freshness{wanted: recent, allowed: freshFor, who: s.asker()}

@@ -99,6 +99,14 @@ type Warner interface {
 	Warnings() []string
 }
 
+// ReadTimeouter is implemented by params that say themselves how long a read
+// may take.
+type ReadTimeouter interface {
+	// ReadTimeout is the user's own limit, or 0 for none. A read is given that
+	// long even where its interval is shorter, up to --max-read-timeout.
+	ReadTimeout() time.Duration
+}
+
 // Missing is implemented by params that say what a reading without data
 // becomes, in place of the rule of the type.
 type Missing interface {

@@ -28,6 +28,7 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 		e.told.accepted, e.told.warnings = true, s.binding.warnings
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
 			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: s.binding.warnings,
+			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding, s.interval)),
 		}}})
 	}
 	if s.specs != nil && !sameMetrics(e.told.specs, s.specs) {

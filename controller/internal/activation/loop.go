@@ -26,8 +26,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
-// ReadDeadline is how long a family may take for one read; it is part of how
-// long an observation holds.
+// ReadDeadline is how long a family may take for one read, unless it says more;
+// it is part of how long an observation holds.
 const ReadDeadline = 10 * time.Second
 
 // Loop decides about one ScaledObject on every observation, beat, change of
@@ -210,7 +210,7 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 			Metrics:    metricsOf(so, i, state),
 			Confirmed:  latest(known.firstSeen, known.paced, state.Since),
 			Interval:   interval,
-			StaleAfter: scaling.StaleAfter(interval, ReadDeadline),
+			StaleAfter: scaling.StaleAfter(interval, max(ReadDeadline, state.ReadDeadline)),
 			Failures:   known.failures,
 		}
 		if ok && state.Generation >= known.since {

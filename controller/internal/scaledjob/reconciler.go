@@ -213,7 +213,7 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 		return reconcile.Result{}, nil
 	}
 	now := r.Now()
-	stale := now.Add(-scaling.StaleAfter(sampled(sj), activation.ReadDeadline))
+	stale := now.Add(-holds(sj, triggers))
 	if oldest.Before(stale) {
 		oldest = stale // no older reading counts
 	}
@@ -319,6 +319,15 @@ func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, triggers []scaling.
 	}
 }
 
+// holds is how long the reading of any trigger counts.
+func holds(sj *v1alpha1.ScaledJob, triggers []scaling.Trigger) time.Duration {
+	longest := scaling.StaleAfter(sampled(sj), activation.ReadDeadline)
+	for _, t := range triggers {
+		longest = max(longest, t.StaleAfter)
+	}
+	return longest
+}
+
 // triggers is what families said about those of the object. oldest is when the
 // oldest of the readings was made. ahead is true when they are about a later
 // generation than sj.
@@ -333,7 +342,7 @@ func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling
 		state, ok := r.States(triggerID(sj, i))
 		t := scaling.Trigger{
 			Index: i, Confirmed: known.firstSeen, Failures: known.failures,
-			Interval: interval, StaleAfter: scaling.StaleAfter(interval, activation.ReadDeadline),
+			Interval: interval, StaleAfter: scaling.StaleAfter(interval, max(activation.ReadDeadline, state.ReadDeadline)),
 		}
 		if state.Since.After(t.Confirmed) {
 			t.Confirmed = state.Since

@@ -1266,7 +1266,10 @@ type Accepted struct {
 	Detection Detection `protobuf:"varint,3,opt,name=detection,proto3,enum=sluice.scaler.v1.Detection" json:"detection,omitempty"`
 	// Metadata keys that the trigger type does not know, each with the key that
 	// was probably meant, in words for the user.
-	Warnings      []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// How long one read of the source may take; absent where the server does not
+	// say.
+	ReadDeadline  *durationpb.Duration `protobuf:"bytes,5,opt,name=read_deadline,json=readDeadline,proto3" json:"read_deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1325,6 +1328,13 @@ func (x *Accepted) GetDetection() Detection {
 func (x *Accepted) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Accepted) GetReadDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.ReadDeadline
 	}
 	return nil
 }
@@ -1887,14 +1897,15 @@ const file_sluice_scaler_v1_scaler_proto_rawDesc = "" +
 	"\x04beat\x18\x05 \x01(\v2\x16.sluice.scaler.v1.BeatH\x00R\x04beat\x128\n" +
 	"\bdraining\x18\x06 \x01(\v2\x1a.sluice.scaler.v1.DrainingH\x00R\bdrainingB\n" +
 	"\n" +
-	"\bresponse\"\x91\x01\n" +
+	"\bresponse\"\xd1\x01\n" +
 	"\bAccepted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x03R\n" +
 	"generation\x129\n" +
 	"\tdetection\x18\x03 \x01(\x0e2\x1b.sluice.scaler.v1.DetectionR\tdetection\x12\x1a\n" +
-	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"\x9e\x01\n" +
+	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x12>\n" +
+	"\rread_deadline\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\freadDeadline\"\x9e\x01\n" +
 	"\bRejected\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -2045,27 +2056,28 @@ var file_sluice_scaler_v1_scaler_proto_depIdxs = []int32{
 	23, // 17: sluice.scaler.v1.WatchResponse.beat:type_name -> sluice.scaler.v1.Beat
 	24, // 18: sluice.scaler.v1.WatchResponse.draining:type_name -> sluice.scaler.v1.Draining
 	3,  // 19: sluice.scaler.v1.Accepted.detection:type_name -> sluice.scaler.v1.Detection
-	19, // 20: sluice.scaler.v1.Rejected.status:type_name -> sluice.scaler.v1.Status
-	27, // 21: sluice.scaler.v1.Rejected.specs:type_name -> externalscaler.MetricSpec
-	26, // 22: sluice.scaler.v1.Observation.age:type_name -> google.protobuf.Duration
-	21, // 23: sluice.scaler.v1.Observation.values:type_name -> sluice.scaler.v1.Value
-	6,  // 24: sluice.scaler.v1.Observation.outcome:type_name -> sluice.scaler.v1.Outcome
-	19, // 25: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
-	3,  // 26: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
-	28, // 27: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
-	26, // 28: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
-	27, // 29: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
-	9,  // 30: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
-	13, // 31: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
-	7,  // 32: sluice.scaler.v1.ScalerService.Check:input_type -> sluice.scaler.v1.CheckRequest
-	10, // 33: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
-	16, // 34: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
-	8,  // 35: sluice.scaler.v1.ScalerService.Check:output_type -> sluice.scaler.v1.CheckResponse
-	33, // [33:36] is the sub-list for method output_type
-	30, // [30:33] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	26, // 20: sluice.scaler.v1.Accepted.read_deadline:type_name -> google.protobuf.Duration
+	19, // 21: sluice.scaler.v1.Rejected.status:type_name -> sluice.scaler.v1.Status
+	27, // 22: sluice.scaler.v1.Rejected.specs:type_name -> externalscaler.MetricSpec
+	26, // 23: sluice.scaler.v1.Observation.age:type_name -> google.protobuf.Duration
+	21, // 24: sluice.scaler.v1.Observation.values:type_name -> sluice.scaler.v1.Value
+	6,  // 25: sluice.scaler.v1.Observation.outcome:type_name -> sluice.scaler.v1.Outcome
+	19, // 26: sluice.scaler.v1.Observation.status:type_name -> sluice.scaler.v1.Status
+	3,  // 27: sluice.scaler.v1.Observation.detection:type_name -> sluice.scaler.v1.Detection
+	28, // 28: sluice.scaler.v1.Observation.source_event_time:type_name -> google.protobuf.Timestamp
+	26, // 29: sluice.scaler.v1.Observation.took:type_name -> google.protobuf.Duration
+	27, // 30: sluice.scaler.v1.Specs.specs:type_name -> externalscaler.MetricSpec
+	9,  // 31: sluice.scaler.v1.ScalerService.Describe:input_type -> sluice.scaler.v1.DescribeRequest
+	13, // 32: sluice.scaler.v1.ScalerService.Watch:input_type -> sluice.scaler.v1.WatchRequest
+	7,  // 33: sluice.scaler.v1.ScalerService.Check:input_type -> sluice.scaler.v1.CheckRequest
+	10, // 34: sluice.scaler.v1.ScalerService.Describe:output_type -> sluice.scaler.v1.DescribeResponse
+	16, // 35: sluice.scaler.v1.ScalerService.Watch:output_type -> sluice.scaler.v1.WatchResponse
+	8,  // 36: sluice.scaler.v1.ScalerService.Check:output_type -> sluice.scaler.v1.CheckResponse
+	34, // [34:37] is the sub-list for method output_type
+	31, // [31:34] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_sluice_scaler_v1_scaler_proto_init() }
