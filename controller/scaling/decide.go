@@ -274,9 +274,9 @@ func (d *Decision) active(in Input, ask demand) {
 	if !below || so.ScaleOutPaused() {
 		return
 	}
-	to, record := so.HPAMinReplicas(), (*v1alpha1.Activation)(nil)
+	to, metric := so.HPAMinReplicas(), ""
 	if ask.active {
-		to, record = jump(in, d.Verdicts)
+		to, metric = jump(in, d.Verdicts)
 	}
 	why := "triggered by " + strings.Join(ask.metrics, ";")
 	switch {
@@ -285,7 +285,8 @@ func (d *Decision) active(in Input, ask demand) {
 	case len(ask.metrics) == 0:
 		why = "triggers are active"
 	}
-	d.Write, d.Activation = &to, record
+	d.Write = &to
+	d.recordRise(in, metric)
 	d.announce(in, "Activate", EventActivated, EventActivationFailed, why)
 }
 
@@ -327,6 +328,9 @@ func (d *Decision) inactive(in Input, ask demand, fallback *v1alpha1.Fallback) {
 	case idle == nil && r < rest:
 		if !so.ScaleOutPaused() {
 			d.Write = &rest
+			if r == 0 { // where the HPA does nothing
+				d.recordRise(in, "")
+			}
 		}
 	case r <= rest || idle == nil && so.MinReplicas() > 0:
 		// Where it belongs, or the HPA's business.

@@ -29,22 +29,22 @@ func ActivationValue(value, target float64, metric string, a *v1alpha1.Activatio
 }
 
 // jump is the size to leave zero or idle replicas to: what the metrics ask for,
-// limited as the HPA would limit a rise from max(min, 1) by explicit scaleUp
-// policies. The record is nil when it is just that floor.
+// limited by explicit scaleUp policies. The metric is the one that asks for it,
+// "" when it is just max(min, 1).
 //
 // A scale-up window, a formula and Value metrics leave the size to the HPA: the
 // window wants to see more than one reading, a formula is evaluated per sync,
 // and a Value target says nothing without running pods. Whoever wants KEDA's
 // step gets it by annotation.
-func jump(in Input, verdicts []Verdict) (int32, *v1alpha1.Activation) {
+func jump(in Input, verdicts []Verdict) (replicas int32, metric string) {
 	so := in.Object
 	floor := so.HPAMinReplicas()
-	ceiling := min(so.MaxReplicas(), riseLimit(so, floor))
+	ceiling := min(so.MaxReplicas(), riseLimit(so))
 	byOne, _ := so.ActivatesByOne() // a bad annotation is a warning of the reconciler's
 	if byOne || so.Modifiers() != nil || ceiling <= floor {
-		return floor, nil
+		return floor, ""
 	}
-	best, metric := floor, ""
+	best := floor
 	for i, t := range in.Triggers {
 		if verdicts[i].Outcome != Value {
 			continue
@@ -58,49 +58,149 @@ func jump(in Input, verdicts []Verdict) (int32, *v1alpha1.Activation) {
 			}
 		}
 	}
-	if best == floor {
-		return floor, nil
-	}
-	return best, &v1alpha1.Activation{Metric: metric, Replicas: best, Time: metav1.NewMicroTime(in.Now)}
+	return best, metric
 }
 
-// riseLimit is how high the HPA may go from n replicas in one step under the
-// user's scaleUp rules. Its defaults, which no user wrote, are no limit: they
-// are what the jump is there to spare.
+// recordRise records a rise from rest: a jump, so that the HPA is told of its
+// size, and one to which the user's policies apply, since the HPA counts only
+// its own.
+func (d *Decision) recordRise(in Input, metric string) {
+	byOne, _ := in.Object.ActivatesByOne()
+	if metric == "" && (byOne || len(policiesOf(in.Object).all) == 0) {
+		return
+	}
+	d.Activation = &v1alpha1.Activation{Metric: metric, Replicas: *d.Write, Time: metav1.NewMicroTime(in.Now)}
+}
+
+// riseLimit is how high the first write may go under the user's scaleUp rules.
+// The HPA's defaults, which no user wrote, are no limit: they are what the jump
+// is there to spare.
+func riseLimit(so *v1alpha1.ScaledObject) int32 {
+	up := scaleUpOf(so)
+	if up == nil {
+		return math.MaxInt32
+	}
+	disabled := up.SelectPolicy != nil && *up.SelectPolicy == autoscalingv2.DisabledPolicySelect
+	if disabled || up.StabilizationWindowSeconds != nil && *up.StabilizationWindowSeconds > 0 {
+		return so.HPAMinReplicas()
+	}
+	p := policiesOf(so)
+	if len(p.all) == 0 {
+		return math.MaxInt32
+	}
+	return p.after(0)
+}
+
+// settling is how much later than its record a rise may be seen.
+const settling = 2 * time.Second
+
+// Ceiling is the most replicas that the user's scaleUp policies allow at a
+// moment after a rise from rest, going by the record in the status. The HPA
+// remembers its own rises and not that one, so as long as one of the policies'
+// periods reaches back to it the HPA must not be told of more. It is false when
+// nothing is to be held back.
+func Ceiling(so *v1alpha1.ScaledObject, now time.Time) (int32, bool) {
+	a := so.Status.Activation
+	if a == nil {
+		return 0, false
+	}
+	p, age := policiesOf(so), now.Sub(a.Time.Time)-settling
+	if len(p.all) == 0 || age <= -ActivationWindow || age >= p.longest() {
+		return 0, false
+	}
+	return max(p.after(int(max(age, 0)/time.Second)), a.Replicas), true
+}
+
+// policies are the user's explicit scaleUp policies and what a rise from rest
+// starts from.
+type policies struct {
+	all         []autoscalingv2.HPAScalingPolicy
+	slowest     bool // the smallest change counts, else the largest
+	rest, floor int32
+}
+
+// policiesOf has no policies for an object whose user wrote none.
+func policiesOf(so *v1alpha1.ScaledObject) policies {
+	p := policies{floor: so.HPAMinReplicas()}
+	if idle := so.Spec.IdleReplicaCount; idle != nil {
+		p.rest = *idle
+	}
+	up := scaleUpOf(so)
+	if up == nil {
+		return p
+	}
+	p.all = up.Policies
+	if up.SelectPolicy != nil {
+		switch *up.SelectPolicy {
+		case autoscalingv2.DisabledPolicySelect:
+			p.all = nil
+		case autoscalingv2.MinChangePolicySelect:
+			p.slowest = true
+		case autoscalingv2.MaxChangePolicySelect:
+		}
+	}
+	if len(p.all) == 0 && p.slowest {
+		// Whoever asks for the smaller change without naming any means the
+		// smaller of the HPA's defaults.
+		p.all = defaultScaleUp
+	}
+	return p
+}
+
+func scaleUpOf(so *v1alpha1.ScaledObject) *autoscalingv2.HPAScalingRules {
+	if behavior := so.HPABehavior(); behavior != nil {
+		return behavior.ScaleUp
+	}
+	return nil
+}
+
+// longest is the longest period of all.
+func (p policies) longest() (longest time.Duration) {
+	for _, policy := range p.all {
+		longest = max(longest, time.Duration(policy.PeriodSeconds)*time.Second)
+	}
+	return longest
+}
+
+// after is the most replicas that the policies allow so many seconds after a
+// rise from rest, which counts like any other.
 //
 // Source: the HPA's scaling policies,
 // https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#scaling-policies
-func riseLimit(so *v1alpha1.ScaledObject, n int32) int32 {
-	behavior := so.HPABehavior()
-	if behavior == nil || behavior.ScaleUp == nil {
-		return math.MaxInt32
+func (p policies) after(seconds int) int32 {
+	most := make([]int32, seconds+1)
+	for s := range most {
+		most[s] = p.choose(func(policy autoscalingv2.HPAScalingPolicy) int32 {
+			if period := max(int(policy.PeriodSeconds), 1); s >= period {
+				return rise(most[s-period], policy)
+			}
+			return p.first(policy)
+		})
 	}
-	up := behavior.ScaleUp
-	selects := autoscalingv2.MaxChangePolicySelect
-	if up.SelectPolicy != nil {
-		selects = *up.SelectPolicy
-	}
-	policies := up.Policies
-	switch {
-	case selects == autoscalingv2.DisabledPolicySelect,
-		up.StabilizationWindowSeconds != nil && *up.StabilizationWindowSeconds > 0:
-		return n
-	case len(policies) == 0 && selects == autoscalingv2.MinChangePolicySelect:
-		// Whoever asks for the smaller change without naming any means the
-		// smaller of the HPA's defaults.
-		policies = defaultScaleUp
-	case len(policies) == 0:
-		return math.MaxInt32
-	}
-	limit := rise(n, policies[0])
-	for _, p := range policies[1:] {
-		if selects == autoscalingv2.MinChangePolicySelect {
-			limit = min(limit, rise(n, p))
+	return most[seconds]
+}
+
+// choose is what the selection makes of the policies' limits.
+func (p policies) choose(limit func(autoscalingv2.HPAScalingPolicy) int32) int32 {
+	chosen := limit(p.all[0])
+	for _, policy := range p.all[1:] {
+		if p.slowest {
+			chosen = min(chosen, limit(policy))
 		} else {
-			limit = max(limit, rise(n, p))
+			chosen = max(chosen, limit(policy))
 		}
 	}
-	return limit
+	return chosen
+}
+
+// first is how high a policy lets a rise from rest go within its period. Of
+// nothing there is no percentage: that is of max(min, 1), which the HPA's
+// minimum forces anyway.
+func (p policies) first(policy autoscalingv2.HPAScalingPolicy) int32 {
+	if policy.Type == autoscalingv2.PercentScalingPolicy {
+		return rise(p.floor, policy)
+	}
+	return max(p.floor, rise(p.rest, policy))
 }
 
 // defaultScaleUp is what the HPA does without policies: four pods or double per

@@ -67,8 +67,8 @@ type ScaledObjectStatus struct {
 	//
 	// +optional
 	AuthenticationsTypes string `json:"authenticationsTypes,omitempty"`
-	// Activation is the last rise from zero that went straight to the size the
-	// backlog asked for.
+	// Activation is the last rise from rest, if it went straight to the size the
+	// backlog asked for or the object has scaleUp policies.
 	//
 	// +optional
 	Activation *Activation `json:"activation,omitempty"`
@@ -140,11 +140,13 @@ type TriggerActivity struct {
 	IsActive bool `json:"isActive"`
 }
 
-// Activation records a rise from zero straight to Replicas. For a short time
-// after Time the metric is reported as at least Replicas times its target, so
-// that the HPA starts from the same number.
+// Activation records a rise from zero or idle replicas to Replicas. For a short
+// time after Time the metric is reported as at least Replicas times its target,
+// so that the HPA starts from the same number. No metric is reported as more
+// than the user's scaleUp policies allow while their periods reach back to Time.
 type Activation struct {
-	// Metric that asked for the replicas, with its s<index>- prefix.
+	// Metric that asked for the replicas, with its s<index>- prefix; empty when
+	// they are just the minimum.
 	Metric string `json:"metric"`
 	// Replicas the target was raised to.
 	Replicas int32 `json:"replicas"`

@@ -65,6 +65,9 @@ func (p *Provider) GetExternalMetric(
 		return nil, err
 	}
 	name, value, err := p.value(ctx, so, asNamed(so, info.Metric))
+	if err == nil {
+		value = p.held(ctx, so, name, value)
+	}
 	if err != nil {
 		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: 500, Reason: metav1.StatusReasonInternalError,
@@ -176,6 +179,24 @@ func (p *Provider) metric(ctx context.Context, so *v1alpha1.ScaledObject, ask *a
 		value = scaling.ActivationValue(value, target, metric, a, p.Now())
 	}
 	return value, nil
+}
+
+// held is what of a value the HPA may be told after a rise from zero, which its
+// memory of scaleUp policies does not know.
+func (p *Provider) held(ctx context.Context, so *v1alpha1.ScaledObject, metric string, value float64) float64 {
+	ceiling, held := scaling.Ceiling(so, p.Now())
+	if !held {
+		return value
+	}
+	target, kind, err := p.target(ctx, so, metric)
+	if err != nil {
+		return value // the HPA has no such metric
+	}
+	most, err := p.fallbackValue(ctx, so, target, kind, ceiling, nil)
+	if err != nil {
+		return value // without a ready pod a target of type Value asks for nothing
+	}
+	return min(value, most)
 }
 
 // composite reads every trigger and computes the formula. A trigger that fails

@@ -234,6 +234,20 @@ func activated(metric string, ago time.Duration) func(*v1alpha1.ScaledObject) {
 	}
 }
 
+// atMost gives the object a policy of so many Pods a minute.
+func atMost(pods int32) func(*v1alpha1.ScaledObject) {
+	return func(so *v1alpha1.ScaledObject) {
+		if so.Spec.Advanced == nil {
+			so.Spec.Advanced = &v1alpha1.AdvancedConfig{}
+		}
+		so.Spec.Advanced.HorizontalPodAutoscalerConfig = &v1alpha1.HorizontalPodAutoscalerConfig{
+			Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{
+				Policies: []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: pods, PeriodSeconds: 60}},
+			}},
+		}
+	}
+}
+
 func formula(text string, kind autoscalingv2.MetricTargetType) func(*v1alpha1.ScaledObject) {
 	return func(so *v1alpha1.ScaledObject) {
 		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: text, Target: "2.5", MetricType: kind}}
@@ -265,11 +279,29 @@ func TestAnswers(t *testing.T) {
 		"a failed reading":  {values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
 		"formula not there": {values: both, metric: "composite-metric", message: "ScaledObject shop/worker, metric composite-metric: the name has no s<trigger index>- prefix"},
 
-		"after a jump":                     {object: changes{activated("s0-a", 44*time.Second)}, values: both, metric: "s0-a", want: "s0-a 50"},
-		"after a jump, of another metric":  {object: changes{activated("s0-a", 0)}, values: both, metric: "s1-b", want: "s1-b 2.5"},
-		"after a jump, long ago":           {object: changes{activated("s0-a", 45*time.Second)}, values: both, metric: "s0-a", want: "s0-a 7"},
-		"after a jump, more than it":       {object: changes{activated("s0-a", 0)}, values: map[string]float64{"0 a": 70}, metric: "s0-a", want: "s0-a 70"},
-		"after a jump, a failed reading":   {object: changes{activated("s0-a", 0)}, values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
+		"after a jump":                    {object: changes{activated("s0-a", 44*time.Second)}, values: both, metric: "s0-a", want: "s0-a 50"},
+		"after a jump, of another metric": {object: changes{activated("s0-a", 0)}, values: both, metric: "s1-b", want: "s1-b 2.5"},
+		"after a jump, long ago":          {object: changes{activated("s0-a", 45*time.Second)}, values: both, metric: "s0-a", want: "s0-a 7"},
+		"after a jump, more than it":      {object: changes{activated("s0-a", 0)}, values: map[string]float64{"0 a": 70}, metric: "s0-a", want: "s0-a 70"},
+		"after a jump, a failed reading":  {object: changes{activated("s0-a", 0)}, values: onlyB, metric: "s0-a", message: fmt.Sprintf(refused, "s0-a")},
+		"after a rise, held to the user's policy": {
+			object: changes{activated("", 61*time.Second), atMost(4)}, values: map[string]float64{"0 a": 70}, metric: "s0-a", want: "s0-a 50",
+		},
+		"after a rise, less than the policy": {
+			object: changes{activated("", 61*time.Second), atMost(4)}, values: both, metric: "s0-a", want: "s0-a 7",
+		},
+		"after a rise, a period later": {
+			object: changes{activated("", 62*time.Second), atMost(4)}, values: map[string]float64{"0 a": 70}, metric: "s0-a", want: "s0-a 70",
+		},
+		"after a rise, held, divided by the pods": {
+			object: changes{activated("", 0), atMost(4), valueTargets}, values: map[string]float64{"0 a": 70}, metric: "s0-a", want: "s0-a 50",
+		},
+		"after a rise, a formula is held": {
+			object: changes{activated("", 0), formula("a * 10", ""), atMost(4)}, values: both, metric: "composite-metric", want: "composite-metric 50",
+		},
+		"after a rise, a fallback is held": {
+			object: changes{activated("", 0), atMost(4), verdict("s0-a", ptr.To[int32](60))}, values: onlyB, metric: "s0-a", want: "s0-a 50",
+		},
 		"in fallback":                      {object: changes{verdict("s0-a", ptr.To[int32](6))}, values: onlyB, metric: "s0-a", want: "s0-a 30"},
 		"in fallback, to zero":             {object: changes{verdict("s0-a", ptr.To[int32](0))}, values: onlyB, metric: "s0-a", want: "s0-a 0"},
 		"in fallback, but it can be read":  {object: changes{verdict("s0-a", ptr.To[int32](6))}, values: both, metric: "s0-a", want: "s0-a 7"},
