@@ -3,6 +3,7 @@
 package activation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -40,6 +41,9 @@ type Loop struct {
 	// States answers from memory what families said about a trigger.
 	States func(federation.ID) (federation.State, bool)
 	Errors Errors
+	// Resubscribe is called for an object whose target changed and is watched by
+	// nobody. It must not block.
+	Resubscribe func(types.NamespacedName)
 	// Figures measures decisions. nil measures nothing.
 	Figures Figures
 	// Traces receives a span for every decision that changes the replicas, as
@@ -149,6 +153,7 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	}
 	if failed == nil && in.Replicas != nil {
 		m.carriedOut()
+		l.look(so, m, t, cmp.Or(decision.Write, in.Replicas))
 	}
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m), Unscaled: failed}
 	again, err := l.Status.Observed(ctx, so, observed)
@@ -156,6 +161,21 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: sooner(l.until(decision.Next), again)}, nil
+}
+
+// look has a target that nobody watches subscribed as it is now: at once when it
+// goes to rest or wakes, and once per polling interval when anything else of it
+// changed.
+func (l *Loop) look(so *v1alpha1.ScaledObject, m *memory, t target.Target, replicas *int32) {
+	if !t.Unwatched {
+		return
+	}
+	now, rests := l.Now(), scaling.AtRest(so, *replicas)
+	if rests == m.looked.atRest && (t.ResourceVersion == m.looked.version || now.Sub(m.looked.at) < so.PollingInterval()) {
+		return
+	}
+	m.looked = look{at: now, atRest: rests, version: t.ResourceVersion}
+	l.Resubscribe(client.ObjectKeyFromObject(so))
 }
 
 // sooner is the shorter of two waits, of which 0 is none.

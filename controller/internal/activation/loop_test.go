@@ -283,6 +283,57 @@ func TestTheRecordOfARiseEndsWhenItsTargetIsAtRest(t *testing.T) {
 	recorded("it is done", 0)
 }
 
+func TestATargetThatNobodyWatchesIsLookedAtOnEachDecision(t *testing.T) {
+	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) {
+		so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "worker", Kind: "Crew", APIVersion: "example.org/v1"}
+	})
+	crew := testcluster.CrewOf("shop", "worker", 0, nil)
+	if err := f.cluster.Direct.Create(t.Context(), crew); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	f.Resubscribe = func(object types.NamespacedName) {
+		if object != key {
+			t.Errorf("asked for %s", object)
+		}
+		asked++
+	}
+	wantAsked := func(what string, want int) {
+		t.Helper()
+		f.decide()
+		if asked != want {
+			t.Errorf("%s: asked %d times, want %d", what, asked, want)
+		}
+		asked = 0
+	}
+	touch := func(size int64) {
+		t.Helper()
+		if err := f.cluster.Direct.Get(t.Context(), key, crew); err != nil {
+			t.Fatal(err)
+		}
+		crew.Object["spec"] = map[string]any{"size": size}
+		crew.SetLabels(map[string]string{"at": fmt.Sprint(f.clock.Now().Unix())})
+		if err := f.cluster.Direct.Update(t.Context(), crew); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.says(0)
+	wantAsked("first seen", 1)
+	wantAsked("as it was", 0)
+	f.says(50)
+	wantAsked("woken", 1)
+	f.scaled(10)
+	wantAsked("our own write", 0)
+	touch(7)
+	wantAsked("changed, just now", 0)
+	f.clock.Step(30 * time.Second)
+	f.says(50)
+	wantAsked("changed, a polling interval later", 1)
+	touch(0)
+	f.says(0)
+	wantAsked("put to rest by hand", 1)
+}
+
 func TestConflictDecidesAgain(t *testing.T) {
 	f := newFixture(t, 0, nil)
 	f.says(50)

@@ -33,7 +33,15 @@ type memory struct {
 	// not the cache shows it.
 	risen bool
 
+	looked look
 	record record
+}
+
+// look is a target that nobody watches as it was when it was last subscribed.
+type look struct {
+	at      time.Time
+	atRest  bool
+	version string
 }
 
 // trigger is what is remembered of one trigger.

@@ -112,7 +112,7 @@ func Run(ctx context.Context, o Options, version string) error {
 	failures, figures := metrics.NewErrors(), metrics.NewFigures()
 	loop := &activation.Loop{
 		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures,
-		Figures: figures, Now: time.Now,
+		Resubscribe: wired.subscriptions.ask, Figures: figures, Now: time.Now,
 	}
 	podsOfJobs := &pods{cache: mgr.GetCache(), bell: wired}
 	jobs := &scaledjob.Reconciler{

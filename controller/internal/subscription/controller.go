@@ -5,6 +5,8 @@ package subscription
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,21 +48,34 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.book.enter(r.Federation, request.NamespacedName, nil)
 		return reconcile.Result{}, nil
 	}
-	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, r.workload(ctx, so)))
-	return reconcile.Result{}, nil
+	workload, again := r.workload(ctx, so)
+	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload))
+	return reconcile.Result{RequeueAfter: again}, nil
 }
 
-// workload reads what triggers may know of the target. A target that cannot be
-// read is taken for one at zero: sources are asked all the same, and nothing
-// is scaled by it.
-func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) federation.Workload {
-	t, err := r.Targets.Get(ctx, so)
-	if err != nil {
-		return federation.Workload{Mode: federation.Idle}
+// workload reads what triggers may know of the target. One that cannot be read
+// is looked at again after the time returned; until then it is what it was, so
+// that nothing is asked without its variables. One that never was read, or does
+// not exist, is taken for one at zero: sources are asked all the same, and
+// nothing is scaled by it.
+func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) (now federation.Workload, again time.Duration) {
+	key := client.ObjectKeyFromObject(so)
+	t, err := r.Targets.Whole(ctx, so)
+	var missing *target.MissingError
+	switch {
+	case errors.As(err, &missing):
+		return federation.Workload{Mode: federation.Idle}, 0
+	case err != nil:
+		return r.book.workload(key, so.Spec.ScaleTargetRef), unreadAgain
 	}
 	template := t.Template()
-	return federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template}
+	now = federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template}
+	r.book.read(key, so.Spec.ScaleTargetRef, now)
+	return now, 0
 }
+
+// unreadAgain is when a target that could not be read is looked at again.
+const unreadAgain = 15 * time.Second
 
 func mode(so *v1alpha1.ScaledObject, replicas int32) federation.Mode {
 	if scaling.AtRest(so, replicas) {

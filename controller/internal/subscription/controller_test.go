@@ -1,13 +1,17 @@
 package subscription
 
 import (
+	"context"
 	"maps"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -91,6 +95,69 @@ func TestSubscriptionsFollowTheObject(t *testing.T) {
 	if n := len(r.book.subscribed); n != 0 {
 		t.Errorf("%d objects remembered", n)
 	}
+}
+
+func TestATargetThatCannotBeReadIsWhatItWas(t *testing.T) {
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker", UID: "1", Generation: 1},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker", Kind: "Crew", APIVersion: "example.org/v1"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "redis", Metadata: map[string]string{"hostFromEnv": "HOST"}}},
+		},
+	}
+	template := map[string]any{"spec": map[string]any{
+		"containers": []any{map[string]any{"name": "app", "env": []any{map[string]any{"name": "HOST", "value": "cache"}}}},
+	}}
+	cluster := testcluster.New(t, "", nil, so, testcluster.CrewOf("shop", "worker", 3, template))
+	subscribed := families{}
+	direct := &unsteady{Reader: cluster.Direct}
+	r := &Reconciler{
+		Client: cluster.Client, Federation: subscribed,
+		Targets: &target.Client{Reader: cluster.Client, Direct: direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
+	}
+	want := func(what string, mode federation.Mode, host bool, again bool) {
+		t.Helper()
+		result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "worker"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, trigger := range subscribed {
+			if trigger.Mode != mode || (trigger.Env["HOST"].Value != nil) != host || result.RequeueAfter > 0 != again {
+				t.Errorf("%s: subscribed with mode %s and variables %v, and again in %v", what, trigger.Mode, trigger.Env, result.RequeueAfter)
+			}
+		}
+	}
+	direct.fails = true
+	want("never read", federation.Idle, false, true)
+	direct.fails = false
+	want("read", federation.Active, true, false)
+	direct.fails = true
+	want("not read this time", federation.Active, true, true)
+	direct.fails = false
+	if err := cluster.Direct.Delete(t.Context(), testcluster.CrewOf("shop", "worker", 0, nil)); err != nil {
+		t.Fatal(err)
+	}
+	want("gone", federation.Idle, false, false)
+	if err := cluster.Direct.Delete(t.Context(), so); err != nil {
+		t.Fatal(err)
+	}
+	want("deleted", federation.Idle, false, false)
+	if n := len(r.book.workloads); n != 0 {
+		t.Errorf("%d workloads remembered", n)
+	}
+}
+
+// unsteady is an API server that now and then does not answer.
+type unsteady struct {
+	client.Reader
+	fails bool
+}
+
+func (u *unsteady) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	if u.fails {
+		return apierrors.NewServerTimeout(schema.GroupResource{Group: "example.org", Resource: "crews"}, "get", 1)
+	}
+	return u.Reader.Get(ctx, key, o, options...)
 }
 
 func TestJobsAreSubscribedWhateverRuns(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -190,6 +191,53 @@ func TestKindsThatMayNotBeWatchedAreReadDirectlyAndAskedForAgain(t *testing.T) {
 	if got, err := f.Get(t.Context(), scaling(rolloutRef)); err != nil || got.Replicas != 4 {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+func TestATargetThatIsNotInTheCacheIsReadWithItsTemplate(t *testing.T) {
+	crew := v1alpha1.ScaleTarget{Name: "worker", Kind: "Crew", APIVersion: "example.org/v1"}
+	template := map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "app"}}}}
+	tests := map[string]struct {
+		allows    map[string]bool
+		synced    bool
+		forbidden bool
+		unwatched bool
+		template  bool
+	}{
+		"not watched":             {unwatched: true, template: true},
+		"not watched nor read":    {forbidden: true, unwatched: true},
+		"watched, and not synced": {allows: everything, unwatched: true, template: true},
+		"watched":                 {allows: everything, synced: true, template: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newKindsFixture(t, tt.allows, testcluster.CrewOf("shop", "worker", 4, template))
+			if !tt.synced {
+				f.shelf.informer = controllertest.NewFakeInformer()
+			}
+			if tt.forbidden {
+				f.Direct = closed{f.Direct}
+			}
+			got, err := f.Whole(t.Context(), scaling(crew))
+			if err != nil || got.Replicas != 4 || got.Unwatched != tt.unwatched || (got.Template() != nil) != tt.template {
+				t.Errorf("%+v with template %v, %v", got, got.Template(), err)
+			}
+		})
+	}
+	t.Run("gone meanwhile", func(t *testing.T) {
+		f := newKindsFixture(t, nil, testcluster.CrewOf("shop", "worker", 4, template))
+		f.Direct = testcluster.New(t, "", nil).Direct
+		var missing *MissingError
+		if _, err := f.Whole(t.Context(), scaling(crew)); !errors.As(err, &missing) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// closed may not read.
+type closed struct{ client.Reader }
+
+func (closed) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	return apierrors.NewForbidden(schema.GroupResource{Group: "example.org", Resource: "crews"}, key.Name, errors.New("no"))
 }
 
 func TestAKindIsReadDirectlyUntilTheCacheHasIt(t *testing.T) {

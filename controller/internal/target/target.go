@@ -31,6 +31,8 @@ type Target struct {
 	Replicas int32
 	// ResourceVersion is the moment; Scale refuses to write over a later one.
 	ResourceVersion string
+	// Unwatched is true when nobody tells of changes: it has to be looked at.
+	Unwatched bool
 
 	object client.Object // nil when only its scale was read
 }
@@ -89,7 +91,25 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 	if err != nil {
 		return t, err
 	}
-	t.Replicas, t.ResourceVersion = scale.Spec.Replicas, scale.ResourceVersion
+	t.Replicas, t.ResourceVersion, t.Unwatched = scale.Spec.Replicas, scale.ResourceVersion, t.object == nil
+	return t, nil
+}
+
+// Whole is Get with the Pod template of a target that is not in a cache, where
+// the controller may read it.
+func (c *Client) Whole(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
+	t, err := c.Get(ctx, so)
+	if err != nil || t.object != nil {
+		return t, err
+	}
+	object := ofKind(t.gvk())
+	switch err := c.Direct.Get(ctx, t.Key, object); {
+	case apierrors.IsForbidden(err):
+		return t, nil
+	case err != nil:
+		return t, notFound(err, t)
+	}
+	t.object = object
 	return t, nil
 }
 

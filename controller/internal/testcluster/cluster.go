@@ -52,8 +52,13 @@ type Index struct {
 	Keys  client.IndexerFunc
 }
 
-// Rollout is a kind that is scaled through its scale subresource alone.
-var Rollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+// Rollout and Crew are kinds that are scaled through their scale subresource
+// alone. What a Rollout has there cannot be read here; a Crew has its replicas
+// at spec.size.
+var (
+	Rollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+	Crew    = schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Crew"}
+)
 
 // Resources are those of every Cluster, for whoever discovers kinds: a
 // Rollout can be scaled, a DaemonSet cannot.
@@ -61,6 +66,7 @@ var Resources = discovery{
 	"apps/v1":              {{Name: "replicasets", Kind: "ReplicaSet"}, {Name: "replicasets/scale", Kind: "Scale"}, {Name: "daemonsets", Kind: "DaemonSet"}},
 	"batch/v1":             {{Name: "jobs", Kind: "Job"}},
 	"argoproj.io/v1alpha1": {{Name: "rollouts", Kind: "Rollout"}, {Name: "rollouts/scale", Kind: "Scale"}},
+	"example.org/v1":       {{Name: "crews", Kind: "Crew"}, {Name: "crews/scale", Kind: "Scale"}},
 }
 
 type discovery map[string][]metav1.APIResource
@@ -312,6 +318,11 @@ func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, name
 		return Conflict("scale")
 	}
 	*replicas = &scale.Spec.Replicas
+	if crew, ok := target.(*unstructured.Unstructured); ok {
+		if err := unstructured.SetNestedField(crew.Object, int64(scale.Spec.Replicas), "spec", "size"); err != nil {
+			return err
+		}
+	}
 	return api.Update(ctx, target)
 }
 
@@ -329,6 +340,14 @@ func (c *Cluster) updateStatus(ctx context.Context, api client.Client, name stri
 
 // workload reads the Deployment behind an object; other kinds have no scale.
 func workload(ctx context.Context, api client.Client, o client.Object) (client.Object, **int32, error) {
+	if kind(o) == Crew.Kind {
+		crew := &unstructured.Unstructured{}
+		crew.SetGroupVersionKind(Crew)
+		err := api.Get(ctx, client.ObjectKeyFromObject(o), crew)
+		size, _, _ := unstructured.NestedInt64(crew.Object, "spec", "size")
+		replicas := ptr.To(int32(size)) //nolint:gosec // the tests' own
+		return crew, &replicas, err
+	}
 	if kind(o) != "Deployment" {
 		return nil, nil, apierrors.NewNotFound(schema.GroupResource{Group: "argoproj.io", Resource: "rollouts"}, o.GetName())
 	}
@@ -354,6 +373,15 @@ func kind(o client.Object) string {
 // Conflict is what the API server says to a write over a later version.
 func Conflict(name string) error {
 	return apierrors.NewConflict(schema.GroupResource{}, name, fmt.Errorf("the object has been modified"))
+}
+
+// CrewOf is a workload that has its replicas at spec.size.
+func CrewOf(namespace, name string, size int64, template map[string]any) *unstructured.Unstructured {
+	crew := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"size": size, "template": template}}}
+	crew.SetGroupVersionKind(Crew)
+	crew.SetNamespace(namespace)
+	crew.SetName(name)
+	return crew
 }
 
 // Deployment is a workload with replicas; nil leaves them to their default.
