@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -44,10 +46,17 @@ func measureFetches(b *testing.B, c *cluster, node *servers.Node) {
 	c.bell.mu.Lock()
 	parked, _ := c.bell.parkedAt(broker)
 	c.bell.mu.Unlock()
+	client, err := c.bell.connect(broker) // the other one's fetch is being held
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
 	p := newParker(c.bell, broker)
-	p.stay.wait = time.Millisecond
+	l := &lane{wait: time.Millisecond, send: func(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
+		return client.SeedBrokers()[0].Request(ctx, req)
+	}}
 	fetch := func() {
-		if err := p.fetch(b.Context(), &p.stay, parked); err != nil {
+		if err := p.fetch(b.Context(), l, parked); err != nil {
 			b.Fatal(err)
 		}
 	}
