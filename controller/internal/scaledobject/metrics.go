@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -225,7 +225,7 @@ func (b *builder) named(i int, trigger v1alpha1.ScaleTrigger, given []federation
 	for _, s := range given {
 		name := scaling.MetricName(i, s.Name)
 		quantity := scaling.Quantity(s.Target)
-		switch problems := path.IsValidPathSegmentName(name); {
+		switch problems := content.IsPathSegmentName(name); {
 		case len(problems) > 0:
 			return nil, fmt.Errorf("metric %q: an HPA takes no name that %s", name, problems[0])
 		case seen[name]:

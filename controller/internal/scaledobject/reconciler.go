@@ -80,7 +80,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 // restored when it goes, in one write. Without that nothing holds an object back
 // when no controller runs any more.
 func (r *Reconciler) claim(ctx context.Context, so *v1alpha1.ScaledObject) error {
-	before, changed := so.DeepCopy(), false
+	var changed bool
+	before := so.DeepCopy()
 	if so.RestoresOriginalReplicas() {
 		changed = controllerutil.AddFinalizer(so, v1alpha1.Finalizer)
 	} else {
