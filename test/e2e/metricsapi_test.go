@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
 // TestMetricsAPI asks the API server what `kubectl get --raw` asks it, one row
@@ -136,4 +138,32 @@ func raw(t *testing.T, verb, path, as string) (code int32, answer string) {
 		return 0, err.Error()
 	}
 	return http.StatusOK, string(body)
+}
+
+// TestMetricReadsCostNoAPIRequest asks for a metric of an object that was just
+// woken, whose answer depends on its HPA: what the adapter needs it watches.
+func TestMetricReadsCostNoAPIRequest(t *testing.T) {
+	t.Parallel()
+	r := row{object: object{t, namespace(t), "woken"}, script: startScript(t)}
+	r.start(0, nil)
+	r.set(50)
+	r.waitReplicas(10)
+	path := "/apis/external.metrics.k8s.io/v1beta1/namespaces/" + r.namespace + "/s0-count?labelSelector=" +
+		url.QueryEscape("scaledobject.keda.sh/name=woken")
+	for range 20 {
+		wait(t, "an answer", func() (bool, string) {
+			code, answer := raw(t, "", path, "")
+			return code == http.StatusOK, answer
+		})
+	}
+	asked, err := world.cluster.AuditAbout(r.namespace, func(q *localcluster.Request) bool { return q.Object.APIGroup == "external.metrics.k8s.io" })
+	if err != nil || len(asked) < 20 {
+		t.Fatalf("%d questions in the audit log, %v", len(asked), err)
+	}
+	requests, err := world.cluster.AuditAbout(r.namespace, func(q *localcluster.Request) bool {
+		return q.User.Username == "system:serviceaccount:sluice-system:metrics-adapter"
+	})
+	if err != nil || len(requests) > 0 {
+		t.Errorf("%v: the adapter asked %v", err, uris(requests))
+	}
 }
