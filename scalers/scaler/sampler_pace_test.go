@@ -90,7 +90,7 @@ func TestReadsByThemselvesAreBounded(t *testing.T) {
 		for i := range largestBatch {
 			l := &letter{box: box}
 			l.stalled.Store(true)
-			l.fake.answer = func(ctx context.Context) ([]Reading, error) {
+			l.answer = func(ctx context.Context) ([]Reading, error) {
 				worst.Store(max(worst.Load(), inside.Add(1)))
 				defer inside.Add(-1)
 				<-ctx.Done()
@@ -166,7 +166,7 @@ func TestSlowMemberHasAllOfItsTime(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
 				box := &mailbox{answer: func(ctx context.Context, members []Source, answer func(int, Result)) error {
 					for i, m := range members {
-						if m.(*letter).fake.answer == nil {
+						if m.(*letter).answer == nil {
 							answer(i, Result{Readings: One(1)})
 						} else if together {
 							readings, err := slowly(ctx)
