@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
+	"github.com/sluice-autoscaler/sluice/test/servers/fault"
 )
 
 // kind is a way to run Redis, with the trigger types for it.
@@ -132,6 +134,39 @@ func stream(t *testing.T, client redis.UniversalClient) {
 	}
 	do(t, client, "XGROUP", "CREATE", "many", "workers", "1-0")
 	do(t, client, "XDEL", "many", "3-0")
+}
+
+// TestCountingFetchesNoEntries: of entries that have to be counted, the server
+// sends their number; a user who may run no scripts gets them.
+func TestCountingFetchesNoEntries(t *testing.T) {
+	const body = 64 << 10
+	r := servers.Redis(t, servers.RedisOptions{Config: "user reader on >reading ~* +@read +@connection"})
+	client := operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}})
+	for i := range 5 {
+		do(t, client, "XADD", "holes", i+1, "k", strings.Repeat("x", body))
+	}
+	do(t, client, "XGROUP", "CREATE", "holes", "workers", "1-0")
+	do(t, client, "XDEL", "holes", "3-0")
+	proxy, err := fault.Listen(r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	for user, fetches := range map[string]bool{"": false, "reader": true} {
+		before := proxy.Stats().ToClient
+		family := scalertest.Serve(t, triggers...)
+		if user != "" {
+			family = family.WithAuth(map[string]string{"username": user, "password": "reading"})
+		}
+		got, err := family.Observe(within(t), "redis-streams", map[string]string{
+			"address": proxy.Addr(), "stream": "holes", "consumerGroup": "workers", "lagCount": "5"})
+		if err != nil || got.Value != 3 {
+			t.Errorf("user %q: %+v, %v, want 3", user, got, err)
+		}
+		if n := proxy.Stats().ToClient - before; (n > body) != fetches {
+			t.Errorf("user %q: %d bytes to count 3 entries of %d", user, n, body)
+		}
+	}
 }
 
 func TestDatabaseIndex(t *testing.T) {

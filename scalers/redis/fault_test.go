@@ -178,6 +178,9 @@ func TestHalfAnswers(t *testing.T) {
 				defer release()
 				return s.open(opening, t, nil).Read(within(t))
 			}
+			if _, err := read(); err != nil { // the server knows the scripts from now on
+				t.Fatal(err)
+			}
 			before := proxy.Stats().ToClient
 			if got, err := read(); err != nil || got[0].Value != s.value {
 				t.Fatalf("the whole answer: %v, %v", got, err)

@@ -32,44 +32,16 @@ var lengthCommands = map[string]string{"list": "LLEN", "set": "SCARD", "zset": "
 // scripts remembers whether the server lets us run them.
 type scripts struct{ denied atomic.Bool }
 
-// length reads a key's number of elements: by the script that the server knows
-// already, by its text when it does not, and without it when it is denied.
+// length reads a key's number of elements, by the script where the server runs
+// one.
 func (s *server) length(key string) *step {
-	if s.scripts.denied.Load() {
+	return s.script(lengthScript, lengthSaid, func() *step {
 		return command(func(cmd *redis.Cmd) (float64, *step, error) { return lengthOf(key, cmd) }, "TYPE", key)
-	}
-	return &step{
-		ask: func(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
-			return lengthScript.EvalSha(ctx, pipe, []string{key})
-		},
-		answer: func(cmd *redis.Cmd) (float64, *step, error) {
-			if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
-				return 0, s.lengthByText(key), nil
-			}
-			return s.ran(key, cmd)
-		},
-	}
+	}, key)
 }
 
-func (s *server) lengthByText(key string) *step {
-	return &step{
-		ask: func(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
-			return lengthScript.Eval(ctx, pipe, []string{key})
-		},
-		answer: func(cmd *redis.Cmd) (float64, *step, error) { return s.ran(key, cmd) },
-	}
-}
-
-// ran is what the script said.
-func (s *server) ran(key string, cmd *redis.Cmd) (float64, *step, error) {
-	said, err := cmd.Result()
-	switch {
-	case deniesScripts(err):
-		s.scripts.denied.Store(true)
-		return 0, s.length(key), nil
-	case err != nil:
-		return 0, nil, err
-	}
+// lengthSaid is what the script says of a key.
+func lengthSaid(said any) (float64, *step, error) {
 	switch said := said.(type) {
 	case int64:
 		return float64(said), nil, nil
@@ -77,6 +49,42 @@ func (s *server) ran(key string, cmd *redis.Cmd) (float64, *step, error) {
 		return 0, nil, wrongKind(said)
 	default:
 		return 0, nil, fmt.Errorf("the script answered %T", said)
+	}
+}
+
+// script is a step that runs a script: the one that the server knows already,
+// its text when it does not, and another step when it runs none for us.
+func (s *server) script(script *redis.Script, answer func(said any) (float64, *step, error), otherwise func() *step, key string, args ...any) *step {
+	if s.scripts.denied.Load() {
+		return otherwise()
+	}
+	ran := func(cmd *redis.Cmd) (float64, *step, error) {
+		said, err := cmd.Result()
+		switch {
+		case deniesScripts(err):
+			s.scripts.denied.Store(true)
+			return 0, otherwise(), nil
+		case err != nil:
+			return 0, nil, err
+		}
+		return answer(said)
+	}
+	byText := &step{
+		ask: func(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+			return script.Eval(ctx, pipe, []string{key}, args...)
+		},
+		answer: ran,
+	}
+	return &step{
+		ask: func(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+			return script.EvalSha(ctx, pipe, []string{key}, args...)
+		},
+		answer: func(cmd *redis.Cmd) (float64, *step, error) {
+			if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+				return 0, byText, nil
+			}
+			return ran(cmd)
+		},
 	}
 }
 

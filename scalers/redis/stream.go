@@ -119,7 +119,7 @@ func (p entriesParams) open(ctx context.Context, m mode, database int, s sentine
 	case p.LagCount == 0:
 		first = pending(p.Stream, p.ConsumerGroup)
 	default:
-		first = lag(p.Stream, p.ConsumerGroup)
+		first = server.lag(p.Stream, p.ConsumerGroup)
 	}
 	return &source{server: server, what: "stream " + p.Stream, key: p.Stream, first: func() *step { return first }}, nil
 }
@@ -148,7 +148,7 @@ func pending(stream, group string) *step {
 
 // lag reads how many entries the group has not got yet. Without the group
 // those are all of the stream's; a stream that is missing has none.
-func lag(stream, group string) *step {
+func (s *server) lag(stream, group string) *step {
 	return command(func(cmd *redis.Cmd) (float64, *step, error) {
 		groups, err := cmd.Slice()
 		switch {
@@ -159,7 +159,7 @@ func lag(stream, group string) *step {
 		}
 		for _, one := range groups {
 			if facts := pairs(one); facts["name"] == group {
-				return lagOf(stream, facts)
+				return s.lagOf(stream, facts)
 			}
 		}
 		return 0, integer("XLEN", stream), nil
@@ -168,7 +168,7 @@ func lag(stream, group string) *step {
 
 // lagOf is the lag that the server reports. It cannot tell after entries were
 // deleted behind the group's position; then they are counted.
-func lagOf(stream string, group map[string]any) (float64, *step, error) {
+func (s *server) lagOf(stream string, group map[string]any) (float64, *step, error) {
 	reported, has := group["lag"]
 	if !has {
 		return 0, nil, status.Error(codes.FailedPrecondition, "lagCount: the server reports no lag, which needs Redis 7 or later")
@@ -177,25 +177,44 @@ func lagOf(stream string, group map[string]any) (float64, *step, error) {
 	case int64:
 		return float64(value), nil, nil
 	case nil:
-		return 0, undelivered(stream, fmt.Sprint(group["last-delivered-id"])), nil
+		return 0, s.undelivered(stream, fmt.Sprint(group["last-delivered-id"])), nil
 	default:
 		return 0, nil, fmt.Errorf("the lag is a %T", reported)
 	}
 }
 
-// mostCounted bounds how many entries are fetched to count them.
+// mostCounted bounds how many entries are looked at to count them.
 const mostCounted = 100
+
+// countScript counts entries where they are: nothing else of them is needed.
+var countScript = redis.NewScript("return #redis.call('xrange', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])")
 
 // undelivered counts the entries behind a position. When there are many the
 // stream's length stands in, which is never less.
-func undelivered(stream, last string) *step {
-	return command(func(cmd *redis.Cmd) (float64, *step, error) {
-		entries, err := cmd.Slice()
-		if err == nil && len(entries) == mostCounted {
+func (s *server) undelivered(stream, last string) *step {
+	counted := func(count int64) (float64, *step, error) {
+		if count == mostCounted {
 			return 0, integer("XLEN", stream), nil
 		}
-		return float64(len(entries)), nil, err
-	}, "XRANGE", stream, "("+last, "+", "COUNT", mostCounted)
+		return float64(count), nil, nil
+	}
+	said := func(said any) (float64, *step, error) {
+		count, ok := said.(int64)
+		if !ok {
+			return 0, nil, fmt.Errorf("the script answered %T", said)
+		}
+		return counted(count)
+	}
+	fetched := func() *step {
+		return command(func(cmd *redis.Cmd) (float64, *step, error) {
+			entries, err := cmd.Slice()
+			if err != nil {
+				return 0, nil, err
+			}
+			return counted(int64(len(entries)))
+		}, "XRANGE", stream, "("+last, "+", "COUNT", mostCounted)
+	}
+	return s.script(countScript, said, fetched, stream, "("+last, mostCounted)
 }
 
 // pairs is a flat list of names and values as a map.
