@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -70,9 +69,9 @@ func connect[C any](ctx context.Context, p awsParams, newClient func(aws.Config)
 // failure is the failure of a call about what, such as "queue orders". After a
 // refusal the credentials are obtained afresh.
 func (s *service[C]) failure(what string, err error) error {
-	cause := status.Convert(amazon.Failure(err))
-	if cause.Code() == codes.Unauthenticated {
+	cause := amazon.Failure(err)
+	if status.Code(cause) == codes.Unauthenticated {
 		amazon.Forget(s.config)
 	}
-	return status.Error(cause.Code(), fmt.Sprintf("%s: %s", what, cause.Message()))
+	return scaler.Errorf(status.Code(cause), "%s: %w", what, cause)
 }

@@ -175,9 +175,9 @@ func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sou
 func (s *cloudWatchSource) judge(series types.MetricDataResult) ([]scaler.Reading, error) {
 	switch {
 	case series.StatusCode == types.StatusCodeInternalError:
-		return nil, status.Errorf(codes.Unavailable, "%s: CloudWatch has an internal error", s.what())
+		return nil, scaler.Errorf(codes.Unavailable, "%s: CloudWatch has an internal error", s.what())
 	case series.StatusCode == types.StatusCodeForbidden:
-		return nil, status.Errorf(codes.PermissionDenied, "%s: Forbidden", s.what())
+		return nil, scaler.Errorf(codes.PermissionDenied, "%s: Forbidden", s.what())
 	case len(series.Values) > 0:
 		return scaler.One(series.Values[0]), nil
 	case s.params.IgnoreNullValues:

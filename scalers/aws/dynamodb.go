@@ -14,7 +14,6 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -156,7 +155,7 @@ func (s *dynamoDBSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 			return nil, s.failure(what, err)
 		}
 		if !answer.has {
-			return nil, status.Errorf(codes.Unavailable, "%s: the answer lacks the number of items", what)
+			return nil, scaler.Errorf(codes.Unavailable, "%s: the answer lacks the number of items", what)
 		}
 		items += int64(out.Count)
 		if len(out.LastEvaluatedKey) == 0 {

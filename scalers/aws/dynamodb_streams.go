@@ -83,7 +83,7 @@ func (s *dynamoDBStreamsSource) count(ctx context.Context) (int, error) {
 			return 0, s.streams.failure("stream of table "+s.table, err)
 		}
 		if out.StreamDescription == nil || out.StreamDescription.Shards == nil {
-			return 0, status.Errorf(codes.Unavailable, "stream of table %s: the answer lacks the shards", s.table)
+			return 0, scaler.Errorf(codes.Unavailable, "stream of table %s: the answer lacks the shards", s.table)
 		}
 		shards += len(out.StreamDescription.Shards)
 		if out.StreamDescription.LastEvaluatedShardId == nil {
@@ -102,10 +102,10 @@ func (s *dynamoDBStreamsSource) lookUp(ctx context.Context) error {
 		return s.tables.failure("table "+s.table, err)
 	}
 	if out.Table == nil {
-		return status.Errorf(codes.Unavailable, "table %s: the answer lacks the table", s.table)
+		return scaler.Errorf(codes.Unavailable, "table %s: the answer lacks the table", s.table)
 	}
 	if aws.ToString(out.Table.LatestStreamArn) == "" {
-		return status.Errorf(codes.NotFound, "table %s: has no stream ARN, turn its stream on", s.table)
+		return scaler.Errorf(codes.NotFound, "table %s: has no stream ARN, turn its stream on", s.table)
 	}
 	s.arn = *out.Table.LatestStreamArn
 	return nil

@@ -6,7 +6,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -59,7 +58,7 @@ func (s *kinesisSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 		return nil, s.failure(what, err)
 	}
 	if out.StreamDescriptionSummary == nil || out.StreamDescriptionSummary.OpenShardCount == nil {
-		return nil, status.Errorf(codes.Unavailable, "%s: the answer lacks the number of open shards", what)
+		return nil, scaler.Errorf(codes.Unavailable, "%s: the answer lacks the number of open shards", what)
 	}
 	return scaler.One(float64(*out.StreamDescriptionSummary.OpenShardCount)), nil
 }

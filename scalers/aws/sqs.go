@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -104,11 +103,11 @@ func (s *sqsSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	for _, name := range s.counts {
 		text, there := out.Attributes[string(name)]
 		if !there {
-			return nil, status.Errorf(codes.Unavailable, "%s: the answer lacks the attribute %s", what, name)
+			return nil, scaler.Errorf(codes.Unavailable, "%s: the answer lacks the attribute %s", what, name)
 		}
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return nil, status.Errorf(codes.Unavailable, "%s: the attribute %s is not an integer", what, name)
+			return nil, scaler.Errorf(codes.Unavailable, "%s: the attribute %s is not an integer", what, name)
 		}
 		backlog += n
 	}

@@ -18,7 +18,7 @@ func failure(asked string, err error) error {
 		return nil
 	}
 	code, text := explain(err)
-	return status.Error(code, asked+": "+text)
+	return scaler.Errorf(code, "%s: %w", asked, scaler.Because(code, text, err))
 }
 
 // withStatus is an error that knows its code, such as that of a token endpoint.

@@ -13,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -285,12 +284,12 @@ func (m *member) locate(found map[string]kmsg.MetadataResponseTopic) error {
 			return err
 		}
 		if picked == 0 && !m.source.apache {
-			return status.Errorf(codes.NotFound,
+			return scaler.Errorf(codes.NotFound,
 				"topic %s: at least one active partition is expected, see partitionLimitation", name)
 		}
 	}
 	if len(m.places) == 0 && len(m.topics) > 0 {
-		return status.Error(codes.NotFound, "at least one active partition is expected, see partitionLimitation")
+		return scaler.Errorf(codes.NotFound, "at least one active partition is expected, see partitionLimitation")
 	}
 	return nil
 }

@@ -2,7 +2,8 @@ package main
 
 import (
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // queueAnswer is what the management API says of one queue. Statistics are
@@ -28,7 +29,7 @@ type rate struct {
 // majority, has none: it is an error, not empty.
 func (a queueAnswer) counts() (counts, error) {
 	if a.Messages == nil && a.State != "" && a.State != "running" {
-		return counts{}, status.Error(codes.Unavailable, "is not running")
+		return counts{}, scaler.Errorf(codes.Unavailable, "is not running")
 	}
 	seen := counts{published: a.Stats.Publish.Rate, delivered: a.Stats.DeliverGet.Rate}
 	if a.Messages != nil {
@@ -47,7 +48,7 @@ func combine(answers []queueAnswer, operation string) (counts, error) {
 	for _, answer := range answers {
 		one, err := answer.counts()
 		if err != nil {
-			return counts{}, status.Errorf(codes.Unavailable, "queue %s is not running", answer.Name)
+			return counts{}, scaler.Errorf(codes.Unavailable, "queue %s is not running", answer.Name)
 		}
 		sum.messages += one.messages
 		sum.ready += one.ready
@@ -73,6 +74,6 @@ func combine(answers []queueAnswer, operation string) (counts, error) {
 			published: sum.published / float64(n), delivered: sum.delivered / float64(n),
 		}, nil
 	default:
-		return counts{}, status.Errorf(codes.InvalidArgument, "operation: %q is none of sum, avg, max", operation)
+		return counts{}, scaler.Errorf(codes.InvalidArgument, "operation: %q is none of sum, avg, max", operation)
 	}
 }

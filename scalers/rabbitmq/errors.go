@@ -18,11 +18,10 @@ import (
 func failed(what string, err error) error {
 	var known interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &known) {
-		st := known.GRPCStatus()
-		return status.Error(st.Code(), what+": "+st.Message())
+		return scaler.Errorf(known.GRPCStatus().Code(), "%s: %w", what, err)
 	}
 	code, text := explain(err)
-	return status.Error(code, what+": "+text)
+	return scaler.Errorf(code, "%s: %w", what, scaler.Because(code, text, err))
 }
 
 // lostError is the end of a connection before it answered. Another one may.
@@ -62,11 +61,11 @@ func loginFailure(ctx context.Context, c *amqp.Connection, err error) error {
 	}
 	switch {
 	case errors.Is(err, amqp.ErrSASL):
-		return status.Error(codes.Unauthenticated, "offers no way to log in that fits the credentials")
+		return scaler.Errorf(codes.Unauthenticated, "offers no way to log in that fits the credentials")
 	case errors.Is(err, amqp.ErrCredentials) && !says(c):
-		return status.Error(codes.Unauthenticated, "hung up during login, as brokers do that refuse it")
+		return scaler.Errorf(codes.Unauthenticated, "hung up during login, as brokers do that refuse it")
 	case answered.Server && answered.Code == amqp.AccessRefused:
-		return status.Error(codes.Unauthenticated, "login refused")
+		return scaler.Errorf(codes.Unauthenticated, "login refused")
 	case answered.Server && answered.Code == amqp.NotAllowed:
 		return vhostFailure(answered.Reason)
 	}
@@ -77,11 +76,11 @@ func loginFailure(ctx context.Context, c *amqp.Connection, err error) error {
 func vhostFailure(reason string) error {
 	switch {
 	case strings.Contains(reason, "not found"):
-		return status.Error(codes.NotFound, "the vhost does not exist")
+		return scaler.Errorf(codes.NotFound, "the vhost does not exist")
 	case strings.Contains(reason, "refused"):
-		return status.Error(codes.PermissionDenied, "the user may not access the vhost")
+		return scaler.Errorf(codes.PermissionDenied, "the user may not access the vhost")
 	default: // a limit of connections
-		return status.Error(codes.Unavailable, "does not allow the connection")
+		return scaler.Errorf(codes.Unavailable, "does not allow the connection")
 	}
 }
 
@@ -89,16 +88,16 @@ func vhostFailure(reason string) error {
 func queueFailure(err error, vhost string) error {
 	var answered *amqp.Error
 	if !errors.As(err, &answered) {
-		return status.Error(codes.Unavailable, "the channel was lost")
+		return scaler.Errorf(codes.Unavailable, "the channel was lost")
 	}
 	switch answered.Code {
 	case amqp.NotFound:
-		return status.Errorf(codes.NotFound, "does not exist in vhost %s", vhost)
+		return scaler.Errorf(codes.NotFound, "does not exist in vhost %s", vhost)
 	case amqp.AccessRefused:
-		return status.Errorf(codes.PermissionDenied, "the user may not look at it in vhost %s", vhost)
+		return scaler.Errorf(codes.PermissionDenied, "the user may not look at it in vhost %s", vhost)
 	case amqp.ResourceLocked:
-		return status.Error(codes.FailedPrecondition, "is exclusive to another connection")
+		return scaler.Errorf(codes.FailedPrecondition, "is exclusive to another connection")
 	default:
-		return status.Errorf(codes.Unavailable, "refused with code %d", answered.Code)
+		return scaler.Errorf(codes.Unavailable, "refused with code %d", answered.Code)
 	}
 }

@@ -229,7 +229,7 @@ func pick(listed map[string]queueAnswer, name string, err error) (seen counts, _
 	switch {
 	case err != nil:
 	case !found:
-		err = status.Error(codes.NotFound, "does not exist in the vhost")
+		err = scaler.Errorf(codes.NotFound, "does not exist in the vhost")
 	default:
 		seen, err = queue.counts()
 	}
@@ -256,7 +256,7 @@ func (m *management) matching(ctx context.Context, s *patternSource) (counts, er
 	case answer.Items == nil:
 		err = errOther
 	case answer.PageCount > 1:
-		err = status.Errorf(codes.FailedPrecondition,
+		err = scaler.Errorf(codes.FailedPrecondition,
 			"matches more queues than fit one page of %d: raise pageSize or narrow the pattern", s.pageSize)
 	}
 	var seen counts
@@ -271,7 +271,7 @@ func (m *management) matching(ctx context.Context, s *patternSource) (counts, er
 
 // errOther is an answer that is none of the management API's. Its text stays
 // away: nobody knows what it holds.
-var errOther = status.Error(codes.Unavailable, "the answer is not one of the management API")
+var errOther = scaler.Errorf(codes.Unavailable, "the answer is not one of the management API")
 
 // get decodes the answer to a request. Only status 200 is one.
 func (m *management) get(ctx context.Context, address string, answer any) error {

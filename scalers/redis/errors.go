@@ -18,10 +18,10 @@ import (
 func failure(server, what string, err error) error {
 	var known interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &known) {
-		return status.Error(known.GRPCStatus().Code(), what+": "+known.GRPCStatus().Message())
+		return scaler.Errorf(known.GRPCStatus().Code(), "%s: %w", what, err)
 	}
 	code, text := explain(err)
-	return status.Error(code, what+": "+server+": "+text)
+	return scaler.Errorf(code, "%s: %s: %w", what, server, scaler.Because(code, text, err))
 }
 
 // refusals are errors of Redis by the first word, and for ERR some further.

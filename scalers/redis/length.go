@@ -8,7 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 // lengthText is the number of elements of a key of any kind, or the kind's
@@ -116,7 +117,7 @@ func lengthOf(key string, kind *redis.Cmd) (float64, *step, error) {
 // says, nobody knows what it holds.
 func wrongKind(kind string) error {
 	if kind == "string" || kind == "stream" {
-		return status.Errorf(codes.FailedPrecondition, "is a %s, not a list, set, sorted set or hash", kind)
+		return scaler.Errorf(codes.FailedPrecondition, "is a %s, not a list, set, sorted set or hash", kind)
 	}
-	return status.Error(codes.FailedPrecondition, "is not a list, set, sorted set or hash")
+	return scaler.Errorf(codes.FailedPrecondition, "is not a list, set, sorted set or hash")
 }

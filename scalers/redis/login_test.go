@@ -48,6 +48,8 @@ func TestLogins(t *testing.T) {
 			metadata: map[string]string{"username": "reader"}, auth: map[string]string{"username": "nobody", "password": "reading"}, want: three},
 		"a wrong password": {
 			auth: map[string]string{"password": "secret-but-wrong"}, code: codes.Unauthenticated, message: what + "login refused: wrong user or password"},
+		"a wrong password that is a word of the message": {
+			auth: map[string]string{"password": "wrong"}, code: codes.Unauthenticated, message: what + "login refused: wrong user or password"},
 		"no password": {code: codes.Unauthenticated, message: what + "login refused: a password is required"},
 		"a user without the permission": {
 			auth: map[string]string{"username": "stranger", "password": "strange"}, code: codes.PermissionDenied,

@@ -7,7 +7,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -171,7 +170,7 @@ func (s *server) lag(stream, group string) *step {
 func (s *server) lagOf(stream string, group map[string]any) (float64, *step, error) {
 	reported, has := group["lag"]
 	if !has {
-		return 0, nil, status.Error(codes.FailedPrecondition, "lagCount: the server reports no lag, which needs Redis 7 or later")
+		return 0, nil, scaler.Errorf(codes.FailedPrecondition, "lagCount: the server reports no lag, which needs Redis 7 or later")
 	}
 	switch value := reported.(type) {
 	case int64:

@@ -107,6 +107,15 @@ func Errorf(code codes.Code, format string, args ...any) error {
 	return words.Errorf(code, format, args...)
 }
 
+// Because is what a family makes of the failure of a client library: its code and
+// a text. The text is the family's own unless it stands in cause.
+func Because(code codes.Code, text string, cause error) error {
+	if strings.Contains(cause.Error(), text) {
+		return words.Errorf(code, "%s", text)
+	}
+	return words.Plain(code, text)
+}
+
 // redact takes the credentials out of an error's text, our own words excepted.
 // Families keep them out already; this is the net below.
 func redact(err error, secrets []string) error {

@@ -74,7 +74,7 @@ func (d *database) failure(err error) error {
 		return err
 	}
 	code, text := d.explain(err)
-	return status.Error(code, d.what+": "+text)
+	return scaler.Errorf(code, "%s: %w", d.what, scaler.Because(code, text, err))
 }
 
 // source reads the result of one query.
@@ -102,7 +102,7 @@ func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
 		return nil, s.database.failure(err)
 	}
 	if len(columns) != 1 {
-		return nil, status.Errorf(codes.FailedPrecondition, "query: returns %d columns, not one", len(columns))
+		return nil, scaler.Errorf(codes.FailedPrecondition, "query: returns %d columns, not one", len(columns))
 	}
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
@@ -143,11 +143,11 @@ func number(cell any) (float64, error) {
 	case string:
 		text = v
 	default:
-		return 0, status.Errorf(codes.FailedPrecondition, "query: returned a value of type %T, not a number", cell)
+		return 0, scaler.Errorf(codes.FailedPrecondition, "query: returned a value of type %T, not a number", cell)
 	}
 	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	if err != nil {
-		return 0, status.Error(codes.FailedPrecondition, "query: returned a text that is not a number")
+		return 0, scaler.Errorf(codes.FailedPrecondition, "query: returned a text that is not a number")
 	}
 	return value, nil
 }

@@ -17,7 +17,6 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
@@ -105,7 +104,7 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 	d, err := share(ctx, "mssql", identity, func(ctx context.Context) (*database, error) {
 		config, err := msdsn.Parse(dsn)
 		if err != nil { // its text may quote the password
-			return nil, status.Error(codes.InvalidArgument, "connectionString: is not a connection string that SQL Server's clients understand")
+			return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: is not a connection string that SQL Server's clients understand")
 		}
 		connector := mssql.NewConnectorConfig(config)
 		if p.Provider == "azure-workload" {

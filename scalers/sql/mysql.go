@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -93,10 +92,10 @@ func (p mysqlParams) config() (*mysql.Config, error) {
 	}
 	config, err := mysql.ParseDSN(p.ConnectionString)
 	if err != nil { // its text may quote the password
-		return nil, status.Error(codes.InvalidArgument, "connectionString: is not user:password@tcp(host:port)/database?options")
+		return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: is not user:password@tcp(host:port)/database?options")
 	}
 	if config.Net != "tcp" {
-		return nil, status.Error(codes.InvalidArgument, "connectionString: only tcp(host:port) can be connected to")
+		return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: only tcp(host:port) can be connected to")
 	}
 	return config, nil
 }
@@ -113,7 +112,7 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 		config.Logger = &mysql.NopLogger{}
 		connector, err := mysql.NewConnector(config)
 		if err != nil {
-			return nil, status.Error(codes.InvalidArgument, "connectionString: has options that do not go together")
+			return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: has options that do not go together")
 		}
 		return &database{DB: sql.OpenDB(boundedConnector{connector}), what: "mysql " + config.Addr, explain: explainMySQL}, nil
 	})

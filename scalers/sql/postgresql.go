@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
@@ -126,12 +125,12 @@ func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, err
 func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*database, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil { // its text may quote the password
-		return nil, status.Error(codes.InvalidArgument, "connection: is not a connection string that PostgreSQL's clients understand")
+		return nil, scaler.Errorf(codes.InvalidArgument, "connection: is not a connection string that PostgreSQL's clients understand")
 	}
 	dialer := scaler.DialerOf(ctx)
 	for _, host := range hosts(config) {
 		if strings.HasPrefix(host, "/") {
-			return nil, status.Error(codes.InvalidArgument, "host: is a path; sockets of the family's own file system are no event source")
+			return nil, scaler.Errorf(codes.InvalidArgument, "host: is a path; sockets of the family's own file system are no event source")
 		}
 		if err := dialer.Check(host); err != nil {
 			return nil, err
