@@ -43,7 +43,7 @@ type connectionParams struct {
 	Password string `param:"password" from:"trigger,env,auth" secret:"true"`
 	// EnableTLS encrypts the connections.
 	EnableTLS *bool `param:"enableTLS"`
-	// TLS is enableTLS as an authentication parameter: enable or disable.
+	// TLS says enable or disable, where enableTLS does not.
 	TLS string `param:"tls" from:"auth" enum:"enable,disable"`
 	// UnsafeSSL accepts any certificate of the server.
 	UnsafeSSL bool `param:"unsafeSsl" default:"false"`

@@ -10,10 +10,12 @@ import (
 // set or hash.
 var redisList = scaler.Define("redis", openList, rings)
 
-// redisClusterList is redisList against Redis Cluster.
+// redisClusterList scales on the number of elements of one key of a Redis
+// Cluster: a list, set, sorted set or hash.
 var redisClusterList = scaler.Define("redis-cluster", openClusterList, rings)
 
-// redisSentinelList is redisList against the master that Sentinels name.
+// redisSentinelList scales on the number of elements of one key at the master
+// that Sentinels name: a list, set, sorted set or hash.
 var redisSentinelList = scaler.Define("redis-sentinel", openSentinelList, rings)
 
 // keyParams are what the types for a key have in common.

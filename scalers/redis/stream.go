@@ -15,10 +15,12 @@ import (
 // has pending or has not got yet.
 var redisStreams = scaler.Define("redis-streams", openStream, rings)
 
-// redisClusterStreams is redisStreams against Redis Cluster.
+// redisClusterStreams scales on a stream of a Redis Cluster: on its length, or on
+// what a consumer group has pending or has not got yet.
 var redisClusterStreams = scaler.Define("redis-cluster-streams", openClusterStream, rings)
 
-// redisSentinelStreams is redisStreams against the master that Sentinels name.
+// redisSentinelStreams scales on a stream at the master that Sentinels name: on
+// its length, or on what a consumer group has pending or has not got yet.
 var redisSentinelStreams = scaler.Define("redis-sentinel-streams", openSentinelStream, rings)
 
 // entriesParams are what the types for a stream have in common.

@@ -12,14 +12,14 @@ func (clusterDatabase) ParamDocs() map[string]string {
 // ParamDocs says what the parameters mean.
 func (clusterListParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"redis-cluster": "RedisList against Redis Cluster.",
+		"redis-cluster": "Scales on the number of elements of one key of a Redis Cluster: a list, set, sorted set or hash.",
 	}
 }
 
 // ParamDocs says what the parameters mean.
 func (clusterStreamParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"redis-cluster-streams": "RedisStreams against Redis Cluster.",
+		"redis-cluster-streams": "Scales on a stream of a Redis Cluster: on its length, or on what a consumer group has pending or has not got yet.",
 	}
 }
 
@@ -31,7 +31,7 @@ func (connectionParams) ParamDocs() map[string]string {
 		"Host":      "Has host names or IP addresses, separated by commas, each with the port at the same position. They come after those of address.",
 		"Password":  "Logs in to Redis.",
 		"Port":      "Has the ports of host.",
-		"TLS":       "EnableTLS as an authentication parameter: enable or disable.",
+		"TLS":       "Says enable or disable, where enableTLS does not.",
 		"UnsafeSSL": "Accepts any certificate of the server.",
 		"Username":  "An ACL user of Redis.",
 	}
@@ -75,7 +75,7 @@ func (listParams) ParamDocs() map[string]string {
 // ParamDocs says what the parameters mean.
 func (sentinelListParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"redis-sentinel": "RedisList against the master that Sentinels name.",
+		"redis-sentinel": "Scales on the number of elements of one key at the master that Sentinels name: a list, set, sorted set or hash.",
 	}
 }
 
@@ -91,7 +91,7 @@ func (sentinelParams) ParamDocs() map[string]string {
 // ParamDocs says what the parameters mean.
 func (sentinelStreamParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"redis-sentinel-streams": "RedisStreams against the master that Sentinels name.",
+		"redis-sentinel-streams": "Scales on a stream at the master that Sentinels name: on its length, or on what a consumer group has pending or has not got yet.",
 	}
 }
 

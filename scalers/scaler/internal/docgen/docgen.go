@@ -34,7 +34,7 @@ func Generate(dir string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pkg{structs: map[string]*ast.StructType{}, opens: map[string]ast.Expr{}, docs: map[string]map[string]string{}}
+	p := &pkg{structs: map[string]*ast.StructType{}, opens: map[string]ast.Expr{}, docs: map[string]map[string]string{}, names: map[string]bool{}, known: map[string]bool{}}
 	for _, file := range files {
 		p.declarations(file)
 	}
@@ -44,6 +44,7 @@ func Generate(dir string) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(p.structs)) {
 		p.fields(name)
 	}
+	p.checkWords()
 	if len(p.problems) > 0 {
 		return nil, errors.Join(p.problems...)
 	}
@@ -78,7 +79,36 @@ type pkg struct {
 	structs  map[string]*ast.StructType
 	opens    map[string]ast.Expr          // second parameter's type, by function
 	docs     map[string]map[string]string // by struct
+	said     []said
+	names    map[string]bool // of Go, which mean nothing to a user
+	known    map[string]bool // what users write: words of tags
 	problems []error
+}
+
+// said is a doc comment that users read.
+type said struct{ about, text string }
+
+// checkWords refuses comments that speak of variables and fields by their Go
+// names.
+func (p *pkg) checkWords() {
+	for _, s := range p.said {
+		for _, word := range words(s.text) {
+			if word != s.about && p.names[word] && !p.known[word] {
+				p.problems = append(p.problems, fmt.Errorf("%s: its doc comment names %s, which no user knows", s.about, word))
+			}
+		}
+	}
+}
+
+func words(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+}
+
+// name notes a name of Go, if nobody could take it for a word.
+func (p *pkg) name(name string) {
+	if strings.IndexFunc(name[1:], unicode.IsUpper) >= 0 && strings.ToUpper(name) != name {
+		p.names[name] = true
+	}
 }
 
 // declarations notes what triggers refer to.
@@ -196,7 +226,16 @@ func (p *pkg) purpose(triggerType, params ast.Expr, name string, doc *ast.Commen
 	if said == "" {
 		p.problems = append(p.problems, fmt.Errorf("trigger type %s: %s has no doc comment", text, name))
 	}
+	p.heard(name, doc)
 	p.say(ident.Name, text, firstSentence(said))
+}
+
+// heard notes the part of a comment that users read, and the name that it is
+// about.
+func (p *pkg) heard(name string, doc *ast.CommentGroup) {
+	text, _, _ := strings.Cut(doc.Text(), "\n\n")
+	p.said = append(p.said, said{name, text})
+	p.name(name)
 }
 
 func (p *pkg) say(structName, key, text string) {
@@ -216,11 +255,15 @@ func (p *pkg) fields(structName string) {
 		if err != nil || reflect.StructTag(tag).Get("param") == "" {
 			continue
 		}
+		for _, word := range words(tag) {
+			p.known[word] = true
+		}
 		for _, name := range field.Names {
 			said := Sentence(name.Name, field.Doc.Text())
 			if said == "" {
 				p.problems = append(p.problems, fmt.Errorf("%s.%s has no doc comment", structName, name.Name))
 			}
+			p.heard(name.Name, field.Doc)
 			p.say(structName, name.Name, said)
 		}
 	}

@@ -41,6 +41,14 @@ func TestWithoutDocCommentsNothingIsGenerated(t *testing.T) {
 	}
 }
 
+func TestNamesOfGoAreNotForUsers(t *testing.T) {
+	_, err := Generate("testdata/gonames")
+	want := "queueSet: its doc comment names queueList, which no user knows\nTLS: its doc comment names EnableTLS, which no user knows"
+	if err == nil || err.Error() != want {
+		t.Errorf("error = %v, want %s", err, want)
+	}
+}
+
 func TestSentence(t *testing.T) {
 	tests := map[string]string{
 		"Length is the target.":        "The target.",

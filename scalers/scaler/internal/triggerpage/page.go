@@ -19,7 +19,7 @@ func Render(family string, t *scalerv1.TriggerType, example string) string {
 	fmt.Fprintf(&page, "# %s\n\n%s\n\n", t.GetType(), cmp.Or(t.GetPurpose(), "A trigger type."))
 	fmt.Fprintf(&page, "Family `%s`, found as the Service `scaler-%s`.\n\n", family, t.GetType())
 	if example != "" {
-		fmt.Fprintf(&page, "## Example\n\n```yaml\n%s\n```\n\n", strings.TrimSpace(example))
+		fmt.Fprintf(&page, "## Example\n\n```yaml\n%s\n```\n\n%s\n\n", strings.TrimSpace(example), needs(family, example))
 	}
 	fmt.Fprintf(&page, "## How work is noticed\n\n%s\n\n", detection(t))
 	fmt.Fprint(&page, "## Parameters\n\n")
@@ -28,6 +28,25 @@ func Render(family string, t *scalerv1.TriggerType, example string) string {
 		fmt.Fprint(&page, "\nAll other keys are passed on to the source.\n")
 	}
 	return page.String()
+}
+
+// needs says what an example takes to work.
+func needs(family, example string) string {
+	text := "The Deployment and the source must be there"
+	role := ""
+	switch {
+	case strings.Contains(example, "secretTargetRef"), strings.Contains(example, "podIdentity"):
+		text += ", and the family must be let read what the TriggerAuthentication names"
+		role = "sluice-scaler-credentials"
+	case family == "kubernetes":
+		text += ", and the family must be let see the objects of the namespace"
+		role = "sluice-scaler-" + family
+	}
+	if role == "" {
+		return text + "."
+	}
+	return fmt.Sprintf("%s:\n\n```sh\nkubectl create rolebinding %s -n <namespace> --clusterrole=%s --serviceaccount=sluice-system:scaler-%s\n```",
+		text, strings.Replace(role, "sluice-scaler-credentials", "scaler-"+family, 1), role, family)
 }
 
 func detection(t *scalerv1.TriggerType) string {
