@@ -77,6 +77,9 @@ type management struct {
 	listings listings
 }
 
+// Gathered says that a listing for one queue costs as much as for all.
+func (m *management) Gathered() {}
+
 // listings is whether the vhost is worth listing. A listing saves requests and
 // nothing else: when it is slow, too large or refused, queues are asked for one
 // by one, and for some time it is not tried again.

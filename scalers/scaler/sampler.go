@@ -210,7 +210,11 @@ func (s *sampler) ask(ctx context.Context, u *user, f freshness) (snap *snapshot
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var at *phase
-	if u.q != nil && f.who != nil {
+	switch {
+	case u.q == nil || f.who == nil:
+	case u.q.gathered():
+		f.wanted = f.allowed
+	default:
 		at, f.wanted = s.asked(u.q, f.who, time.Now())
 	}
 	for u.q != nil && u.q.snap == nil {

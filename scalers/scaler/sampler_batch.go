@@ -23,6 +23,7 @@ const (
 type batchGroup struct {
 	batch     Batch
 	undivided bool   // one answer for all: nobody is read alone
+	gathered  bool   // one member costs as much as all
 	phase     uint64 // its members tick together
 	members   map[*question]struct{}
 	// fast is for members that answer, slow for those that did not the last
@@ -70,6 +71,8 @@ func (s *sampler) joinGroup(q *question, b Batch) {
 			slow:    lane{waiting: map[*question]struct{}{}},
 		}
 		_, g.undivided = b.(Undivided)
+		_, g.gathered = b.(Gathered)
+		g.gathered = g.gathered || g.undivided
 		s.groups[b] = g
 	}
 	g.members[q] = struct{}{}

@@ -56,6 +56,7 @@ func (m *mailbox) requests() []int {
 type letter struct {
 	fake
 	box      *mailbox
+	batch    Batch // in place of box, if any
 	poisoned atomic.Bool
 	stalled  atomic.Bool
 	added    atomic.Int64
@@ -66,7 +67,12 @@ func (l *letter) content() (value float64, stalled bool) {
 	return float64(1 + l.added.Load()), l.stalled.Load()
 }
 
-func (l *letter) Batch() Batch { return l.box }
+func (l *letter) Batch() Batch {
+	if l.batch != nil {
+		return l.batch
+	}
+	return l.box
+}
 
 func (l *letter) Read(ctx context.Context) ([]Reading, error) {
 	if _, err := l.fake.Read(ctx); err != nil {

@@ -24,6 +24,8 @@ const (
 	// mostPhases and mostAskers bound what is kept.
 	mostPhases = 16
 	mostAskers = 4096
+	// fewMembers are so few that a Gathered is read for each when it is asked.
+	fewMembers = 4
 )
 
 // phase is a time of the HPA controller's period at which it asks, for one HPA
@@ -169,13 +171,23 @@ func (p *phases) leading() *phase {
 	return best
 }
 
+// gathered is true for a member of a batch of many that is read as a whole, no
+// matter who asks when.
+func (q *question) gathered() bool {
+	if q.opened == nil || q.opened.group == nil {
+		return false
+	}
+	g := q.opened.group
+	return g.gathered && len(g.members) > fewMembers
+}
+
 // slack is by how much a read may miss its time: what is due within it is read
 // together, and the HPA controller is no clock.
 func (q *question) slack() time.Duration { return q.interval / 10 }
 
 // window is within which time other members of a batch are read along.
 func (q *question) window() time.Duration {
-	if len(q.phases.all) > 0 {
+	if len(q.phases.all) > 0 && !q.gathered() {
 		return min(q.slack(), together)
 	}
 	return q.slack()
@@ -267,7 +279,7 @@ func (s *sampler) asked(q *question, who any, now time.Time) (at *phase, wanted 
 func (s *sampler) regularly(q *question, now time.Time) time.Time {
 	q.phases.forget(now)
 	next, expected := q.beforeAsked(now)
-	if !expected {
+	if !expected || q.gathered() {
 		next = s.tickOf(q, now)
 	}
 	if q.opened != nil {
@@ -288,7 +300,7 @@ func (s *sampler) tickOf(q *question, now time.Time) time.Time {
 		now = q.next
 	}
 	switch {
-	case len(q.phases.all) == 0:
+	case len(q.phases.all) == 0, q.gathered():
 		return s.aligned(q, now)
 	case q.opened != nil && q.opened.group != nil:
 		return s.aligned(q, later(now, q.paid.Add(-q.interval)))

@@ -188,6 +188,47 @@ func TestBatchMeetsItsAskers(t *testing.T) {
 	})
 }
 
+// page is a batch that costs as much for one member as for all.
+type page struct{ *mailbox }
+
+func (page) Gathered() {}
+
+// TestWhatCostsAsMuchForOneIsReadForAll has the HPAs of many members ask at all
+// times: a request for each window would be fifteen of them an interval.
+func TestWhatCostsAsMuchForOneIsReadForAll(t *testing.T) {
+	for members, most := range map[int]int{1000: 2, fewMembers: 2 * fewMembers} {
+		t.Run(fmt.Sprint(members), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				const rounds = 12
+				box := &mailbox{}
+				users := make([]*testUser, members)
+				for i := range users {
+					users[i] = userEvery(syncPeriod)
+					s.join(asking(fmt.Sprint("q", i), &letter{box: box, batch: page{box}}), users[i].user)
+				}
+				pass(time.Minute)
+				var all sync.WaitGroup
+				hpas := make([]hpa, members)
+				before := len(box.requests())
+				for i := range users {
+					all.Go(func() {
+						hpas[i].run(t.Context(), s, users[i], time.Duration(i)*syncPeriod/time.Duration(members), rounds)
+					})
+				}
+				all.Wait()
+				if sizes := box.requests()[before:]; len(sizes) > most*(rounds+2) {
+					t.Errorf("%d requests in %d intervals, want at most %d in each", len(sizes), rounds, most)
+				}
+				for i := range hpas {
+					if hpas[i].oldest() > freshFor+time.Second {
+						t.Fatalf("member %d: ages %v", i, hpas[i].ages)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestStalledSourceHoldsUpNoHPAWorker has the HPA controller ask on while a
 // source that was quick does not answer any more.
 func TestStalledSourceHoldsUpNoHPAWorker(t *testing.T) {

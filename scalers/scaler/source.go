@@ -160,9 +160,17 @@ type Batch interface {
 	ReadBatch(ctx context.Context, sources []Source, answer func(i int, r Result)) error
 }
 
+// Gathered is a Batch whose request costs the source as much for one member as
+// for all of them, such as a listing. Where it has many members they are read
+// together, at a time of their own, and not each just before somebody asks.
+type Gathered interface {
+	Batch
+	Gathered()
+}
+
 // Undivided is a Batch that is one request with one answer for all members,
 // such as a page: to read a member by itself would be the same request. It has
-// all of the time, and its members wait for nobody else.
+// all of the time, and its members wait for nobody else. It is Gathered, too.
 type Undivided interface {
 	Batch
 	Undivided()
