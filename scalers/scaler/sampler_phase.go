@@ -42,8 +42,8 @@ type phase struct {
 
 // next is when the phase comes again after t.
 func (p *phase) next(t time.Time) time.Time {
-	rounds := t.Sub(p.first)/p.period + 1
-	return p.first.Add(max(rounds, 1) * p.period)
+	rounds := max(int64(t.Sub(p.first)/p.period)+1, 1)
+	return p.first.Add(time.Duration(rounds) * p.period)
 }
 
 // holds is true when a question of now belongs to the phase.
