@@ -174,7 +174,7 @@ func TestServersThatRememberFewKeys(t *testing.T) {
 	for i, e := range ears {
 		await(t, fmt.Sprintf("listener %d", i), e.listening)
 	}
-	for i, e := range ears {
+	for i, e := range ears[:3] { // each is held back by now
 		for len(e.rung) > 0 {
 			<-e.rung
 		}
@@ -283,7 +283,7 @@ func TestServersRememberKeysAndNothingElse(t *testing.T) {
 	}
 	for i := range keys / 2 { // go, and come back
 		ears[i].stop()
-		await(t, "the end", ears[i].failed)
+		_ = await(t, "the end", ears[i].failed)
 		await(t, fmt.Sprintf("listener %d again", i), hear(t, sibling(first, fmt.Sprintf("key-%d", i))).listening)
 	}
 	info, err := client.Info(within(t), "stats", "commandstats").Result()

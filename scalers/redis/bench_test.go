@@ -114,7 +114,7 @@ type cost struct {
 func (l *pressure) measure(b *testing.B, c *cost) {
 	const each = time.Second
 	began, before := time.Now(), l.used(b)
-	time.Sleep(each)
+	<-time.After(each)
 	c.idle, c.idleFor = c.idle+l.used(b)-before, c.idleFor+time.Since(began)
 	c.memory = max(c.memory, l.number(b, "used_memory"))
 	before = l.used(b)

@@ -193,18 +193,19 @@ var countScript = redis.NewScript("return #redis.call('xrange', KEYS[1], ARGV[1]
 // undelivered counts the entries behind a position. When there are many the
 // stream's length stands in, which is never less.
 func (s *server) undelivered(stream, last string) *step {
-	counted := func(count int64) (float64, *step, error) {
+	counted := func(count int64) (float64, *step) {
 		if count == mostCounted {
-			return 0, integer("XLEN", stream), nil
+			return 0, integer("XLEN", stream)
 		}
-		return float64(count), nil, nil
+		return float64(count), nil
 	}
 	said := func(said any) (float64, *step, error) {
 		count, ok := said.(int64)
 		if !ok {
 			return 0, nil, fmt.Errorf("the script answered %T", said)
 		}
-		return counted(count)
+		value, next := counted(count)
+		return value, next, nil
 	}
 	fetched := func() *step {
 		return command(func(cmd *redis.Cmd) (float64, *step, error) {
@@ -212,7 +213,8 @@ func (s *server) undelivered(stream, last string) *step {
 			if err != nil {
 				return 0, nil, err
 			}
-			return counted(int64(len(entries)))
+			value, next := counted(int64(len(entries)))
+			return value, next, nil
 		}, "XRANGE", stream, "("+last, "+", "COUNT", mostCounted)
 	}
 	return s.script(countScript, said, fetched, stream, "("+last, mostCounted)
