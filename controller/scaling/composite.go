@@ -31,11 +31,9 @@ func (d *demand) compositeActive(in Input, verdicts []Verdict, fallback *v1alpha
 	if err != nil {
 		return false, err
 	}
-	formula := in.Formula
-	if formula == nil {
-		if formula, err = FormulaOf(in.Object); err != nil {
-			return false, err
-		}
+	formula, err := in.formula()
+	if err != nil {
+		return false, err
 	}
 	if !d.quiet() {
 		return false, nil
@@ -59,6 +57,14 @@ func (d *demand) compositeActive(in Input, verdicts []Verdict, fallback *v1alpha
 		return false, errNilFormula
 	}
 	return d.compositeFallback(target, threshold, fallback.Replicas), nil
+}
+
+// formula is the compiled one.
+func (in Input) formula() (*Formula, error) {
+	if in.Formula != nil || in.FormulaErr != nil {
+		return in.Formula, in.FormulaErr
+	}
+	return FormulaOf(in.Object)
 }
 
 // errNilFormula says that there is no number at all.

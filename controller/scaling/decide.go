@@ -30,8 +30,10 @@ type Input struct {
 	// Triggers, one for each of spec.triggers, in any order. One that is absent
 	// counts as Pending. Of cpu and memory nothing need be known.
 	Triggers []Trigger
-	// Formula is the compiled formula; nil compiles it for this decision.
-	Formula *Formula
+	// Formula is the compiled formula, FormulaErr why there is none; without
+	// either it is compiled for this decision.
+	Formula    *Formula
+	FormulaErr error
 }
 
 // Decision is what follows from an Input.

@@ -8,7 +8,8 @@ import (
 	"unicode"
 
 	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -23,12 +24,11 @@ type Formula struct {
 
 // A formula is somebody's text that runs in everybody's controller and adapter.
 // These are far beyond what anyone writes, and what keeps a text that is meant
-// to do harm from filling the stack, the memory or the day.
+// to do harm from filling the stack, the memory or the day; see also mostSteps.
 const (
 	longestFormula = 8192 // bytes: its parser calls itself for each parenthesis
 	largestFormula = 1000 // nodes of its tree
 	formulaMemory  = 1000 // elements of all lists that it makes
-	deepestLoop    = 2    // as in "sum(a, sum(b, #))"
 )
 
 // FormulaNames are the trigger names a formula may use: those of all triggers
@@ -85,13 +85,13 @@ func CompileFormula(formula string, names []string) (*Formula, error) {
 	for _, name := range names {
 		env[name] = types.Any
 	}
-	// The optimizer would make lists out of ranges beforehand, at no price.
-	program, err := expr.Compile(formula, expr.Env(env), expr.MaxNodes(largestFormula), expr.Optimize(false))
+	options := []expr.Option{expr.Env(env), expr.MaxNodes(largestFormula), expr.Optimize(false)}
+	if err := checkFormula(formula, options); err != nil {
+		return nil, err
+	}
+	program, err := expr.Compile(formula, options...)
 	if err != nil {
 		return nil, formulaError(err)
-	}
-	if depth := loopsWithin(program.Node()); depth > deepestLoop {
-		return nil, fmt.Errorf("scalingModifiers.formula: has loops within loops, %d deep, of %d that it may have", depth, deepestLoop)
 	}
 	f := &Formula{program: program, names: names}
 	trial := map[string]float64{}
@@ -104,30 +104,17 @@ func CompileFormula(formula string, names []string) (*Formula, error) {
 	return f, nil
 }
 
-// loopsWithin is how deep closures stand within each other.
-func loopsWithin(node ast.Node) int {
-	found := loops{depth: map[*ast.PredicateNode]int{}}
-	ast.Walk(&node, &found)
-	return found.deepest
-}
-
-// loops visits closures, inner ones first.
-type loops struct {
-	depth   map[*ast.PredicateNode]int
-	deepest int
-}
-
-func (l *loops) Visit(node *ast.Node) {
-	closure, ok := (*node).(*ast.PredicateNode)
-	if !ok {
-		return
+// checkFormula bounds a formula before anything but its parser works on it.
+func checkFormula(formula string, options []expr.Option) error {
+	config := conf.CreateNew()
+	for _, option := range options {
+		option(config)
 	}
-	if _, known := l.depth[closure]; !known {
-		inner := loops{depth: l.depth}
-		ast.Walk(&closure.Node, &inner)
-		l.depth[closure] = inner.deepest + 1
+	tree, err := parser.ParseWithConfig(formula, config)
+	if err != nil {
+		return formulaError(err)
 	}
-	l.deepest = max(l.deepest, l.depth[closure])
+	return checkSteps(tree.Node)
 }
 
 // Eval computes the formula. A name without value is nil in it. some is false

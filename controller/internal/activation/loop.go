@@ -207,7 +207,7 @@ func (l *Loop) until(next time.Time) time.Duration {
 func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error) (in scaling.Input, ahead bool) {
 	in = scaling.Input{
 		Object: so, Now: l.Now(), ReplicasErr: targetErr,
-		LastActive: m.lastActive, Formula: m.formula,
+		LastActive: m.lastActive, Formula: m.formula.compiled, FormulaErr: m.formula.err,
 	}
 	atRest := true // as it is subscribed while the target cannot be read
 	if targetErr == nil {

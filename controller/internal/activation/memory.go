@@ -20,10 +20,10 @@ type memory struct {
 	lastActive time.Time
 	paused     bool
 
-	// generation is the one that triggers and formula are of, 0 for none yet.
+	// generation is the one that the triggers are of, 0 for none yet.
 	generation int64
 	triggers   []trigger
-	formula    *scaling.Formula
+	formula    formula
 
 	// wroteFrom is the target's resource version before our last write, and
 	// wrote what was written. The cache may show the old one for a while.
@@ -35,6 +35,13 @@ type memory struct {
 
 	looked look
 	record record
+}
+
+// formula is that of one generation, compiled, or why it cannot be.
+type formula struct {
+	generation int64
+	compiled   *scaling.Formula
+	err        error
 }
 
 // look is a target that nobody watches as it was when it was last subscribed.
@@ -75,6 +82,12 @@ type trigger struct {
 // memory returns what is remembered of an object. What another process left in
 // the status is where this one goes on.
 func (l *Loop) memory(so *v1alpha1.ScaledObject) *memory {
+	m := l.remembered(so)
+	m.compile(so)
+	return m
+}
+
+func (l *Loop) remembered(so *v1alpha1.ScaledObject) *memory {
 	key := client.ObjectKeyFromObject(so)
 	l.began()
 	l.mu.Lock()
@@ -136,12 +149,18 @@ func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int
 	for i := len(m.triggers); i < len(before); i++ {
 		changed = append(changed, i)
 	}
-	m.generation, m.formula = so.Generation, nil
-	if modifiers := so.Modifiers(); modifiers != nil {
-		// One that does not compile stays nil: Decide says why.
-		m.formula, _ = scaling.FormulaOf(so)
-	}
+	m.generation = so.Generation
 	return changed
+}
+
+// compile compiles the formula once per generation. It is a user's text: no
+// lock is held meanwhile.
+func (m *memory) compile(so *v1alpha1.ScaledObject) {
+	if so.Modifiers() == nil || m.formula.generation == so.Generation && (m.formula.compiled != nil || m.formula.err != nil) {
+		return
+	}
+	m.formula.generation = so.Generation
+	m.formula.compiled, m.formula.err = scaling.FormulaOf(so)
 }
 
 // seeded is the memory of an object that this process sees for the first time:

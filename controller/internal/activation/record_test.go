@@ -127,6 +127,24 @@ func TestFormulaIsRemembered(t *testing.T) {
 	}
 }
 
+func TestFormulaIsCompiledOncePerGeneration(t *testing.T) {
+	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].Name = "lag"
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "lag * 2", Target: "5"}}
+	})
+	so := f.object()
+	first := f.memory(so).formula
+	if again := f.memory(so).formula; first.compiled == nil || again != first {
+		t.Error("compiled again")
+	}
+	so.Generation++
+	so.Spec.Advanced.ScalingModifiers.Formula = "lag *"
+	refused := f.memory(so).formula
+	if again := f.memory(so).formula; refused.err == nil || refused.compiled != nil || again != refused {
+		t.Errorf("%+v, then %+v", refused, again)
+	}
+}
+
 // measured are the calls of Figures.
 type measured struct {
 	late, woken []time.Duration

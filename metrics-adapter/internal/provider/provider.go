@@ -38,7 +38,7 @@ type Families interface {
 }
 
 // Provider implements provider.ExternalMetricsProvider. Its state is the cache
-// of Objects.
+// of Objects, and formulas that are compiled.
 type Provider struct {
 	// Objects reads from a cache: ScaledObjects, HPAs as StripHPA leaves them,
 	// and workloads of apps/v1.
@@ -51,6 +51,8 @@ type Provider struct {
 	Cluster  Cluster
 	Families Families
 	Now      func() time.Time
+
+	formulas formulas
 }
 
 // GetExternalMetric answers for one metric of the ScaledObject that selector
@@ -204,7 +206,7 @@ func (p *Provider) held(ctx context.Context, so *v1alpha1.ScaledObject, metric s
 // nil in the formula where the user's behaviour says so.
 func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) (float64, error) {
 	modifiers := so.Modifiers()
-	formula, err := scaling.FormulaOf(so)
+	formula, err := p.formulas.of(so)
 	if err != nil {
 		return 0, err
 	}
