@@ -19,6 +19,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -209,7 +210,8 @@ func (s *Signer) secret(ctx context.Context, namespace, name string) (*corev1.Se
 }
 
 // say logs what is wrong with something when that has changed, and reports
-// whether anything is.
+// whether anything is. That somebody else wrote it first is nothing wrong with
+// it: it is only to be looked at again.
 func (s *Signer) say(what string, err error) (wrong bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +219,7 @@ func (s *Signer) say(what string, err error) (wrong bool) {
 	if err != nil {
 		text = err.Error()
 	}
-	if s.wrong[what] == text || errors.Is(err, context.Canceled) {
+	if s.wrong[what] == text || errors.Is(err, context.Canceled) || apierrors.IsConflict(err) {
 		return err != nil
 	}
 	if s.wrong == nil {

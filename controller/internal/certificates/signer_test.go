@@ -43,6 +43,7 @@ type house struct {
 	log    bytes.Buffer
 	writes []string
 	fail   func(name string) error // of reading a Secret
+	refuse func(name string) error // of writing anything
 }
 
 func empty(namespace, name string) *corev1.Secret {
@@ -73,6 +74,11 @@ func build(t *testing.T, objects ...client.Object) *house {
 			return c.Get(ctx, key, o, opts...)
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if h.refuse != nil {
+				if err := h.refuse(o.GetName()); err != nil {
+					return err
+				}
+			}
 			h.writes = append(h.writes, o.GetName())
 			return c.Update(ctx, o, opts...)
 		},
@@ -252,6 +258,36 @@ func TestOneProblemIsOnes(t *testing.T) {
 	h.fail = nil
 	if writes, _ := h.run(); !slices.Equal(writes, []string{"controller-tls"}) {
 		t.Errorf("when it can be read: %v", writes)
+	}
+}
+
+// TestSomebodyWhoWasFasterIsNoError has each object written by somebody else
+// between our read and our write.
+func TestSomebodyWhoWasFasterIsNoError(t *testing.T) {
+	apiService := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": metricsAPI},
+		"spec": map[string]any{"service": map[string]any{"namespace": installation, "name": "metrics-adapter"}},
+	}}
+	for _, name := range []string{authoritySecret, "controller-tls", metricsAPI} {
+		t.Run(name, func(t *testing.T) {
+			h := standard(t, apiService.DeepCopy())
+			h.refuse = func(written string) error {
+				if written != name {
+					return nil
+				}
+				return apierrors.NewConflict(schema.GroupResource{Resource: "objects"}, name, errors.New("the object has been modified"))
+			}
+			if _, again := h.run(); again != tryAgain {
+				t.Errorf("again in %s", again)
+			}
+			if log := h.log.String(); strings.Contains(log, "level=ERROR") {
+				t.Errorf("the log has an error:\n%s", log)
+			}
+			h.refuse = nil
+			if writes, _ := h.run(); !slices.Contains(writes, name) {
+				t.Errorf("then only %v is written", writes)
+			}
+		})
 	}
 }
 

@@ -17,11 +17,14 @@ func TestAConflictIsAnotherLookAndNoError(t *testing.T) {
 	tests := map[string]struct {
 		err   error
 		after time.Duration
-		fails bool
+		fails string
 	}{
 		"a conflict":         {err: conflict, after: afterConflict},
 		"a wrapped conflict": {err: fmt.Errorf("claim: %w", conflict), after: afterConflict},
-		"another failure":    {err: errors.New("no route"), after: time.Hour, fails: true},
+		"two conflicts":      {err: errors.Join(conflict, fmt.Errorf("status: %w", conflict)), after: afterConflict},
+		"another failure":    {err: errors.New("no route"), after: time.Hour, fails: "no route"},
+		"a conflict first":   {err: errors.Join(conflict, errors.New("no route")), after: time.Hour, fails: "no route"},
+		"a conflict last":    {err: errors.Join(errors.New("no route"), conflict), after: time.Hour, fails: "no route"},
 		"no failure":         {after: time.Hour},
 	}
 	for name, tt := range tests {
@@ -30,7 +33,7 @@ func TestAConflictIsAnotherLookAndNoError(t *testing.T) {
 				return reconcile.Result{RequeueAfter: time.Hour}, tt.err
 			}))
 			result, err := r.Reconcile(t.Context(), reconcile.Request{})
-			if (err != nil) != tt.fails || result.RequeueAfter != tt.after {
+			if (err != nil) != (tt.fails != "") || err != nil && err.Error() != tt.fails || result.RequeueAfter != tt.after {
 				t.Errorf("result = %+v, error = %v", result, err)
 			}
 		})
