@@ -176,7 +176,7 @@ func (m *management) single(ctx context.Context, queue string) (counts, error) {
 	var answer queueAnswer
 	err := m.get(ctx, m.queues+"/"+segment(queue)+"?columns="+columns, &answer)
 	if err == nil && answer.Name != queue {
-		err = errOther
+		err = foreign(m.queues + "/" + segment(queue))
 	}
 	var seen counts
 	if err == nil {
@@ -197,7 +197,7 @@ func (m *management) list(ctx context.Context, wanted map[string][]int, give fun
 	var answer []queueAnswer
 	err := m.get(listing, m.queues+"?columns="+columns, &answer)
 	if err == nil && answer == nil {
-		err = errOther
+		err = foreign(m.queues)
 	}
 	switch {
 	case err == nil:
@@ -257,7 +257,7 @@ func (m *management) matching(ctx context.Context, s *patternSource) (counts, er
 	switch {
 	case err != nil:
 	case answer.Items == nil:
-		err = errOther
+		err = foreign(m.queues)
 	case answer.PageCount > 1:
 		err = scaler.Errorf(codes.FailedPrecondition,
 			"matches more queues than fit one page of %d: raise pageSize or narrow the pattern", s.pageSize)
@@ -272,9 +272,17 @@ func (m *management) matching(ctx context.Context, s *patternSource) (counts, er
 	return seen, nil
 }
 
-// errOther is an answer that is none of the management API's. Its text stays
-// away: nobody knows what it holds.
-var errOther = scaler.Errorf(codes.Unavailable, "the answer is not one of the management API")
+// foreign is the error of an answer that is none of the management API's. Its
+// text stays away: nobody knows what it holds.
+func foreign(address string) error {
+	return scaler.Errorf(codes.Unavailable, "%s: the answer is not one of the management API", named(address))
+}
+
+// named is how a request is called in errors.
+func named(address string) string {
+	path, _, _ := strings.Cut(address, "?")
+	return "GET " + path
+}
 
 // get decodes the answer to a request. Only status 200 is one.
 func (m *management) get(ctx context.Context, address string, answer any) error {
@@ -287,11 +295,10 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 		return err
 	}
 	if got.Status != http.StatusOK {
-		asked, _, _ := strings.Cut(address, "?")
-		return &scaler.HTTPError{Request: "GET " + asked, Status: got.Status}
+		return &scaler.HTTPError{Request: named(address), Status: got.Status}
 	}
 	if err := json.Unmarshal(got.Body, answer); err != nil {
-		return errOther
+		return foreign(address)
 	}
 	return nil
 }
