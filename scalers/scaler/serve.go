@@ -55,7 +55,9 @@ type settings struct {
 	maxReadTimeout  time.Duration
 	shutdownTimeout time.Duration
 	describe        bool
-	credentials     credentials.Config
+	// showVersion asks for the version, and for nothing else.
+	showVersion bool
+	credentials credentials.Config
 }
 
 // environment names a flag's environment variable.
@@ -93,10 +95,11 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
 	flags.DurationVar(&s.maxReadTimeout, "max-read-timeout", time.Minute, "the longest that one read may take where the trigger has a timeout of its own")
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
+	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
 	outboundFlags(flags)
 	credentialFlags(flags, &s.credentials)
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); err != nil || s.showVersion {
 		return s, err
 	}
 	if err := checkOutbound(getenv); err != nil {
@@ -160,7 +163,11 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	case err != nil:
 		return err
 	}
-	if s.describe {
+	switch {
+	case s.showVersion:
+		fmt.Println("scaler-"+family, version)
+		return nil
+	case s.describe:
 		return printDescription(os.Stdout, family, triggers)
 	}
 	log := newLog(os.Stderr, s.logLevel).With("family", family)

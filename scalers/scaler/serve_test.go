@@ -62,6 +62,10 @@ func TestSettings(t *testing.T) {
 		},
 		"a client that no certificate can be for": {args: []string{"--allow-client=Keda=shop"}, fail: `"Keda" cannot be the name of a client`},
 		"nowhere to find a key":                   {env: map[string]string{"POD_NAMESPACE": ""}, fail: "--installation: is required for mTLS"},
+		"the version, wherever": {
+			args: []string{"--version"}, env: map[string]string{"POD_NAMESPACE": "", "SLUICE_READ_TIMEOUT": "soon"},
+			want: func(s settings) bool { return s.showVersion },
+		},
 		"plaintext needs no key": {
 			args: []string{"--plaintext"}, env: map[string]string{"POD_NAMESPACE": ""},
 			want: func(s settings) bool { return s.plaintext },
