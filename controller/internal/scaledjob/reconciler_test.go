@@ -247,7 +247,7 @@ func TestCreationThatIsRefused(t *testing.T) {
 			f.cluster.Fail(nil)
 			f.clock.Step(lastRetry)
 			f.reads(0, 40)
-			f.run()
+			f.runOn()
 			f.wantRunning("allowed again", 40)
 			f.wantCondition("allowed again", v1alpha1.ConditionReady, "True ScaledJobReady", "")
 		})
