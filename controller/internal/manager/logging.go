@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"go.uber.org/zap/zapcore"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // lazy encodes what a logger is given to say with every line when there is a
@@ -22,15 +23,30 @@ func (l *lazy) With(fields []zapcore.Field) zapcore.Core {
 	return &lazy{l.Core, append(slices.Clip(l.fields), fields...)}
 }
 
-// Check adds a core that has the fields, unless nothing is to be said.
+// Check adds this core, unless nothing is to be said.
 func (l *lazy) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if !l.Enabled(entry.Level) {
 		return checked
 	}
-	return l.Core.With(l.fields).Check(entry, checked)
+	return checked.AddCore(entry, l)
 }
 
-// Write says one line.
+// Write says one line. That somebody else wrote an object first is no error,
+// whatever a library says: it is told where the user asks for such lines.
 func (l *lazy) Write(entry zapcore.Entry, fields []zapcore.Field) error {
-	return l.Core.With(l.fields).Write(entry, fields)
+	if slices.ContainsFunc(fields, conflict) {
+		entry.Level, entry.Stack = zapcore.DebugLevel, ""
+		if !l.Enabled(entry.Level) {
+			return nil
+		}
+	}
+	if checked := l.Core.With(l.fields).Check(entry, nil); checked != nil {
+		checked.Write(fields...)
+	}
+	return nil
+}
+
+func conflict(f zapcore.Field) bool {
+	err, ok := f.Interface.(error)
+	return ok && f.Type == zapcore.ErrorType && apierrors.IsConflict(err)
 }

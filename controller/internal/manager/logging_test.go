@@ -1,11 +1,15 @@
 package manager
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	uberzap "go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
@@ -43,6 +47,24 @@ func TestLoggersEncodeWhatTheySay(t *testing.T) {
 			if strings.Count(lines[i], want) != 1 {
 				t.Errorf("line %s, want %s once", lines[i], want)
 			}
+		}
+	}
+}
+
+// TestAConflictIsNoErrorInTheLog has a library tell of a write that somebody else
+// was faster with.
+func TestAConflictIsNoErrorInTheLog(t *testing.T) {
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, "operator.keda.sh", errors.New("modified"))
+	for level, want := range map[zapcore.Level]string{zapcore.InfoLevel: "", zapcore.DebugLevel: `"level":"debug"`} {
+		var out strings.Builder
+		log := zap.New(zap.WriteTo(&out), zap.Level(level), zap.RawZapOpts(uberzap.WrapCore(lazily)))
+		log.Error(fmt.Errorf("claim: %w", conflict), "Failed to update lease")
+		if got := out.String(); want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "stacktrace") {
+			t.Errorf("at level %s: wrote %q", level, got)
+		}
+		log.Error(errors.New("no route"), "Failed to update lease")
+		if got := out.String(); !strings.Contains(got, `"level":"error"`) {
+			t.Errorf("at level %s: wrote %q", level, got)
 		}
 	}
 }
