@@ -121,7 +121,7 @@ func (f *fixture) run() {
 // runOn runs until all Jobs are created that one pass had no time for.
 func (f *fixture) runOn() {
 	f.t.Helper()
-	for f.run(); f.due.Equal(f.clock.Now().Add(nextSlice-time.Millisecond)); {
+	for f.run(); f.due.Equal(f.clock.Now().Add(nextSlice - time.Millisecond)); {
 		f.run()
 	}
 }
