@@ -36,12 +36,12 @@ var errNotRead = errors.New("the scale target was not read")
 
 func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) *asking {
 	cached := namesVariable(so) && federation.NewWorkload(so.TargetKind()) != nil
-	from := client.Reader(p.Cluster)
+	read := p.liveTemplate
 	if cached {
-		from = p.Objects
+		read = p.cachedTemplate
 	}
 	a := &asking{families: p.Families, whole: sync.OnceValue(func() []federation.Trigger {
-		return federation.TriggersOf(so, workload(ctx, from, so))
+		return federation.TriggersOf(so, workload(ctx, so, read))
 	})}
 	if cached {
 		a.triggers = a.whole()
@@ -73,9 +73,11 @@ func (a *asking) family(ctx context.Context, t federation.Trigger, metric string
 // workload is what triggers may know of the target. Without it a trigger that
 // names variables cannot be asked for in full; one with an authentication
 // object can, and its family says so if that object names some.
-func workload(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject) federation.Workload {
+func workload(
+	ctx context.Context, so *v1alpha1.ScaledObject, read func(context.Context, *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error),
+) federation.Workload {
 	w := federation.Workload{Mode: federation.Active}
-	template, err := template(ctx, from, so)
+	template, err := read(ctx, so)
 	if err != nil {
 		w.Unread = fmt.Errorf("scale target, whose variables the trigger names: %w", err)
 	}
@@ -83,21 +85,34 @@ func workload(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject
 	return w
 }
 
+func (p *Provider) cachedTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+	return template(ctx, p.Objects, targetOf(so))
+}
+
+func (p *Provider) liveTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+	target := targetOf(so)
+	return p.templates.get(ctx, target, templateFor, func(ctx context.Context) (*corev1.PodTemplateSpec, error) {
+		return template(ctx, p.Cluster, target)
+	})
+}
+
+func targetOf(so *v1alpha1.ScaledObject) scaleTarget {
+	return scaleTarget{kind: so.TargetKind(), name: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
+}
+
 // template is the Pod template of the target. Reading one of another kind than
 // those of apps/v1 needs a permission.
-func template(ctx context.Context, from client.Reader, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
-	kind := so.TargetKind()
-	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
-	if object := federation.NewWorkload(kind); object != nil {
-		if err := from.Get(ctx, key, object); err != nil {
+func template(ctx context.Context, from client.Reader, target scaleTarget) (*corev1.PodTemplateSpec, error) {
+	if object := federation.NewWorkload(target.kind); object != nil {
+		if err := from.Get(ctx, target.name, object); err != nil {
 			return nil, err
 		}
 		_, template := federation.ReadWorkload(object)
 		return template, nil
 	}
 	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(kind)
-	if err := from.Get(ctx, key, object); err != nil {
+	object.SetGroupVersionKind(target.kind)
+	if err := from.Get(ctx, target.name, object); err != nil {
 		return nil, err
 	}
 	return federation.TemplateOf(object), nil

@@ -131,26 +131,46 @@ func StripHPA(object any) (any, error) {
 	return kept, nil
 }
 
-// readyPods counts the ready pods of the object's target at this moment.
+// readyPods is how many pods of the object's target are ready.
 func (p *Provider) readyPods(ctx context.Context, so *v1alpha1.ScaledObject) (int32, error) {
 	gvkr := so.Status.ScaleTargetGVKR
 	if gvkr == nil {
 		return 0, errors.New("the scale target is not known yet")
 	}
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(schema.GroupVersionKind{Group: gvkr.Group, Version: gvkr.Version, Kind: gvkr.Kind})
-	object.SetNamespace(so.Namespace)
-	object.SetName(so.Spec.ScaleTargetRef.Name)
-	scale, err := federation.ReadScale(ctx, p.Cluster, object)
+	target := scaleTarget{
+		kind: schema.GroupVersionKind{Group: gvkr.Group, Version: gvkr.Version, Kind: gvkr.Kind},
+		name: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name},
+	}
+	selector, err := p.selectors.get(ctx, target, selectorFor, func(ctx context.Context) (labels.Selector, error) {
+		return p.podSelector(ctx, target)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("scale target: %w", err)
 	}
+	return p.ready.get(ctx, target, readyFor, func(ctx context.Context) (int32, error) {
+		return p.countReady(ctx, so.Namespace, selector)
+	})
+}
+
+func (p *Provider) podSelector(ctx context.Context, target scaleTarget) (labels.Selector, error) {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(target.kind)
+	object.SetNamespace(target.name.Namespace)
+	object.SetName(target.name.Name)
+	scale, err := federation.ReadScale(ctx, p.Cluster, object)
+	if err != nil {
+		return nil, err
+	}
 	selector, err := labels.Parse(scale.Status.Selector)
 	if err != nil || selector.Empty() {
-		return 0, errors.New("scale target: it has no pod selector")
+		return nil, errors.New("it has no pod selector")
 	}
+	return selector, nil
+}
+
+func (p *Provider) countReady(ctx context.Context, namespace string, selector labels.Selector) (int32, error) {
 	var pods corev1.PodList
-	if err := p.Cluster.List(ctx, &pods, client.InNamespace(so.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := p.Cluster.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
 		return 0, fmt.Errorf("pods of the scale target: %w", err)
 	}
 	var ready int32

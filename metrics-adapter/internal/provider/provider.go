@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -37,8 +38,17 @@ type Families interface {
 	GetMetrics(ctx context.Context, t federation.Trigger, metric string) (float64, error)
 }
 
+// How long the metrics of an object share what was read for one of them. The
+// HPA controller asks for all in one go. Ready pods have to be those that it
+// divides by in that go; the others hardly ever change.
+const (
+	readyFor    = time.Second
+	templateFor = 5 * time.Second
+	selectorFor = 30 * time.Second
+)
+
 // Provider implements provider.ExternalMetricsProvider. Its state is the cache
-// of Objects, and formulas that are compiled.
+// of Objects, formulas that are compiled, and for a moment what Cluster said.
 type Provider struct {
 	// Objects reads from a cache: ScaledObjects, HPAs as StripHPA leaves them,
 	// and workloads of apps/v1.
@@ -52,7 +62,10 @@ type Provider struct {
 	Families Families
 	Now      func() time.Time
 
-	formulas formulas
+	formulas  formulas
+	ready     recently[int32]
+	selectors recently[labels.Selector]
+	templates recently[*corev1.PodTemplateSpec]
 }
 
 // GetExternalMetric answers for one metric of the ScaledObject that selector

@@ -364,7 +364,9 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestReadyPodsAreCountedAtThatMoment(t *testing.T) {
+func TestReadyPodsAreCountedAtThatMoment(t *testing.T) { synctest.Test(t, readyPodsAreCounted) }
+
+func readyPodsAreCounted(t *testing.T) {
 	f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
 	c := f.Cluster.(client.Client)
 	two := &corev1.Pod{}
@@ -383,6 +385,7 @@ func TestReadyPodsAreCountedAtThatMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	time.Sleep(2 * readyFor)
 	want := "ScaledObject shop/worker, metric s0-a: trigger 0 (kafka): dial tcp: refused; fallback: no pod of the scale target is ready"
 	if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)

@@ -1,0 +1,134 @@
+package provider
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// counted has the requests counted that answers cost the API server.
+func (f *fixture) counted() *atomic.Int64 {
+	var requests atomic.Int64
+	f.Cluster = interceptor.NewClient(f.Cluster.(client.WithWatch), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			requests.Add(1)
+			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			requests.Add(1)
+			return c.List(ctx, list, opts...)
+		},
+		SubResourceGet: func(ctx context.Context, c client.Client, sub string, o, body client.Object, opts ...client.SubResourceGetOption) error {
+			requests.Add(1)
+			return c.SubResource(sub).Get(ctx, o, body, opts...)
+		},
+	})
+	return &requests
+}
+
+// TestMetricsOfATargetShareWhatIsReadLive has the HPA controller ask for both
+// metrics of an object, several at once, in four syncs that are 15 s apart.
+func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
+	rollout := func(so *v1alpha1.ScaledObject) {
+		so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "rollout", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
+		for i := range so.Spec.Triggers {
+			so.Spec.Triggers[i].AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login"}
+		}
+	}
+	tests := map[string]struct {
+		values map[string]float64
+		change []func(*v1alpha1.ScaledObject)
+		forgot bool
+		want   int64
+	}{
+		"a good reading": {values: map[string]float64{"0 a": 7, "1 b": 7}, change: []func(*v1alpha1.ScaledObject){valueTargets}},
+		// Pods once a sync, their selector once in two.
+		"fallback divided by the pods, held": {
+			change: []func(*v1alpha1.ScaledObject){valueTargets, verdict("s0-a", ptr.To[int32](6)), verdict("s1-b", ptr.To[int32](6)), activated("", 0), atMost(4)}, want: 4 + 2,
+		},
+		"a target of another kind, forgotten by its family": {
+			values: map[string]float64{"0 a": 7, "1 b": 7}, change: []func(*v1alpha1.ScaledObject){rollout}, forgot: true, want: 4,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, tt.values, tt.change...)
+				f.families.forgot = tt.forgot
+				requests := f.counted()
+				for range 4 {
+					var asking sync.WaitGroup
+					for range 3 {
+						for _, metric := range []string{"s0-a", "s1-b"} {
+							asking.Go(func() {
+								if _, err := f.ask(t.Context(), selector, metric); err != nil {
+									t.Error(err)
+								}
+							})
+						}
+					}
+					asking.Wait()
+					time.Sleep(15*time.Second - 1)
+				}
+				if got := requests.Load(); got != tt.want {
+					t.Errorf("%d requests, want %d", got, tt.want)
+				}
+				time.Sleep(selectorFor)
+				synctest.Wait()
+				if left := len(f.selectors.answers) + len(f.ready.answers) + len(f.templates.answers); left != 0 {
+					t.Errorf("%d answers are kept for nobody", left)
+				}
+			})
+		})
+	}
+}
+
+// TestWhoWaitsForAnothersReadKeepsItsOwnTime has two ask at once of a server
+// that stalls: one that goes away takes nothing from the other, and what failed
+// is asked for anew.
+func TestWhoWaitsForAnothersReadKeepsItsOwnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r recently[int]
+		reads := 0
+		read := func(ctx context.Context) (int, error) {
+			reads++
+			select {
+			case <-time.After(Budget / 2):
+				return reads, nil
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		short, cancel := context.WithTimeout(t.Context(), Budget/4)
+		defer cancel()
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := r.get(short, scaleTarget{}, time.Second, read); err == nil {
+				t.Error("an answer after the end")
+			}
+		})
+		both.Go(func() {
+			if got, err := r.get(t.Context(), scaleTarget{}, time.Second, read); got != 1 || err != nil {
+				t.Errorf("%d, %v", got, err)
+			}
+		})
+		both.Wait()
+		stalls := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
+		time.Sleep(2 * time.Second)
+		if _, err := r.get(t.Context(), scaleTarget{}, time.Second, stalls); err == nil {
+			t.Error("an answer of a server that stalls")
+		}
+		if got, err := r.get(t.Context(), scaleTarget{}, time.Second, read); got != 2 || err != nil {
+			t.Errorf("%d, %v", got, err)
+		}
+	})
+}
