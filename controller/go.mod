@@ -2,6 +2,8 @@ module github.com/sluice-autoscaler/sluice/controller
 
 go 1.26.0
 
+replace github.com/sluice-autoscaler/sluice/outbound => ../outbound
+
 replace github.com/sluice-autoscaler/sluice/proto => ../proto
 
 require (
@@ -80,6 +82,7 @@ require (
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
+	github.com/sluice-autoscaler/sluice/outbound v0.0.0
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/x448/float16 v0.8.4 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect

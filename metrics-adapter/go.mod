@@ -119,5 +119,6 @@ require (
 
 replace (
 	github.com/sluice-autoscaler/sluice/controller => ../controller
+	github.com/sluice-autoscaler/sluice/outbound => ../outbound
 	github.com/sluice-autoscaler/sluice/proto => ../proto
 )

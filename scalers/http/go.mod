@@ -3,6 +3,7 @@ module github.com/sluice-autoscaler/sluice/scalers/http
 go 1.26.0
 
 replace (
+	github.com/sluice-autoscaler/sluice/outbound => ../../outbound
 	github.com/sluice-autoscaler/sluice/proto => ../../proto
 	github.com/sluice-autoscaler/sluice/scalers/scaler => ../scaler
 )
@@ -90,6 +91,7 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
+	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/tidwall/gjson v1.20.2 // indirect

@@ -111,6 +111,7 @@ require (
 require (
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
+	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	github.com/twmb/franz-go v1.22.2
@@ -125,6 +126,7 @@ require (
 )
 
 replace (
+	github.com/sluice-autoscaler/sluice/outbound => ../../outbound
 	github.com/sluice-autoscaler/sluice/proto => ../../proto
 	github.com/sluice-autoscaler/sluice/scalers/scaler => ../scaler
 	github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers

@@ -3,6 +3,7 @@ module github.com/sluice-autoscaler/sluice/scalers/prometheus
 go 1.26.0
 
 replace (
+	github.com/sluice-autoscaler/sluice/outbound => ../../outbound
 	github.com/sluice-autoscaler/sluice/proto => ../../proto
 	github.com/sluice-autoscaler/sluice/scalers/scaler => ../scaler
 )
@@ -76,6 +77,7 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/proto v0.0.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	rules "github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 )
 
@@ -44,8 +45,8 @@ func TestNamesAreNoWayAround(t *testing.T) {
 	if status.Code(err) != codes.InvalidArgument {
 		t.Errorf("error = %v", err)
 	}
-	outbound.Allow([]netip.Prefix{netip.MustParsePrefix("169.254.169.0/24")})
-	defer outbound.Allow(nil)
+	rules.Allow([]netip.Prefix{netip.MustParsePrefix("169.254.169.0/24")})
+	defer rules.Allow(nil)
 	if err := outbound.Control("tcp4", "169.254.169.254:80", nil); err != nil {
 		t.Errorf("although it is allowed: %v", err)
 	}

@@ -11,12 +11,12 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
 )
 

@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
@@ -25,9 +29,11 @@ import (
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 func TestMain(m *testing.M) {
+	outbound.Allow([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}) // the tests' receivers
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
@@ -262,7 +268,8 @@ func TestSinkThatTakesNothingIsGivenUpUntilItsSpecChanges(t *testing.T) {
 func TestDestinationsThatCannotWork(t *testing.T) {
 	f := start(t)
 	for message, spec := range map[string]eventing.CloudEventSourceSpec{
-		"destination: http is required": {},
+		"destination: http is required":                          {},
+		"destination.http.uri: is not the URL of an HTTP server": to("file:///etc/passwd"),
 		"destination.azureEventGridTopic: needs credentials, which the controller never has; send to an HTTP sink that forwards": {
 			Destination: eventing.Destination{AzureEventGridTopic: &eventing.AzureEventGridTopic{Endpoint: "https://grid"}},
 		},
@@ -387,5 +394,89 @@ func TestNothingWaitsForASinkThatIsGone(t *testing.T) {
 	f.remove(types.NamespacedName{Namespace: "shop", Name: "audit"})
 	if n := testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_emitted_total"); n != 0 {
 		t.Errorf("%d series of a source that is gone", n)
+	}
+}
+
+// TestSinksAnswersStayOut has receivers that try to make the controller ask
+// elsewhere, or repeat what they say.
+func TestSinksAnswersStayOut(t *testing.T) {
+	var elsewhere atomic.Int64
+	inner := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	t.Cleanup(inner.Close)
+	_, port, _ := net.SplitHostPort(inner.Listener.Addr().String())
+	redirects := httptest.NewServer(http.RedirectHandler(inner.URL, http.StatusFound))
+	t.Cleanup(redirects.Close)
+	talks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = w.Write([]byte("secret"))
+	}))
+	t.Cleanup(talks.Close)
+	for uri, why := range map[string]string{
+		redirects.URL:             "the answer is status 302",
+		talks.URL:                 "the answer is status 500",
+		"http://0.0.0.0:" + port:  "0.0.0.0 is an address of the machine itself",
+		"http://127.0.0.9:1":      "127.0.0.9 is an address of the machine itself",
+		"http://169.254.169.254/": "169.254.169.254 is a link-local address or a cloud's metadata service",
+	} {
+		f := start(t)
+		gaveUp := make(chan types.NamespacedName, 1)
+		f.GaveUp = func(key types.NamespacedName) { gaveUp <- key }
+		f.apply("shop", "mine", to(uri))
+		f.happens("shop", "ScaledObjectReady")
+		active := f.reconcile(<-gaveUp, func() eventing.Source { return &eventing.CloudEventSource{} })
+		if active.Message != "not delivered in 6 attempts: "+why {
+			t.Errorf("%s: condition %+v", uri, active)
+		}
+	}
+	if n := elsewhere.Load(); n > 0 {
+		t.Errorf("%d requests came to where no sink is", n)
+	}
+}
+
+func TestSinksOfANamespaceAreBounded(t *testing.T) {
+	f := start(t)
+	uri, _ := receiver(t, http.StatusOK)
+	for _, namespace := range []string{"shop", "other", ""} {
+		for i := range mostSinks {
+			if active := f.apply(namespace, strconv.Itoa(i), to(uri)); active.Status != metav1.ConditionTrue {
+				t.Fatalf("condition %+v", active)
+			}
+		}
+	}
+	active := f.apply("shop", "more", to(uri))
+	if active.Status != metav1.ConditionFalse || active.Message != errTooMany.Error() {
+		t.Errorf("condition %+v", active)
+	}
+	if active := f.apply("shop", "0", to(uri)); active.Status != metav1.ConditionTrue {
+		t.Errorf("a change of one that there is: %+v", active)
+	}
+	f.remove(types.NamespacedName{Namespace: "shop", Name: "0"})
+	fresh := func() eventing.Source { return &eventing.CloudEventSource{} }
+	if active := f.reconcile(types.NamespacedName{Namespace: "shop", Name: "more"}, fresh); active.Status != metav1.ConditionTrue {
+		t.Errorf("when there is room: %+v", active)
+	}
+}
+
+// TestWaitingEventsAreBounded keeps more than one sink from filling the memory,
+// by how many wait or by what each says.
+func TestWaitingEventsAreBounded(t *testing.T) {
+	s := NewSinks("mine", "keda", slog.New(slog.DiscardHandler))
+	s.most = 5
+	for _, name := range []string{"one", "two"} { // which nobody serves
+		key := types.NamespacedName{Namespace: "shop", Name: name}
+		s.sinks[key] = &sink{key: key, queue: make(chan *event, 4)}
+	}
+	for range 10 {
+		s.send(event{kind: "keda.scaledobject.ready.v1", namespace: "shop", note: strings.Repeat("é", mostOfNote)})
+	}
+	held := 0
+	for _, sink := range s.sinks {
+		held += len(sink.queue)
+		if note := (<-sink.queue).note; len(note) > mostOfNote || !utf8.ValidString(note) {
+			t.Errorf("%d bytes are kept", len(note))
+		}
+	}
+	if n := testutil.ToFloat64(s.metrics.queued.WithLabelValues("shop")); held != 5 || s.waiting.Load() != 5 || n != 5 {
+		t.Errorf("%d events wait, counted as %d and %v", held, s.waiting.Load(), n)
 	}
 }

@@ -2,6 +2,7 @@ package cloudevents
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +21,8 @@ const (
 	reasonFailed = "CloudEventSourceFailed"
 )
 
-// standby is how often a process that does not lead looks whether it does.
+// standby is how often a process that does not lead looks whether it does, and
+// a source without a sink whether there is room for it.
 const standby = 30 * time.Second
 
 // Reconciler keeps the sinks in line with sources of one kind.
@@ -51,7 +53,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if !r.Leads() {
 		return reconcile.Result{RequeueAfter: standby}, nil
 	}
-	return reconcile.Result{}, r.report(ctx, source, err)
+	result := reconcile.Result{}
+	if errors.Is(err, errTooMany) {
+		result.RequeueAfter = standby
+	}
+	return result, r.report(ctx, source, err)
 }
 
 // release lets a source go that KEDA has put its finalizer on: here nothing is

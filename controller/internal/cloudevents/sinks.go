@@ -2,18 +2,23 @@ package cloudevents
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/cloudevents/sdk-go/v2"
-	"github.com/cloudevents/sdk-go/v2/protocol"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 // As in KEDA: a sink keeps so many events, and gets each so many times before
@@ -23,6 +28,18 @@ const (
 	attempts    = 5
 	sendTimeout = 10 * time.Second
 )
+
+// What tenants may make every controller hold: sinks of one namespace, or of
+// the cluster, and events that wait in all sinks together, with the bytes of
+// what each says.
+const (
+	mostSinks  = 8
+	mostWait   = 32 << 10
+	mostOfNote = 1 << 10
+)
+
+// errTooMany is about a source that gets its sink when another one is gone.
+var errTooMany = fmt.Errorf("there are %d sources already, of which a namespace (and so the cluster) may have no more", mostSinks)
 
 // Sinks are where events are sent to. Each has a goroutine of its own, so that
 // a slow one holds up nobody else; they end with Start's context.
@@ -36,6 +53,7 @@ type Sinks struct {
 	// Pause is waited between two attempts.
 	Pause time.Duration
 
+	sender  *outbound.Sender
 	metrics *figures
 	running sync.WaitGroup
 
@@ -44,6 +62,9 @@ type Sinks struct {
 
 	mu    sync.Mutex
 	sinks map[types.NamespacedName]*sink
+	// waiting counts the events in all queues; most is how many may be.
+	waiting atomic.Int64
+	most    int64
 }
 
 // sink is one destination.
@@ -51,8 +72,7 @@ type sink struct {
 	key     types.NamespacedName // namespace "" takes those of all
 	edition edition
 	spec    eventing.CloudEventSourceSpec
-	client  sdk.Client
-	queue   chan event
+	queue   chan *event // which all sinks that wait for it share
 	stop    context.CancelFunc
 	failed  error // guarded by Sinks
 }
@@ -70,7 +90,8 @@ func NewSinks(cluster, namespace string, log *slog.Logger) *Sinks {
 	return &Sinks{
 		ctx: ctx, end: end,
 		Cluster: cluster, Namespace: namespace, Log: log, Pause: time.Second,
-		GaveUp:  func(types.NamespacedName) {},
+		GaveUp: func(types.NamespacedName) {},
+		sender: outbound.NewSender(), most: mostWait,
 		metrics: newFigures(), sinks: map[types.NamespacedName]*sink{},
 	}
 }
@@ -85,6 +106,7 @@ func (s *Sinks) Start(ctx context.Context) error {
 	s.end()
 	s.mu.Unlock()
 	s.running.Wait()
+	s.sender.Close()
 	return nil
 }
 
@@ -105,29 +127,44 @@ func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEv
 	if s.ctx.Err() != nil {
 		return nil // this process ends
 	}
-	next := &sink{key: key, edition: now, spec: spec, queue: make(chan event, queued), stop: func() {}}
+	if s.of(key.Namespace) >= mostSinks {
+		return errTooMany
+	}
+	next := &sink{key: key, edition: now, spec: spec, stop: func() {}}
 	s.sinks[key] = next
-	if next.client, next.failed = dial(spec.Destination); next.failed != nil {
+	if next.failed = check(spec.Destination); next.failed != nil {
 		return next.failed
 	}
+	next.queue = make(chan *event, queued)
 	ctx, stop := context.WithCancel(s.ctx)
 	next.stop = stop
 	s.running.Go(func() { s.serve(ctx, next) })
 	return nil
 }
 
-func dial(to eventing.Destination) (sdk.Client, error) {
+// of counts the sinks of a namespace; s.mu is held.
+func (s *Sinks) of(namespace string) (n int) {
+	for key := range s.sinks {
+		if key.Namespace == namespace {
+			n++
+		}
+	}
+	return n
+}
+
+// check says why nothing can be sent to a destination.
+func check(to eventing.Destination) error {
 	switch {
 	case to.HTTP != nil:
-		http, err := sdk.NewHTTP(sdk.WithTarget(to.HTTP.URI))
-		if err != nil {
-			return nil, fmt.Errorf("destination.http.uri: %w", err)
+		uri, err := url.Parse(to.HTTP.URI)
+		if err != nil || uri.Scheme != "http" && uri.Scheme != "https" || uri.Hostname() == "" {
+			return errors.New("destination.http.uri: is not the URL of an HTTP server") // it may hold a password
 		}
-		return sdk.NewClient(http, sdk.WithTimeNow())
+		return nil
 	case to.AzureEventGridTopic != nil:
-		return nil, fmt.Errorf("destination.azureEventGridTopic: needs credentials, which the controller never has; send to an HTTP sink that forwards")
+		return errors.New("destination.azureEventGridTopic: needs credentials, which the controller never has; send to an HTTP sink that forwards")
 	}
-	return nil, fmt.Errorf("destination: http is required")
+	return errors.New("destination: http is required")
 }
 
 // drop ends a sink; s.mu is held.
@@ -144,11 +181,17 @@ func (s *Sinks) empty(sink *sink) {
 	for {
 		select {
 		case e := <-sink.queue:
-			s.metrics.queued.WithLabelValues(e.namespace).Dec()
+			s.taken(e)
 		default:
 			return
 		}
 	}
+}
+
+// taken counts an event that waits no longer.
+func (s *Sinks) taken(e *event) {
+	s.waiting.Add(-1)
+	s.metrics.queued.WithLabelValues(e.namespace).Dec()
 }
 
 // remove ends a sink whose source is gone, and its series.
@@ -166,6 +209,7 @@ func (s *Sinks) remove(key types.NamespacedName) {
 // send hands an event to each sink that wants it. It never blocks: what a full
 // queue cannot take is dropped and logged.
 func (s *Sinks) send(e event) {
+	e.note = short(e.note)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sink := range s.sinks {
@@ -173,13 +217,34 @@ func (s *Sinks) send(e event) {
 		if sink.failed != nil || elsewhere || !passes(sink.spec.EventSubscription, e.kind) {
 			continue
 		}
-		select {
-		case sink.queue <- e: // which serve may take and count at once: the sum is right in the end
-			s.metrics.queued.WithLabelValues(e.namespace).Inc()
-		default:
+		if !s.enqueue(sink, &e) {
 			s.Log.Error("CloudEvent dropped, its sink is too slow", "sink", sink.key.String(), "type", string(e.kind))
 		}
 	}
+}
+
+// enqueue counts first: serve may take the event at once.
+func (s *Sinks) enqueue(sink *sink, e *event) bool {
+	if s.waiting.Load() >= s.most {
+		return false
+	}
+	s.waiting.Add(1)
+	s.metrics.queued.WithLabelValues(e.namespace).Inc()
+	select {
+	case sink.queue <- e:
+		return true
+	default:
+		s.taken(e)
+		return false
+	}
+}
+
+// short cuts what an event says, between two characters.
+func short(note string) string {
+	if len(note) <= mostOfNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:mostOfNote], "")
 }
 
 // serve sends what is queued, in order.
@@ -189,7 +254,7 @@ func (s *Sinks) serve(ctx context.Context, sink *sink) {
 		case <-ctx.Done():
 			return
 		case e := <-sink.queue:
-			s.metrics.queued.WithLabelValues(e.namespace).Dec()
+			s.taken(e)
 			if err := s.deliver(ctx, sink, e); err != nil {
 				s.giveUp(ctx, sink, err)
 				return
@@ -211,22 +276,20 @@ func (s *Sinks) giveUp(ctx context.Context, sink *sink, err error) {
 }
 
 // deliver tries until the sink took the event.
-func (s *Sinks) deliver(ctx context.Context, sink *sink, e event) error {
+func (s *Sinks) deliver(ctx context.Context, sink *sink, e *event) error {
 	message, err := s.message(sink, e)
 	if err != nil {
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		one, cancel := context.WithTimeout(ctx, sendTimeout)
-		result := sink.client.Send(one, message)
-		cancel()
-		if protocol.IsACK(result) {
+		err := s.post(ctx, sink, message)
+		if err == nil {
 			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "emitted").Inc()
 			return nil
 		}
 		if attempt > attempts || ctx.Err() != nil {
 			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "failed").Inc()
-			return fmt.Errorf("not delivered in %d attempts: %w", attempt, result)
+			return fmt.Errorf("not delivered in %d attempts: %w", attempt, err)
 		}
 		timer := time.NewTimer(s.Pause)
 		select {
@@ -237,19 +300,35 @@ func (s *Sinks) deliver(ctx context.Context, sink *sink, e event) error {
 	}
 }
 
+// post sends a message once.
+func (s *Sinks) post(ctx context.Context, sink *sink, message sdk.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	request, err := cehttp.NewHTTPRequestFromEvent(ctx, sink.spec.Destination.HTTP.URI, message)
+	if err != nil {
+		return err
+	}
+	status, err := s.sender.Send(request)
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("the answer is status %d", status)
+	}
+	return err
+}
+
 // data is what an event says.
 type data struct {
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 }
 
-func (s *Sinks) message(sink *sink, e event) (sdk.Event, error) {
+func (s *Sinks) message(sink *sink, e *event) (sdk.Event, error) {
 	cluster := sink.spec.ClusterName
 	if cluster == "" {
 		cluster = s.Cluster
 	}
 	message := sdk.NewEvent()
 	message.SetID(uuid.NewString())
+	message.SetTime(time.Now())
 	message.SetType(string(e.kind))
 	message.SetSource("/" + cluster + "/" + s.Namespace + "/keda")
 	message.SetSubject("/" + cluster + "/" + e.namespace + "/" + e.object + "/" + e.name)

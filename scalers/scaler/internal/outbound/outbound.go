@@ -1,101 +1,41 @@
-// Package outbound decides which addresses may be event sources. A trigger's
-// address is its user's; the family that dials it stands where no user does, so
-// what only the machine itself should reach is refused: link-local addresses
-// and the metadata services of clouds, which give identities away.
+// Package outbound decides which addresses may be event sources, and says so in
+// a family's words: the trigger's address is at fault.
 package outbound
 
 import (
-	"fmt"
-	"net/netip"
-	"strings"
-	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
-
-// refused are link-local addresses, and services that clouds keep elsewhere.
-var refused = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"),     // RFC 3927: AWS, Azure, Google and most others
-	netip.MustParsePrefix("fe80::/10"),          // RFC 4291
-	netip.MustParsePrefix("fd00:ec2::254/128"),  // AWS over IPv6
-	netip.MustParsePrefix("fd20:ce::254/128"),   // Google over IPv6
-	netip.MustParsePrefix("168.63.129.16/32"),   // Azure's WireServer
-	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba Cloud
-	netip.MustParsePrefix("192.0.0.192/32"),     // Oracle Cloud
-}
-
-// nat64 are IPv4 addresses in the form of IPv6 (RFC 6052).
-var nat64 = netip.MustParsePrefix("64:ff9b::/96")
-
-// metadataNames are names that lead to such a service, for connections whose
-// address a proxy finds.
-var metadataNames = map[string]bool{
-	"metadata": true, "metadata.google.internal": true, "instance-data": true, "instance-data.ec2.internal": true,
-}
-
-// allowed are exceptions that the process was started with.
-var allowed atomic.Pointer[[]netip.Prefix]
-
-// Allow makes exceptions for these networks.
-func Allow(networks []netip.Prefix) { allowed.Store(&networks) }
 
 // Control is for net.Dialer: it refuses an address after its name was looked
 // up, whatever the name was.
-func Control(_, address string, _ syscall.RawConn) error {
-	if at, err := netip.ParseAddrPort(address); err == nil { // else a path
-		return checkAddress(at.Addr())
-	}
-	return nil
+func Control(network, address string, conn syscall.RawConn) error {
+	return noSource(outbound.Control(network, address, conn))
 }
 
 // CheckHost refuses a host, without a port, as far as its text tells.
-func CheckHost(host string) error {
-	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return checkAddress(addr)
+func CheckHost(host string) error { return noSource(outbound.CheckHost(host)) }
+
+func noSource(err error) error {
+	if err == nil {
+		return nil
 	}
-	if name := strings.ToLower(strings.TrimSuffix(host, ".")); metadataNames[name] && !excepted(netip.MustParseAddr("169.254.169.254")) {
-		return addressError(name)
-	}
-	return nil
+	return sourceError{err}
 }
 
-func checkAddress(addr netip.Addr) error {
-	addr = addr.Unmap().WithZone("")
-	if nat64.Contains(addr) {
-		bytes := addr.As16()
-		addr = netip.AddrFrom4([4]byte(bytes[12:]))
-	}
-	for _, network := range refused {
-		if network.Contains(addr) && !excepted(addr) {
-			return addressError(addr.String())
-		}
-	}
-	return nil
+type sourceError struct{ error }
+
+func (s sourceError) Unwrap() error { return s.error }
+
+func (s sourceError) Error() string {
+	return s.error.Error() + " and no event source (a family is started with --allow-source-address to make an exception)"
 }
 
-func excepted(addr netip.Addr) bool {
-	networks := allowed.Load()
-	if networks == nil {
-		return false
-	}
-	for _, network := range *networks {
-		if network.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// addressError is the error about an address.
-type addressError string
-
-func (r addressError) Error() string {
-	return fmt.Sprintf("%s is a link-local address or a cloud's metadata service and no event source (a family is started with --allow-source-address to make an exception)", string(r))
-}
-
-// GRPCStatus gives the error its code: the trigger's address is at fault.
-func (r addressError) GRPCStatus() *status.Status {
-	return status.New(codes.InvalidArgument, r.Error())
+// GRPCStatus gives the error its code.
+func (s sourceError) GRPCStatus() *status.Status {
+	return status.New(codes.InvalidArgument, s.Error())
 }

@@ -1,0 +1,116 @@
+package outbound
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestAddressesThatAreRefused(t *testing.T) {
+	for _, address := range []string{"169.254.169.254:80", "[fe80::1]:80", "[::ffff:169.254.169.254]:80", "[64:ff9b::a9fe:a9fe]:80"} {
+		if Control("tcp", address, nil) == nil || ControlRemote("tcp", address, nil) == nil {
+			t.Errorf("%s is dialled", address)
+		}
+	}
+	for _, address := range []string{"127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"} {
+		if err := Control("tcp", address, nil); err != nil {
+			t.Errorf("a source beside its family: %v", err)
+		}
+		if err := ControlRemote("tcp", address, nil); err == nil || !strings.HasSuffix(err.Error(), "is an address of the machine itself") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	if err := ControlRemote("tcp", "10.0.0.1:80", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func send(t *testing.T, s *Sender, uri string) (int, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, uri, strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Send(request)
+}
+
+func TestSenderDoesNotReachTheMachineItself(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached") }))
+	defer server.Close()
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	for _, host := range []string{"127.0.0.1", "localhost", "0.0.0.0"} {
+		var refused AddressError
+		if _, err := send(t, NewSender(), "http://"+net.JoinHostPort(host, port)); !errors.As(err, &refused) {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+}
+
+// TestAnswersAreBoundedAndNotQuoted has a receiver for each way to be harmful.
+func TestAnswersAreBoundedAndNotQuoted(t *testing.T) {
+	Allow([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	defer Allow(nil)
+	s := NewSender()
+	defer s.Close()
+	for name, tt := range map[string]struct {
+		answer func(net.Conn)
+		status int
+	}{
+		"body without end":        {flood("HTTP/1.1 500 Oops\r\n\r\n"), 500},
+		"header without end":      {flood("HTTP/1.1 200 OK\r\nX: "), 0},
+		"informed without end":    {flood("HTTP/1.1 103 Early Hints\r\nX: "), 0},
+		"status line without end": {flood("HTTP/1.1 200 "), 0},
+		"another protocol":        {say("-ERR secret\r\n"), 0},
+		"redirect":                {say("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), 302},
+		"redirect with the body":  {say("HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), 307},
+	} {
+		t.Run(name, func(t *testing.T) {
+			uri, took := listen(t, tt.answer)
+			status, err := send(t, s, uri)
+			if status != tt.status || (err == nil) != (tt.status > 0) || err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("status %d, error %v", status, err)
+			}
+			<-took // the flood ends when nobody reads it
+		})
+	}
+}
+
+// listen answers one request; took is closed when that ended.
+func listen(t *testing.T, answer func(net.Conn)) (uri string, took chan struct{}) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	took = make(chan struct{})
+	go func() {
+		defer close(took)
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Read(make([]byte, 4096))
+		answer(conn)
+	}()
+	return "http://" + listener.Addr().String(), took
+}
+
+func say(text string) func(net.Conn) {
+	return func(conn net.Conn) { _, _ = conn.Write([]byte(text)) }
+}
+
+func flood(start string) func(net.Conn) {
+	return func(conn net.Conn) {
+		_, err := conn.Write([]byte(start))
+		for block := bytes.Repeat([]byte("secret"), 10_000); err == nil; {
+			_, err = conn.Write(block)
+		}
+	}
+}
