@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"go.uber.org/zap/zapcore"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // lazy encodes what a logger is given to say with every line when there is a
@@ -48,5 +47,5 @@ func (l *lazy) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 
 func conflict(f zapcore.Field) bool {
 	err, ok := f.Interface.(error)
-	return ok && f.Type == zapcore.ErrorType && apierrors.IsConflict(err)
+	return ok && f.Type == zapcore.ErrorType && err != nil && withoutConflicts(err) == nil
 }

@@ -62,9 +62,12 @@ func TestAConflictIsNoErrorInTheLog(t *testing.T) {
 		if got := out.String(); want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "stacktrace") {
 			t.Errorf("at level %s: wrote %q", level, got)
 		}
-		log.Error(errors.New("no route"), "Failed to update lease")
-		if got := out.String(); !strings.Contains(got, `"level":"error"`) {
-			t.Errorf("at level %s: wrote %q", level, got)
+		for _, other := range []error{errors.New("no route"), errors.Join(conflict, errors.New("no route"))} {
+			out.Reset()
+			log.Error(other, "Failed to update lease")
+			if got := out.String(); !strings.Contains(got, `"level":"error"`) || !strings.Contains(got, "no route") {
+				t.Errorf("at level %s, %v: wrote %q", level, other, got)
+			}
 		}
 	}
 }
