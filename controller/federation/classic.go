@@ -19,8 +19,12 @@ import (
 const (
 	// callTimeout bounds one call to a peer that is polled.
 	callTimeout = 10 * time.Second
-	// pollers is how many triggers of one instance are asked at once.
+	// pollers is how many triggers of one instance are asked at once, of those
+	// that are answered quickly and of the others each.
 	pollers = 16
+	// slowAfter is how long an answer takes until its trigger is slow. One that
+	// comes too late, or not at all, is slow too.
+	slowAfter = 500 * time.Millisecond
 	// ringGap is the shortest time between two reads that a stream asks for.
 	ringGap = 250 * time.Millisecond
 )
@@ -33,11 +37,18 @@ type poller struct {
 	inst    *instance
 	streams *streams
 
-	mu      sync.Mutex
-	polls   map[string]*poll
+	mu    sync.Mutex
+	polls map[string]*poll
+	// quick and slow are apart, so that triggers which are not answered keep
+	// none waiting that is.
+	quick, slow lane
+	wake        chan struct{}
+}
+
+// lane is the polls that wait for a place, and how many have one.
+type lane struct {
 	due     dueQueue
 	running int
-	wake    chan struct{}
 }
 
 // poll is one trigger that is polled. Its fields are guarded by the poller.
@@ -46,6 +57,7 @@ type poll struct {
 	at     time.Time // when it is due
 	index  int       // in the queue, -1 outside
 	busy   bool      // being asked now
+	slow   bool      // at the last read; changes only outside the queue
 	ring   bool      // a stream asked for this read
 	missed bool      // something asked for another read during this one
 	phased bool      // its reads are spread over the interval
@@ -68,6 +80,14 @@ func newPoller(i *instance) *poller {
 	return p
 }
 
+// lane is where a poll waits for its next read; p.mu is held.
+func (p *poller) lane(q *poll) *lane {
+	if q.slow {
+		return &p.slow
+	}
+	return &p.quick
+}
+
 func (p *poller) describes() bool { return false }
 
 func (p *poller) silentSince() (time.Time, bool) { return time.Time{}, false }
@@ -80,7 +100,7 @@ func (p *poller) seat(s *seat) {
 	}
 	q := &poll{seat: s, at: p.inst.fed.clock.Now(), index: -1}
 	p.polls[s.sub.id] = q
-	heap.Push(&p.due, q)
+	heap.Push(&p.quick.due, q)
 	p.mu.Unlock()
 	s.apply(func(state *State) bool {
 		s.accepted = true
@@ -102,7 +122,7 @@ func (p *poller) unseat(s *seat) {
 // remove takes a poll out of the queue and ends its streams; p.mu is held.
 func (p *poller) remove(q *poll) {
 	if q.index >= 0 {
-		heap.Remove(&p.due, q.index)
+		heap.Remove(&p.lane(q).due, q.index)
 	}
 	if q.end != nil {
 		q.end()
@@ -124,7 +144,7 @@ func (p *poller) hurry(q *poll, at time.Time) {
 		q.missed = true
 	case at.Before(q.at):
 		q.at = at
-		heap.Fix(&p.due, q.index)
+		heap.Fix(&p.lane(q).due, q.index)
 		signal(p.wake)
 	}
 }
@@ -168,32 +188,38 @@ func (p *poller) run(ctx context.Context) {
 func (p *poller) startDue(ctx context.Context, calls *sync.WaitGroup) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return min(p.startLane(ctx, calls, &p.quick), p.startLane(ctx, calls, &p.slow))
+}
+
+// startLane is startDue for one lane; p.mu is held.
+func (p *poller) startLane(ctx context.Context, calls *sync.WaitGroup, l *lane) time.Duration {
 	now := p.inst.fed.clock.Now()
-	for len(p.due) > 0 && p.running < pollers {
-		if wait := p.due[0].at.Sub(now); wait > 0 {
+	for len(l.due) > 0 && l.running < pollers {
+		if wait := l.due[0].at.Sub(now); wait > 0 {
 			return wait
 		}
-		q := heap.Pop(&p.due).(*poll)
+		q := heap.Pop(&l.due).(*poll)
 		q.busy = true
-		p.running++
+		l.running++
 		rung := q.ring
 		if q.ring {
 			q.ring, q.rung = false, now
 		}
 		calls.Go(func() {
-			p.ask(ctx, q, rung)
-			p.finish(q)
+			slow := p.ask(ctx, q, rung)
+			p.finish(q, l, slow)
 		})
 	}
 	return time.Hour
 }
 
-// finish puts a poll back into the queue, unless it was removed meanwhile.
-func (p *poller) finish(q *poll) {
+// finish puts a poll that had a place in a lane back into the queue, unless it
+// was removed meanwhile.
+func (p *poller) finish(q *poll, had *lane, slow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.running--
-	q.busy = false
+	had.running--
+	q.busy, q.slow = false, slow
 	if p.polls[q.seat.sub.id] == q {
 		now, interval := p.inst.fed.clock.Now(), q.seat.sub.snapshot().interval()
 		q.at = now.Add(interval)
@@ -208,7 +234,7 @@ func (p *poller) finish(q *poll) {
 				q.at = laterOf(now, q.rung.Add(ringGap))
 			}
 		}
-		heap.Push(&p.due, q)
+		heap.Push(&p.lane(q).due, q)
 	}
 	signal(p.wake)
 }
@@ -227,8 +253,8 @@ func fraction(id string) float64 {
 
 // ask reads one trigger and records what it said. rung is true when a stream
 // announced work: that counts as a turn to active by itself, since by the time
-// of the read it may be done.
-func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
+// of the read it may be done. It reports whether the peer was slow.
+func (p *poller) ask(ctx context.Context, q *poll, rung bool) (slow bool) {
 	trigger := q.seat.sub.snapshot()
 	ref, _ := trigger.plainRef()
 	if rung {
@@ -262,7 +288,9 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) {
 	if rung {
 		r.detectedBy = DetectionDoorbell
 	}
+	slow = r.took >= slowAfter || ctx.Err() != nil
 	p.record(q, r, active, rung)
+	return slow
 }
 
 // problem is why a trigger could not be read: what is wrong with what the peer

@@ -36,6 +36,7 @@ type classic struct {
 	active      bool
 	err         error
 	stuck       bool // GetMetrics never ends
+	hung        int  // calls that did not end, as for objects named "stuck"
 	polls       int  // calls of IsActive
 	refs        []*externalscaler.ScaledObjectRef
 	pushes      bool // offers the stream of activity
@@ -102,8 +103,9 @@ func (c *classic) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObj
 	return proto.CloneOf(&externalscaler.GetMetricSpecResponse{MetricSpecs: c.specs}), c.err
 }
 
-func (c *classic) GetMetrics(ctx context.Context, _ *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
-	if c.stuck {
+func (c *classic) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+	if c.stuck || r.GetScaledObjectRef().GetName() == "stuck" {
+		c.change(func() { c.hung++ })
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -522,4 +524,43 @@ func TestAStalledThirdPartyDelaysNobodyElse(t *testing.T) {
 	jobs := trigger("jobs", 1000)
 	w.Subscribe(jobs)
 	w.until("the other is read", w.observed(jobs, 4))
+}
+
+// Triggers that a third party does not answer have places of their own: those
+// that it answers are read as often as without them.
+func TestStalledTriggersOfAThirdPartyDelayNoOther(t *testing.T) {
+	const stalled = 6 * pollers
+	w := newWorld(t)
+	c := newClassic(t, w.bell)
+	w.classicService("jobs", c)
+	often := func(n int, name string) Trigger {
+		one := trigger("jobs", n)
+		one.Name, one.Index, one.PollingInterval = name, n, shortestInterval
+		return one
+	}
+	var stuck []Trigger
+	for n := range stalled {
+		stuck = append(stuck, often(n, "stuck"))
+		w.Subscribe(stuck[n])
+	}
+	jobs := often(stalled, "worker")
+	w.Subscribe(jobs)
+	counts := func() (hung, polls int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.hung, c.polls
+	}
+	w.until("all are known", func() bool {
+		return w.state(jobs).Outcome == OutcomeValue &&
+			!slices.ContainsFunc(stuck, func(t Trigger) bool { return w.state(t).Outcome == OutcomeNone })
+	})
+	hung, polls := counts()
+	w.until("each of those that hang was asked once more", func() bool {
+		now, _ := counts()
+		return now >= hung+stalled
+	})
+	// One turn for all would be one read beside each of theirs.
+	if _, now := counts(); now-polls < 3 {
+		t.Errorf("the one that is answered was read %d times meanwhile", now-polls)
+	}
 }
