@@ -142,6 +142,24 @@ func TestAJumpCountsIntoThePolicies(t *testing.T) {
 	}
 }
 
+// A target at zero that belongs at its minimum rises like any other, although no
+// trigger asks for it: the HPA did nothing while it was there.
+func TestARepairOfZeroCountsIntoThePolicies(t *testing.T) {
+	rules := autoscalingv2.HPAScalingRules{Policies: []autoscalingv2.HPAScalingPolicy{
+		{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 60},
+	}}
+	d := Decide(given(replicas(0), bounds(3, 100), triggers(reads(0, 0)), scaleUp(rules)))
+	if d.Write == nil || *d.Write != 3 {
+		t.Fatalf("write = %v, want 3", d.Write)
+	}
+	if a := d.Activation; a == nil || a.Replicas != 3 || a.Metric != "" {
+		t.Errorf("record = %+v, want one of 3 replicas", a)
+	}
+	if d := Decide(given(replicas(1), bounds(3, 100), triggers(reads(0, 0)), scaleUp(rules))); d.Activation != nil {
+		t.Errorf("record = %+v of a rise that the HPA knows", d.Activation)
+	}
+}
+
 // hpaAfterAJump plays the HPA, told of an endless backlog as far as it may be,
 // and holds every rise against the policies with the whole truth.
 func hpaAfterAJump(t *testing.T, r *rand.Rand, in Input) {
