@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -272,30 +273,50 @@ type notices struct {
 	empty  func() client.Object
 
 	mu   sync.Mutex
-	told map[types.NamespacedName]string // reason by object
+	told map[types.NamespacedName]notice
+}
+
+// notice is what was said in an object. One that is made again under its name
+// has not been told.
+type notice struct {
+	uid    types.UID
+	reason string
 }
 
 // tell says why; without a reason it takes note that there is none any more.
 func (n *notices) tell(ctx context.Context, key types.NamespacedName, why v1alpha1.Condition) error {
-	n.mu.Lock()
-	said := n.told[key]
-	n.mu.Unlock()
-	if said == why.Reason {
+	if why.Reason == "" {
+		n.forget(key)
 		return nil
 	}
-	if why.Reason != "" {
-		err := status.Hindered(ctx, n.client, n.empty(), key, why)
-		if err != nil {
-			return err
+	o := n.empty()
+	if err := n.client.Get(ctx, key, o); err != nil {
+		if apierrors.IsNotFound(err) {
+			n.forget(key)
 		}
+		return client.IgnoreNotFound(err)
+	}
+	said := notice{o.GetUID(), why.Reason}
+	n.mu.Lock()
+	known := n.told[key] == said
+	n.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := status.Hindered(ctx, n.client, o, why); err != nil {
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.told == nil {
-		n.told = map[types.NamespacedName]string{}
+		n.told = map[types.NamespacedName]notice{}
 	}
-	if n.told[key] = why.Reason; why.Reason == "" {
-		delete(n.told, key)
-	}
+	n.told[key] = said
 	return nil
+}
+
+func (n *notices) forget(key types.NamespacedName) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.told, key)
 }

@@ -244,6 +244,24 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 			}
 			r.leader = "keda"
 			ask(1, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
+			if err := cluster.Direct.Delete(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			again := tt.empty()
+			again.SetNamespace(key.Namespace)
+			again.SetName(key.Name)
+			again.SetUID("another")
+			if err := cluster.Direct.Create(t.Context(), again); err != nil {
+				t.Fatal(err)
+			}
+			cluster.Writes()
+			ask(1, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads) // made again, it has heard nothing
+			if err := cluster.Direct.Delete(t.Context(), again); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil || len(g.notices.told) != 0 {
+				t.Errorf("%v; %d objects that are gone are remembered", err, len(g.notices.told))
+			}
 		})
 	}
 }

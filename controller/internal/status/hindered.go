@@ -3,18 +3,14 @@ package status
 import (
 	"context"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
 // Hindered writes why nobody of us may scale an object into its condition Ready,
-// and nothing else. o is an empty ScaledObject or ScaledJob.
-func Hindered(ctx context.Context, c client.Client, o client.Object, key types.NamespacedName, ready v1alpha1.Condition) error {
-	if err := c.Get(ctx, key, o); err != nil {
-		return client.IgnoreNotFound(err)
-	}
+// and nothing else. o is a ScaledObject or ScaledJob.
+func Hindered(ctx context.Context, c client.Client, o client.Object, ready v1alpha1.Condition) error {
 	before := o.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy is of the same type
 	conditions := conditionsOf(o)
 	changed := conditions.Initialize()
