@@ -248,6 +248,10 @@ func TestBuild(t *testing.T) {
 			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: refused()},
 			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): url: is none",
 		},
+		"one changed and is refused, though its metric would have another name": {
+			so: changed, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("a"), 1: refused("c")},
+			want: []string{"s0-a 5", "s1-b 3"}, problem: "trigger 1 (kafka): url: is none",
+		},
 		"one moved and is down: its metrics move along": {
 			so: swapped, live: live(two, "s0-a", "s1-b"), states: map[int]federation.State{0: answer("b"), 1: down},
 			want: []string{"s0-b 5", "s1-a 3"}, problem: isDown("1"),

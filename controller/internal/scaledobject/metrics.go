@@ -159,10 +159,10 @@ func (b *builder) unserved(i int, trigger v1alpha1.ScaleTrigger, named []autosca
 	stale := b.stale(i)
 	waits := errors.Is(err, errPending) && b.fresh
 	switch {
-	case len(stale) > 0 && len(named) == 0:
+	case len(stale) > 0: // an edit that is refused loses nothing
 		b.hashes[i] = b.live[i].hash
 		b.external(stale)
-	case len(stale) > 0, b.fallback && len(named) > 0:
+	case b.fallback && len(named) > 0:
 		b.external(named)
 	case b.fallback && !waits:
 		b.external([]autoscalingv2.MetricSpec{external(b.so, scaling.MetricName(i, trigger.Type), 1, trigger.TargetType())})
