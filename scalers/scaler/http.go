@@ -71,14 +71,17 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 
 // HTTPForLibrary returns a client for a library of a source's vendor that
 // makes its own requests and judges their answers. It is called from Open with
-// Open's ctx, and shares its connections with HTTP. What the server writes with
-// a refusal reaches the library: to keep it out of errors is up to the caller.
+// Open's ctx, and shares its connections with HTTP. A request lasts as long as
+// its ctx and the library let it; only a Timeout of o ends it sooner. What the
+// server writes with a refusal reaches the library: to keep it out of errors is
+// up to the caller.
 func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
 	client, err := HTTP(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	plain := *client.client
+	plain.Timeout = o.Timeout
 	follow := plain.CheckRedirect
 	plain.CheckRedirect = func(next *http.Request, before []*http.Request) error {
 		switch next.Response.StatusCode {

@@ -4,7 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 )
 
 // TestAWSRoles assumes roles against a server that answers as STS does.
@@ -117,5 +123,52 @@ func TestAWSKeysThatAreMissing(t *testing.T) {
 				t.Errorf("problems = %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestAWSCallsTakeTheirTime: what bounds requests to servers of one answer is
+// no limit for a call to AWS, which its ctx bounds.
+func TestAWSCallsTakeTheirTime(t *testing.T) {
+	t.Setenv("KEDA_HTTP_DEFAULT_TIMEOUT", "20")
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done(): // given up
+		case <-time.After(200 * time.Millisecond):
+			fmt.Fprint(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+		}
+	}))
+	defer service.Close()
+	ctx, release := Opening(t.Context())
+	defer release()
+	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.BaseEndpoint = &service.URL
+	got, err := sts.NewFromConfig(config).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil || *got.Account != "1" {
+		t.Fatalf("a call that takes longer than the limit of others = %v, %v", got, err)
+	}
+}
+
+// TestAWSWritesNothingByItself: what its library notices is told by errors.
+func TestAWSWritesNothingByItself(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	before := os.Stderr
+	os.Stderr = file
+	defer func() { os.Stderr = before }()
+	ctx, release := Opening(t.Context())
+	defer release()
+	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger.Logf(logging.Warn, "hush-hush")
+	if written, err := os.ReadFile(file.Name()); err != nil || len(written) > 0 {
+		t.Errorf("stderr has %q, %v", written, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	static "github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -56,6 +57,7 @@ const (
 func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(i.Region), config.WithHTTPClient(alike(client)), config.WithCredentialsCacheOptions(ahead),
+		config.WithLogger(logging.Nop{}), // it would write to stderr what the errors say anyway
 	}
 	if i.AccessKeyID != "" {
 		options = append(options, config.WithCredentialsProvider(
