@@ -54,6 +54,9 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 		target:   reflect.ValueOf(&params).Elem(),
 		problems: wrong,
 	}
+	if creds != nil {
+		work.warnings = slices.Clone(creds.Warnings)
+	}
 	work.fields(d.plan.fields)
 	work.object(d.plan, &f.object, d.traits.passThrough)
 	work.identity(d.plan, creds)

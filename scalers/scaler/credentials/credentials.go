@@ -26,6 +26,9 @@ type Credentials struct {
 	// Hosts are the hosts that the credentials may be sent to, as patterns such
 	// as "*.kafka.svc"; nil means any.
 	Hosts []string
+	// Warnings are values that are empty, which count as absent, in words for
+	// the user.
+	Warnings []string
 	// ReadAgain is when to resolve the references again, so that what changed
 	// takes effect. Zero means never: nothing was read.
 	ReadAgain time.Time

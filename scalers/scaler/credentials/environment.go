@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,8 +55,8 @@ func (w *work) variableOf(ctx context.Context, p envParameter) (string, error) {
 	switch {
 	case !ok:
 		return "", words.Errorf(codes.NotFound, "container %s has no variable %s", containers[at].Name, p.Name)
-	case value == "":
-		return "", invalid("variable %s of container %s is empty", p.Name, containers[at].Name)
+	case strings.TrimSpace(value) == "":
+		return "", empty("variable %s of container %s is empty", p.Name, containers[at].Name)
 	}
 	return value, nil
 }

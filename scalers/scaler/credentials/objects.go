@@ -38,8 +38,8 @@ func (w *work) configMapObject(ctx context.Context, namespace, name string) (*co
 	})
 }
 
-// secretKey returns the value of one key, which is there and not empty. KEDA
-// goes on without; then the source's complaint hides the cause.
+// secretKey returns the value of one key, which is there. An empty one is an
+// *emptyError.
 func (w *work) secretKey(ctx context.Context, namespace, name, key string) (string, error) {
 	s, err := w.secretObject(ctx, namespace, name)
 	if err != nil {
@@ -49,7 +49,8 @@ func (w *work) secretKey(ctx context.Context, namespace, name, key string) (stri
 	return needed("Secret "+namespace+"/"+name, key, string(value), ok)
 }
 
-// configMapKey returns the value of one key, which is there and not empty.
+// configMapKey returns the value of one key, which is there. An empty one is an
+// *emptyError.
 func (w *work) configMapKey(ctx context.Context, namespace, name, key string) (string, error) {
 	m, err := w.configMapObject(ctx, namespace, name)
 	if err != nil {
@@ -69,10 +70,19 @@ func needed(what, key, value string, ok bool) (string, error) {
 	case !ok:
 		return "", words.Errorf(codes.NotFound, "%s has no key %s", what, key)
 	case strings.TrimSpace(value) == "":
-		return "", words.Errorf(codes.InvalidArgument, "%s: the value of key %s is empty", what, key)
+		return "", empty("%s: the value of key %s is empty", what, key)
 	}
 	return value, nil
 }
+
+// emptyError is a value that is there and empty: an error for what cannot do
+// without, else absent.
+type emptyError struct{ error }
+
+func empty(format string, args ...any) error { return &emptyError{invalid(format, args...)} }
+
+// Unwrap gives the error its code.
+func (e *emptyError) Unwrap() error { return e.error }
 
 // tokenKey tells tokens apart.
 type tokenKey struct {

@@ -3,6 +3,7 @@ package credentials
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -127,6 +128,7 @@ type work struct {
 	ref       Reference
 	namespace string // of what the authentication object names
 	cluster   bool   // the authentication object is the cluster's
+	about     string // the authentication object, in front of what is odd about it
 	creds     *Credentials
 	wrong     problems
 }
@@ -153,10 +155,10 @@ func (w *work) authentication(ctx context.Context) {
 		return
 	}
 	outer := w.wrong
-	w.wrong = problems{}
+	w.wrong, w.about = problems{}, o.String()+": "
 	w.blocks(ctx, &a.Spec)
 	outer.add("", w.wrong.err(o.String()))
-	w.wrong = outer
+	w.wrong, w.about = outer, ""
 }
 
 // blocks reads every block of an authentication object in the order in which
@@ -233,14 +235,19 @@ func (w *work) admit(o object, a *authentication) error {
 }
 
 // set gives a parameter its value, or notes why it has none. What is set later
-// counts.
+// counts. An empty value is as good as none, which is no mistake: a server
+// without a password has an empty one.
 func (w *work) set(parameter, value, place string, err error) {
-	if err != nil {
+	var empty *emptyError
+	switch {
+	case errors.As(err, &empty):
+		w.creds.Warnings = append(w.creds.Warnings, fmt.Sprintf("%s%s: %v, which counts as absent", w.about, place, empty.error))
+	case err != nil:
 		w.wrong.addFor(parameter, place, err)
-		return
+	default:
+		w.wrong.settle(parameter)
+		w.creds.Parameters[parameter] = value
 	}
-	w.wrong.settle(parameter)
-	w.creds.Parameters[parameter] = value
 }
 
 // store asks a secret store.
@@ -254,8 +261,12 @@ func (w *work) store(ctx context.Context, b storeBlock) {
 		w.wrong.add(where, err)
 		return
 	}
-	for parameter, value := range values.Parameters {
-		w.set(parameter, value, "", nil)
+	for _, parameter := range slices.Sorted(maps.Keys(values.Parameters)) {
+		var err error
+		if strings.TrimSpace(values.Parameters[parameter]) == "" {
+			err = empty("the value of %s is empty", parameter)
+		}
+		w.set(parameter, values.Parameters[parameter], b.name, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,14 +195,6 @@ func TestWhatIsWrongWithAnAuthentication(t *testing.T) {
 			spec: `{secretTargetRef: [{parameter: username, name: login, key: usr}, {parameter: password, name: login, key: pw}], configMapTargetRef: [{parameter: host, name: settings, key: hst}]}`,
 			code: codes.NotFound, message: about + "configMapTargetRef[0] (host): ConfigMap shop/settings has no key hst; " +
 				"secretTargetRef[0] (username): Secret shop/login has no key usr; secretTargetRef[1] (password): Secret shop/login has no key pw",
-		},
-		"an empty value": {
-			spec: `{secretTargetRef: [{parameter: password, name: login, key: empty}]}`,
-			code: codes.InvalidArgument, message: about + "secretTargetRef[0] (password): Secret shop/login: the value of key empty is empty",
-		},
-		"a blank value": {
-			spec: `{secretTargetRef: [{parameter: password, name: login, key: blank}]}`,
-			code: codes.InvalidArgument, message: about + "secretTargetRef[0] (password): Secret shop/login: the value of key blank is empty",
 		},
 		"binary data": {
 			spec: `{configMapTargetRef: [{parameter: host, name: settings, key: logo}]}`,
@@ -570,5 +563,69 @@ func TestAnAPIServerThatIsAwayTakesNothingAway(t *testing.T) {
 	want := "secretKeyRef (p): Secret shop/other: the API server answers 503 Service Unavailable"
 	if status.Code(err) != codes.Unavailable || status.Convert(err).Message() != want {
 		t.Errorf("error = %v, want %q", err, want)
+	}
+}
+
+// TestWhatIsEmptyIsAbsent: nothing may be what is meant, so it is told and no
+// mistake.
+func TestWhatIsEmptyIsAbsent(t *testing.T) {
+	about := "TriggerAuthentication shop/auth: "
+	vault := &store{read: func(context.Context, json.RawMessage, Scope) (*Values, error) {
+		return &Values{Parameters: map[string]string{"username": "ann", "password": ""}}, nil
+	}}
+	tests := map[string]struct {
+		spec string
+		edit func(*Reference)
+		want map[string]string
+		told []string
+	}{
+		"of a Secret": {
+			spec: `{secretTargetRef: [{parameter: username, name: login, key: user}, {parameter: password, name: login, key: empty}]}`,
+			want: map[string]string{"username": "ann"},
+			told: []string{about + "secretTargetRef[1] (password): Secret shop/login: the value of key empty is empty, which counts as absent"},
+		},
+		"blank": {
+			spec: `{secretTargetRef: [{parameter: password, name: login, key: blank}]}`,
+			told: []string{about + "secretTargetRef[0] (password): Secret shop/login: the value of key blank is empty, which counts as absent"},
+		},
+		"of a variable": {
+			spec: `{env: [{parameter: host, name: HOST}]}`,
+			edit: func(ref *Reference) {
+				ref.Containers = []scalerv1.Container{{Name: "app", Env: map[string]scalerv1.EnvVar{"HOST": literal("")}}}
+			},
+			told: []string{about + "env[0] (host): variable HOST of container app is empty, which counts as absent"},
+		},
+		"of a Secret that the trigger names": {
+			edit: func(ref *Reference) {
+				ref.Inline = map[string]scalerv1.KeyRef{"password": {Name: "login", Key: "empty"}}
+			},
+			told: []string{"secretKeyRef (password): Secret shop/login: the value of key empty is empty, which counts as absent"},
+		},
+		"of a store": {
+			spec: `{hashiCorpVault: {}}`,
+			want: map[string]string{"username": "ann"},
+			told: []string{about + "hashiCorpVault: the value of password is empty, which counts as absent"},
+		},
+		"of the client of OAuth": {
+			spec: `{oauth2: {clientId: me, tokenUrl: "https://login", clientSecret: {valueFrom: {secretKeyRef: {name: login, key: empty}}}}}`,
+			want: map[string]string{"clientID": "me", "oauthTokenURI": "https://login"},
+			told: []string{about + "oauth2.clientSecret: Secret shop/login: the value of key empty is empty, which counts as absent"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := startAPI(t)
+			s.put(t, shop)
+			if tt.spec == "" {
+				tt.spec = "{}"
+			}
+			creds, err := resolve(t, s.resolver(t, func(c *Config) { c.Stores = []Store{vault} }), s, tt.spec, false, tt.edit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(creds.Parameters, tt.want) || !slices.Equal(creds.Warnings, tt.told) {
+				t.Errorf("parameters = %v, want %v; warnings = %q\nwant %q", creds.Parameters, tt.want, creds.Warnings, tt.told)
+			}
+		})
 	}
 }

@@ -31,7 +31,8 @@ type Store interface {
 
 // Values is what a store has to say.
 type Values struct {
-	// Parameters are the authentication parameters by name.
+	// Parameters are the authentication parameters by name. One whose value is
+	// empty in the store has an empty one here, which counts as absent.
 	Parameters map[string]string
 	// ReadAgain is when the store should be asked again: well before a lease or
 	// certificate ends. Zero means as often as a Secret is read. After the

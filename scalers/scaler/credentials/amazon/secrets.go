@@ -177,14 +177,10 @@ func (v version) read(ctx context.Context, service *secretsmanager.Client) (stri
 		return "", words.Errorf(failure.Code(), "secret %s: %s", v.name, failure.Message())
 	}
 	text := aws.ToString(answer.SecretString)
-	switch {
-	case text != "":
-		return text, nil
-	case len(answer.SecretBinary) > 0:
+	if text == "" && len(answer.SecretBinary) > 0 {
 		return "", words.Errorf(codes.FailedPrecondition, "secret %s: is binary, not text", v.name)
-	default:
-		return "", words.Errorf(codes.NotFound, "secret %s: is empty", v.name)
 	}
+	return text, nil
 }
 
 // pick takes the parameter out of the secret's text.
@@ -200,9 +196,9 @@ func (s secret) pick(text string) (string, error) {
 	if !there {
 		return "", words.Errorf(codes.NotFound, "secret %s: has no key %s", s.Name, s.SecretKey)
 	}
-	var picked string
-	if json.Unmarshal(value, &picked) != nil || picked == "" {
+	var picked *string
+	if json.Unmarshal(value, &picked) != nil || picked == nil {
 		return "", words.Errorf(codes.FailedPrecondition, "secret %s: key %s is not a text", s.Name, s.SecretKey)
 	}
-	return picked, nil
+	return *picked, nil
 }

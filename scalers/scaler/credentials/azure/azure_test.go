@@ -181,7 +181,6 @@ func TestKeyVault(t *testing.T) {
 			code: codes.Unauthenticated, message: "secret orders of " + host + ": Entra gives no token: 401 Unauthorized"},
 		"a missing secret":  {block: c.keyed(one("bills", "")), scope: right, code: codes.NotFound, message: "secret bills of " + host + ": 404 Not Found"},
 		"a missing version": {block: c.keyed(one("orders", "9")), scope: right, code: codes.NotFound, message: "version 9 of secret orders of " + host + ": 404 Not Found"},
-		"an empty secret":   {block: c.keyed(one("empty", "")), scope: right, code: codes.NotFound, message: "secret empty of " + host + ": is empty"},
 		"a forbidden one":   {block: c.keyed(one("forbidden", "")), scope: right, code: codes.PermissionDenied, message: "secret forbidden of " + host + ": 403 Forbidden"},
 		"no Secret":         {block: c.keyed(one("orders", "")), code: codes.NotFound, message: "azure/secret is absent"},
 		"all problems": {block: object{"vaultUri": "http://vault", "secrets": []object{{}}, "podIdentity": object{"provider": "gcp", "identityId": "", "identityAuthorityHost": "h"}, "cloud": object{"type": "Mars"}},

@@ -275,8 +275,8 @@ func (s secret) read(ctx context.Context, vault *azsecrets.Client, host string) 
 	switch {
 	case err != nil:
 		return "", Failure(what, err)
-	case answer.Value == nil || *answer.Value == "":
-		return "", words.Errorf(codes.NotFound, "%s: is empty", what)
+	case answer.Value == nil:
+		return "", words.Errorf(codes.NotFound, "%s: has no value", what)
 	default:
 		return *answer.Value, nil
 	}

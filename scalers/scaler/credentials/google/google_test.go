@@ -172,7 +172,6 @@ func TestSecrets(t *testing.T) {
 		"the process":       {block: `{"podIdentity":{"provider":"gcp"},"secrets":[{"parameter":"p","id":"orders"}]}`, want: "the latest"},
 		"a missing secret":  {block: fmt.Sprintf(keyed, "bills", ""), code: codes.NotFound, message: "secret bills of project shop: version latest: 404 Not Found"},
 		"a missing version": {block: fmt.Sprintf(keyed, "orders", "9"), code: codes.NotFound, message: "secret orders of project shop: version 9: 404 Not Found"},
-		"an empty secret":   {block: fmt.Sprintf(keyed, "empty", ""), code: codes.NotFound, message: "secret empty of project shop: is empty"},
 		"a forbidden one":   {block: fmt.Sprintf(keyed, "forbidden", ""), code: codes.PermissionDenied, message: "secret forbidden of project shop: version latest: 403 Forbidden"},
 		"a revoked key":     {block: fmt.Sprintf(keyed, "orders", ""), key: foreign, code: codes.Unauthenticated, message: "secret orders of project shop: Google gives no token: 400 Bad Request"},
 		"a key of a user":   {block: fmt.Sprintf(keyed, "orders", ""), key: `{"type":"authorized_user"}`, code: codes.InvalidArgument, message: "the Google credentials are not the key of a service account"},

@@ -162,20 +162,17 @@ func (s SecretManager) read(ctx context.Context, client *http.Client, account *A
 // payload takes the secret out of an answer and checks that it came whole.
 func payload(body []byte) (string, error) {
 	var answer struct {
-		Payload struct {
+		Payload *struct {
 			Data   string `json:"data"`
 			CRC32C string `json:"dataCrc32c"`
 		} `json:"payload"`
 	}
-	if json.Unmarshal(body, &answer) != nil {
+	if json.Unmarshal(body, &answer) != nil || answer.Payload == nil {
 		return "", words.Errorf(codes.Unavailable, "the answer cannot be understood")
 	}
 	data, err := base64.StdEncoding.DecodeString(answer.Payload.Data)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", words.Errorf(codes.Unavailable, "the answer cannot be understood")
-	case len(data) == 0:
-		return "", words.Errorf(codes.NotFound, "is empty")
 	}
 	if answer.Payload.CRC32C != "" {
 		sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))

@@ -80,9 +80,6 @@ func (a *answer) text(s secret, field string) (string, error) {
 	}
 	switch value := value.(type) {
 	case string:
-		if value == "" {
-			return "", words.Errorf(codes.NotFound, "key %s of path %s is empty", s.Key, s.path())
-		}
 		return value, nil
 	case []any:
 		var lines []string
