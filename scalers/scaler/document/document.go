@@ -5,13 +5,11 @@ package document
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/tidwall/gjson"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc/codes"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -60,7 +58,8 @@ type Document interface {
 
 // Parse reads a text of one of the formats json, yaml, xml and prometheus.
 //
-// Places of json are GJSON paths. Those of yaml and xml are keys and list
+// Places of json are GJSON paths, and what is wrong with the text elsewhere does
+// not matter as long as its first object or list is whole. Those of yaml and xml are keys and list
 // positions with dots between them, such as jobs.0.waiting; as in KEDA, a value
 // found before the path ends is the result. In xml elements are keys, those
 // that repeat are a list, and the name of the outermost may be left out. Places
@@ -70,8 +69,7 @@ type Document interface {
 func Parse(format string, text []byte) (Document, error) {
 	switch format {
 	case "json":
-		// The check also bounds how deep a document nests.
-		return jsonText{text: text, valid: json.Valid(text)}, nil
+		return parseJSON(text), nil
 	case "yaml":
 		var root any
 		if err := yaml.Unmarshal(text, &root); err != nil {
@@ -88,34 +86,6 @@ func Parse(format string, text []byte) (Document, error) {
 		return parseScrape(text)
 	default:
 		return nil, fmt.Errorf("format %q is not one of json, yaml, xml, prometheus", format)
-	}
-}
-
-// jsonText is JSON, or lines of it.
-type jsonText struct {
-	text  []byte
-	valid bool
-}
-
-// Find implements Document.
-func (j jsonText) Find(path string) (Value, error) {
-	// A path that begins with two dots reads lines of JSON each.
-	if !j.valid && !strings.HasPrefix(path, "..") {
-		return Value{}, notA("JSON")
-	}
-	switch found := gjson.GetBytes(j.text, path); {
-	case !found.Exists():
-		return Value{}, missing(path)
-	case found.Type == gjson.Number:
-		return Value{Float: found.Num, path: path}, nil
-	case found.Type == gjson.String:
-		return Value{Text: found.Str, IsText: true, path: path}, nil
-	case found.Type == gjson.Null:
-		return Value{}, wrong(path, "is null")
-	case found.IsBool():
-		return Value{}, wrong(path, "is a bool")
-	default:
-		return Value{}, wrong(path, "is an object or a list")
 	}
 }
 

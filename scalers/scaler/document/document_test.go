@@ -26,6 +26,20 @@ func TestValues(t *testing.T) {
 		"JSON null":                       {format: "json", text: `{"a":null}`, path: "a", code: codes.FailedPrecondition, message: "what stands at a is null"},
 		"JSON object":                     {format: "json", text: `{"a":{}}`, path: "a", code: codes.FailedPrecondition, message: "what stands at a is an object or a list"},
 		"JSON word":                       {format: "json", text: `{"a":"hush-hush"}`, path: "a", code: codes.FailedPrecondition, message: "what stands at a is neither a number nor a quantity"},
+		"JSON with NaN elsewhere":         {format: "json", text: `{"a":NaN,"b":[-Infinity],"c":7}`, path: "c", want: 7},
+		"JSON with a byte-order mark":     {format: "json", text: "\uFEFF{\"a\":7}", path: "a", want: 7},
+		"JSON with commas too many":       {format: "json", text: `{"a":[1,2,],"b":7,}`, path: "b", want: 7},
+		"JSON with text behind":           {format: "json", text: "{\"a\":7}\ndone in 3 ms }[", path: "a", want: 7},
+		"JSON twice":                      {format: "json", text: `{"a":7}{"b":8}`, path: "b", code: codes.NotFound, message: "nothing stands at b"},
+		"JSON with brackets in texts":     {format: "json", text: `{"x":"}\"]","a":7}`, path: "a", want: 7},
+		"a number alone":                  {format: "json", text: " 7\n", path: "@this", want: 7},
+		"a word alone":                    {format: "json", text: "many", path: "@this", code: codes.Unavailable, message: "the text is not JSON"},
+		"JSON that breaks off in a text":  {format: "json", text: `{"a":1,"b":"}`, path: "a", code: codes.Unavailable, message: "the text is not JSON"},
+		"JSON whose brackets differ":      {format: "json", text: strings.Repeat("[}", 1<<20), path: "@pretty", code: codes.Unavailable, message: "the text is not JSON"},
+		"lines that nest for ever":        {format: "json", text: strings.Repeat("[", 1<<20), path: "..#", code: codes.Unavailable, message: "the text is not JSON"},
+		"YAML with a byte-order mark":     {format: "yaml", text: "\uFEFFa: 7", path: "a", want: 7},
+		"YAML with a document behind":     {format: "yaml", text: "a: 7\n---\nb: 8", path: "a", want: 7},
+		"XML with a byte-order mark":      {format: "xml", text: "\uFEFF<r><m>7</m></r>", path: "m", want: 7},
 		"half of JSON":                    {format: "json", text: `{"a":1,"b":`, path: "a", code: codes.Unavailable, message: "the text is not JSON"},
 		"a page of HTML":                  {format: "json", text: `<html>`, path: "a", code: codes.Unavailable, message: "the text is not JSON"},
 		"JSON that nests for ever":        {format: "json", text: strings.Repeat("[", 1<<20), path: "a", code: codes.Unavailable, message: "the text is not JSON"},
@@ -98,6 +112,8 @@ took_bucket{le="+Inf"} 1
 took_sum 2
 took_count 1
 nothing NaN
+{"jobs.waiting","queue.name"="a"} 3
+{"jobs.waiting","queue.name"="größer",state="x"} 4
 `
 
 func TestPrometheus(t *testing.T) {
@@ -119,6 +135,9 @@ func TestPrometheus(t *testing.T) {
 		"no such metric":         {selector: "other", code: codes.NotFound, message: "nothing stands at other"},
 		"Windows":                {selector: "a", text: "a 4\r\nb 5\r\n", want: 4},
 		"without a last newline": {selector: "b", text: "a 4\nb 5", want: 5},
+		"a quoted name":          {selector: `{"jobs.waiting"}`, want: 3},
+		"quoted labels":          {selector: ` { "jobs.waiting" , "queue.name" = "größer", state="x" }`, want: 4},
+		"a plain name, quoted":   {selector: `{"done"}`, want: 1000},
 		"no selector":            {selector: "{", code: codes.InvalidArgument, message: `selector does not begin with the name of a metric, such as jobs_waiting{queue="a"}`},
 		"something else":         {selector: "a", text: "<html>", code: codes.Unavailable, message: "the text is not what Prometheus scrapes"},
 	}

@@ -26,44 +26,81 @@ type Selector struct {
 
 var (
 	selectorName = regexp.MustCompile(`^\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*`)
-	matcher      = regexp.MustCompile(`^\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*`)
+	quotedName   = regexp.MustCompile(`^\s*("(?:[^"\\]|\\.)*")\s*(?:,|$)`)
+	matcher      = regexp.MustCompile(`^\s*([a-zA-Z_][a-zA-Z0-9_]*|"(?:[^"\\]|\\.)*")\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*`)
 )
 
-// ParseSelector reads name{label="value",...}.
+// ParseSelector reads name{label="value",...}. Names that are not of letters,
+// digits and underscores are quoted, and that of the metric is then within the
+// braces: {"jobs.waiting","queue.name"="a"}.
 func ParseSelector(text string) (Selector, error) {
-	found := selectorName.FindStringSubmatch(text)
-	if found == nil {
-		return Selector{}, errors.New(`does not begin with the name of a metric, such as jobs_waiting{queue="a"}`)
+	s := Selector{labels: map[string]string{}}
+	rest := strings.TrimSpace(text)
+	if found := selectorName.FindStringSubmatch(rest); found != nil {
+		s.name, rest = found[1], rest[len(found[0]):]
+		if rest == "" {
+			return s, nil
+		}
 	}
-	s := Selector{name: found[1], labels: map[string]string{}}
-	rest := strings.TrimSpace(text[len(found[0]):])
-	if rest == "" {
-		return s, nil
-	}
-	if !strings.HasPrefix(rest, "{") || !strings.HasSuffix(rest, "}") {
+	braces := strings.HasPrefix(rest, "{") && strings.HasSuffix(rest, "}") && len(rest) > 1
+	if s.name != "" && !braces {
 		return Selector{}, errors.New("has something else than {...} after the name")
 	}
-	rest = rest[1 : len(rest)-1]
+	if braces {
+		rest = rest[1 : len(rest)-1]
+	}
+	if s.name == "" {
+		found := quotedName.FindStringSubmatch(rest)
+		if found == nil || !braces {
+			return Selector{}, errNoMetric
+		}
+		rest = rest[len(found[0]):]
+		if s.name, _ = strconv.Unquote(found[1]); s.name == "" {
+			return Selector{}, errNoMetric
+		}
+	}
+	if err := s.readLabels(rest); err != nil {
+		return Selector{}, err
+	}
+	return s, nil
+}
+
+var errNoMetric = errors.New(`does not begin with the name of a metric, such as jobs_waiting{queue="a"}`)
+
+// readLabels reads what stands within the braces.
+func (s *Selector) readLabels(rest string) error {
 	for strings.TrimSpace(rest) != "" {
 		found := matcher.FindStringSubmatch(rest)
 		if found == nil {
-			return Selector{}, errors.New(`has labels that are not label="value" with commas between them`)
+			return errors.New(`has labels that are not label="value" with commas between them`)
 		}
 		rest = rest[len(found[0]):]
 		if rest != "" && !strings.HasPrefix(rest, ",") {
-			return Selector{}, errors.New("lacks a comma between labels")
+			return errors.New("lacks a comma between labels")
 		}
 		rest = strings.TrimPrefix(rest, ",")
-		value, err := unquote(found[3])
+		label, value, err := unquoted(found[1], found[3])
 		if err != nil {
-			return Selector{}, errors.New("has a value with a wrong escape")
+			return errors.New("has a value with a wrong escape")
 		}
 		if found[2] != "=" {
 			s.Inexact = append(s.Inexact, strings.TrimSpace(found[0]))
 		}
-		s.labels[found[1]] = value
+		s.labels[label] = value
 	}
-	return s, nil
+	return nil
+}
+
+// unquoted reads a label, which may be quoted, and its value, which is.
+func unquoted(label, value string) (string, string, error) {
+	var err error
+	if strings.HasPrefix(label, `"`) {
+		if label, err = strconv.Unquote(label); err != nil {
+			return "", "", err
+		}
+	}
+	value, err = unquote(value)
+	return label, value, err
 }
 
 // unquote reads a value in either quotes.
