@@ -128,6 +128,8 @@ func TestAttributeValues(t *testing.T) {
 			Value: []types.AttributeValue{&types.AttributeValueMemberS{Value: "x"}, &types.AttributeValueMemberN{Value: "1"}}}}},
 		"a map": {text: `{":a":{"M":{"k":{"S":"x"}}}}`, want: map[string]types.AttributeValue{":a": &types.AttributeValueMemberM{
 			Value: map[string]types.AttributeValue{"k": &types.AttributeValueMemberS{Value: "x"}}}}},
+		"an empty map":         {text: `{":a":{"M":{}}}`, want: map[string]types.AttributeValue{":a": &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{}}}},
+		"no map":               {text: `{":a":{"M":null}}`, problem: ":a: type M is not an object of typed values"},
 		"no object":            {text: `[1]`, problem: "is not a JSON object"},
 		"nothing":              {text: `{}`, problem: "is empty"},
 		"no type":              {text: `{":a":"x"}`, problem: `:a: is not an object with exactly one type, such as {"S": "waiting"}`},

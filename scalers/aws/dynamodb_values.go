@@ -21,6 +21,11 @@ func attributeValues(text string) (map[string]types.AttributeValue, error) {
 	if len(raw) == 0 {
 		return nil, errors.New("is empty")
 	}
+	return mapOf(raw)
+}
+
+// mapOf reads named values; there may be none.
+func mapOf(raw map[string]json.RawMessage) (map[string]types.AttributeValue, error) {
 	values := make(map[string]types.AttributeValue, len(raw))
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		value, err := attributeValue(raw[name])
@@ -74,11 +79,11 @@ func ofKind(kind string, raw json.RawMessage) (types.AttributeValue, error) {
 		}
 		return listOf(list)
 	case "M":
-		object, err := decoded[json.RawMessage](kind, "an object of typed values", raw)
+		object, err := decoded[map[string]json.RawMessage](kind, "an object of typed values", raw)
 		if err != nil {
 			return nil, err
 		}
-		values, err := attributeValues(string(object))
+		values, err := mapOf(object)
 		return &types.AttributeValueMemberM{Value: values}, err
 	default:
 		return nil, fmt.Errorf("type %q is not one of S, N, BOOL, B, L, M, NULL", kind)

@@ -32,9 +32,11 @@ type tlsParams struct {
 	TLSCertFile string `param:"tlsCertFile" removed:"put the certificates into parameter caCert of a TriggerAuthentication"`
 }
 
-// Validate checks that certificate and key come together.
+// Validate checks that certificate and key come together where TLS is on.
 func (p tlsParams) Validate() error {
 	switch {
+	case !p.wantsTLS():
+		return nil
 	case p.TLSClientCert != "" && p.TLSClientKey == "":
 		return errors.New("tlsClientKey: is required with tlsClientCert")
 	case p.TLSClientKey != "" && p.TLSClientCert == "":

@@ -86,6 +86,18 @@ type kafkaLogin struct {
 
 // Validate checks that the mode of login has what it needs.
 func (l kafkaLogin) Validate() error {
+	return errors.Join(l.checkLogin(), checkTLS(l.TLS, l.TLSParams))
+}
+
+// checkTLS looks at the TLS material where it is used.
+func checkTLS(mode string, material scaler.TLSParams) error {
+	if mode != enable {
+		return nil
+	}
+	return material.CheckPair()
+}
+
+func (l kafkaLogin) checkLogin() error {
 	switch l.SASL {
 	case saslPlaintext, saslSCRAM256, saslSCRAM512:
 		return l.account.require(l.SASL)
@@ -143,6 +155,10 @@ type apacheLogin struct {
 
 // Validate checks that the mode of login has what it needs.
 func (l apacheLogin) Validate() error {
+	return errors.Join(l.checkLogin(), checkTLS(l.TLS, l.TLSParams))
+}
+
+func (l apacheLogin) checkLogin() error {
 	switch l.SASL {
 	case saslPlaintext, saslSCRAM256, saslSCRAM512:
 		return l.require(l.SASL)

@@ -82,7 +82,7 @@ func (a answer) vector() (float64, error) {
 	}
 	switch {
 	case len(elements) == 0 && len(a.Warnings) > 0:
-		return 0, scaler.Errorf(codes.Unavailable, "the result is empty, and the server warns that it may not be complete")
+		return 0, fmt.Errorf("the result is empty, and the server warns that it may not be complete: %w", scaler.ErrPartial)
 	case len(elements) == 0:
 		return 0, fmt.Errorf("the result is empty, the target of the metrics may be lost: %w", scaler.ErrNoData)
 	case len(elements) > 1:

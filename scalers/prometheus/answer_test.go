@@ -44,7 +44,7 @@ func TestAnswers(t *testing.T) {
 		"no type":                      {body: `{"status":"success","data":{"result":[]}}`, code: codes.Unavailable},
 		"an error with 200":            {body: `{"status":"error","errorType":"timeout","error":"hush-hush"}`, code: codes.FailedPrecondition},
 		"an error of its own":          {body: `{"status":"error","errorType":"hush-hush","data":{"resultType":"vector","result":[]}}`, code: codes.FailedPrecondition},
-		"empty, and part of it lost":   {body: `{"status":"success","warnings":["hush-hush"],"data":{"resultType":"vector","result":[]}}`, code: codes.Unavailable},
+		"empty, and part of it lost":   {body: `{"status":"success","warnings":["hush-hush"],"data":{"resultType":"vector","result":[]}}`, noData: true},
 		"a value with a warning":       {body: `{"status":"success","warnings":["w"],"data":{"resultType":"vector","result":[{"value":[1,"7"]}]}}`, want: 7},
 		"no status":                    {body: `{"data":{"resultType":"vector","result":[]}}`, code: codes.Unavailable},
 		"an object of another":         {body: `{}`, code: codes.Unavailable},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -101,15 +102,18 @@ func (e *endpoint) readAMQP(u *url.URL) {
 }
 
 // readHTTP splits the path: its last segment is the vhost, what comes before
-// leads to the API. So a trailing slash makes the vhost the default one.
+// leads to the API. So a trailing slash makes the vhost the default one. Doubled
+// slashes count as one.
 func (e *endpoint) readHTTP(u *url.URL) {
 	path := u.EscapedPath()
 	cut := strings.LastIndexByte(path, '/')
 	if cut >= 0 {
-		e.base = path[:cut]
+		e.base = strings.TrimSuffix(slashes.ReplaceAllString(path[:cut], "/"), "/")
 	}
 	e.vhost = cmp.Or(decoded(path[cut+1:]), "/")
 }
+
+var slashes = regexp.MustCompile("/{2,}")
 
 // decoded undoes percent-encoding, once. A text without it, or with a stray
 // percent sign, is meant as it reads.

@@ -45,7 +45,7 @@ func (l login) Validate() error {
 	if l.Password != "" && l.Username == "" {
 		problems = append(problems, errors.New("username: is required with password"))
 	}
-	return errors.Join(append(problems, l.validateOAuth())...)
+	return errors.Join(append(problems, l.validateOAuth(), l.material().CheckPair())...)
 }
 
 func (l login) validateOAuth() error {

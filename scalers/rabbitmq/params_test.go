@@ -224,6 +224,10 @@ func TestEndpoint(t *testing.T) {
 			host: "https://u:p@rabbit/x%2Fy/z/v", want: endpoint{scheme: "https", host: "rabbit", base: "/x%2Fy/z", vhost: "v", username: "u", password: "p", hasPassword: true}},
 		"HTTP below a path with a slash": {
 			host: "https://rabbit/x/", want: endpoint{scheme: "https", host: "rabbit", base: "/x", vhost: "/"}},
+		"HTTP with two slashes":           {host: "http://rabbit//", want: endpoint{scheme: "http", host: "rabbit", vhost: "/"}},
+		"HTTP with two at the end":        {host: "http://rabbit/sub1//", want: endpoint{scheme: "http", host: "rabbit", base: "/sub1", vhost: "/"}},
+		"HTTP with two within":            {host: "http://rabbit//sub1//sub2//orders", want: endpoint{scheme: "http", host: "rabbit", base: "/sub1/sub2", vhost: "orders"}},
+		"AMQP with two slashes":           {host: "amqp://rabbit//", want: endpoint{scheme: "amqp", host: "rabbit:5672", vhost: "/", username: "guest", password: "guest", serverName: "rabbit"}},
 		"HTTP with a vhost apart":         {host: "http://rabbit/a", vhostName: "/", want: endpoint{scheme: "http", host: "rabbit", vhost: "/"}},
 		"HTTP with an escaped one apart":  {host: "http://rabbit/a", vhostName: "%2f", want: endpoint{scheme: "http", host: "rabbit", vhost: "/"}},
 		"a percent sign that is only one": {host: "http://rabbit/a", vhostName: "100%", want: endpoint{scheme: "http", host: "rabbit", vhost: "100%"}},
@@ -248,5 +252,14 @@ func TestSegmentIsUnambiguous(t *testing.T) {
 		if got := segment(name); got != want {
 			t.Errorf("segment(%q) = %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestCertificatesWithoutTLS: what would belong to TLS is no mistake where it is
+// off.
+func TestCertificatesWithoutTLS(t *testing.T) {
+	family := scalertest.Serve(t, rabbitmq).WithAuth(map[string]string{"cert": "PEM"})
+	if _, err := family.Specs(t.Context(), "rabbitmq", map[string]string{"queueName": "jobs", "host": overAMQP}); err != nil {
+		t.Errorf("a certificate that is not used is refused: %v", err)
 	}
 }

@@ -74,6 +74,9 @@ func (p connectionParams) Validate() error {
 	if p.EnableTLS != nil && p.TLS != "" {
 		problems = append(problems, errors.New("enableTLS: cannot be combined with the authentication parameter tls"))
 	}
+	if p.wantsTLS() {
+		problems = append(problems, p.CheckPair())
+	}
 	return errors.Join(problems...)
 }
 
@@ -108,10 +111,14 @@ func filled(list []string) []string {
 
 // encrypted is the configuration of TLS, nil for none.
 func (p connectionParams) encrypted() (*tls.Config, error) {
-	if p.TLS != "enable" && (p.EnableTLS == nil || !*p.EnableTLS) {
+	if !p.wantsTLS() {
 		return nil, nil
 	}
 	return p.Config(p.UnsafeSSL)
+}
+
+func (p connectionParams) wantsTLS() bool {
+	return p.TLS == "enable" || p.EnableTLS != nil && *p.EnableTLS
 }
 
 // Limits of a connection.

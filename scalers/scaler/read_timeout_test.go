@@ -2,8 +2,12 @@ package scaler
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 func TestATimeoutOfTheTriggersOwnCounts(t *testing.T) {
@@ -35,5 +39,28 @@ func TestATimeoutOfTheTriggersOwnCounts(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+type patientParams struct {
+	Timeout time.Duration `param:"timeout"`
+}
+
+func (p patientParams) ReadTimeout() time.Duration { return p.Timeout }
+
+func (patientParams) Metrics() []Metric { return []Metric{{Name: "patient", Target: 1}} }
+
+func TestATimeoutThatIsNotKeptIsWarnedOf(t *testing.T) {
+	patient := Define("patient", func(context.Context, patientParams) (Source, error) { return &fake{}, nil })
+	for timeout, want := range map[string][]string{
+		"30s": nil,
+		"2m":  {"timeout: a read ends after 1m0s, as --max-read-timeout has it, and not after 2m0s"},
+	} {
+		c := newCore(Config{Family: "test", Triggers: []Trigger{patient}})
+		req := request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{scalerv1.KeyTriggerType: "patient", "timeout": timeout}}}
+		b, err := c.bind(patient, req, nil)
+		if err != nil || !slices.Equal(b.warnings, want) {
+			t.Errorf("%s: warnings = %q, %v, want %q", timeout, b.warnings, err, want)
+		}
 	}
 }

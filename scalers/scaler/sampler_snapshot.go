@@ -101,6 +101,8 @@ type observation struct {
 	// traceparent is the trace context of the read, or "".
 	traceparent string
 	note        string
+	// warning is what the user is told beside the values, or "".
+	warning string
 }
 
 // observed is one metric of an observation.
@@ -127,7 +129,7 @@ func (o *observation) equal(other *observation) bool {
 	if o == nil || other == nil {
 		return o == other
 	}
-	if o.outcome != other.outcome || o.note != other.note || len(o.values) != len(other.values) || text(o.err) != text(other.err) {
+	if o.outcome != other.outcome || o.note != other.note || o.warning != other.warning || len(o.values) != len(other.values) || text(o.err) != text(other.err) {
 		return false
 	}
 	for i := range o.values {
@@ -162,6 +164,9 @@ func (b *binding) observe(s *snapshot) *observation {
 		if raw == nil {
 			o.err = s.missing
 			return o
+		}
+		if errors.Is(s.missing, ErrPartial) {
+			o.warning = s.missing.Error()
 		}
 	case scalerv1.Outcome_OUTCOME_UNSPECIFIED, scalerv1.Outcome_OUTCOME_VALUE:
 	}

@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -85,7 +86,7 @@ type wish struct {
 // the user: nothing but another trigger can help. Credentials are read
 // meanwhile, until ctx ends or the subscription is closed.
 func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, changed func()) (*subscription, error) {
-	b, err := bindSafely(t, req, nil)
+	b, err := c.bind(t, req, nil)
 	if err != nil {
 		r := &rejection{error: statusOf(t.Type, err).Err()}
 		if known := (*rejection)(nil); errors.As(err, &known) {
@@ -109,6 +110,16 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 		s.join(b, nil)
 	}
 	return s, nil
+}
+
+// bind understands a trigger and adds what this process has to say about it.
+func (c *core) bind(t Trigger, req request, creds *Credentials) (*binding, error) {
+	b, err := bindSafely(t, req, creds)
+	if err == nil && b.timeout > c.MaxReadTimeout {
+		b.warnings = append(b.warnings, fmt.Sprintf("timeout: a read ends after %v, as --max-read-timeout has it, and not after %v",
+			c.MaxReadTimeout, b.timeout))
+	}
+	return b, err
 }
 
 func bindSafely(t Trigger, req request, creds *Credentials) (b *binding, err error) {
@@ -138,7 +149,7 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 	creds, err := s.core.Resolver.Resolve(rctx, refs)
 	var b *binding
 	if err == nil {
-		b, err = bindSafely(s.trigger, s.req, creds)
+		b, err = s.core.bind(s.trigger, s.req, creds)
 	}
 	if err != nil {
 		s.fail(redact(err, secretsOf(creds, s.trigger.description)))

@@ -14,6 +14,7 @@ package scaler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -41,6 +42,10 @@ type Source interface {
 // but has nothing to say: an empty query result, a series without points, NaN.
 // What it becomes is the trigger's documented rule, see OnNoData and Missing.
 var ErrNoData = errors.New("no data")
+
+// ErrPartial is an ErrNoData of a backend that warns that its answer may not be
+// complete. The user is told so even where no data is a value.
+var ErrPartial = fmt.Errorf("%w", ErrNoData)
 
 // Reading is one observation of a metric, in the unit of its Target.
 type Reading struct {

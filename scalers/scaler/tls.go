@@ -30,8 +30,9 @@ type TLSParams struct {
 	KeyPassword string `param:"keyPassword" from:"auth"`
 }
 
-// Validate checks that certificate and key come together.
-func (p TLSParams) Validate() error {
+// CheckPair checks that certificate and key come together. It is not a Validate
+// because they matter only where TLS is on.
+func (p TLSParams) CheckPair() error {
 	switch {
 	case p.Cert != "" && p.Key == "":
 		return errors.New("key: is required with cert")
@@ -49,7 +50,7 @@ func (p TLSParams) Validate() error {
 // The caller owns the result and may set ServerName. An error starts with the
 // parameter at fault and holds nothing of its value.
 func (p TLSParams) Config(unsafe bool) (*tls.Config, error) {
-	if err := p.Validate(); err != nil {
+	if err := p.CheckPair(); err != nil {
 		return nil, err
 	}
 	config, err := processTLS(os.Getenv)

@@ -23,11 +23,12 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 	s := e.sub
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Some warnings are known only once the credentials are.
-	if !e.told.accepted || !slices.Equal(e.told.warnings, s.binding.warnings) {
-		e.told.accepted, e.told.warnings = true, s.binding.warnings
+	// Some warnings are known only once the credentials are, or the source has
+	// answered.
+	if warnings := s.warnings(); !e.told.accepted || !slices.Equal(e.told.warnings, warnings) {
+		e.told.accepted, e.told.warnings = true, warnings
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
-			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: s.binding.warnings,
+			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: warnings,
 			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding, s.interval)),
 		}}})
 	}
@@ -42,6 +43,14 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Observation{Observation: s.wire(o)}})
 	}
 	return frames
+}
+
+// warnings are those of the trigger and of its last reading; s.mu is held.
+func (s *subscription) warnings() []string {
+	if s.observation == nil || s.observation.warning == "" {
+		return s.binding.warnings
+	}
+	return append(slices.Clip(s.binding.warnings), s.observation.warning)
 }
 
 // knowsNot reports whether the last observation is news; s.mu is held.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -64,6 +65,11 @@ func (p mssqlParams) Validate() error {
 		problems = append(problems, fmt.Errorf("podIdentity: provider %s is not for mssql, only azure-workload is", p.Provider))
 	}
 	return errors.Join(problems...)
+}
+
+// ReadTimeout is the longest of the connection string's own timeouts.
+func (p mssqlParams) ReadTimeout() time.Duration {
+	return longest(p.ConnectionString, time.Second, "connection timeout", "dial timeout")
 }
 
 // Metrics has a constant name, as in KEDA.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"google.golang.org/grpc/codes"
@@ -33,7 +34,7 @@ type mysqlParams struct {
 	Host string `param:"host" from:"trigger,auth"`
 	// Port is the server's.
 	Port string `param:"port" from:"trigger,auth"`
-	// DBName is the database.
+	// DBName is the database. Without it the query names one with each table.
 	DBName string `param:"dbName" from:"trigger,auth"`
 	// Username logs in.
 	Username string `param:"username" from:"trigger,auth,env"`
@@ -50,7 +51,7 @@ func (p mysqlParams) Validate() error {
 	}
 	var problems []error
 	for _, one := range []struct{ key, value string }{
-		{"host", p.Host}, {"port", p.Port}, {"dbName", p.DBName}, {"username", p.Username},
+		{"host", p.Host}, {"port", p.Port}, {"username", p.Username},
 	} {
 		if one.value == "" {
 			problems = append(problems, fmt.Errorf("%s: is required without connectionString", one.key))
@@ -59,15 +60,20 @@ func (p mysqlParams) Validate() error {
 	return errors.Join(problems...)
 }
 
+// ReadTimeout is the longest of the connection string's own timeouts.
+func (p mysqlParams) ReadTimeout() time.Duration {
+	return longest(p.ConnectionString, 0, "timeout", "readtimeout")
+}
+
 // Metrics is named after the database. With connectionString that is what
 // comes behind the last slash; options are left out of it.
 func (p mysqlParams) Metrics() []scaler.Metric {
+	if p.ConnectionString == "" && p.DBName == "" && (p.Host == "" || p.Username == "") {
+		return nil // known once the authentication is
+	}
 	name := p.DBName
 	if p.ConnectionString != "" {
 		name, _, _ = strings.Cut(p.ConnectionString[strings.LastIndex(before(p.ConnectionString), "/")+1:], "?")
-	}
-	if name == "" { // known once the authentication is
-		return nil
 	}
 	return []scaler.Metric{{Name: scaler.MetricName("mysql", name), Target: p.QueryValue, Activation: p.ActivationQueryValue}}
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -19,6 +21,8 @@ func TestMetricNames(t *testing.T) {
 		"of a connection string":       {mysqlParams{ConnectionString: "u:p@tcp(h:1)/shop"}, "mysql-shop"},
 		"without its options":          {mysqlParams{ConnectionString: "u:p@tcp(h:1)/shop?loc=Europe/Paris"}, "mysql-shop"},
 		"whose password has a slash":   {mysqlParams{ConnectionString: "u:p/q?@tcp(h:1)/shop"}, "mysql-shop"},
+		"of no database":               {mysqlParams{Host: "h", Port: "1", Username: "u"}, "mysql-"},
+		"of a connection without one":  {mysqlParams{ConnectionString: "u:p@tcp(h:1)/"}, "mysql-"},
 		"which wins over the database": {mysqlParams{ConnectionString: "u:p@tcp(h:1)/shop", DBName: "other", MetricName: "mine"}, "mysql-shop"},
 	}
 	for name, tt := range tests {
@@ -45,7 +49,7 @@ func TestRefusedMetadata(t *testing.T) {
 		"all that postgresql misses": {"postgresql", map[string]string{"query": "q", "targetQueryValue": "1", "host": "h"},
 			"postgresql: port: is required without connection; userName: is required without connection; dbName: is required without connection; sslmode: is required without connection"},
 		"all that mysql misses": {"mysql", map[string]string{"query": "q", "queryValue": "1"},
-			"mysql: host: is required without connectionString; port: is required without connectionString; dbName: is required without connectionString; username: is required without connectionString"},
+			"mysql: host: is required without connectionString; port: is required without connectionString; username: is required without connectionString"},
 		"no host for mssql": {"mssql", map[string]string{"query": "q", "targetValue": "1"}, "mssql: host: is required without connectionString"},
 		"no query":          {"mssql", map[string]string{"host": "h", "targetValue": "1"}, "mssql: query: is required (looked in metadata)"},
 	}
@@ -111,5 +115,30 @@ func TestEnvironment(t *testing.T) {
 		if got := scalertest.FromEnv(trigger, metadata); !slices.Equal(got, want[trigger.Type]) {
 			t.Errorf("%s: %v, want %v", trigger.Type, got, want[trigger.Type])
 		}
+	}
+}
+
+func TestTimeoutsOfConnectionStrings(t *testing.T) {
+	tests := map[string]struct {
+		params scaler.ReadTimeouter
+		want   time.Duration
+	}{
+		"none":                    {mysqlParams{Host: "h"}, 0},
+		"mysql":                   {mysqlParams{ConnectionString: "u:p@tcp(h:1)/d?timeout=20s&readTimeout=1m30s&loc=Europe%2FParis"}, 90 * time.Second},
+		"mysql without":           {mysqlParams{ConnectionString: "u:timeout=9s@tcp(h:1)/d"}, 0},
+		"postgresql as a URL":     {postgresqlParams{Connection: "postgres://u:p@h/d?connect_timeout=20&statement_timeout=25000"}, 25 * time.Second},
+		"postgresql by keywords":  {postgresqlParams{Connection: "host=h connect_timeout = '30' statement_timeout=15s"}, 30 * time.Second},
+		"mssql by keywords":       {mssqlParams{ConnectionString: "Server=h;Connection Timeout=40;dial timeout=5"}, 40 * time.Second},
+		"mssql as a URL":          {mssqlParams{ConnectionString: "sqlserver://u:p@h?dial+timeout=12"}, 12 * time.Second},
+		"what is not a time":      {mssqlParams{ConnectionString: "Server=h;Connection Timeout=soon"}, 0},
+		"none that is shorter":    {postgresqlParams{Connection: "host=h connect_timeout=-1"}, 0},
+		"none that is far longer": {postgresqlParams{Connection: "host=h connect_timeout=99999999999999"}, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.params.ReadTimeout(); got != tt.want {
+				t.Errorf("timeout = %v, want %v", got, tt.want)
+			}
+		})
 	}
 }

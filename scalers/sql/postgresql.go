@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -73,6 +74,11 @@ func (p postgresqlParams) Validate() error {
 
 // entra reports whether tokens of Entra log in.
 func (p postgresqlParams) entra() bool { return p.Provider == "azure-workload" }
+
+// ReadTimeout is the longest of the connection string's own timeouts.
+func (p postgresqlParams) ReadTimeout() time.Duration {
+	return max(longest(p.Connection, time.Second, "connect_timeout"), longest(p.Connection, time.Millisecond, "statement_timeout"))
+}
 
 // Metrics has a constant name, as in KEDA.
 func (p postgresqlParams) Metrics() []scaler.Metric {

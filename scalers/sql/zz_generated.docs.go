@@ -23,7 +23,7 @@ func (mysqlParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"ActivationQueryValue": "The activation threshold.",
 		"ConnectionString":     "User:password@tcp(host:port)/database?options. It replaces the parameters below.",
-		"DBName":               "The database.",
+		"DBName":               "The database. Without it the query names one with each table.",
 		"Host":                 "The server.",
 		"MetricName":           "Accepted and has no effect, as in KEDA.",
 		"Password":             "Belongs to username.",

@@ -5,7 +5,9 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -21,6 +23,22 @@ func checkFiles(parameter, connection string, keys ...string) error {
 		}
 	}
 	return nil
+}
+
+// longest is the longest of the timeouts that a connection string has for keys,
+// 0 without any. A number without a unit is one of unit.
+func longest(connection string, unit time.Duration, keys ...string) time.Duration {
+	var most time.Duration
+	for _, text := range named(connection, keys) {
+		limit, err := time.ParseDuration(text)
+		if number, failed := strconv.ParseInt(text, 10, 32); failed == nil {
+			limit, err = time.Duration(number)*unit, nil
+		}
+		if err == nil {
+			most = max(most, limit)
+		}
+	}
+	return most
 }
 
 // named are the values of options, as far as they are set.
