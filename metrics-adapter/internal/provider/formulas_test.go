@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestFormulaIsCompiledOncePerGeneration(t *testing.T) {
 		t.Error("the formula of an earlier generation")
 	}
 	_, refused := f.of(computed("one", "a +", 2))
-	if _, again := f.of(computed("one", "a +", 2)); refused == nil || again != refused {
+	if _, again := f.of(computed("one", "a +", 2)); refused == nil || !errors.Is(again, refused) {
 		t.Error("one that is refused is compiled again")
 	}
 }
