@@ -261,6 +261,13 @@ func TestEventsNameTargetCountsAndMetrics(t *testing.T) {
 	if want := "scaled Deployment shop/orders from 0 to 1, activation is forced"; forced.Scaled.Note != want {
 		t.Errorf("forced: %+v", forced.Scaled)
 	}
+	odd := Decide(given(replicas(0), triggers(reads(0, 30)), func(in *Input) {
+		in.Object.Spec.ScaleTargetRef.Kind = "deployments"
+		in.Object.Status.ScaleTargetGVKR = &v1alpha1.GroupVersionKindResource{Group: "apps", Version: "v1", Kind: "Deployment", Resource: "deployments"}
+	}))
+	if want := "scaled Deployment shop/orders from 0 to 3, triggered by s0-m"; odd.Scaled.Note != want {
+		t.Errorf("a kind as a plural: %+v", odd.Scaled)
+	}
 	down := Decide(given())
 	if want := "could not scale Deployment shop/orders from 3 to 0, no trigger is active"; down.ScaleFailed.Note != want || down.ScaleFailed.Reason != EventDeactivationFailed {
 		t.Errorf("deactivation: %+v", down.ScaleFailed)
