@@ -105,6 +105,47 @@ func TestReadsByThemselvesAreBounded(t *testing.T) {
 	})
 }
 
+// TestUnaskedMembersAreLeftOut has more members stall than can be asked one by
+// one in the time that is left: those that were not are left out of the next
+// batch, too.
+func TestUnaskedMembersAreLeftOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		const healthy, interval = 10, 30 * time.Second
+		var mixed atomic.Int32
+		box := &mailbox{answer: func(ctx context.Context, members []Source, answer func(int, Result)) error {
+			waiting := 0
+			for i, m := range members {
+				if m.(*letter).stalled.Load() {
+					waiting++
+				} else {
+					answer(i, Result{Readings: One(1)})
+				}
+			}
+			if waiting == 0 {
+				return nil
+			}
+			if waiting < len(members) {
+				mixed.Add(1)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		letters, _ := fill(s, box, largestBatch, interval)
+		for _, l := range letters[healthy:] {
+			l.stalled.Store(true)
+		}
+		pass(interval)
+		if mixed.Load() == 0 {
+			t.Fatal("nobody was read beside stalled members at first")
+		}
+		mixed.Store(0)
+		pass(5 * time.Minute)
+		if n := mixed.Load(); n > 0 {
+			t.Errorf("%d batches of members that answer had stalled ones in them", n)
+		}
+	})
+}
+
 // TestSlowListing has a batch that is one request for all, which takes too
 // long, while every member answers by itself.
 func TestSlowListing(t *testing.T) {
