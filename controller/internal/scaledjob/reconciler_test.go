@@ -658,6 +658,28 @@ func TestSourcesThatFail(t *testing.T) {
 	}
 }
 
+// A trigger whose surroundings changed is yet to be read when its reading is too
+// old, and its silence counts from the change on.
+func TestAReplacedSubscriptionIsNoFailure(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.reads(0, 0)
+	f.run()
+	f.clock.Step(time.Minute)
+	state := f.states[0]
+	state.Earlier, state.Since = true, f.clock.Now()
+	f.states[0] = state
+	f.clock.Step(15 * time.Second) // heard of 75 s ago
+	f.run()
+	if n := f.told.failed[0]; n != 0 {
+		t.Errorf("counted %d when the reading is too old", n)
+	}
+	f.clock.Step(time.Minute)
+	f.run()
+	if n := f.told.failed[0]; n != 1 {
+		t.Errorf("never answered, but counted %d", n)
+	}
+}
+
 func TestWarningsAreToldOnceAndStayInReady(t *testing.T) {
 	f := newFixture(t, newObject())
 	odd := func() {
