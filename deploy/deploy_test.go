@@ -413,6 +413,20 @@ func TestImagesAreNamedInOneFile(t *testing.T) {
 	}
 }
 
+// TestReplicasAreSpreadOverNodes proves that a node which goes takes no process
+// away altogether, and that a cluster of one node runs all of them.
+func TestReplicasAreSpreadOverNodes(t *testing.T) {
+	for _, deployment := range of[appsv1.Deployment](render(t, all)) {
+		spread := slices.ContainsFunc(deployment.Spec.Template.Spec.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
+			return c.TopologyKey == corev1.LabelHostname && c.MaxSkew == 1 && c.WhenUnsatisfiable == corev1.ScheduleAnyway &&
+				c.LabelSelector != nil && selects(c.LabelSelector.MatchLabels, deployment) && slices.Contains(c.MatchLabelKeys, "app.kubernetes.io/name")
+		})
+		if !spread {
+			t.Errorf("%s: %+v", deployment.Name, deployment.Spec.Template.Spec.TopologySpreadConstraints)
+		}
+	}
+}
+
 // selects reports whether a selector matches a Deployment's Pods.
 func selects(selector map[string]string, deployment *appsv1.Deployment) bool {
 	return labels.SelectorFromSet(selector).Matches(labels.Set(deployment.Spec.Template.Labels))
