@@ -28,7 +28,7 @@ func againAfterConflict(r reconcile.Reconciler) reconcile.Reconciler {
 
 // withoutConflicts is what is left of an error, which may be several joined.
 func withoutConflicts(err error) error {
-	several, joined := err.(interface{ Unwrap() []error }) //nolint:errorlint // of what is wrapped, the rest of the text would be lost
+	several, joined := err.(interface{ Unwrap() []error }) // of what is wrapped, the rest of the text would be lost
 	switch {
 	case joined:
 		var others []error

@@ -56,6 +56,8 @@ type rival struct {
 	leader string              // namespace of the rival that leads, "" for none
 	holder string              // and its name
 	failed error               // why the last look saw nothing
+	// refused is since when leases may not be listed any more.
+	refused time.Time
 }
 
 // sighting is a lease as it was renewed last, and when that was noticed: other
@@ -149,6 +151,10 @@ func (r *rival) hinders() (why v1alpha1.Condition, hinders bool) {
 // unseen says what it takes to see a KEDA.
 const unseen = "it cannot be seen whether KEDA runs: list and watch on leases named " + kedaLease + " are needed in all namespaces"
 
+// refusedFor is how long a refusal may last before the last verdict ends: an API
+// server that has just started refuses for a moment.
+const refusedFor = time.Minute
+
 // look brings the verdict up to date. As long as the API server cannot be asked
 // the last one stands.
 func (r *rival) look(ctx context.Context) {
@@ -176,13 +182,21 @@ func (r *rival) missed(err error) {
 		r.log.Error(unseen, "error", err)
 	}
 	r.failed = err
+	switch {
+	case !apierrors.IsForbidden(err):
+		r.refused = time.Time{}
+	case r.refused.IsZero():
+		r.refused = r.now()
+	case r.now().Sub(r.refused) > refusedFor:
+		r.looked = false // the permission is gone: Ready says so
+	}
 }
 
 func (r *rival) judge(leases []coordinationv1.Lease) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.seen
-	r.seen, r.looked, r.failed = map[string]sighting{}, true, nil
+	r.seen, r.looked, r.failed, r.refused = map[string]sighting{}, true, nil, time.Time{}
 	leader, holder := "", ""
 	for i := range leases {
 		lease := &leases[i]

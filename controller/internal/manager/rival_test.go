@@ -13,8 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
@@ -112,6 +114,19 @@ func TestRivalThatCannotBeSeen(t *testing.T) {
 	r.look(t.Context())
 	if hindered(r) {
 		t.Error("forgets what it knew")
+	}
+	failure = apierrors.NewForbidden(schema.GroupResource{Resource: "leases"}, "", errors.New("no role"))
+	for _, after := range []time.Duration{0, refusedFor, time.Second} {
+		now = now.Add(after)
+		r.look(t.Context())
+		if gone := after == time.Second; hindered(r) != gone {
+			t.Errorf("hindered %v, want it when the permission is gone for longer than %v", !gone, refusedFor)
+		}
+	}
+	failure = nil
+	r.look(t.Context())
+	if hindered(r) {
+		t.Error("hindered although the permission is back")
 	}
 }
 
