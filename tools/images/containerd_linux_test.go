@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +55,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 	if err != nil {
 		t.Fatal(err)
 	}
-	daemon := exec.Command("containerd", "--config", config)
+	daemon := exec.CommandContext(context.WithoutCancel(t.Context()), "containerd", "--config", config) // until Cleanup
 	daemon.Stdout, daemon.Stderr = log, log
 	if err := daemon.Start(); err != nil {
 		t.Fatalf("%v: make test-servers installs it", err)
