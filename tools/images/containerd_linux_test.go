@@ -66,7 +66,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 		_ = log.Close()
 	})
 	ask := func(args ...string) *exec.Cmd {
-		return exec.Command("ctr", append([]string{"--address", socket}, args...)...)
+		return exec.CommandContext(t.Context(), "ctr", append([]string{"--address", socket}, args...)...)
 	}
 	deadline := time.Now().Add(time.Minute)
 	for ask("version").Run() != nil {
