@@ -385,7 +385,7 @@ func readyPodsAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(2 * readyFor)
+	<-time.After(2 * readyFor)
 	want := "ScaledObject shop/worker, metric s0-a: trigger 0 (kafka): dial tcp: refused; fallback: no pod of the scale target is ready"
 	if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)

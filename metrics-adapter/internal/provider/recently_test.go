@@ -77,12 +77,12 @@ func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
 						}
 					}
 					asking.Wait()
-					time.Sleep(15*time.Second - 1)
+					<-time.After(15*time.Second - 1)
 				}
 				if got := requests.Load(); got != tt.want {
 					t.Errorf("%d requests, want %d", got, tt.want)
 				}
-				time.Sleep(selectorFor)
+				<-time.After(selectorFor)
 				synctest.Wait()
 				if left := len(f.selectors.answers) + len(f.ready.answers) + len(f.templates.answers); left != 0 {
 					t.Errorf("%d answers are kept for nobody", left)
@@ -123,7 +123,7 @@ func TestWhoWaitsForAnothersReadKeepsItsOwnTime(t *testing.T) {
 		})
 		both.Wait()
 		stalls := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if _, err := r.get(t.Context(), scaleTarget{}, time.Second, stalls); err == nil {
 			t.Error("an answer of a server that stalls")
 		}
