@@ -278,7 +278,7 @@ func TestParameters(t *testing.T) {
 		"enableTLS":     {metadata: map[string]string{"enableTLS": "yes"}, message: `enableTLS: "yes" is neither true nor false`},
 		"unsafeSsl":     {metadata: map[string]string{"unsafeSsl": "on"}, message: `unsafeSsl: "on" is neither true nor false`},
 		"tlsCertFile":   {metadata: map[string]string{"tlsCertFile": "/ca.pem"}, message: "tlsCertFile: was removed: put the certificates into parameter caCert of a TriggerAuthentication"},
-		"key alone":     {auth: map[string]string{"tlsClientKey": "k"}, message: "tlsClientCert: is required with tlsClientKey"},
+		"key alone":     {metadata: map[string]string{"enableTLS": "true"}, auth: map[string]string{"tlsClientKey": "k"}, message: "tlsClientCert: is required with tlsClientKey"},
 		"cert alone":    {auth: map[string]string{"tlsClientCert": "c"}, message: "tlsClientKey: is required with tlsClientCert"},
 		"CA":            {auth: map[string]string{"caCert": "s3cret no PEM"}, message: "caCert: holds no PEM certificate"},
 		"pair":          {auth: map[string]string{"tlsClientCert": "s3cret", "tlsClientKey": "s3cret"}, message: "tlsClientKey: is not PEM"},
