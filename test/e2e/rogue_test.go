@@ -203,7 +203,9 @@ func (r rogue) start(w wrongdoing, triggerType string) {
 	// Who took nothing for zero would be seen at once.
 	atOnce := map[string]any{"scaleDown": map[string]any{"stabilizationWindowSeconds": 0}}
 	w.apply(spec{
-		"pollingInterval": 1, "cooldownPeriod": 3, "maxReplicaCount": 7, "triggers": triggers(trigger),
+		// All wait for a minute side by side: a target that pulses do not keep from
+		// rest goes there, and a busy machine has the time to hear of them.
+		"pollingInterval": 1, "cooldownPeriod": 10, "maxReplicaCount": 7, "triggers": triggers(trigger),
 		"advanced": map[string]any{"horizontalPodAutoscalerConfig": map[string]any{"behavior": atOnce}},
 	})
 }
