@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,30 +71,9 @@ func idleKey(i int) string { return fmt.Sprint("idle-", i) }
 // listenToAll has that many triggers listen, each to a key of its own.
 func listenToAll(b *testing.B, address string, triggers int) (stop func()) {
 	b.Helper()
-	opening, release := scaler.Opening(b.Context())
-	ctx, cancel := context.WithCancel(b.Context())
-	var all sync.WaitGroup
-	ready := make(chan struct{}, triggers)
-	for i := range triggers {
-		s, err := openList(opening, listParams{keyParams: keyParams{connectionParams: connectionParams{Address: []string{address}}, ListName: idleKey(i)}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		all.Go(func() {
-			err := s.(scaler.Ringer).Listen(ctx, func() { ready <- struct{}{} }, func() {})
-			if ctx.Err() == nil {
-				b.Error(err)
-			}
-		})
-	}
-	for range triggers {
-		<-ready
-	}
-	return func() {
-		cancel()
-		all.Wait()
-		release()
-	}
+	return scalertest.ListenToAll(b, triggers, func(ctx context.Context, i int) (scaler.Source, error) {
+		return openList(ctx, listParams{keyParams: keyParams{connectionParams: connectionParams{Address: []string{address}}, ListName: idleKey(i)}})
+	})
 }
 
 // pressure is what others do at the server, whose triggers have so many keys.

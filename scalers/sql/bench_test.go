@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -74,30 +73,9 @@ func BenchmarkIdleTriggers(b *testing.B) {
 // listenToAll has that many triggers listen, each to a channel of its own.
 func listenToAll(b *testing.B, p *servers.PostgreSQLServer, triggers int) (stop func()) {
 	b.Helper()
-	opening, release := scaler.Opening(b.Context())
-	ctx, cancel := context.WithCancel(b.Context())
-	var all sync.WaitGroup
-	ready := make(chan struct{}, triggers)
-	for i := range triggers {
-		s, err := openPostgreSQL(opening, postgresqlParams{Connection: p.URL(), Query: fmt.Sprint("SELECT ", i), ListenChannel: fmt.Sprint("idle-", i)})
-		if err != nil {
-			b.Fatal(err)
-		}
-		all.Go(func() {
-			err := s.(scaler.Ringer).Listen(ctx, func() { ready <- struct{}{} }, func() {})
-			if ctx.Err() == nil {
-				b.Error(err)
-			}
-		})
-	}
-	for range triggers {
-		<-ready
-	}
-	return func() {
-		cancel()
-		all.Wait()
-		release()
-	}
+	return scalertest.ListenToAll(b, triggers, func(ctx context.Context, i int) (scaler.Source, error) {
+		return openPostgreSQL(ctx, postgresqlParams{Connection: p.URL(), Query: fmt.Sprint("SELECT ", i), ListenChannel: fmt.Sprint("idle-", i)})
+	})
 }
 
 // pressure is what others do at the server.

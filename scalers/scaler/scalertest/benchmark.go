@@ -1,6 +1,7 @@
 package scalertest
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -47,6 +48,36 @@ func readBatch(b *testing.B, batch scaler.Batch, members []scaler.Source) {
 		if result.Err != nil {
 			b.Fatal(result.Err)
 		}
+	}
+}
+
+// ListenToAll has the sources of that many triggers listen, as idle ones do. It
+// returns once all hear, and stop ends them.
+func ListenToAll(b *testing.B, triggers int, open func(ctx context.Context, i int) (scaler.Source, error)) (stop func()) {
+	b.Helper()
+	opening, release := scaler.Opening(b.Context())
+	ctx, cancel := context.WithCancel(b.Context())
+	var all sync.WaitGroup
+	ready := make(chan struct{}, triggers)
+	for i := range triggers {
+		source, err := open(opening, i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all.Go(func() {
+			err := source.(scaler.Ringer).Listen(ctx, func() { ready <- struct{}{} }, func() {})
+			if ctx.Err() == nil {
+				b.Error(err)
+			}
+		})
+	}
+	for range triggers {
+		<-ready
+	}
+	return func() {
+		cancel()
+		all.Wait()
+		release()
 	}
 }
 
