@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -12,21 +13,26 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
 // Dialer opens the connections of one source. Every client of an event source
 // dials through one, so that no trigger can reach what it must not: link-local
 // addresses and cloud metadata services, and hosts that its credentials may not
 // be sent to.
+//
+// What a server may send over its connections is bounded, too, see Guard.
 type Dialer struct {
-	hosts []string // nil allows any
+	hosts []string    // nil allows any
+	meter *wire.Meter // of the endpoint; nil for one of each connection
+	guard Guard
 }
 
 // DialerOf returns the dialer for the source that is being opened. ctx is
 // Open's, or that of a dial of Shared.
 func DialerOf(ctx context.Context) *Dialer {
 	if l, ok := ctx.Value(leaseKey{}).(*lease); ok {
-		return &Dialer{hosts: l.hosts}
+		return &Dialer{hosts: l.hosts, meter: &l.meter}
 	}
 	return &Dialer{}
 }
@@ -46,27 +52,50 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 // DialResolved connects to an address whose host was given to Check by its
 // name before: clients that look names up by themselves dial addresses alone.
 func (d *Dialer) DialResolved(ctx context.Context, network, address string) (net.Conn, error) {
+	meter := cmp.Or(d.meter, &wire.Meter{})
+	conn, err := d.dial(ctx, network, address, meter)
+	if err != nil || d.guard.Protocol == nil {
+		return conn, err
+	}
+	return wire.Check(conn, address, meter, d.guard.Protocol()), nil
+}
+
+// dial returns a connection whose bytes are counted and not yet looked at.
+func (d *Dialer) dial(ctx context.Context, network, address string, meter *wire.Meter) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: outbound.Control}
-	return dialer.DialContext(ctx, network, address)
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Count(conn, address, meter, d.guard.limits()), nil
 }
 
 // DialTLS connects to a host and port and shakes hands, for the host's name
 // unless config has another.
 func (d *Dialer) DialTLS(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
-	raw, err := d.DialContext(ctx, network, address)
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Check(host); err != nil {
+		return nil, err
+	}
+	meter := cmp.Or(d.meter, &wire.Meter{})
+	raw, err := d.dial(ctx, network, address, meter)
 	if err != nil {
 		return nil, err
 	}
 	config = config.Clone()
-	if config.ServerName == "" {
-		config.ServerName, _, _ = net.SplitHostPort(address)
-	}
+	config.ServerName = cmp.Or(config.ServerName, host)
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, err
 	}
-	return conn, nil
+	if d.guard.Protocol == nil {
+		return conn, nil
+	}
+	return wire.Check(conn, address, meter, d.guard.Protocol()), nil
 }
 
 // Check refuses a host, without a port, that must not be connected to.

@@ -60,8 +60,9 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 		if err != nil {
 			return nil, err
 		}
-		// guarded has seen the host, and this may be a proxy.
-		return newTransport(DialerOf(ctx).DialResolved, config, process), nil
+		// guarded has seen the host, and this may be a proxy. Connections serve
+		// many sources, so that each answer is bounded by itself.
+		return newTransport(DialerOf(ctx).Guarded(Guard{ReadBytes: -1}).DialResolved, config, process), nil
 	})
 	if err != nil {
 		return nil, err

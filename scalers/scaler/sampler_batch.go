@@ -250,6 +250,7 @@ func askBatch(ctx context.Context, b Batch, members []*member, answer func(int, 
 	sources := make([]Source, len(members))
 	for i, m := range members {
 		sources[i] = m.o.source
+		defer m.o.metered()()
 	}
 	return b.ReadBatch(ctx, sources, answer)
 }

@@ -10,14 +10,17 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
 // opened is an open source with what belongs to it.
 type opened struct {
 	source Source
 	lease  *lease
-	group  *batchGroup // of a Batched, else nil
-	pace   pace        // guarded by sampler.mu
+	meters []*wire.Meter // of what answers its reads
+	group  *batchGroup   // of a Batched, else nil
+	pace   pace          // guarded by sampler.mu
 	stop   context.CancelFunc
 	busy   sync.WaitGroup // calls into source that have not returned
 
@@ -194,10 +197,24 @@ func (s *sampler) handOver(q *question, o *opened) bool {
 // askSource reads one source: its specs first, where it names them itself.
 func (s *sampler) askSource(ctx context.Context, o *opened) (readings []Reading, err error) {
 	defer recovered("read", &err)
+	defer o.metered()()
 	if err := s.refreshSpecs(ctx, o); err != nil {
 		return nil, err
 	}
 	return o.source.Read(ctx)
+}
+
+// metered has what is received until the returned function is called counted
+// as that of one read.
+func (o *opened) metered() (done func()) {
+	for _, m := range o.meters {
+		m.Begin()
+	}
+	return func() {
+		for _, m := range o.meters {
+			m.End()
+		}
+	}
 }
 
 // inTime replaces whatever a client library makes of an exceeded deadline.
@@ -234,7 +251,9 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	s.mu.Lock()
 	a := s.begin(q, cause, deadline)
 	s.mu.Unlock()
+	o.lease.meter.Begin()
 	source, err := openSafely(octx, q.binding)
+	o.lease.meter.End()
 	kept := s.returned(a)
 	if err != nil {
 		o.close()
@@ -243,7 +262,7 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 		}
 		return nil, err
 	}
-	o.source = source
+	o.source, o.meters = source, o.lease.meters()
 
 	s.mu.Lock()
 	if !kept || s.questions[q.id] != q {

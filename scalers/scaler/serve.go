@@ -98,6 +98,7 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
 	outboundFlags(flags)
+	guardFlags(flags)
 	credentialFlags(flags, &s.credentials)
 	if err := flags.Parse(args); err != nil || s.showVersion {
 		return s, err

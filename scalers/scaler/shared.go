@@ -11,6 +11,8 @@ import (
 	"io"
 	"reflect"
 	"sync"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
 // Shared returns the connection for key, dialled at most once at a time and
@@ -97,7 +99,8 @@ type leaseKey struct{}
 // lease is what one source, or one connection, has taken from the pool.
 type lease struct {
 	pool  *pool
-	hosts []string // that may be dialled; nil for any
+	hosts []string   // that may be dialled; nil for any
+	meter wire.Meter // of what is dialled for it
 
 	mu    sync.Mutex
 	taken []*connection
@@ -145,6 +148,18 @@ func (l *lease) places() *places {
 		return nil
 	}
 	return l.taken[0].places
+}
+
+// meters are those of everything that a read of the source may have to wait
+// for: its own, and those of the connections that were taken for it.
+func (l *lease) meters() []*wire.Meter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	meters := []*wire.Meter{&l.meter}
+	for _, c := range l.taken {
+		meters = append(meters, c.own.meters()...)
+	}
+	return meters
 }
 
 // sharing is how many use the connection that stands for the lease's backend,
@@ -199,7 +214,9 @@ func (p *pool) join(ctx context.Context, id sharedID, hosts []string, dial func(
 // closed again.
 func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Closer, error)) {
 	defer c.stop()
+	c.own.meter.Begin()
 	value, err := dialSafely(c.own.context(ctx), dial)
+	c.own.meter.End()
 
 	c.pool.mu.Lock()
 	c.value, c.err, c.places = value, err, newPlaces(value)

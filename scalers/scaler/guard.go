@@ -1,0 +1,109 @@
+package scaler
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
+)
+
+// What a server may send where neither the family nor a flag says otherwise.
+const (
+	usualReadBytes   = 16 << 20
+	usualSecondBytes = 128 << 20
+)
+
+// Guard bounds what the servers of a source may send over the connections of a
+// Dialer. A client library takes what it is told: the length in front of an
+// answer decides how much memory it asks for, and where it does so on a
+// goroutine of its own, nobody can catch it. So a family whose client speaks a
+// protocol with lengths looks at them first:
+//
+//	dialer := scaler.DialerOf(ctx).Guarded(scaler.Guard{
+//		ReadBytes: 4 << 20,
+//		Protocol:  func() scaler.Checker { return new(frames) },
+//	})
+//	conn, err := dialer.DialContext(ctx, "tcp", address)
+//
+// A connection whose server does not keep to it is closed. Each of its calls
+// fails with a *PeerError from then on, which has words for the user and a gRPC
+// code; clients that drop the errors of their connections are told by
+// Dialer.Refusal.
+type Guard struct {
+	// ReadBytes is the most that arrives, over all connections of the endpoint,
+	// for the reads of it that are under way; 0 is 16 MiB, and less than 0 is
+	// without a limit. What arrives while nobody reads, such as the messages of a
+	// doorbell, does not count. A read is one Read, ReadBatch, Open or dial of
+	// Shared, and the endpoint is what one call of Shared, or of Open, dials.
+	ReadBytes int64
+	// SecondBytes is the most that one connection receives within a second; 0 is
+	// 128 MiB.
+	SecondBytes int64
+	// Protocol makes the checker of a new connection, or is nil. With DialTLS it
+	// sees what TLS has decrypted, else the connection's own bytes: a client
+	// that starts TLS by itself has to be given a Dialer without.
+	Protocol func() Checker
+}
+
+// Checker sees what a server sends on one connection before the client does.
+type Checker = wire.Checker
+
+// PeerError is the error about a server that sent what it may not.
+type PeerError = wire.Refused
+
+// Guarded returns a dialer to the same hosts whose connections are bounded by
+// g. The flags --max-read-bytes and --max-bytes-per-second come before what g
+// says.
+func (d *Dialer) Guarded(g Guard) *Dialer {
+	return &Dialer{hosts: d.hosts, meter: d.meter, guard: g}
+}
+
+// Refusal is the *PeerError of the endpoint since the reads that are under way
+// began, nil for none.
+func (d *Dialer) Refusal() error {
+	if d.meter == nil {
+		return nil
+	}
+	return d.meter.Refusal()
+}
+
+func (g Guard) limits() wire.Limits {
+	limits := wire.Limits{
+		Read:   cmp.Or(g.ReadBytes, usualReadBytes),
+		Second: cmp.Or(g.SecondBytes, usualSecondBytes),
+	}
+	if limits.Read > 0 {
+		limits.Read = cmp.Or(maxReadBytes.Load(), limits.Read)
+	}
+	limits.Second = cmp.Or(maxSecondBytes.Load(), limits.Second)
+	return limits
+}
+
+// maxReadBytes and maxSecondBytes are the process's flags, 0 for none.
+var maxReadBytes, maxSecondBytes atomic.Int64
+
+// guardFlags adds the flags on what servers may send.
+func guardFlags(flags *flag.FlagSet) {
+	flags.Func("max-read-bytes", "the most that a server may send for one read of a source, such as 32Mi (default the family's own, see docs/families.md)",
+		bytesFlag(&maxReadBytes))
+	flags.Func("max-bytes-per-second", "the most that a server may send over one connection within a second (default 128Mi)",
+		bytesFlag(&maxSecondBytes))
+}
+
+func bytesFlag(into *atomic.Int64) func(string) error {
+	return func(text string) error {
+		q, err := resource.ParseQuantity(text)
+		if err != nil {
+			return errors.New("is not a number of bytes, such as 32Mi")
+		}
+		if q.Sign() <= 0 || q.Value() <= 0 {
+			return errors.New("must be greater than 0")
+		}
+		into.Store(q.Value())
+		return nil
+	}
+}

@@ -1,0 +1,143 @@
+package wire
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Limits are those of one connection, in bytes; 0 is none.
+type Limits struct {
+	// Read is the most that all connections of an endpoint receive for the
+	// reads that are under way together.
+	Read int64
+	// Second is the most that one connection receives within a second.
+	Second int64
+}
+
+// Checker sees what a peer sends on one connection.
+type Checker interface {
+	// Check is called with what came next, in order and in pieces of any size.
+	// It keeps nothing of p. An error ends the connection; it says what was
+	// wrong and quotes nothing that the peer chose but numbers.
+	Check(p []byte) error
+}
+
+// Refused is the error about a peer that sent what it may not. It is that of
+// every call of a connection that ended with it.
+type Refused struct {
+	Peer   string // host and port
+	Reason error
+}
+
+func (r *Refused) Error() string { return r.Peer + ": " + r.Reason.Error() }
+
+func (r *Refused) Unwrap() error { return r.Reason }
+
+// GRPCStatus gives the error its code.
+func (r *Refused) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
+
+// Count has what comes over raw counted within limits.
+func Count(raw net.Conn, peer string, m *Meter, limits Limits) net.Conn {
+	return guard(raw, peer, m, &counter{meter: m, limits: limits})
+}
+
+// Check has what comes over raw checked. It stands above TLS, if there is any.
+func Check(raw net.Conn, peer string, m *Meter, checker Checker) net.Conn {
+	return guard(raw, peer, m, checker)
+}
+
+func guard(raw net.Conn, peer string, m *Meter, checker Checker) net.Conn {
+	c := &conn{Conn: raw, peer: peer, meter: m, checker: checker}
+	if system, ok := raw.(syscall.Conn); ok {
+		// Libraries look there whether the server has hung up.
+		return struct {
+			*conn
+			syscall.Conn
+		}{c, system}
+	}
+	return c
+}
+
+// conn is a connection whose peer is watched.
+type conn struct {
+	net.Conn
+	peer    string
+	meter   *Meter
+	mu      sync.Mutex // of the checker
+	checker Checker
+	refused atomic.Pointer[Refused]
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	if r := c.refused.Load(); r != nil {
+		return 0, r
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		if r := c.check(p[:n]); r != nil {
+			return 0, r
+		}
+	}
+	return n, c.cause(err)
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, c.cause(err)
+}
+
+// cause replaces an error that there is only because the connection was ended.
+func (c *conn) cause(err error) error {
+	if r := c.refused.Load(); r != nil && err != nil {
+		return r
+	}
+	return err
+}
+
+// check hands what came to the checker, and ends the connection when it
+// objects.
+func (c *conn) check(p []byte) *Refused {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	reason := c.checker.Check(p)
+	if reason == nil {
+		return nil
+	}
+	r := &Refused{Peer: c.peer, Reason: reason}
+	c.refused.Store(r)
+	c.meter.refused(r)
+	c.Conn.Close() // its error would say less
+	return r
+}
+
+// counter is the checker that counts.
+type counter struct {
+	meter  *Meter
+	limits Limits
+	began  time.Time // when the second began
+	bytes  int64     // that came within it
+}
+
+// Check implements Checker.
+func (c *counter) Check(p []byte) error {
+	if read := c.meter.add(len(p)); c.limits.Read > 0 && read > c.limits.Read {
+		return fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)
+	}
+	if now := time.Now(); now.Sub(c.began) >= time.Second {
+		c.began, c.bytes = now, 0
+	}
+	c.bytes += int64(len(p))
+	if c.limits.Second > 0 && c.bytes > c.limits.Second {
+		return fmt.Errorf("the server sent more than %d bytes in a second, see --max-bytes-per-second", c.limits.Second)
+	}
+	return nil
+}
