@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -306,27 +307,37 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestSpecsFollowTheServer: without a stream they are asked for before every
-// read, so that a change of the server's needs no change of the object.
+// TestSpecsFollowTheServer: once the server has been found to have no stream of
+// them they are asked for before every read, so that a change of the server's
+// needs no change of the object.
 func TestSpecsFollowTheServer(t *testing.T) {
-	list := specs(spec("jobs", 5))
+	var list atomic.Pointer[externalscaler.GetMetricSpecResponse]
 	s := startServer(t, &userServer{specs: func(*externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
-		return list, nil
+		return list.Load(), nil
 	}})
 	family := scalertest.Serve(t, triggers...)
 	metadata := map[string]string{"scalerAddress": s.address}
 	for _, next := range []*externalscaler.GetMetricSpecResponse{specs(spec("jobs", 5)), specs(spec("jobs", 10)), specs(spec("tasks", 1), spec("more", 2))} {
-		list = next
-		got, _, err := family.ObserveAll(t.Context(), "external", metadata)
-		if err != nil {
-			t.Fatal(err)
-		}
+		list.Store(next)
 		want := map[string]float64{}
 		for _, spec := range next.GetMetricSpecs() {
 			want[spec.GetMetricName()] = 7
 		}
-		if !maps.Equal(got, want) {
-			t.Errorf("observed %v, want %v", got, want)
+		observed(t, family, metadata, want)
+	}
+}
+
+// observed waits until the server's metrics are seen: what was asked for
+// before a change may still be on its way.
+func observed(t *testing.T, family *scalertest.Family, metadata map[string]string, want map[string]float64) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		got, _, err := family.ObserveAll(t.Context(), "external", metadata)
+		if err == nil && maps.Equal(got, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("observed %v, %v, want %v", got, err, want)
 		}
 	}
 }

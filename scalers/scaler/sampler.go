@@ -83,6 +83,7 @@ type question struct {
 	reading bool          // a read, or an opening, is in flight
 	stuck   bool          // a read did not return at its deadline
 	next    time.Time     // the regular read
+	awaited time.Time     // the question that next gives the time to come; or zero
 	paid    time.Time     // until when the regular reads so far are enough
 	phases  phases        // when the HPA controller asks
 	began   time.Time     // when the read in flight began; zero before
@@ -290,8 +291,8 @@ func (s *sampler) retune(q *question, now time.Time) {
 	}
 	if q.interval > 0 && old != q.interval {
 		q.limitPaid(now)
-		if next := s.regularly(q, now); q.failures == 0 && (next.Before(q.next) || q.next.IsZero()) {
-			q.next = next
+		if next, awaited := s.regularly(q, now); q.failures == 0 && (next.Before(q.next) || q.next.IsZero()) {
+			q.next, q.awaited = next, awaited
 		}
 	}
 	s.tuneBell(q)

@@ -159,11 +159,15 @@ func (g *batchGroup) take(l *lane, now time.Time) []*question {
 	return questions
 }
 
-// soon is true for a question that is worth reading along: it is due within its
-// window, was not read just now, and does not back off.
+// soon is true for a question that is worth reading along: it is due, or asked,
+// within its window, was not read just now, and does not back off.
 func (q *question) soon(now time.Time) bool {
+	due := q.next
+	if !q.awaited.IsZero() && q.awaited.Before(due) {
+		due = q.awaited
+	}
 	return !q.reading && !q.stuck && len(q.users) > 0 && q.failures < 2 &&
-		!q.next.After(now.Add(q.window())) &&
+		!due.After(now.Add(q.window())) &&
 		(q.snap == nil || now.Sub(q.snap.at) > q.interval/2)
 }
 

@@ -13,14 +13,15 @@ const (
 	// own, and recentForExpected where the value was read for that question.
 	recent            = time.Second
 	recentForExpected = 1500 * time.Millisecond
-	// margin is how long before an expected question its answer is there.
+	// margin is how long before an expected question its answer is there, where
+	// reads are not quick.
 	margin = 250 * time.Millisecond
-	// together is how far apart questions are that one read answers.
+	// together is how far apart questions are that count as one phase, and along
+	// is within which time a batch reads what is to be asked next.
 	together = time.Second
+	along    = together / 2
 	// punctual is how much earlier than expected a question still is that one.
 	punctual = together / 2
-	// trust is how many rounds in time make somebody punctual who was not.
-	trust = 3
 	// mostPhases and mostAskers bound what is kept.
 	mostPhases = 16
 	mostAskers = 4096
@@ -35,9 +36,6 @@ type phase struct {
 	period time.Duration // until the next
 	askers int           // whose latest question it was
 	again  bool          // whether somebody came again
-	// erratic is how many rounds in time are to come before one is expected
-	// again who came at another time.
-	erratic int
 }
 
 // next is when the phase comes again after t.
@@ -92,10 +90,6 @@ func (p *phases) note(who any, now time.Time) (at *phase, expected bool) {
 	if at != nil && (!expected || now.Sub(at.first) >= together) {
 		at.first, at.period = now, period
 		at.again = at.again || again
-		at.erratic = max(at.erratic-1, 0)
-		if again && !expected {
-			at.erratic = trust
-		}
 	}
 	return at, expected
 }
@@ -188,7 +182,7 @@ func (q *question) slack() time.Duration { return q.interval / 10 }
 // window is within which time other members of a batch are read along.
 func (q *question) window() time.Duration {
 	if len(q.phases.all) > 0 && !q.gathered() {
-		return min(q.slack(), together)
+		return min(q.slack(), along)
 	}
 	return q.slack()
 }
@@ -213,19 +207,35 @@ func (q *question) affords(at time.Time) bool {
 	return q.paid.Sub(at) <= q.interval+q.slack()
 }
 
+// quick is true where the source answers so fast that whoever asks can wait for
+// a read of that moment.
+func (q *question) quick() bool { return q.lasts < patience && q.failures == 0 }
+
+// overdue is how long a question that is expected is waited for, before the
+// source is read without it.
+func (q *question) overdue() time.Duration { return q.interval / 3 }
+
+// expects is when somebody is expected next, after now, at a phase, whom the
+// snapshot does not answer.
+func (q *question) expects(p *phase, now time.Time) time.Time {
+	if q.snap != nil {
+		now = later(now, q.snap.at.Add(recentForExpected))
+	}
+	return p.next(now)
+}
+
+// affordsEach is true when each question of a phase can have a read of its own.
+func (q *question) affordsEach(p *phase) bool { return p.period >= q.interval-q.slack() }
+
 // before is the first time after now at which a read answers what is expected
-// at a phase. Where reads are quick, who comes at ever other times is waited for:
-// a read of that moment answers.
+// at a phase. Where reads are quick that is the question itself, which has the
+// source read when it comes.
 func (q *question) before(p *phase, now time.Time) time.Time {
-	if p.erratic > 0 && q.lasts < patience {
-		return p.next(now).Add(q.interval / 3)
+	if q.quick() {
+		return q.expects(p, now)
 	}
 	lead := min(q.lasts+margin, q.interval)
-	from := now.Add(lead)
-	if q.snap != nil {
-		from = later(from, q.snap.at.Add(recentForExpected))
-	}
-	return p.next(from).Add(-lead)
+	return q.expects(p, now.Add(lead)).Add(-lead)
 }
 
 // beforeAsked is when the question is to be read next because somebody will
@@ -237,7 +247,7 @@ func (q *question) beforeAsked(now time.Time) (best time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	best = q.before(leading, now)
-	for leading.period < q.interval-q.slack() && !q.affords(best) {
+	for !q.affordsEach(leading) && !q.affords(best) {
 		best = best.Add(leading.period)
 	}
 	if !q.paid.After(best) {
@@ -254,10 +264,15 @@ func (q *question) beforeAsked(now time.Time) (best time.Time, ok bool) {
 // spares is true when the question can be read for somebody who asks at phase
 // p in place of a later read, and not of one for the leading phase.
 func (q *question) spares(p *phase, now time.Time) bool {
-	if leading := q.phases.leading(); leading != nil && leading != p {
+	leading := q.phases.leading()
+	switch {
+	case leading == nil:
+		return q.affords(now)
+	case leading != p:
 		return !q.paid.After(q.before(leading, now))
+	default:
+		return q.affordsEach(p) || q.affords(now)
 	}
-	return q.affords(now)
 }
 
 // asked notes that the HPA controller asks, for who, and plans by it. It returns the
@@ -265,7 +280,7 @@ func (q *question) spares(p *phase, now time.Time) bool {
 func (s *sampler) asked(q *question, who any, now time.Time) (at *phase, wanted time.Duration) {
 	at, expected := q.phases.note(who, now)
 	if !q.reading && q.failures < 2 && q.next.After(now) {
-		q.next = s.regularly(q, now)
+		q.next, q.awaited = s.regularly(q, now)
 		s.schedule(q)
 	}
 	if expected {
@@ -275,21 +290,26 @@ func (s *sampler) asked(q *question, who any, now time.Time) (at *phase, wanted 
 }
 
 // regularly is when the question is read next without a ring: before it is
-// asked, and where that is not known, at its tick. s.mu is held.
-func (s *sampler) regularly(q *question, now time.Time) time.Time {
+// asked, and where that is not known, at its tick. Where reads are quick it is
+// not read before it is asked: then awaited is when that is expected, and next
+// when it is read without. s.mu is held.
+func (s *sampler) regularly(q *question, now time.Time) (next, awaited time.Time) {
 	q.phases.forget(now)
 	next, expected := q.beforeAsked(now)
-	if !expected || q.gathered() {
+	switch {
+	case !expected || q.gathered():
 		next = s.tickOf(q, now)
+	case q.quick():
+		next, awaited = later(next.Add(q.overdue()), q.paid), next
 	}
 	if q.opened != nil {
 		if timed, ok := q.opened.source.(Timed); ok {
 			if at := nextSafely(timed, now); at.After(now) && at.Before(next) {
-				return at
+				return at, awaited
 			}
 		}
 	}
-	return next
+	return next, awaited
 }
 
 // tickOf is when the question is read next without regard to who asks. A

@@ -388,7 +388,7 @@ func (s *sampler) plan(q *question, old, snap *snapshot, now time.Time) {
 		if snap.detection != scalerv1.Detection_DETECTION_DOORBELL {
 			q.pay(now.Add(-snap.took))
 		}
-		q.next = s.regularly(q, now)
+		q.next, q.awaited = s.regularly(q, now)
 		if q.failures > 1 {
 			q.next = later(q.next, now.Add(backoff(q.interval, q.failures)))
 		}
