@@ -26,6 +26,7 @@ type Instance struct {
 	mu       sync.Mutex
 	wake     chan struct{} // closed and renewed when something below changed
 	box      sandbox
+	memory   *memoryGroup // nil without Options.LimitMemory, or where there can be none
 	process  *Process
 	held     bool // by Kill: not started again before Start
 	drained  bool // the Pod is being deleted
@@ -95,6 +96,11 @@ func (i *Instance) PID() int {
 		return process.PID()
 	}
 	return 0
+}
+
+// MemoryLimit is the container's in the manifest, in bytes; 0 for none.
+func (i *Instance) MemoryLimit() int64 {
+	return i.pod.Spec.Containers[0].Resources.Limits.Memory().Value()
 }
 
 // LogFile holds what the program wrote, over all its restarts.

@@ -71,16 +71,30 @@ func (i *Instance) prepare(ctx context.Context) error {
 	}
 	i.change(func() {
 		i.files = files
-		i.process = newProcess(i.Name(), i.LogFile(), i.box.launch, func() (*exec.Cmd, error) {
+		if limit := i.MemoryLimit(); limit > 0 && i.kubelet.cluster.options.LimitMemory {
+			i.memory = newMemoryGroup(i.Name(), limit)
+		}
+		i.process = newProcess(i.Name(), i.LogFile(), i.launch, func() (*exec.Cmd, error) {
 			return files.command(ctx)
 		})
 	})
 	return nil
 }
 
+// launch starts the container in its network and within its memory.
+func (i *Instance) launch(cmd *exec.Cmd) error {
+	if err := i.box.launch(cmd); err != nil || i.memory == nil {
+		return err
+	}
+	return i.memory.add(cmd.Process.Pid)
+}
+
 func (i *Instance) closeSandbox() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.memory != nil {
+		_ = i.memory.close() // an empty group holds nothing
+	}
 	if i.box != nil {
 		_ = i.box.close() // the cluster's network ends with this process at the latest
 	}

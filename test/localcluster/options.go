@@ -30,6 +30,9 @@ type Options struct {
 	GCPercent int
 	// NoAudit switches the audit log off, for benchmarks.
 	NoAudit bool
+	// LimitMemory ends a Pod's program when it takes more memory than its
+	// container's limit, as a kubelet does, where this machine has cgroups.
+	LimitMemory bool
 	// Door is a listener of another network (see the function Door); what
 	// connects to it reaches the API server. The cluster closes it.
 	Door net.Listener

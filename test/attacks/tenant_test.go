@@ -1,0 +1,34 @@
+package attacks
+
+import (
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// tenant makes a namespace and an enemy who may edit it, and no more than that.
+// No webhook keeps them from anything.
+func tenant(t *testing.T) house {
+	t.Helper()
+	return tenantOf(newHouse(t, map[string]string{unadmitted: ""}))
+}
+
+// admittedTenant is one whose objects the webhook judges.
+func admittedTenant(t *testing.T) house {
+	t.Helper()
+	return tenantOf(newHouse(t, nil))
+}
+
+func tenantOf(h house) house {
+	h.t.Helper()
+	h.bind("edit", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "mallory"})
+	config := world.cluster.Config()
+	config.Impersonate = rest.ImpersonationConfig{UserName: "mallory"}
+	var err error
+	if h.client, err = client.New(config, client.Options{Scheme: world.cluster.Client().Scheme()}); err != nil {
+		h.t.Fatal(err)
+	}
+	return h
+}
