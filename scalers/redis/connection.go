@@ -31,10 +31,10 @@ type connectionParams struct {
 	// Address has host:port of the server, or of several, separated by commas.
 	// A single server is the first one; a cluster or Sentinel needs only some
 	// of them.
-	Address []string `param:"address" alias:"addresses" from:"trigger,auth,env"`
+	Address []string `param:"address" alias:"addresses" from:"trigger,auth,env" together:"host,hosts"`
 	// Host has host names or IP addresses, separated by commas, each with the
 	// port at the same position. They come after those of address.
-	Host []string `param:"host" alias:"hosts" from:"trigger,env,auth"`
+	Host []string `param:"host" alias:"hosts" from:"trigger,env,auth" together:"address,addresses"`
 	// Port has the ports of host.
 	Port []string `param:"port" alias:"ports" from:"trigger,env,auth"`
 	// Username is an ACL user of Redis.

@@ -85,6 +85,23 @@ func TestRefusedMetadata(t *testing.T) {
 	}
 }
 
+// TestAFixedServerCannotBeReplaced: address and host are two ways to say where
+// the password goes.
+func TestAFixedServerCannotBeReplaced(t *testing.T) {
+	for given, metadata := range map[string]map[string]string{
+		"address": {"host": "evil", "port": "1", "listName": "l"},
+		"host":    {"addresses": "evil:1", "listName": "l"},
+	} {
+		family := scalertest.Serve(t, triggers...).WithClusterAuth("shared", map[string]string{given: "good:1", "password": "hunter2"})
+		for _, triggerType := range []string{"redis", "redis-cluster"} {
+			_, err := family.Observe(t.Context(), triggerType, metadata)
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "is fixed by ClusterTriggerAuthentication shared") {
+				t.Errorf("%s with %s fixed: %v", triggerType, given, err)
+			}
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	tests := map[string]struct {
 		params connectionParams

@@ -76,6 +76,9 @@ func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
 		"one that is not":            {hosts: []string{"*.kafka.svc"}, host: "127.0.0.1"},
 		"a name, whatever its case":  {hosts: []string{"LOCALhost"}, host: "localhost", ok: true},
 		"its address is another one": {hosts: []string{"localhost"}, host: "127.0.0.1"},
+		"another in front of a user": {hosts: []string{"good@*"}, host: "127.0.0.1"},
+		"a name that goes on":        {hosts: []string{"local"}, host: "localhost"},
+		"an address in six":          {hosts: []string{"127.0.0.1"}, host: "::ffff:127.0.0.1"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +93,12 @@ func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
 				t.Errorf("error = %v, want InvalidArgument", err)
 			}
 		})
+	}
+}
+
+func TestAbsoluteNamesAreTheSameHosts(t *testing.T) {
+	if err := (&Dialer{hosts: []string{"*.kafka.svc"}}).Check("Broker.Kafka.svc."); err != nil {
+		t.Error(err)
 	}
 }
 

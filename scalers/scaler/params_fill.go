@@ -20,6 +20,8 @@ type lookup struct {
 	// authPending and envPending are true as long as references are not
 	// resolved: what is not found there may still turn up.
 	authPending, envPending bool
+
+	fixedBy string // the ClusterTriggerAuthentication that auth is of, or ""
 }
 
 // lookupFor gathers the sources of a request. Without credentials only what
@@ -31,7 +33,7 @@ func lookupFor(r request, f facts, creds *Credentials) lookup {
 		l.envPending = true
 		return l
 	}
-	l.auth = creds.Parameters
+	l.auth, l.fixedBy = creds.Parameters, creds.FixedBy
 	for name, text := range creds.Env {
 		l.env[name] = text
 	}
@@ -138,11 +140,25 @@ func (w *filling) field(f *field) {
 	case found == nil:
 	case f.once && len(w.given(f)) > 1:
 		w.problems.add(f.name, fmt.Errorf("is given in %s, give it once", strings.Join(w.given(f), " and ")))
+	case w.fixed(f, found):
+		w.problems.add(found.key, fmt.Errorf("is fixed by %s and cannot be given by %s", w.fixedBy, found.source.Place(found.key)))
 	case f.removed != "":
 		w.problems.add(found.key, errors.New("was removed: "+f.removed))
 	default:
 		w.found(f, found, pending)
 	}
+}
+
+// fixed reports whether the object gives what a ClusterTriggerAuthentication
+// gives, too: who names another server would be sent the login. The same value
+// is no contradiction, but guesses at a secret are not told apart.
+func (w *filling) fixed(f *field, found *hit) bool {
+	if w.fixedBy == "" || found.source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION || !f.from(scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION) {
+		return false
+	}
+	given := func(key string) string { return strings.TrimSpace(w.auth[key]) }
+	return slices.ContainsFunc(f.keys(), func(key string) bool { return given(key) != "" && (f.secret || given(key) != found.text) }) ||
+		slices.ContainsFunc(f.together, func(key string) bool { return given(key) != "" })
 }
 
 // missing warns of variables that were named for a parameter in vain: whoever

@@ -33,6 +33,9 @@ import (
 //	secret:"true"        never shown, even where it comes from the metadata
 //	binary:"true"        the authentication may give it any bytes; they are not
 //	                     trimmed. All others are text
+//	together:"host"      keys that mean the same thing: where a
+//	                     ClusterTriggerAuthentication gives one of them, an
+//	                     object cannot give this one
 //	once:"true"          giving it in two places is an error; else the first
 //	                     place wins
 //
@@ -68,6 +71,7 @@ type field struct {
 	enum       []string
 	unit       string
 	exclusive  []string
+	together   []string
 	removed    string
 	deprecated string
 	question   bool
@@ -87,7 +91,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
 	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values", "ranges",
-	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once",
+	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once", "together",
 }
 
 // tagKey finds the keys of a struct tag.
@@ -158,6 +162,7 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	f.aliases = elements(sf.Tag.Get("alias"))
 	f.enum = elements(sf.Tag.Get("enum"))
 	f.exclusive = elements(sf.Tag.Get("exclusive"))
+	f.together = elements(sf.Tag.Get("together"))
 	f.unit = sf.Tag.Get("unit")
 	f.removed, f.deprecated = sf.Tag.Get("removed"), sf.Tag.Get("deprecated")
 	f.readSources(sf.Tag.Get("from"), fail)

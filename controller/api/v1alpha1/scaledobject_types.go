@@ -208,7 +208,8 @@ type ScaleTrigger struct {
 	AuthenticationRef *AuthenticationRef `json:"authenticationRef,omitempty"`
 	// SecretKeyRef takes parameters from Secrets of the object's namespace
 	// without an authentication in between. It couples the trigger to the
-	// Secret: meant for tries, and admission warns of it.
+	// Secret: meant for tries, and admission warns of it. Beside a
+	// ClusterTriggerAuthentication it is refused.
 	//
 	// +optional
 	// +listType=atomic

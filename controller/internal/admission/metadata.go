@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	users "github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -34,7 +35,11 @@ func (w *Webhook) triggers(
 			w.described(t, &found)
 			w.checked(ctx, i, served, &found)
 		}
-		if len(t.SecretKeyRef) > 0 {
+		switch {
+		case len(t.SecretKeyRef) == 0:
+		case ofCluster(t):
+			v.refuse(reasonTriggers, fmt.Errorf("trigger %d (%s): secretKeyRef: cannot be beside a ClusterTriggerAuthentication; name the Secrets in a TriggerAuthentication", i, t.Type))
+		default:
 			found.hint("secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication")
 		}
 		for _, text := range reserved(t) {
@@ -51,6 +56,11 @@ func (w *Webhook) triggers(
 			v.warn("trigger %d (%s): %s", i, t.Type, text)
 		}
 	}
+}
+
+// ofCluster reports whether a trigger has a ClusterTriggerAuthentication.
+func ofCluster(t v1alpha1.ScaleTrigger) bool {
+	return t.AuthenticationRef != nil && t.AuthenticationRef.AuthenticationKind() == users.Cluster
 }
 
 // findings are what there is to say about one trigger.

@@ -20,6 +20,11 @@ func authenticated(t v1alpha1.ScaleTrigger) v1alpha1.ScaleTrigger {
 	return t
 }
 
+func ofTheCluster(t v1alpha1.ScaleTrigger) v1alpha1.ScaleTrigger {
+	t.AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login", Kind: "ClusterTriggerAuthentication"}
+	return t
+}
+
 func inline(t v1alpha1.ScaleTrigger, parameter string) v1alpha1.ScaleTrigger {
 	t.SecretKeyRef = []v1alpha1.TargetRef{{Parameter: parameter, Name: "login", Key: "key"}}
 	return t
@@ -68,6 +73,8 @@ func TestMetadata(t *testing.T) {
 		"an authentication may supply it": {trigger: authenticated(kafka("bootstrapServers", ""))},
 		"a Secret may supply it": {trigger: inline(kafka("bootstrapServers", ""), "bootstrapServers"),
 			hints: []string{"trigger 0 (kafka): secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication"}},
+		"a Secret beside a ClusterTriggerAuthentication": {trigger: inline(ofTheCluster(kafka()), "sasl"),
+			refusals: []string{"trigger 0 (kafka): secretKeyRef: cannot be beside a ClusterTriggerAuthentication; name the Secrets in a TriggerAuthentication"}},
 		"a Secret that supplies another": {trigger: inline(kafka("bootstrapServers", ""), "password"),
 			problems: []string{"trigger 0 (kafka): bootstrapServers: is required (looked in metadata, bootstrapServersFromEnv, authentication)"},
 			hints:    []string{"trigger 0 (kafka): secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication"}},

@@ -146,9 +146,10 @@ func (m metadata) patterns(annotation string) ([]string, error) {
 	return list, nil
 }
 
-// Matches reports whether a name is one of the patterns, regardless of case.
+// Matches reports whether a name is one of the patterns, regardless of case and
+// of the dot behind an absolute name.
 func Matches(patterns []string, name string) bool {
-	name = strings.ToLower(name)
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	for _, pattern := range patterns {
 		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
 			return true

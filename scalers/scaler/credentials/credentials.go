@@ -26,6 +26,10 @@ type Credentials struct {
 	// Hosts are the hosts that the credentials may be sent to, as patterns such
 	// as "*.kafka.svc"; nil means any.
 	Hosts []string
+	// FixedBy is the ClusterTriggerAuthentication that they are of, as
+	// "ClusterTriggerAuthentication <name>", or "". What it gives, no object may
+	// give in its place: its owner decides where its secrets go.
+	FixedBy string
 	// Warnings are values that are empty, which count as absent, in words for
 	// the user.
 	Warnings []string
@@ -60,8 +64,9 @@ type Reference struct {
 	// authentication object names.
 	Containers []scalerv1.Container
 	// Inline are keys of Secrets in the object's namespace that the trigger
-	// itself names, by parameter. They count more than the authentication
-	// object's.
+	// itself names, by parameter. They count more than a
+	// TriggerAuthentication's, and cannot be beside a
+	// ClusterTriggerAuthentication.
 	Inline map[string]scalerv1.KeyRef
 	// ServiceAccount is the workload's.
 	ServiceAccount string

@@ -212,6 +212,7 @@ func (w *work) authenticationObject(ctx context.Context) (object, *authenticatio
 		return a, time.Time{}, w.api.get(ctx, o, a)
 	})
 	if err == nil && w.cluster {
+		w.creds.FixedBy = o.String()
 		err = w.admit(o, a)
 	}
 	return o, a, err
@@ -316,8 +317,14 @@ func (w *work) oauth2(ctx context.Context, o *oauth2) {
 	}
 }
 
-// inline reads the Secrets that the trigger itself names.
+// inline reads the Secrets that the trigger itself names. Beside a
+// ClusterTriggerAuthentication they could replace what it fixes, such as the
+// endpoint that its client secret is sent to.
 func (w *work) inline(ctx context.Context) {
+	if w.cluster && len(w.ref.Inline) > 0 {
+		w.wrong.add("secretKeyRef", invalid("cannot be beside a ClusterTriggerAuthentication; name the Secrets in a TriggerAuthentication"))
+		return
+	}
 	for _, parameter := range slices.Sorted(maps.Keys(w.ref.Inline)) {
 		ref := w.ref.Inline[parameter]
 		value, err := w.secretKey(ctx, w.ref.Namespace, ref.Name, ref.Key)

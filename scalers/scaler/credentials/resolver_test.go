@@ -335,6 +335,30 @@ func TestAClusterAuthenticationNamesItsUsers(t *testing.T) {
 	}
 }
 
+// TestNothingIsBesideAClusterAuthentication: a Secret of the trigger could
+// replace the token endpoint, which is sent the client secret.
+func TestNothingIsBesideAClusterAuthentication(t *testing.T) {
+	s := startAPI(t)
+	s.put(t, shop)
+	const spec = `{oauth2: {type: clientCredentials, clientId: me, tokenUrl: "https://id/token"}}`
+	inline := func(ref *Reference) {
+		ref.Inline = map[string]scalerv1.KeyRef{"oauthTokenURI": {Name: "login", Key: "user"}}
+	}
+	_, err := resolve(t, s.resolver(t, nil), s, spec, true, inline)
+	const want = "secretKeyRef: cannot be beside a ClusterTriggerAuthentication; name the Secrets in a TriggerAuthentication"
+	if status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
+		t.Errorf("beside the cluster's: %v", err)
+	}
+	creds, err := resolve(t, s.resolver(t, nil), s, spec, true, nil)
+	if err != nil || creds.FixedBy != "ClusterTriggerAuthentication auth" {
+		t.Errorf("the cluster's alone: %+v, %v", creds, err)
+	}
+	creds, err = resolve(t, s.resolver(t, nil), s, spec, false, inline)
+	if err != nil || creds.Parameters["oauthTokenURI"] != "ann" || creds.FixedBy != "" {
+		t.Errorf("beside the namespace's own: %+v, %v", creds, err)
+	}
+}
+
 func TestEnvironmentOfTheTrigger(t *testing.T) {
 	s := startAPI(t)
 	s.put(t, shop)

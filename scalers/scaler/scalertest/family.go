@@ -96,6 +96,12 @@ func (f *Family) WithAuth(parameters map[string]string) *Family {
 	return f.with(func(c *scaler.Credentials) { c.Parameters = maps.Clone(parameters) })
 }
 
+// WithClusterAuth returns the family as seen by objects that use the
+// ClusterTriggerAuthentication of this name with these parameters.
+func (f *Family) WithClusterAuth(name string, parameters map[string]string) *Family {
+	return f.WithAuth(parameters).with(func(c *scaler.Credentials) { c.FixedBy = "ClusterTriggerAuthentication " + name })
+}
+
 // WithEnv returns the family as seen by objects whose target has this
 // environment.
 func (f *Family) WithEnv(env map[string]string) *Family {
