@@ -155,29 +155,19 @@ func (p connectionParams) options(addresses []string, dial dialFunc) *redis.Univ
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // dialer opens connections to where the trigger's credentials may go, with TLS
-// when config is not nil.
+// when config is not nil, over which servers may send what resp lets through.
 func dialer(allowed *scaler.Dialer, config *tls.Config) dialFunc {
+	allowed = allowed.Guarded(scaler.Guard{
+		ReadBytes: mostRead,
+		Protocol:  func() scaler.Checker { return newRESP() },
+	})
 	if config == nil {
 		return allowed.DialContext
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := allowed.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		own := config.Clone()
-		if own.ServerName, _, err = net.SplitHostPort(address); err != nil {
-			raw.Close()
-			return nil, err
-		}
-		encrypted := tls.Client(raw, own)
 		ctx, cancel := context.WithTimeout(ctx, answerLimit)
 		defer cancel()
-		if err := encrypted.HandshakeContext(ctx); err != nil {
-			raw.Close()
-			return nil, err
-		}
-		return encrypted, nil
+		return allowed.DialTLS(ctx, network, address, config)
 	}
 }
 

@@ -343,6 +343,12 @@ func TestAnswersOfOthers(t *testing.T) {
 		"half a list":         {text: "*4\r\n:1\r\n", half: true, code: codes.Unavailable},
 		"a page":              {text: "HTTP/1.1 400 Bad Request\r\n\r\nsecret", half: true, code: codes.Unavailable},
 		"nothing":             {half: true, code: codes.Unavailable},
+		"an endless list":     {text: "*9223372036854775807\r\n", code: codes.Unavailable},
+		"a giant list":        {text: "*2000000000\r\n", code: codes.Unavailable},
+		"an endless text":     {text: "$9223372036854775807\r\n", code: codes.Unavailable},
+		"a giant text":        {text: "$4294967296\r\n", code: codes.Unavailable},
+		"a giant map":         {text: "%2000000000\r\n", code: codes.Unavailable},
+		"lists of lists":      {text: strings.Repeat("*1\r\n", 1<<20), code: codes.Unavailable},
 	}
 	for name, tt := range answers {
 		t.Run(name, func(t *testing.T) {
