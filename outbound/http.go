@@ -22,11 +22,10 @@ type Sender struct{ client http.Client }
 
 // NewSender returns a sender that keeps few connections.
 func NewSender() *Sender {
-	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: ControlRemote}
 	return &Sender{http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            dialer.DialContext,
+			DialContext:            DialChecked,
 			TLSHandshakeTimeout:    10 * time.Second,
 			MaxIdleConns:           100,
 			MaxIdleConnsPerHost:    1,

@@ -11,6 +11,7 @@ import (
 	static "github.com/aws/aws-sdk-go-v2/credentials"
 	"go.uber.org/goleak"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	} {
 		os.Setenv(name, value)
 	}
-	goleak.VerifyTestMain(servers.Ending(m))
+	goleak.VerifyTestMain(scalertest.Beside(servers.Ending(m)))
 }
 
 const region = "eu-west-1"

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -62,14 +63,19 @@ func (p externalParams) share(ctx context.Context) (*connection, error) {
 }
 
 // connect makes a connection that nobody uses yet.
-func connect(dialer *scaler.Dialer, address string, security credentials.TransportCredentials) (*connection, error) {
-	// gRPC looks names up itself and dials addresses.
-	if err := dialer.Check(hostOf(address)); err != nil {
+func connect(dialer *scaler.Dialer, address string, security credentials.TransportCredentials, more ...grpc.DialOption) (*connection, error) {
+	host, port, err := outbound.HostPort(address)
+	if err != nil {
+		return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %v", err)
+	}
+	if err := dialer.Check(host); err != nil {
 		return nil, fmt.Errorf("scalerAddress: %w", err)
 	}
 	c := &connection{address: address}
 	for range 2 {
-		conn, err := grpc.NewClient(address, options(dialer, security)...)
+		// gRPC looks the name up itself, so that all its addresses are used, and
+		// has each dialled. It reads nothing else into such a host and port.
+		conn, err := grpc.NewClient("dns:///"+net.JoinHostPort(host, port), append(options(dialer, security), more...)...)
 		if err != nil {
 			c.Close()
 			return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
@@ -79,15 +85,6 @@ func connect(dialer *scaler.Dialer, address string, security credentials.Transpo
 	c.unary = externalscaler.NewExternalScalerClient(c.conns[0])
 	c.stream = externalscaler.NewExternalScalerClient(c.conns[1])
 	return c, nil
-}
-
-// hostOf is the host in a gRPC target.
-func hostOf(target string) string {
-	target = target[strings.LastIndex(target, "/")+1:] // after a scheme and a name server
-	if host, _, err := net.SplitHostPort(target); err == nil {
-		return host
-	}
-	return target
 }
 
 func options(dialer *scaler.Dialer, security credentials.TransportCredentials) []grpc.DialOption {

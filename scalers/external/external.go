@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -20,8 +21,17 @@ type externalParams struct {
 	scaler.Object `question:"true"`
 	tlsParams
 
-	// ScalerAddress is the gRPC target of the server, such as host:port.
+	// ScalerAddress is host:port of the server. Of gRPC's other forms, such as
+	// dns:///host:port, only that part is written here.
 	ScalerAddress string `param:"scalerAddress,required"`
+}
+
+// Validate checks the address.
+func (p externalParams) Validate() error {
+	if _, _, err := outbound.HostPort(p.ScalerAddress); err != nil {
+		return fmt.Errorf("scalerAddress: %w", err)
+	}
+	return nil
 }
 
 // Metrics is nil: the server names its metrics.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
@@ -283,7 +284,12 @@ func TestParameters(t *testing.T) {
 		"cert alone":    {auth: map[string]string{"tlsClientCert": "c"}, message: "tlsClientKey: is required with tlsClientCert"},
 		"CA":            {auth: map[string]string{"caCert": "s3cret no PEM"}, message: "caCert: holds no PEM certificate"},
 		"pair":          {auth: map[string]string{"tlsClientCert": "s3cret", "tlsClientKey": "s3cret"}, message: "tlsClientKey: is not PEM"},
-		"address":       {metadata: map[string]string{"scalerAddress": "dns://%zz"}, message: `scalerAddress: "dns://%zz"`},
+		"address":       {metadata: map[string]string{"scalerAddress": "dns://%zz"}, message: "scalerAddress: has to be host:port"},
+		"a target":      {metadata: map[string]string{"scalerAddress": "dns:///s:80"}, message: "scalerAddress: has to be host:port alone: write s:80"},
+		"a user":        {metadata: map[string]string{"scalerAddress": "u:s3cret@s:80"}, message: "scalerAddress: has to be host:port"},
+		"metadata":      {metadata: map[string]string{"scalerAddress": "[fd00:ec2::23]:80"}, message: "scalerAddress: fd00:ec2::23 is a link-local address or a cloud's metadata service"},
+		"the machine":   {metadata: map[string]string{"scalerAddress": "0.0.0.0:80"}, message: "scalerAddress: 0.0.0.0 is an address of the machine itself"},
+		"a spelling":    {metadata: map[string]string{"scalerAddress": "0x7f.1:80"}, message: "scalerAddress: 0x7f.1 is an IP address in a notation that not all programs read alike"},
 		"encrypted key": {auth: map[string]string{"tlsClientCert": "c", "tlsClientKey": "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"}, message: "tlsClientKey: is encrypted; put it in without a password"},
 	}
 	for name, tt := range tests {
@@ -413,14 +419,29 @@ func TestServerComesBack(t *testing.T) {
 	}
 }
 
+// TestWhatANameLeadsToIsJudged: a name server may say anything.
+func TestWhatANameLeadsToIsJudged(t *testing.T) {
+	for _, address := range []string{"169.254.169.254:80", "[fd00:ec2::23]:80", "0.0.0.0:9091"} {
+		conn, err := connect(new(scaler.Dialer), "servers:9090", insecure.NewCredentials(), both(address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (&externalSource{conn: conn}).Specs(t.Context()); err == nil || !strings.Contains(err.Error(), " is a") {
+			t.Errorf("%s: %v", address, err)
+		}
+		conn.Close()
+	}
+}
+
 // TestReadsGoRound: all addresses of a name are used.
 func TestReadsGoRound(t *testing.T) {
 	a, b := startServer(t, &userServer{}), startServer(t, &userServer{})
-	source, err := scalertest.Open(t, openExternal, externalParams{ScalerAddress: both(t, a.address, b.address)})
+	conn, err := connect(new(scaler.Dialer), "servers:9090", insecure.NewCredentials(), both(a.address, b.address))
 	if err != nil {
 		t.Fatal(err)
 	}
-	specced := source.(scaler.Specced)
+	defer conn.Close()
+	specced := &externalSource{conn: conn}
 	for a.count("GetMetricSpec") == 0 || b.count("GetMetricSpec") == 0 {
 		if _, err := specced.Specs(t.Context()); err != nil {
 			t.Fatal(err)

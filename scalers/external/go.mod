@@ -3,6 +3,7 @@ module github.com/sluice-autoscaler/sluice/scalers/external
 go 1.26.0
 
 require (
+	github.com/sluice-autoscaler/sluice/outbound v0.0.0
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	go.uber.org/goleak v1.3.0
@@ -69,7 +70,6 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
-	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
@@ -24,17 +25,15 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-// both is an address whose name has two servers.
-func both(t *testing.T, addresses ...string) string {
-	t.Helper()
-	r := manual.NewBuilderWithScheme(strings.ToLower(t.Name()))
+// both has gRPC find servers at these addresses, whatever their name.
+func both(addresses ...string) grpc.DialOption {
+	r := manual.NewBuilderWithScheme("dns")
 	var state resolver.State
 	for _, address := range addresses {
 		state.Addresses = append(state.Addresses, resolver.Address{Addr: address})
 	}
 	r.InitialState(state)
-	resolver.Register(r)
-	return r.Scheme() + ":///servers"
+	return grpc.WithResolvers(r)
 }
 
 // authority signs certificates.

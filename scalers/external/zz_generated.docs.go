@@ -5,7 +5,7 @@ package main
 // ParamDocs says what the parameters mean.
 func (externalParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"ScalerAddress": "The gRPC target of the server, such as host:port.",
+		"ScalerAddress": "Host:port of the server. Of gRPC's other forms, such as dns:///host:port, only that part is written here.",
 		"external":      "Scales on what a gRPC server of the user's says.",
 		"external-push": "Scales on what a gRPC server of the user's says, which also tells by itself when work arrives and when its metrics change.",
 	}

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -12,4 +13,6 @@ import (
 // system: Entra is spoken to over TLS alone.
 var trusted *servers.Authority
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Trusting(servers.Ending(m), &trusted)) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(scalertest.Beside(servers.Trusting(servers.Ending(m), &trusted)))
+}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(servers.Ending(m))
+	goleak.VerifyTestMain(scalertest.Beside(servers.Ending(m)))
 }
 
 // trustTestServers makes this process trust the certificate that all servers of

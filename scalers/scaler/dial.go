@@ -6,20 +6,19 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
 // Dialer opens the connections of one source. Every client of an event source
-// dials through one, so that no trigger can reach what it must not: link-local
-// addresses and cloud metadata services, and hosts that its credentials may not
-// be sent to.
+// dials through one, so that no trigger can reach what it must not: addresses
+// that package outbound refuses, and hosts that its credentials may not be sent
+// to.
 //
 // What a server may send over its connections is bounded, too, see Guard.
 type Dialer struct {
@@ -62,8 +61,7 @@ func (d *Dialer) DialResolved(ctx context.Context, network, address string) (net
 
 // dial returns a connection whose bytes are counted and not yet looked at.
 func (d *Dialer) dial(ctx context.Context, network, address string, meter *wire.Meter) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: outbound.Control}
-	conn, err := dialer.DialContext(ctx, network, address)
+	conn, err := outbound.DialChecked(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -58,24 +57,7 @@ func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
 			readable.Set(c.ReadableFiles)
 			return nil
 		})
-	var networks []netip.Prefix
-	flags.Func("allow-source-address", "an address or network that may be an event source although it is link-local or a cloud's metadata service; may be repeated",
-		func(text string) error {
-			network, err := parseNetwork(text)
-			if err != nil {
-				return fmt.Errorf("%q is neither an address nor a network", text)
-			}
-			networks = append(networks, network)
-			outbound.Allow(networks)
-			return nil
-		})
-}
-
-func parseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	return netip.ParsePrefix(text)
+	outbound.Flag(flags, "allow-source-address", "an address or network that may be an event source although it is the machine's own, link-local, multicast or a cloud's metadata service; may be repeated")
 }
 
 // credentialEnvironment reads what KEDA is told by environment variables.

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -15,7 +16,9 @@ import (
 // system: Entra is spoken to over TLS alone.
 var trusted *servers.Authority
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Trusting(servers.Ending(m), &trusted)) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(scalertest.Beside(servers.Trusting(servers.Ending(m), &trusted)))
+}
 
 // patience is many times what anything here takes.
 const patience = time.Minute

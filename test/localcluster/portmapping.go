@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -60,6 +62,10 @@ func (m *portMapping) assign(deployment *appsv1.Deployment) error {
 	}
 	for i, arg := range container.Args {
 		container.Args[i] = mapped.rewriteArg(arg)
+	}
+	if slices.ContainsFunc(container.Args, func(arg string) bool { return strings.HasPrefix(arg, "--loopback-address=") }) {
+		// A family, whose event sources are on this address, too.
+		container.Args = append(container.Args, "--allow-source-address=127.0.0.1")
 	}
 	if probe := container.ReadinessProbe; probe != nil {
 		mapped.rewriteProbe(probe.HTTPGet != nil, func() *intstr.IntOrString { return &probe.HTTPGet.Port })

@@ -33,7 +33,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	outbound.Allow([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}) // the tests' receivers
+	outbound.Allow(netip.MustParsePrefix("127.0.0.1/32")) // the tests' receivers
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 

@@ -4,7 +4,16 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
+
+// Beside is for TestMain: event sources may be on this machine, where those of
+// tests are. It hands on what it is given.
+func Beside[M any](m M) M {
+	outbound.Allow(outbound.Loopback...)
+	return m
+}
 
 // DeadAddress is a "host:port" that refuses connections.
 func DeadAddress(t testing.TB) string {

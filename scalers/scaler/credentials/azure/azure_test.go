@@ -17,12 +17,16 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	outbound.Allow(outbound.Loopback...) // the tests' servers
+	goleak.VerifyTestMain(m)
+}
 
 // cloud is a stand-in for Entra, which checks who asks for a token and for
 // what, and for Key Vault, which says with a challenge where tokens come from:

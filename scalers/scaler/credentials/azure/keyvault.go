@@ -16,9 +16,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/vault/api"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 

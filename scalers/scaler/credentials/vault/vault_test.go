@@ -12,13 +12,17 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	outbound.Allow(outbound.Loopback...) // the tests' servers
+	goleak.VerifyTestMain(m)
+}
 
 var store = vault.Store{HTTP: func() (*http.Client, error) {
 	return &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}, nil
