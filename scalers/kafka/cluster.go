@@ -116,9 +116,11 @@ func (e endpoint) client(dial dialFunc, counted *traffic, servers ...string) (*k
 		kgo.RequestRetries(tries),
 		kgo.RetryBackoffFn(backoff),
 		kgo.DisableClientMetrics(),
+		kgo.FetchMaxBytes(mostAnswer), // not used, and no more than the next
+		kgo.BrokerMaxReadBytes(mostAnswer),
 	}
 	if e.login != nil {
-		options = append(options, kgo.SASL(e.login))
+		options = append(options, kgo.SASL(careful{e.login}))
 	}
 	return kgo.NewClient(options...)
 }
@@ -130,11 +132,19 @@ func (e endpoint) dialler(d *scaler.Dialer) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialLimit)
 		defer cancel()
-		if e.tls == nil {
-			return d.DialContext(ctx, network, address)
+		conn, err := e.dial(ctx, d, network, address)
+		if err != nil {
+			return nil, err
 		}
-		return d.DialTLS(ctx, network, address, e.tls)
+		return newFrames(conn, address), nil
 	}
+}
+
+func (e endpoint) dial(ctx context.Context, d *scaler.Dialer, network, address string) (net.Conn, error) {
+	if e.tls == nil {
+		return d.DialContext(ctx, network, address)
+	}
+	return d.DialTLS(ctx, network, address, e.tls)
 }
 
 // Close ends the doorbell and the connections.

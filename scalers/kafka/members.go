@@ -42,8 +42,8 @@ func assignedTopics(group kmsg.DescribeGroupsResponseGroup) (topics []string) {
 		return nil
 	}
 	for _, member := range group.Members {
-		var assigned kmsg.ConsumerMemberAssignment
-		if assigned.ReadFrom(member.MemberAssignment) != nil {
+		assigned, ok := assignedOf(member)
+		if !ok {
 			continue // it has not been assigned anything yet
 		}
 		for _, topic := range assigned.Topics {

@@ -298,7 +298,7 @@ func (q question) limited() bool { return len(q.topics) > 0 && len(q.only) > 0 }
 func (r *round) compare(members []*member) {
 	groups, leaders := make(map[string]map[string][]int32), make(map[int32]map[string][]int32)
 	ofGroup, ofLeader := make(map[string][]*member), make(map[int32][]*member)
-	asked := make(map[partition]bool)
+	asked, compared := make(map[partition]bool), make(map[groupPartition]bool)
 	for _, m := range members {
 		if len(m.places) == 0 { // the group has no topics
 			r.finish(m)
@@ -311,7 +311,10 @@ func (r *round) compare(members []*member) {
 			m.missing++
 		}
 		for at, where := range m.places {
-			include(groups, m.source.group, at)
+			if one := (groupPartition{m.source.group, at}); !compared[one] {
+				compared[one] = true
+				include(groups, m.source.group, at)
+			}
 			if !asked[at] {
 				asked[at] = true
 				include(leaders, where.leader, at)
@@ -336,15 +339,19 @@ func (r *round) compare(members []*member) {
 	}
 }
 
+// groupPartition is a partition as a group reads it.
+type groupPartition struct {
+	group string
+	partition
+}
+
 // leaders are the brokers that the partitions of a member are at.
 func (m *member) leaders() []int32 {
-	var leaders []int32
+	leaders := make(map[int32]bool)
 	for _, where := range m.places {
-		if !slices.Contains(leaders, where.leader) {
-			leaders = append(leaders, where.leader)
-		}
+		leaders[where.leader] = true
 	}
-	return leaders
+	return slices.Collect(maps.Keys(leaders))
 }
 
 // took has members take a part of their reading, and answers those that have
@@ -365,23 +372,21 @@ func (r *round) took(members []*member, take func(*member) error) {
 	}
 }
 
-// include adds a partition to those asked of a group or a broker, once.
+// include adds a partition to those asked of a group or a broker.
 func include[K comparable](wanted map[K]map[string][]int32, from K, at partition) {
 	topics := wanted[from]
 	if topics == nil {
 		topics = make(map[string][]int32)
 		wanted[from] = topics
 	}
-	if !slices.Contains(topics[at.topic], at.number) {
-		topics[at.topic] = append(topics[at.topic], at.number)
-	}
+	topics[at.topic] = append(topics[at.topic], at.number)
 }
 
 // fill takes over the log ends at one leader. One that it left out stays unknown
 // and counts as nothing, which Azure Event Hubs needs.
 func (m *member) fill(leader int32, ends map[partition]end) error {
-	for at, where := range m.places {
-		log, ok := ends[at]
+	for at, log := range ends {
+		where, ok := m.places[at]
 		if where.leader != leader || !ok {
 			continue
 		}

@@ -18,11 +18,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-const (
-	metadataKey     = 3
-	listOffsetsKey  = 2
-	coordinatorsKey = 10
-)
+const ()
 
 func TestRead(t *testing.T) {
 	_, servers := fakeCluster(t, kfake.NumBrokers(3))

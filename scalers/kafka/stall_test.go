@@ -17,8 +17,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-const describeGroupsKey = 15
-
 // three is a cluster of three brokers, of which one is to fall silent.
 type three struct {
 	fake    *kfake.Cluster
