@@ -117,7 +117,7 @@ func TestConnectionStrings(t *testing.T) {
 		"nonsense for MySQL":       {triggerType: "mysql", auth: map[string]string{"connectionString": "u:secretly@nowhere"}, code: codes.InvalidArgument, message: "mysql: connectionString: is not user:password@tcp(host:port)/database?options"},
 		"a socket of the family's": {triggerType: "mysql", auth: map[string]string{"connectionString": "u:p@unix(/run/x.sock)/db"}, code: codes.InvalidArgument, message: "mysql: connectionString: only tcp(host:port) can be connected to"},
 		"a file of the family's": {triggerType: "postgresql", auth: map[string]string{"connection": p.URL() + "&%73slkey=/var/run/secrets/key"}, code: codes.PermissionDenied,
-			message: `postgresql: connection: file "***": the family's --readable-files does not list it`},
+			message: `postgresql: connection: sslkey: file "***": the family's --readable-files does not list it`},
 	}
 	family := scalertest.Serve(t, triggers...)
 	for name, tt := range tests {

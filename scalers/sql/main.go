@@ -19,6 +19,7 @@ var triggers = []scaler.Trigger{
 }
 
 func main() {
+	forgetEnvironment()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 

@@ -69,7 +69,14 @@ func (p mssqlParams) Validate() error {
 
 // ReadTimeout is the longest of the connection string's own timeouts.
 func (p mssqlParams) ReadTimeout() time.Duration {
-	return longest(p.ConnectionString, time.Second, "connection timeout", "dial timeout")
+	config, err := parseMSSQL(p.dsn())
+	if err != nil {
+		return 0
+	}
+	if _, set := config.Parameters[msdsn.DialTimeout]; set {
+		return max(config.ConnTimeout, config.DialTimeout)
+	}
+	return config.ConnTimeout
 }
 
 // Metrics has a constant name, as in KEDA.
@@ -103,14 +110,16 @@ const mssqlScope = "https://database.windows.net/.default"
 
 func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
-	if err := checkFiles("connectionString", dsn, "certificate", "servercertificate"); err != nil {
-		return nil, err
-	}
 	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
 	d, err := share(ctx, "mssql", identity, func(ctx context.Context) (*database, error) {
-		config, err := msdsn.Parse(dsn)
-		if err != nil { // its text may quote the password
-			return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: is not a connection string that SQL Server's clients understand")
+		config, err := parseMSSQL(dsn)
+		if err != nil {
+			return nil, err
+		}
+		for _, host := range []string{config.Host, config.FailOverPartner} {
+			if err := scaler.DialerOf(ctx).Check(host); host != "" && err != nil {
+				return nil, err
+			}
 		}
 		connector := mssql.NewConnectorConfig(config)
 		if p.Provider == "azure-workload" {

@@ -62,7 +62,11 @@ func (p mysqlParams) Validate() error {
 
 // ReadTimeout is the longest of the connection string's own timeouts.
 func (p mysqlParams) ReadTimeout() time.Duration {
-	return longest(p.ConnectionString, 0, "timeout", "readtimeout")
+	config, err := p.config()
+	if err != nil {
+		return 0
+	}
+	return max(config.Timeout, config.ReadTimeout)
 }
 
 // Metrics is named after the database. With connectionString that is what
@@ -96,12 +100,18 @@ func (p mysqlParams) config() (*mysql.Config, error) {
 		config.DBName, config.User, config.Passwd = p.DBName, p.Username, p.Password
 		return config, nil
 	}
-	config, err := mysql.ParseDSN(p.ConnectionString)
+	config, err := understood(func() (*mysql.Config, error) { return mysql.ParseDSN(p.ConnectionString) })
 	if err != nil { // its text may quote the password
 		return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: is not user:password@tcp(host:port)/database?options")
 	}
 	if config.Net != "tcp" {
 		return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: only tcp(host:port) can be connected to")
+	}
+	// A server may ask for any file that the client may read.
+	config.AllowAllFiles = false
+	// Compressed, a few bytes are as much memory as the server likes.
+	if err := config.Apply(mysql.EnableCompression(false)); err != nil {
+		return nil, err
 	}
 	return config, nil
 }
@@ -113,8 +123,6 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 	}
 	d, err := share(ctx, "mysql", scaler.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
 		config.DialFunc = scaler.DialerOf(ctx).DialContext
-		// A server may ask for any file that the client may read.
-		config.AllowAllFiles = false
 		config.Logger = &mysql.NopLogger{}
 		connector, err := mysql.NewConnector(config)
 		if err != nil {

@@ -2,63 +2,54 @@ package main
 
 import (
 	"fmt"
-	"net/url"
-	"regexp"
+	"os"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-// checkFiles refuses a connection string that lets the client read a file that
-// the installation does not list. keys are the options that name files.
-//
-// Options stand in the query of a URL, or as key=value with any separator.
-func checkFiles(parameter, connection string, keys ...string) error {
-	for _, path := range named(connection, keys) {
-		if err := scaler.CheckFile(path); err != nil {
-			return fmt.Errorf("%s: %w", parameter, err)
+// forgetEnvironment drops what drivers would add to every connection by
+// themselves: variables such as PGPASSWORD, PGSERVICEFILE or PGSSLROOTCERT, and
+// files below HOME such as .pgpass. They are the family's and no trigger's.
+func forgetEnvironment() {
+	os.Unsetenv("HOME")
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "MSSQL_") {
+			os.Unsetenv(name)
 		}
+	}
+}
+
+// understood is what a driver makes of a connection string. One that its parser
+// panics at is not understood either.
+func understood[C any](parse func() (C, error)) (config C, err error) {
+	defer func() {
+		if recover() != nil {
+			err = scaler.Errorf(codes.InvalidArgument, "the client's parser gives up on it")
+		}
+	}()
+	return parse()
+}
+
+// refusedOption is the error about an option that a connection string may not
+// have. It has a name only where that is one of a driver's own: what looks like
+// an option may be a part of a password that lacks its quotes.
+func refusedOption(parameter, option string, known []string) error {
+	if slices.Contains(known, option) {
+		return scaler.Errorf(codes.InvalidArgument, "%s: option %s may not be set by a trigger", parameter, option)
+	}
+	return scaler.Errorf(codes.InvalidArgument, "%s: has an option that is not among those of docs/families.md", parameter)
+}
+
+// checkOptionFile refuses the file of an option that the installation does not
+// list.
+func checkOptionFile(parameter, option, path string) error {
+	if err := scaler.CheckFile(path); err != nil {
+		return fmt.Errorf("%s: %s: %w", parameter, option, err)
 	}
 	return nil
 }
-
-// longest is the longest of the timeouts that a connection string has for keys,
-// 0 without any. A number without a unit is one of unit.
-func longest(connection string, unit time.Duration, keys ...string) time.Duration {
-	var most time.Duration
-	for _, text := range named(connection, keys) {
-		limit, err := time.ParseDuration(text)
-		if number, failed := strconv.ParseInt(text, 10, 32); failed == nil {
-			limit, err = time.Duration(number)*unit, nil
-		}
-		if err == nil {
-			most = max(most, limit)
-		}
-	}
-	return most
-}
-
-// named are the values of options, as far as they are set.
-func named(connection string, keys []string) []string {
-	var values []string
-	if u, err := url.Parse(connection); err == nil && u.Scheme != "" && strings.Contains(connection, "://") {
-		for key, all := range u.Query() {
-			if slices.Contains(keys, strings.ToLower(strings.TrimSpace(key))) {
-				values = append(values, all...)
-			}
-		}
-	} else {
-		for _, found := range option.FindAllStringSubmatch(connection, -1) {
-			if slices.Contains(keys, strings.ToLower(strings.TrimSpace(found[1]))) {
-				values = append(values, strings.Trim(found[2], `'"`))
-			}
-		}
-	}
-	return slices.DeleteFunc(values, func(v string) bool { return v == "" || v == "system" })
-}
-
-// option finds key=value, quoted or not.
-var option = regexp.MustCompile(`([A-Za-z][A-Za-z0-9_ -]*?)\s*=\s*('(?:[^'\\]|\\.)*'|"[^"]*"|[^\s;&]*)`)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +78,19 @@ func (p postgresqlParams) entra() bool { return p.Provider == "azure-workload" }
 
 // ReadTimeout is the longest of the connection string's own timeouts.
 func (p postgresqlParams) ReadTimeout() time.Duration {
-	return max(longest(p.Connection, time.Second, "connect_timeout"), longest(p.Connection, time.Millisecond, "statement_timeout"))
+	config, err := parsePostgreSQL(p.dsn())
+	if err != nil {
+		return 0
+	}
+	// It is in milliseconds without a unit. The server reports what is neither.
+	statement, err := time.ParseDuration(config.RuntimeParams["statement_timeout"])
+	if number, failed := strconv.ParseInt(config.RuntimeParams["statement_timeout"], 10, 32); failed == nil {
+		statement, err = time.Duration(number)*time.Millisecond, nil
+	}
+	if err != nil {
+		statement = 0
+	}
+	return max(config.ConnectTimeout, statement)
 }
 
 // Metrics has a constant name, as in KEDA.
@@ -115,9 +128,6 @@ const entraScope = "https://ossrdbms-aad.database.windows.net/.default"
 
 func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
-	if err := checkFiles("connection", dsn, "sslcert", "sslkey", "sslrootcert", "passfile", "servicefile", "service"); err != nil {
-		return nil, err
-	}
 	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
 	d, err := share(ctx, "postgresql", identity, func(ctx context.Context) (*database, error) {
 		return newPostgreSQL(ctx, p, dsn)
@@ -129,15 +139,12 @@ func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, err
 }
 
 func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*database, error) {
-	config, err := pgx.ParseConfig(dsn)
-	if err != nil { // its text may quote the password
-		return nil, scaler.Errorf(codes.InvalidArgument, "connection: is not a connection string that PostgreSQL's clients understand")
+	config, err := parsePostgreSQL(dsn)
+	if err != nil {
+		return nil, err
 	}
 	dialer := scaler.DialerOf(ctx)
-	for _, host := range hosts(config) {
-		if strings.HasPrefix(host, "/") {
-			return nil, scaler.Errorf(codes.InvalidArgument, "host: is a path; sockets of the family's own file system are no event source")
-		}
+	for host := range hosts(config) {
 		if err := dialer.Check(host); err != nil {
 			return nil, err
 		}
@@ -163,15 +170,6 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 	}
 	d.notify = listener{config, login, usualLimits}.listen
 	return d, nil
-}
-
-// hosts are all that a connection may go to.
-func hosts(config *pgx.ConnConfig) []string {
-	all := []string{config.Host}
-	for _, fallback := range config.Fallbacks {
-		all = append(all, fallback.Host)
-	}
-	return all
 }
 
 // entraLogin has each new connection log in with a token that is valid then.
