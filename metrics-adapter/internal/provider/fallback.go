@@ -6,24 +6,12 @@ import (
 	"fmt"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
-
-// Cluster reads from the API server, uncached.
-type Cluster interface {
-	client.Reader
-	SubResource(name string) client.SubResourceClient
-}
 
 // fallback answers for a metric that could not be read: what the controller's
 // verdict comes to, or the error where there is none. A good reading always
@@ -133,63 +121,8 @@ func StripHPA(object any) (any, error) {
 
 // readyPods is how many pods of the object's target are ready.
 func (p *Provider) readyPods(ctx context.Context, so *v1alpha1.ScaledObject) (int32, error) {
-	gvkr := so.Status.ScaleTargetGVKR
-	if gvkr == nil {
+	if so.Status.ScaleTargetGVKR == nil {
 		return 0, errors.New("the scale target is not known yet")
 	}
-	target := scaleTarget{
-		kind: schema.GroupVersionKind{Group: gvkr.Group, Version: gvkr.Version, Kind: gvkr.Kind},
-		name: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name},
-	}
-	selector, err := p.selectors.get(ctx, target, selectorFor, func(ctx context.Context) (labels.Selector, error) {
-		return p.podSelector(ctx, target)
-	})
-	if err != nil {
-		return 0, fmt.Errorf("scale target: %w", err)
-	}
-	return p.ready.get(ctx, target, readyFor, func(ctx context.Context) (int32, error) {
-		return p.countReady(ctx, so.Namespace, selector)
-	})
-}
-
-func (p *Provider) podSelector(ctx context.Context, target scaleTarget) (labels.Selector, error) {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(target.kind)
-	object.SetNamespace(target.name.Namespace)
-	object.SetName(target.name.Name)
-	scale, err := federation.ReadScale(ctx, p.Cluster, object)
-	if err != nil {
-		return nil, err
-	}
-	selector, err := labels.Parse(scale.Status.Selector)
-	if err != nil || selector.Empty() {
-		return nil, errors.New("it has no pod selector")
-	}
-	return selector, nil
-}
-
-func (p *Provider) countReady(ctx context.Context, namespace string, selector labels.Selector) (int32, error) {
-	var pods corev1.PodList
-	if err := p.Cluster.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return 0, fmt.Errorf("pods of the scale target: %w", err)
-	}
-	var ready int32
-	for i := range pods.Items {
-		if isReady(&pods.Items[i]) {
-			ready++
-		}
-	}
-	return ready, nil
-}
-
-func isReady(pod *corev1.Pod) bool {
-	if pod.Status.Phase != corev1.PodRunning {
-		return false
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return p.Ready.count(ctx, targetOf(so))
 }

@@ -38,17 +38,12 @@ type Families interface {
 	GetMetrics(ctx context.Context, t federation.Trigger, metric string) (float64, error)
 }
 
-// How long the metrics of an object share what was read for one of them. The
-// HPA controller asks for all in one go. Ready pods have to be those that it
-// divides by in that go; the others hardly ever change.
-const (
-	readyFor    = time.Second
-	templateFor = 5 * time.Second
-	selectorFor = 30 * time.Second
-)
+// templateFor is how long the metrics of an object share a target's template
+// that was read for one of them.
+const templateFor = 5 * time.Second
 
 // Provider implements provider.ExternalMetricsProvider. Its state is the cache
-// of Objects, formulas that are compiled, and for a moment what Cluster said.
+// of Objects, Ready, formulas that are compiled, and for a moment what Cluster said.
 type Provider struct {
 	// Objects reads from a cache: ScaledObjects, HPAs as StripHPA leaves them,
 	// and workloads of apps/v1.
@@ -56,15 +51,14 @@ type Provider struct {
 	// Namespaces are those whose ScaledObjects there are for the adapter; none
 	// is all.
 	Namespaces []string
-	// Cluster reads what only some answers need: the pods of a target, and
-	// targets of other kinds.
-	Cluster  Cluster
+	// Ready knows the pods that some answers are divided by.
+	Ready *ReadyPods
+	// Cluster reads targets of other kinds, uncached.
+	Cluster  client.Reader
 	Families Families
 	Now      func() time.Time
 
 	formulas  formulas
-	ready     recently[int32]
-	selectors recently[labels.Selector]
 	templates recently[*corev1.PodTemplateSpec]
 }
 

@@ -131,7 +131,27 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 		}).Build()
 	made.families = &families{values: values}
 	made.Provider = &Provider{Objects: c, Cluster: c, Families: made.families, Now: func() time.Time { return now }}
+	made.Ready = &ReadyPods{Cluster: listed{c}, Now: made.Now}
+	made.keepWatches(t)
 	return made
+}
+
+// listed is a client whose watches do not start with what there is: the fake's.
+type listed struct{ client.WithWatch }
+
+func (listed) IsWatchListSemanticsUnSupported() bool { return true }
+
+// keepWatches has the pods of targets watched until the test ends.
+func (f *fixture) keepWatches(t testing.TB) {
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Ready.Start(ctx) }()
+	t.Cleanup(func() {
+		end()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func pod(name string, ready bool) *corev1.Pod {
@@ -364,34 +384,6 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestReadyPodsAreCountedAtThatMoment(t *testing.T) { synctest.Test(t, readyPodsAreCounted) }
-
-func readyPodsAreCounted(t *testing.T) {
-	f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
-	c := f.Cluster.(client.Client)
-	two := &corev1.Pod{}
-	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "two"}, two); err != nil {
-		t.Fatal(err)
-	}
-	two.Status.Conditions[0].Status = corev1.ConditionTrue
-	if err := c.Status().Update(t.Context(), two); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 15" {
-		t.Errorf("%s, %v", got, err)
-	}
-	for _, name := range []string{"one", "two"} {
-		if err := c.Delete(t.Context(), pod(name, true)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	<-time.After(2 * readyFor)
-	want := "ScaledObject shop/worker, metric s0-a: trigger 0 (kafka): dial tcp: refused; fallback: no pod of the scale target is ready"
-	if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || err.Error() != want {
-		t.Errorf("error %v, want %q", err, want)
-	}
-}
-
 func TestMetricOfAnHPAThatHasNotHeardOfTheFormula(t *testing.T) {
 	f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2}, formula("a * 1000", ""))
 	c := f.Cluster.(client.Client)
@@ -517,15 +509,6 @@ func TestTargetThatMayNotBeRead(t *testing.T) {
 		if got != tt.want || (err != nil) != (tt.message != "") || err != nil && err.Error() != tt.message {
 			t.Errorf("%s, %v, want %s %s", got, err, tt.want, tt.message)
 		}
-	}
-}
-
-func TestWithoutASelectorNoPodIsReady(t *testing.T) {
-	f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
-	f.selector = ""
-	_, err := f.ask(t.Context(), selector, "s0-a")
-	if err == nil || !strings.Contains(err.Error(), "scale target: it has no pod selector") || !strings.Contains(err.Error(), "dial tcp: refused") {
-		t.Errorf("error %v", err)
 	}
 }
 

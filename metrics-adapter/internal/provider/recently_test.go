@@ -3,37 +3,12 @@ package provider
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
-
-// counted has the requests counted that answers cost the API server.
-func (f *fixture) counted() *atomic.Int64 {
-	var requests atomic.Int64
-	f.Cluster = interceptor.NewClient(f.Cluster.(client.WithWatch), interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			requests.Add(1)
-			return c.Get(ctx, key, o, opts...)
-		},
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			requests.Add(1)
-			return c.List(ctx, list, opts...)
-		},
-		SubResourceGet: func(ctx context.Context, c client.Client, sub string, o, body client.Object, opts ...client.SubResourceGetOption) error {
-			requests.Add(1)
-			return c.SubResource(sub).Get(ctx, o, body, opts...)
-		},
-	})
-	return &requests
-}
 
 // TestMetricsOfATargetShareWhatIsReadLive has the HPA controller ask for both
 // metrics of an object, several at once, in four syncs that are 15 s apart.
@@ -51,10 +26,6 @@ func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
 		want   int64
 	}{
 		"a good reading": {values: map[string]float64{"0 a": 7, "1 b": 7}, change: []func(*v1alpha1.ScaledObject){valueTargets}},
-		// Pods once a sync, their selector once in two.
-		"fallback divided by the pods, held": {
-			change: []func(*v1alpha1.ScaledObject){valueTargets, verdict("s0-a", ptr.To[int32](6)), verdict("s1-b", ptr.To[int32](6)), activated("", 0), atMost(4)}, want: 4 + 2,
-		},
 		"a target of another kind, forgotten by its family": {
 			values: map[string]float64{"0 a": 7, "1 b": 7}, change: []func(*v1alpha1.ScaledObject){rollout}, forgot: true, want: 4,
 		},
@@ -82,9 +53,9 @@ func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
 				if got := requests.Load(); got != tt.want {
 					t.Errorf("%d requests, want %d", got, tt.want)
 				}
-				<-time.After(selectorFor)
+				<-time.After(templateFor)
 				synctest.Wait()
-				if left := len(f.selectors.answers) + len(f.ready.answers) + len(f.templates.answers); left != 0 {
+				if left := len(f.templates.answers); left != 0 {
 					t.Errorf("%d answers are kept for nobody", left)
 				}
 			})

@@ -71,17 +71,18 @@ func Run(ctx context.Context, args []string, version string) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := client.New(config, client.Options{Scheme: mgr.GetScheme()})
+	cluster, err := client.NewWithWatch(config, client.Options{Scheme: mgr.GetScheme()})
 	if err != nil {
 		return err
 	}
+	ready := &provider.ReadyPods{Cluster: cluster, Now: time.Now}
 	base.WithExternalMetrics(&provider.Provider{
-		Objects: mgr.GetClient(), Namespaces: o.watchNamespaces, Cluster: cluster, Families: families, Now: time.Now,
+		Objects: mgr.GetClient(), Namespaces: o.watchNamespaces, Ready: ready, Cluster: cluster, Families: families, Now: time.Now,
 	})
-	if err := errors.Join(freshness(), mgr.Add(metricsEndpoint(o.metricsAddress))); err != nil {
+	if err := errors.Join(freshness(), mgr.Add(metricsEndpoint(o.metricsAddress)), mgr.Add(ready)); err != nil {
 		return err
 	}
-	return serve(ctx, base, mgr, families, keys, o.serving)
+	return serve(ctx, base, mgr, families, ready, keys, o.serving)
 }
 
 func logger() *slog.Logger { return slog.New(logr.ToSlogHandler(klog.Background())) }
@@ -180,7 +181,10 @@ func secure(serving *genericserver.SecureServingInfo, base *basecmd.AdapterBase,
 }
 
 // serve runs manager and API server side by side; either one's end ends both.
-func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, keys *federation.Keys, policy identity.Policy) error {
+func serve(
+	ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, ready *provider.ReadyPods,
+	keys *federation.Keys, policy identity.Policy,
+) error {
 	config, err := base.Config()
 	if err != nil {
 		return err
@@ -192,10 +196,15 @@ func serve(ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, fam
 	}
 	// The informers are asked for before the manager starts, so that its start
 	// waits for the objects.
-	for _, object := range []client.Object{&v1alpha1.ScaledObject{}, &autoscalingv2.HorizontalPodAutoscaler{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
-			return err
-		}
+	objects, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.ScaledObject{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	if _, err := objects.AddEventHandler(ready.Handler()); err != nil { //nolint:contextcheck // a watch outlives the event
+		return err
+	}
+	if _, err := mgr.GetCache().GetInformer(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, cache.BlockUntilSynced(false)); err != nil {
+		return err
 	}
 	synced := healthz.NamedCheck("scaledobjects", func(r *http.Request) error {
 		if !mgr.GetCache().WaitForCacheSync(r.Context()) {
