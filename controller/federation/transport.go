@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
 
 const (
@@ -38,8 +40,7 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 	if gentle {
 		alive.Time = keepaliveTimeGentle
 	}
-	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+	options := append(externalscaler.Bounded(largestReceived, creds),
 		grpc.WithIdleTimeout(0), // its owner ends it
 		grpc.WithKeepaliveParams(alive),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -48,10 +49,9 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 			},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestReceived)),
 		grpc.WithDisableServiceConfig(), // a DNS record does not decide how we call
 		grpc.WithUserAgent("sluice"),
-	}
+	)
 	options = append(options, config.Dial...)
 	if strings.HasPrefix(key.target, "passthrough:") {
 		options = append(options, grpc.WithNoProxy()) // a Pod's address
