@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	uberzap "go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
@@ -49,6 +50,9 @@ func Run(ctx context.Context, o Options, version string) error {
 	log := zap.New(zap.UseFlagOptions(&o.Log), zap.RawZapOpts(uberzap.WrapCore(lazily)))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log) // of the libraries that talk to the API server
+	if _, err := memlimit.Set(); err != nil {
+		log.Error(err, "the garbage collector does not know the memory limit of the container")
+	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return err
