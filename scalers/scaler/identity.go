@@ -27,7 +27,11 @@ func identityHTTP(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: pooled.Transport, CheckRedirect: redirect(false), Timeout: process.timeout}, nil
+	return &http.Client{
+		Transport: pooled.Transport, Timeout: process.timeout,
+		// What proves the identity is in bodies, too.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
 }
 
 // identityTransport tells the connections of identities from those of sources.

@@ -106,6 +106,7 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	}
 	config.Address, config.AgentAddress = b.Address, ""
 	config.MaxRetries = 0 // the next read is the next try
+	config.DisableRedirects = b.isOurs()
 	v, err := api.NewClient(config)
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.address: cannot be used", blockName)
