@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -42,7 +43,10 @@ var errorTypes = []string{"timeout", "canceled", "execution", "bad_data", "inter
 // parseAnswer returns the one number of an answer.
 func parseAnswer(body []byte) (float64, error) {
 	var a answer
-	if err := json.Unmarshal(body, &a); err != nil {
+	switch err := scaler.DecodeJSON(body, &a); {
+	case errors.Is(err, scaler.ErrManyValues):
+		return 0, err
+	case err != nil:
 		return 0, errOther
 	}
 	switch {

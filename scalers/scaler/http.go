@@ -36,16 +36,13 @@ type HTTPOptions struct {
 	// Authorize adds credentials to a request, or is nil. It is called for each
 	// request, and again after a redirect only where the credentials belong.
 	Authorize func(*http.Request) error
-	// MaxAnswer bounds the body that is kept, in bytes; 0 is 16 MiB.
+	// MaxAnswer bounds the body of an answer, in bytes; 0 is 16 MiB.
 	MaxAnswer int64
 }
 
 // HTTPClient asks HTTP servers. All clients of the process with equal TLS
 // parameters share their connections.
-type HTTPClient struct {
-	client    *http.Client
-	maxAnswer int64
-}
+type HTTPClient struct{ client *http.Client }
 
 // HTTP returns a client for a source. It is called from Open with Open's ctx;
 // the connections are released when the source is closed.
@@ -104,11 +101,10 @@ func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *
 	}
 	return &HTTPClient{
 		client: &http.Client{
-			Transport:     authorized{base: counted{base}, authorize: o.Authorize},
+			Transport:     bounded{authorized{base: counted{base}, authorize: o.Authorize}, o.MaxAnswer},
 			CheckRedirect: redirect(o.TLS.Cert != ""),
 			Timeout:       o.Timeout,
 		},
-		maxAnswer: o.MaxAnswer,
 	}
 }
 
@@ -146,12 +142,9 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 		drain(response.Body)
 		return nil, &HTTPError{Request: name, Status: response.StatusCode}
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, c.maxAnswer+1))
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return nil, transportError(name, err)
-	}
-	if int64(len(body)) > c.maxAnswer {
-		return nil, words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, c.maxAnswer)
 	}
 	return &HTTPAnswer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
 }
@@ -217,15 +210,17 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 
 func newTransport(dial dialFunc, config *tls.Config, process httpProcess) *transport {
 	return &transport{&http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dial,
-		TLSClientConfig:       config,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ForceAttemptHTTP2:     true,
-		DisableKeepAlives:     process.noKeepAlive,
-		MaxIdleConnsPerHost:   readsPerEndpoint, // fewer would be dialled again and again
-		IdleConnTimeout:       90 * time.Second,
-		ExpectContinueTimeout: time.Second,
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dial,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxResponseHeaderBytes: mostHeader,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: mostBuffered, MaxReceiveBufferPerConnection: 4 * mostBuffered},
+		DisableKeepAlives:      process.noKeepAlive,
+		MaxIdleConnsPerHost:    readsPerEndpoint, // fewer would be dialled again and again
+		IdleConnTimeout:        90 * time.Second,
+		ExpectContinueTimeout:  time.Second,
 	}}
 }
 
