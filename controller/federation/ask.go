@@ -254,16 +254,15 @@ func (s *service) ranked(key uint64) []*instance {
 // kept the Service from answering.
 func (f *Federation) peerError(triggerType string, err error, said bool) error {
 	told := status.Convert(err)
-	text := externalscaler.Message(told.Message())
 	switch {
 	case late(err):
 		return coded(codes.DeadlineExceeded, "Service %s%s in namespace %s did not answer in time",
 			servicePrefix, triggerType, f.config.Namespace)
 	case said:
-		return &codedError{code: told.Code(), text: text}
+		return &codedError{code: told.Code(), text: told.Message()}
 	}
 	return coded(told.Code(), "Service %s%s in namespace %s: %s",
-		servicePrefix, triggerType, f.config.Namespace, text)
+		servicePrefix, triggerType, f.config.Namespace, told.Message())
 }
 
 // hungUp is how the message of our gRPC library begins when the peer ended the

@@ -315,7 +315,7 @@ func reasonOf(err error) string {
 	if err == nil {
 		return "connection lost"
 	}
-	return externalscaler.Message(status.Convert(err).Message())
+	return status.Convert(err).Message()
 }
 
 // peerRunner keeps the peer of an instance running from one connection to the

@@ -1,7 +1,6 @@
 package federation
 
 import (
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,7 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 const (
@@ -40,7 +39,8 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 	if gentle {
 		alive.Time = keepaliveTimeGentle
 	}
-	options := append(externalscaler.Bounded(largestReceived, creds),
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
 		grpc.WithIdleTimeout(0), // its owner ends it
 		grpc.WithKeepaliveParams(alive),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -49,14 +49,12 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 			},
 			MinConnectTimeout: 5 * time.Second,
 		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestReceived)),
 		grpc.WithDisableServiceConfig(), // a DNS record does not decide how we call
 		grpc.WithUserAgent("sluice"),
-	)
-	options = append(options, config.Dial...)
-	if strings.HasPrefix(key.target, "passthrough:") {
-		options = append(options, grpc.WithNoProxy()) // a Pod's address
+		grpc.WithContextDialer(outbound.DialFamily),
 	}
-	return grpc.NewClient(key.target, options...)
+	return grpc.NewClient(key.target, append(options, config.Dial...)...) //dials:through grpc.WithContextDialer
 }
 
 func transportFor(config Config, key instanceKey) (credentials.TransportCredentials, error) {

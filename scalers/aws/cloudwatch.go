@@ -15,7 +15,6 @@ import (
 	"github.com/aws/smithy-go/transport/http/protocol/awsjson"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // cloudWatch scales on the newest datapoint of one Amazon CloudWatch metric, or
@@ -174,7 +173,7 @@ func newCloudWatch(c aws.Config) *cloudwatch.Client {
 }
 
 func openCloudWatch(ctx context.Context, p cloudWatchParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, lending.AmazonCloudWatch, newCloudWatch)
+	s, err := connect(ctx, p.awsParams, newCloudWatch)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // awsParams is the AWS identity that signs the token of MSK IAM.
@@ -40,7 +39,7 @@ func (p awsParams) requireMSK(secured bool) error {
 // mechanism logs in with a token that the identity signs. It is OAUTHBEARER,
 // which unlike AWS_MSK_IAM honours the region that the user names.
 func (p awsParams) mechanism(ctx context.Context) (sasl.Mechanism, error) {
-	config, err := p.Config(ctx, p.AWSRegion, lending.AmazonMSK)
+	config, err := p.Config(ctx, p.AWSRegion)
 	if err != nil {
 		return nil, err
 	}

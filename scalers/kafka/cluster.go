@@ -77,13 +77,7 @@ type endpoint struct {
 // until Close.
 func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	counted := new(traffic)
-	dialer := e.dialer(scaler.DialerOf(ctx))
-	for _, server := range e.servers {
-		if err := dialer.Check(hostOf(server)); err != nil {
-			return nil, err
-		}
-	}
-	dial := e.dialler(dialer)
+	dial := e.dialler(scaler.DialerOf(ctx))
 	client, err := e.client(dial, counted, e.servers...)
 	if err != nil {
 		return nil, fmt.Errorf("bootstrapServers: %w", err)
@@ -128,7 +122,7 @@ func (e endpoint) client(dial dialFunc, counted *traffic, servers ...string) (*k
 	if e.login != nil {
 		options = append(options, kgo.SASL(careful{e.login}))
 	}
-	return kgo.NewClient(options...)
+	return kgo.NewClient(options...) //dials:through kgo.Dialer
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -196,14 +190,6 @@ func seeds(servers []string) []string {
 	return slices.Compact(named)
 }
 
-// hostOf is a server without its port.
-func hostOf(server string) string {
-	if host, _, err := net.SplitHostPort(server); err == nil {
-		return host
-	}
-	return server
-}
-
 // Endpoints where each byte fetched is billed, or that only speak like Kafka.
 var meteredDomains = []string{
 	".servicebus.windows.net",
@@ -215,7 +201,11 @@ var meteredDomains = []string{
 // metered names the first server that a fetch should not be parked at unasked.
 func metered(servers []string) string {
 	for _, server := range servers {
-		host := strings.ToLower(strings.TrimSuffix(hostOf(server), "."))
+		host := server
+		if name, _, err := net.SplitHostPort(server); err == nil {
+			host = name
+		}
+		host = strings.ToLower(strings.TrimSuffix(host, "."))
 		for _, domain := range meteredDomains {
 			if strings.HasSuffix(host, domain) {
 				return host

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -180,7 +179,7 @@ func TestMSKToken(t *testing.T) {
 	p := awsParams{AWSRegion: "eu-west-3", AWSIdentity: scaler.AWSIdentity{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "s3cr3t"}}
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
-	config, err := p.Config(ctx, p.AWSRegion, lending.AmazonMSK)
+	config, err := p.Config(ctx, p.AWSRegion)
 	if err != nil {
 		t.Fatal(err)
 	}

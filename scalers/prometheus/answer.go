@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -43,10 +42,7 @@ var errorTypes = []string{"timeout", "canceled", "execution", "bad_data", "inter
 // parseAnswer returns the one number of an answer.
 func parseAnswer(body []byte) (float64, error) {
 	var a answer
-	switch err := scaler.DecodeJSON(body, &a); {
-	case errors.Is(err, scaler.ErrManyValues):
-		return 0, err
-	case err != nil:
+	if err := json.Unmarshal(body, &a); err != nil {
 		return 0, errOther
 	}
 	switch {

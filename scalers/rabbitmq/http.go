@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -297,10 +297,7 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 	if got.Status != http.StatusOK {
 		return &scaler.HTTPError{Request: named(address), Status: got.Status}
 	}
-	switch err := scaler.DecodeJSON(got.Body, answer); {
-	case errors.Is(err, scaler.ErrManyValues):
-		return scaler.Errorf(codes.Unavailable, "%s: %w", named(address), err)
-	case err != nil:
+	if err := json.Unmarshal(got.Body, answer); err != nil {
 		return foreign(address)
 	}
 	return nil

@@ -178,13 +178,11 @@ type server struct {
 	mode   mode
 	client redis.UniversalClient
 	// node returns the client of the server that has a key.
-	node      func(ctx context.Context, key string) (*redis.Client, error)
-	nodes     *nodes     // of a cluster, else nil
-	sentinels *sentinels // that name the master, else nil
-	scripts   scripts
-	bell      *scaler.SharedBell
-	end       context.CancelFunc // of all connections
-	check     time.Duration      // how often the doorbell's keys are told again
+	node    func(ctx context.Context, key string) (*redis.Client, error)
+	scripts scripts
+	bell    *scaler.SharedBell
+	end     context.CancelFunc // of all connections
+	check   time.Duration      // how often the doorbell's keys are told again
 }
 
 // serverKey tells clients apart.
@@ -229,14 +227,11 @@ func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end
 	}
 	switch m {
 	case cluster:
-		s.nodes = newNodes(options.Cluster())
-		s.client = s.nodes.cluster
-		s.node = s.nodes.cluster.MasterForKey
+		client := redis.NewClusterClient(options.Cluster())
+		s.client = client
+		s.node = client.MasterForKey
 	case sentinel:
-		s.sentinels = newSentinels(options)
-		own := options.Simple()
-		own.Addr, own.Dialer = options.MasterName, s.sentinels.dial
-		s.one(redis.NewClient(own))
+		s.one(redis.NewFailoverClient(options.Failover()))
 	default:
 		s.one(redis.NewClient(options.Simple()))
 	}
@@ -271,11 +266,5 @@ func (s *server) named(address string) string {
 func (s *server) Close() error {
 	s.end()
 	s.bell.Close()
-	if s.nodes != nil {
-		s.nodes.close()
-	}
-	if s.sentinels != nil {
-		s.sentinels.close()
-	}
 	return s.client.Close()
 }

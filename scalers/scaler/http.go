@@ -3,9 +3,8 @@ package scaler
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -36,13 +36,16 @@ type HTTPOptions struct {
 	// Authorize adds credentials to a request, or is nil. It is called for each
 	// request, and again after a redirect only where the credentials belong.
 	Authorize func(*http.Request) error
-	// MaxAnswer bounds the body of an answer, in bytes; 0 is 16 MiB.
+	// MaxAnswer bounds the body that is kept, in bytes; 0 is 16 MiB.
 	MaxAnswer int64
 }
 
 // HTTPClient asks HTTP servers. All clients of the process with equal TLS
 // parameters share their connections.
-type HTTPClient struct{ client *http.Client }
+type HTTPClient struct {
+	client    *http.Client
+	maxAnswer int64
+}
 
 // HTTP returns a client for a source. It is called from Open with Open's ctx;
 // the connections are released when the source is closed.
@@ -64,7 +67,7 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newHTTPClient(guarded{pooled.Transport, DialerOf(ctx)}, process, o), nil
+	return newHTTPClient(outbound.Guard(pooled.Transport, DialerOf(ctx).Check), process, o), nil
 }
 
 // HTTPForLibrary returns a client for a library of a source's vendor that
@@ -86,7 +89,7 @@ func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
 		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 			return follow(next, before)
 		default:
-			return http.ErrUseLastResponse // the others turn a signed POST into a GET
+			return outbound.Stay(next, before) // the others turn a signed POST into a GET
 		}
 	}
 	return &plain, nil
@@ -100,11 +103,8 @@ func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *
 		o.MaxAnswer = maxAnswer
 	}
 	return &HTTPClient{
-		client: &http.Client{
-			Transport:     bounded{authorized{base: counted{base}, authorize: o.Authorize}, o.MaxAnswer},
-			CheckRedirect: redirect(o.TLS.Cert != ""),
-			Timeout:       o.Timeout,
-		},
+		client:    outbound.Client(outbound.Authorize(counted{base}, o.Authorize), outbound.Follow(o.TLS.Cert != ""), o.Timeout),
+		maxAnswer: o.MaxAnswer,
 	}
 }
 
@@ -139,10 +139,13 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		drain(response.Body)
+		outbound.Drain(response.Body)
 		return nil, &HTTPError{Request: name, Status: response.StatusCode}
 	}
-	body, err := io.ReadAll(response.Body)
+	body, err := outbound.ReadBody(response.Body, c.maxAnswer)
+	if errors.Is(err, outbound.ErrTooLarge) {
+		return nil, words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, c.maxAnswer)
+	}
 	if err != nil {
 		return nil, transportError(name, err)
 	}
@@ -187,9 +190,6 @@ func transportError(name string, err error) error {
 	return words.Errorf(code, "%s: %s", name, cause)
 }
 
-// drain lets a connection be used again, if little is left to read.
-func drain(body io.Reader) { _, _ = io.Copy(io.Discard, io.LimitReader(body, 64<<10)) }
-
 // transportKey tells one pool of connections from another.
 type transportKey struct {
 	tls    string
@@ -205,23 +205,11 @@ func (t *transport) Close() error {
 	return nil
 }
 
-// dialFunc is net.Dialer's DialContext, or what limits it.
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-func newTransport(dial dialFunc, config *tls.Config, process httpProcess) *transport {
-	return &transport{&http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dial,
-		TLSClientConfig:        config,
-		TLSHandshakeTimeout:    10 * time.Second,
-		ForceAttemptHTTP2:      true,
-		MaxResponseHeaderBytes: mostHeader,
-		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: mostBuffered, MaxReceiveBufferPerConnection: 4 * mostBuffered},
-		DisableKeepAlives:      process.noKeepAlive,
-		MaxIdleConnsPerHost:    readsPerEndpoint, // fewer would be dialled again and again
-		IdleConnTimeout:        90 * time.Second,
-		ExpectContinueTimeout:  time.Second,
-	}}
+func newTransport(dial outbound.DialFunc, config *tls.Config, process httpProcess) *transport {
+	pool := outbound.NewTransport(dial, config)
+	pool.DisableKeepAlives = process.noKeepAlive
+	pool.MaxIdleConnsPerHost = readsPerEndpoint // fewer would be dialled again and again
+	return &transport{pool}
 }
 
 // httpProcess is what the process's environment says about HTTP. The names are

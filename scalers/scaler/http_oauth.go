@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -48,7 +49,7 @@ func (p OAuthParams) Authorize(client *HTTPClient) func(*http.Request) error {
 
 // Tokens fetches and keeps the access tokens of one client identity.
 type Tokens struct {
-	config clientcredentials.Config
+	config clientcredentials.Config //dials:through client
 	client *http.Client
 	turn   chan *oauth2.Token // holds the token while nobody looks at it
 }
@@ -60,10 +61,10 @@ func (p OAuthParams) Tokens(client *HTTPClient) *Tokens {
 	plain := *client.client
 	// The request's body carries the secret: it goes nowhere else.
 	plain.CheckRedirect = func(*http.Request, []*http.Request) error {
-		return errors.New("the token endpoint redirects")
+		return outbound.RedirectError("the token endpoint redirects")
 	}
 	t := &Tokens{
-		config: clientcredentials.Config{
+		config: clientcredentials.Config{ //dials:through client, which Token puts into its ctx
 			ClientID:       p.ClientID,
 			ClientSecret:   p.ClientSecret,
 			TokenURL:       p.OAuthTokenURI,

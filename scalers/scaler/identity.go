@@ -2,16 +2,16 @@ package scaler
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"os"
-	"time"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 // Identities towards clouds are shared by all sources with an equal one, and
 // keep and renew their tokens. What obtaining these takes goes over
-// connections of its own: to the link-local addresses of the node, for
-// example, where no event source may be.
+// connections of its own, see outbound.DialIdentity. No redirect is followed:
+// the proof of who asks would go along.
 
 // identityHTTP returns the client of identities, from the ctx of an Open or a
 // dial.
@@ -21,30 +21,21 @@ func identityHTTP(ctx context.Context) (*http.Client, error) {
 		return nil, err
 	}
 	pooled, err := Shared(ctx, struct{}{}, func(context.Context) (*identityTransport, error) {
-		pool, _, err := newPlainTransport(directly)
+		pool, _, err := newPlainTransport(outbound.DialIdentity)
 		return &identityTransport{pool}, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{
-		Transport: pooled.Transport, Timeout: process.timeout,
-		// What proves the identity is in bodies, too.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return outbound.Client(pooled.Transport, outbound.Stay, process.timeout), nil
 }
 
 // identityTransport tells the connections of identities from those of sources.
 type identityTransport struct{ *transport }
 
-// directly dials any address.
-func directly(ctx context.Context, network, address string) (net.Conn, error) {
-	return (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext(ctx, network, address)
-}
-
 // newPlainTransport makes a pool of connections with what the process says
 // about TLS and HTTP, and nothing of a trigger.
-func newPlainTransport(dial dialFunc) (*transport, httpProcess, error) {
+func newPlainTransport(dial outbound.DialFunc) (*transport, httpProcess, error) {
 	process, err := processHTTP(os.Getenv)
 	if err != nil {
 		return nil, process, err

@@ -11,8 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
-
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // TestAWSRoles assumes roles against a server that answers as STS does.
@@ -60,11 +58,11 @@ func TestAWSRoles(t *testing.T) {
 			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 			ctx, release := Opening(t.Context())
 			defer release()
-			config, err := tt.params.Config(ctx, "eu-west-1", lending.AmazonSQS)
+			config, err := tt.params.Config(ctx, "eu-west-1")
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := tt.params.Config(ctx, "eu-west-1", lending.AmazonSQS)
+			again, err := tt.params.Config(ctx, "eu-west-1")
 			if err != nil || again.Credentials != config.Credentials {
 				t.Errorf("an equal identity is another one, %v", err)
 			}
@@ -88,11 +86,11 @@ func TestAWSRegionsHaveTheirOwn(t *testing.T) {
 	ctx, release := Opening(t.Context())
 	defer release()
 	p := AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"}
-	first, err := p.Config(ctx, "eu-west-1", lending.AmazonSQS)
+	first, err := p.Config(ctx, "eu-west-1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := p.Config(ctx, "us-east-1", lending.AmazonSQS)
+	second, err := p.Config(ctx, "us-east-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +140,7 @@ func TestAWSCallsTakeTheirTime(t *testing.T) {
 	defer service.Close()
 	ctx, release := Opening(t.Context())
 	defer release()
-	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
+	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +163,7 @@ func TestAWSWritesNothingByItself(t *testing.T) {
 	defer func() { os.Stderr = before }()
 	ctx, release := Opening(t.Context())
 	defer release()
-	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
+	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1")
 	if err != nil {
 		t.Fatal(err)
 	}

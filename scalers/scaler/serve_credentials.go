@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
 )
@@ -28,23 +27,20 @@ func stores() []credentials.Store {
 		azure.KeyVault{HTTP: storeHTTP(new(Dialer).DialResolved)},
 		// These answer at addresses of their own, and their clouds give
 		// identities away at link-local ones.
-		amazon.Secrets{HTTP: storeHTTP(directly)},
-		google.SecretManager{HTTP: storeHTTP(directly)},
+		amazon.Secrets{HTTP: storeHTTP(outbound.DialIdentity)},
+		google.SecretManager{HTTP: storeHTTP(outbound.DialIdentity)},
 	}
 }
 
 // storeHTTP makes clients for one read of a store each. They follow no
 // redirect: the login would go along.
-func storeHTTP(dial dialFunc) func() (*http.Client, error) {
+func storeHTTP(dial outbound.DialFunc) func() (*http.Client, error) {
 	return func() (*http.Client, error) {
 		pool, process, err := newPlainTransport(dial)
 		if err != nil {
 			return nil, err
 		}
-		return &http.Client{
-			Transport: pool.Transport, Timeout: process.timeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}, nil
+		return outbound.Client(pool.Transport, outbound.Stay, process.timeout), nil
 	}
 }
 
@@ -59,27 +55,6 @@ func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
 			return nil
 		})
 	outbound.Flag(flags, "allow-source-address", "an address or network that may be an event source although it is the machine's own, link-local, multicast or a cloud's metadata service; may be repeated")
-	identityFlags(flags)
-}
-
-// identityFlags adds the flags on whom a family lends its own identity.
-func identityFlags(flags *flag.FlagSet) {
-	var hosts []lending.Host
-	flags.Func("identity-hosts", "hosts, or *.<suffix>, separated by commas, that get tokens of this family's own identity beside the services of its cloud; <host>=<audience> where triggers choose the audience; may be repeated",
-		func(text string) error {
-			more, err := lending.ParseHosts(text)
-			hosts = append(hosts, more...)
-			lending.SetHosts(hosts)
-			return err
-		})
-	namespaces := []string{}
-	flags.Func("identity-namespaces", "namespaces, separated by commas, whose objects may use this family's own identity; may be repeated (default all)",
-		func(text string) error {
-			more, err := lending.ParseNamespaces(text)
-			namespaces = append(namespaces, more...)
-			lending.SetNamespaces(namespaces)
-			return err
-		})
 }
 
 // credentialEnvironment reads what KEDA is told by environment variables.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 const (
@@ -41,6 +42,13 @@ type decisions struct {
 	// leader finds who leads; its address has the port of /decisions.
 	leader func(context.Context) (name, address string, err error)
 	client *http.Client
+}
+
+// replicas returns the client for one replica of the controller by another.
+func replicas() *http.Client {
+	pool := outbound.NewTransport(outbound.DialReplica, nil)
+	pool.Proxy = nil
+	return outbound.Client(pool, outbound.Stay, leaderTimeout)
 }
 
 // ServeHTTP implements http.Handler.

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	uberzap "go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
@@ -50,9 +48,6 @@ func Run(ctx context.Context, o Options, version string) error {
 	log := zap.New(zap.UseFlagOptions(&o.Log), zap.RawZapOpts(uberzap.WrapCore(lazily)))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log) // of the libraries that talk to the API server
-	if _, err := memlimit.Set(); err != nil {
-		log.Error(err, "the garbage collector does not know the memory limit of the container")
-	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return err
@@ -189,7 +184,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return export(ctx, mgr, o, version, loop) },
 		func() error {
 			return mgr.AddMetricsServerExtraHandler(decisionsPath, decisions{
-				record: loop.Record, leads: lead.leads, leader: leaderOf(clientset, o), client: &http.Client{},
+				record: loop.Record, leads: lead.leads, leader: leaderOf(clientset, o), client: replicas(),
 			})
 		},
 		func() error {

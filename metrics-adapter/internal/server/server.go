@@ -10,7 +10,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
@@ -53,9 +52,6 @@ func Run(ctx context.Context, args []string, version string) error {
 	log := zap.New(zap.UseFlagOptions(&o.log))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log) // of the API server's library and its clients
-	if _, err := memlimit.Set(); err != nil {
-		log.Error(err, "the garbage collector does not know the memory limit of the container")
-	}
 	config, err := base.ClientConfig()
 	if err != nil {
 		return err

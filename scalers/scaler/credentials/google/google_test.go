@@ -24,13 +24,17 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	outbound.Allow(outbound.Loopback...) // the tests' servers
+	goleak.VerifyTestMain(m)
+}
 
 // cloud is a stand-in for Google's token endpoint, which checks the signature
 // and the claims of an assertion, and for Secret Manager, which checks the
@@ -45,7 +49,6 @@ type cloud struct {
 }
 
 func newCloud(t *testing.T) *cloud {
-	scalertest.LendTo(t, "127.0.0.1")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -168,18 +171,19 @@ func TestSecrets(t *testing.T) {
 		code    codes.Code
 		message string
 	}{
-		"the latest":        {block: fmt.Sprintf(keyed, "orders", ""), want: "the latest"},
-		"a version":         {block: fmt.Sprintf(keyed, "orders", "3"), want: "the third"},
-		"the process":       {block: `{"podIdentity":{"provider":"gcp"},"secrets":[{"parameter":"p","id":"orders"}]}`, want: "the latest"},
-		"a missing secret":  {block: fmt.Sprintf(keyed, "bills", ""), code: codes.NotFound, message: "secret bills of project shop: version latest: 404 Not Found"},
-		"a missing version": {block: fmt.Sprintf(keyed, "orders", "9"), code: codes.NotFound, message: "secret orders of project shop: version 9: 404 Not Found"},
-		"a forbidden one":   {block: fmt.Sprintf(keyed, "forbidden", ""), code: codes.PermissionDenied, message: "secret forbidden of project shop: version latest: 403 Forbidden"},
-		"a revoked key":     {block: fmt.Sprintf(keyed, "orders", ""), key: foreign, code: codes.Unauthenticated, message: "secret orders of project shop: Google gives no token: 400 Bad Request"},
-		"a key of a user":   {block: fmt.Sprintf(keyed, "orders", ""), key: `{"type":"authorized_user"}`, code: codes.InvalidArgument, message: "the Google credentials are not the key of a service account"},
-		"no key at all":     {block: fmt.Sprintf(keyed, "orders", ""), key: "swordfish", code: codes.InvalidArgument, message: "the key of the Google service account is not JSON"},
-		"a broken key":      {block: fmt.Sprintf(keyed, "orders", ""), key: `{"type":"service_account","project_id":"shop","private_key":"swordfish","token_uri":"` + c.URL + `/token"}`, code: codes.Unavailable, message: "secret orders of project shop: the answer cannot be understood"},
-		"no project":        {block: fmt.Sprintf(keyed, "orders", ""), key: c.accountKey(""), code: codes.FailedPrecondition, message: "gcpSecretManager: the project is not known: the key has no project_id, and the family no CLOUDSDK_CORE_PROJECT"},
-		"no secret":         {block: `{"credentials":{"clientSecret":{"valueFrom":{"secretKeyRef":{"name":"other","key":"json"}}}},"secrets":[{"parameter":"p","id":"orders"}]}`, code: codes.NotFound, message: "other/json is absent"},
+		"the latest":                 {block: fmt.Sprintf(keyed, "orders", ""), want: "the latest"},
+		"a version":                  {block: fmt.Sprintf(keyed, "orders", "3"), want: "the third"},
+		"the process":                {block: `{"podIdentity":{"provider":"gcp"},"secrets":[{"parameter":"p","id":"orders"}]}`, want: "the latest"},
+		"a missing secret":           {block: fmt.Sprintf(keyed, "bills", ""), code: codes.NotFound, message: "secret bills of project shop: version latest: 404 Not Found"},
+		"a missing version":          {block: fmt.Sprintf(keyed, "orders", "9"), code: codes.NotFound, message: "secret orders of project shop: version 9: 404 Not Found"},
+		"a forbidden one":            {block: fmt.Sprintf(keyed, "forbidden", ""), code: codes.PermissionDenied, message: "secret forbidden of project shop: version latest: 403 Forbidden"},
+		"a revoked key":              {block: fmt.Sprintf(keyed, "orders", ""), key: foreign, code: codes.Unauthenticated, message: "secret orders of project shop: Google gives no token: 400 Bad Request"},
+		"a key of a user":            {block: fmt.Sprintf(keyed, "orders", ""), key: `{"type":"authorized_user"}`, code: codes.InvalidArgument, message: "the Google credentials are not the key of a service account"},
+		"no key at all":              {block: fmt.Sprintf(keyed, "orders", ""), key: "swordfish", code: codes.InvalidArgument, message: "the key of the Google service account is not JSON"},
+		"a broken key":               {block: fmt.Sprintf(keyed, "orders", ""), key: `{"type":"service_account","project_id":"shop","private_key":"swordfish","token_uri":"` + c.URL + `/token"}`, code: codes.Unavailable, message: "secret orders of project shop: the answer cannot be understood"},
+		"a key that leads to a node": {block: fmt.Sprintf(keyed, "orders", ""), key: `{"type":"service_account","project_id":"shop","token_uri":"http://169.254.169.254/computeMetadata/v1/"}`, code: codes.InvalidArgument, message: "the key of the Google service account: token_uri: 169.254.169.254 is a link-local address or a cloud's metadata service"},
+		"no project":                 {block: fmt.Sprintf(keyed, "orders", ""), key: c.accountKey(""), code: codes.FailedPrecondition, message: "gcpSecretManager: the project is not known: the key has no project_id, and the family no CLOUDSDK_CORE_PROJECT"},
+		"no secret":                  {block: `{"credentials":{"clientSecret":{"valueFrom":{"secretKeyRef":{"name":"other","key":"json"}}}},"secrets":[{"parameter":"p","id":"orders"}]}`, code: codes.NotFound, message: "other/json is absent"},
 		"all problems": {block: `{"podIdentity":{"provider":"aws"},"secrets":[{}]}`, code: codes.InvalidArgument,
 			message: `gcpSecretManager.secrets[0].parameter: is required; gcpSecretManager.secrets[0].id: is required; gcpSecretManager.podIdentity.provider: "aws" is not one of gcp, none`},
 		"no identity": {block: `{"secrets":[{"parameter":"p","id":"orders"}]}`, code: codes.InvalidArgument,

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ import (
 	"golang.org/x/oauth2/google"
 	"google.golang.org/grpc/codes"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -59,7 +58,7 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 	if i.Key != "" {
 		return ofKey(lasting, i.Key, scopes)
 	}
-	found, err := google.FindDefaultCredentials(lasting, scopes...)
+	found, err := google.FindDefaultCredentials(lasting, scopes...) //dials:through client, which is in its ctx
 	if err != nil {
 		return nil, words.Errorf(codes.Unauthenticated, "the process has no Google identity: neither GOOGLE_APPLICATION_CREDENTIALS nor Workload Identity")
 	}
@@ -67,10 +66,21 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 	if project == "" {
 		project = found.ProjectID
 	}
-	if project == "" && metadata.OnGCEWithContext(ctx) {
-		project, _ = metadata.ProjectIDWithContext(ctx) // who needs it says that it is missing
+	if project == "" {
+		project = projectOfNode(ctx, client)
 	}
 	return &Account{TokenSource: found.TokenSource, Project: project}, nil
+}
+
+// projectOfNode is empty where nobody knows: who needs it says that it is missing.
+func projectOfNode(ctx context.Context, client *http.Client) string {
+	//dials:through client
+	service := metadata.NewWithOptions(&metadata.Options{Client: client})
+	if !service.OnGCEWithContext(ctx) {
+		return ""
+	}
+	project, _ := service.ProjectIDWithContext(ctx)
+	return project
 }
 
 // ofKey accepts the key of a service account alone: other kinds of JSON name
@@ -86,26 +96,25 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 	if named.Type != "service_account" {
 		return nil, words.Errorf(codes.InvalidArgument, "the Google credentials are not the key of a service account")
 	}
-	config, err := google.JWTConfigFromJSON([]byte(key), scopes...)
+	config, err := google.JWTConfigFromJSON([]byte(key), scopes...) //dials:through client, which is in ctx
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account cannot be used")
 	}
-	if !issues(config.TokenURL) {
-		return nil, words.Errorf(codes.InvalidArgument, "token_uri of the Google service account's key is not Google's (the family's flag %s makes exceptions)", lending.HostsFlag)
+	// The user of the key wrote where its tokens come from.
+	if err := checkTokenURL(config.TokenURL); err != nil {
+		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account: token_uri: %w", err)
 	}
 	return &Account{TokenSource: &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
 	}}, Project: strings.TrimSpace(named.Project)}, nil
 }
 
-// issuers are where Google gives tokens. A key names one, and what asks there
-// may reach addresses that no trigger may.
-var issuers = []string{"oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com"}
-
-// issues reports whether an address is one that tokens are asked for at.
-func issues(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && (lending.Listed(u.Hostname()) || u.Scheme == "https" && slices.Contains(issuers, u.Host))
+func checkTokenURL(text string) error {
+	address, err := url.Parse(text)
+	if err != nil || address.Hostname() == "" {
+		return errors.New("is not the URL of a server") // it may hold a password
+	}
+	return outbound.CheckHost(address.Hostname())
 }
 
 // renewal is how long before its end a token is renewed. The library does as

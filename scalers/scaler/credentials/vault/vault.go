@@ -99,15 +99,15 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := api.DefaultConfig()
+	config := api.DefaultConfig() //dials:through client
 	config.HttpClient = client
 	if err := config.ReadEnvironment(); err != nil {
 		return nil, words.Errorf(codes.FailedPrecondition, "the environment VAULT_* of the family cannot be used")
 	}
 	config.Address, config.AgentAddress = b.Address, ""
-	config.MaxRetries = 0 // the next read is the next try
-	config.DisableRedirects = b.isOurs()
-	v, err := api.NewClient(config)
+	config.MaxRetries = 0                                                   // the next read is the next try
+	client.Transport = outbound.Guard(client.Transport, outbound.CheckHost) // the library follows a redirect by itself
+	v, err := api.NewClient(config)                                         //dials:through client
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.address: cannot be used", blockName)
 	}

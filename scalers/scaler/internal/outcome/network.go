@@ -49,13 +49,17 @@ func Network(err error, given Parameters) (codes.Code, string, bool) {
 	}
 }
 
+// longestText bounds what is told of a certificate, in bytes.
+const longestText = 500
+
 // distrust says why a server's certificate was not accepted.
 func distrust(err error, parameter string) string {
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
 		return pointing("the certificate of the server is signed by an unknown authority", parameter)
 	}
-	return err.Error()
+	text := err.Error() // which names the certificate's hosts, however many they are
+	return strings.ToValidUTF8(text[:min(len(text), longestText)], "")
 }
 
 func pointing(text, parameter string) string {

@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 // Own returns the error of ours that err wraps, without what libraries have
@@ -56,7 +58,7 @@ func Unanswered(err error) (codes.Code, string) {
 		return code, text
 	}
 	if errors.As(err, &exchange) {
-		return codes.Unavailable, exchange.Err.Error()
+		return codes.Unavailable, outbound.Unanswered(exchange.Err)
 	}
 	return codes.Unavailable, "the answer cannot be understood"
 }
