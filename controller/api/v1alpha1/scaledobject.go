@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -279,4 +280,23 @@ func orElse(given *int32, otherwise int32) int32 {
 		return otherwise
 	}
 	return *given
+}
+
+// Unused names settings that only matter between zero or idle and one, on an
+// object that never goes there.
+func (so *ScaledObject) Unused() []string {
+	lo := so.MinReplicas()
+	if lo == 0 || so.Spec.IdleReplicaCount != nil {
+		return nil
+	}
+	cached := func(t ScaleTrigger) bool { return t.UseCachedMetrics }
+	var unused []string
+	if so.Spec.PollingInterval != nil && !slices.ContainsFunc(so.Spec.Triggers, cached) {
+		unused = append(unused, fmt.Sprintf(
+			"pollingInterval: has no effect with minReplicaCount %d, without idleReplicaCount and without a trigger that has useCachedMetrics", lo))
+	}
+	if so.Spec.CooldownPeriod != nil {
+		unused = append(unused, fmt.Sprintf("cooldownPeriod: has no effect with minReplicaCount %d and without idleReplicaCount", lo))
+	}
+	return unused
 }

@@ -18,11 +18,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -64,8 +63,6 @@ type Webhook struct {
 	// Covers reports whether an object is this installation's. Others are
 	// admitted as they are.
 	Covers func(client.Object) bool
-	// Events tells of settings without effect.
-	Events events.EventRecorder
 	// Counts are the webhook's own metrics.
 	Counts *Counts
 	// Log receives what is our own mistake.
@@ -119,8 +116,6 @@ func (r review[T]) action() string {
 type verdict struct {
 	refusals []refusal
 	warnings []string
-	// notes are those of the warnings that the object's events tell as well.
-	notes []string
 }
 
 // refusal is one rule that is broken.
@@ -165,7 +160,7 @@ func handler[T client.Object](
 	w *Webhook, decoder admission.Decoder, empty func() T, same func(a, b T) bool,
 	judge func(context.Context, review[T]) verdict,
 ) http.Handler {
-	return &admission.Webhook{Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) (answer admission.Response) {
+	return &admission.Webhook{LogConstructor: silent, Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) (answer admission.Response) {
 		defer w.recover(request, &answer)
 		r := review[T]{
 			object: empty(),
@@ -178,6 +173,7 @@ func handler[T client.Object](
 		if err := decoder.Decode(request, r.object); err != nil {
 			return admission.Errored(http.StatusBadRequest, err)
 		}
+		r.object.SetNamespace(request.Namespace) // as it is going to be stored
 		if r.object.GetDeletionTimestamp() != nil || !w.Covers(r.object) {
 			return admission.Allowed("")
 		}
@@ -190,11 +186,12 @@ func handler[T client.Object](
 				return admission.Allowed("")
 			}
 		}
-		v := judge(ctx, r)
-		w.tell(r.object, v, r.dryRun)
-		return v.answer()
+		return judge(ctx, r).answer()
 	})}
 }
+
+// silent logs nothing of a request that is none: who sent it was told.
+func silent(logr.Logger, *admission.Request) logr.Logger { return logr.Discard() }
 
 // answer is the verdict as the API server understands it.
 func (v verdict) answer() admission.Response {
@@ -206,17 +203,6 @@ func (v verdict) answer() admission.Response {
 		texts[i] = r.text
 	}
 	return admission.Denied(strings.Join(texts, "; ")).WithWarnings(v.warnings...)
-}
-
-// tell records the notes of an admitted object as events; a dry run leaves no
-// trace.
-func (w *Webhook) tell(object client.Object, v verdict, dryRun bool) {
-	if dryRun || len(v.refusals) > 0 {
-		return
-	}
-	for _, note := range v.notes {
-		w.Events.Eventf(object, nil, corev1.EventTypeNormal, "KEDAScalerInfo", "Admission", "%s", note)
-	}
 }
 
 // recover admits what a mistake of ours kept from being judged.

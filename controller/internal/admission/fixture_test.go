@@ -24,7 +24,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -48,7 +47,6 @@ const (
 type fixture struct {
 	*Webhook
 	t        *testing.T
-	events   *events.FakeRecorder
 	handlers map[string]http.Handler
 }
 
@@ -75,14 +73,12 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		},
 	})
 	targets := &target.Client{Reader: api, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}}
-	recorder := events.NewFakeRecorder(10)
-	f := &fixture{t: t, events: recorder, Webhook: &Webhook{
+	f := &fixture{t: t, Webhook: &Webhook{
 		Objects:  api,
 		Targets:  targets,
 		Families: described{},
 		Covers:   func(client.Object) bool { return true },
-		Events:   recorder,
-		Counts:   NewCounts(),
+		Counts:   NewCounts(api),
 		Log:      slog.New(slog.DiscardHandler),
 	}}
 	f.handlers = f.Handlers(scheme)
@@ -166,7 +162,7 @@ func (described) Describe(triggerType string) (*scalerv1.TriggerType, error) {
 // ask puts one question as the API server does. old is nil for a creation.
 func (f *fixture) ask(path string, object, old client.Object, change ...func(*admissionv1.AdmissionRequest)) *admissionv1.AdmissionResponse {
 	f.t.Helper()
-	request := &admissionv1.AdmissionRequest{UID: types.UID("1"), Operation: admissionv1.Create, Object: f.raw(object)}
+	request := &admissionv1.AdmissionRequest{UID: types.UID("1"), Operation: admissionv1.Create, Namespace: object.GetNamespace(), Object: f.raw(object)}
 	if old != nil {
 		request.Operation, request.OldObject = admissionv1.Update, f.raw(old)
 	}

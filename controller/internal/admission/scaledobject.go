@@ -43,7 +43,7 @@ func sameScaledObject(a, b *v1alpha1.ScaledObject) bool {
 func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObject]) verdict {
 	so := r.object
 	var v verdict
-	v.unused(so)
+	v.warnings = append(v.warnings, so.Unused()...)
 	v.idle(so)
 	kind := w.target(ctx, so, &v)
 	rivals := w.otherObjects(ctx, so, kind, &v)
@@ -61,26 +61,6 @@ func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObj
 	}
 	w.Counts.judged(so.Namespace, r.action(), v.refusals)
 	return v
-}
-
-// unused warns of settings that only matter between zero or idle and one.
-func (v *verdict) unused(so *v1alpha1.ScaledObject) {
-	lo := so.MinReplicas()
-	if lo == 0 || so.Spec.IdleReplicaCount != nil {
-		return
-	}
-	cached := false
-	for _, t := range so.Spec.Triggers {
-		cached = cached || t.UseCachedMetrics
-	}
-	if so.Spec.PollingInterval != nil && !cached {
-		v.notes = append(v.notes, fmt.Sprintf(
-			"pollingInterval: has no effect with minReplicaCount %d, without idleReplicaCount and without a trigger that has useCachedMetrics", lo))
-	}
-	if so.Spec.CooldownPeriod != nil {
-		v.notes = append(v.notes, fmt.Sprintf("cooldownPeriod: has no effect with minReplicaCount %d and without idleReplicaCount", lo))
-	}
-	v.warnings = append(v.warnings, v.notes...)
 }
 
 // target returns the kind of the target, and refuses one that does not exist. One

@@ -134,23 +134,6 @@ func TestUnusedSettings(t *testing.T) {
 		"S1 with useCachedMetrics": {object: scaledObject(intervals, bounds(nil, ptr.To[int32](1), nil), triggers(cached(kafka()))),
 			warnings: []string{cooldown}},
 	})
-	t.Run("an event tells as well", func(t *testing.T) {
-		f := newFixture(t)
-		object := scaledObject(intervals, bounds(nil, ptr.To[int32](1), nil))
-		f.ask(pathScaledObject, object, nil, dryRun)
-		refused := object.DeepCopy()
-		refused.Spec.Triggers = nil
-		f.ask(pathScaledObject, refused, nil)
-		if n := len(f.events.Events); n > 0 {
-			t.Errorf("%d events of a dry run and of a refused object", n)
-		}
-		f.ask(pathScaledObject, object, nil)
-		for _, text := range []string{polling, cooldown} {
-			if have := <-f.events.Events; have != "Normal KEDAScalerInfo "+text {
-				t.Errorf("event %q", have)
-			}
-		}
-	})
 }
 
 func TestTargets(t *testing.T) {

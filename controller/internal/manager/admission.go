@@ -3,11 +3,8 @@ package manager
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +12,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
@@ -44,36 +40,18 @@ func admitting(
 		Families: families,
 		Strict:   o.StrictAdmission,
 		Covers:   o.covers,
-		Events:   mgr.GetEventRecorder("keda-admission"),
-		Counts:   admission.NewCounts(),
+		Counts:   admission.NewCounts(mgr.GetClient()),
 		Log:      slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("admission"))),
 	}
 	if err := ctrlmetrics.Registry.Register(hook.Counts); err != nil {
 		return err
 	}
-	host, port, err := splitAddress(o.WebhookAddress)
-	if err != nil {
-		return err
-	}
-	server := webhook.NewServer(webhook.Options{Host: host, Port: port, TLSOpts: []func(*tls.Config){
-		func(c *tls.Config) { c.GetCertificate = certificate }, o.Serving.Apply,
-	}})
-	for path, handler := range hook.Handlers(mgr.GetScheme()) {
-		server.Register(path, handler)
-	}
-	return mgr.Add(server)
-}
-
-// splitAddress takes "host:port" apart.
-func splitAddress(address string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err == nil {
-		port, err = strconv.Atoi(text)
-	}
-	if err != nil || port < 1 || port > 65535 {
-		return "", 0, fmt.Errorf("--webhook-bind-address: %q is not an address such as :9443, nor 0 for none", address)
-	}
-	return host, port, nil
+	policy := &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
+	o.Serving.Apply(policy)
+	return mgr.Add(&admission.Server{
+		Address: o.WebhookAddress, TLS: policy, Clients: o.WebhookClients,
+		Handlers: hook.Handlers(mgr.GetScheme()), Log: hook.Log,
+	})
 }
 
 // covers reports whether an object is this installation's: in a namespace that

@@ -42,12 +42,3 @@ func TestCovers(t *testing.T) {
 		})
 	}
 }
-
-func TestSplitAddress(t *testing.T) {
-	for address, want := range map[string]int{":9443": 9443, "127.0.0.1:1": 1, "[::1]:65535": 65535, "9443": 0, ":0": 0, ":many": 0, ":65536": 0} {
-		_, port, err := splitAddress(address)
-		if port != want || (err == nil) != (want > 0) {
-			t.Errorf("splitAddress(%q) = %d, %v", address, port, err)
-		}
-	}
-}

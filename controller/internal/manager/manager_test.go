@@ -45,6 +45,16 @@ func TestParse(t *testing.T) {
 				o.RetryPeriod == 500*time.Millisecond && o.MetricsAddress == ":8080" && o.HealthAddress == ":8081" &&
 				o.WebhookAddress == ":9443" && !o.StrictAdmission && o.NoData == ""
 		}},
+		"webhook for some": {args: []string{"--webhook-client-ca=ca.crt", "--webhook-client-names=kube-apiserver, other"}, env: env(), check: func(o Options) bool {
+			return o.WebhookClients.Authority == "ca.crt" && strings.Join(o.WebhookClients.Names, "+") == "kube-apiserver+other"
+		}},
+		"webhook for nobody": {args: []string{"--webhook-client-names=kube-apiserver"}, env: env(),
+			message: "--webhook-client-names: needs --webhook-client-ca"},
+		"no webhook":         {args: []string{"--webhook-bind-address=0"}, env: env(), check: func(o Options) bool { return o.WebhookAddress == webhookOff }},
+		"webhook on IPv6":    {args: []string{"--webhook-bind-address=[::1]:65535"}, env: env(), check: func(o Options) bool { return true }},
+		"webhook nowhere":    {args: []string{"--webhook-bind-address=9443"}, env: env(), message: `--webhook-bind-address: "9443" is not an address`},
+		"webhook on port 0":  {args: []string{"--webhook-bind-address=:0"}, env: env(), message: `--webhook-bind-address: ":0" is not an address`},
+		"webhook past ports": {args: []string{"--webhook-bind-address=:65536"}, env: env(), message: `--webhook-bind-address: ":65536" is not an address`},
 		"no Prometheus": {args: []string{"--enable-prometheus-metrics=false"}, env: env(), check: func(o Options) bool {
 			return o.MetricsAddress == "0"
 		}},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
 	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
@@ -42,6 +44,8 @@ type Options struct {
 	Clients []string
 	// WebhookAddress is where the admission webhook listens, "0" for nowhere.
 	WebhookAddress string
+	// WebhookClients says who may ask the webhook.
+	WebhookClients admission.Clients
 	// StrictAdmission refuses metadata that a trigger's family would not
 	// understand, instead of warning of it.
 	StrictAdmission bool
@@ -89,6 +93,8 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 		": hold, error or zero; by default each trigger's own rule. Give the metrics adapter the same", o.noData)
 	o.certificateFlags(flags)
 	flags.StringVar(&o.WebhookAddress, "webhook-bind-address", ":9443", "address of the admission webhook, 0 for none")
+	flags.StringVar(&o.WebhookClients.Authority, "webhook-client-ca", "", "file with the certificates that sign the API server's client certificate for webhooks; by default anybody may ask the webhook")
+	flags.Func("webhook-client-names", "common names of client certificates that may ask the webhook, with commas between; by default all that --webhook-client-ca signed", o.webhookClientNames)
 	flags.Func("admission", "what becomes of triggers that their family would not understand: warn, the default, or strict, which refuses them", o.admission)
 	ctrlconfig.RegisterFlags(flags)
 	o.Log.BindFlags(flags)
@@ -104,7 +110,21 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	if !o.PrometheusMetrics {
 		o.MetricsAddress = "0"
 	}
-	return o, errors.Join(o.checkTerms(), o.environment(getenv))
+	return o, errors.Join(o.checkTerms(), o.checkWebhook(), o.environment(getenv))
+}
+
+func (o *Options) checkWebhook() error {
+	if len(o.WebhookClients.Names) > 0 && o.WebhookClients.Authority == "" {
+		return errors.New("--webhook-client-names: needs --webhook-client-ca")
+	}
+	if o.WebhookAddress == webhookOff {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(o.WebhookAddress)
+	if n, notPort := strconv.Atoi(port); err != nil || notPort != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("--webhook-bind-address: %q is not an address such as :9443, nor 0 for none", o.WebhookAddress)
+	}
+	return nil
 }
 
 func (o *Options) admission(mode string) error {
@@ -112,6 +132,15 @@ func (o *Options) admission(mode string) error {
 		return errors.New("not warn or strict")
 	}
 	o.StrictAdmission = mode == "strict"
+	return nil
+}
+
+func (o *Options) webhookClientNames(list string) error {
+	for _, name := range strings.Split(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			o.WebhookClients.Names = append(o.WebhookClients.Names, name)
+		}
+	}
 	return nil
 }
 

@@ -124,6 +124,7 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 		found.Warnings = append(found.Warnings, problem.Error())
 	}
 	found.Warnings = append(found.Warnings, keptLabels(so, r.Selecting)...)
+	found.Notes = so.Unused()
 	fresh := r.Now().Sub(r.Status.Seen(so)) < status.FirstState
 	built := build(so, basis, func(i int) (federation.State, bool) { return r.States(triggerID(so, i)) }, fresh)
 	found.Warnings = append(found.Warnings, built.warnings...)

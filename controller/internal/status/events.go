@@ -2,6 +2,7 @@ package status
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -156,7 +157,7 @@ func (w *Writer) announceStop(so *v1alpha1.ScaledObject) {
 // announceWarnings tells of what an object's owner should look at, once per
 // text.
 func (w *Writer) announceWarnings(r *record, so *v1alpha1.ScaledObject) {
-	now := strings.Join(r.reconciled.Warnings, "; ")
+	now := strings.Join(slices.Concat(r.reconciled.Warnings, r.reconciled.Notes), "; ")
 	if now != "" && now != r.warned {
 		w.event(so, normal, "KEDAScalerInfo", "CheckTriggers", now)
 	}

@@ -69,6 +69,9 @@ type Reconciled struct {
 	// Warnings are what is odd about the object and keeps it from nothing, such
 	// as keys that a trigger does not know; each names what it is about.
 	Warnings []string
+	// Notes are told like Warnings, by an event alone: they are nothing to be
+	// seen to.
+	Notes []string
 	// Paused is true while scaling is stopped altogether.
 	Paused bool
 	// Invalid is true while the spec is such that nobody decides by it.

@@ -52,7 +52,7 @@ type discovered struct {
 func (d *Discovery) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error) {
 	var none v1alpha1.GroupVersionKindResource
 	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
-	if err != nil {
+	if err != nil || len(ref.TargetAPIVersion()) > longestAPIVersion {
 		return none, &UnparsableError{APIVersion: ref.TargetAPIVersion()}
 	}
 	for _, usual := range usualKinds {
@@ -131,14 +131,15 @@ func (d *Discovery) resources(gv schema.GroupVersion, within time.Duration) ([]m
 	return list.APIResources, nil
 }
 
-// mostGroups is how many groups are remembered.
-const mostGroups = 500
+// mostGroups is how many groups are remembered, and longestAPIVersion how long
+// the name of one may be: a DNS name, a slash and a label.
+const mostGroups, longestAPIVersion = 500, 253 + 1 + 63
 
 // UnparsableError says that a reference names no kind at all.
 type UnparsableError struct{ APIVersion string }
 
 func (e *UnparsableError) Error() string {
-	return fmt.Sprintf("apiVersion: %q is not a group and version", e.APIVersion)
+	return fmt.Sprintf("apiVersion: %.320q is not a group and version", e.APIVersion)
 }
 
 // UnknownKindError says that the cluster has no such kind.

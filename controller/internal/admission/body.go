@@ -1,0 +1,63 @@
+package admission
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+var (
+	errLong = fmt.Errorf("the review has more than %d bytes", longestReview)
+	errLate = fmt.Errorf("the review did not arrive within %v", bodyTime)
+	errDeep = fmt.Errorf("the review is nested deeper than %d", deepestReview)
+	errMany = fmt.Errorf("the review has more than %d values", mostValues)
+)
+
+// readReview reads a body whole, within its time, and refuses one that would
+// become large once it is decoded.
+func readReview(w http.ResponseWriter, r *http.Request) (io.ReadCloser, error) {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only what is no connection has none
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longestReview))
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return nil, errLong
+	case err != nil:
+		return nil, errLate
+	}
+	_ = connection.SetReadDeadline(time.Time{}) // judging it takes the time that it takes
+	return io.NopCloser(bytes.NewReader(text)), checkShape(text)
+}
+
+// checkShape counts what a text of JSON has, without decoding it. That it is
+// JSON is for the decoder to say.
+func checkShape(text []byte) error {
+	depth, values, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			depth++
+			values++
+		case c == '}', c == ']':
+			depth--
+		case c == ',':
+			values++
+		}
+		if depth > deepestReview {
+			return errDeep
+		}
+		if values > mostValues {
+			return errMany
+		}
+	}
+	return nil
+}
