@@ -144,6 +144,9 @@ func (sj *ScaledJob) NoData() (string, error) { return noData(sj.Annotations) }
 // for it. Every reconcile runs it, since admission may be absent. What is wrong
 // with one trigger is TriggerProblem's.
 func (sj *ScaledJob) Validate() error {
+	if sj.Spec.Exceeds != "" {
+		return errors.New(sj.Spec.Exceeds) // the rest of it was not looked at
+	}
 	return errors.Join(sj.validateName(), sj.validateTemplate(), sj.ValidateReplicas(),
 		someTriggers(sj.Spec.Triggers), sj.validateFallback(), sj.validateAnnotations())
 }

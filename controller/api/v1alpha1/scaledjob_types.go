@@ -38,6 +38,9 @@ type ScaledJobList struct {
 
 // ScaledJobSpec is what the user asks for.
 type ScaledJobSpec struct {
+	// Exceeds is which limits of the installation the spec exceeded before it
+	// was cut down to what is left of it here; see Limits.
+	Exceeds string `json:"-"`
 	// JobTargetRef is the spec of every Job.
 	JobTargetRef *batchv1.JobSpec `json:"jobTargetRef"`
 	// PollingInterval is the time between two readings of each trigger, in

@@ -45,6 +45,9 @@ type ScaledObjectList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.idleReplicaCount) || (has(self.minReplicaCount) && self.idleReplicaCount < (self.minReplicaCount > 1 ? self.minReplicaCount : 1))",message="idleReplicaCount must be lower than minReplicaCount"
 // +kubebuilder:validation:XValidation:rule="self.?fallback.?behavior.orValue(\"\") != 'scalingModifiers' || self.?advanced.?scalingModifiers.?formula.orValue(\"\") != \"\"",message="fallback.behavior scalingModifiers needs advanced.scalingModifiers.formula"
 type ScaledObjectSpec struct {
+	// Exceeds is which limits of the installation the spec exceeded before it
+	// was cut down to what is left of it here; see Limits.
+	Exceeds string `json:"-"`
 	// ScaleTargetRef names the workload to scale.
 	ScaleTargetRef ScaleTarget `json:"scaleTargetRef"`
 	// PollingInterval is the time between two readings of each trigger, in

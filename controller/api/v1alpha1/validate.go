@@ -15,6 +15,9 @@ import (
 // for it. Every reconcile runs it, since admission may be absent. What is wrong
 // with one trigger is TriggerProblem's.
 func (so *ScaledObject) Validate() error {
+	if so.Spec.Exceeds != "" {
+		return errors.New(so.Spec.Exceeds) // the rest of it was not looked at
+	}
 	problems := []error{so.validateName(), so.ValidateReplicas(), someTriggers(so.Spec.Triggers),
 		so.ValidateModifiers(), so.ValidateFallback(), so.ValidateFallbackBehavior()}
 	return errors.Join(problems...)

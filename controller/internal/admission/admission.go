@@ -57,6 +57,8 @@ type Webhook struct {
 	Targets Targets
 	// Families know their triggers' parameters.
 	Families Families
+	// Limits bound what an object may ask for.
+	Limits v1alpha1.Limits
 	// Strict refuses what is wrong with a trigger's metadata, instead of
 	// warning of it.
 	Strict bool
@@ -82,7 +84,7 @@ func (w *Webhook) Handlers(scheme *runtime.Scheme) map[string]http.Handler {
 			func() *v1alpha1.TriggerAuthentication { return &v1alpha1.TriggerAuthentication{} },
 			func(a, b *v1alpha1.TriggerAuthentication) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) },
 			func(_ context.Context, r review[*v1alpha1.TriggerAuthentication]) verdict {
-				return authentication(r.object.Spec, true)
+				return w.authentication(r.object.Spec, true)
 			}),
 		"/validate-keda-sh-v1alpha1-clustertriggerauthentication": handler(w, decoder,
 			func() *v1alpha1.ClusterTriggerAuthentication { return &v1alpha1.ClusterTriggerAuthentication{} },
@@ -90,7 +92,7 @@ func (w *Webhook) Handlers(scheme *runtime.Scheme) map[string]http.Handler {
 				return apiequality.Semantic.DeepEqual(a.Spec, b.Spec)
 			},
 			func(_ context.Context, r review[*v1alpha1.ClusterTriggerAuthentication]) verdict {
-				return authentication(r.object.Spec, false)
+				return w.authentication(r.object.Spec, false)
 			}),
 	}
 }

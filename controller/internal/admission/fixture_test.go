@@ -77,6 +77,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		Objects:  api,
 		Targets:  targets,
 		Families: described{},
+		Limits:   v1alpha1.DefaultLimits,
 		Covers:   func(client.Object) bool { return true },
 		Counts:   NewCounts(api),
 		Log:      slog.New(slog.DiscardHandler),

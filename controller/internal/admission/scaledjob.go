@@ -19,6 +19,11 @@ const reasonJob = "incorrect-job"
 func (w *Webhook) scaledJob(ctx context.Context, r review[*v1alpha1.ScaledJob]) verdict {
 	sj := r.object
 	var v verdict
+	if w.Limits.CutScaledJob(sj); sj.Spec.Exceeds != "" {
+		v.refuse(reasonLimits, sj.Validate()) // nothing else is looked at
+		w.Counts.refused(sj.Namespace, r.action(), v.refusals)
+		return v
+	}
 	v.refuse(reasonReplicas, sj.ValidateReplicas())
 	v.refuse(reasonTriggers, sj.ValidateTriggers())
 	v.refuse(reasonJob, sj.Validate()) // the rest of it

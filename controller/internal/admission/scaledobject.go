@@ -14,8 +14,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
-// The reasons of refusals, KEDA's labels. reasonMetadata is ours: KEDA does not
-// look at metadata.
+// The reasons of refusals, KEDA's labels. reasonLimits and reasonMetadata are
+// ours.
 const (
 	reasonOtherScaledObject    = "other-scaled-object"
 	reasonOtherScaledObjectHPA = "other-scaled-object-hpa"
@@ -31,6 +31,7 @@ const (
 	reasonHPAName              = "hpa-name-too-long"
 	reasonTriggers             = "incorrect-triggers"
 	reasonTarget               = "incorrect-scale-target"
+	reasonLimits               = "limits"
 	reasonMetadata             = "incorrect-trigger-metadata"
 )
 
@@ -43,6 +44,11 @@ func sameScaledObject(a, b *v1alpha1.ScaledObject) bool {
 func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObject]) verdict {
 	so := r.object
 	var v verdict
+	if w.Limits.CutScaledObject(so); so.Spec.Exceeds != "" {
+		v.refuse(reasonLimits, so.Validate()) // nothing else is looked at
+		w.Counts.judged(so.Namespace, r.action(), v.refusals)
+		return v
+	}
 	v.warnings = append(v.warnings, so.Unused()...)
 	v.idle(so)
 	kind := w.target(ctx, so, &v)

@@ -10,8 +10,9 @@ import (
 
 // authentication applies KEDA's rules for authentications, all of them:
 // KEDA ends at the first provider that it knows no rule for.
-func authentication(spec v1alpha1.TriggerAuthenticationSpec, namespaced bool) verdict {
+func (w *Webhook) authentication(spec v1alpha1.TriggerAuthenticationSpec, namespaced bool) verdict {
 	var v verdict
+	v.refuse("", w.Limits.Authentication(spec))
 	if id := spec.PodIdentity; id != nil {
 		switch id.Provider {
 		case v1alpha1.PodIdentityAzureWorkload:

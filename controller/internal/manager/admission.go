@@ -38,6 +38,7 @@ func admitting(
 		Objects:  mgr.GetClient(),
 		Targets:  targets,
 		Families: families,
+		Limits:   o.Limits,
 		Strict:   o.StrictAdmission,
 		Covers:   o.covers,
 		Counts:   admission.NewCounts(mgr.GetClient()),

@@ -65,6 +65,8 @@ type Options struct {
 	// AuthenticationSelector limits TriggerAuthentications and
 	// ClusterTriggerAuthentications by label.
 	AuthenticationSelector labels.Selector
+	// Limits bound what one object may ask for.
+	Limits v1alpha1.Limits
 	// Workers reconcile ScaledObjects at once.
 	Workers int
 	// JobWorkers look after ScaledJobs at once.
@@ -77,7 +79,7 @@ type Options struct {
 // Parse reads the command line and the environment. All problems of the
 // environment are reported with the variable's name.
 func Parse(args []string, getenv func(string) string) (Options, error) {
-	o := Options{Namespace: "keda", Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Workers: 5, JobWorkers: workers}
+	o := Options{Namespace: "keda", Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Workers: 5, JobWorkers: workers, Limits: v1alpha1.DefaultLimits}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
 	flags.BoolVar(&o.ShowVersion, "version", false, "print the version and exit")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
@@ -96,6 +98,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.StringVar(&o.WebhookClients.Authority, "webhook-client-ca", "", "file with the certificates that sign the API server's client certificate for webhooks; by default anybody may ask the webhook")
 	flags.Func("webhook-client-names", "common names of client certificates that may ask the webhook, with commas between; by default all that --webhook-client-ca signed", o.webhookClientNames)
 	flags.Func("admission", "what becomes of triggers that their family would not understand: warn, the default, or strict, which refuses them", o.admission)
+	o.Limits.Flags(func(into *int, name, usage string) { flags.IntVar(into, name, *into, usage) })
 	ctrlconfig.RegisterFlags(flags)
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -110,7 +113,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	if !o.PrometheusMetrics {
 		o.MetricsAddress = "0"
 	}
-	return o, errors.Join(o.checkTerms(), o.checkWebhook(), o.environment(getenv))
+	return o, errors.Join(o.checkTerms(), o.checkWebhook(), o.Limits.Check(), o.environment(getenv))
 }
 
 func (o *Options) checkWebhook() error {

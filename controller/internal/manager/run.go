@@ -212,7 +212,8 @@ func options(o Options) ctrl.Options {
 	must(clientgoscheme.AddToScheme(scheme))
 	must(v1alpha1.AddToScheme(scheme))
 	must(eventing.AddToScheme(scheme))
-	selected, selectedLogins := cache.ByObject{Label: o.Selector}, cache.ByObject{Label: o.AuthenticationSelector}
+	selected := cache.ByObject{Label: o.Selector, Transform: o.kept}
+	selectedLogins := cache.ByObject{Label: o.AuthenticationSelector, Transform: o.kept}
 	// Nobody changes a workload that was read; only its scale is written.
 	shared := true
 	workload := cache.ByObject{UnsafeDisableDeepCopy: &shared, Transform: federation.StripWorkload}
@@ -246,6 +247,15 @@ func options(o Options) ctrl.Options {
 		opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
 	}
 	return opts
+}
+
+// kept is what the cache holds of an object of users.
+func (o Options) kept(object any) (any, error) {
+	stripped, err := cache.TransformStripManagedFields()(object)
+	if err != nil {
+		return nil, err
+	}
+	return o.Limits.Transform(stripped)
 }
 
 // must is for registrations that fail only by a programmer's mistake.

@@ -33,6 +33,8 @@ type options struct {
 	watchNamespaces []string
 	// selector limits ScaledObjects by label.
 	selector labels.Selector
+	// limits bound what one object may ask for.
+	limits v1alpha1.Limits
 	// log are the flags --zap-log-level, --zap-encoder and their kin.
 	log zap.Options
 	// serving is what the API server asks of TLS, where its own flags do not say.
@@ -42,7 +44,7 @@ type options struct {
 // parse reads the command line and the environment. Problems of the environment
 // start with the variable's name.
 func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string) (options, error) {
-	o := options{selector: labels.Everything()}
+	o := options{selector: labels.Everything(), limits: v1alpha1.DefaultLimits}
 	flags := base.Flags()
 	flags.BoolVar(&o.showVersion, "version", false, "print the version and exit")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")
@@ -52,6 +54,7 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 		o.noData = rule
 		return v1alpha1.CheckNoData(rule)
 	})
+	o.limits.Flags(func(into *int, name, usage string) { flags.IntVar(into, name, *into, usage+", as the controller's flag of that name") })
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.log.BindFlags(zapFlags)
 	flags.AddGoFlagSet(zapFlags)
@@ -63,7 +66,7 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 	}
 	o.klogLevel(flags)
 	outsideAPod(base, getenv("KUBECONFIG"))
-	return o, o.environment(getenv)
+	return o, errors.Join(o.limits.Check(), o.environment(getenv))
 }
 
 // klogLevel lets the library's -v choose what is logged, unless the flag of the

@@ -106,7 +106,7 @@ func managerOptions(o options) ctrl.Options {
 			DefaultTransform:             cache.TransformStripManagedFields(),
 			DefaultUnsafeDisableDeepCopy: &shared,
 			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.ScaledObject{}:                 {Label: o.selector},
+				&v1alpha1.ScaledObject{}:                 {Label: o.selector, Transform: o.kept},
 				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.selector, Transform: provider.StripHPA},
 				&appsv1.Deployment{}:                     workload,
 				&appsv1.StatefulSet{}:                    workload,
@@ -121,6 +121,15 @@ func managerOptions(o options) ctrl.Options {
 		opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
 	}
 	return opts
+}
+
+// kept is what the cache holds of an object of users.
+func (o options) kept(object any) (any, error) {
+	stripped, err := cache.TransformStripManagedFields()(object)
+	if err != nil {
+		return nil, err
+	}
+	return o.limits.Transform(stripped)
 }
 
 func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation.Keys) (*federation.Federation, error) {
