@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -205,8 +206,11 @@ func (p *poller) startLane(ctx context.Context, calls *sync.WaitGroup, l *lane) 
 		if q.ring {
 			q.ring, q.rung = false, now
 		}
-		calls.Go(func() {
-			slow := p.ask(ctx, q, rung)
+		guard.Go(calls, "a poll", q.seat.sub.id, func() {
+			slow := true
+			if err := guard.Do("a poll", q.seat.sub.id, func() { slow = p.ask(ctx, q, rung) }); err != nil {
+				q.seat.defective(err)
+			}
 			p.finish(q, l, slow)
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/utils/clock"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
 
@@ -97,11 +98,15 @@ func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream fun
 	if unoffered.Load() {
 		return
 	}
-	s.running.Go(func() {
+	guard.Go(&s.running, "a stream of activity", "", func() {
 		retry := newBackoff(s.poller.inst.fed.clock, streamRetry, streamRetryMax)
 		for ctx.Err() == nil && !unoffered.Load() {
 			attempt, end := context.WithCancel(ctx)
-			heard, err := stream(attempt)
+			var heard bool
+			err := guard.Call("a stream of activity", "", func() (err error) {
+				heard, err = stream(attempt)
+				return err
+			})
 			end()
 			if status.Code(err) == codes.Unimplemented {
 				unoffered.Store(true)

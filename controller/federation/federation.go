@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -53,6 +54,9 @@ type Config struct {
 	NoData string
 	// AllowPlaintext accepts families whose Service says kubernetes.io/h2c.
 	AllowPlaintext bool
+	// MostOfNamespace is how many triggers of one family a namespace may have; 0
+	// is any number.
+	MostOfNamespace int
 	// Dial is added to what every connection is made with: for measuring and
 	// tracing calls.
 	Dial []grpc.DialOption
@@ -86,6 +90,7 @@ type Federation struct {
 	services  map[string]*service                                // by trigger type
 	instances map[instanceKey]*instance
 	subs      map[string]*subscription // by id
+	shares    shares
 }
 
 // New returns a Federation that knows nothing until it is started.
@@ -100,6 +105,7 @@ func New(config Config) *Federation {
 		services:  map[string]*service{},
 		instances: map[instanceKey]*instance{},
 		subs:      map[string]*subscription{},
+		shares:    shares{most: config.MostOfNamespace, taken: map[share]int{}, waiting: map[share]int{}},
 	}
 	if f.log == nil {
 		f.log = slog.Default()
@@ -123,9 +129,9 @@ func (f *Federation) Start(ctx context.Context) error {
 	f.directory = directory
 	f.spawn = func(run func(context.Context)) context.CancelFunc {
 		own, stop := context.WithCancel(ctx)
-		running.Go(func() {
+		guard.Go(&running, "the connection to an instance", "", func() {
 			defer stop()
-			run(own)
+			guard.Loop(own, "the connection to an instance", "", func() { run(own) })
 		})
 		return stop
 	}
@@ -134,8 +140,10 @@ func (f *Federation) Start(ctx context.Context) error {
 		return fmt.Errorf("follow Services in namespace %s: %w", f.config.Namespace, err)
 	}
 	defer f.halt()
-	running.Go(func() { f.notifier.run(ctx, f.tell) })
-	running.Go(func() { f.move(ctx) })
+	guard.Go(&running, "notices", "", func() { f.notifier.run(ctx, f.tell) })
+	guard.Go(&running, "moves", "", func() {
+		guard.Loop(ctx, "moves", "", func() { f.move(ctx) })
+	})
 	if directory.start(ctx) {
 		f.know()
 	}
@@ -195,6 +203,7 @@ func (f *Federation) Unsubscribe(id ID) {
 	if sub := f.subs[id.String()]; sub != nil {
 		delete(f.subs, sub.id)
 		f.leave(sub)
+		f.makeRoom(f.shares.leave(sub))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/utils/clock"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -144,7 +145,7 @@ func (i *instance) waitToReconnect(ctx context.Context, retry *backoffTimer) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if i.conn.GetState() == connectivity.TransientFailure {
-		watcher.Go(func() {
+		guard.Go(&watcher, "the connection to an instance", i.address, func() {
 			i.conn.WaitForStateChange(ctx, connectivity.TransientFailure)
 			cancel()
 		})
@@ -207,7 +208,9 @@ func (i *instance) followHealth(ctx context.Context) error {
 	defer cancel()
 	verdicts := make(chan bool, 1)
 	ended := make(chan error, 1)
-	receiver.Go(func() { ended <- i.receiveHealth(ctx, verdicts) })
+	guard.Go(&receiver, "the health of an instance", i.address, func() {
+		ended <- guard.Call("the health of an instance", i.address, func() error { return i.receiveHealth(ctx, verdicts) })
+	})
 
 	check := i.fed.clock.NewTicker(silenceCheck)
 	defer check.Stop()
@@ -338,7 +341,9 @@ func (r *peerRunner) keep(ctx context.Context, i *instance, describes bool) peer
 	}
 	ctx, r.end = context.WithCancel(ctx)
 	running := r.peer
-	r.done.Go(func() { running.run(ctx) })
+	guard.Go(&r.done, "the subscriptions of an instance", i.address, func() {
+		guard.Loop(ctx, "the subscriptions of an instance", i.address, func() { running.run(ctx) })
+	})
 	return r.peer
 }
 

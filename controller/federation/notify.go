@@ -3,6 +3,8 @@ package federation
 import (
 	"context"
 	"sync"
+
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 )
 
 // notifier tells of changed triggers from one goroutine. A trigger that
@@ -45,7 +47,7 @@ func (n *notifier) run(ctx context.Context, changed func(ID)) {
 		case <-n.wake:
 		}
 		for _, id := range n.take() {
-			changed(id)
+			_ = guard.Do("notices", id.String(), func() { changed(id) }) // logged
 		}
 	}
 }

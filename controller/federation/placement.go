@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -331,7 +332,7 @@ func (f *Federation) leave(sub *subscription) {
 func (f *Federation) place(s *service, sub *subscription) {
 	unreachable := f.unreachable(s)
 	if unreachable == nil {
-		if unreachable = f.refuses(s, sub.snapshot()); unreachable != nil {
+		if unreachable = errors.Join(f.refuses(s, sub.snapshot()), f.shares.enter(s, sub)); unreachable != nil {
 			sub.drop(&sub.current)
 			sub.drop(&sub.next)
 		}

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/codes"
 )
 
 // subscription is one trigger that the core wants to know of.
@@ -15,6 +17,8 @@ type subscription struct {
 	service       *service
 	key           uint64 // of its question
 	current, next *seat  // next is being moved to; current still answers
+	share         share  // of what it has a part, or waits for one
+	waits         bool   // for a part of its share
 
 	mu      sync.Mutex
 	trigger Trigger
@@ -100,14 +104,27 @@ func sameError(a, b error) bool {
 // one that speaks for the trigger. change reports whether it changed anything,
 // and so does apply.
 func (s *seat) apply(change func(*State) bool) bool {
-	s.sub.mu.Lock()
-	changed := !s.closed && change(&s.sub.state)
-	id := s.sub.trigger.ID
-	s.sub.mu.Unlock()
+	changed, id := s.change(change)
 	if changed {
 		s.sub.was(id)
 	}
 	return changed
+}
+
+func (s *seat) change(change func(*State) bool) (changed bool, id ID) {
+	s.sub.mu.Lock()
+	defer s.sub.mu.Unlock()
+	return !s.closed && change(&s.sub.state), s.sub.trigger.ID
+}
+
+// defective records that what was said of the trigger could not be understood,
+// by a mistake of ours.
+func (s *seat) defective(err error) {
+	now := s.inst.fed.clock.Now()
+	s.apply(func(state *State) bool {
+		state.observe(reading{outcome: OutcomeError, err: coded(codes.Internal, "%v", err), at: now, heard: now, detectedBy: DetectionPolling}, 0)
+		return true
+	})
 }
 
 // reject records that the trigger cannot be served as it stands, and its

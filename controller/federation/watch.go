@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -135,10 +136,15 @@ func (w *watcher) stream(ctx context.Context) ending {
 	w.begin()
 	defer w.ended()
 	received := make(chan ending, 1)
-	go func() { // ends with the stream; its result is waited for
-		received <- w.receive(stream)
-		cancel() // the sender may be waiting
-	}()
+	var receiver sync.WaitGroup // ends with the stream; its result is waited for
+	guard.Go(&receiver, "a stream of observations", w.inst.address, func() {
+		defer cancel() // the sender may be waiting
+		end := ending{}
+		if err := guard.Do("a stream of observations", w.inst.address, func() { end = w.receive(stream) }); err != nil {
+			end = ending{err: err}
+		}
+		received <- end
+	})
 	w.send(ctx, stream)
 	return <-received
 }
@@ -148,7 +154,11 @@ func (w *watcher) send(ctx context.Context, stream scalerv1.ScalerService_WatchC
 	told := map[string]*seat{}
 	for {
 		for id, s, ok := w.next(); ok; id, s, ok = w.next() {
-			for _, frame := range w.frames(id, s, told) {
+			var frames []*scalerv1.WatchRequest
+			if err := guard.Do("a subscription", id, func() { frames = w.frames(id, s, told) }); err != nil {
+				w.defective(id, err)
+			}
+			for _, frame := range frames {
 				if stream.Send(frame) != nil {
 					return // the receiver learns why
 				}
@@ -247,7 +257,35 @@ func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) ending {
 		w.mu.Lock()
 		w.heard = now
 		w.mu.Unlock()
-		w.handle(frame, now)
+		id := subjectOf(frame)
+		if err := guard.Do("an observation", id, func() { w.handle(frame, now) }); err != nil {
+			w.defective(id, err)
+		}
+	}
+}
+
+// subjectOf is the trigger that a frame is about, "" for one about several.
+func subjectOf(frame *scalerv1.WatchResponse) string {
+	switch r := frame.GetResponse().(type) {
+	case *scalerv1.WatchResponse_Accepted:
+		return r.Accepted.GetId()
+	case *scalerv1.WatchResponse_Rejected:
+		return r.Rejected.GetId()
+	case *scalerv1.WatchResponse_Observation:
+		return r.Observation.GetId()
+	case *scalerv1.WatchResponse_Specs:
+		return r.Specs.GetId()
+	}
+	return ""
+}
+
+// defective has a trigger fail over what was said of it.
+func (w *watcher) defective(id string, err error) {
+	w.mu.Lock()
+	s := w.seats[id]
+	w.mu.Unlock()
+	if s != nil {
+		s.defective(err)
 	}
 }
 

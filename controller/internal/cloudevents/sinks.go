@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
@@ -138,7 +139,9 @@ func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEv
 	next.queue = make(chan *event, queued)
 	ctx, stop := context.WithCancel(s.ctx)
 	next.stop = stop
-	s.running.Go(func() { s.serve(ctx, next) })
+	guard.Go(&s.running, "CloudEvents", key.String(), func() {
+		guard.Loop(ctx, "CloudEvents", key.String(), func() { s.serve(ctx, next) })
+	})
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 )
@@ -44,7 +45,7 @@ func admitting(
 		Counts:   admission.NewCounts(mgr.GetClient()),
 		Log:      slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("admission"))),
 	}
-	if err := ctrlmetrics.Registry.Register(hook.Counts); err != nil {
+	if err := ctrlmetrics.Registry.Register(guard.Collector(hook.Counts)); err != nil {
 		return err
 	}
 	policy := &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}

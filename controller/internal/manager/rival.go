@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 )
 
@@ -70,12 +71,14 @@ type sighting struct {
 func (r *rival) Start(ctx context.Context) error {
 	rings := make(chan struct{}, 1)
 	var listening sync.WaitGroup
-	listening.Go(func() { r.listen(ctx, rings) })
+	guard.Go(&listening, "the watch of leases", "", func() {
+		guard.Loop(ctx, "the watch of leases", "", func() { r.listen(ctx, rings) })
+	})
 	defer listening.Wait()
 	tick := time.NewTicker(lookPeriod)
 	defer tick.Stop()
 	for {
-		r.look(ctx)
+		_ = guard.Do("a look at leases", "", func() { r.look(ctx) }) // logged
 		select {
 		case <-ctx.Done():
 			return nil

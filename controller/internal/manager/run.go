@@ -31,6 +31,7 @@ import (
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
@@ -46,6 +47,8 @@ import (
 // Run runs the controller until ctx is done.
 func Run(ctx context.Context, o Options, version string) error {
 	log := zap.New(zap.UseFlagOptions(&o.Log), zap.RawZapOpts(uberzap.WrapCore(lazily)))
+	guard.Install()
+	slog.SetDefault(slog.New(logr.ToSlogHandler(log)))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log) // of the libraries that talk to the API server
 	config, err := ctrl.GetConfig()
@@ -79,6 +82,8 @@ func Run(ctx context.Context, o Options, version string) error {
 		Transport:      keys.Transport,
 		AllowPlaintext: o.PlaintextScalers,
 		NoData:         o.NoData,
+
+		MostOfNamespace: o.NamespaceTriggers,
 		Changed:        wired.changed,
 		Log:            slog.New(logr.ToSlogHandler(log.WithName("federation"))),
 	})
@@ -176,10 +181,11 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
 		func() error { return mgr.AddReadyzCheck("key", keys.Ready) },
+		func() error { return ctrlmetrics.Registry.Register(guard.Panics) },
 		func() error { return ctrlmetrics.Registry.Register(failures) },
 		func() error { return ctrlmetrics.Registry.Register(figures) },
 		func() error { return ctrlmetrics.Registry.Register(rival.metric()) },
-		func() error { return ctrlmetrics.Registry.Register(families.Metrics()) },
+		func() error { return ctrlmetrics.Registry.Register(guard.Collector(families.Metrics())) },
 		func() error { return sending(mgr, sinks, lead.leads) },
 		func() error { return export(ctx, mgr, o, version, loop) },
 		func() error {
@@ -188,7 +194,7 @@ func Run(ctx context.Context, o Options, version string) error {
 			})
 		},
 		func() error {
-			return ctrlmetrics.Registry.Register(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula))
+			return ctrlmetrics.Registry.Register(guard.Collector(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula))
 		},
 	} {
 		if err := add(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -99,7 +100,7 @@ func (r *Reconciler) createOne(ctx context.Context, sj *v1alpha1.ScaledJob, name
 // inParallel calls do for 0 to n-1, several at a time, until one says that
 // it is enough; those under way are waited for.
 func inParallel(n int, do func(i int) (goOn bool)) {
-	var workers sync.WaitGroup
+	var workers guard.Parts
 	var mu sync.Mutex
 	next := 0
 	take := func() (int, bool) {
@@ -112,7 +113,7 @@ func inParallel(n int, do func(i int) (goOn bool)) {
 		return next - 1, true
 	}
 	for range min(n, atOnce) {
-		workers.Go(func() {
+		workers.Start(func() {
 			for i, ok := take(); ok; i, ok = take() {
 				if !do(i) {
 					mu.Lock()

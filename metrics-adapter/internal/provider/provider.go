@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +25,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -253,11 +253,11 @@ type failure struct {
 
 // readAll reads all metrics of all triggers at once.
 func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) ([]scaling.Trigger, []failure) {
-	var wg sync.WaitGroup
+	var wg guard.Parts
 	read := make([]scaling.Trigger, len(ask.triggers))
 	errs := make([]error, len(ask.triggers))
 	for i, t := range ask.triggers {
-		wg.Go(func() { read[i], errs[i] = p.read(ctx, so, ask, t) })
+		wg.Start(func() { read[i], errs[i] = p.read(ctx, so, ask, t) })
 	}
 	wg.Wait()
 	var good []scaling.Trigger

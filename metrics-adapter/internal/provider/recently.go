@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 )
 
 // scaleTarget tells scale targets apart.
@@ -22,6 +24,7 @@ type scaleTarget struct {
 type recently[V any] struct {
 	mu      sync.Mutex
 	answers map[scaleTarget]*answer[V]
+	reading sync.WaitGroup
 }
 
 type answer[V any] struct {
@@ -35,17 +38,20 @@ type answer[V any] struct {
 func (r *recently[V]) get(ctx context.Context, of scaleTarget, ago time.Duration, read func(context.Context) (V, error)) (V, error) {
 	a, first := r.answer(of)
 	if first {
-		go func() {
+		guard.Go(&r.reading, "a read for the HPA", of.name.String(), func() {
 			// Others wait for it too, who may have longer than the first.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Budget)
 			defer cancel()
-			a.value, a.err = read(ctx)
+			a.err = guard.Call("a read for the HPA", of.name.String(), func() (err error) {
+				a.value, err = read(ctx)
+				return err
+			})
 			if a.err != nil {
 				ago = 0
 			}
 			r.forget(of, ago)
 			close(a.done)
-		}()
+		})
 	}
 	select {
 	case <-a.done:
@@ -74,7 +80,7 @@ func (r *recently[V]) answer(of scaleTarget) (a *answer[V], first bool) {
 // forget makes room after a while; nobody replaces an answer before.
 func (r *recently[V]) forget(of scaleTarget, after time.Duration) {
 	if after > 0 {
-		time.AfterFunc(after, func() { r.forget(of, 0) })
+		guard.AfterFunc(after, "a read for the HPA", func() { r.forget(of, 0) })
 		return
 	}
 	r.mu.Lock()

@@ -54,7 +54,9 @@ func parse(base *basecmd.AdapterBase, args []string, getenv func(string) string)
 		o.noData = rule
 		return v1alpha1.CheckNoData(rule)
 	})
-	o.limits.Flags(func(into *int, name, usage string) { flags.IntVar(into, name, *into, usage+", as the controller's flag of that name") })
+	o.limits.Flags(func(into *int, name, usage string) {
+		flags.IntVar(into, name, *into, usage+", as the controller's flag of that name")
+	})
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.log.BindFlags(zapFlags)
 	flags.AddGoFlagSet(zapFlags)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 	appsv1 "k8s.io/api/apps/v1"
@@ -34,6 +35,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
 	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
@@ -52,6 +54,8 @@ func Run(ctx context.Context, args []string, version string) error {
 	log := zap.New(zap.UseFlagOptions(&o.log))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log) // of the API server's library and its clients
+	slog.SetDefault(logger())
+	guard.Install()
 	config, err := base.ClientConfig()
 	if err != nil {
 		return err
@@ -153,8 +157,10 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation
 		},
 		Log: logger(),
 	})
-	if err := ctrlmetrics.Registry.Register(families.Metrics()); err != nil {
-		return nil, err
+	for _, c := range []prometheus.Collector{guard.Panics, guard.Collector(families.Metrics())} {
+		if err := ctrlmetrics.Registry.Register(c); err != nil {
+			return nil, err
+		}
 	}
 	return families, errors.Join(mgr.Add(keys), mgr.Add(families))
 }
