@@ -142,6 +142,26 @@ func TestKEDAIdentity(t *testing.T) {
 	}
 }
 
+// The webhook's clients are known by the ConfigMap that the documentation makes.
+func TestWebhookClientCA(t *testing.T) {
+	for _, d := range of[appsv1.Deployment](render(t, layer(t, []string{all}, []string{"components/webhook-client-ca"}))) {
+		if d.Name != "controller" {
+			continue
+		}
+		pod := d.Spec.Template.Spec
+		container := pod.Containers[0]
+		if n := len(pod.Volumes); n != 1 || pod.Volumes[0].ConfigMap == nil || pod.Volumes[0].ConfigMap.Name != "webhook-client-ca" {
+			t.Fatalf("volumes = %+v", pod.Volumes)
+		}
+		mounted := container.VolumeMounts[0]
+		if mounted.Name != pod.Volumes[0].Name || !slices.Contains(container.Args, "--webhook-client-ca="+mounted.MountPath+"/ca.crt") {
+			t.Errorf("mounted %+v, arguments %v", mounted, container.Args)
+		}
+		return
+	}
+	t.Error("there is no controller")
+}
+
 // What reads every Secret says so in its name, and never includes the core.
 func TestReadEverySecretIsForFamilies(t *testing.T) {
 	var got, want []string

@@ -296,6 +296,7 @@ func (f *Federation) replace(sub *subscription, t Trigger) {
 	}
 	if sub.service != s {
 		f.leave(sub)
+		defer f.makeRoom(f.shares.leave(sub))
 		sub.service = s
 		s.subs[sub.id] = sub
 	}

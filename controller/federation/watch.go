@@ -259,7 +259,7 @@ func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) ending {
 		w.mu.Unlock()
 		id := subjectOf(frame)
 		if err := guard.Do("an observation", id, func() { w.handle(frame, now) }); err != nil {
-			w.defective(id, err)
+			_ = guard.Do("an observation", id, func() { w.defective(id, err) }) // logged
 		}
 	}
 }

@@ -30,7 +30,7 @@ func Define[P Params](triggerType string, open Open[P], options ...Option) Trigg
 		option(&d.traits)
 	}
 	d.description = d.plan.describe(triggerType, d.traits)
-	return Trigger{Type: triggerType, bind: d.bind, description: d.description}
+	return Trigger{Type: triggerType, ofObject: d.plan.asksObject != "", bind: d.bind, description: d.description}
 }
 
 // definition is a trigger type.

@@ -120,6 +120,15 @@ func (c *core) trigger(ctx context.Context, req request) (Trigger, error) {
 	if err := admit(ctx, req); err != nil {
 		return Trigger{}, err
 	}
+	t, err := c.triggerNamed(ctx, req)
+	if err == nil && t.ofObject {
+		err = admitToObject(ctx, req, "a "+t.Type+" trigger")
+	}
+	return t, err
+}
+
+// triggerNamed finds the type that a request is about.
+func (c *core) triggerNamed(ctx context.Context, req request) (Trigger, error) {
 	name := req.triggerType()
 	if name != "" {
 		if t, ok := c.triggers[name]; ok {
@@ -143,6 +152,9 @@ func (c *core) trigger(ctx context.Context, req request) (Trigger, error) {
 // refuses a caller that may not ask it.
 func (c *core) registered(ctx context.Context, req request) (*subscription, error) {
 	id, generation := req.identity()
+	if err := admitToObject(ctx, req, "subscription "+id); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for sub := range c.byID[id] {

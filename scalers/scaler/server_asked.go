@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -42,6 +44,9 @@ func (c *core) ask(ctx context.Context, t Trigger, req request, key string) (*su
 	if a := c.asked[key]; a != nil {
 		a.expiry.Reset(keepFor)
 		return a.sub, nil
+	}
+	if most := mostOf(ctx); len(c.asked) >= most {
+		return nil, status.Errorf(codes.ResourceExhausted, "%d triggers were asked for without a stream within %v, as many as may be", most, keepFor)
 	}
 	// It outlives the request that made it, and ends with its expiry.
 	sub, err := c.subscribe(context.WithoutCancel(ctx), t, req, req.wish(), func() {})

@@ -28,6 +28,14 @@ import (
 // keepaliveTime is how often an idle connection is checked, by either side.
 const keepaliveTime = 30 * time.Second
 
+const (
+	// longestFrame is what a call or a frame may have: what the core sends at
+	// most, and a little.
+	longestFrame = 1<<20 + 64<<10
+	// mostCalls are open at once on one connection.
+	mostCalls = 10_000
+)
+
 // entrance is one way in: where it listens, who may come, and what they may.
 type entrance struct {
 	listener    net.Listener
@@ -56,10 +64,26 @@ type guestKey struct{}
 func admit(ctx context.Context, req request) error {
 	g, ok := ctx.Value(guestKey{}).(guest)
 	what := req.refers()
-	if !ok || what == "" || g.everywhere || slices.Contains(g.namespaces, req.ref.GetNamespace()) {
+	if !ok || what == "" || g.belongs(req) {
 		return nil
 	}
 	return status.Errorf(codes.PermissionDenied, "%s refers to credentials in namespace %q: %s", what, req.ref.GetNamespace(), g.remedy)
+}
+
+// admitToObject refuses what is answered by the name of an object alone, such as
+// what somebody else subscribed for it or a count of Pods in its namespace, to a
+// guest who has no say there: anybody may name any object.
+func admitToObject(ctx context.Context, req request, what string) error {
+	g, ok := ctx.Value(guestKey{}).(guest)
+	if !ok || g.core || g.belongs(req) {
+		return nil
+	}
+	return status.Errorf(codes.PermissionDenied, "%s is answered for namespace %q: %s", what, req.ref.GetNamespace(), g.remedy)
+}
+
+// belongs reports whether a guest may speak for the namespace of a request.
+func (g guest) belongs(req request) bool {
+	return g.everywhere || slices.Contains(g.namespaces, req.ref.GetNamespace())
 }
 
 // isCore reports whether the caller's subscriptions are those of the objects
@@ -161,7 +185,7 @@ func loopback(ctx context.Context, set settings) (entrance, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.loopbackAddress)
 	g := guest{
 		everywhere: set.loopbackCredentials,
-		remedy:     "over loopback they are used with --loopback-credentials alone",
+		remedy:     "over loopback that is so with --loopback-credentials alone",
 	}
 	return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, err
 }
@@ -199,6 +223,8 @@ func front(ctx context.Context, set settings, keys *identity.Holder) (entrance, 
 func (e entrance) options() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.Creds(e.credentials),
+		grpc.MaxRecvMsgSize(longestFrame),
+		grpc.MaxConcurrentStreams(mostCalls),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			// Half of what our clients use: a ping a little early is no abuse.

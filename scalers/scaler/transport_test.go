@@ -3,6 +3,9 @@ package scaler
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -62,6 +65,12 @@ func guard(t *testing.T, args ...string) *fortress {
 // guardIn is guard in an environment.
 func guardIn(t *testing.T, env map[string]string, args ...string) *fortress {
 	t.Helper()
+	return guardWith(t, env, nil, args...)
+}
+
+// guardWith is guardIn with further triggers.
+func guardWith(t *testing.T, env map[string]string, more []Trigger, args ...string) *fortress {
+	t.Helper()
 	set, err := parseSettings("wells", append([]string{
 		"--grpc-address=127.0.0.1:0", "--loopback-address=127.0.0.1:0", "--installation=" + installation,
 	}, args...), func(name string) string { return env[name] }, t.Output())
@@ -82,7 +91,7 @@ func guardIn(t *testing.T, env map[string]string, args ...string) *fortress {
 		t.Fatal(err)
 	}
 	g.addresses = addresses{entrances[0].listener.Addr().String(), entrances[1].listener.Addr().String()}
-	g.server = New(Config{Family: "wells", Triggers: []Trigger{g.well.trigger()}, Resolver: &passwords{password: "right"}})
+	g.server = New(Config{Family: "wells", Triggers: append(more, g.well.trigger()), Resolver: &passwords{password: "right"}})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- g.server.serve(ctx, keys, entrances...) }()
@@ -156,8 +165,8 @@ func TestReferencesAreForThoseWhoMay(t *testing.T) {
 		},
 		"loopback": {
 			conn:    func(g *fortress) *grpc.ClientConn { return g.plaintext(g.loopback) },
-			refused: "over loopback they are used with --loopback-credentials alone",
-			other:   "over loopback they are used with --loopback-credentials alone",
+			refused: "over loopback that is so with --loopback-credentials alone",
+			other:   "over loopback that is so with --loopback-credentials alone",
 		},
 		"loopback, when it may": {
 			args: []string{"--loopback-credentials"}, conn: func(g *fortress) *grpc.ClientConn { return g.plaintext(g.loopback) },
@@ -286,6 +295,125 @@ func TestGuestsDoNotAnswerForObjects(t *testing.T) {
 	subscribe(g.as(identity.Controller), 1, scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well")
 	if err := ask(g.plaintext(g.loopback), "1"); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("loopback is answered from a subscription with credentials: %v", err)
+	}
+}
+
+// What one caller may have a family remember is bounded, and for a guest far
+// lower than for the core.
+func TestSubscriptionsOfAGuestAreBounded(t *testing.T) {
+	g := guard(t)
+	g.haveKey()
+	stream, err := scalerv1.NewScalerServiceClient(g.plaintext(g.loopback)).Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	subscribe := func(id string) {
+		t.Helper()
+		err := stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: &scalerv1.Subscribe{
+			Id: id, Generation: 1, Ref: wellRef("shop"),
+		}}})
+		if err != nil && !errors.Is(err, io.EOF) { // which says that the stream has ended
+			t.Fatal(err)
+		}
+	}
+	for i := range mostOfGuest + 1 {
+		subscribe(fmt.Sprint(i))
+	}
+	for err = nil; err == nil; {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("after %d subscriptions: %v", mostOfGuest+1, err)
+	}
+	if stream, err = scalerv1.NewScalerServiceClient(g.plaintext(g.loopback)).Watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	subscribe(strings.Repeat("x", longestID+1))
+	if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("a long id: %v", err)
+	}
+
+	client := externalscaler.NewExternalScalerClient(g.plaintext(g.loopback))
+	for i := range mostOfGuest + 1 {
+		ref := wellRef("shop")
+		ref.Name = fmt.Sprint(i)
+		_, err := client.IsActive(t.Context(), ref)
+		if want := i >= mostOfGuest; (status.Code(err) == codes.ResourceExhausted) != want || !want && err != nil {
+			t.Fatalf("trigger %d that a guest asks for: %v", i, err)
+		}
+	}
+	long := wellRef("shop")
+	long.ScalerMetadata["name"] = strings.Repeat("x", longestFrame)
+	if _, err := client.IsActive(t.Context(), long); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a long request: %v", err)
+	}
+}
+
+// podsParams are of a trigger that answers for the object's namespace.
+type podsParams struct {
+	Object `question:"namespace"`
+	Target float64 `param:"target" default:"5" role:"target"`
+}
+
+func (p podsParams) Metrics() []Metric { return []Metric{{Name: "pods", Target: p.Target}} }
+
+type podsSource struct{}
+
+func (podsSource) Read(context.Context) ([]Reading, error) { return One(1), nil }
+func (podsSource) Close() error                            { return nil }
+
+// A guest sees by the name of an object only what it could ask for by itself:
+// not what the core subscribed to for somebody else, and not what a family
+// reads by its own rights in a namespace that anybody may name.
+func TestGuestsSeeNothingByTheNamesOfOthers(t *testing.T) {
+	pods := Define("pods", func(context.Context, podsParams) (Source, error) { return podsSource{}, nil })
+	g := guardWith(t, nil, []Trigger{pods}, "--allow-client=keda=shop")
+	g.haveKey()
+	stream, err := scalerv1.NewScalerServiceClient(g.as(identity.Controller)).Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range []string{"shop", "bank"} {
+		err := stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: &scalerv1.Subscribe{
+			Id: "ScaledObject/" + namespace + "/orders/0", Generation: 1, Ref: wellRef(namespace, scalerv1.KeyTriggerType, "well"),
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for accepted := false; !accepted; {
+			answer, err := stream.Recv()
+			if err != nil || answer.GetRejected() != nil {
+				t.Fatalf("%v, %v", answer, err)
+			}
+			accepted = answer.GetAccepted() != nil
+		}
+	}
+	callers := map[string]struct {
+		conn *grpc.ClientConn
+		want map[string]codes.Code
+	}{
+		"the adapter": {g.as(identity.MetricsAdapter), map[string]codes.Code{"shop": codes.OK, "bank": codes.OK}},
+		"a client":    {g.as(identity.Client("keda")), map[string]codes.Code{"shop": codes.OK, "bank": codes.PermissionDenied}},
+		"loopback":    {g.plaintext(g.loopback), map[string]codes.Code{"shop": codes.PermissionDenied, "bank": codes.PermissionDenied}},
+	}
+	for who, caller := range callers {
+		client := externalscaler.NewExternalScalerClient(caller.conn)
+		for namespace, want := range caller.want {
+			named := &externalscaler.ScaledObjectRef{Name: "orders", Namespace: namespace, ScalerMetadata: map[string]string{
+				scalerv1.KeyKind: "ScaledObject", scalerv1.KeyTriggerIndex: "0", scalerv1.KeyGeneration: "1",
+			}}
+			if _, err := client.IsActive(t.Context(), named); status.Code(err) != want {
+				t.Errorf("%s is answered by the name of an object in %s with %v, want %v", who, namespace, err, want)
+			}
+			of := wellRef(namespace, scalerv1.KeyTriggerType, "pods")
+			if _, err := client.IsActive(t.Context(), of); status.Code(err) != want {
+				t.Errorf("%s is answered for namespace %s with %v, want %v", who, namespace, err, want)
+			}
+			whole := wellRef(namespace, scalerv1.KeyTriggerType, "well")
+			if _, err := client.IsActive(t.Context(), whole); err != nil {
+				t.Errorf("%s is not answered what it asks by itself: %v", who, err)
+			}
+		}
 	}
 }
 

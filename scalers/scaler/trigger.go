@@ -53,6 +53,8 @@ type Trigger struct {
 	// Type is the text of spec.triggers[].type.
 	Type string
 
+	// ofObject is set when the answer depends on which object asks.
+	ofObject    bool
 	bind        func(request, *Credentials) (*binding, error)
 	description *scalerv1.TriggerType
 }

@@ -47,6 +47,15 @@ type told struct {
 	at          time.Time // of the read behind observation
 }
 
+const (
+	// mostEntries is what one stream may subscribe: far above what a cluster
+	// has. mostOfGuest is the same for whom the core does not stand for.
+	mostEntries, mostOfGuest = 200_000, 1000
+	// longestID is what the name of a subscription may have: kind, namespace,
+	// name and index fit in many times over.
+	longestID = 1 << 10
+)
+
 func newView(c *core) *view {
 	return &view{core: c, wake: make(chan struct{}, 1), entries: map[string]*entry{}}
 }
@@ -57,11 +66,17 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 	if r.GetId() == "" || r.GetRef() == nil {
 		return status.Error(codes.InvalidArgument, "subscribe: id and ref are required")
 	}
+	if len(r.GetId()) > longestID {
+		return status.Errorf(codes.InvalidArgument, "subscribe: the id has %d bytes, of %d that it may have", len(r.GetId()), longestID)
+	}
 	req := request{r.GetRef()}
 	w := watchWish(req, r)
 	v.mu.Lock()
-	old := v.entries[r.GetId()]
+	old, many := v.entries[r.GetId()], len(v.entries)
 	v.mu.Unlock()
+	if most := mostOf(ctx); old == nil && many >= most {
+		return status.Errorf(codes.ResourceExhausted, "this stream has %d subscriptions, as many as it may", most)
+	}
 	if old != nil && old.rejected == nil {
 		switch {
 		case r.GetGeneration() < old.generation:
@@ -88,6 +103,15 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 	}
 	v.put(e)
 	return nil
+}
+
+// mostOf is how many subscriptions a caller's stream may have, and how many
+// triggers it may have asked for without one.
+func mostOf(ctx context.Context) int {
+	if isCore(ctx) {
+		return mostEntries
+	}
+	return mostOfGuest
 }
 
 // watchWish is how the client of a stream wants a trigger sampled.

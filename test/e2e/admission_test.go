@@ -3,7 +3,9 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -358,6 +360,35 @@ spec:
 		err := world.cluster.Client().Get(t.Context(), o.key(), o.scaledObject())
 		return client.IgnoreNotFound(err) == nil && err != nil, "it is still there"
 	})
+}
+
+// TestWebhookAsksForTheAPIServersCertificate sends a review past the API server,
+// whose own ones TestAdmission has judged.
+func TestWebhookAsksForTheAPIServersCertificate(t *testing.T) {
+	t.Parallel()
+	for _, i := range world.cluster.Instances("controller") {
+		address, stop, err := i.PortForward(t.Context(), "webhook")
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // whoever forges asks nobody who answers
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+			"https://"+address+"/validate-keda-sh-v1alpha1-scaledobject", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := transport.RoundTrip(request)
+		if err == nil {
+			response.Body.Close()
+			t.Errorf("%s answers a forged review with %s", i.Name(), response.Status)
+		} else if !strings.Contains(err.Error(), "certificate required") {
+			t.Errorf("%s: %v", i.Name(), err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // eventsOf are the notes of a namespace's events with a reason.

@@ -82,7 +82,8 @@ func setUp() error {
 		return err
 	}
 	return errors.Join(
-		cluster.Install(ctx, localcluster.Installation{Overlay: "deploy/overlays/all", Args: coreArgs(), Env: coreEnv()}),
+		cluster.TrustWebhookClients(ctx, "sluice-system", "webhook-client-ca"),
+		cluster.Install(ctx, localcluster.Installation{Overlay: "test/e2e/testdata/installation", Args: coreArgs(), Env: coreEnv()}),
 		<-started, <-started,
 	)
 }

@@ -14,6 +14,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // The roles of the control plane, as Cluster.Role knows them.
@@ -148,6 +155,9 @@ func (c *controlPlaneConfig) writeCertificates() error {
 	if err := writeSigningKey(c.certs(), "service-accounts"); err != nil {
 		return err
 	}
+	if err := c.writeWebhookClient(); err != nil {
+		return err
+	}
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
 	addresses := []net.IP{net.ParseIP("127.0.0.1"), net.ParseIP("10.96.0.1"), net.ParseIP(c.host)}
 	if err := ca.server("apiserver", names, addresses); err != nil {
@@ -162,6 +172,53 @@ func (c *controlPlaneConfig) writeCertificates() error {
 			return err
 		}
 		if err := writeKubeconfig(c.kubeconfig(u.name), c.server(), ca.certFile(), c.pki(u.name+".crt"), c.pki(u.name+".key")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// webhookClients is the authority of the key that the API server shows to
+// webhooks, and webhookClient that key.
+const webhookClients, webhookClient = "webhook-clients", "webhook-client"
+
+// writeWebhookClient has the API server show a certificate to every webhook.
+func (c *controlPlaneConfig) writeWebhookClient() error {
+	ca, err := newAuthority(c.certs(), webhookClients)
+	if err != nil {
+		return err
+	}
+	if err := ca.client(webhookClient, APIServer); err != nil {
+		return err
+	}
+	config := clientcmdapi.NewConfig()
+	config.AuthInfos["*"] = &clientcmdapi.AuthInfo{ClientCertificate: c.pki(webhookClient + ".crt"), ClientKey: c.pki(webhookClient + ".key")}
+	if err := clientcmd.WriteToFile(*config, c.dir.join("webhooks.kubeconfig")); err != nil {
+		return err
+	}
+	return os.WriteFile(c.dir.join("admission.yaml"), []byte(`apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+  - name: ValidatingAdmissionWebhook
+    configuration:
+      apiVersion: apiserver.config.k8s.io/v1
+      kind: WebhookAdmissionConfiguration
+      kubeConfigFile: `+c.dir.join("webhooks.kubeconfig")+"\n"), 0o644)
+}
+
+// TrustWebhookClients writes the certificate of the authority that signed what
+// the API server shows to webhooks into a ConfigMap, as its key ca.crt.
+func (c *Cluster) TrustWebhookClients(ctx context.Context, namespace, name string) error {
+	text, err := os.ReadFile(filepath.Join(c.dir.join("pki"), webhookClients+".crt"))
+	if err != nil {
+		return err
+	}
+	objects := []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string]string{"ca.crt": string(text)}},
+	}
+	for _, object := range objects {
+		if err := c.Client().Create(ctx, object); err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
 		}
 	}
@@ -196,6 +253,7 @@ func (c *controlPlaneConfig) apiServerArgs() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--tls-cert-file=" + c.pki("apiserver.crt"), "--tls-private-key-file=" + c.pki("apiserver.key"),
 		"--client-ca-file=" + c.pki("ca.crt"),
+		"--admission-control-config-file=" + c.dir.join("admission.yaml"),
 		"--authorization-mode=RBAC", "--allow-privileged=true",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + c.pki("service-accounts.pub"),

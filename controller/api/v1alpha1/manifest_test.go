@@ -108,6 +108,9 @@ func empties(path string, v reflect.Value) []string {
 			return nil
 		}
 		for i := range v.NumField() {
+			if v.Type().Field(i).Tag.Get("json") == "-" {
+				continue // ours alone
+			}
 			out = append(out, empties(path+"."+v.Type().Field(i).Name, v.Field(i))...)
 		}
 	}

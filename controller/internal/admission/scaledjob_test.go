@@ -70,7 +70,7 @@ func TestScaledJobs(t *testing.T) {
 		})
 	}
 	t.Run("counted with ScaledObjects (note 11)", func(t *testing.T) {
-		f := newFixture(t)
+		f := newFixture(t, scaledObject())
 		f.ask(pathScaledJob, scaledJob(jobTriggers()), nil)
 		if n := testutil.ToFloat64(f.Counts.refusals.WithLabelValues(namespace, "create", reasonTriggers)); n != 1 {
 			t.Errorf("%v refusals counted", n)

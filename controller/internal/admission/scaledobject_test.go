@@ -459,3 +459,19 @@ func TestObjectsThatDoNotDecodeAreRefused(t *testing.T) {
 		t.Errorf("answer %+v", answer)
 	}
 }
+
+// An object beyond a limit is refused for that alone: nothing of it is looked at.
+func TestLimits(t *testing.T) {
+	many := make([]v1alpha1.ScaleTrigger, v1alpha1.DefaultLimits.Triggers+1)
+	for i := range many {
+		many[i] = kafka("lagThreshold", "0")
+	}
+	const refusal = "triggers: 101 triggers, more than the 100 that --max-triggers lets it have"
+	check(t, map[string]row{"too many triggers": {object: scaledObject(triggers(many...)), refusals: []string{refusal}}})
+	f := newFixture(t)
+	f.want(f.ask(pathScaledJob, scaledJob(func(sj *v1alpha1.ScaledJob) { sj.Spec.Triggers = many }), nil), []string{refusal}, nil)
+	auth := &v1alpha1.TriggerAuthentication{Spec: v1alpha1.TriggerAuthenticationSpec{
+		SecretTargetRef: make([]v1alpha1.TargetRef, v1alpha1.DefaultLimits.References+1),
+	}}
+	f.want(f.ask(pathAuthentication, auth, nil), []string{"spec: 101 references, more than the 100 that --max-references lets it have"}, nil)
+}

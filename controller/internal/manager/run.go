@@ -84,8 +84,8 @@ func Run(ctx context.Context, o Options, version string) error {
 		NoData:         o.NoData,
 
 		MostOfNamespace: o.NamespaceTriggers,
-		Changed:        wired.changed,
-		Log:            slog.New(logr.ToSlogHandler(log.WithName("federation"))),
+		Changed:         wired.changed,
+		Log:             slog.New(logr.ToSlogHandler(log.WithName("federation"))),
 	})
 	wired.states = families.State
 	if err := mgr.Add(families); err != nil {
@@ -194,7 +194,7 @@ func Run(ctx context.Context, o Options, version string) error {
 			})
 		},
 		func() error {
-			return ctrlmetrics.Registry.Register(guard.Collector(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula))
+			return ctrlmetrics.Registry.Register(guard.Collector(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula)))
 		},
 	} {
 		if err := add(); err != nil {

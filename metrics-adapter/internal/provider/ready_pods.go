@@ -20,6 +20,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -121,11 +122,13 @@ func (r *ReadyPods) watch(target scaleTarget) *podWatch {
 func (r *ReadyPods) run(target scaleTarget, w *podWatch) {
 	ctx, end := context.WithCancel(r.ctx)
 	w.end = end
-	r.running.Go(func() {
+	guard.Go(&r.running, "a watch of pods", target.name.String(), func() {
 		defer end()
-		for ctx.Err() == nil {
-			r.keep(ctx, target, w)
-		}
+		guard.Loop(ctx, "a watch of pods", target.name.String(), func() {
+			for ctx.Err() == nil {
+				r.keep(ctx, target, w)
+			}
+		})
 	})
 }
 
@@ -161,8 +164,8 @@ func (r *ReadyPods) keep(ctx context.Context, target scaleTarget, w *podWatch) {
 	if err := errors.Join(pods.SetTransform(stripPod), pods.SetWatchErrorHandlerWithContext(untold)); err != nil {
 		panic(err) // fails only for one that runs
 	}
-	running.Go(func() { pods.RunWithContext(ctx) })
-	running.Go(func() {
+	guard.Go(&running, "a watch of pods", target.name.String(), func() { pods.RunWithContext(ctx) })
+	guard.Go(&running, "a watch of pods", target.name.String(), func() {
 		if toolscache.WaitFor(ctx, "", pods.HasSyncedChecker()) {
 			w.hold(pods.GetStore())
 		}

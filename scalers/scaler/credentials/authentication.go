@@ -80,6 +80,12 @@ type oauth2 struct {
 	TokenURLParams map[string]string `json:"tokenUrlParams"`
 }
 
+// references is how many things the spec names outside of stores, which bound
+// theirs by the size of the object.
+func (s *spec) references() int {
+	return len(s.SecretTargetRef) + len(s.ConfigMapTargetRef) + len(s.Env) + len(s.BoundServiceAccountToken)
+}
+
 // storeBlock is one block of a secret store.
 type storeBlock struct {
 	name string

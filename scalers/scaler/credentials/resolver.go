@@ -122,6 +122,13 @@ func (r *Resolver) Resolve(ctx context.Context, ref Reference) (*Credentials, er
 	return w.creds, nil
 }
 
+const (
+	// mostReferences is what one authentication object may name.
+	mostReferences = 1000
+	// mostBytes is what the values of one trigger may have together.
+	mostBytes = 4 << 20
+)
+
 // work is one resolution.
 type work struct {
 	*Resolver
@@ -130,6 +137,7 @@ type work struct {
 	cluster   bool   // the authentication object is the cluster's
 	about     string // the authentication object, in front of what is odd about it
 	creds     *Credentials
+	bytes     int // of all values so far
 	wrong     problems
 }
 
@@ -152,6 +160,10 @@ func (w *work) authentication(ctx context.Context) {
 	if err != nil {
 		// The object is named in it.
 		w.wrong.add("authenticationRef", err)
+		return
+	}
+	if n := a.Spec.references(); n > mostReferences {
+		w.wrong.add("authenticationRef", invalid("%s names %d Secrets, variables and the like, of %d that it may name", o, n, mostReferences))
 		return
 	}
 	outer := w.wrong
@@ -245,7 +257,10 @@ func (w *work) set(parameter, value, place string, err error) {
 		w.creds.Warnings = append(w.creds.Warnings, fmt.Sprintf("%s%s: %v, which counts as absent", w.about, place, empty.error))
 	case err != nil:
 		w.wrong.addFor(parameter, place, err)
+	case w.bytes+len(value) > mostBytes:
+		w.wrong.addFor(parameter, place, invalid("all values together have more than %d bytes", mostBytes))
 	default:
+		w.bytes += len(value)
 		w.wrong.settle(parameter)
 		w.creds.Parameters[parameter] = value
 	}

@@ -183,6 +183,10 @@ func TestWhatIsWrongWithAnAuthentication(t *testing.T) {
 			edit: func(ref *Reference) { ref.Authentication = "TriggerAuthentication/../../../secrets/x" },
 			code: codes.InvalidArgument, message: `authenticationRef: "../../../secrets/x" is not the name of a TriggerAuthentication: those of other namespaces cannot be used`,
 		},
+		"more references than it may have": {
+			spec: `{env: [` + strings.Repeat(`{parameter: p, name: V},`, mostReferences) + `{parameter: p, name: V}]}`,
+			code: codes.InvalidArgument, message: "authenticationRef: TriggerAuthentication shop/auth names 1001 Secrets, variables and the like, of 1000 that it may name",
+		},
 		"no such Secret": {
 			spec: `{secretTargetRef: [{parameter: password, name: gone, key: x}]}`,
 			code: codes.NotFound, message: about + "secretTargetRef[0] (password): Secret shop/gone does not exist",

@@ -1,0 +1,78 @@
+package federation
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// One namespace has no more than its share of a family: what comes later waits,
+// what was there goes on, and other namespaces do not notice.
+func TestNamespacesHaveAShareOfAFamily(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 2 })
+	w.service("kafka", newFamily(t, w.bell))
+	triggers := w.subscribeMany("kafka", 2)
+	refused := func(one Trigger) func() bool {
+		return func() bool {
+			err := w.state(one).Unreachable
+			return status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "namespace shop has 2 triggers of family ") &&
+				strings.Contains(err.Error(), "--max-namespace-triggers")
+		}
+	}
+	third, fourth := trigger("kafka", 2), trigger("kafka", 3)
+	w.Subscribe(third)
+	w.until("the third is refused", refused(third))
+	w.Subscribe(fourth)
+	w.until("the fourth is refused", refused(fourth))
+	elsewhere := trigger("kafka", 4)
+	elsewhere.Namespace = "bank"
+	w.Subscribe(elsewhere)
+	w.until("another namespace is served", w.observed(elsewhere, 7))
+	if !w.allObserved(triggers, 7) {
+		t.Error("those who were there are no longer served")
+	}
+
+	w.Unsubscribe(triggers[0].ID)
+	w.until("one of them has its place", func() bool { return w.observed(third, 7)() || w.observed(fourth, 7)() })
+	w.Unsubscribe(triggers[1].ID)
+	w.until("the other has one, too", func() bool { return w.observed(third, 7)() && w.observed(fourth, 7)() })
+	for _, one := range []Trigger{third, fourth, elsewhere} {
+		w.Unsubscribe(one.ID)
+	}
+	if len(w.shares.taken) != 0 || len(w.shares.waiting) != 0 {
+		t.Errorf("%v and %v are left", w.shares.taken, w.shares.waiting)
+	}
+}
+
+// A panic over what is said of one trigger is that trigger's, and ends neither
+// the stream nor the process.
+func TestAPanicIsOneTriggers(t *testing.T) {
+	b := newBell()
+	other := trigger("kafka", 1)
+	w := newWorldWith(t, b, func(c *Config) {
+		c.Changed = func(id ID) {
+			b.ring()
+			if id.Name == "worker-0" {
+				panic("hit")
+			}
+		}
+	})
+	f := newFamily(t, w.bell)
+	w.service("kafka", f)
+	triggers := w.subscribeMany("kafka", 2)
+	poisoned := triggers[0]
+	w.mu.Lock()
+	w.subs[poisoned.String()].was = func(ID) { panic("hit") }
+	w.mu.Unlock()
+	f.push(observation(poisoned.String(), 1, 9))
+	f.push(observation(other.String(), 1, 8))
+	w.until("the other is observed", w.observed(other, 8))
+	if state := w.state(poisoned); state.Outcome != OutcomeError || status.Code(state.Err) != codes.Internal {
+		t.Errorf("what could not be understood is %v, %v", state.Outcome, state.Err)
+	}
+	if n := len(f.history()); n != 2 {
+		t.Errorf("the stream was opened again: %d subscriptions", n)
+	}
+}
