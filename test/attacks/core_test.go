@@ -53,11 +53,11 @@ func TestSinks(t *testing.T) {
 	others := standBy(t, "http")
 	enemy := tenant(t)
 	sinks := map[string]*server{
-		"body":   lie(t, flood("HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\n\r\n", "x", gib)),
-		"header": lie(t, flood("HTTP/1.1 500 Oops\r\n", "X-Filler: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n", gib)),
-		"line":   lie(t, flood("HTTP/1.1 500 ", "x", gib)),
-		"hints":  lie(t, flood("", "HTTP/1.1 103 Early Hints\r\n\r\n", gib)),
-		"drip":   lie(t, flood("HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n", "x", 1)),
+		"body":   listenAnd(t, flood("HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\n\r\n", "x", gib)),
+		"header": listenAnd(t, flood("HTTP/1.1 500 Oops\r\n", "X-Filler: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n", gib)),
+		"line":   listenAnd(t, flood("HTTP/1.1 500 ", "x", gib)),
+		"hints":  listenAnd(t, flood("", "HTTP/1.1 103 Early Hints\r\n\r\n", gib)),
+		"drip":   listenAnd(t, flood("HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n", "x", 1)),
 		"redirect": web(t, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:8080/metrics", http.StatusFound)
 		}),

@@ -28,7 +28,7 @@ func checkProcesses() error {
 	var errs []error
 	for _, instance := range world.cluster.Instances("") {
 		if n := instance.Restarts(); n > 0 {
-			errs = append(errs, fmt.Errorf("%s ended %d times:\n%s", instance.Name(), n, instance.LogTail(40)))
+			errs = append(errs, fmt.Errorf("%s ended %d times:\n%s", instance.Name(), n, instance.LogTail(5)))
 			continue
 		}
 		peak, err := peakMemory(instance)

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
 	"github.com/sluice-autoscaler/sluice/test/servers"
@@ -31,6 +32,8 @@ const marked = "m4rked"
 // world is what all attacks share.
 var world struct {
 	cluster *localcluster.Cluster
+	// tenant may edit the namespaces of enemies and nothing else.
+	tenant client.Client
 	// redis is the server of those who do nothing wrong.
 	redis *servers.RedisServer
 	// metadata is where a cloud would give identities away.
@@ -76,6 +79,9 @@ func setUp() error {
 		return err
 	}
 	if world.metadata, err = startMetadata(); err != nil {
+		return err
+	}
+	if world.tenant, err = newTenant(); err != nil {
 		return err
 	}
 	objects, err := cluster.Render(ctx, "deploy/overlays/all")

@@ -56,8 +56,8 @@ func listen(t *testing.T) *server {
 	return s
 }
 
-// lie has a server do the same on each connection.
-func lie(t *testing.T, answer func(net.Conn)) *server {
+// listenAnd has a server do the same on each connection.
+func listenAnd(t *testing.T, answer func(net.Conn)) *server {
 	t.Helper()
 	s := listen(t)
 	s.wg.Go(func() {

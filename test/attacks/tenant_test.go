@@ -23,12 +23,17 @@ func admittedTenant(t *testing.T) house {
 
 func tenantOf(h house) house {
 	h.t.Helper()
-	h.bind("edit", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "mallory"})
-	config := world.cluster.Config()
-	config.Impersonate = rest.ImpersonationConfig{UserName: "mallory"}
-	var err error
-	if h.client, err = client.New(config, client.Options{Scheme: world.cluster.Client().Scheme()}); err != nil {
-		h.t.Fatal(err)
-	}
+	h.bind("edit", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: mallory})
+	h.client = world.tenant
 	return h
+}
+
+// mallory is who every tenant is.
+const mallory = "mallory"
+
+// newTenant is a client with mallory's rights.
+func newTenant() (client.Client, error) {
+	config := world.cluster.Config()
+	config.Impersonate = rest.ImpersonationConfig{UserName: mallory}
+	return client.New(config, client.Options{Scheme: world.cluster.Client().Scheme()})
 }

@@ -1,0 +1,112 @@
+package attacks
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+)
+
+// prohibited are addresses that only the machine itself should reach, written in
+// every way that leads there.
+var prohibited = []string{
+	"169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "metadata.google.internal", "metadata.goog", "METADATA.google.internal.",
+	"[fd00:ec2::254]", "[fd00:ec2::23]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::a9fe:a9fe]", "[2002:a9fe:a9fe::]", "[fe80::1]",
+	"127.0.0.1", "127.1.2.3", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "localhost", "LocalHost.", "x.localhost",
+	"2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "127.1", "①⑥⑨.②⑤④.①⑥⑨.②⑤④",
+}
+
+// askers are, by family and trigger, what leads to HOST.
+var askers = map[string]map[string]map[string]string{
+	"external": {
+		"external":      {"scalerAddress": "HOST:8080"},
+		"external-push": {"scalerAddress": "HOST:8080"},
+	},
+	"http":       {"metrics-api": {"url": "http://HOST:8080/", "valueLocation": "value", "targetValue": "1"}},
+	"kafka":      {"kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}, "apache-kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}},
+	"prometheus": {"prometheus": {"serverAddress": "http://HOST:8080", "query": "a", "threshold": "1"}},
+	"rabbitmq":   {"rabbitmq": {"host": "http://a:b@HOST:8080/", "queueName": "q"}},
+	"redis":      {"redis": {"address": "HOST:8080", "listName": "l"}, "redis-cluster": {"address": "HOST:8080", "listName": "l"}, "redis-sentinel": {"address": "HOST:8080", "listName": "l", "sentinelMaster": "m"}},
+	"sql": {
+		"mysql": {"host": "HOST", "port": "8080", "username": "me", "dbName": "d", "query": "q", "queryValue": "1"},
+		"mssql": {"host": "HOST", "port": "8080", "username": "me", "query": "q", "targetValue": "1"},
+	},
+	"aws": {"aws-sqs-queue": {"awsEndpoint": "http://HOST:8080", "queueURL": "http://HOST:8080/1/q", "awsRegion": "eu-west-1", "identityOwner": "operator"}},
+}
+
+// TestAddresses asks each family, as kubectl port-forward would, to go to where
+// no user may send it.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for family, triggers := range askers {
+		client := guest(t, "scaler-"+family)
+		for kind, metadata := range triggers {
+			for _, host := range prohibited {
+				if _, err := client.IsActive(t.Context(), about(kind, metadata, host)); !refused(err) {
+					t.Errorf("%s to %s: %v", kind, host, err)
+				}
+			}
+		}
+	}
+	external := guest(t, "scaler-external")
+	for _, target := range []string{
+		"dns:///169.254.169.254:8080", "dns://198.18.0.1/localhost:8080", "passthrough:///127.0.0.1:8080", "ipv4:127.0.0.1:8080", "ipv6:[::1]:8080",
+		"unix:///tmp/x", "unix-abstract:x", "xds:///x", "198.18.0.1:8080?x=1", "198.18.0.1:8080#x", "me@127.0.0.1:8080", "http://127.0.0.1:8080",
+		"127.0.0.1:8080/x", "198.18.0.1,127.0.0.1:8080", "127.0.0.1%00.example.com:8080", "vsock:2:1", "",
+	} {
+		_, err := external.IsActive(t.Context(), about("external", map[string]string{"scalerAddress": target}, ""))
+		if err == nil || !strings.Contains(err.Error(), "scalerAddress") {
+			t.Errorf("external to %q: %v", target, err)
+		}
+	}
+	if world.metadata.wasAsked() {
+		t.Error("the metadata service was asked")
+	}
+	unharmed(t)
+}
+
+// refused tells whether an error is about the address and not about what is
+// there.
+func refused(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, word := range []string{"of the machine itself", "link-local address or a cloud's metadata service", "notation that not all programs read alike", "has to be host:port"} {
+		if strings.Contains(err.Error(), word) {
+			return true
+		}
+	}
+	return false
+}
+
+// guest is a client of a family on its loopback device, where nobody shows who
+// they are.
+func guest(t *testing.T, component string) externalscaler.ExternalScalerClient {
+	t.Helper()
+	address, stop, err := world.cluster.Instances(component)[0].PortForward(t.Context(), "loopback")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return externalscaler.NewExternalScalerClient(conn)
+}
+
+func about(kind string, metadata map[string]string, host string) *externalscaler.ScaledObjectRef {
+	metadata = placed(metadata, strings.NewReplacer("HOST", host))
+	metadata["sluice.dev/triggerType"] = kind
+	return &externalscaler.ScaledObjectRef{Name: "guest", Namespace: "default", ScalerMetadata: metadata}
+}

@@ -1,0 +1,169 @@
+package attacks
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// siege is an object of a tenant who also runs the server that it asks.
+type siege struct {
+	trigger string
+	// metadata of the trigger, and its parameters from authentication. ADDRESS,
+	// HOST and PORT in them are the server's.
+	metadata, secret map[string]string
+	lie
+}
+
+// lie is what a server does with each of its connections.
+type lie struct {
+	answer func(net.Conn)
+	// says is part of what the object says of it; "" where that may be anything.
+	says string
+}
+
+// besiege has a family ask servers that lie, all at once. None of the objects
+// is ever scaled, and nobody else's notices.
+func besiege(t *testing.T, family string, sieges map[string]siege) {
+	t.Helper()
+	neighbour := "http"
+	if family == "http" {
+		neighbour = "redis"
+	}
+	others := standBy(t, family, neighbour)
+	enemy := tenant(t)
+	enemy.grant(family)
+	objects, liars := map[string]scaled{}, map[string]*server{}
+	for name, s := range sieges {
+		liars[name] = listenAnd(t, s.answer)
+		objects[name] = enemy.besiege(strings.ReplaceAll(name, " ", "-"), s, liars[name])
+	}
+	others.goOn()
+	for name, liar := range liars {
+		liar.waitAsked(t)
+		objects[name].waitReady("False", sieges[name].says)
+		_, message := objects[name].condition("ScaledObject", objects[name].name, "Ready")
+		t.Logf("%s: %s", name, message)
+		if n := objects[name].replicas(); n != 0 {
+			t.Errorf("%s: %d replicas: %s", name, n, objects[name].status("ScaledObject", objects[name].name))
+		}
+	}
+	others.goOn()
+	unharmed(t)
+}
+
+func (h house) besiege(name string, s siege, liar *server) scaled {
+	h.t.Helper()
+	host, port, _ := net.SplitHostPort(liar.address())
+	place := strings.NewReplacer("ADDRESS", liar.address(), "HOST", host, "PORT", port)
+	t := triggerOf(s.trigger, placed(s.metadata, place))
+	if s.secret != nil {
+		h.authentication(name, placed(s.secret, place))
+		t = t.with(name)
+	}
+	return h.scale(name, nil, t)
+}
+
+func placed(values map[string]string, place *strings.Replacer) map[string]string {
+	values = maps.Clone(values)
+	for key, value := range values {
+		values[key] = place.Replace(value)
+	}
+	return values
+}
+
+// say answers each request with the next of the texts, and the last with no
+// end of it, or until enough was sent.
+func say(answers ...string) func(net.Conn) {
+	return func(conn net.Conn) {
+		last := len(answers) - 1
+		for _, answer := range answers[:last] {
+			if !say1(conn, answer) {
+				return
+			}
+		}
+		flood("", answers[last], gib)(conn)
+	}
+}
+
+// says answers each request with the next of the texts, and then with nothing.
+func says(answers ...string) func(net.Conn) {
+	return func(conn net.Conn) {
+		for _, answer := range answers {
+			if !say1(conn, answer) {
+				return
+			}
+		}
+		for say1(conn, "") {
+			continue
+		}
+	}
+}
+
+func say1(conn net.Conn, answer string) bool {
+	_, err := conn.Read(make([]byte, 64<<10))
+	if err == nil && answer != "" {
+		_, err = conn.Write([]byte(answer))
+	}
+	return err == nil
+}
+
+const (
+	ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+)
+
+// bomb is an answer whose body is small and unpacks to no end of the text.
+func bomb(text string) func(net.Conn) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(bytes.Repeat([]byte(text), (16<<20)/len(text))) // into memory
+	_ = w.Close()
+	body := bytes.Repeat(packed.Bytes(), gib/(16<<20)) // members of one file
+	return says(fmt.Sprintf("%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", ok, len(body), body))
+}
+
+// page answers with a document.
+func page(text string) func(net.Conn) {
+	return says(fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", ok, len(text), text))
+}
+
+// webLies are answers that everybody who speaks HTTP may get.
+var webLies = sync.OnceValue(func() map[string]lie {
+	redirect := func(status, location string) func(net.Conn) {
+		return says("HTTP/1.1 " + status + "\r\nLocation: " + location + "\r\nContent-Length: 0\r\n\r\n")
+	}
+	const metadata, itself = "a link-local address or a cloud's metadata service", "an address of the machine itself"
+	lies := map[string]lie{
+		"metadata": {redirect("302 Found", "http://169.254.169.254/latest/meta-data/"), metadata},
+		"post":     {redirect("307 Temporary Redirect", "http://169.254.169.254/latest/meta-data/"), metadata},
+		"google":   {redirect("301 Moved Permanently", "http://metadata.google.internal/"), metadata},
+		"itself":   {redirect("302 Found", "http://127.0.0.1:8080/metrics"), itself},
+		"anywhere": {redirect("308 Permanent Redirect", "http://0.0.0.0:8080/metrics"), itself},
+		"file":     {redirect("302 Found", "file:///var/run/secrets/kubernetes.io/serviceaccount/token"), ""},
+		"loop":     {redirect("302 Found", "/"), ""},
+	}
+	for name, answer := range map[string]func(net.Conn){
+		"body":        flood(ok+"\r\n", `{"value": 1} `, gib),
+		"header":      flood(ok, "X-Filler: xxxxxxxxxxxxxxxxxxxxxxxxxx\r\n", gib),
+		"status line": flood("HTTP/1.1 200 ", "x", gib),
+		"hints":       flood("", "HTTP/1.1 103 Early Hints\r\n\r\n", gib),
+		"chunks":      flood(ok+"Transfer-Encoding: chunked\r\n\r\n", "1\r\n[\r\n", gib),
+		"trailer":     flood(ok+"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n1\r\n1\r\n0\r\n", "X: xxxxxxxxxxxxxxx\r\n", gib),
+		"error":       flood("HTTP/1.1 500 Oops\r\n\r\n", "x", gib),
+		"gzip":        bomb("1"),
+		"gzip depth":  bomb("["),
+		"gzip keys":   bomb(`{"a":`),
+		"depth":       page(strings.Repeat("[", 8<<20)),
+		"objects":     page(strings.Repeat(`{"data":`, 1<<20)),
+		"half":        page(`{"value": `),
+		"silence":     says(ok + "Content-Length: 1000\r\n\r\n"),
+	} {
+		lies[name] = lie{answer: answer}
+	}
+	return lies
+})
