@@ -1,11 +1,13 @@
-// Command crd finishes the generated CRD of ScaledJobs, where types cannot say
-// what is meant:
+// Command crd finishes generated CRDs, where types cannot say what is meant:
 //
-//   - Descriptions below jobTargetRef go: they are Kubernetes' own, and with
-//     them the CRD is too large for kubectl apply.
-//   - Metadata of templates keep fields that the schema does not name, such as
-//     the creationTimestamp that kubectl prints.
-//   - Triggers have no metricType.
+//   - Quantities are short and their exponents have three digits at most. The
+//     parser writes an exponent out: 1e-999999999 would keep it busy for hours,
+//     in whoever watches the objects.
+//   - Descriptions below jobTargetRef of ScaledJobs go: they are Kubernetes'
+//     own, and with them the CRD is too large for kubectl apply.
+//   - Metadata of their templates keep fields that the schema does not name,
+//     such as the creationTimestamp that kubectl prints.
+//   - Their triggers have no metricType.
 package main
 
 import (
@@ -18,9 +20,11 @@ import (
 )
 
 func main() {
-	if err := finish(os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, "crd:", err)
-		os.Exit(1)
+	for _, file := range os.Args[1:] {
+		if err := finish(file); err != nil {
+			fmt.Fprintln(os.Stderr, "crd:", err)
+			os.Exit(1)
+		}
 	}
 }
 
@@ -34,13 +38,10 @@ func finish(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	for _, version := range crd.Spec.Versions {
-		spec := version.Schema.OpenAPIV3Schema.Properties["spec"]
-		job := spec.Properties["jobTargetRef"]
-		own := job.Description
-		strip(&job)
-		job.Description = own
-		spec.Properties["jobTargetRef"] = job
-		delete(spec.Properties["triggers"].Items.Schema.Properties, "metricType")
+		if crd.Spec.Names.Kind == "ScaledJob" {
+			finishScaledJob(version.Schema.OpenAPIV3Schema.Properties["spec"])
+		}
+		each(version.Schema.OpenAPIV3Schema, boundQuantity)
 	}
 	text, err = yaml.Marshal(struct {
 		apiextensionsv1.CustomResourceDefinition `json:",inline"`
@@ -53,20 +54,47 @@ func finish(file string) error {
 	return os.WriteFile(file, append([]byte("---\n"), text...), 0o644)
 }
 
-// strip drops descriptions and opens metadata, all the way down.
-func strip(schema *apiextensionsv1.JSONSchemaProps) {
-	schema.Description = ""
+func finishScaledJob(spec apiextensionsv1.JSONSchemaProps) {
+	job := spec.Properties["jobTargetRef"]
+	own := job.Description
+	each(&job, strip)
+	job.Description = own
+	spec.Properties["jobTargetRef"] = job
+	delete(spec.Properties["triggers"].Items.Schema.Properties, "metricType")
+}
+
+// each changes a schema and those in it, all the way down.
+func each(schema *apiextensionsv1.JSONSchemaProps, change func(*apiextensionsv1.JSONSchemaProps)) {
+	change(schema)
 	for name, property := range schema.Properties {
-		strip(&property)
-		if name == "metadata" && property.Type == "object" {
-			property.XPreserveUnknownFields = ptr.To(true)
-		}
+		each(&property, change)
 		schema.Properties[name] = property
 	}
 	if schema.Items != nil && schema.Items.Schema != nil {
-		strip(schema.Items.Schema)
+		each(schema.Items.Schema, change)
 	}
 	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
-		strip(schema.AdditionalProperties.Schema)
+		each(schema.AdditionalProperties.Schema, change)
+	}
+}
+
+// strip drops the description, and opens metadata.
+func strip(schema *apiextensionsv1.JSONSchemaProps) {
+	schema.Description = ""
+	if metadata, ok := schema.Properties["metadata"]; ok && metadata.Type == "object" {
+		metadata.XPreserveUnknownFields = ptr.To(true)
+		schema.Properties["metadata"] = metadata
+	}
+}
+
+// Any quantity, and one that is read at once.
+const (
+	anyQuantity   = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$`
+	shortQuantity = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]{1,3}))?$`
+)
+
+func boundQuantity(schema *apiextensionsv1.JSONSchemaProps) {
+	if schema.Pattern == anyQuantity {
+		schema.Pattern, schema.MaxLength = shortQuantity, ptr.To(int64(64))
 	}
 }

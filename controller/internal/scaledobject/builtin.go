@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // Builtin is the HPA metric of a cpu or memory trigger. An error has the key
@@ -52,6 +53,9 @@ func builtinTarget(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricTarget, error) 
 		}
 		target.AverageUtilization = ptr.To(int32(percent))
 	default:
+		if err := scalerv1.CheckQuantity(text); err != nil {
+			return target, fmt.Errorf("value: %w", err)
+		}
 		quantity, err := resource.ParseQuantity(text)
 		if err != nil || quantity.Sign() <= 0 {
 			return target, fmt.Errorf("value: %q is not a quantity greater than 0, such as 500m or 512Mi", text)

@@ -406,6 +406,7 @@ func TestBuiltin(t *testing.T) {
 		"a negative percentage": {trigger("Utilization", "value", "-60"), `value: "-60" is not a whole percentage greater than 0`},
 		"more than 32 bits":     {trigger("Utilization", "value", "3000000000"), `value: "3000000000" is not a whole percentage greater than 0`},
 		"a quantity of zero":    {trigger("AverageValue", "value", "0"), `value: "0" is not a quantity greater than 0, such as 500m or 512Mi`},
+		"a quantity for hours":  {trigger("AverageValue", "value", "1e-999999999"), `value: "1e-999999999" is out of range`},
 		"a negative quantity":   {trigger("AverageValue", "value", "-1Gi"), `value: "-1Gi" is not a quantity greater than 0, such as 500m or 512Mi`},
 		"Value":                 {trigger("Value", "value", "60"), `metricType: "Value" is neither Utilization nor AverageValue`},
 		"no quantity":           {trigger("AverageValue", "value", "half"), `value: "half" is not a quantity greater than 0, such as 500m or 512Mi`},

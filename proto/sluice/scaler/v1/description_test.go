@@ -2,6 +2,7 @@ package scalerv1
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -66,6 +67,24 @@ func TestParseDuration(t *testing.T) {
 	} {
 		if _, err := ParseDuration(text); err == nil || err.Error() != want {
 			t.Errorf("ParseDuration(%q) = %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestCheckQuantity(t *testing.T) {
+	for _, text := range []string{"500m", "2Gi", "1e-9", "1E999", "-0.5", "12Ei", "deadbeef", ""} {
+		if err := CheckQuantity(text); err != nil {
+			t.Errorf("CheckQuantity(%q) = %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"1e-999999999":            `"1e-999999999" is out of range`,
+		"1E1000":                  `"1E1000" is out of range`,
+		strings.Repeat("9", 100):  `"` + strings.Repeat("9", 64) + `..." is out of range`,
+		strings.Repeat("ä", 1000): `"` + strings.Repeat("ä", 32) + `..." is out of range`,
+	} {
+		if err := CheckQuantity(text); err == nil || err.Error() != want {
+			t.Errorf("CheckQuantity of %d bytes = %v, want %s", len(text), err, want)
 		}
 	}
 }

@@ -90,3 +90,24 @@ func ParseQuery(text string) (url.Values, error) {
 	}
 	return values, nil
 }
+
+// CheckQuantity refuses texts that are too long a work for whoever parses them
+// as a Kubernetes quantity: the parser writes an exponent out, digit by digit.
+func CheckQuantity(text string) error {
+	if len(text) > longestQuantity || hugeExponent.MatchString(text) {
+		return TextError{shortened(text), "is out of range"}
+	}
+	return nil
+}
+
+const longestQuantity = 64
+
+// hugeExponent is one beyond what a float has.
+var hugeExponent = regexp.MustCompile(`[eE][-+]?[0-9]{4,}$`)
+
+func shortened(text string) string {
+	if len(text) > longestQuantity {
+		return strings.ToValidUTF8(text[:longestQuantity], "") + "..."
+	}
+	return text
+}
