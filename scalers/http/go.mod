@@ -94,9 +94,6 @@ require (
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	github.com/spf13/pflag v1.0.10 // indirect
-	github.com/tidwall/gjson v1.20.2 // indirect
-	github.com/tidwall/match v1.1.1 // indirect
-	github.com/tidwall/pretty v1.3.0 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect

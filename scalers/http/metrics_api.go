@@ -24,12 +24,19 @@ type metricsAPIParams struct {
 
 	// URL is what to GET.
 	URL string `param:"url,required"`
-	// ValueLocation is where in the answer the number stands: a GJSON path of
-	// json, keys and list positions with dots between them of yaml and xml, a
-	// metric with labels of prometheus.
+	// ValueLocation is where in the answer the number stands. In json it is a
+	// path such as jobs.0.waiting, jobs.# (how many there are),
+	// jobs.#(name=="a").waiting (of the first that fits) or
+	// jobs.#(state=="new")#|# (how many fit): GJSON's syntax with keys, * and ?,
+	// #, queries, pipes, .. for lines and the modifiers @this, @keys, @values and
+	// @flatten, in up to 32 steps and 512 bytes. In yaml and xml it is keys and
+	// list positions with dots between them, in prometheus a metric with labels.
 	ValueLocation string `param:"valueLocation,required"`
 	// Format is the format of the answer.
 	Format string `param:"format" default:"json" enum:"json,yaml,xml,prometheus"`
+	// MaxDocumentBytes is how large an answer of yaml, xml or prometheus may be,
+	// at most 4194304. One of json may have 16 MiB.
+	MaxDocumentBytes int64 `param:"maxDocumentBytes" default:"1048576" unit:"bytes"`
 	// TargetValue is the target.
 	TargetValue float64 `param:"targetValue" role:"target"`
 	// ActivationTargetValue is the activation threshold.
@@ -59,10 +66,11 @@ func (p metricsAPIParams) Validate() error {
 		_, err := serviceOf(address)
 		problems = append(problems, err)
 	}
-	if p.Format == "prometheus" {
-		if _, err := document.ParseSelector(p.ValueLocation); err != nil {
-			problems = append(problems, fmt.Errorf("valueLocation: %w", err))
-		}
+	if err := document.CheckPlace(p.Format, p.ValueLocation); err != nil {
+		problems = append(problems, fmt.Errorf("valueLocation: %w", err))
+	}
+	if p.MaxDocumentBytes < 1 || p.MaxDocumentBytes > document.MostBytes {
+		problems = append(problems, fmt.Errorf("maxDocumentBytes: %d is not from 1 to %d", p.MaxDocumentBytes, document.MostBytes))
 	}
 	return errors.Join(problems...)
 }
@@ -106,9 +114,10 @@ func (p metricsAPIParams) Metrics() []scaler.Metric {
 
 // apiSource reads one number of a page.
 type apiSource struct {
-	page             *page
-	format, location string
-	combine          func(numbers []float64) float64
+	page     *page
+	location string
+	form     form
+	combine  func(numbers []float64) float64
 }
 
 func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, error) {
@@ -116,7 +125,7 @@ func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, err
 	if err != nil {
 		return nil, err
 	}
-	return &apiSource{page: page, format: p.Format, location: p.ValueLocation, combine: combinations[p.AggregationType]}, nil
+	return &apiSource{page: page, form: form{p.Format, p.MaxDocumentBytes}, location: p.ValueLocation, combine: combinations[p.AggregationType]}, nil
 }
 
 // combinations are the ways to make one number of several.
@@ -148,8 +157,8 @@ func (s *apiSource) Close() error { return nil }
 
 // find looks for the source's number in an answer. One that is no number says
 // nothing.
-func (s *apiSource) find(a *answer) extracted {
-	number, err := s.number(a)
+func (s *apiSource) find(ctx context.Context, a *answer) extracted {
+	number, err := s.number(ctx, a)
 	if err == nil && (math.IsNaN(number) || math.IsInf(number, 0)) {
 		err = scaler.ErrNoData
 	}
@@ -159,8 +168,8 @@ func (s *apiSource) find(a *answer) extracted {
 	return extracted{number, err}
 }
 
-func (s *apiSource) number(a *answer) (float64, error) {
-	parsed, err := a.as(s.format)
+func (s *apiSource) number(ctx context.Context, a *answer) (float64, error) {
+	parsed, err := a.as(ctx, s.form)
 	if err != nil {
 		return 0, err
 	}

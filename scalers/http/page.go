@@ -70,7 +70,13 @@ func (s *server) Close() error { return nil }
 type answer struct {
 	body   []byte
 	err    error
-	parsed map[string]parsed // by format
+	parsed map[form]parsed
+}
+
+// form is how an answer is to be understood.
+type form struct {
+	format string
+	most   int64 // bytes
 }
 
 type parsed struct {
@@ -78,22 +84,22 @@ type parsed struct {
 	err      error
 }
 
-// as understands the answer as one of the formats.
-func (a *answer) as(format string) (document.Document, error) {
+// as understands the answer in a form.
+func (a *answer) as(ctx context.Context, f form) (document.Document, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	p, known := a.parsed[format]
+	p, known := a.parsed[f]
 	if !known {
-		p.document, p.err = document.Parse(format, a.body)
-		a.parsed[format] = p
+		p.document, p.err = document.Parse(ctx, f.format, a.body, f.most)
+		a.parsed[f] = p
 	}
 	return p.document, p.err
 }
 
 // get asks for an address, once there is a place for that.
 func (s *server) get(ctx context.Context, pace *scaler.Pace, address string) *answer {
-	a := &answer{parsed: map[string]parsed{}}
+	a := &answer{parsed: map[form]parsed{}}
 	a.err = s.places.Do(ctx, pace, func(ctx context.Context) (err error) {
 		a.body, err = s.body(ctx, address)
 		return err
@@ -181,9 +187,11 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 		places <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-places }()
-			a := p.server.get(ctx, &p.pace, address)
+			held, release := scaler.Held(ctx)
+			defer release()
+			a := p.server.get(held, &p.pace, address)
 			for i, source := range sources {
-				found[i][at] = source.(*apiSource).find(a)
+				found[i][at] = source.(*apiSource).find(held, a)
 			}
 		})
 	}

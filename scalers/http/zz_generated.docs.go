@@ -9,11 +9,12 @@ func (metricsAPIParams) ParamDocs() map[string]string {
 		"Aggregate":             "Asks every Pod behind the Service that url names, as service.namespace, instead of one of them.",
 		"AggregationType":       "Makes one number of those of the Pods.",
 		"Format":                "The format of the answer.",
+		"MaxDocumentBytes":      "How large an answer of yaml, xml or prometheus may be, at most 4194304. One of json may have 16 MiB.",
 		"TargetValue":           "The target.",
 		"Timeout":               "Bounds one request.",
 		"URL":                   "What to GET.",
 		"UnsafeSSL":             "Accepts any certificate of the server.",
-		"ValueLocation":         "Where in the answer the number stands: a GJSON path of json, keys and list positions with dots between them of yaml and xml, a metric with labels of prometheus.",
+		"ValueLocation":         "Where in the answer the number stands. In json it is a path such as jobs.0.waiting, jobs.# (how many there are), jobs.#(name==\"a\").waiting (of the first that fits) or jobs.#(state==\"new\")#|# (how many fit): GJSON's syntax with keys, * and ?, #, queries, pipes, .. for lines and the modifiers @this, @keys, @values and @flatten, in up to 32 steps and 512 bytes. In yaml and xml it is keys and list positions with dots between them, in prometheus a metric with labels.",
 		"metrics-api":           "Scales on a number in the answer of an HTTP server, or of all Pods behind a Service together.",
 	}
 }

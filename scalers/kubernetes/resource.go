@@ -35,8 +35,12 @@ type resourceParams struct {
 	Key string `param:"key,required"`
 	// Format is how to read what stands there.
 	Format string `param:"format" default:"number" enum:"number,json,yaml"`
-	// ValueLocation is where in it the number stands: a GJSON path of json, keys
-	// and list positions with dots between them of yaml.
+	// ValueLocation is where in it the number stands. In json it is a path such as
+	// jobs.0.waiting, jobs.# (how many there are), jobs.#(name=="a").waiting (of
+	// the first that fits) or jobs.#(state=="new")#|# (how many fit): GJSON's
+	// syntax with keys, * and ?, #, queries, pipes, .. for lines and the modifiers
+	// @this, @keys, @values and @flatten, in up to 32 steps and 512 bytes. In yaml
+	// it is keys and list positions with dots between them.
 	ValueLocation string `param:"valueLocation"`
 	// ValueType is what kind of number it is; a quantity is one such as 500m.
 	ValueType string `param:"valueType" default:"float64" enum:"float64,int64,quantity"`
@@ -57,6 +61,11 @@ func (p resourceParams) Validate() error {
 		problems = append(problems, errors.New("valueLocation: is for format json and yaml; a number has none"))
 	case p.Format != number && p.ValueLocation == "":
 		problems = append(problems, fmt.Errorf("valueLocation: is required with format %s", p.Format))
+	}
+	if p.ValueLocation != "" {
+		if err := document.CheckPlace(p.Format, p.ValueLocation); err != nil {
+			problems = append(problems, fmt.Errorf("valueLocation: %w", err))
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -139,7 +148,7 @@ func (s *configMapSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.params.reading(object, exists)
+	return s.params.reading(ctx, object, exists)
 }
 
 // Listen rings when the key's text changes.
@@ -166,7 +175,7 @@ func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source, answer 
 		return err
 	}
 	for i, source := range sources {
-		readings, err := source.(*secretSource).params.reading(object, exists)
+		readings, err := source.(*secretSource).params.reading(ctx, object, exists)
 		answer(i, scaler.Result{Readings: readings, Err: err})
 	}
 	return nil
@@ -194,10 +203,10 @@ func (s *secretSource) Close() error { return nil }
 
 // reading makes a reading of an object. An error says where it looked and
 // nothing of what it found.
-func (p resourceParams) reading(object data, exists bool) ([]scaler.Reading, error) {
+func (p resourceParams) reading(ctx context.Context, object data, exists bool) ([]scaler.Reading, error) {
 	value, err := 0.0, errAbsent
 	if exists {
-		value, err = p.find(object)
+		value, err = p.find(ctx, object)
 	}
 	switch {
 	case err != nil:
@@ -211,7 +220,7 @@ func (p resourceParams) reading(object data, exists bool) ([]scaler.Reading, err
 var errAbsent = scaler.Errorf(codes.NotFound, "the object does not exist")
 
 // find reads the object's key.
-func (p resourceParams) find(object data) (float64, error) {
+func (p resourceParams) find(ctx context.Context, object data) (float64, error) {
 	text, found := object[p.Key]
 	if !found {
 		return 0, scaler.Errorf(codes.NotFound, "the object has no such key")
@@ -219,7 +228,9 @@ func (p resourceParams) find(object data) (float64, error) {
 	if p.Format == number {
 		return p.ofText(text)
 	}
-	parsed, err := document.Parse(p.Format, []byte(text))
+	ctx, release := scaler.Held(ctx)
+	defer release()
+	parsed, err := document.Parse(ctx, p.Format, []byte(text), document.MostBytes)
 	if err != nil {
 		return 0, err
 	}

@@ -11,7 +11,7 @@ func (resourceParams) ParamDocs() map[string]string {
 		"ResourceKind":          "The kind of the object.",
 		"ResourceName":          "The object's name, in the namespace of the scaled object.",
 		"TargetValue":           "The target.",
-		"ValueLocation":         "Where in it the number stands: a GJSON path of json, keys and list positions with dots between them of yaml.",
+		"ValueLocation":         "Where in it the number stands. In json it is a path such as jobs.0.waiting, jobs.# (how many there are), jobs.#(name==\"a\").waiting (of the first that fits) or jobs.#(state==\"new\")#|# (how many fit): GJSON's syntax with keys, * and ?, #, queries, pipes, .. for lines and the modifiers @this, @keys, @values and @flatten, in up to 32 steps and 512 bytes. In yaml it is keys and list positions with dots between them.",
 		"ValueType":             "What kind of number it is; a quantity is one such as 500m.",
 		"kubernetes-resource":   "Scales on a number that stands in a ConfigMap or Secret of the namespace.",
 	}

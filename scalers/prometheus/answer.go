@@ -18,9 +18,9 @@ import (
 //
 // Source: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview
 type answer struct {
-	Status    string   `json:"status"`
-	ErrorType string   `json:"errorType"`
-	Warnings  []string `json:"warnings"`
+	Status    string `json:"status"`
+	ErrorType string `json:"errorType"`
+	Warnings  some   `json:"warnings"`
 	Data      struct {
 		ResultType string          `json:"resultType"`
 		Result     json.RawMessage `json:"result"`
@@ -33,8 +33,36 @@ type element struct {
 	Histogram json.RawMessage `json:"histogram"`
 }
 
-// sample is a time and a number written as a text.
-type sample []json.RawMessage
+// some tells a list that has elements from an empty one.
+type some bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *some) UnmarshalJSON(text []byte) error {
+	var first [1]json.RawMessage
+	err := json.Unmarshal(text, &first)
+	*s = first[0] != nil
+	return err
+}
+
+// elements are a vector of which the first is known.
+type elements struct {
+	first element
+	count int
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *elements) UnmarshalJSON(text []byte) error {
+	return scaler.EachElement(text, func(next element) {
+		if e.count == 0 {
+			e.first = next
+		}
+		e.count++
+	})
+}
+
+// sample is a time and a number written as a text. It has room for one more, to
+// tell what has too many.
+type sample [3]json.RawMessage
 
 // errorTypes are those that the API documents; others may be anything.
 var errorTypes = []string{"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found", "not_acceptable"}
@@ -76,29 +104,29 @@ var errOther = scaler.Errorf(codes.Unavailable, "the answer is not one of the AP
 // vector is the number of the only element. Without any there is nothing to
 // say, unless the server adds that it could not look everywhere.
 func (a answer) vector() (float64, error) {
-	var elements []element
-	if json.Unmarshal(a.Data.Result, &elements) != nil {
+	var e elements
+	if json.Unmarshal(a.Data.Result, &e) != nil {
 		return 0, errOther
 	}
 	switch {
-	case len(elements) == 0 && len(a.Warnings) > 0:
+	case e.count == 0 && bool(a.Warnings):
 		return 0, fmt.Errorf("the result is empty, and the server warns that it may not be complete: %w", scaler.ErrPartial)
-	case len(elements) == 0:
+	case e.count == 0:
 		return 0, fmt.Errorf("the result is empty, the target of the metrics may be lost: %w", scaler.ErrNoData)
-	case len(elements) > 1:
-		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns multiple elements (%d), want one: aggregate them, for example with sum()", len(elements))
-	case elements[0].Histogram != nil:
+	case e.count > 1:
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns multiple elements (%d), want one: aggregate them, for example with sum()", e.count)
+	case e.first.Histogram != nil:
 		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns a histogram, want one number")
 	}
-	return elements[0].Value.number()
+	return e.first.Value.number()
 }
 
 // number is the sample's. Without a value it says nothing.
 func (s sample) number() (float64, error) {
-	if len(s) == 0 {
+	if s[0] == nil {
 		return 0, fmt.Errorf("the result has no value: %w", scaler.ErrNoData)
 	}
-	if len(s) != 2 {
+	if s[1] == nil || s[2] != nil {
 		return 0, scaler.Errorf(codes.FailedPrecondition, "the result has a sample that is not a time and a value")
 	}
 	var text *string

@@ -123,6 +123,8 @@ func openPrometheus(ctx context.Context, p prometheusParams) (scaler.Source, err
 
 // Read evaluates the query at this moment.
 func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	ctx, release := scaler.Held(ctx)
+	defer release()
 	request, err := s.request(ctx, time.Now())
 	if err != nil {
 		return nil, err

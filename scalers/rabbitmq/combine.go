@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
@@ -41,37 +43,45 @@ func (a queueAnswer) counts() (counts, error) {
 	return seen, nil
 }
 
-// combine makes one of several queues, each number by itself. No queue at all
-// is empty.
-func combine(answers []queueAnswer, operation string) (counts, error) {
-	var sum, highest counts
-	for _, answer := range answers {
-		one, err := answer.counts()
-		if err != nil {
-			return counts{}, scaler.Errorf(codes.Unavailable, "queue %s is not running", answer.Name)
-		}
-		sum.messages += one.messages
-		sum.ready += one.ready
-		sum.published += one.published
-		sum.delivered += one.delivered
-		highest.messages = max(highest.messages, one.messages)
-		highest.ready = max(highest.ready, one.ready)
-		highest.published = max(highest.published, one.published)
-		highest.delivered = max(highest.delivered, one.delivered)
+// combined is what queues that match a pattern have together.
+type combined struct {
+	sum, highest counts
+	queues       int64
+	err          error // of the first that cannot be counted
+}
+
+func (c *combined) add(answer queueAnswer) {
+	one, err := answer.counts()
+	if err != nil {
+		c.err = cmp.Or(c.err, scaler.Errorf(codes.Unavailable, "queue %s is not running", answer.Name))
+		return
 	}
-	if len(answers) == 0 {
+	c.queues++
+	c.sum.messages += one.messages
+	c.sum.ready += one.ready
+	c.sum.published += one.published
+	c.sum.delivered += one.delivered
+	c.highest.messages = max(c.highest.messages, one.messages)
+	c.highest.ready = max(c.highest.ready, one.ready)
+	c.highest.published = max(c.highest.published, one.published)
+	c.highest.delivered = max(c.highest.delivered, one.delivered)
+}
+
+// by makes one of them.
+func (c *combined) by(operation string) (counts, error) {
+	switch n := c.queues; {
+	case c.err != nil:
+		return counts{}, c.err
+	case n == 0:
 		return counts{}, nil
-	}
-	switch operation {
-	case "sum":
-		return sum, nil
-	case "max":
-		return highest, nil
-	case "avg":
-		n := int64(len(answers))
+	case operation == "sum":
+		return c.sum, nil
+	case operation == "max":
+		return c.highest, nil
+	case operation == "avg":
 		return counts{
-			messages: sum.messages / n, ready: sum.ready / n,
-			published: sum.published / float64(n), delivered: sum.delivered / float64(n),
+			messages: c.sum.messages / n, ready: c.sum.ready / n,
+			published: c.sum.published / float64(n), delivered: c.sum.delivered / float64(n),
 		}, nil
 	default:
 		return counts{}, scaler.Errorf(codes.InvalidArgument, "operation: %q is none of sum, avg, max", operation)

@@ -194,9 +194,14 @@ func (m *management) single(ctx context.Context, queue string) (counts, error) {
 func (m *management) list(ctx context.Context, wanted map[string][]int, give func(string, scaler.Result)) bool {
 	listing, cancel := half(ctx)
 	defer cancel()
-	var answer []queueAnswer
+	listed := make(map[string]queueAnswer, len(wanted))
+	answer := queueList{use: func(queue queueAnswer) {
+		if _, is := wanted[queue.Name]; is {
+			listed[queue.Name] = queue
+		}
+	}}
 	err := m.get(listing, m.queues+"?columns="+columns, &answer)
-	if err == nil && answer == nil {
+	if err == nil && !answer.given {
 		err = foreign(m.queues)
 	}
 	switch {
@@ -207,10 +212,6 @@ func (m *management) list(ctx context.Context, wanted map[string][]int, give fun
 	case status.Code(err) != codes.Unauthenticated: // a login that is refused once is no better tried again
 		m.listings.failed(time.Now())
 		return false
-	}
-	listed := make(map[string]queueAnswer, len(answer))
-	for _, queue := range answer {
-		listed[queue.Name] = queue
 	}
 	for name := range wanted {
 		give(name, resultOf(pick(listed, name, err)))
@@ -244,19 +245,32 @@ func pick(listed map[string]queueAnswer, name string, err error) (seen counts, _
 
 // pageAnswer is what the API says to a pattern.
 type pageAnswer struct {
-	PageCount int           `json:"page_count"`
-	Items     []queueAnswer `json:"items"`
+	PageCount int       `json:"page_count"`
+	Items     queueList `json:"items"`
+}
+
+// queueList is a list of queues of which none is kept but by its user.
+type queueList struct {
+	use   func(queueAnswer)
+	given bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *queueList) UnmarshalJSON(text []byte) error {
+	l.given = string(text) != "null"
+	return scaler.EachElement(text, l.use)
 }
 
 // matching asks for the queues that match a pattern, combined.
 func (m *management) matching(ctx context.Context, s *patternSource) (counts, error) {
 	query := "?page=1&use_regex=true&pagination=false&name=" + url.QueryEscape(s.pattern) +
 		"&page_size=" + strconv.FormatInt(s.pageSize, 10) + "&columns=" + columns
-	var answer pageAnswer
+	var all combined
+	answer := pageAnswer{Items: queueList{use: all.add}}
 	err := m.get(ctx, m.queues+query, &answer)
 	switch {
 	case err != nil:
-	case answer.Items == nil:
+	case !answer.Items.given:
 		err = foreign(m.queues)
 	case answer.PageCount > 1:
 		err = scaler.Errorf(codes.FailedPrecondition,
@@ -264,7 +278,7 @@ func (m *management) matching(ctx context.Context, s *patternSource) (counts, er
 	}
 	var seen counts
 	if err == nil {
-		seen, err = combine(answer.Items, s.operation)
+		seen, err = all.by(s.operation)
 	}
 	if err != nil {
 		return counts{}, fmt.Errorf("queues matching %s: %w", s.pattern, err)
@@ -290,7 +304,9 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 	if err != nil {
 		return errHostMalformed
 	}
-	got, err := m.client.Do(request)
+	ctx, release := scaler.Held(ctx)
+	defer release()
+	got, err := m.client.Do(request.WithContext(ctx))
 	if err != nil {
 		return err
 	}

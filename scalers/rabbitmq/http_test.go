@@ -368,7 +368,11 @@ func TestCombine(t *testing.T) {
 		"avg": {messages: 3, ready: 1, published: 1.5, delivered: 2},
 		"max": {messages: 5, ready: 2, published: 2, delivered: 4},
 	} {
-		if got, err := combine(answers, operation); err != nil || got != want {
+		var all combined
+		for _, answer := range answers {
+			all.add(answer)
+		}
+		if got, err := all.by(operation); err != nil || got != want {
 			t.Errorf("%s = %+v, %v, want %+v", operation, got, err, want)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -89,12 +90,14 @@ var maxReadBytes, maxSecondBytes atomic.Int64
 // guardFlags adds the flags on what servers may send.
 func guardFlags(flags *flag.FlagSet) {
 	flags.Func("max-read-bytes", "the most that a server may send for one read of a source, such as 32Mi (default the family's own, see docs/families.md)",
-		bytesFlag(&maxReadBytes))
+		bytesFlag(maxReadBytes.Store))
 	flags.Func("max-bytes-per-second", "the most that a server may send over one connection within a second (default 128Mi)",
-		bytesFlag(&maxSecondBytes))
+		bytesFlag(maxSecondBytes.Store))
+	flags.Func("answer-memory", "the memory that answers over HTTP, and the documents made of them, may take together; half of the container's limit (default 128Mi)",
+		bytesFlag(budget.Set))
 }
 
-func bytesFlag(into *atomic.Int64) func(string) error {
+func bytesFlag(set func(int64)) func(string) error {
 	return func(text string) error {
 		q, err := resource.ParseQuantity(text)
 		if err != nil {
@@ -103,7 +106,7 @@ func bytesFlag(into *atomic.Int64) func(string) error {
 		if q.Sign() <= 0 || q.Value() <= 0 {
 			return errors.New("must be greater than 0")
 		}
-		into.Store(q.Value())
+		set(q.Value())
 		return nil
 	}
 }

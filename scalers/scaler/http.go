@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -83,6 +84,7 @@ func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
 	}
 	plain := *client.client
 	plain.Timeout = o.Timeout
+	plain.Transport = wholeAnswers{base: plain.Transport, most: client.maxAnswer}
 	follow := plain.CheckRedirect
 	plain.CheckRedirect = func(next *http.Request, before []*http.Request) error {
 		switch next.Response.StatusCode {
@@ -142,9 +144,9 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 		outbound.Drain(response.Body)
 		return nil, &HTTPError{Request: name, Status: response.StatusCode}
 	}
-	body, err := outbound.ReadBody(response.Body, c.maxAnswer)
+	body, err := budget.ReadAll(request.Context(), response.Body, response.ContentLength, c.maxAnswer)
 	if errors.Is(err, outbound.ErrTooLarge) {
-		return nil, words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, c.maxAnswer)
+		return nil, tooLarge(name, c.maxAnswer)
 	}
 	if err != nil {
 		return nil, transportError(name, err)

@@ -5,15 +5,18 @@ package document
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc/codes"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -43,7 +46,11 @@ func (v Value) Number() (float64, error) {
 // Quantity reads a Kubernetes quantity such as 500m or 2Gi, to the precision of
 // a float.
 func Quantity(text string) (float64, error) {
-	q, err := resource.ParseQuantity(strings.TrimSpace(text))
+	text = strings.TrimSpace(text)
+	if scalerv1.CheckQuantity(text) != nil {
+		return 0, errors.New("is a number that is out of range")
+	}
+	q, err := resource.ParseQuantity(text)
 	if err != nil {
 		return 0, errors.New("is neither a number nor a quantity")
 	}
@@ -56,37 +63,61 @@ type Document interface {
 	Find(place string) (Value, error)
 }
 
-// Parse reads a text of one of the formats json, yaml, xml and prometheus.
+// Sizes of texts that are no JSON. In memory they take many times as much.
+const (
+	UsualBytes = 1 << 20
+	MostBytes  = 4 << 20
+)
+
+// Parse reads a text of one of the formats json, yaml, xml and prometheus. Those
+// that are no JSON are of limit bytes at most, and wait until there is memory
+// for what is made of them.
 //
-// Places of json are GJSON paths, and what is wrong with the text elsewhere does
-// not matter as long as its first object or list is whole. Those of yaml and xml are keys and list
-// positions with dots between them, such as jobs.0.waiting; as in KEDA, a value
-// found before the path ends is the result. In xml elements are keys, those
-// that repeat are a list, and the name of the outermost may be left out. Places
-// of prometheus are selectors, see ParseSelector.
+// Places of json are paths in a part of GJSON's syntax: keys and list positions
+// with dots between them, keys with * and ?, # for the number of elements, #.key
+// for a list of what each element has there, #(key=="value") for the first
+// element that fits, #(...)# for all of them, with = != < <= > >= % and !%, a
+// pipe to go on with a list as a whole, as in #(...)#|#, and the modifiers @this,
+// @keys, @values and @flatten. .. in front makes a list of the lines of a text. A
+// path has 32 steps and 512 bytes at most. What is wrong with the text elsewhere
+// does not matter as long as its first object or list is whole.
+//
+// Places of yaml and xml are keys and list positions with dots between them,
+// such as jobs.0.waiting; as in KEDA, a value found before the path ends is the
+// result. In xml elements are keys, those that repeat are a list, and the name of
+// the outermost may be left out. Places of prometheus are selectors, see
+// ParseSelector.
 //
 // Source: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
-func Parse(format string, text []byte) (Document, error) {
-	switch format {
-	case "json":
+func Parse(ctx context.Context, format string, text []byte, limit int64) (Document, error) {
+	if format == "json" {
 		return parseJSON(text), nil
-	case "yaml":
-		var root any
-		if err := yaml.Unmarshal(text, &root); err != nil {
-			return nil, notA("YAML")
-		}
-		return tree{roots: []any{root}}, nil
-	case "xml":
-		name, content, err := parseXML(bytes.NewReader(text))
-		if err != nil {
-			return nil, notA("XML")
-		}
-		return tree{roots: []any{content, map[string]any{name: content}}}, nil
-	case "prometheus":
-		return parseScrape(text)
-	default:
+	}
+	parse, known := parsers[format]
+	if !known {
 		return nil, fmt.Errorf("format %q is not one of json, yaml, xml, prometheus", format)
 	}
+	if limit = min(cmp.Or(limit, UsualBytes), MostBytes); int64(len(text)) > limit {
+		return nil, words.Errorf(codes.FailedPrecondition, "the text is larger than the %d bytes that %s may have", limit, format)
+	}
+	values, err := countValues(format, text)
+	if err != nil {
+		return nil, err
+	}
+	if err := budget.Document(ctx, int64(values)*bytesPerValue+int64(len(text))); err != nil {
+		return nil, err
+	}
+	return parse(text)
+}
+
+var parsers = map[string]func([]byte) (Document, error){"yaml": parseYAML, "xml": parseTree, "prometheus": parseScrape}
+
+func parseTree(text []byte) (Document, error) {
+	name, content, err := parseXML(bytes.NewReader(text))
+	if err != nil {
+		return nil, notA("XML")
+	}
+	return tree{roots: []any{content, map[string]any{name: content}}}, nil
 }
 
 // tree is maps and lists, and where a path may begin.
@@ -113,8 +144,6 @@ func walk(node any, path string) (Value, error) {
 		switch inner := node.(type) {
 		case map[string]any:
 			node, found = inner[key]
-		case map[any]any: // has keys that are no texts
-			node, found = byText(inner, key)
 		case []any:
 			node, found = element(inner, key)
 		default:
@@ -125,15 +154,6 @@ func walk(node any, path string) (Value, error) {
 		}
 	}
 	return scalar(node, path)
-}
-
-func byText(m map[any]any, key string) (any, bool) {
-	for k, value := range m {
-		if fmt.Sprint(k) == key {
-			return value, true
-		}
-	}
-	return nil, false
 }
 
 func element(list []any, key string) (any, bool) {
@@ -163,7 +183,7 @@ func scalar(node any, path string) (Value, error) {
 		return Value{}, wrong(path, "is a bool")
 	case []any:
 		return Value{}, wrong(path, "is a list")
-	case map[string]any, map[any]any:
+	case map[string]any:
 		return Value{}, wrong(path, "is a map")
 	default:
 		return Value{}, wrong(path, "is neither a number nor a text")

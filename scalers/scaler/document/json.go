@@ -3,17 +3,18 @@ package document
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 
-	"github.com/tidwall/gjson"
+	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
-// deepestJSON is how deep JSON may nest, which bounds the stack of whoever
-// follows a path through it.
+// deepestJSON is how deep JSON may nest: as deep as encoding/json reads.
 const deepestJSON = 10_000
 
 // jsonText is JSON, or lines of it. What does not concern the place that is
 // looked for may be wrong: a NaN, a comma too many, a text behind the document.
+// It stays a text: a place is found without making values of the others.
 type jsonText struct {
 	first []byte // the first document, nil when there is none that is whole
 	lines []byte // all of it, nil when it is not sound
@@ -66,26 +67,48 @@ func extent(text []byte) (end int, sound bool) {
 }
 
 // Find implements Document.
-func (j jsonText) Find(path string) (Value, error) {
-	text := j.first
-	if strings.HasPrefix(path, "..") { // reads lines of JSON each
-		text = j.lines
+func (j jsonText) Find(place string) (Value, error) {
+	p, err := parsePath(place)
+	if err != nil {
+		return Value{}, words.Errorf(codes.InvalidArgument, "the place %v", err)
 	}
-	if text == nil {
+	at := node{text: j.first}
+	if p.lines {
+		at = linesOf(j.lines)
+	}
+	if j.first == nil && !p.lines || j.lines == nil && p.lines {
 		return Value{}, notA("JSON")
 	}
-	switch found := gjson.GetBytes(text, path); {
-	case !found.Exists():
-		return Value{}, missing(path)
-	case found.Type == gjson.Number:
-		return Value{Float: found.Num, path: path}, nil
-	case found.Type == gjson.String:
-		return Value{Text: found.Str, IsText: true, path: path}, nil
-	case found.Type == gjson.Null:
-		return Value{}, wrong(path, "is null")
-	case found.IsBool():
-		return Value{}, wrong(path, "is a bool")
-	default:
-		return Value{}, wrong(path, "is an object or a list")
+	for _, pipe := range p.pipes {
+		at = at.find(pipe)
 	}
+	return at.value(place)
+}
+
+// linesOf is a list of the documents in a text, one after another.
+func linesOf(text []byte) node {
+	return node{list: func(yield func(node) bool) { elements(text, 0, yield) }}
+}
+
+// value makes what was found a value.
+func (n node) value(place string) (Value, error) {
+	v := Value{path: place}
+	switch n.kind() {
+	case absent:
+		return Value{}, missing(place)
+	case number:
+		var sound bool
+		if v.Float, sound = n.number(); !sound {
+			return Value{}, wrong(place, "is not a number")
+		}
+	case quoted:
+		v.Text, v.IsText = textOf(n.text), true
+	case null:
+		return Value{}, wrong(place, "is null")
+	case truth, falsehood:
+		return Value{}, wrong(place, "is a bool")
+	default:
+		return Value{}, wrong(place, "is an object or a list")
+	}
+	return v, nil
 }
