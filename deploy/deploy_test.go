@@ -342,9 +342,6 @@ func TestRolesAreBoundToAccountsThatExist(t *testing.T) {
 			t.Errorf("%s: no %s %s", binding, role.Kind, role.Name)
 		}
 		for _, subject := range subjects {
-			if subject.Kind == rbacv1.GroupKind && subject.Name == "system:serviceaccounts:sluice-system" {
-				continue
-			}
 			if !accounts[subject.Namespace+"/"+subject.Name] {
 				t.Errorf("%s: no ServiceAccount %s/%s", binding, subject.Namespace, subject.Name)
 			}

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	} else {
 		code = m.Run()
-		if err := errors.Join(checkIdentities(), checkLogs(), checkEvents()); err != nil {
+		if err := errors.Join(checkIdentities(), checkRights(), checkLogs(), checkEvents()); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
 			code = 1
 		}
