@@ -59,8 +59,8 @@ func (s *streams) open(ctx context.Context, q *poll, ref *externalscaler.ScaledO
 		return
 	}
 	ctx, q.end = context.WithCancel(ctx)
-	s.follow(ctx, &s.noActivity, func(ctx context.Context) (bool, error) { return s.activity(ctx, client, q, ref) })
-	s.follow(ctx, &s.noSpecs, func(ctx context.Context) (bool, error) { return s.specs(ctx, client, q, ref) })
+	s.follow(ctx, &s.noActivity, func(ctx context.Context) error { return s.activity(ctx, client, q, ref) })
+	s.follow(ctx, &s.noSpecs, func(ctx context.Context) error { return s.specs(ctx, client, q, ref) })
 }
 
 // client connects at the first use.
@@ -94,7 +94,7 @@ func (s *streams) stop() {
 
 // follow keeps one stream open until ctx is done or the peer says that it does
 // not offer it.
-func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream func(context.Context) (bool, error)) {
+func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream func(context.Context) error) {
 	if unoffered.Load() {
 		return
 	}
@@ -102,19 +102,14 @@ func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream fun
 		retry := newBackoff(s.poller.inst.fed.clock, streamRetry, streamRetryMax)
 		for ctx.Err() == nil && !unoffered.Load() {
 			attempt, end := context.WithCancel(ctx)
-			var heard bool
-			err := guard.Call("a stream of activity", "", func() (err error) {
-				heard, err = stream(attempt)
-				return err
-			})
+			began := s.clock().Now()
+			err := guard.Call("a stream of activity", "", func() error { return stream(attempt) })
 			end()
 			if status.Code(err) == codes.Unimplemented {
 				unoffered.Store(true)
 				return
 			}
-			if err == nil || heard && !errors.Is(err, errFlood) {
-				retry.reset()
-			}
+			retry.ended(began)
 			retry.wait(ctx)
 		}
 	})
@@ -122,10 +117,10 @@ func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream fun
 
 // activity takes true as a ring and false as nothing: going back is decided by
 // polling alone (lesson F11).
-func (s *streams) activity(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) (heard bool, err error) {
+func (s *streams) activity(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) error {
 	stream, err := client.StreamIsActive(ctx, ref)
 	if err != nil {
-		return false, err
+		return err
 	}
 	return receiveAll(s.clock(), stream.Recv, func(message *externalscaler.IsActiveResponse) {
 		s.announce(q)
@@ -145,10 +140,10 @@ func (s *streams) announce(q *poll) {
 }
 
 // specs takes the newest list over; an empty one says nothing.
-func (s *streams) specs(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) (heard bool, err error) {
+func (s *streams) specs(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) error {
 	stream, err := client.StreamMetricSpec(ctx, ref)
 	if err != nil {
-		return false, err
+		return err
 	}
 	return receiveAll(s.clock(), stream.Recv, func(message *externalscaler.GetMetricSpecResponse) {
 		if len(message.GetMetricSpecs()) == 0 {
@@ -179,23 +174,22 @@ var errFlood = fmt.Errorf("the peer sends more than %d messages a second", mostM
 
 // receiveAll hands every message on until the stream ends or becomes a flood. A
 // clean end is no error.
-func receiveAll[M any](c clock.PassiveClock, receive func() (M, error), take func(M)) (heard bool, err error) {
+func receiveAll[M any](c clock.PassiveClock, receive func() (M, error), take func(M)) error {
 	since, count := c.Now(), 0
 	for {
 		message, err := receive()
 		if errors.Is(err, io.EOF) {
-			return heard, nil
+			return nil
 		}
 		if err != nil {
-			return heard, err
+			return err
 		}
 		if c.Since(since) >= time.Second {
 			since, count = c.Now(), 0
 		}
 		if count++; count > mostMessages {
-			return true, errFlood
+			return errFlood
 		}
-		heard = true
 		take(message)
 	}
 }

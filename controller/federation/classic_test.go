@@ -398,6 +398,24 @@ func TestAPushIsARing(t *testing.T) {
 	})
 }
 
+// TestStreamsThatEndAtOnceAreTriedEverLater: a clean end, or a message before it,
+// is no reason to come back as soon as the first time.
+func TestStreamsThatEndAtOnceAreTriedEverLater(t *testing.T) {
+	w, now := newSteppedWorld(t)
+	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.hangsUp = true, true })
+	w.classicService("jobs", c)
+	jobs := trigger("jobs", 1)
+	w.Subscribe(jobs)
+	w.until("it is read", w.observed(jobs, 4))
+	end := now.Now().Add(10 * time.Minute)
+	w.stepUntil(now, streamRetry, "ten minutes pass", func() bool { return !now.Now().Before(end) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streamed < 3 || c.streamed > 25 {
+		t.Errorf("%d streams in ten minutes", c.streamed)
+	}
+}
+
 func TestStreamsThatEndAtOnceLeavePolling(t *testing.T) {
 	w, now := newSteppedWorld(t)
 	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.hangsUp = true, true })

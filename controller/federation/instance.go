@@ -120,9 +120,7 @@ func (i *instance) run(ctx context.Context) {
 			return
 		}
 		i.fed.judge(i, down, reasonOf(err))
-		if i.fed.clock.Since(began) > 10*time.Second {
-			retry.reset()
-		}
+		retry.ended(began)
 		i.waitToReconnect(ctx, retry)
 	}
 }
@@ -364,7 +362,16 @@ func newBackoff(c clock.Clock, first, last time.Duration) *backoffTimer {
 	return &backoffTimer{clock: c, first: first, last: last, delay: first}
 }
 
-func (b *backoffTimer) reset() { b.delay = b.first }
+// stood is how long an attempt must have held for the next delay to be the
+// first again: what is dropped as soon as it connects must cost ever less.
+const stood = 30 * time.Second
+
+// ended is told of each attempt when it began.
+func (b *backoffTimer) ended(began time.Time) {
+	if b.clock.Since(began) >= stood {
+		b.delay = b.first
+	}
+}
 
 // wait returns after the next delay or when ctx is done.
 func (b *backoffTimer) wait(ctx context.Context) {

@@ -106,6 +106,7 @@ func TestEqualQuestionsMeetAtOneInstance(t *testing.T) {
 		return len(w.services["kafka"].ranked(0)) == 2
 	})
 	w.Unsubscribe(trigger("kafka", 0).ID)
+	w.until("nobody has it any more", func() bool { return len(a.has())+len(b.has()) == 0 })
 	var triggers []Trigger
 	for n := range 20 { // other objects, other targets, one queue
 		one := trigger("kafka", n)

@@ -87,15 +87,14 @@ func (w *watcher) run(ctx context.Context) {
 		case <-w.wake:
 		}
 		for w.occupied() && ctx.Err() == nil {
-			end := w.stream(ctx)
+			began := w.inst.fed.clock.Now()
+			err := w.stream(ctx)
 			if ctx.Err() != nil {
 				return
 			}
-			if end.heard {
-				retry.reset()
-			}
-			w.inst.fed.log.Debug("watch stream ended", "family", w.inst.family, "address", w.inst.address, "reason", reasonOf(end.err))
-			if status.Code(end.err) == codes.Unimplemented {
+			retry.ended(began)
+			w.inst.fed.log.Debug("watch stream ended", "family", w.inst.family, "address", w.inst.address, "reason", reasonOf(err))
+			if status.Code(err) == codes.Unimplemented {
 				w.rejectAll()
 			}
 			retry.wait(ctx)
@@ -119,31 +118,21 @@ func (w *watcher) occupied() bool {
 	return len(w.seats) > 0
 }
 
-// ending is how a stream ended, and whether anything was heard on it.
-type ending struct {
-	heard bool
-	err   error
-}
-
 // stream opens one stream, subscribes everything and serves until it breaks.
-func (w *watcher) stream(ctx context.Context) ending {
+func (w *watcher) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := scalerv1.NewScalerServiceClient(w.inst.conn).Watch(ctx, grpc.WaitForReady(true))
 	if err != nil {
-		return ending{err: err}
+		return err
 	}
 	w.begin()
 	defer w.ended()
-	received := make(chan ending, 1)
+	received := make(chan error, 1)
 	var receiver sync.WaitGroup // ends with the stream; its result is waited for
 	guard.Go(&receiver, "a stream of observations", w.inst.address, func() {
 		defer cancel() // the sender may be waiting
-		end := ending{}
-		if err := guard.Do("a stream of observations", w.inst.address, func() { end = w.receive(stream) }); err != nil {
-			end = ending{err: err}
-		}
-		received <- end
+		received <- guard.Call("a stream of observations", w.inst.address, func() error { return w.receive(stream) })
 	})
 	w.send(ctx, stream)
 	return <-received
@@ -245,14 +234,12 @@ func unsubscribeFrame(id string) *scalerv1.WatchRequest {
 }
 
 // receive takes frames until the stream breaks.
-func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) ending {
-	heard := false
+func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) error {
 	for {
 		frame, err := stream.Recv()
 		if err != nil {
-			return ending{heard: heard, err: err}
+			return err
 		}
-		heard = true
 		now := w.inst.fed.clock.Now()
 		w.mu.Lock()
 		w.heard = now
