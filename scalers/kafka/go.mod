@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/aws/aws-msk-iam-sasl-signer-go v1.0.4
 	github.com/aws/aws-sdk-go-v2 v1.48.0
+	github.com/jcmturner/gofork v1.7.6
 	github.com/jcmturner/gokrb5/v8 v8.4.4
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
@@ -62,7 +63,6 @@ require (
 	github.com/hashicorp/vault/api v1.23.0 // indirect
 	github.com/jcmturner/aescts/v2 v2.0.0 // indirect
 	github.com/jcmturner/dnsutils/v2 v2.0.0 // indirect
-	github.com/jcmturner/gofork v1.7.6 // indirect
 	github.com/jcmturner/rpc/v2 v2.0.3 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
@@ -111,7 +111,7 @@ require (
 require (
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/pierrec/lz4/v4 v4.1.33 // indirect
-	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/outbound v0.0.0
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	github.com/twmb/franz-go v1.22.2

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
@@ -46,37 +45,89 @@ func (p kerberosParams) require(a account) error {
 	return errors.Join(problems...)
 }
 
+// longestKerberosConfig bounds krb5.conf, in bytes.
+const longestKerberosConfig = 64 << 10
+
 // mechanism logs in to the realm when a connection is opened, and anew for
 // each connection.
 func (p kerberosParams) mechanism(ctx context.Context, a account) (sasl.Mechanism, error) {
+	conf, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	dialer := scaler.DialerOf(ctx)
+	for _, realm := range conf.Realms {
+		for _, address := range realm.KDC {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, errors.New("kerberosConfig: a kdc is not a host, with or without a port")
+			}
+			if err := dialer.Check(host); err != nil {
+				return nil, fmt.Errorf("kerberosConfig: %w", err)
+			}
+		}
+	}
+	login := kerberosLogin{kerberosParams: p, account: a, dial: dialer.DialContext}
+	if p.Keytab != "" {
+		login.keys = keytab.New()
+		if err := login.keys.Unmarshal([]byte(p.Keytab)); err != nil {
+			return nil, errors.New("keytab: is not a keytab")
+		}
+	}
+	return login, nil
+}
+
+// config reads krb5.conf anew: the library writes into it.
+func (p kerberosParams) config() (*config.Config, error) {
+	if len(p.KerberosConfig) > longestKerberosConfig {
+		return nil, fmt.Errorf("kerberosConfig: has more than %d bytes", longestKerberosConfig)
+	}
 	conf, err := config.NewFromString(p.KerberosConfig)
 	// Some directives are known and do nothing here, such as include.
 	if unsupported := new(config.UnsupportedDirective); err != nil && !errors.As(err, unsupported) {
 		return nil, errors.New("kerberosConfig: is not a krb5.conf")
 	}
-	// The library dials by itself, so what it may dial is checked here.
-	for _, realm := range conf.Realms {
-		for _, address := range slices.Concat(realm.KDC, realm.KPasswdServer) {
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				host = address
-			}
-			if err := scaler.DialerOf(ctx).Check(host); err != nil {
-				return nil, fmt.Errorf("kerberosConfig: %w", err)
-			}
-		}
+	return conf, nil
+}
+
+// kerberosLogin is the mechanism.
+type kerberosLogin struct {
+	kerberosParams
+	account
+	keys *keytab.Keytab // nil with a password
+	dial dialFunc
+}
+
+// Name implements sasl.Mechanism.
+func (kerberosLogin) Name() string { return "GSSAPI" }
+
+// Authenticate implements sasl.Mechanism. All that is asked of the realm is
+// asked here.
+func (l kerberosLogin) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	conf, err := l.config()
+	if err != nil {
+		return nil, nil, err
 	}
-	login := func(context.Context) *client.Client {
-		return client.NewWithPassword(a.Username, p.Realm, a.Password, conf, client.DisablePAFXFAST(p.KerberosDisableFAST))
+	centres, err := l.open(ctx, conf)
+	if err != nil {
+		return nil, nil, err
 	}
-	if p.Keytab != "" {
-		keys := keytab.New()
-		if err := keys.Unmarshal([]byte(p.Keytab)); err != nil {
-			return nil, errors.New("keytab: is not a keytab")
-		}
-		login = func(context.Context) *client.Client {
-			return client.NewWithKeytab(a.Username, p.Realm, keys, conf, client.DisablePAFXFAST(p.KerberosDisableFAST))
-		}
+	defer centres.close()
+	user := l.client(conf)
+	defer user.Destroy() // with what would renew its tickets
+	session, first, err := kerberos.Auth{
+		ClientFn: func(context.Context) *client.Client { return user }, Service: l.KerberosServiceName,
+	}.AsMechanism().Authenticate(ctx, host)
+	if err != nil {
+		return nil, nil, centres.why()
 	}
-	return kerberos.Auth{ClientFn: login, Service: p.KerberosServiceName}.AsMechanism(), nil
+	return session, first, nil
+}
+
+func (l kerberosLogin) client(conf *config.Config) *client.Client {
+	fast := client.DisablePAFXFAST(l.KerberosDisableFAST)
+	if l.keys != nil {
+		return client.NewWithKeytab(l.Username, l.Realm, l.keys, conf, fast) //dials:through centres
+	}
+	return client.NewWithPassword(l.Username, l.Realm, l.Password, conf, fast) //dials:through centres
 }
