@@ -21,6 +21,8 @@ OUT ?= bin
 FAMILIES := $(patsubst scalers/%/main.go,%,$(wildcard scalers/*/main.go))
 CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/main.go))
 SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
+# Modules whose connections go by the rules of outbound/.
+DIALLING := outbound $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod)) proto
 GENERATED := '*.pb.go' '*zz_generated*' 'deploy/crds/*.yaml' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
@@ -44,12 +46,15 @@ images: ## Build an OCI image layout per process, amd64 and arm64, into bin/imag
 	for arch in $(ARCH); do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
 	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -names $(CURDIR)/deploy/images/kustomization.yaml -version $(VERSION) -out $(CURDIR)/bin/images
 
-tools: bin/tools/.generators bin/tools/.linters ## Build the pinned generators and linters into bin/tools/
+tools: bin/tools/.generators bin/tools/.linters bin/tools/dials ## Build the pinned generators and linters into bin/tools/
 bin/tools/.generators: tools/go.mod tools/go.sum
 	cd tools && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
 bin/tools/.linters: tools/lint/go.mod tools/lint/go.sum
 	@echo "building golangci-lint and buf, a few minutes the first time"
 	cd tools/lint && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
+
+bin/tools/dials: $(wildcard tools/dials/*.go) tools/dials/go.mod
+	cd tools/dials && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ .
 
 generate: tools ## Write all generated code, CRDs and reference pages
 	buf format -w
@@ -93,8 +98,9 @@ check-deploy: ## Every kustomization renders to objects that decode strictly
 	cd deploy && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test ./...
 
 # Built as what ships is built, so that both use the same build cache.
-check-lint: tools ## golangci-lint (go vet included) in every module
+check-lint: tools ## golangci-lint (go vet included) in every module; no connection passes by outbound/
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' hack/each-module.sh golangci-lint run ./...
+	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES="$(DIALLING)" hack/each-module.sh dials -test=false ./...
 
 # Known vulnerabilities, as of a version of Go's database that the module proxy
 # has; VULNDB=https://vuln.go.dev asks for today's.

@@ -130,7 +130,7 @@ func listener(ctx context.Context, options *redis.Options) (client *redis.Client
 		once.Do(func() { first, err = cn.ClientID(ctx).Result() })
 		return err
 	}
-	return redis.NewClient(&own), func() int64 { return first }
+	return redis.NewClient(&own), func() int64 { return first } //dials:through the Dialer of its options
 }
 
 // tracker has one server remember the keys that somebody listens to.

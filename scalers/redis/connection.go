@@ -227,13 +227,13 @@ func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end
 	}
 	switch m {
 	case cluster:
-		client := redis.NewClusterClient(options.Cluster())
+		client := redis.NewClusterClient(options.Cluster()) //dials:through the Dialer of its options
 		s.client = client
 		s.node = client.MasterForKey
 	case sentinel:
-		s.one(redis.NewFailoverClient(options.Failover()))
+		s.one(redis.NewFailoverClient(options.Failover())) //dials:through the Dialer of its options
 	default:
-		s.one(redis.NewClient(options.Simple()))
+		s.one(redis.NewClient(options.Simple())) //dials:through the Dialer of its options
 	}
 	return s
 }

@@ -121,7 +121,7 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 				return nil, err
 			}
 		}
-		connector := mssql.NewConnectorConfig(config)
+		connector := mssql.NewConnectorConfig(config) //dials:through its Dialer
 		if p.Provider == "azure-workload" {
 			if connector, err = entraConnector(ctx, p.PodIdentity, config); err != nil {
 				return nil, err
@@ -133,7 +133,7 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 		if config.Port != 0 {
 			what = "mssql " + net.JoinHostPort(config.Host, strconv.FormatUint(config.Port, 10))
 		}
-		return &database{DB: sql.OpenDB(punctual), what: what, explain: explainMSSQL}, nil
+		return &database{DB: sql.OpenDB(punctual), what: what, explain: explainMSSQL}, nil //dials:through its connector
 	})
 	if err != nil {
 		return nil, err
@@ -198,6 +198,7 @@ func entraConnector(ctx context.Context, id scaler.PodIdentity, config msdsn.Con
 	if err != nil {
 		return nil, err
 	}
+	//dials:through the Dialer that openMSSQL gives it
 	return mssql.NewSecurityTokenConnector(config, func(ctx context.Context) (string, error) { return entraToken(ctx, tokens) })
 }
 

@@ -124,11 +124,11 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 	d, err := share(ctx, "mysql", scaler.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
 		config.DialFunc = scaler.DialerOf(ctx).DialContext
 		config.Logger = &mysql.NopLogger{}
-		connector, err := mysql.NewConnector(config)
+		connector, err := mysql.NewConnector(config) //dials:through DialFunc of its configuration
 		if err != nil {
 			return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: has options that do not go together")
 		}
-		return &database{DB: sql.OpenDB(boundedConnector{connector}), what: "mysql " + config.Addr, explain: explainMySQL}, nil
+		return &database{DB: sql.OpenDB(boundedConnector{connector}), what: "mysql " + config.Addr, explain: explainMySQL}, nil //dials:through its connector
 	})
 	if err != nil {
 		return nil, err

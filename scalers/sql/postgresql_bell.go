@@ -99,7 +99,7 @@ func (l listener) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err := l.login(ctx, own); err != nil {
 		return nil, err
 	}
-	return pgx.ConnectConfig(ctx, own)
+	return pgx.ConnectConfig(ctx, own) //dials:through DialFunc of its configuration
 }
 
 // farewell ends the session; a server that stalls is not waited for.

@@ -208,7 +208,7 @@ func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope 
 		if err != nil {
 			return nil, err
 		}
-		credential, err = azidentity.NewClientSecretCredential(b.Credentials.TenantID, b.Credentials.ClientID, secret,
+		credential, err = azidentity.NewClientSecretCredential(b.Credentials.TenantID, b.Credentials.ClientID, secret, //dials:through client
 			&azidentity.ClientSecretCredentialOptions{
 				ClientOptions:            options(client, b.authority),
 				DisableInstanceDiscovery: b.resource != "", // the public cloud knows nothing of a private one

@@ -1,0 +1,4 @@
+// Package client has of the library what the tests use.
+package client
+
+func NewWithPassword() any { return nil }

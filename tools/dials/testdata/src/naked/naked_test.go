@@ -1,0 +1,5 @@
+package naked
+
+import "net"
+
+func dialledByATest() { net.Dial("tcp", "a:1") }
