@@ -24,12 +24,6 @@ func DialFamily(ctx context.Context, address string) (net.Conn, error) {
 	return directly(ctx, "tcp", address)
 }
 
-// DialReplica connects a controller to the one that leads, at the address that
-// the installation's own EndpointSlices have for its Pod.
-func DialReplica(ctx context.Context, network, address string) (net.Conn, error) {
-	return directly(ctx, network, address)
-}
-
 // DialIdentity connects to what gives the process its own identity: Entra, the
 // token services of AWS and Google, and the services of a node or Pod, at
 // link-local and loopback addresses that the libraries and the environment know.

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -17,17 +16,12 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
-	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
 const (
 	decisionsPath = "/decisions"
-	// leaderHeader names the controller that an answer is of. In a request it
-	// says who was thought to lead: nobody passes it on once more.
+	// leaderHeader names the controller that leads, in the answer of another.
 	leaderHeader = "Sluice-Leader"
-	// What the leader may take, and what of its answer is passed on.
-	leaderTimeout    = 3 * time.Second
-	longestDecisions = 1 << 20
 )
 
 // decisions serves what the controller decided about one object, in full: the
@@ -35,37 +29,34 @@ const (
 //
 //	GET /decisions?namespace=shop&name=worker
 //
-// A standby decides nothing: it asks the leader, and names it.
+// It has readings of every namespace, so it answers on the loopback device of
+// its Pod alone: to whoever may forward ports of the installation's Pods. A
+// standby decides nothing, and names who does.
 type decisions struct {
 	record func(types.NamespacedName) (activation.Record, bool)
 	leads  func() bool
-	// leader finds who leads; its address has the port of /decisions.
-	leader func(context.Context) (name, address string, err error)
-	client *http.Client
-}
-
-// replicas returns the client for one replica of the controller by another.
-func replicas() *http.Client {
-	pool := outbound.NewTransport(outbound.DialReplica, nil)
-	pool.Proxy = nil
-	return outbound.Client(pool, outbound.Stay, leaderTimeout)
+	// leader finds who leads.
+	leader func(context.Context) (name string, err error)
 }
 
 // ServeHTTP implements http.Handler.
 func (d decisions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := types.NamespacedName{Namespace: r.URL.Query().Get("namespace"), Name: r.URL.Query().Get("name")}
-	if key.Namespace == "" || key.Name == "" {
+	switch {
+	case !fromLoopback(r):
+		http.Error(w, "decisions are told over kubectl port-forward alone", http.StatusForbidden)
+	case key.Namespace == "" || key.Name == "":
 		http.Error(w, "namespace and name are required", http.StatusBadRequest)
-		return
-	}
-	switch expected := r.Header.Get(leaderHeader); {
 	case d.leads():
 		d.answer(w, key)
-	case expected != "":
-		http.Error(w, expected+" does not lead any more", http.StatusServiceUnavailable)
 	default:
-		d.pass(w, r)
+		d.refer(w, r)
 	}
+}
+
+func fromLoopback(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().Unmap().IsLoopback()
 }
 
 func (d decisions) answer(w http.ResponseWriter, key types.NamespacedName) {
@@ -80,64 +71,34 @@ func (d decisions) answer(w http.ResponseWriter, key types.NamespacedName) {
 	_ = encoder.Encode(record) // the client went away: nobody is left to tell
 }
 
-// pass asks the leader in the place of whoever asked a standby.
-func (d decisions) pass(w http.ResponseWriter, r *http.Request) {
+// refer says who can be asked in the place of a standby.
+func (d decisions) refer(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), leaderTimeout)
 	defer cancel()
-	name, address, err := d.leader(ctx)
-	if name != "" {
-		w.Header().Set(leaderHeader, name)
-	}
-	var answer *http.Response
-	if err == nil {
-		answer, err = d.ask(ctx, name, address, r.URL.RawQuery)
-	}
+	name, err := d.leader(ctx)
 	if err != nil {
-		http.Error(w, fmt.Sprintf("this controller does not lead; the leader, %q, could not be asked: %v", name, err), http.StatusBadGateway)
+		http.Error(w, fmt.Sprintf("this controller does not lead, and who does is not known: %v", err), http.StatusBadGateway)
 		return
 	}
-	defer answer.Body.Close()
-	w.Header().Set("Content-Type", answer.Header.Get("Content-Type"))
-	w.WriteHeader(answer.StatusCode)
-	_, _ = io.Copy(w, io.LimitReader(answer.Body, longestDecisions)) // as above
+	w.Header().Set(leaderHeader, name)
+	http.Error(w, "this controller does not lead: ask "+name, http.StatusMisdirectedRequest)
 }
 
-func (d decisions) ask(ctx context.Context, name, address, query string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+decisionsPath+"?"+query, nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set(leaderHeader, name)
-	return d.client.Do(request)
-}
+// leaderTimeout is how long the lease may take to be read.
+const leaderTimeout = 3 * time.Second
 
-// leaderOf finds the holder of the lease: its identity begins with the Pod's
-// name, and the webhook's Service has the Pod's address.
-func leaderOf(clientset kubernetes.Interface, o Options) func(context.Context) (name, address string, err error) {
-	return func(ctx context.Context) (name, address string, err error) {
+// leaderOf finds the holder of the lease, whose identity begins with the Pod's
+// name.
+func leaderOf(clientset kubernetes.Interface, o Options) func(context.Context) (name string, err error) {
+	return func(ctx context.Context) (name string, err error) {
 		lease, err := clientset.CoordinationV1().Leases(o.Namespace).Get(ctx, o.LeaderElectionID, metav1.GetOptions{})
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
 		name, _, _ = strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
 		if name == "" {
-			return "", "", errors.New("nobody holds the lease")
+			return "", errors.New("nobody holds the lease")
 		}
-		_, port, err := net.SplitHostPort(o.MetricsAddress)
-		if err != nil {
-			return name, "", err
-		}
-		slices, err := clientset.DiscoveryV1().EndpointSlices(o.Namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return name, "", err
-		}
-		for _, slice := range slices.Items {
-			for _, endpoint := range slice.Endpoints {
-				if pod := endpoint.TargetRef; pod != nil && pod.Kind == "Pod" && pod.Name == name && len(endpoint.Addresses) > 0 {
-					return name, net.JoinHostPort(endpoint.Addresses[0], port), nil
-				}
-			}
-		}
-		return name, "", errors.New("no Service has its address")
+		return name, nil
 	}
 }

@@ -154,18 +154,22 @@ func Run(ctx context.Context, o Options, version string) error {
 			return subscribing(mgr, wired, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
 		},
 		func() error {
-			return reconciling(mgr, wired, o.Workers, leading{gated{Reconciler: &scaledobject.Reconciler{
+			return reconciling(mgr, wired, o.Workers, leading{gated{Reconciler: admittingDefects{&scaledobject.Reconciler{
 				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version,
 				Selecting: keysOf(o.Selector), Now: time.Now,
-			}, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledObject{} }}}, lead})
+			}, "a reconcile", inScaledObject(mgr.GetClient(), notReconciled(writer))}, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledObject{} }}}, lead})
 		},
-		func() error { return deciding(mgr, wired, leading{gated{Reconciler: loop, rival: rival}, lead}) },
+		func() error {
+			return deciding(mgr, wired, leading{gated{
+				Reconciler: admittingDefects{loop, "a decision", inScaledObject(mgr.GetClient(), writer.Defective)}, rival: rival,
+			}, lead})
+		},
 		func() error {
 			return subscribingJobs(mgr, &subscription.JobReconciler{Client: mgr.GetClient(), Federation: subscriptions{families, wired}})
 		},
 		func() error {
 			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{
-				Reconciler: jobs, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledJob{} }},
+				Reconciler: admittingDefects{jobs, "a ScaledJob", jobs.Defective}, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledJob{} }},
 			}, lead})
 		},
 		func() error { return admitting(ctx, mgr, o, targets, families, keys.GetCertificate) },
@@ -190,7 +194,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return export(ctx, mgr, o, version, loop) },
 		func() error {
 			return mgr.AddMetricsServerExtraHandler(decisionsPath, decisions{
-				record: loop.Record, leads: lead.leads, leader: leaderOf(clientset, o), client: replicas(),
+				record: loop.Record, leads: lead.leads, leader: leaderOf(clientset, o),
 			})
 		},
 		func() error {

@@ -83,6 +83,18 @@ func OwnerOf(job client.Object) []string {
 	return nil
 }
 
+// Defective writes into a ScaledJob that a mistake of ours ended what was being
+// done for it.
+func (r *Reconciler) Defective(ctx context.Context, key types.NamespacedName, defect error) error {
+	sj := &v1alpha1.ScaledJob{}
+	if err := r.Client.Get(ctx, key, sj); err != nil {
+		return err
+	}
+	m, _ := r.memory(sj)
+	_, err := r.report(ctx, sj, m, outcome{err: defect})
+	return err
+}
+
 // Reconcile brings one ScaledJob up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	sj := &v1alpha1.ScaledJob{}

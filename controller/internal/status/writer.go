@@ -175,6 +175,18 @@ func (w *Writer) Paused(ctx context.Context, so *v1alpha1.ScaledObject, unscaled
 	return w.flush(ctx, r, so, false, nil)
 }
 
+// Defective takes that a mistake of ours ended a decision about an object, and
+// writes it. The next decision takes it back.
+func (w *Writer) Defective(ctx context.Context, so *v1alpha1.ScaledObject, defect error) error {
+	r := w.record(so)
+	defer r.mu.Unlock()
+	r.unscaled = defect
+	if r.reconciled == nil {
+		return nil // it goes along with what the reconcile finds
+	}
+	return w.flush(ctx, r, so, true, nil)
+}
+
 // mirrorIn is how long the first mirror of the HPA's state is put off, 0 when it
 // is not. It is the HPA's own word and can be read there: while thousands of
 // objects start, it takes no turn from one that is not ready yet, and most often

@@ -1,0 +1,58 @@
+package manager
+
+import (
+	"context"
+	"errors"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/internal/status"
+)
+
+// admittingDefects has an object say that a panic of ours ended what was being
+// done for it. It is tried again like any other failure.
+type admittingDefects struct {
+	reconcile.Reconciler
+	doing string
+	// tell writes the defect into the object.
+	tell func(context.Context, types.NamespacedName, error) error
+}
+
+// Reconcile passes a request on.
+func (d admittingDefects) Reconcile(ctx context.Context, request reconcile.Request) (result reconcile.Result, err error) {
+	err = guard.Call(d.doing, request.String(), func() (err error) {
+		result, err = d.Reconciler.Reconcile(ctx, request)
+		return err
+	})
+	var defect *guard.Error
+	if !errors.As(err, &defect) {
+		return result, err
+	}
+	told := guard.Call(d.doing, request.String(), func() error { return d.tell(ctx, request.NamespacedName, defect) })
+	return reconcile.Result{}, errors.Join(err, client.IgnoreNotFound(told))
+}
+
+// inScaledObject writes a defect into a ScaledObject.
+func inScaledObject(
+	objects client.Reader, write func(context.Context, *v1alpha1.ScaledObject, error) error,
+) func(context.Context, types.NamespacedName, error) error {
+	return func(ctx context.Context, key types.NamespacedName, defect error) error {
+		so := &v1alpha1.ScaledObject{}
+		if err := objects.Get(ctx, key, so); err != nil {
+			return err
+		}
+		return write(ctx, so, defect)
+	}
+}
+
+// notReconciled writes that the HPA of an object was not seen to.
+func notReconciled(w *status.Writer) func(context.Context, *v1alpha1.ScaledObject, error) error {
+	return func(ctx context.Context, so *v1alpha1.ScaledObject, defect error) error {
+		_, err := w.Reconciled(ctx, so, status.Reconciled{Err: defect})
+		return err
+	}
+}
