@@ -1,11 +1,15 @@
 package attacks
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
@@ -21,10 +25,6 @@ var prohibited = []string{
 
 // askers are, by family and trigger, what leads to HOST.
 var askers = map[string]map[string]map[string]string{
-	"external": {
-		"external":      {"scalerAddress": "HOST:8080"},
-		"external-push": {"scalerAddress": "HOST:8080"},
-	},
 	"http":       {"metrics-api": {"url": "http://HOST:8080/", "valueLocation": "value", "targetValue": "1"}},
 	"kafka":      {"kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}, "apache-kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}},
 	"prometheus": {"prometheus": {"serverAddress": "http://HOST:8080", "query": "a", "threshold": "1"}},
@@ -51,21 +51,41 @@ func TestAddresses(t *testing.T) {
 			}
 		}
 	}
-	external := guest(t, "scaler-external")
-	for _, target := range []string{
-		"dns:///169.254.169.254:8080", "dns://198.18.0.1/localhost:8080", "passthrough:///127.0.0.1:8080", "ipv4:127.0.0.1:8080", "ipv6:[::1]:8080",
-		"unix:///tmp/x", "unix-abstract:x", "xds:///x", "198.18.0.1:8080?x=1", "198.18.0.1:8080#x", "me@127.0.0.1:8080", "http://127.0.0.1:8080",
-		"127.0.0.1:8080/x", "198.18.0.1,127.0.0.1:8080", "127.0.0.1%00.example.com:8080", "vsock:2:1", "",
-	} {
-		_, err := external.IsActive(t.Context(), about("external", map[string]string{"scalerAddress": target}, ""))
-		if err == nil || !strings.Contains(err.Error(), "scalerAddress") {
-			t.Errorf("external to %q: %v", target, err)
-		}
-	}
 	if world.metadata.wasAsked() {
 		t.Error("the metadata service was asked")
 	}
 	unharmed(t)
+}
+
+// TestTargets gives external scalers an address that is prohibited, or one of
+// gRPC's other targets, of which a part that nobody judges would be dialled.
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	targets := []string{
+		"dns:///169.254.169.254:8080", "dns://198.18.0.1/localhost:8080", "passthrough:///127.0.0.1:8080", "ipv4:127.0.0.1:8080", "ipv6:[::1]:8080",
+		"unix:///tmp/x", "unix-abstract:x", "xds:///x", "198.18.0.1:8080?x=1", "198.18.0.1:8080#x", "me@127.0.0.1:8080", "http://127.0.0.1:8080",
+		"127.0.0.1:8080/x", "198.18.0.1,127.0.0.1:8080", "127.0.0.1%00.example.com:8080", "vsock:2:1",
+	}
+	for _, host := range prohibited {
+		targets = append(targets, host+":8080")
+	}
+	enemy := tenant(t)
+	var all []scaled
+	for n, target := range targets {
+		all = append(all, enemy.scale(fmt.Sprint("target-", n), nil, triggerOf("external", map[string]string{"scalerAddress": target})))
+	}
+	for n, s := range all {
+		s.waitReady("False", "")
+		if _, message := s.condition("ScaledObject", s.name, "Ready"); !refused(errors.New(message)) {
+			t.Errorf("%s: %s", targets[n], message)
+		}
+	}
+	// A guest is told nothing at all: the scaler would be, in the name of any
+	// object.
+	_, err := guest(t, "scaler-external").IsActive(t.Context(), about("external", map[string]string{"scalerAddress": world.cluster.Address() + ":8080"}, ""))
+	if status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a guest is answered: %v", err)
+	}
 }
 
 // refused tells whether an error is about the address and not about what is

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -88,6 +89,9 @@ func setUp() error {
 	if err != nil {
 		return err
 	}
+	if err := cluster.Client().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shared}}); err != nil {
+		return err
+	}
 	return cluster.Install(ctx, localcluster.Installation{Objects: aroundAdmission(objects), Env: identities()})
 }
 
@@ -109,6 +113,9 @@ func aroundAdmission(objects []*unstructured.Unstructured) []*unstructured.Unstr
 	}
 	return objects
 }
+
+// shared is the namespace of what the cluster's owner gives to all.
+const shared = "keda"
 
 // unadmitted is the label of namespaces in which no webhook is asked.
 const unadmitted = "attacks.sluice.dev/unadmitted"

@@ -93,7 +93,9 @@ func (h house) object(kind, name string) *unstructured.Unstructured {
 		o.SetAPIVersion("keda.sh/v1alpha1")
 	}
 	o.SetKind(kind)
-	o.SetNamespace(h.namespace)
+	if !strings.HasPrefix(kind, "Cluster") {
+		o.SetNamespace(h.namespace)
+	}
 	o.SetName(name)
 	return o
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// server is an enemy's. It keeps what it is sent.
+// server keeps what it is sent.
 type server struct {
 	listener net.Listener
 	mu       sync.Mutex
@@ -38,15 +38,21 @@ func startServer(address string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{listener: l, conns: map[net.Conn]bool{}, asked: make(chan struct{})}
+	return &server{listener: l, conns: map[net.Conn]bool{}, asked: make(chan struct{})}, nil
+}
+
+// listen starts a server of an enemy on a free port. It ends with the test.
+func listen(t *testing.T) *server {
+	t.Helper()
+	s := honest(t)
 	world.servers.mu.Lock()
 	defer world.servers.mu.Unlock()
 	world.servers.all = append(world.servers.all, s)
-	return s, nil
+	return s
 }
 
-// listen starts a server on a free port that ends with the test.
-func listen(t *testing.T) *server {
+// honest is listen for somebody who may hear secrets.
+func honest(t *testing.T) *server {
 	t.Helper()
 	s, err := startServer(net.JoinHostPort(world.cluster.Address(), "0"))
 	if err != nil {
