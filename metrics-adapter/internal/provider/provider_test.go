@@ -68,7 +68,7 @@ func (f *families) GetMetrics(ctx context.Context, t federation.Trigger, metric 
 type fixture struct {
 	*Provider
 	families *families
-	selector string // of the pods, as the target's scale has it
+	selector atomic.Value // of the pods, as the target's scale has it
 }
 
 func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha1.ScaledObject)) *fixture {
@@ -116,7 +116,8 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 	}}
 	ended := pod("three", true)
 	ended.Status.Phase = corev1.PodFailed
-	made := &fixture{selector: "app=worker"}
+	made := &fixture{}
+	made.selector.Store("app=worker")
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(so, hpa, deployment, rollout, pod("one", true), pod("two", false), ended).
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceGet: func(_ context.Context, _ client.Client, _ string, _, body client.Object, _ ...client.SubResourceGetOption) error {
@@ -125,7 +126,7 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 				if !ok {
 					return fmt.Errorf("unstructured client did not understand object: %T", body)
 				}
-				scale.Object["status"] = map[string]any{"selector": made.selector}
+				scale.Object["status"] = map[string]any{"selector": made.selector.Load()}
 				return nil
 			},
 		}).Build()

@@ -179,17 +179,17 @@ func TestPodsThatCannotBeReadAreNotZero(t *testing.T) {
 func TestSelectorThatChangesIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
-		f.selector = ""
+		f.selector.Store("")
 		_, err := f.ask(t.Context(), selector, "s0-a")
 		if err == nil || !strings.Contains(err.Error(), "scale target: it has no pod selector") || !strings.Contains(err.Error(), "dial tcp: refused") {
 			t.Errorf("error %v", err)
 		}
-		f.selector = "app=other"
+		f.selector.Store("app=other")
 		<-time.After(2 * selectorFor)
 		if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || !strings.Contains(err.Error(), "no pod of the scale target is ready") {
 			t.Errorf("error %v", err)
 		}
-		f.selector = "app=worker"
+		f.selector.Store("app=worker")
 		<-time.After(2 * selectorFor)
 		if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 30" {
 			t.Errorf("%s, %v", got, err)
