@@ -254,15 +254,16 @@ func (s *service) ranked(key uint64) []*instance {
 // kept the Service from answering.
 func (f *Federation) peerError(triggerType string, err error, said bool) error {
 	told := status.Convert(err)
+	text := externalscaler.Message(told.Message())
 	switch {
 	case late(err):
 		return coded(codes.DeadlineExceeded, "Service %s%s in namespace %s did not answer in time",
 			servicePrefix, triggerType, f.config.Namespace)
 	case said:
-		return &codedError{code: told.Code(), text: told.Message()}
+		return &codedError{code: told.Code(), text: text}
 	}
 	return coded(told.Code(), "Service %s%s in namespace %s: %s",
-		servicePrefix, triggerType, f.config.Namespace, told.Message())
+		servicePrefix, triggerType, f.config.Namespace, text)
 }
 
 // hungUp is how the message of our gRPC library begins when the peer ended the

@@ -316,7 +316,7 @@ func reasonOf(err error) string {
 	if err == nil {
 		return "connection lost"
 	}
-	return status.Convert(err).Message()
+	return externalscaler.Message(status.Convert(err).Message())
 }
 
 // peerRunner keeps the peer of an instance running from one connection to the

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
 
 const (
@@ -39,8 +40,7 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 	if gentle {
 		alive.Time = keepaliveTimeGentle
 	}
-	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+	options := append(externalscaler.Bounded(largestReceived, creds),
 		grpc.WithIdleTimeout(0), // its owner ends it
 		grpc.WithKeepaliveParams(alive),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -49,11 +49,10 @@ func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error)
 			},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestReceived)),
 		grpc.WithDisableServiceConfig(), // a DNS record does not decide how we call
 		grpc.WithUserAgent("sluice"),
 		grpc.WithContextDialer(outbound.DialFamily),
-	}
+	)
 	return grpc.NewClient(key.target, append(options, config.Dial...)...) //dials:through grpc.WithContextDialer
 }
 

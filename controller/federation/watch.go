@@ -493,5 +493,5 @@ func statusError(s *scalerv1.Status) error {
 	if code == codes.OK {
 		code = codes.Unknown
 	}
-	return &codedError{code: code, text: s.GetMessage()}
+	return &codedError{code: code, text: externalscaler.Message(s.GetMessage())}
 }

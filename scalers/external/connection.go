@@ -27,6 +27,9 @@ const (
 	// reconnectWithin bounds the pause before a server that was away is
 	// connected to again. gRPC's own two minutes would outlast many polls.
 	reconnectWithin = 10 * time.Second
+	// mostAnswer is the most of one answer, in bytes: a hundred metrics with the
+	// longest names are half of it.
+	mostAnswer = 256 << 10
 )
 
 // connection is what all triggers with the same address and TLS material
@@ -89,8 +92,7 @@ func connect(dialer *scaler.Dialer, address string, security credentials.Transpo
 }
 
 func options(dialer *scaler.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithTransportCredentials(security),
+	return append(externalscaler.Bounded(mostAnswer, security),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialResolved(ctx, "tcp", address)
 		}),
@@ -107,7 +109,7 @@ func options(dialer *scaler.Dialer, security credentials.TransportCredentials) [
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithUserAgent("sluice-scaler-external"),
-	}
+	)
 }
 
 // Close ends the connection; streams on it end too.
@@ -130,7 +132,7 @@ func (c *connection) failed(call string, err error) error {
 	if late(answer) {
 		return scaler.Errorf(codes.DeadlineExceeded, "server %s: %s: no answer in time", c.address, call)
 	}
-	return scaler.Errorf(codeOf(answer.Code()), "server %s: %s: %s: %s", c.address, call, answer.Code(), answer.Message())
+	return scaler.Errorf(codeOf(answer.Code()), "server %s: %s: %s: %s", c.address, call, answer.Code(), externalscaler.Message(answer.Message()))
 }
 
 // late reports whether our own deadline has passed, in the words of our gRPC
