@@ -60,11 +60,17 @@ func (q *question) fail(from string, err error) {
 func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	ctx, cancel := early(ctx)
 	defer cancel()
-	parts := map[*redis.Client][]*question{}
+	if s.sentinels != nil {
+		s.sentinels.check()
+	}
+	questions := make([]*question, len(sources))
 	for i, one := range sources {
 		one := one.(*source)
-		q := &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
-		node, err := s.find(ctx, one.key)
+		questions[i] = &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
+	}
+	parts := map[*redis.Client][]*question{}
+	for _, q := range questions {
+		node, err := s.find(ctx, q.source.key)
 		if err != nil {
 			q.fail(s.what, err)
 			continue
@@ -73,10 +79,25 @@ func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source, answer 
 	}
 	var asking sync.WaitGroup
 	for node, questions := range parts {
-		asking.Go(func() { s.ask(ctx, node, s.named(node.Options().Addr), questions) })
+		at := target{node: node, redirects: mostRedirects}
+		asking.Go(func() { s.askSafely(ctx, at, questions) })
 	}
 	asking.Wait()
 	return nil
+}
+
+// askSafely is ask for a goroutine of its own.
+func (s *server) askSafely(ctx context.Context, to target, questions []*question) {
+	from := s.named(to.node.Options().Addr)
+	err := scaler.Safely("ask "+from, func() error {
+		s.ask(ctx, to, from, questions)
+		return nil
+	})
+	if err != nil {
+		for _, q := range questions {
+			q.answer(scaler.Result{Err: err}) // counts where there is none yet
+		}
+	}
 }
 
 // early leaves time to say which server does not answer.
@@ -110,31 +131,39 @@ func (s *server) find(ctx context.Context, key string) (*redis.Client, error) {
 	}
 }
 
-// pipelines is one server, or a cluster that finds the servers itself.
-type pipelines interface{ Pipeline() redis.Pipeliner }
+// target is a server that questions are put to.
+type target struct {
+	node *redis.Client
+	// asking is true for a key that moves there and is not all there yet.
+	asking bool
+	// redirects is how often it may say that a key is elsewhere.
+	redirects int
+}
+
+// mostRedirects is how often a key is looked for where a server says that it is.
+const mostRedirects = 2
 
 // ask sends the commands of questions in one pipeline, and once more for those
 // that need a further step. What is elsewhere by now is asked there, without
 // the others waiting for it.
-func (s *server) ask(ctx context.Context, to pipelines, from string, left []*question) {
+func (s *server) ask(ctx context.Context, to target, from string, left []*question) {
 	var elsewhere sync.WaitGroup
 	defer elsewhere.Wait()
 	for range mostSteps {
 		if len(left) == 0 {
 			return
 		}
-		pipe := to.Pipeline()
+		pipe := to.node.Pipeline()
 		for _, q := range left {
+			if to.asking {
+				pipe.Do(ctx, "ASKING")
+			}
 			q.cmd = q.step.ask(ctx, pipe)
 		}
 		_, err := pipe.Exec(ctx)
 		here, moved := s.redirected(left)
-		for address, questions := range moved {
-			if to == s.client {
-				lost(ctx, s.named(address), questions)
-			} else {
-				elsewhere.Go(func() { s.ask(ctx, s.client, s.named(address), questions) })
-			}
+		for where, questions := range moved {
+			elsewhere.Go(func() { s.follow(ctx, to, where, questions) })
 		}
 		left = answered(from, here, err)
 	}
@@ -143,16 +172,36 @@ func (s *server) ask(ctx context.Context, to pipelines, from string, left []*que
 	}
 }
 
+// follow asks where a server says that keys are. The library would do so by
+// itself, and make a client for each address that it is told.
+func (s *server) follow(ctx context.Context, from target, to redirect, questions []*question) {
+	node := s.nodes.at(to.address, from.node)
+	if from.redirects == 0 || node == nil {
+		lost(ctx, s.named(to.address), questions)
+		return
+	}
+	if !to.asking {
+		s.nodes.refresh(ctx) // other keys have moved, too
+	}
+	s.askSafely(ctx, target{node: node, asking: to.asking, redirects: from.redirects - 1}, questions)
+}
+
+// redirect is where a server says that a key is.
+type redirect struct {
+	address string
+	asking  bool
+}
+
 // redirected takes out, by address, what a server of a cluster says is at
 // another.
-func (s *server) redirected(asked []*question) (here []*question, elsewhere map[string][]*question) {
+func (s *server) redirected(asked []*question) (here []*question, elsewhere map[redirect][]*question) {
 	if s.mode != cluster {
 		return asked, nil
 	}
-	elsewhere = map[string][]*question{}
+	elsewhere = map[redirect][]*question{}
 	for _, q := range asked {
-		if address, moved := movedTo(q.cmd.Err()); moved {
-			elsewhere[address] = append(elsewhere[address], q)
+		if to, moved := movedTo(q.cmd.Err()); moved {
+			elsewhere[to] = append(elsewhere[to], q)
 		} else {
 			here = append(here, q)
 		}
@@ -161,12 +210,13 @@ func (s *server) redirected(asked []*question) (here []*question, elsewhere map[
 }
 
 // movedTo reads "MOVED 3999 127.0.0.1:6381", and the same with ASK.
-func movedTo(err error) (address string, moved bool) {
-	if !redis.HasErrorPrefix(err, "MOVED") && !redis.HasErrorPrefix(err, "ASK") {
-		return "", false
+func movedTo(err error) (to redirect, moved bool) {
+	asking := redis.HasErrorPrefix(err, "ASK")
+	if !asking && !redis.HasErrorPrefix(err, "MOVED") {
+		return redirect{}, false
 	}
 	words := strings.Fields(err.Error())
-	return words[len(words)-1], true
+	return redirect{words[len(words)-1], asking}, true
 }
 
 // lost answers questions that the cluster itself did not find a server for.

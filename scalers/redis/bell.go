@@ -112,7 +112,10 @@ func track(ctx context.Context, options *redis.Options, ears *scaler.Ears, check
 	var receiving sync.WaitGroup
 	defer receiving.Wait()
 	defer cancel() // ends receiving
-	receiving.Go(func() { broken <- t.receive(ctx, messages) })
+	receiving.Go(func() {
+		// The library takes on trust what a message is made of.
+		broken <- scaler.Safely("listen at "+options.Addr, func() error { return t.receive(ctx, messages) })
+	})
 	return t.run(ctx, broken, check)
 }
 

@@ -178,11 +178,13 @@ type server struct {
 	mode   mode
 	client redis.UniversalClient
 	// node returns the client of the server that has a key.
-	node    func(ctx context.Context, key string) (*redis.Client, error)
-	scripts scripts
-	bell    *scaler.SharedBell
-	end     context.CancelFunc // of all connections
-	check   time.Duration      // how often the doorbell's keys are told again
+	node      func(ctx context.Context, key string) (*redis.Client, error)
+	nodes     *nodes     // of a cluster, else nil
+	sentinels *sentinels // that name the master, else nil
+	scripts   scripts
+	bell      *scaler.SharedBell
+	end       context.CancelFunc // of all connections
+	check     time.Duration      // how often the doorbell's keys are told again
 }
 
 // serverKey tells clients apart.
@@ -227,11 +229,14 @@ func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end
 	}
 	switch m {
 	case cluster:
-		client := redis.NewClusterClient(options.Cluster()) //dials:through the Dialer of its options
-		s.client = client
-		s.node = client.MasterForKey
+		s.nodes = newNodes(options.Cluster())
+		s.client = s.nodes.cluster
+		s.node = s.nodes.cluster.MasterForKey
 	case sentinel:
-		s.one(redis.NewFailoverClient(options.Failover())) //dials:through the Dialer of its options
+		s.sentinels = newSentinels(options)
+		own := options.Simple()
+		own.Addr, own.Dialer = options.MasterName, s.sentinels.dial
+		s.one(redis.NewClient(own)) //dials:through the Dialer of its options
 	default:
 		s.one(redis.NewClient(options.Simple())) //dials:through the Dialer of its options
 	}
@@ -266,5 +271,11 @@ func (s *server) named(address string) string {
 func (s *server) Close() error {
 	s.end()
 	s.bell.Close()
+	if s.nodes != nil {
+		s.nodes.close()
+	}
+	if s.sentinels != nil {
+		s.sentinels.close()
+	}
 	return s.client.Close()
 }

@@ -48,18 +48,15 @@ var refusals = []struct {
 	{"ERR DB index", codes.InvalidArgument, "databaseIndex: the server has no such database"},
 }
 
-// noSentinel is what the library says when it finds no master.
-const noSentinel = "all sentinels specified in configuration are unreachable"
-
 // explain gives a failure its code and its words.
 func explain(err error) (codes.Code, string) {
 	var answered redis.Error
 	var number *strconv.NumError
 	code, text, known := (scaler.TLSParams{}).NetworkFailure(err)
 	switch {
-	case strings.Contains(err.Error(), noSentinel) && known:
+	case errors.Is(err, errNoSentinel) && known:
 		return code, "no Sentinel answers: " + text
-	case strings.Contains(err.Error(), noSentinel):
+	case errors.Is(err, errNoSentinel):
 		return codes.Unavailable, "no Sentinel answers, or none knows sentinelMaster"
 	case known:
 		return code, text

@@ -343,6 +343,8 @@ func TestAnswersOfOthers(t *testing.T) {
 		"half a list":         {text: "*4\r\n:1\r\n", half: true, code: codes.Unavailable},
 		"a page":              {text: "HTTP/1.1 400 Bad Request\r\n\r\nsecret", half: true, code: codes.Unavailable},
 		"nothing":             {half: true, code: codes.Unavailable},
+		"an empty list":       {text: "*0\r\n"},
+		"a list of one":       {text: "*1\r\n$6\r\nsecret\r\n", code: codes.Unavailable},
 		"an endless list":     {text: "*9223372036854775807\r\n", code: codes.Unavailable},
 		"a giant list":        {text: "*2000000000\r\n", code: codes.Unavailable},
 		"an endless text":     {text: "$9223372036854775807\r\n", code: codes.Unavailable},

@@ -86,6 +86,15 @@ func recovered(doing string, err *error) {
 	*err = errDefect
 }
 
+// Safely calls f and turns a panic in it into an error for the user, with the
+// stack in the log. Nobody catches a panic of a goroutine, and it ends the
+// process, so whatever a family starts runs in here. doing says what, and of
+// which endpoint.
+func Safely(doing string, f func() error) (err error) {
+	defer recovered(doing, &err)
+	return f()
+}
+
 // panicText is what is logged of a panic. The runtime's own words quote no
 // value; anybody else's may be a credential.
 func panicText(cause any) string {

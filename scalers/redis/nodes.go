@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// mostNodes is how many servers a cluster may name, and a client be made
+	// for; Redis recommends no more than a thousand.
+	mostNodes = 1000
+	// forgetNode is when a server is forgotten that the cluster names no more.
+	forgetNode = time.Minute
+)
+
+// nodes are the servers of a cluster, by the address under which it knows them.
+// What is asked where is told by them, so that their number is bounded here.
+type nodes struct {
+	cluster *redis.ClusterClient
+
+	mu    sync.Mutex
+	known map[string]*node
+}
+
+type node struct {
+	client *redis.Client // of the library, which closes it; or nil
+	own    *redis.Client // where a key was said to be before the cluster named it
+	named  time.Time
+}
+
+// newNodes returns the servers of a cluster of which the options have some.
+func newNodes(options *redis.ClusterOptions) *nodes {
+	n := &nodes{known: map[string]*node{}}
+	options.NewClient = n.add
+	n.cluster = redis.NewClusterClient(options)
+	return n
+}
+
+// add is called by the library for each server that it gets to know.
+func (n *nodes) add(options *redis.Options) *redis.Client {
+	client := redis.NewClient(options)
+	client.AddHook(slotsHook{n})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if known := n.known[client.NodeAddress()]; known != nil {
+		known.client, known.named = client, time.Now()
+	} else {
+		n.known[client.NodeAddress()] = &node{client: client, named: time.Now()}
+	}
+	return client
+}
+
+// at returns a client of the server with an address, such as one that joins a
+// cluster and has no slots yet. It is nil when there are too many.
+func (n *nodes) at(address string, like *redis.Client) *redis.Client {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.forget(time.Now())
+	known := n.known[address]
+	switch {
+	case known == nil && len(n.known) >= mostNodes:
+		return nil
+	case known == nil:
+		known = &node{}
+		n.known[address] = known
+	case known.own == nil && known.client != nil:
+		return known.client
+	}
+	known.named = time.Now()
+	if known.own == nil {
+		options := *like.Options()
+		options.Addr, options.NodeAddress = address, address
+		known.own = redis.NewClient(&options)
+	}
+	return known.own
+}
+
+// refresh has the library learn anew where keys are.
+func (n *nodes) refresh(ctx context.Context) { n.cluster.ReloadState(ctx) }
+
+// forget takes out what was not named lately. n.mu is held.
+func (n *nodes) forget(now time.Time) {
+	for address, known := range n.known {
+		if now.Sub(known.named) <= forgetNode {
+			continue
+		}
+		delete(n.known, address)
+		if known.own != nil {
+			known.own.Close()
+		}
+	}
+}
+
+// close ends the connections that the library does not know.
+func (n *nodes) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, known := range n.known {
+		if known.own != nil {
+			known.own.Close()
+		}
+	}
+}
+
+// named notes servers that the cluster has named, and fails when they are too
+// many, with those that it has named in the last minutes.
+func (n *nodes) named(slots []redis.ClusterSlot, now time.Time) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.forget(now)
+	for _, slot := range slots {
+		for _, one := range slot.Nodes {
+			known := n.known[one.Addr]
+			switch {
+			case known != nil:
+				known.named = now
+			case len(n.known) >= mostNodes:
+				return fmt.Errorf("the cluster names more than %d servers", mostNodes)
+			default:
+				n.known[one.Addr] = &node{named: now}
+			}
+		}
+	}
+	return nil
+}
+
+// slotsHook looks at where keys are said to be, before the library does.
+type slotsHook struct{ nodes *nodes }
+
+// DialHook changes nothing.
+func (slotsHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook changes nothing.
+func (slotsHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook fails answers with too many servers.
+func (h slotsHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		slots, ok := cmd.(*redis.ClusterSlotsCmd)
+		if err != nil || !ok {
+			return err
+		}
+		err = h.nodes.named(slots.Val(), time.Now())
+		slots.SetErr(err)
+		return err
+	}
+}
