@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
@@ -173,6 +174,9 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	}
 	log := newLog(os.Stderr, s.logLevel).With("family", family)
 	slog.SetDefault(log)
+	if _, err := memlimit.Set(); err != nil {
+		log.Warn("the garbage collector does not know the memory limit of the container", "error", err)
+	}
 	resolver, err := newResolver(s.credentials, log)
 	if err != nil {
 		return err

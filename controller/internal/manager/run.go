@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	uberzap "go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
@@ -51,6 +52,9 @@ func Run(ctx context.Context, o Options, version string) error {
 	slog.SetDefault(slog.New(logr.ToSlogHandler(log)))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log) // of the libraries that talk to the API server
+	if _, err := memlimit.Set(); err != nil {
+		log.Error(err, "the garbage collector does not know the memory limit of the container")
+	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return err

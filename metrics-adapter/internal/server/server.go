@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
@@ -56,6 +57,9 @@ func Run(ctx context.Context, args []string, version string) error {
 	klog.SetLogger(log) // of the API server's library and its clients
 	slog.SetDefault(logger())
 	guard.Install()
+	if _, err := memlimit.Set(); err != nil {
+		log.Error(err, "the garbage collector does not know the memory limit of the container")
+	}
 	config, err := base.ClientConfig()
 	if err != nil {
 		return err
