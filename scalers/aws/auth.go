@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // awsParams is where a service of AWS is asked, and by whom: the same for every
@@ -37,6 +38,18 @@ func (p awsParams) Validate() error {
 	return errors.Join(problems...)
 }
 
+// lend refuses to sign as the family for an endpoint that is not the service's.
+func (p awsParams) lend(to lending.Service) error {
+	if p.AWSEndpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(p.AWSEndpoint)
+	if err != nil {
+		return scaler.Errorf(codes.InvalidArgument, "awsEndpoint: is not an http or https URL")
+	}
+	return p.Lend(to, "awsEndpoint", u, true)
+}
+
 // service is a client of one service of AWS, shared by all sources that ask it
 // at one place with one identity.
 type service[C any] struct {
@@ -52,10 +65,13 @@ type serviceKey struct{ region, endpoint, identity string }
 
 // connect returns the service that newClient makes clients of. It is called
 // with the ctx of Open and asks nothing yet.
-func connect[C any](ctx context.Context, p awsParams, newClient func(aws.Config) C) (*service[C], error) {
+func connect[C any](ctx context.Context, p awsParams, to lending.Service, newClient func(aws.Config) C) (*service[C], error) {
+	if err := p.lend(to); err != nil {
+		return nil, err
+	}
 	key := serviceKey{p.AWSRegion, p.AWSEndpoint, p.Fingerprint()}
 	return scaler.Shared(ctx, key, func(ctx context.Context) (*service[C], error) {
-		config, err := p.Config(ctx, p.AWSRegion)
+		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go/transport/http/protocol/awsjson"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // cloudWatch scales on the newest datapoint of one Amazon CloudWatch metric, or
@@ -173,7 +174,7 @@ func newCloudWatch(c aws.Config) *cloudwatch.Client {
 }
 
 func openCloudWatch(ctx context.Context, p cloudWatchParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, newCloudWatch)
+	s, err := connect(ctx, p.awsParams, lending.AmazonCloudWatch, newCloudWatch)
 	if err != nil {
 		return nil, err
 	}

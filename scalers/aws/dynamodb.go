@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // dynamoDB scales on the number of items that a query of one DynamoDB table
@@ -109,7 +110,7 @@ type dynamoDBSource struct {
 }
 
 func connectDynamoDB(ctx context.Context, p awsParams) (*service[*dynamodb.Client], error) {
-	return connect(ctx, p, func(c aws.Config) *dynamodb.Client { return dynamodb.NewFromConfig(c) })
+	return connect(ctx, p, lending.AmazonDynamoDB, func(c aws.Config) *dynamodb.Client { return dynamodb.NewFromConfig(c) })
 }
 
 func openDynamoDB(ctx context.Context, p dynamoDBParams) (scaler.Source, error) {

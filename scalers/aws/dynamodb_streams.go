@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // dynamoDBStreams scales on the number of shards of the stream of one DynamoDB
@@ -46,7 +47,7 @@ type dynamoDBStreamsSource struct {
 }
 
 func openDynamoDBStreams(ctx context.Context, p dynamoDBStreamsParams) (scaler.Source, error) {
-	streams, err := connect(ctx, p.awsParams, func(c aws.Config) *dynamodbstreams.Client { return dynamodbstreams.NewFromConfig(c) })
+	streams, err := connect(ctx, p.awsParams, lending.AmazonDynamoDBStreams, func(c aws.Config) *dynamodbstreams.Client { return dynamodbstreams.NewFromConfig(c) })
 	if err != nil {
 		return nil, err
 	}

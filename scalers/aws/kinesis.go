@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // kinesisStream scales on the number of open shards of one Kinesis data stream.
@@ -43,7 +44,7 @@ type kinesisSource struct {
 }
 
 func openKinesis(ctx context.Context, p kinesisParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, func(c aws.Config) *kinesis.Client { return kinesis.NewFromConfig(c) })
+	s, err := connect(ctx, p.awsParams, lending.AmazonKinesis, func(c aws.Config) *kinesis.Client { return kinesis.NewFromConfig(c) })
 	if err != nil {
 		return nil, err
 	}

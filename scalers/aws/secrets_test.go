@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -30,6 +31,8 @@ func (scope) Token(context.Context, string, ...string) (string, error) { return 
 
 func (scope) File(string) ([]byte, error) { return nil, nil }
 
+func (scope) OwnIdentity() error { return nil }
+
 func (s scope) WorkloadRole(context.Context) (string, error) {
 	if s.role == "" {
 		return "", status.Error(codes.FailedPrecondition, "the service account has no role")
@@ -43,6 +46,7 @@ func TestSecretsManager(t *testing.T) {
 	m := servers.SharedMoto(t)
 	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", m.URL())
 	t.Setenv("AWS_ENDPOINT_URL_STS", m.URL())
+	scalertest.LendTo(t, "127.0.0.1")
 	client := secretsmanager.NewFromConfig(owner(m))
 	create := func(name, text string, binary []byte) string {
 		t.Helper()

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // sqsQueue scales on the backlog of one Amazon SQS queue.
@@ -75,7 +76,7 @@ type sqsSource struct {
 }
 
 func openSQS(ctx context.Context, p sqsParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, func(c aws.Config) *sqs.Client { return sqs.NewFromConfig(c) })
+	s, err := connect(ctx, p.awsParams, lending.AmazonSQS, func(c aws.Config) *sqs.Client { return sqs.NewFromConfig(c) })
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // Values of sasl, tls and saslTokenProvider.
@@ -30,6 +31,15 @@ const (
 type security struct {
 	tls   *tls.Config    // nil without TLS
 	login sasl.Mechanism // nil without SASL
+	lent  bool           // the login is with the family's own identity
+}
+
+// dialer connects to brokers that the login may be shown to.
+func (s security) dialer(d *scaler.Dialer) *scaler.Dialer {
+	if !s.lent {
+		return d
+	}
+	return d.Lending(lending.AmazonMSK, "bootstrapServers", s.tls != nil && !s.tls.InsecureSkipVerify)
 }
 
 // account is the user of the SASL modes that have one.
@@ -126,6 +136,7 @@ func (l kafkaLogin) security(ctx context.Context) (s security, err error) {
 		s.login, err = l.kerberosParams.mechanism(ctx, l.account)
 	case saslOAuthBearer:
 		if l.SASLTokenProvider == awsMSKIAM {
+			s.lent = l.Own()
 			s.login, err = l.awsParams.mechanism(ctx)
 		} else {
 			s.login, err = l.oauthParams.mechanism(ctx, l.account)
@@ -181,6 +192,7 @@ func (l apacheLogin) security(ctx context.Context) (s security, err error) {
 	case saslPlaintext, saslSCRAM256, saslSCRAM512:
 		s.login = l.account.mechanism(l.SASL)
 	case awsMSKIAM:
+		s.lent = l.Own()
 		s.login, err = l.awsParams.mechanism(ctx)
 	}
 	return s, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // awsParams is the AWS identity that signs the token of MSK IAM.
@@ -39,7 +40,7 @@ func (p awsParams) requireMSK(secured bool) error {
 // mechanism logs in with a token that the identity signs. It is OAUTHBEARER,
 // which unlike AWS_MSK_IAM honours the region that the user names.
 func (p awsParams) mechanism(ctx context.Context) (sasl.Mechanism, error) {
-	config, err := p.Config(ctx, p.AWSRegion)
+	config, err := p.Config(ctx, p.AWSRegion, lending.AmazonMSK)
 	if err != nil {
 		return nil, err
 	}

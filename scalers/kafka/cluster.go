@@ -77,7 +77,13 @@ type endpoint struct {
 // until Close.
 func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	counted := new(traffic)
-	dial := e.dialler(scaler.DialerOf(ctx))
+	dialer := e.dialer(scaler.DialerOf(ctx))
+	for _, server := range e.servers {
+		if err := dialer.Check(hostOf(server)); err != nil {
+			return nil, err
+		}
+	}
+	dial := e.dialler(dialer)
 	client, err := e.client(dial, counted, e.servers...)
 	if err != nil {
 		return nil, fmt.Errorf("bootstrapServers: %w", err)
@@ -190,6 +196,14 @@ func seeds(servers []string) []string {
 	return slices.Compact(named)
 }
 
+// hostOf is a server without its port.
+func hostOf(server string) string {
+	if host, _, err := net.SplitHostPort(server); err == nil {
+		return host
+	}
+	return server
+}
+
 // Endpoints where each byte fetched is billed, or that only speak like Kafka.
 var meteredDomains = []string{
 	".servicebus.windows.net",
@@ -201,11 +215,7 @@ var meteredDomains = []string{
 // metered names the first server that a fetch should not be parked at unasked.
 func metered(servers []string) string {
 	for _, server := range servers {
-		host := server
-		if name, _, err := net.SplitHostPort(server); err == nil {
-			host = name
-		}
-		host = strings.ToLower(strings.TrimSuffix(host, "."))
+		host := strings.ToLower(strings.TrimSuffix(hostOf(server), "."))
 		for _, domain := range meteredDomains {
 			if strings.HasSuffix(host, domain) {
 				return host

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -179,7 +180,7 @@ func TestMSKToken(t *testing.T) {
 	p := awsParams{AWSRegion: "eu-west-3", AWSIdentity: scaler.AWSIdentity{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "s3cr3t"}}
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
-	config, err := p.Config(ctx, p.AWSRegion)
+	config, err := p.Config(ctx, p.AWSRegion, lending.AmazonMSK)
 	if err != nil {
 		t.Fatal(err)
 	}

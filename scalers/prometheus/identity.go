@@ -5,18 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // managedParams are the identities of the managed services. They count where no
@@ -52,6 +54,15 @@ const (
 	awsService
 )
 
+// OwnIdentity names the parameter by which the trigger uses an identity of the
+// family: a key in a file is one, too.
+func (p managedParams) OwnIdentity() string {
+	if p.service() == googleService && p.GoogleKeyFile != "" && p.GoogleKey == "" && p.GoogleKeyOfEnv == "" {
+		return "credentialsFromEnvFile"
+	}
+	return p.AWSIdentity.OwnIdentity()
+}
+
 // service is where the identity leads: to AWS when there is anything of it,
 // else to Google, else to Azure, as in KEDA.
 func (p managedParams) service() managed {
@@ -83,6 +94,27 @@ func (p managedParams) googleKey() (string, error) {
 	return string(content), nil
 }
 
+// signedHeader reports whether a header says whom a request is for, or who sends it.
+func signedHeader(name string) bool {
+	name = strings.ToLower(name)
+	return name == "host" || name == "authorization" || strings.HasPrefix(name, "x-amz-") || strings.HasPrefix(name, "x-goog-")
+}
+
+// checkHeaders refuses headers that would have the identity say more than that
+// this server is asked: a signature for another host is good there.
+func (p managedParams) checkHeaders(headers map[string]string) error {
+	if p.service() == noService {
+		return nil
+	}
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		if signedHeader(name) {
+			problems = append(problems, fmt.Errorf("customHeaders: %s cannot be given with an identity of a cloud", name))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // check holds the identity against what its service needs.
 func (p managedParams) check() error {
 	switch p.service() {
@@ -93,55 +125,82 @@ func (p managedParams) check() error {
 		}
 		return errors.Join(problems...)
 	case azureService:
-		_, err := p.azureScope()
-		return err
+		return p.checkCloud()
 	default:
 		return nil
 	}
 }
 
-// azureResources are where Azure's managed Prometheus is, by cloud.
-//
-// Source: https://learn.microsoft.com/azure/azure-monitor/metrics/prometheus-api-promql
-var azureResources = map[string]string{
-	"azurepubliccloud":       "https://prometheus.monitor.azure.com",
-	"azurecloud":             "https://prometheus.monitor.azure.com",
-	"azureusgovernmentcloud": "https://prometheus.monitor.azure.us",
-	"azureusgovernment":      "https://prometheus.monitor.azure.us",
-	"azurechinacloud":        "https://prometheus.monitor.azure.cn",
+// azureClouds are where Azure's managed Prometheus is, by cloud.
+var azureClouds = map[string]lending.Service{
+	"azurepubliccloud":       lending.AzureMonitor,
+	"azurecloud":             lending.AzureMonitor,
+	"azureusgovernmentcloud": lending.AzureMonitorUSGovernment,
+	"azureusgovernment":      lending.AzureMonitorUSGovernment,
+	"azurechinacloud":        lending.AzureMonitorChina,
 }
 
-func (p managedParams) azureScope() (string, error) {
+// private is a cloud whose addresses the trigger gives.
+const private = "private"
+
+func (p managedParams) checkCloud() error {
 	cloud := strings.ToLower(p.Cloud)
-	resource, known := azureResources[cloud]
-	switch {
-	case cloud == "private" && p.AzureResource == "":
-		return "", errors.New("azureManagedPrometheusResourceURL: is required with cloud Private")
-	case cloud == "private":
-		resource = p.AzureResource
-	case !known:
-		return "", fmt.Errorf("cloud: %q is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, Private", p.Cloud)
+	if cloud == private && p.AzureResource == "" {
+		return errors.New("azureManagedPrometheusResourceURL: is required with cloud Private")
 	}
-	return strings.TrimSuffix(resource, "/") + "/.default", nil
+	if _, known := azureClouds[cloud]; !known && cloud != private {
+		return fmt.Errorf("cloud: %q is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, Private", p.Cloud)
+	}
+	return nil
+}
+
+// azureLoan is leave to send the server a token of Azure.
+func (p managedParams) azureLoan(server *url.URL, verified bool) (lending.Loan, error) {
+	cloud := strings.ToLower(p.Cloud)
+	if cloud == private {
+		return lending.AzureMonitor.LendFor("serverAddress", server.Hostname(), "azureManagedPrometheusResourceURL", p.AzureResource)
+	}
+	return azureClouds[cloud].Lend("serverAddress", verified, server.Hostname())
 }
 
 // googleScope lets a token read metrics and nothing else.
 const googleScope = "https://www.googleapis.com/auth/monitoring.read"
 
-// authorize returns what adds the identity to requests, and what to do after a
-// refusal, so that the next request comes with a fresh one; both may be nil. It
-// is called with the ctx of an Open or a dial.
-func (p managedParams) authorize(ctx context.Context) (add func(*http.Request) error, refused func(), err error) {
+// googleAccount is the trigger's own, if it has a key, else the family's: a key
+// in a file is the family's, too.
+func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verified bool) (*google.Account, error) {
+	key, err := p.googleKey()
+	if err != nil {
+		return nil, err
+	}
+	if key != "" && key == cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv) {
+		return scaler.GoogleAccount(ctx, key, googleScope)
+	}
+	loan, err := lending.GoogleMonitoring.Lend("serverAddress", verified, server.Hostname())
+	switch {
+	case err != nil:
+		return nil, err
+	case key != "":
+		return scaler.GoogleAccount(ctx, key, googleScope)
+	default:
+		return scaler.GoogleIdentity(ctx, loan)
+	}
+}
+
+// authorize returns what adds the identity to requests to a server, and what to
+// do after a refusal, so that the next request comes with a fresh one; both may
+// be nil. It is called with the ctx of an Open or a dial.
+func (p managedParams) authorize(ctx context.Context, server *url.URL, unsafe bool) (add func(*http.Request) error, refused func(), err error) {
+	verified := server.Scheme == "https" && !unsafe
 	switch p.service() {
 	case awsService:
-		config, err := p.Config(ctx, p.AWSRegion)
-		return signing(config), func() { amazon.Forget(config) }, err
-	case googleService:
-		key, err := p.googleKey()
-		if err != nil {
+		if err := p.Lend(lending.AmazonManagedPrometheus, "serverAddress", server, verified); err != nil {
 			return nil, nil, err
 		}
-		account, err := scaler.GoogleAccount(ctx, key, googleScope)
+		config, err := p.Config(ctx, p.AWSRegion, lending.AmazonManagedPrometheus)
+		return signing(config), func() { amazon.Forget(config) }, err
+	case googleService:
+		account, err := p.googleAccount(ctx, server, verified)
 		return bearing(func(context.Context) (string, error) {
 			token, err := account.Token()
 			if err != nil {
@@ -150,18 +209,12 @@ func (p managedParams) authorize(ctx context.Context) (add func(*http.Request) e
 			return token.AccessToken, nil
 		}), nil, err
 	case azureService:
-		scope, err := p.azureScope()
+		loan, err := p.azureLoan(server, verified)
 		if err != nil {
 			return nil, nil, err
 		}
-		credential, err := scaler.AzureCredential(ctx, p.PodIdentity)
-		return bearing(func(ctx context.Context) (string, error) {
-			token, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}})
-			if err != nil {
-				return "", azure.Failure("managed Prometheus of Azure", err)
-			}
-			return token.Token, nil
-		}), nil, err
+		tokens, err := scaler.AzureIdentity(ctx, p.PodIdentity, loan)
+		return bearing(func(ctx context.Context) (string, error) { return tokens.Token(ctx, "managed Prometheus of Azure") }), nil, err
 	default:
 		return nil, nil, nil
 	}

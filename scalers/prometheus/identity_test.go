@@ -81,6 +81,7 @@ func TestAWS(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
+	scalertest.LendTo(t, "127.0.0.1")
 	own := aws.Credentials{AccessKeyID: "AKIAOWN", SecretAccessKey: "of-process"}
 	role := aws.Credentials{AccessKeyID: "ASIAROLE", SecretAccessKey: "of-role", SessionToken: "session"}
 	keys := map[string]string{"awsAccessKeyID": "AKIA", "awsSecretAccessKey": "hush-hush"}
@@ -164,6 +165,7 @@ func TestGoogle(t *testing.T) {
 		t.Fatal(err)
 	}
 	scalertest.Readable(t, filepath.Dir(file))
+	scalertest.LendTo(t, "127.0.0.1")
 	tests := map[string]struct {
 		auth, env map[string]string
 		metadata  map[string]string
@@ -208,6 +210,7 @@ func TestAzure(t *testing.T) {
 		resource, _, _ := strings.Cut(scope, "/.default")
 		return "for " + resource
 	})
+	scalertest.LendTo(t, "127.0.0.1, prometheus.example")
 	identity := scaler.PodIdentity{Provider: "azure-workload", IdentityID: servers.EntraIdentity, TenantID: servers.EntraTenant}
 	other := identity
 	other.IdentityID = "other"
@@ -249,6 +252,7 @@ func TestIdentityParameters(t *testing.T) {
 		"a key without a secret":  {auth: map[string]string{"awsAccessKeyID": "AKIA", "awsRegion": "r"}, message: "awsSecretAccessKey: is required without a role or pod identity"},
 		"an owner of nobody":      {metadata: map[string]string{"identityOwner": "me"}, message: `identityOwner: "me" is not one of pod, operator`},
 		"a cloud of nobody":       {metadata: map[string]string{"cloud": "Cumulus"}, identity: scaler.PodIdentity{Provider: "azure-workload"}, message: `cloud: "Cumulus" is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, Private`},
+		"a host to sign for":      {metadata: map[string]string{"customHeaders": "hOst=sts.amazonaws.com,X-Amz-Security-Token=mine,X-Scope-OrgID=shop", "awsRegion": "eu-west-1"}, identity: scaler.PodIdentity{Provider: "aws"}, message: "customHeaders: X-Amz-Security-Token cannot be given with an identity of a cloud; customHeaders: hOst cannot be given with an identity of a cloud"},
 		"private without address": {metadata: map[string]string{"cloud": "private"}, identity: scaler.PodIdentity{Provider: "azure-workload"}, message: "azureManagedPrometheusResourceURL: is required with cloud Private"},
 	}
 	family := scalertest.Serve(t, triggers...)

@@ -59,7 +59,7 @@ func (p prometheusParams) Validate() error {
 	problems := []error{err}
 	switch {
 	case len(p.AuthModes) == 0:
-		problems = append(problems, p.check())
+		problems = append(problems, p.check(), p.checkHeaders(p.CustomHeaders))
 	case p.Provider != "" && p.Provider != "none":
 		problems = append(problems, fmt.Errorf("authModes: cannot be combined with pod identity %s", p.Provider))
 	}
@@ -202,7 +202,7 @@ func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*se
 				return nil, plainErr
 			}
 			options.Authorize = p.Authorize(plain)
-		} else if options.Authorize, s.refused, err = p.authorize(ctx); err != nil {
+		} else if options.Authorize, s.refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
 			return nil, err
 		}
 		s.client, err = scaler.HTTP(ctx, options)

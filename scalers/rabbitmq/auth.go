@@ -120,7 +120,7 @@ func (l login) http(ctx context.Context, e endpoint, timeout time.Duration) (*sc
 			options.Authorize = l.Authorize(plain)
 		}
 	case l.workloadIdentity():
-		options.Authorize, err = l.entra(ctx)
+		options.Authorize, err = l.entra(ctx, e)
 	default:
 		options.Authorize = l.basic(e)
 	}

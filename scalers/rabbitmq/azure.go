@@ -3,27 +3,29 @@ package main
 import (
 	"context"
 	"net/http"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"net/url"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // entra returns what adds a token of Microsoft Entra to a request. Tokens are
-// kept until shortly before they end.
-func (l login) entra(ctx context.Context) (func(*http.Request) error, error) {
-	identity, err := scaler.AzureCredential(ctx, l.PodIdentity)
+// kept until shortly before they end. The broker is nobody's but the user's, and
+// so is the application: both are known to the family, or nothing is sent.
+func (l login) entra(ctx context.Context, e endpoint) (func(*http.Request) error, error) {
+	loan, err := lending.RabbitMQ.LendFor("host", (&url.URL{Host: e.host}).Hostname(), "workloadIdentityResource", l.WorkloadIdentityResource)
 	if err != nil {
 		return nil, err
 	}
-	scopes := []string{l.WorkloadIdentityResource + "/.default"}
+	tokens, err := scaler.AzureIdentity(ctx, l.PodIdentity, loan)
+	if err != nil {
+		return nil, err
+	}
 	return func(request *http.Request) error {
-		token, err := identity.GetToken(request.Context(), policy.TokenRequestOptions{Scopes: scopes})
-		if err != nil {
-			return azure.Failure("workload identity", err)
+		token, err := tokens.Token(request.Context(), "workload identity")
+		if err == nil {
+			request.Header.Set("Authorization", "Bearer "+token)
 		}
-		request.Header.Set("Authorization", "Bearer "+token.Token)
-		return nil
+		return err
 	}, nil
 }

@@ -217,6 +217,7 @@ func TestWorkloadIdentity(t *testing.T) {
 	t.Setenv("AZURE_AUTHORITY_HOST", server.URL)
 	id := scaler.PodIdentity{Provider: "azure-workload", IdentityID: "identity", TenantID: "tenant", AuthorityHost: server.URL + "/"}
 	auth := map[string]string{"workloadIdentityResource": "api://rabbit", "tls": "enable"}
+	scalertest.LendTo(t, "127.0.0.1=api://rabbit")
 	metadata := map[string]string{"queueName": "jobs", "host": api + "/v"}
 
 	for range 3 {
@@ -238,7 +239,7 @@ func TestWorkloadIdentity(t *testing.T) {
 		"a refused identity": {"hush-hush", id, codes.Unauthenticated,
 			"rabbitmq: queue jobs: GET " + api + "/api/queues/v/jobs: workload identity: Entra gives no token: 401 Unauthorized"},
 		"an authority of the user's": {"proof", scaler.PodIdentity{Provider: "azure-workload", TenantID: "t", AuthorityHost: "https://entra.example"}, codes.PermissionDenied,
-			"rabbitmq: identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token"},
+			"rabbitmq: identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag --identity-hosts makes exceptions)"},
 		"another provider is none": {"proof", scaler.PodIdentity{Provider: "aws"}, codes.Unauthenticated,
 			"rabbitmq: queue jobs: GET " + api + "/api/queues/v/jobs: 401 Unauthorized"},
 	}

@@ -36,13 +36,13 @@ type node struct {
 func newNodes(options *redis.ClusterOptions) *nodes {
 	n := &nodes{known: map[string]*node{}}
 	options.NewClient = n.add
-	n.cluster = redis.NewClusterClient(options)
+	n.cluster = redis.NewClusterClient(options) //dials:through the Dialer of its options
 	return n
 }
 
 // add is called by the library for each server that it gets to know.
 func (n *nodes) add(options *redis.Options) *redis.Client {
-	client := redis.NewClient(options)
+	client := redis.NewClient(options) //dials:through the Dialer of its options
 	client.AddHook(slotsHook{n})
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -74,7 +74,7 @@ func (n *nodes) at(address string, like *redis.Client) *redis.Client {
 	if known.own == nil {
 		options := *like.Options()
 		options.Addr, options.NodeAddress = address, address
-		known.own = redis.NewClient(&options)
+		known.own = redis.NewClient(&options) //dials:through the Dialer of its options
 	}
 	return known.own
 }

@@ -62,6 +62,7 @@ func (d *definition[P]) bind(r request, creds *Credentials) (*binding, error) {
 	work.identity(d.plan, creds)
 	if !work.pending {
 		work.problems.merge(d.plan.validate(work.target))
+		work.lending(d.plan, f.object.Namespace)
 	}
 	var metrics []Metric
 	if len(work.problems) == 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -22,8 +23,9 @@ import (
 //
 // What a server may send over its connections is bounded, too, see Guard.
 type Dialer struct {
-	hosts []string    // nil allows any
-	meter *wire.Meter // of the endpoint; nil for one of each connection
+	hosts []string                // nil allows any
+	lend  func(host string) error // nil for a source that gets nothing of the family's identity
+	meter *wire.Meter             // of the endpoint; nil for one of each connection
 	guard Guard
 }
 
@@ -34,6 +36,15 @@ func DialerOf(ctx context.Context) *Dialer {
 		return &Dialer{hosts: l.hosts, meter: &l.meter}
 	}
 	return &Dialer{}
+}
+
+// Lending returns a dialer for connections over which the family shows its own
+// identity to a service. parameter leads to the hosts, those that the server
+// itself names included; verified says whether their certificates are looked at.
+func (d *Dialer) Lending(to lending.Service, parameter string, verified bool) *Dialer {
+	lending := *d
+	lending.lend = func(host string) error { return to.Check(parameter, host, verified) }
+	return &lending
 }
 
 // DialContext connects to a host and port.
@@ -100,6 +111,11 @@ func (d *Dialer) DialTLS(ctx context.Context, network, address string, config *t
 func (d *Dialer) Check(host string) error {
 	if d.hosts != nil && !credentials.Matches(d.hosts, host) {
 		return hostError(host)
+	}
+	if d.lend != nil {
+		if err := d.lend(host); err != nil {
+			return err
+		}
 	}
 	return outbound.CheckHost(host)
 }

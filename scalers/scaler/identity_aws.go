@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // AWSIdentity is who a trigger is to AWS. A params struct embeds it beside its
@@ -86,10 +88,38 @@ func (p AWSIdentity) Fingerprint() string {
 	return Fingerprint(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))
 }
 
-// Config returns a configuration for clients of AWS. It is called from Open
-// with Open's ctx and asks nothing yet. Failures of its clients go through
+// Lend refuses to sign for a service at a URL, which a parameter has, as the
+// family or a role that it assumes. What keys of a tenant sign may go anywhere.
+// verified says whether certificates are looked at.
+func (p AWSIdentity) Lend(to lending.Service, parameter string, u *url.URL, verified bool) error {
+	if !p.Own() {
+		return nil
+	}
+	return to.CheckURL(parameter, u, verified)
+}
+
+// Own reports whether it is the family's, as a role is that the family assumes.
+func (p AWSIdentity) Own() bool { return p.identity("").Own() }
+
+// OwnIdentity names the parameter by which the trigger uses the family's own
+// identity, or a role that the family assumes. A pod identity is no parameter: it
+// is looked at where it is resolved.
+func (p AWSIdentity) OwnIdentity() string {
+	switch {
+	case p.IdentityOwner == "operator":
+		return "identityOwner"
+	case p.AWSRoleARN != "":
+		return "awsRoleArn"
+	default:
+		return ""
+	}
+}
+
+// Config returns a configuration for clients of a service of AWS, which sign
+// for its hosts alone unless the keys are the trigger's own. It is called from
+// Open with Open's ctx and asks nothing yet. Failures of its clients go through
 // amazon.Failure; after a refused login, amazon.Forget.
-func (p AWSIdentity) Config(ctx context.Context, region string) (aws.Config, error) {
+func (p AWSIdentity) Config(ctx context.Context, region string, to lending.Service) (aws.Config, error) {
 	id := p.identity(region)
 	key := awsKey{region, p.Fingerprint()}
 	config, err := identify(ctx, key, func(ctx context.Context, client *http.Client) (aws.Config, error) {
@@ -98,7 +128,14 @@ func (p AWSIdentity) Config(ctx context.Context, region string) (aws.Config, err
 	if err != nil {
 		return aws.Config{}, err
 	}
+	client, err := HTTPForLibrary(ctx, HTTPOptions{})
+	if err != nil {
+		return aws.Config{}, err
+	}
+	if id.Own() {
+		client = to.Guard(client, "awsRegion")
+	}
 	config = config.Copy()
-	config.HTTPClient, err = HTTPForLibrary(ctx, HTTPOptions{})
-	return config, err
+	config.HTTPClient = client
+	return config, nil
 }

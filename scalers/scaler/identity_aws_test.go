@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // TestAWSRoles assumes roles against a server that answers as STS does.
@@ -58,11 +60,11 @@ func TestAWSRoles(t *testing.T) {
 			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 			ctx, release := Opening(t.Context())
 			defer release()
-			config, err := tt.params.Config(ctx, "eu-west-1")
+			config, err := tt.params.Config(ctx, "eu-west-1", lending.AmazonSQS)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := tt.params.Config(ctx, "eu-west-1")
+			again, err := tt.params.Config(ctx, "eu-west-1", lending.AmazonSQS)
 			if err != nil || again.Credentials != config.Credentials {
 				t.Errorf("an equal identity is another one, %v", err)
 			}
@@ -86,11 +88,11 @@ func TestAWSRegionsHaveTheirOwn(t *testing.T) {
 	ctx, release := Opening(t.Context())
 	defer release()
 	p := AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"}
-	first, err := p.Config(ctx, "eu-west-1")
+	first, err := p.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := p.Config(ctx, "us-east-1")
+	second, err := p.Config(ctx, "us-east-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func TestAWSCallsTakeTheirTime(t *testing.T) {
 	defer service.Close()
 	ctx, release := Opening(t.Context())
 	defer release()
-	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1")
+	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +165,7 @@ func TestAWSWritesNothingByItself(t *testing.T) {
 	defer func() { os.Stderr = before }()
 	ctx, release := Opening(t.Context())
 	defer release()
-	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1")
+	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}

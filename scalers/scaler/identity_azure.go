@@ -5,16 +5,37 @@ import (
 	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
-// AzureCredential returns what obtains tokens for the pod identity
-// azure-workload. It is called from Open with Open's ctx; it asks nothing yet.
-// Failures of its tokens go through azure.Failure.
-func AzureCredential(ctx context.Context, id PodIdentity) (azcore.TokenCredential, error) {
+// AzureTokens are tokens of the pod identity azure-workload for one scope, which
+// are kept and renewed before they end.
+type AzureTokens struct {
+	credential azcore.TokenCredential
+	scope      string
+}
+
+// AzureIdentity returns the tokens of the pod identity azure-workload for the
+// hosts of a loan. It is called from Open with Open's ctx; it asks nothing yet.
+func AzureIdentity(ctx context.Context, id PodIdentity, to lending.Loan) (*AzureTokens, error) {
 	identity := azure.WorkloadIdentity{ClientID: id.IdentityID, TenantID: id.TenantID, AuthorityHost: id.AuthorityHost}
-	return identify(ctx, identity, func(_ context.Context, client *http.Client) (azcore.TokenCredential, error) {
+	credential, err := identify(ctx, identity, func(_ context.Context, client *http.Client) (azcore.TokenCredential, error) {
 		return identity.Credential(client)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &AzureTokens{credential, to.Scope()}, nil
+}
+
+// Token returns a valid token. what names it in an error.
+func (t *AzureTokens) Token(ctx context.Context, what string) (string, error) {
+	token, err := t.credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{t.scope}})
+	if err != nil {
+		return "", azure.Failure(what, err)
+	}
+	return token.Token, nil
 }

@@ -8,7 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"google.golang.org/grpc/status"
+
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // lookup is everything that a trigger's parameters may come from.
@@ -295,6 +298,23 @@ func (w *filling) identity(p *plan, creds *Credentials) {
 		w.pending = w.pending || w.authPending
 	default:
 		w.target.FieldByIndex(p.identity).Set(reflect.ValueOf(creds.PodIdentity))
+	}
+}
+
+// lending refuses the family's own identity to a namespace that may not use it,
+// where a parameter asks for it.
+func (w *filling) lending(p *plan, namespace string) {
+	for _, g := range p.groups {
+		borrower, ok := g.of(w.target).(interface{ OwnIdentity() string })
+		if !ok {
+			continue
+		}
+		if parameter := borrower.OwnIdentity(); parameter != "" {
+			if err := lending.CheckNamespace(namespace); err != nil {
+				w.problems.add(parameter, errors.New(status.Convert(err).Message()))
+			}
+			return // groups that embed this one have the same method
+		}
 	}
 }
 

@@ -65,6 +65,9 @@ func (r request) refers() string {
 	if reserved[scalerv1.KeySecretKeyRef] != "" {
 		return "secretKeyRef"
 	}
+	if strings.TrimSpace(reserved["identityOwner"]) == "operator" { // of AWSIdentity
+		return "identityOwner operator"
+	}
 	env, err := scalerv1.DecodeEnv(reserved[scalerv1.KeyEnv])
 	if err != nil {
 		return "" // refused as malformed, by all who read it

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
 )
@@ -55,6 +56,27 @@ func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
 			return nil
 		})
 	outbound.Flag(flags, "allow-source-address", "an address or network that may be an event source although it is the machine's own, link-local, multicast or a cloud's metadata service; may be repeated")
+	identityFlags(flags)
+}
+
+// identityFlags adds the flags on whom a family lends its own identity.
+func identityFlags(flags *flag.FlagSet) {
+	var hosts []lending.Host
+	flags.Func("identity-hosts", "hosts, or *.<suffix>, separated by commas, that get tokens of this family's own identity beside the services of its cloud; <host>=<audience> where triggers choose the audience; may be repeated",
+		func(text string) error {
+			more, err := lending.ParseHosts(text)
+			hosts = append(hosts, more...)
+			lending.SetHosts(hosts)
+			return err
+		})
+	namespaces := []string{}
+	flags.Func("identity-namespaces", "namespaces, separated by commas, whose objects may use this family's own identity; may be repeated (default all)",
+		func(text string) error {
+			more, err := lending.ParseNamespaces(text)
+			namespaces = append(namespaces, more...)
+			lending.SetNamespaces(namespaces)
+			return err
+		})
 }
 
 // credentialEnvironment reads what KEDA is told by environment variables.

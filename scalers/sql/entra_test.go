@@ -43,6 +43,7 @@ func TestEntra(t *testing.T) {
 			metadata := maps.Clone(tt.server.metadata)
 			metadata["userName"], metadata["username"] = "entra", ""
 			identity := scaler.PodIdentity{Provider: "azure-workload", IdentityID: servers.EntraIdentity, TenantID: servers.EntraTenant}
+			scalertest.LendTo(t, "127.0.0.1")
 			family := scalertest.Serve(t, triggers...).WithPodIdentity(identity)
 			for _, now := range []string{"token-1", "token-2"} {
 				tt.valid(now)

@@ -13,14 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 // mssqlTrigger scales on the result of a query against Microsoft SQL Server or
@@ -105,9 +103,6 @@ func (p mssqlParams) dsn() string {
 	return u.String()
 }
 
-// mssqlScope is what tokens for Azure SQL are for.
-const mssqlScope = "https://database.windows.net/.default"
-
 func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
 	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
@@ -121,13 +116,14 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 				return nil, err
 			}
 		}
-		connector := mssql.NewConnectorConfig(config) //dials:through its Dialer
+		connector, dialer := mssql.NewConnectorConfig(config), scaler.DialerOf(ctx) //dials:through its Dialer
 		if p.Provider == "azure-workload" {
-			if connector, err = entraConnector(ctx, p.PodIdentity, config); err != nil {
+			if connector, err = entraMSSQL(ctx, p.PodIdentity, config); err != nil {
 				return nil, err
 			}
+			dialer = dialer.Lending(lending.AzureSQL, "host", true)
 		}
-		connector.Dialer = namedDialer{scaler.DialerOf(ctx), config.Host}
+		connector.Dialer = namedDialer{dialer, config.Host}
 		punctual := punctualConnector{connector}
 		what := "mssql " + config.Host
 		if config.Port != 0 {
@@ -190,25 +186,6 @@ func (d namedDialer) DialContext(ctx context.Context, network, address string) (
 
 // HostName is part of the driver's interface.
 func (d namedDialer) HostName() string { return d.host }
-
-// entraConnector has each new connection log in with a token that is valid
-// then.
-func entraConnector(ctx context.Context, id scaler.PodIdentity, config msdsn.Config) (*mssql.Connector, error) {
-	tokens, err := scaler.AzureCredential(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	//dials:through the Dialer that openMSSQL gives it
-	return mssql.NewSecurityTokenConnector(config, func(ctx context.Context) (string, error) { return entraToken(ctx, tokens) })
-}
-
-func entraToken(ctx context.Context, tokens azcore.TokenCredential) (string, error) {
-	token, err := tokens.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{mssqlScope}})
-	if err != nil {
-		return "", azure.Failure("token", err)
-	}
-	return token.Token, nil
-}
 
 // mssqlRefusals are errors of SQL Server by number.
 //

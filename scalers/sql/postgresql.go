@@ -10,15 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 )
 
 // postgresql scales on the result of a query against PostgreSQL.
@@ -123,9 +120,6 @@ var escaper = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 
 func quoted(value string) string { return "'" + escaper.Replace(value) + "'" }
 
-// entraScope is what tokens for Azure's databases are for.
-const entraScope = "https://ossrdbms-aad.database.windows.net/.default"
-
 func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
 	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
@@ -157,11 +151,9 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 	}
 	login := func(context.Context, *pgx.ConnConfig) error { return nil }
 	if p.entra() {
-		tokens, err := scaler.AzureCredential(ctx, p.PodIdentity)
-		if err != nil {
+		if login, err = entraPostgreSQL(ctx, p.PodIdentity, config); err != nil {
 			return nil, err
 		}
-		login = entraLogin(tokens)
 	}
 	d := &database{
 		DB:      stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(login)),
@@ -170,18 +162,6 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 	}
 	d.notify = listener{config, login, usualLimits}.listen
 	return d, nil
-}
-
-// entraLogin has each new connection log in with a token that is valid then.
-func entraLogin(tokens azcore.TokenCredential) func(context.Context, *pgx.ConnConfig) error {
-	return func(ctx context.Context, config *pgx.ConnConfig) error {
-		token, err := tokens.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{entraScope}})
-		if err != nil {
-			return azure.Failure("token", err)
-		}
-		config.Password = token.Token
-		return nil
-	}
 }
 
 // postgresqlRefusals are errors of PostgreSQL by SQLSTATE, or by its class.

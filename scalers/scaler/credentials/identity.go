@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -17,6 +18,10 @@ const roleAnnotation = "eks.amazonaws.com/role-arn"
 // that is what it asks for (spec/triggerauthentication.md section 5).
 func (w *work) identity(ctx context.Context, p *podIdentity) {
 	if p == nil || p.Provider == "" || p.Provider == "none" {
+		return
+	}
+	if err := lending.CheckNamespace(w.ref.Namespace); err != nil {
+		w.wrong.add("podIdentity", err)
 		return
 	}
 	id := &w.creds.PodIdentity

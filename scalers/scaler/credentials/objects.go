@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -137,5 +138,7 @@ func (s scope) Token(ctx context.Context, account string, audiences ...string) (
 }
 
 func (s scope) File(path string) ([]byte, error) { return ReadFile(s.w.ReadableFiles, path) }
+
+func (s scope) OwnIdentity() error { return lending.CheckNamespace(s.w.ref.Namespace) }
 
 func (s scope) WorkloadRole(ctx context.Context) (string, error) { return s.w.workloadRole(ctx) }

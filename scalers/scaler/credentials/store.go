@@ -54,6 +54,10 @@ type Scope interface {
 	// File returns the content of a file of the family, if its flag
 	// --readable-files lists it: regular, at most 1 MiB.
 	File(path string) ([]byte, error)
+	// OwnIdentity is an error where the trigger's namespace may not use the
+	// identity of the family itself. A Store asks before it logs in with
+	// anything that is not of the authentication object.
+	OwnIdentity() error
 	// WorkloadRole is the AWS role in the annotation eks.amazonaws.com/role-arn
 	// of the workload's service account. A workload without is an error.
 	WorkloadRole(ctx context.Context) (string, error)

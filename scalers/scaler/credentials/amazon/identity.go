@@ -3,6 +3,7 @@
 package amazon
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"os"
@@ -18,7 +19,9 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -28,6 +31,8 @@ import (
 type Identity struct {
 	// Region is where requests and their signatures go.
 	Region string
+	// RegionOf is the parameter that the region is of; awsRegion when empty.
+	RegionOf string
 	// AccessKeyID and SecretAccessKey are static keys; SessionToken makes them
 	// temporary ones.
 	AccessKeyID, SecretAccessKey, SessionToken string
@@ -36,6 +41,19 @@ type Identity struct {
 	// Federated tries the token that is projected into the Pod first, so that
 	// the role may trust the ServiceAccount directly.
 	Federated bool
+}
+
+// Own reports whether it is the family's, as a role is that the family assumes.
+func (i Identity) Own() bool { return i.AccessKeyID == "" }
+
+// checkRegion refuses what would make another host of the address that a region
+// is a part of. Whoever stands in for AWS may be in a region of any name, but
+// nothing of the family is sent there.
+func (i Identity) checkRegion() error {
+	if i.Region == "" || lending.IsRegion(i.Region) || !i.Own() && len(validation.IsDNS1123Label(i.Region)) == 0 {
+		return nil
+	}
+	return words.Errorf(codes.InvalidArgument, "%s: %q is not a region of AWS", cmp.Or(i.RegionOf, "awsRegion"), i.Region)
 }
 
 const (
@@ -55,6 +73,9 @@ const (
 //
 // Source: README of the scaler specifications, section 3.15.
 func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, error) {
+	if err := i.checkRegion(); err != nil {
+		return aws.Config{}, err
+	}
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(i.Region), config.WithHTTPClient(alike(client)), config.WithCredentialsCacheOptions(ahead),
 		config.WithLogger(logging.Nop{}), // it would write to stderr what the errors say anyway

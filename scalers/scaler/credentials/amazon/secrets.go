@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -75,6 +76,9 @@ func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope credential
 		return nil, err
 	}
 	config.HTTPClient = client
+	if identity.Own() {
+		config.HTTPClient = lending.AmazonSecretsManager.Guard(client, blockName+".region")
+	}
 	if config.Region == "" {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.region: is required, the family has no AWS_REGION", blockName)
 	}
@@ -142,8 +146,13 @@ func (b *secretsBlock) usesPodIdentity() bool {
 
 // identity is who asks Secrets Manager.
 func (b *secretsBlock) identity(ctx context.Context, scope credentials.Scope) (Identity, error) {
-	id := Identity{Region: b.Region, Federated: true}
+	id := Identity{Region: b.Region, RegionOf: blockName + ".region", Federated: true}
 	var err error
+	if b.usesPodIdentity() {
+		if err = scope.OwnIdentity(); err != nil {
+			return id, words.Errorf(status.Code(err), "%s.podIdentity: %w", blockName, err)
+		}
+	}
 	switch {
 	case !b.usesPodIdentity():
 		if id.AccessKeyID, err = b.Credentials.AccessKey.Read(ctx, scope); err != nil {

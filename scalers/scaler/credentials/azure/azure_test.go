@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 func TestMain(m *testing.M) {
@@ -151,6 +152,7 @@ func (c *cloud) keyed(secrets ...object) object {
 func TestKeyVault(t *testing.T) {
 	c := newCloud(t)
 	c.process(t)
+	scalertest.LendTo(t, "127.0.0.1=https://vault.private")
 	right := scopetest.Scope{Secrets: map[string]string{"azure/secret": "right-secret"}}
 	host := "127.0.0.1"
 	one := func(name, version string) object { return object{"parameter": "p", "name": name, "version": version} }
@@ -180,7 +182,7 @@ func TestKeyVault(t *testing.T) {
 			want: "the latest", form: map[string]string{"client_id": "other", "tenant": "elsewhere"}},
 		"an authority of a user": {block: workload(object{"provider": "azure-workload", "identityTenantId": "t", "identityAuthorityHost": "https://evil.example.com"}),
 			code:    codes.PermissionDenied,
-			message: "identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token"},
+			message: "azureKeyVault.podIdentity.identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag --identity-hosts makes exceptions)"},
 		"a wrong secret": {block: c.keyed(one("orders", "")), scope: scopetest.Scope{Secrets: map[string]string{"azure/secret": "wrong-secret"}},
 			code: codes.Unauthenticated, message: "secret orders of " + host + ": Entra gives no token: 401 Unauthorized"},
 		"a missing secret":  {block: c.keyed(one("bills", "")), scope: right, code: codes.NotFound, message: "secret bills of " + host + ": 404 Not Found"},
@@ -215,13 +217,14 @@ func TestKeyVault(t *testing.T) {
 }
 
 // TestATokenIsForItsVaultAlone: who poses as a vault gets no token that the
-// real vaults would take.
+// real vaults would take, of nobody.
 func TestATokenIsForItsVaultAlone(t *testing.T) {
 	c := newCloud(t)
 	c.process(t)
 	c.resource = "https://vault.azure.net"
-	_, err := c.read(t, object{"vaultUri": c.URL, "podIdentity": object{"provider": "azure-workload"},
-		"secrets": []object{{"parameter": "p", "name": "orders"}}}, scopetest.Scope{})
+	block := c.keyed(object{"parameter": "p", "name": "orders"})
+	delete(block, "cloud")
+	_, err := c.read(t, block, scopetest.Scope{Secrets: map[string]string{"azure/secret": "right-secret"}})
 	if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "asks for a token for vault.azure.net, where it does not belong") || c.last() != nil {
 		t.Errorf("a token for %s was asked for: %v, %v", c.resource, c.last(), err)
 	}
@@ -238,6 +241,7 @@ func TestWhatIsNoVault(t *testing.T) {
 				w.WriteHeader(http.StatusUnauthorized)
 			}))
 			t.Cleanup(other.Close)
+			scalertest.LendTo(t, "127.0.0.1")
 			raw := fmt.Sprintf(`{"vaultUri":%q,"podIdentity":{"provider":"azure-workload"},"secrets":[{"parameter":"p","name":"orders"}]}`, other.URL)
 			_, err := azure.KeyVault{HTTP: func() (*http.Client, error) { return other.Client(), nil }}.Read(t.Context(), json.RawMessage(raw), scopetest.Scope{})
 			if status.Code(err) != codes.Unavailable || !strings.HasSuffix(err.Error(), "does not ask for a login as Azure Key Vault does") {
@@ -249,13 +253,13 @@ func TestWhatIsNoVault(t *testing.T) {
 
 // TestClouds: each cloud has an Entra of its own.
 func TestClouds(t *testing.T) {
-	for cloud, want := range map[string]string{
-		"AzurePublicCloud": "login.microsoftonline.com", "AzureUSGovernmentCloud": "login.microsoftonline.us",
-		"AzureChinaCloud": "login.chinacloudapi.cn", "AzureGermanCloud": "login.microsoftonline.de",
+	for cloud, want := range map[string][2]string{
+		"AzurePublicCloud": {"orders.vault.azure.net", "login.microsoftonline.com"}, "AzureUSGovernmentCloud": {"orders.vault.usgovcloudapi.net", "login.microsoftonline.us"},
+		"AzureChinaCloud": {"orders.vault.azure.cn", "login.chinacloudapi.cn"}, "AzureGermanCloud": {"orders.vault.microsoftazure.de", "login.microsoftonline.de"},
 	} {
 		t.Run(cloud, func(t *testing.T) {
 			var asked []string
-			raw, err := json.Marshal(object{"vaultUri": "https://orders.vault.test", "secrets": []object{{"parameter": "p", "name": "orders"}},
+			raw, err := json.Marshal(object{"vaultUri": "https://" + want[0], "secrets": []object{{"parameter": "p", "name": "orders"}},
 				"podIdentity": object{"provider": "azure-workload"}, "cloud": object{"type": cloud}})
 			if err != nil {
 				t.Fatal(err)
@@ -264,8 +268,8 @@ func TestClouds(t *testing.T) {
 			_, err = azure.KeyVault{HTTP: func() (*http.Client, error) {
 				return &http.Client{Transport: outOfReach{&asked}}, nil
 			}}.Read(t.Context(), raw, scopetest.Scope{})
-			if err == nil || len(asked) == 0 || asked[0] != want {
-				t.Errorf("asked %v, want %s; %v", asked, want, err)
+			if err == nil || len(asked) == 0 || asked[0] != want[1] {
+				t.Errorf("asked %v, want %s; %v", asked, want[1], err)
 			}
 		})
 	}
@@ -276,7 +280,7 @@ func TestClouds(t *testing.T) {
 type outOfReach struct{ asked *[]string }
 
 func (o outOfReach) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.URL.Host == "orders.vault.test" {
+	if strings.HasPrefix(request.URL.Host, "orders.vault.") {
 		return &http.Response{StatusCode: http.StatusUnauthorized, Body: http.NoBody, Request: request, Header: http.Header{
 			"Www-Authenticate": {`Bearer authorization="https://login.test/tenant", resource="https://vault.test"`},
 		}}, nil

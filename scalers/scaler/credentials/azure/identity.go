@@ -3,6 +3,7 @@
 package azure
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -28,8 +30,12 @@ import (
 type WorkloadIdentity struct {
 	ClientID, TenantID string
 	// AuthorityHost is the address of Entra. It gets the token, so it is one of
-	// Azure's clouds or the process's own.
+	// Azure's clouds, the process's own or one that the process was started
+	// with.
 	AuthorityHost string
+	// AuthorityOf is the parameter that AuthorityHost is of;
+	// identityAuthorityHost when empty.
+	AuthorityOf string
 }
 
 // Credential returns what obtains tokens over client. They are kept, and
@@ -65,11 +71,15 @@ func (w WorkloadIdentity) authority() (string, error) {
 	if w.AuthorityHost == "" {
 		return own, nil
 	}
+	if u, err := url.Parse(w.AuthorityHost); err == nil && u.Scheme == "https" && lending.Listed(u.Hostname()) {
+		return w.AuthorityHost, nil
+	}
 	same := func(other string) bool { return other != "" && sameHost(other, w.AuthorityHost) }
 	if same(own) || slices.ContainsFunc(clouds, func(c cloud.Configuration) bool { return same(c.ActiveDirectoryAuthorityHost) }) {
 		return w.AuthorityHost, nil
 	}
-	return "", words.Errorf(codes.PermissionDenied, "identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token")
+	return "", words.Errorf(codes.PermissionDenied, "%s: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag %s makes exceptions)",
+		cmp.Or(w.AuthorityOf, "identityAuthorityHost"), lending.HostsFlag)
 }
 
 func sameHost(a, b string) bool {

@@ -15,9 +15,11 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -53,7 +55,7 @@ type vaultBlock struct {
 
 	host      string // of VaultURI
 	authority string // of Cloud; empty for the process's
-	resource  string // of a private cloud, what tokens are for
+	scope     string // what tokens are for; empty for what the vault asks for
 }
 
 // secret is one parameter and where it is.
@@ -63,12 +65,25 @@ type secret struct {
 	Version   string `json:"version"`
 }
 
-// authorities are the clouds that a block may name, in small letters, as KEDA
-// spells them.
-var authorities = map[string]cloud.Configuration{
-	"azurepubliccloud": cloud.AzurePublic, "azurecloud": cloud.AzurePublic,
-	"azureusgovernment": cloud.AzureGovernment, "azureusgovernmentcloud": cloud.AzureGovernment,
-	"azurechinacloud": cloud.AzureChina, "azuregermancloud": germany,
+// kind is one of Azure's clouds: where its Entra is, and what its vaults are.
+type kind struct {
+	cloud.Configuration
+	vaults lending.Service
+}
+
+var (
+	publicCloud     = kind{cloud.AzurePublic, lending.AzureKeyVault}
+	governmentCloud = kind{cloud.AzureGovernment, lending.AzureKeyVaultUSGovernment}
+	chinaCloud      = kind{cloud.AzureChina, lending.AzureKeyVaultChina}
+	germanCloud     = kind{germany, lending.AzureKeyVaultGermany}
+)
+
+// kinds are the clouds that a block may name, in small letters, as KEDA spells
+// them.
+var kinds = map[string]kind{
+	"azurepubliccloud": publicCloud, "azurecloud": publicCloud,
+	"azureusgovernment": governmentCloud, "azureusgovernmentcloud": governmentCloud,
+	"azurechinacloud": chinaCloud, "azuregermancloud": germanCloud,
 }
 
 // private is a cloud whose addresses the block gives.
@@ -96,13 +111,13 @@ func (k KeyVault) Read(ctx context.Context, raw json.RawMessage, scope credentia
 		return nil, err
 	}
 	o := options(client, "")
-	o.Transport = challenged{transport{client}, b.resource != ""}
+	o.Transport = challenged{transport{client}, b.scope != ""}
 	//dials:through client
 	vault, err := azsecrets.NewClient(b.VaultURI, credential, &azsecrets.ClientOptions{
 		ClientOptions: o,
 		// The vaults of a private cloud may have any name. Tokens are for what
-		// the block says, whatever the vault asks for.
-		DisableChallengeResourceVerification: b.resource != "",
+		// is known to be right, whatever the vault asks for.
+		DisableChallengeResourceVerification: b.scope != "",
 	})
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.vaultUri: cannot be used", blockName)
@@ -170,7 +185,7 @@ func (b *vaultBlock) checkCloud(problems *block.Problems) {
 		return
 	}
 	name := strings.ToLower(b.Cloud.Type)
-	known, ok := authorities[name]
+	known, ok := kinds[name]
 	switch {
 	case ok:
 		b.authority = known.ActiveDirectoryAuthorityHost
@@ -182,7 +197,7 @@ func (b *vaultBlock) checkCloud(problems *block.Problems) {
 				problems.Add(address[0], "must be an https URL with cloud.type Private")
 			}
 		}
-		b.authority, b.resource = b.Cloud.Authority, strings.TrimSuffix(b.Cloud.Resource, "/")
+		b.authority, b.scope = b.Cloud.Authority, strings.TrimSuffix(b.Cloud.Resource, "/")+"/.default"
 	default:
 		problems.Add("cloud.type", "%q is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud, Private", b.Cloud.Type)
 	}
@@ -192,12 +207,15 @@ func (b *vaultBlock) checkCloud(problems *block.Problems) {
 func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope credentials.Scope) (azcore.TokenCredential, error) {
 	var credential azcore.TokenCredential
 	if b.usesPodIdentity() {
-		w := WorkloadIdentity{TenantID: b.PodIdentity.TenantID, AuthorityHost: b.authority}
+		if err := b.lend(scope); err != nil {
+			return nil, err
+		}
+		w := WorkloadIdentity{TenantID: b.PodIdentity.TenantID, AuthorityHost: b.authority, AuthorityOf: blockName + ".cloud.activeDirectoryEndpoint"}
 		if b.PodIdentity.ClientID != nil {
 			w.ClientID = *b.PodIdentity.ClientID
 		}
 		if b.PodIdentity.AuthorityHost != "" {
-			w.AuthorityHost = b.PodIdentity.AuthorityHost
+			w.AuthorityHost, w.AuthorityOf = b.PodIdentity.AuthorityHost, blockName+".podIdentity.identityAuthorityHost"
 		}
 		var err error
 		if credential, err = w.Credential(client); err != nil {
@@ -211,27 +229,57 @@ func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope 
 		credential, err = azidentity.NewClientSecretCredential(b.Credentials.TenantID, b.Credentials.ClientID, secret, //dials:through client
 			&azidentity.ClientSecretCredentialOptions{
 				ClientOptions:            options(client, b.authority),
-				DisableInstanceDiscovery: b.resource != "", // the public cloud knows nothing of a private one
+				DisableInstanceDiscovery: b.scope != "", // the public cloud knows nothing of a private one
 			})
 		if err != nil {
 			return nil, words.Errorf(codes.InvalidArgument, "%s.credentials: cannot be used", blockName)
 		}
 	}
-	return ownTenant{credential, b.resource}, nil
+	return ownTenant{credential, b.scope}, nil
+}
+
+// lend sees to it that a token of the family is for the vaults of the block's
+// cloud and goes to one of them.
+func (b *vaultBlock) lend(scope credentials.Scope) error {
+	if err := scope.OwnIdentity(); err != nil {
+		return words.Errorf(status.Code(err), "%s.podIdentity: %w", blockName, err)
+	}
+	var loan lending.Loan
+	var err error
+	if b.scope != "" { // a private cloud's
+		loan, err = lending.AzureKeyVault.LendFor(blockName+".vaultUri", b.host, blockName+".cloud.keyVaultResourceURL", b.Cloud.Resource)
+	} else {
+		loan, err = b.vaults().Lend(blockName+".vaultUri", true, b.host)
+	}
+	b.scope = loan.Scope()
+	return err
+}
+
+// vaults are those of the block's cloud. Without a cloud, the host's name tells.
+func (b *vaultBlock) vaults() lending.Service {
+	if b.Cloud != nil {
+		return kinds[strings.ToLower(b.Cloud.Type)].vaults
+	}
+	for _, known := range kinds {
+		if known.vaults.Owns(b.host) {
+			return known.vaults
+		}
+	}
+	return lending.AzureKeyVault
 }
 
 // ownTenant obtains tokens of the credential's own tenant, whatever the vault
-// asks for, and for one resource if that is not empty.
+// asks for, and for one scope if that is not empty.
 type ownTenant struct {
 	azcore.TokenCredential
-	resource string
+	scope string
 }
 
 // GetToken implements azcore.TokenCredential.
 func (t ownTenant) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	o.TenantID = ""
-	if t.resource != "" {
-		o.Scopes = []string{t.resource + "/.default"}
+	if t.scope != "" {
+		o.Scopes = []string{t.scope}
 	}
 	return t.TokenCredential.GetToken(ctx, o)
 }

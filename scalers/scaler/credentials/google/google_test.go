@@ -49,6 +49,7 @@ type cloud struct {
 }
 
 func newCloud(t *testing.T) *cloud {
+	scalertest.LendTo(t, "127.0.0.1")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)

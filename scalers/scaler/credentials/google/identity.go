@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ import (
 	"golang.org/x/oauth2/google"
 	"google.golang.org/grpc/codes"
 
-	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -100,21 +101,22 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account cannot be used")
 	}
-	// The user of the key wrote where its tokens come from.
-	if err := checkTokenURL(config.TokenURL); err != nil {
-		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account: token_uri: %w", err)
+	if !issues(config.TokenURL) {
+		return nil, words.Errorf(codes.InvalidArgument, "token_uri of the Google service account's key is not Google's (the family's flag %s makes exceptions)", lending.HostsFlag)
 	}
 	return &Account{TokenSource: &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
 	}}, Project: strings.TrimSpace(named.Project)}, nil
 }
 
-func checkTokenURL(text string) error {
-	address, err := url.Parse(text)
-	if err != nil || address.Hostname() == "" {
-		return errors.New("is not the URL of a server") // it may hold a password
-	}
-	return outbound.CheckHost(address.Hostname())
+// issuers are where Google gives tokens. A key names one, and what asks there
+// may reach addresses that no trigger may.
+var issuers = []string{"oauth2.googleapis.com", "www.googleapis.com", "accounts.google.com"}
+
+// issues reports whether an address is one that tokens are asked for at.
+func issues(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (lending.Listed(u.Hostname()) || u.Scheme == "https" && slices.Contains(issuers, u.Host))
 }
 
 // renewal is how long before its end a token is renewed. The library does as

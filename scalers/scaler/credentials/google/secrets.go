@@ -1,6 +1,7 @@
 package google
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
@@ -63,7 +65,11 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope cred
 		return nil, err
 	}
 	var identity Identity
-	if !b.usesPodIdentity() {
+	if b.usesPodIdentity() {
+		if err := s.lend(scope); err != nil {
+			return nil, err
+		}
+	} else {
 		if identity.Key, err = b.Credentials.ClientSecret.Read(ctx, scope); err != nil {
 			return nil, err
 		}
@@ -88,6 +94,18 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope cred
 		}
 	}
 	return values, nil
+}
+
+// lend sees to it that the family may be who asks.
+func (s SecretManager) lend(scope credentials.Scope) error {
+	if err := scope.OwnIdentity(); err != nil {
+		return words.Errorf(status.Code(err), "%s.podIdentity: %w", blockName, err)
+	}
+	at, err := url.Parse(cmp.Or(s.Endpoint, endpoint))
+	if err != nil {
+		return words.Errorf(codes.Internal, "%s: the endpoint is not a URL", blockName)
+	}
+	return lending.GoogleSecretManager.CheckURL(blockName, at, true)
 }
 
 func decodeSecrets(raw json.RawMessage) (*secretsBlock, error) {
@@ -129,11 +147,7 @@ func (s SecretManager) read(ctx context.Context, client *http.Client, account *A
 	if err != nil {
 		return "", Failure(what, err)
 	}
-	address := s.Endpoint
-	if address == "" {
-		address = endpoint
-	}
-	address += "/v1/projects/" + url.PathEscape(account.Project) + "/secrets/" + url.PathEscape(one.ID) +
+	address := cmp.Or(s.Endpoint, endpoint) + "/v1/projects/" + url.PathEscape(account.Project) + "/secrets/" + url.PathEscape(one.ID) +
 		"/versions/" + url.PathEscape(one.Version) + ":access"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -29,7 +30,7 @@ const ownTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // login logs in by the block's method. Afterwards the client has a token.
 func (v *server) login(ctx context.Context, b *vaultBlock, scope credentials.Scope) (login, error) {
 	if b.Authentication == "token" {
-		return v.useToken(ctx, b)
+		return v.useToken(ctx, b, scope)
 	}
 	jwt, err := serviceAccountToken(ctx, b, scope)
 	if err != nil {
@@ -48,8 +49,8 @@ func (v *server) login(ctx context.Context, b *vaultBlock, scope credentials.Sco
 
 // useToken takes the token of the block, or the family's, and asks whether it
 // is good: a path that is denied could not tell.
-func (v *server) useToken(ctx context.Context, b *vaultBlock) (login, error) {
-	token, err := b.token()
+func (v *server) useToken(ctx context.Context, b *vaultBlock, scope credentials.Scope) (login, error) {
+	token, err := b.token(scope)
 	if err != nil {
 		return login{}, err
 	}
@@ -86,15 +87,39 @@ func (v *server) renew(ctx context.Context, self *api.Secret, left time.Duration
 
 // token is the one to use. VAULT_TOKEN comes first, as KEDA has it, but never
 // goes to an address that a user chose.
-func (b *vaultBlock) token() (string, error) {
-	if own := os.Getenv("VAULT_TOKEN"); own != "" && sameServer(os.Getenv("VAULT_ADDR"), b.Address) {
-		return own, nil
+func (b *vaultBlock) token(scope credentials.Scope) (string, error) {
+	if b.isOurs() {
+		return os.Getenv("VAULT_TOKEN"), b.lend(scope)
 	}
 	if b.Credential == nil || b.Credential.Token == "" {
 		return "", words.Errorf(codes.InvalidArgument,
 			"%s.credential.token: is required with token (the family's own VAULT_TOKEN is for VAULT_ADDR alone)", blockName)
 	}
 	return b.Credential.Token, nil
+}
+
+// atHome reports whether the address is the family's own Vault.
+func (b *vaultBlock) atHome() bool { return sameServer(os.Getenv("VAULT_ADDR"), b.Address) }
+
+// isOurs reports whether who logs in is the family and not the object's own: by
+// VAULT_TOKEN, or with a token that is in a file of the family.
+func (b *vaultBlock) isOurs() bool {
+	if b.Authentication == "token" {
+		return os.Getenv("VAULT_TOKEN") != "" && b.atHome()
+	}
+	return b.Credential == nil || b.Credential.ServiceAccountName == ""
+}
+
+// lend sees to it that the family may show who it is: to its own Vault, and to
+// those that it was started with.
+func (b *vaultBlock) lend(scope credentials.Scope) error {
+	if err := scope.OwnIdentity(); err != nil {
+		return words.Errorf(status.Code(err), "%s: %w", blockName, err)
+	}
+	if b.atHome() {
+		return nil
+	}
+	return lending.HashiCorpVault.Check(blockName+".address", b.host, true)
 }
 
 func sameServer(a, b string) bool {
@@ -117,6 +142,9 @@ func serviceAccountToken(ctx context.Context, b *vaultBlock, scope credentials.S
 		file := ownTokenFile
 		if c != nil && c.ServiceAccount != "" {
 			file = c.ServiceAccount
+		}
+		if err := b.lend(scope); err != nil {
+			return "", err
 		}
 		content, err := scope.File(file)
 		if err != nil {

@@ -107,7 +107,8 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	config.Address, config.AgentAddress = b.Address, ""
 	config.MaxRetries = 0                                                   // the next read is the next try
 	client.Transport = outbound.Guard(client.Transport, outbound.CheckHost) // the library follows a redirect by itself
-	v, err := api.NewClient(config)                                         //dials:through client
+	config.DisableRedirects = b.isOurs()
+	v, err := api.NewClient(config) //dials:through client
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.address: cannot be used", blockName)
 	}

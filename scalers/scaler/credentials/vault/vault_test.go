@@ -141,6 +141,7 @@ func TestCertificateAndKeyAreOfOneIssue(t *testing.T) {
 func TestKubernetesLogin(t *testing.T) {
 	environment(t)
 	s := start(t)
+	scalertest.LendTo(t, "127.0.0.1")
 	jwt, stranger := serviceAccountJWT("orders"), serviceAccountJWT("stranger")
 	scope := scopetest.Scope{
 		Tokens: map[string]string{"orders": jwt, "stranger": stranger},

@@ -16,6 +16,9 @@ type Scope struct {
 	Tokens map[string]string
 	// Files are contents by path.
 	Files map[string]string
+	// Stranger is an object of a namespace that may not use the family's own
+	// identity.
+	Stranger bool
 	// Role is that of the workload.
 	Role string
 }
@@ -34,6 +37,14 @@ func (s Scope) Token(_ context.Context, serviceAccount string, _ ...string) (str
 func (s Scope) File(path string) ([]byte, error) {
 	content, err := find(s.Files, path)
 	return []byte(content), err
+}
+
+// OwnIdentity implements credentials.Scope.
+func (s Scope) OwnIdentity() error {
+	if s.Stranger {
+		return status.Error(codes.PermissionDenied, "not for strangers")
+	}
+	return nil
 }
 
 // WorkloadRole implements credentials.Scope.
