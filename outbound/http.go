@@ -16,6 +16,9 @@ import (
 const (
 	mostHeader  = 64 << 10
 	mostDrained = 64 << 10 // beyond it a connection is closed instead of used again
+	// mostBuffered is the most of an answer over HTTP/2 that waits to be read,
+	// and of all answers of a connection four times that.
+	mostBuffered = 1 << 20
 )
 
 // DialFunc is Dial, or what stands for it.
@@ -33,6 +36,7 @@ func NewTransport(dial DialFunc, config *tls.Config) *http.Transport {
 		IdleConnTimeout:        90 * time.Second,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: mostHeader,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: mostBuffered, MaxReceiveBufferPerConnection: 4 * mostBuffered},
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,6 +20,7 @@ import (
 type connection struct {
 	broker *broker
 	wire   *wire
+	frames *frames
 	amqp   *amqp.Connection
 
 	places chan struct{} // one for each call under way that does not hang
@@ -42,35 +44,53 @@ func (b *broker) dial(ctx context.Context) (*connection, error) {
 	w := &wire{Conn: raw}
 	// Closing is what ends the library's waiting.
 	stop := context.AfterFunc(ctx, w.end)
-	opened, err := b.login(ctx, w)
+	f, err := b.encrypted(ctx, w)
+	var opened *amqp.Connection
+	if err == nil {
+		opened, err = b.login(f)
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		w.end()
-		return nil, loginFailure(ctx, opened, err)
+		abandon(opened)
+		return nil, loginFailure(ctx, opened, cmp.Or(f.refusal(), err))
 	}
-	return &connection{broker: b, wire: w, amqp: opened, places: make(chan struct{}, channels)}, nil
+	return &connection{broker: b, wire: w, frames: f, amqp: opened, places: make(chan struct{}, channels)}, nil
 }
 
-func (b *broker) login(ctx context.Context, w *wire) (*amqp.Connection, error) {
-	properties := amqp.Table{"product": "Sluice", "connection_name": b.name()}
-	config := amqp.Config{
-		SASL:       []amqp.Authentication{outspoken{b.sasl, properties}},
-		Vhost:      b.endpoint.vhost,
-		Heartbeat:  heartbeat,
-		FrameSize:  128 << 10,
-		Locale:     "en_US",
-		Properties: properties,
+// abandon ends what the library does for a connection that is closed. Its reader
+// would wait for somebody to take what the broker said last.
+func abandon(c *amqp.Connection) {
+	if c != nil {
+		_ = c.CloseDeadline(time.Now()) // it says that it is closed
 	}
+}
+
+// encrypted shakes hands where there is TLS.
+func (b *broker) encrypted(ctx context.Context, w *wire) (*frames, error) {
 	if b.tls == nil {
-		return amqp.Open(w, config)
+		return newFrames(w, b.endpoint.host), nil
 	}
 	encrypted := tls.Client(w, b.tls)
 	if err := encrypted.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	return amqp.Open(encrypted, config)
+	return newFrames(encrypted, b.endpoint.host), nil
+}
+
+func (b *broker) login(f *frames) (*amqp.Connection, error) {
+	properties := amqp.Table{"product": "Sluice", "connection_name": b.name()}
+	config := amqp.Config{
+		SASL:       []amqp.Authentication{outspoken{b.sasl, properties}},
+		Vhost:      b.endpoint.vhost,
+		Heartbeat:  heartbeat,
+		FrameSize:  mostFrame,
+		Locale:     "en_US",
+		Properties: properties,
+	}
+	return amqp.Open(f, config)
 }
 
 // outspoken is a login that asks the broker to say that it is refused. Without
@@ -139,6 +159,7 @@ func (c *connection) cut() {
 // end cuts the connection and waits for the calls on it.
 func (c *connection) end() {
 	c.cut()
+	abandon(c.amqp)
 	c.calls.Wait()
 }
 
@@ -249,7 +270,9 @@ func (c *connection) declare(queue string) (int64, error) {
 	return 0, c.lost(err)
 }
 
-func (c *connection) lost(err error) error { return lostError{c.broker.failure(err)} }
+func (c *connection) lost(err error) error {
+	return lostError{c.broker.failure(cmp.Or(c.frames.refusal(), err))}
+}
 
 // channel returns one that nobody uses.
 func (c *connection) channel() (*amqp.Channel, error) {

@@ -128,7 +128,7 @@ func (p AWSIdentity) Config(ctx context.Context, region string, to lending.Servi
 	if err != nil {
 		return aws.Config{}, err
 	}
-	client, err := HTTPForLibrary(ctx, HTTPOptions{})
+	client, err := HTTPForLibrary(ctx, HTTPOptions{MaxAnswer: mostAWSAnswer})
 	if err != nil {
 		return aws.Config{}, err
 	}
@@ -139,3 +139,7 @@ func (p AWSIdentity) Config(ctx context.Context, region string, to lending.Servi
 	config.HTTPClient = client
 	return config, nil
 }
+
+// mostAWSAnswer is the most of an answer of a service: a page of any of them
+// has a quarter of it.
+const mostAWSAnswer = 4 << 20
