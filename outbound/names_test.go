@@ -85,7 +85,7 @@ func (r roundTrip) RoundTrip(request *http.Request) (*http.Response, error) { re
 // lie has every name lead to an address.
 func lie(t *testing.T, address [4]byte) {
 	t.Helper()
-	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	server, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
