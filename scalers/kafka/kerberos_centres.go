@@ -75,7 +75,7 @@ func (l kerberosLogin) open(ctx context.Context, conf *config.Config) (*centres,
 		}
 		c.listeners = append(c.listeners, listener)
 		addresses := realm.KDC[:min(len(realm.KDC), mostCentres)]
-		c.running.Go(func() { c.serve(listener, addresses) })
+		c.running.Go(func() { c.serve(listener, addresses) }) //nolint:contextcheck // it is in c
 		realm.KDC = []string{listener.Addr().String()}
 	}
 	context.AfterFunc(ctx, c.hangUp)
