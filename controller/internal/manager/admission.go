@@ -42,7 +42,7 @@ func admitting(
 		Limits:   o.Limits,
 		Strict:   o.StrictAdmission,
 		Covers:   o.covers,
-		Counts:   admission.NewCounts(mgr.GetClient()),
+		Counts:   admission.NewCounts(mgr.GetClient()), //nolint:contextcheck // a scrape has none
 		Log:      slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("admission"))),
 	}
 	if err := ctrlmetrics.Registry.Register(guard.Collector(hook.Counts)); err != nil {
