@@ -118,6 +118,11 @@ func TestParameters(t *testing.T) {
 		"a descriptor":     {map[string]string{"start": "@daily"}, `start: "@daily": parser does not accept descriptors: @daily`},
 		"Sunday as 7":      {map[string]string{"end": "0 18 * * 7"}, `end: "0 18 * * 7": end of range (7) above maximum (6): 7`},
 		"Jenkins":          {map[string]string{"start": "H 9 * * *"}, `start: "H 9 * * *": failed to parse int from H: strconv.Atoi: parsing "H": invalid syntax`},
+		"a zone's file":    {map[string]string{"timezone": "../../etc/passwd"}, `timezone: "../../etc/passwd" is not a time zone of the IANA database`},
+		"an absolute file": {map[string]string{"start": "TZ=/etc/passwd 0 9 * * *"}, `start: "TZ=/etc/passwd 0 9 * * *": "/etc/passwd" is not a time zone of the IANA database`},
+		"a long schedule":  {map[string]string{"start": strings.Repeat("1,", 100_000) + "1 9 * * *"}, "start: is longer than 1024 bytes"},
+		"a large step":     {map[string]string{"start": "*/9223372036854775808 9 * * *"}, `start: "*/9223372036854775808 9 * * *": failed to parse int from 9223372036854775808: strconv.Atoi: parsing "9223372036854775808": value out of range`},
+		"a step of zero":   {map[string]string{"start": "*/0 9 * * *"}, `start: "*/0 9 * * *": step of range should be a positive number: */0`},
 		"never":            {map[string]string{"start": "0 0 30 2 *"}, `start: "0 0 30 2 *": names no day that exists`},
 		"never ends":       {map[string]string{"end": "0 0 31 4,6 *"}, `end: "0 0 31 4,6 *": names no day that exists`},
 		"unknown override": {map[string]string{"start": "TZ=Mars/Base 0 9 * * *"}, `start: "TZ=Mars/Base 0 9 * * *": "Mars/Base" is not a time zone of the IANA database`},
@@ -228,4 +233,22 @@ func TestActiveToTheSecond(t *testing.T) {
 		expect("open", scalertest.Active, 7*time.Minute)
 		expect("closed again", scalertest.Inactive, 11*time.Minute)
 	})
+}
+
+// TestRareSchedules are those whose next time is far away, and those whose step
+// leads far beyond the field.
+func TestRareSchedules(t *testing.T) {
+	for text, want := range map[string]string{
+		"0 0 29 2 *":                        "2104-02-29 00:00:00 +0000", // 2100 is no leap year
+		"59/9223372036854775807 23 31 12 *": "2097-12-31 23:59:00 +0000",
+		"*/9223372036854775807 0 1 1 *":     "2098-01-01 00:00:00 +0000",
+	} {
+		s, err := parseSchedule(text, time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.next(at(t, "2097-01-02 00:00:00 +0000")); !got.at.Equal(at(t, want)) {
+			t.Errorf("%s: %s, want %s", text, got.at, want)
+		}
+	}
 }

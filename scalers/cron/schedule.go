@@ -39,9 +39,15 @@ func loadZone(name string) (*time.Location, error) {
 	return loc, nil
 }
 
+// longestSchedule has room for every value of every field.
+const longestSchedule = 1024
+
 // parseSchedule understands a cron expression. A TZ= or CRON_TZ= before it
 // overrides zone.
 func parseSchedule(text string, zone *time.Location) (schedule, error) {
+	if len(text) > longestSchedule {
+		return schedule{}, fmt.Errorf("is longer than %d bytes", longestSchedule)
+	}
 	fields := strings.TrimSpace(text)
 	for _, prefix := range []string{"TZ=", "CRON_TZ="} {
 		override, found := strings.CutPrefix(fields, prefix)

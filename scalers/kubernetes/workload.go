@@ -32,10 +32,16 @@ type workloadParams struct {
 	GroupByNode bool `param:"groupByNode" default:"false"`
 }
 
+// longestSelector bounds what a selector costs: every Pod of the namespace is
+// held against each value of its lists.
+const longestSelector = 4096
+
 // Validate checks the selector and, where it is needed, the target.
 func (p workloadParams) Validate() error {
 	var problems []error
-	if _, err := labels.Parse(p.PodSelector); err != nil {
+	if len(p.PodSelector) > longestSelector {
+		problems = append(problems, fmt.Errorf("podSelector: is longer than %d bytes", longestSelector))
+	} else if _, err := labels.Parse(p.PodSelector); err != nil {
 		problems = append(problems, fmt.Errorf("podSelector: is not a label selector: %w", err))
 	}
 	if p.Value < 0 || p.Value == 0 && !p.MetricSource {
@@ -47,6 +53,9 @@ func (p workloadParams) Validate() error {
 // Warnings names a selector that counts everything, which includes the scaled
 // Pods themselves.
 func (p workloadParams) Warnings() []string {
+	if len(p.PodSelector) > longestSelector {
+		return nil
+	}
 	if selector, err := labels.Parse(p.PodSelector); err == nil && selector.Empty() {
 		return []string{"podSelector: selects every Pod of the namespace, those that are scaled included"}
 	}

@@ -71,6 +71,7 @@ func TestWorkloadParameters(t *testing.T) {
 		metadata map[string]string
 		message  string
 	}{
+		"a list for hours":  {map[string]string{"podSelector": "app in (" + strings.Repeat("a,", 30_000) + "a)"}, "podSelector: is longer than 4096 bytes"},
 		"no selector":       {map[string]string{"podSelector": ""}, "podSelector: is required (looked in metadata)"},
 		"no value":          {map[string]string{"value": ""}, "value: must be a positive number"},
 		"zero":              {map[string]string{"value": "0"}, "value: must be a positive number"},
