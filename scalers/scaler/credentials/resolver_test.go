@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
 const shop = `
@@ -360,6 +361,29 @@ func TestNothingIsBesideAClusterAuthentication(t *testing.T) {
 	creds, err = resolve(t, s.resolver(t, nil), s, spec, false, inline)
 	if err != nil || creds.Parameters["oauthTokenURI"] != "ann" || creds.FixedBy != "" {
 		t.Errorf("beside the namespace's own: %+v, %v", creds, err)
+	}
+}
+
+// TestIdentityNamespaces: the namespace is the object's, whoever wrote the
+// authentication.
+func TestIdentityNamespaces(t *testing.T) {
+	s := startAPI(t)
+	lending.SetNamespaces([]string{"ops"})
+	t.Cleanup(func() { lending.SetNamespaces(nil) })
+	for _, provider := range []string{"aws", "aws-eks", "azure-workload", "gcp"} {
+		for _, cluster := range []bool{false, true} {
+			_, err := resolve(t, s.resolver(t, nil), s, "{podIdentity: {provider: "+provider+"}}", cluster, nil)
+			want := "podIdentity: namespace shop may not use this family's own identity: its flag --identity-namespaces does not name it"
+			if status.Code(err) != codes.PermissionDenied || !strings.HasSuffix(status.Convert(err).Message(), want) {
+				t.Errorf("%s: %v", provider, err)
+			}
+		}
+	}
+	if _, err := resolve(t, s.resolver(t, nil), s, "{podIdentity: {provider: none}}", false, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := resolve(t, s.resolver(t, nil), s, "{podIdentity: {provider: gcp}}", true, func(ref *Reference) { ref.Namespace = "ops" }); err != nil {
+		t.Error(err)
 	}
 }
 
