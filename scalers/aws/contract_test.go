@@ -29,6 +29,11 @@ func everyType(t testing.TB, m *servers.MotoServer, name string) []subject {
 	stream(t, m, name, 3)
 	put(t, table(t, m, name, true), name, "waiting", 3, 1)
 	datapoint(t, m, name, 3)
+	return typesOn(name)
+}
+
+// typesOn is a trigger of each type, on things of this name.
+func typesOn(name string) []subject {
 	return []subject{
 		{sqsQueue, map[string]string{"queueURL": name}, 3, "queue " + name + ": SQS GetQueueAttributes: "},
 		{kinesisStream, map[string]string{"streamName": name}, 3, "stream " + name + ": Kinesis DescribeStreamSummary: "},
