@@ -175,11 +175,7 @@ func hosts() []Host {
 // verifies certificates.
 func (s Service) Guard(client *http.Client, parameter string) *http.Client {
 	guarded := *client
-	base := client.Transport
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	guarded.Transport = guard{base, s, parameter}
+	guarded.Transport = guard{client.Transport, s, parameter}
 	return &guarded
 }
 
