@@ -159,6 +159,33 @@ func TestPodsAreRestricted(t *testing.T) {
 	}
 }
 
+// TestFamiliesRememberWhatTheyCrashedOn: the folder that --state-dir names is
+// written to, and outlives the container.
+func TestFamiliesRememberWhatTheyCrashedOn(t *testing.T) {
+	found := 0
+	for _, d := range of[appsv1.Deployment](render(t, all)) {
+		if d.Labels["sluice.dev/family"] == "" {
+			continue
+		}
+		found++
+		spec := d.Spec.Template.Spec
+		dir := ""
+		for _, arg := range spec.Containers[0].Args {
+			if value, ok := strings.CutPrefix(arg, "--state-dir="); ok {
+				dir = value
+			}
+		}
+		mounts, volumes := spec.Containers[0].VolumeMounts, spec.Volumes
+		mount := slices.IndexFunc(mounts, func(m corev1.VolumeMount) bool { return m.MountPath == dir && !m.ReadOnly })
+		if mount < 0 || !slices.ContainsFunc(volumes, func(v corev1.Volume) bool { return v.Name == mounts[mount].Name && v.EmptyDir != nil }) {
+			t.Errorf("%s: --state-dir=%s is no emptyDir", d.Name, dir)
+		}
+	}
+	if want := len(families(t)); found != want {
+		t.Errorf("%d families, want %d", found, want)
+	}
+}
+
 func TestEveryDeploymentHasABudget(t *testing.T) {
 	objects := render(t, all)
 	for _, deployment := range of[appsv1.Deployment](objects) {

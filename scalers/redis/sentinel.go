@@ -64,7 +64,7 @@ func (s *sentinels) dial(ctx context.Context, network, _ string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	return until(s.named(address), s.options.Dialer)(ctx, network, address)
+	return until(s.named(address), s.options.Dialer)(ctx, network, address) //nolint:contextcheck // the connection outlives its dial
 }
 
 // named notes which server is the master. The connections to the one before

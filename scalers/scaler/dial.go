@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -27,13 +28,14 @@ type Dialer struct {
 	lend  func(host string) error // nil for a source that gets nothing of the family's identity
 	meter *wire.Meter             // of the endpoint; nil for one of each connection
 	guard Guard
+	book  *suspects.Book
 }
 
 // DialerOf returns the dialer for the source that is being opened. ctx is
 // Open's, or that of a dial of Shared.
 func DialerOf(ctx context.Context) *Dialer {
 	if l, ok := ctx.Value(leaseKey{}).(*lease); ok {
-		return &Dialer{hosts: l.hosts, meter: &l.meter}
+		return &Dialer{hosts: l.hosts, meter: &l.meter, book: l.pool.book}
 	}
 	return &Dialer{}
 }
@@ -72,11 +74,15 @@ func (d *Dialer) DialResolved(ctx context.Context, network, address string) (net
 
 // dial returns a connection whose bytes are counted and not yet looked at.
 func (d *Dialer) dial(ctx context.Context, network, address string, meter *wire.Meter) (net.Conn, error) {
+	page, err := d.admit(ctx, address)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := outbound.DialChecked(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return wire.Count(conn, address, meter, d.guard.limits()), nil
+	return wire.Count(conn, address, meter, page, d.guard.limits()), nil
 }
 
 // DialTLS connects to a host and port and shakes hands, for the host's name
@@ -105,6 +111,25 @@ func (d *Dialer) DialTLS(ctx context.Context, network, address string, config *t
 		return conn, nil
 	}
 	return wire.Check(conn, address, meter, d.guard.Protocol()), nil
+}
+
+// admit notes that the source is read from an address, and refuses one that
+// ended the process a while ago.
+func (d *Dialer) admit(ctx context.Context, address string) (*suspects.Page, error) {
+	if d.meter == nil || d.book == nil {
+		return nil, nil //nolint:nilnil // nothing is noted on a page that is nil
+	}
+	page := d.book.At(address)
+	d.meter.Note(page)
+	return page, page.Admit(ctx)
+}
+
+// forMany is the dialer for a connection that serves many endpoints: what comes
+// over it is no one's.
+func (d *Dialer) forMany() *Dialer {
+	many := *d
+	many.meter, many.book = nil, nil
+	return &many
 }
 
 // Check refuses a host, without a port, that must not be connected to.

@@ -36,10 +36,10 @@ const (
 // Dialer.Refusal.
 type Guard struct {
 	// ReadBytes is the most that arrives, over all connections of the endpoint,
-	// for the reads of it that are under way; 0 is 16 MiB, and less than 0 is
-	// without a limit. What arrives while nobody reads, such as the messages of a
-	// doorbell, does not count. A read is one Read, ReadBatch, Open or dial of
-	// Shared, and the endpoint is what one call of Shared, or of Open, dials.
+	// for the reads of it that are under way; 0 is 16 MiB. What arrives while
+	// nobody reads, such as the messages of a doorbell, does not count. A read is
+	// one Read, ReadBatch, Open or dial of Shared, and the endpoint is what one
+	// call of Shared, or of Open, dials.
 	ReadBytes int64
 	// SecondBytes is the most that one connection receives within a second; 0 is
 	// 128 MiB.
@@ -60,7 +60,9 @@ type PeerError = wire.Refused
 // g. The flags --max-read-bytes and --max-bytes-per-second come before what g
 // says.
 func (d *Dialer) Guarded(g Guard) *Dialer {
-	return &Dialer{hosts: d.hosts, meter: d.meter, guard: g}
+	guarded := *d
+	guarded.guard = g
+	return &guarded
 }
 
 // Refusal is the *PeerError of the endpoint since the reads that are under way
@@ -73,15 +75,10 @@ func (d *Dialer) Refusal() error {
 }
 
 func (g Guard) limits() wire.Limits {
-	limits := wire.Limits{
-		Read:   cmp.Or(g.ReadBytes, usualReadBytes),
-		Second: cmp.Or(g.SecondBytes, usualSecondBytes),
+	return wire.Limits{
+		Read:   cmp.Or(maxReadBytes.Load(), g.ReadBytes, usualReadBytes),
+		Second: cmp.Or(maxSecondBytes.Load(), g.SecondBytes, usualSecondBytes),
 	}
-	if limits.Read > 0 {
-		limits.Read = cmp.Or(maxReadBytes.Load(), limits.Read)
-	}
-	limits.Second = cmp.Or(maxSecondBytes.Load(), limits.Second)
-	return limits
 }
 
 // maxReadBytes and maxSecondBytes are the process's flags, 0 for none.

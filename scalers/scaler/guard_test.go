@@ -163,9 +163,6 @@ func TestFlagsComeBeforeTheFamily(t *testing.T) {
 	if got, want := (Guard{ReadBytes: 1, SecondBytes: 1}).limits(), (wire.Limits{Read: 32 << 20, Second: 1 << 30}); got != want {
 		t.Errorf("with flags %+v, want %+v", got, want)
 	}
-	if got := (Guard{ReadBytes: -1}).limits().Read; got > 0 {
-		t.Errorf("what is bounded otherwise has the limit %d", got)
-	}
 	for _, bad := range []string{"many", "0", "-1"} {
 		if _, err := parseSettings("test", []string{"--plaintext", "--max-read-bytes=" + bad}, getenv, io.Discard); err == nil {
 			t.Errorf("--max-read-bytes=%s is taken", bad)

@@ -63,12 +63,30 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 		}
 		// guarded has seen the host, and this may be a proxy. Connections serve
 		// many sources, so that each answer is bounded by itself.
-		return newTransport(DialerOf(ctx).Guarded(Guard{ReadBytes: -1}).DialResolved, config, process), nil
+		return newTransport(DialerOf(ctx).forMany().DialResolved, config, process), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newHTTPClient(outbound.Guard(pooled.Transport, DialerOf(ctx).Check), process, o), nil
+	return newHTTPClient(outbound.Guard(noted{pooled.Transport, DialerOf(ctx)}, DialerOf(ctx).Check), process, o), nil
+}
+
+// noted has the reads of a source noted by the hosts that it asks: connections
+// are everybody's.
+type noted struct {
+	*http.Transport
+	dialer *Dialer
+}
+
+// RoundTrip implements http.RoundTripper.
+func (n noted) RoundTrip(request *http.Request) (*http.Response, error) {
+	if _, err := n.dialer.admit(request.Context(), request.URL.Host); err != nil {
+		if request.Body != nil {
+			_ = request.Body.Close()
+		}
+		return nil, err
+	}
+	return n.Transport.RoundTrip(request)
 }
 
 // HTTPForLibrary returns a client for a library of a source's vendor that

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 const (
@@ -250,7 +252,7 @@ func (s *sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members
 }
 
 func askBatch(ctx context.Context, b Batch, members []*member, answer func(int, Result)) (err error) {
-	defer recovered("read batch", &err)
+	defer defect.Recovered("read batch", &err)
 	sources := make([]Source, len(members))
 	for i, m := range members {
 		sources[i] = m.o.source

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 const (
@@ -168,7 +170,7 @@ func (s *sampler) deaf(q *question, run *bellRun, err error) {
 }
 
 func listenSafely(ctx context.Context, ringer Ringer, listening, ring func()) (err error) {
-	defer recovered("listen", &err)
+	defer defect.Recovered("listen", &err)
 	return ringer.Listen(ctx, listening, ring)
 }
 

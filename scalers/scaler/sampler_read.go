@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -196,7 +197,7 @@ func (s *sampler) handOver(q *question, o *opened) bool {
 
 // askSource reads one source: its specs first, where it names them itself.
 func (s *sampler) askSource(ctx context.Context, o *opened) (readings []Reading, err error) {
-	defer recovered("read", &err)
+	defer defect.Recovered("read", &err)
 	defer o.metered()()
 	if err := s.refreshSpecs(ctx, o); err != nil {
 		return nil, err
@@ -288,10 +289,10 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 }
 
 func openSafely(ctx context.Context, b *binding) (source Source, err error) {
-	defer recovered("open", &err)
+	defer defect.Recovered("open", &err)
 	source, err = b.open(ctx)
 	if err == nil && source == nil {
-		err = fmt.Errorf("%w: open returned no source", errDefect)
+		err = fmt.Errorf("%w: open returned no source", defect.Err)
 	}
 	return source, err
 }
@@ -310,7 +311,7 @@ func (o *opened) close() {
 }
 
 func closeSafely(source Source) (err error) {
-	defer recovered("close", &err)
+	defer defect.Recovered("close", &err)
 	_ = source.Close() // nobody is left who could do anything about it
 	return nil
 }
@@ -346,7 +347,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 		snap.specs = old.specs
 	}
 	if err == nil && len(readings) != want {
-		err = fmt.Errorf("%w: %d readings for %d metrics", errDefect, len(readings), want)
+		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(readings), want)
 	}
 	snap.judge(readings, redact(err, q.secrets))
 	snap.traceparent = s.trace(q.triggerType, snap)
@@ -406,7 +407,7 @@ func later(a, b time.Time) time.Time {
 
 func nextSafely(t Timed, now time.Time) (next time.Time) {
 	var err error
-	defer recovered("next", &err)
+	defer defect.Recovered("next", &err)
 	return t.Next(now)
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 // snapshot is what the last completed read of a question came to. It is shared
@@ -39,13 +41,9 @@ type snapshot struct {
 	traceparent string
 }
 
-// errDefect is what the user reads when a source panics or breaks its
-// contract; the details are in the log.
-var errDefect = errors.New("a defect in this scaler, described in its log")
-
 // errLost is what a member of a batch is told that has neither an answer nor a
 // reason for there being none.
-var errLost = fmt.Errorf("%w: left out of its batch's answers", errDefect)
+var errLost = fmt.Errorf("%w: left out of its batch's answers", defect.Err)
 
 // judge decides which of the three outcomes a read has. It is the one place
 // where "no data" is told from a value and from an error.
@@ -172,7 +170,7 @@ func (b *binding) observe(s *snapshot) *observation {
 	}
 	shaped, err := b.shaped(raw)
 	if err == nil && len(shaped) != len(metrics) {
-		err = fmt.Errorf("%w: %d readings for %d metrics", errDefect, len(shaped), len(metrics))
+		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(shaped), len(metrics))
 	}
 	if err != nil {
 		o.outcome, o.err = scalerv1.Outcome_OUTCOME_ERROR, err
@@ -212,6 +210,6 @@ func (b *binding) instead(s *snapshot, metrics int) []Reading {
 
 // shaped applies the subscription's Shape, whose panic is a reading's error.
 func (b *binding) shaped(raw []Reading) (shaped []Reading, err error) {
-	defer recovered("shape", &err)
+	defer defect.Recovered("shape", &err)
 	return b.shape(raw), nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 // refreshSpecs asks a source that names its metrics itself for their names,
@@ -56,7 +58,7 @@ func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specce
 }
 
 func watchSpecsSafely(ctx context.Context, specced Specced, changed func()) (err error) {
-	defer recovered("watch specs", &err)
+	defer defect.Recovered("watch specs", &err)
 	return specced.WatchSpecs(ctx, changed)
 }
 

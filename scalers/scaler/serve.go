@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/identity"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 )
 
 // version is set at link time: -X .../scalers/scaler.version=v0.1.0
@@ -56,6 +59,8 @@ type settings struct {
 	maxReadTimeout  time.Duration
 	shutdownTimeout time.Duration
 	describe        bool
+	// stateDir has what outlives the process.
+	stateDir string
 	// showVersion asks for the version, and for nothing else.
 	showVersion bool
 	credentials credentials.Config
@@ -96,6 +101,7 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
 	flags.DurationVar(&s.maxReadTimeout, "max-read-timeout", time.Minute, "the longest that one read may take where the trigger has a timeout of its own")
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
+	flags.StringVar(&s.stateDir, "state-dir", "", "a folder of this process alone that outlives it, such as an emptyDir: endpoints that are read when it crashes are kept away from afterwards; empty for none")
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
 	outboundFlags(flags)
@@ -195,7 +201,24 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
 		ReadTimeout: s.readTimeout, MaxReadTimeout: s.maxReadTimeout, ShutdownTimeout: s.shutdownTimeout,
 	})
+	book := openBook(s.stateDir, log)
+	defer book.Close()
+	defer context.AfterFunc(ctx, book.Close)() // whatever becomes of the end
+	server.core.sampler.pool.book = book
 	return server.listenAndServe(ctx, s)
+}
+
+// openBook opens the memory of which endpoints are read. It is nil, which
+// remembers nothing, without a folder for it or where that cannot be used.
+func openBook(dir string, log *slog.Logger) *suspects.Book {
+	if dir == "" {
+		return nil
+	}
+	book, err := suspects.Open(filepath.Join(dir, "endpoints"), time.Now(), log)
+	if err != nil {
+		log.Error("endpoints that end the process are not remembered", "flag", "--state-dir", "error", err)
+	}
+	return book
 }
 
 func printDescription(w io.Writer, family string, triggers []Trigger) error {
@@ -354,8 +377,8 @@ func (s *Server) interceptors() []grpc.ServerOption {
 	)
 	s.core.metrics.registry.MustRegister(counted)
 	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, cause any) error {
-		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", panicText(cause), "stack", string(debug.Stack()))
-		return status.Error(codes.Internal, errDefect.Error())
+		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", defect.Text(cause), "stack", string(debug.Stack()))
+		return status.Error(codes.Internal, defect.Err.Error())
 	})
 	logger := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, message string, fields ...any) {
 		// Calls are the steady state; an operator who wants them asks for them.

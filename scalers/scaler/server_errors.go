@@ -3,17 +3,14 @@ package scaler
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -53,8 +50,6 @@ func explain(err error) (codes.Code, string) {
 			return codes.Internal, message
 		}
 		return st.Code(), message
-	case errors.Is(err, errDefect):
-		return codes.Internal, err.Error()
 	case errors.Is(err, ErrNoData):
 		return codes.NotFound, err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
@@ -75,33 +70,13 @@ func refused(err error) bool {
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
 
-// recovered turns a panic of a family's code into an error for the user, with
-// the stack in the log. It is deferred.
-func recovered(doing string, err *error) {
-	cause := recover()
-	if cause == nil {
-		return
-	}
-	slog.Error("panic in a scaler", "doing", doing, "panic", panicText(cause), "stack", string(debug.Stack()))
-	*err = errDefect
-}
-
 // Safely calls f and turns a panic in it into an error for the user, with the
 // stack in the log. Nobody catches a panic of a goroutine, and it ends the
 // process, so whatever a family starts runs in here. doing says what, and of
 // which endpoint.
 func Safely(doing string, f func() error) (err error) {
-	defer recovered(doing, &err)
+	defer defect.Recovered(doing, &err)
 	return f()
-}
-
-// panicText is what is logged of a panic. The runtime's own words quote no
-// value; anybody else's may be a credential.
-func panicText(cause any) string {
-	if err, ok := cause.(runtime.Error); ok {
-		return err.Error()
-	}
-	return fmt.Sprintf("a value of type %T", cause)
 }
 
 // shortestSecret is the length from which a credential is looked for in

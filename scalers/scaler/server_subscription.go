@@ -13,6 +13,8 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 const (
@@ -123,7 +125,7 @@ func (c *core) bind(t Trigger, req request, creds *Credentials) (*binding, error
 }
 
 func bindSafely(t Trigger, req request, creds *Credentials) (b *binding, err error) {
-	defer recovered("bind", &err)
+	defer defect.Recovered("bind", &err)
 	return t.bind(req, creds)
 }
 
@@ -146,7 +148,11 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 	s.mu.Lock()
 	refs.NotBefore = s.refused
 	s.mu.Unlock()
-	creds, err := s.core.Resolver.Resolve(rctx, refs)
+	var creds *Credentials
+	err := Safely("resolve credentials", func() (err error) {
+		creds, err = s.core.Resolver.Resolve(rctx, refs)
+		return err
+	})
 	var b *binding
 	if err == nil {
 		b, err = s.core.bind(s.trigger, s.req, creds)

@@ -12,6 +12,8 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -70,6 +72,9 @@ type sharedID struct {
 type pool struct {
 	mu          sync.Mutex
 	connections map[sharedID]*connection
+
+	// book notes which endpoints are read; nil for none.
+	book *suspects.Book
 
 	// opened tells how many connections stand; never nil.
 	changed func(connections int)
@@ -184,6 +189,7 @@ func (l *lease) release() {
 	for i := len(taken) - 1; i >= 0; i-- {
 		taken[i].release()
 	}
+	l.meter.Release()
 }
 
 // join counts the caller as a user of the connection, and starts its dial when
@@ -235,7 +241,7 @@ func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Cl
 // dialSafely turns a panic of dial into its error: it runs on a goroutine of
 // its own, where a panic would end the process.
 func dialSafely(ctx context.Context, dial func(context.Context) (io.Closer, error)) (value io.Closer, err error) {
-	defer recovered("dial", &err)
+	defer defect.Recovered("dial", &err)
 	return dial(ctx)
 }
 

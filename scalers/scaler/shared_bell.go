@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 // SharedBell lets all Ringers of one connection that listen at the same place share
@@ -148,7 +150,7 @@ func (b *SharedBell) ended(place string, at *Ears, err error) {
 }
 
 func runSafely(ctx context.Context, at *Ears, run func(context.Context, *Ears) error) (err error) {
-	defer recovered("listen", &err)
+	defer defect.Recovered("listen", &err)
 	return run(ctx, at)
 }
 

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 const (
@@ -64,7 +66,7 @@ func (w *watchService) Watch(stream grpc.BidiStreamingServer[scalerv1.WatchReque
 
 // receive applies what the client asks for.
 func (v *view) receive(stream grpc.BidiStreamingServer[scalerv1.WatchRequest, scalerv1.WatchResponse]) (err error) {
-	defer recovered("watch", &err)
+	defer defect.Recovered("watch", &err)
 	for {
 		frame, err := stream.Recv()
 		if errors.Is(err, io.EOF) {

@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
 // How long what was read is kept.
@@ -128,6 +130,12 @@ func (s *shelf[K, V]) entry(key K) *entry[V] {
 	return e
 }
 
+// read turns a panic of a store's client into an error.
+func (s *shelf[K, V]) read(ctx context.Context, get read[V]) (value V, again time.Time, err error) {
+	defer defect.Recovered("read of "+s.name, &err)
+	return get(ctx)
+}
+
 // fill reads one value.
 func (s *shelf[K, V]) fill(key K, e *entry[V], begun time.Time, get read[V]) {
 	var value V
@@ -135,7 +143,7 @@ func (s *shelf[K, V]) fill(key K, e *entry[V], begun time.Time, get read[V]) {
 	err := s.enter()
 	if err == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, readLimit)
-		value, again, err = get(ctx)
+		value, again, err = s.read(ctx, get)
 		cancel()
 		<-s.places
 	}

@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,8 @@ func (r *reader) read(context.Context) (string, time.Time, error) {
 		again = time.Now().Add(r.again)
 	}
 	switch v := r.value.Load().(type) {
+	case error:
+		panic(v)
 	case *status.Status:
 		return "", again, v.Err()
 	default:
@@ -55,6 +58,13 @@ func TestShelf(t *testing.T) {
 			expect(none, "a", codes.OK, 1)
 			pass(2 * time.Second)
 			expect(none, "b", codes.OK, 2)
+		},
+		"a panic is the failure of one read": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+			r.value.Store(errors.New("out of range"))
+			expect(none, "", codes.Internal, 1)
+			r.says("a")
+			pass(retryAfter)
+			expect(none, "a", codes.OK, 2)
 		},
 		"a value may say when it is read again": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
 			r.again = 4 * time.Minute

@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 )
 
 // Limits are those of one connection, in bytes; 0 is none.
@@ -43,9 +45,10 @@ func (r *Refused) Unwrap() error { return r.Reason }
 // GRPCStatus gives the error its code.
 func (r *Refused) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
 
-// Count has what comes over raw counted within limits.
-func Count(raw net.Conn, peer string, m *Meter, limits Limits) net.Conn {
-	return guard(raw, peer, m, &counter{meter: m, limits: limits})
+// Count has what comes over raw counted within limits, and noted on the peer's
+// page, which may be nil.
+func Count(raw net.Conn, peer string, m *Meter, page *suspects.Page, limits Limits) net.Conn {
+	return guard(raw, peer, m, &counter{meter: m, page: page, limits: limits})
 }
 
 // Check has what comes over raw checked. It stands above TLS, if there is any.
@@ -122,6 +125,7 @@ func (c *conn) check(p []byte) *Refused {
 // counter is the checker that counts.
 type counter struct {
 	meter  *Meter
+	page   *suspects.Page
 	limits Limits
 	began  time.Time // when the second began
 	bytes  int64     // that came within it
@@ -132,7 +136,9 @@ func (c *counter) Check(p []byte) error {
 	if read := c.meter.add(len(p)); c.limits.Read > 0 && read > c.limits.Read {
 		return fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)
 	}
-	if now := time.Now(); now.Sub(c.began) >= time.Second {
+	now := time.Now()
+	c.page.Received(now)
+	if now.Sub(c.began) >= time.Second {
 		c.began, c.bytes = now, 0
 	}
 	c.bytes += int64(len(p))

@@ -3,7 +3,12 @@
 // a checker of the protocol makes of them.
 package wire
 
-import "sync"
+import (
+	"slices"
+	"sync"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
+)
 
 // Meter counts what the peers of one endpoint send while it is read. All
 // connections of the endpoint share it.
@@ -12,6 +17,46 @@ type Meter struct {
 	reads int   // that are under way
 	bytes int64 // that came for them
 	last  *Refused
+	pages []*suspects.Page // of the endpoint's addresses
+}
+
+// mostPages bounds the addresses of an endpoint that are noted; the oldest of
+// more are forgotten.
+const mostPages = 64
+
+// Note has the reads of the endpoint noted on a page of it, until Release.
+func (m *Meter) Note(p *suspects.Page) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p == nil || slices.Contains(m.pages, p) {
+		p.Release()
+		return
+	}
+	if len(m.pages) == mostPages {
+		m.forget(m.pages[0])
+		m.pages = slices.Delete(m.pages, 0, 1)
+	}
+	for range m.reads {
+		p.Begin()
+	}
+	m.pages = append(m.pages, p)
+}
+
+func (m *Meter) forget(p *suspects.Page) {
+	for range m.reads {
+		p.End()
+	}
+	p.Release()
+}
+
+// Release gives the pages back.
+func (m *Meter) Release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.pages {
+		m.forget(p)
+	}
+	m.pages = nil
 }
 
 // Begin notes that a read starts. Every Begin has its End.
@@ -22,6 +67,9 @@ func (m *Meter) Begin() {
 		m.bytes, m.last = 0, nil
 	}
 	m.reads++
+	for _, p := range m.pages {
+		p.Begin()
+	}
 }
 
 // End notes that a read is over: its share of what came is forgotten. Nobody
@@ -31,6 +79,9 @@ func (m *Meter) End() {
 	defer m.mu.Unlock()
 	m.bytes -= m.bytes / int64(m.reads)
 	m.reads--
+	for _, p := range m.pages {
+		p.End()
+	}
 }
 
 // add counts bytes and returns how many came for the reads under way. What

@@ -36,7 +36,7 @@ func receive(conn net.Conn, n int) error {
 func TestBytesOfARead(t *testing.T) {
 	var m wire.Meter
 	raw, send := peer(t)
-	conn := wire.Count(raw, "queue:1", &m, wire.Limits{Read: 1000})
+	conn := wire.Count(raw, "queue:1", &m, nil, wire.Limits{Read: 1000})
 	for range 3 {
 		m.Begin()
 		send(1000)
@@ -73,7 +73,7 @@ func TestConnectionsOfAnEndpointShare(t *testing.T) {
 	m.Begin()
 	one, send := peer(t)
 	other, sendOther := peer(t)
-	one, other = wire.Count(one, "a", &m, wire.Limits{Read: 1000}), wire.Count(other, "b", &m, wire.Limits{Read: 1000})
+	one, other = wire.Count(one, "a", &m, nil, wire.Limits{Read: 1000}), wire.Count(other, "b", &m, nil, wire.Limits{Read: 1000})
 	send(800)
 	if err := receive(one, 800); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestBytesOfASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m wire.Meter
 		raw, send := peer(t)
-		conn := wire.Count(raw, "queue:1", &m, wire.Limits{Second: 1000})
+		conn := wire.Count(raw, "queue:1", &m, nil, wire.Limits{Second: 1000})
 		for range 3 {
 			send(1000)
 			if err := receive(conn, 1000); err != nil {
@@ -151,7 +151,7 @@ func BenchmarkRead(b *testing.B) {
 	for name, wrap := range map[string]func(net.Conn) net.Conn{
 		"plain": func(c net.Conn) net.Conn { return c },
 		"counted": func(c net.Conn) net.Conn {
-			return wire.Count(c, "a", &wire.Meter{}, wire.Limits{Read: 1 << 40, Second: 1 << 40})
+			return wire.Count(c, "a", &wire.Meter{}, nil, wire.Limits{Read: 1 << 40, Second: 1 << 40})
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
