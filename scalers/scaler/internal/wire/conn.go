@@ -48,16 +48,19 @@ func (r *Refused) GRPCStatus() *status.Status { return status.New(codes.Unavaila
 // Count has what comes over raw counted within limits, and noted on the peer's
 // page, which may be nil.
 func Count(raw net.Conn, peer string, m *Meter, page *suspects.Page, limits Limits) net.Conn {
-	return guard(raw, peer, m, &counter{meter: m, page: page, limits: limits})
+	return guard(raw, peer, m, &counter{meter: m, page: page, limits: limits}, true)
 }
 
 // Check has what comes over raw checked. It stands above TLS, if there is any.
 func Check(raw net.Conn, peer string, m *Meter, checker Checker) net.Conn {
-	return guard(raw, peer, m, checker)
+	return guard(raw, peer, m, checker, false)
 }
 
-func guard(raw net.Conn, peer string, m *Meter, checker Checker) net.Conn {
+func guard(raw net.Conn, peer string, m *Meter, checker Checker, counted bool) net.Conn {
 	c := &conn{Conn: raw, peer: peer, meter: m, checker: checker}
+	if counted {
+		everything.open(c)
+	}
 	if system, ok := raw.(syscall.Conn); ok {
 		// Libraries look there whether the server has hung up.
 		return struct {
@@ -111,15 +114,25 @@ func (c *conn) cause(err error) error {
 func (c *conn) check(p []byte) *Refused {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	reason := c.checker.Check(p)
-	if reason == nil {
-		return nil
+	if reason := c.checker.Check(p); reason != nil {
+		c.refuse(reason)
 	}
+	return c.refused.Load()
+}
+
+// refuse ends the connection, if nothing has before.
+func (c *conn) refuse(reason error) {
 	r := &Refused{Peer: c.peer, Reason: reason}
-	c.refused.Store(r)
-	c.meter.refused(r)
-	c.Conn.Close() // its error would say less
-	return r
+	if c.refused.CompareAndSwap(nil, r) {
+		c.meter.refused(r)
+		c.Conn.Close() // its error would say less
+	}
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	everything.close(c)
+	return c.Conn.Close()
 }
 
 // counter is the checker that counts.
@@ -133,7 +146,9 @@ type counter struct {
 
 // Check implements Checker.
 func (c *counter) Check(p []byte) error {
-	if read := c.meter.add(len(p)); c.limits.Read > 0 && read > c.limits.Read {
+	read := c.meter.add(len(p))
+	everything.makeRoom()
+	if c.limits.Read > 0 && read > c.limits.Read {
 		return fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)
 	}
 	now := time.Now()

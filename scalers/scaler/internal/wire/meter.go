@@ -64,7 +64,7 @@ func (m *Meter) Begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.reads == 0 {
-		m.bytes, m.last = 0, nil
+		m.last = nil
 	}
 	m.reads++
 	for _, p := range m.pages {
@@ -77,7 +77,7 @@ func (m *Meter) Begin() {
 func (m *Meter) End() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bytes -= m.bytes / int64(m.reads)
+	m.take(-m.bytes / int64(m.reads))
 	m.reads--
 	for _, p := range m.pages {
 		p.End()
@@ -92,8 +92,28 @@ func (m *Meter) add(n int) int64 {
 	if m.reads == 0 {
 		return 0
 	}
-	m.bytes += int64(n)
+	m.take(int64(n))
 	return m.bytes
+}
+
+// take changes how many bytes came for the reads under way. m.mu is held.
+func (m *Meter) take(n int64) {
+	m.bytes += n
+	everything.bytes.Add(n)
+}
+
+// held is how many bytes came for the reads under way.
+func (m *Meter) held() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.bytes
+}
+
+// drop forgets them: the reads are about to fail.
+func (m *Meter) drop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.take(-m.bytes)
 }
 
 // Refusal is the last error about a peer since the reads under way began, for

@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"errors"
+	"math"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// unlimited is what all reads may take together in a process whose memory has no
+// limit.
+const unlimited = 1 << 30
+
+// errCrowded is the refusal of a server whose answers take the most memory,
+// when all together take too much.
+var errCrowded = errors.New("the server sent more than others while they all sent too much")
+
+// everything is what the servers of the process send for reads under way. One
+// endpoint keeps within its own limit, and many of them may still be too much:
+// then it is the largest that goes, so that a crowd does not keep those waiting
+// who send little.
+var everything = &ledger{limit: sync.OnceValue(share), conns: map[*conn]struct{}{}}
+
+// share is a quarter of the memory that there may be: what is made of an answer
+// takes more than the answer.
+func share() int64 {
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return limit / 4
+	}
+	return unlimited
+}
+
+type ledger struct {
+	limit func() int64
+	bytes atomic.Int64
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // whose bytes are counted
+}
+
+func (l *ledger) open(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns[c] = struct{}{}
+}
+
+func (l *ledger) close(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+}
+
+// makeRoom ends the connections of the endpoint that has sent the most, where
+// all have sent too much. No lock of a meter is held.
+func (l *ledger) makeRoom() {
+	if l.bytes.Load() <= l.limit() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.bytes.Load() > l.limit() {
+		sizes := map[*Meter]int64{}
+		var largest *Meter
+		for c := range l.conns {
+			sizes[c.meter] = c.meter.held()
+			if largest == nil || sizes[c.meter] > sizes[largest] {
+				largest = c.meter
+			}
+		}
+		if largest == nil || sizes[largest] == 0 {
+			return // what is left is of connections that have ended
+		}
+		for c := range l.conns {
+			if c.meter == largest {
+				c.refuse(errCrowded)
+			}
+		}
+		largest.drop()
+	}
+}

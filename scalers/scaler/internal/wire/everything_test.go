@@ -1,0 +1,59 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+)
+
+// TestCrowd has many endpoints that each keep within their own limit. The one
+// that has sent the most goes, and those who send little go on.
+func TestCrowd(t *testing.T) {
+	before := everything
+	everything = &ledger{limit: func() int64 { return 1000 }, conns: map[*conn]struct{}{}}
+	t.Cleanup(func() { everything = before })
+
+	receive := func(m *Meter, n int) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		conn := Count(ours, "queue:1", m, nil, Limits{Read: 800})
+		go func() { _, _ = theirs.Write(make([]byte, n)) }() // ends with the pipe
+		_, err := io.CopyN(io.Discard, conn, int64(n))
+		return conn, err
+	}
+	var large, small, last Meter
+	for _, m := range []*Meter{&large, &small, &last} {
+		m.Begin()
+	}
+	one, err := receive(&large, 700)
+	other, err2 := receive(&small, 200)
+	third, err3 := receive(&last, 300)
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Read(make([]byte, 1)); !errors.Is(err, errCrowded) || !errors.Is(large.Refusal(), errCrowded) {
+		t.Errorf("the largest: %v", err)
+	}
+	if err := errors.Join(small.Refusal(), last.Refusal()); err != nil {
+		t.Errorf("the others: %v", err)
+	}
+	if _, err := receive(&small, 500); err != nil {
+		t.Errorf("there is no room after it: %v", err)
+	}
+	if _, err := receive(&small, 50); !errors.Is(err, errCrowded) { // 1050 in all
+		t.Errorf("a reader that is the largest itself: %v", err)
+	}
+	for _, m := range []*Meter{&large, &small, &last} {
+		m.End()
+	}
+	if left := everything.bytes.Load(); left != 0 {
+		t.Errorf("%d bytes are left of reads that have ended", left)
+	}
+	for _, c := range []net.Conn{one, other, third} {
+		c.Close()
+	}
+	if len(everything.conns) > 2 {
+		t.Errorf("%d connections are left", len(everything.conns))
+	}
+}
