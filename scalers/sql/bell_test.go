@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,7 @@ func TestSwallowedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	overTheirLines(config, (&net.Dialer{}).DialContext)
 	login := func(context.Context, *pgx.ConnConfig) error { return nil }
 	for name, tt := range map[string]struct {
 		silence time.Duration

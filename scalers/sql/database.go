@@ -102,7 +102,7 @@ func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
 		return nil, s.database.failure(err)
 	}
 	if len(columns) != 1 {
-		return nil, scaler.Errorf(codes.FailedPrecondition, "query: returns %d columns, not one", len(columns))
+		return nil, columnsError(len(columns))
 	}
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {

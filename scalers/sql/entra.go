@@ -67,9 +67,9 @@ func entraPostgreSQL(ctx context.Context, id scaler.PodIdentity, config *pgx.Con
 	}, nil
 }
 
-// entraMSSQL does the same for SQL Server. The dialer sees to the hosts that a
-// server redirects to.
-func entraMSSQL(ctx context.Context, id scaler.PodIdentity, config msdsn.Config) (*mssql.Connector, error) {
+// entraMSSQL does the same for SQL Server. The dialer makes TLS as config says
+// then, and sees to the hosts that a server redirects to.
+func entraMSSQL(ctx context.Context, id scaler.PodIdentity, config *msdsn.Config) (*mssql.Connector, error) {
 	loan, err := lending.AzureSQL.Lend("host", true, config.Host)
 	if err != nil {
 		return nil, err
@@ -88,5 +88,5 @@ func entraMSSQL(ctx context.Context, id scaler.PodIdentity, config msdsn.Config)
 		return nil, err
 	}
 	//dials:through the Dialer that openMSSQL gives it
-	return mssql.NewSecurityTokenConnector(config, func(ctx context.Context) (string, error) { return tokens.Token(ctx, "token") })
+	return mssql.NewSecurityTokenConnector(belowTLS(*config), func(ctx context.Context) (string, error) { return tokens.Token(ctx, "token") })
 }

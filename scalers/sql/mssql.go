@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
@@ -116,20 +114,19 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 				return nil, err
 			}
 		}
-		connector, dialer := mssql.NewConnectorConfig(config), scaler.DialerOf(ctx) //dials:through its Dialer
+		inner, dialer := mssql.NewConnectorConfig(belowTLS(config)), scaler.DialerOf(ctx) //dials:through its Dialer
 		if p.Provider == "azure-workload" {
-			if connector, err = entraMSSQL(ctx, p.PodIdentity, config); err != nil {
+			if inner, err = entraMSSQL(ctx, p.PodIdentity, &config); err != nil {
 				return nil, err
 			}
 			dialer = dialer.Lending(lending.AzureSQL, "host", true)
 		}
-		connector.Dialer = namedDialer{dialer, config.Host}
-		punctual := punctualConnector{connector}
+		inner.Dialer = lineDialer{dialer.DialContext, config}
 		what := "mssql " + config.Host
 		if config.Port != 0 {
 			what = "mssql " + net.JoinHostPort(config.Host, strconv.FormatUint(config.Port, 10))
 		}
-		return &database{DB: sql.OpenDB(punctual), what: what, explain: explainMSSQL}, nil //dials:through its connector
+		return &database{DB: sql.OpenDB(connector{inner}), what: what, explain: explainMSSQL}, nil //dials:through its connector
 	})
 	if err != nil {
 		return nil, err
@@ -137,55 +134,6 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 	none := func() ([]scaler.Reading, error) { return scaler.One(0), nil } // KEDA's rule for this type
 	return &source{database: d, query: p.Query, none: none}, nil
 }
-
-// punctualConnector ends a login when its ctx ends. The driver itself waits for
-// a server that accepts connections and says nothing.
-type punctualConnector struct{ *mssql.Connector }
-
-// loginKey is where the dialer leaves the connection of a login.
-type loginKey struct{}
-
-// Connect logs in.
-func (c punctualConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	var dialled atomic.Pointer[net.Conn]
-	stop := context.AfterFunc(ctx, func() {
-		if raw := dialled.Load(); raw != nil {
-			(*raw).Close()
-		}
-	})
-	conn, err := c.Connector.Connect(context.WithValue(ctx, loginKey{}, &dialled))
-	if stop() {
-		return conn, err
-	}
-	if err == nil {
-		conn.Close()
-	}
-	return nil, ctx.Err()
-}
-
-// namedDialer gets the host by its name and not as addresses.
-type namedDialer struct {
-	*scaler.Dialer
-	host string
-}
-
-// DialContext leaves the connection to the login that it is for.
-func (d namedDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := d.Dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	if dialled, ok := ctx.Value(loginKey{}).(*atomic.Pointer[net.Conn]); ok {
-		dialled.Store(&conn)
-		if ctx.Err() != nil { // it ended before there was anything to close
-			conn.Close()
-		}
-	}
-	return conn, nil
-}
-
-// HostName is part of the driver's interface.
-func (d namedDialer) HostName() string { return d.host }
 
 // mssqlRefusals are errors of SQL Server by number.
 //

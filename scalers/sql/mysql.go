@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -109,6 +110,8 @@ func (p mysqlParams) config() (*mysql.Config, error) {
 	}
 	// A server may ask for any file that the client may read.
 	config.AllowAllFiles = false
+	// The driver would ask the server how much it takes, in the midst of a login.
+	config.MaxAllowedPacket = cmp.Or(config.MaxAllowedPacket, mysql.NewConfig().MaxAllowedPacket)
 	// Compressed, a few bytes are as much memory as the server likes.
 	if err := config.Apply(mysql.EnableCompression(false)); err != nil {
 		return nil, err
@@ -122,13 +125,13 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 		return nil, err
 	}
 	d, err := share(ctx, "mysql", scaler.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
-		config.DialFunc = scaler.DialerOf(ctx).DialContext
+		overLines(config, scaler.DialerOf(ctx).DialContext)
 		config.Logger = &mysql.NopLogger{}
-		connector, err := mysql.NewConnector(config) //dials:through DialFunc of its configuration
+		inner, err := mysql.NewConnector(config) //dials:through DialFunc of its configuration
 		if err != nil {
 			return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: has options that do not go together")
 		}
-		return &database{DB: sql.OpenDB(boundedConnector{connector}), what: "mysql " + config.Addr, explain: explainMySQL}, nil //dials:through its connector
+		return &database{DB: sql.OpenDB(connector{boundedConnector{inner}}), what: "mysql " + config.Addr, explain: explainMySQL}, nil //dials:through its connector
 	})
 	if err != nil {
 		return nil, err
@@ -156,7 +159,14 @@ func (c boundedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		if !ok {
 			break
 		}
-		_, err := session.ExecContext(ctx, boundary, nil)
+		err := safely(func() error {
+			_, err := session.ExecContext(ctx, boundary, nil)
+			return err
+		})
+		if errors.Is(err, errGaveUp) {
+			conn.Close() // its error would say less
+			return nil, err
+		}
 		ok = errors.As(err, new(*mysql.MySQLError)) // another server's, so the next one is its own
 	}
 	return conn, nil

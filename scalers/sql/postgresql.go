@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -143,7 +145,7 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 			return nil, err
 		}
 	}
-	config.DialFunc = dialer.DialResolved
+	overTheirLines(config, dialer.DialResolved)
 	if !strings.Contains(dsn, "default_query_exec_mode") {
 		// One round trip without a prepared statement, which poolers in front
 		// of a database lose.
@@ -156,12 +158,19 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 		}
 	}
 	d := &database{
-		DB:      stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(login)),
+		DB:      sql.OpenDB(connector{queriesOf(config, login)}), //dials:through DialFunc of its configuration
 		what:    "postgresql " + net.JoinHostPort(config.Host, fmt.Sprint(config.Port)),
 		explain: explainPostgreSQL,
 	}
 	d.notify = listener{config, login, usualLimits}.listen
 	return d, nil
+}
+
+// queriesOf opens sessions that run queries and listen to nothing.
+func queriesOf(config *pgx.ConnConfig, login func(context.Context, *pgx.ConnConfig) error) driver.Connector {
+	own := *config
+	own.OnNotification = unheardOf
+	return stdlib.GetConnector(own, stdlib.OptionBeforeConnect(login))
 }
 
 // postgresqlRefusals are errors of PostgreSQL by SQLSTATE, or by its class.

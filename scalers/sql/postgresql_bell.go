@@ -74,7 +74,7 @@ func (l listener) listen(ctx context.Context, ears *scaler.Ears) error {
 	if err != nil {
 		return err
 	}
-	defer farewell(ctx, session)
+	defer farewell(ctx, session.Conn)
 	var heard []string
 	for {
 		channels := ears.Topics()
@@ -92,14 +92,29 @@ func (l listener) listen(ctx context.Context, ears *scaler.Ears) error {
 	}
 }
 
-func (l listener) connect(ctx context.Context) (*pgx.Conn, error) {
+// listening is a session and the line that it goes through.
+type listening struct {
+	*pgx.Conn
+
+	line *line
+}
+
+func (l listener) connect(ctx context.Context) (*listening, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.limits.connect)
 	defer cancel()
 	own := l.config.Copy()
 	if err := l.login(ctx, own); err != nil {
 		return nil, err
 	}
-	return pgx.ConnectConfig(ctx, own) //dials:through DialFunc of its configuration
+	var session *pgx.Conn
+	line, err := logIn(ctx, func(ctx context.Context) (err error) {
+		session, err = pgx.ConnectConfig(ctx, own) //dials:through DialFunc of its configuration
+		return err
+	})
+	if err != nil && session != nil {
+		farewell(ctx, session)
+	}
+	return &listening{session, line}, err
 }
 
 // farewell ends the session; a server that stalls is not waited for.
@@ -111,7 +126,7 @@ func farewell(ctx context.Context, session *pgx.Conn) {
 
 // tune listens to what is new and no more to what is gone. Both lists are in
 // order.
-func (l listener) tune(ctx context.Context, session *pgx.Conn, heard, channels []string) error {
+func (l listener) tune(ctx context.Context, session *listening, heard, channels []string) error {
 	if err := l.tell(ctx, session, "LISTEN ", missing(heard, channels)); err != nil {
 		return err
 	}
@@ -133,13 +148,13 @@ func missing(all, wanted []string) []string {
 const channelsAtOnce = 100
 
 // tell executes a command for each of the channels.
-func (l listener) tell(ctx context.Context, session *pgx.Conn, command string, channels []string) error {
+func (l listener) tell(ctx context.Context, session *listening, command string, channels []string) error {
 	for some := range slices.Chunk(channels, channelsAtOnce) {
 		var statements strings.Builder
 		for _, channel := range some {
 			statements.WriteString(command + pgx.Identifier{channel}.Sanitize() + ";")
 		}
-		err := l.ask(ctx, func(ctx context.Context) error {
+		err := l.ask(ctx, session, func(ctx context.Context) error {
 			_, err := session.PgConn().Exec(ctx, statements.String()).ReadAll()
 			return err
 		})
@@ -151,10 +166,11 @@ func (l listener) tell(ctx context.Context, session *pgx.Conn, command string, c
 }
 
 // ask waits for an answer of the server no longer than it may take.
-func (l listener) ask(ctx context.Context, question func(context.Context) error) error {
+func (l listener) ask(ctx context.Context, session *listening, question func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, l.limits.answer)
 	defer cancel()
-	return question(ctx)
+	session.line.ask()
+	return session.line.because(question(ctx))
 }
 
 // listenFailure tells a server that never listens, such as a standby or a
@@ -175,7 +191,7 @@ func listenFailure(err error) error {
 
 // hear rings until the ears change. A session that is silent for long is
 // checked.
-func (l listener) hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears) error {
+func (l listener) hear(ctx context.Context, session *listening, ears *scaler.Ears) error {
 	changed, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -190,6 +206,7 @@ func (l listener) hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears
 	defer stop()
 	for {
 		waiting, cancel := context.WithTimeout(changed, l.limits.silence)
+		session.line.ask()
 		notification, err := session.WaitForNotification(waiting)
 		silent := errors.Is(waiting.Err(), context.DeadlineExceeded)
 		cancel()
@@ -201,11 +218,11 @@ func (l listener) hear(ctx context.Context, session *pgx.Conn, ears *scaler.Ears
 		case changed.Err() != nil:
 			return nil
 		case silent:
-			if err := l.ask(ctx, session.Ping); err != nil {
+			if err := l.ask(ctx, session, session.Ping); err != nil {
 				return err
 			}
 		default:
-			return err
+			return session.line.because(err)
 		}
 	}
 }
