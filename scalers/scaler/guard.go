@@ -54,7 +54,7 @@ type Guard struct {
 type Checker = wire.Checker
 
 // PeerError is the error about a server that sent what it may not.
-type PeerError = wire.Refused
+type PeerError = wire.PeerError
 
 // Guarded returns a dialer to the same hosts whose connections are bounded by
 // g. The flags --max-read-bytes and --max-bytes-per-second come before what g

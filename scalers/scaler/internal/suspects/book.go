@@ -102,7 +102,7 @@ func (p *Page) Admit(ctx context.Context) error {
 		return nil
 	}
 	if until := time.Unix(0, p.entry.until.Load()); time.Now().Before(until) {
-		return Quarantined{until}
+		return QuarantineError{until}
 	}
 	if p.entry.alone.Load() == no || p.holds.Load() {
 		return nil
@@ -112,12 +112,12 @@ func (p *Page) Admit(ctx context.Context) error {
 	select {
 	case p.book.turn <- struct{}{}:
 	case <-ctx.Done():
-		return Quarantined{}
+		return QuarantineError{}
 	}
 	p.holds.Store(true)
 	p.entry.alone.Store(itsTurn)
 	if p.entry.reads.Load() == 0 && p.passOn(itWaits) { // nobody would, later
-		return Quarantined{}
+		return QuarantineError{}
 	}
 	return nil
 }
@@ -154,10 +154,10 @@ func (p *Page) Received(now time.Time) {
 	}
 }
 
-// Quarantined is the error about an endpoint that is not connected to for now.
-type Quarantined struct{ until time.Time }
+// QuarantineError is the error about an endpoint that is not connected to for now.
+type QuarantineError struct{ until time.Time }
 
-func (q Quarantined) Error() string {
+func (q QuarantineError) Error() string {
 	const what = "this endpoint was being read when the process ended"
 	if q.until.IsZero() {
 		return what + ", beside others that are tried before it"
@@ -166,4 +166,4 @@ func (q Quarantined) Error() string {
 }
 
 // GRPCStatus gives the error its code.
-func (q Quarantined) GRPCStatus() *status.Status { return status.New(codes.Unavailable, q.Error()) }
+func (q QuarantineError) GRPCStatus() *status.Status { return status.New(codes.Unavailable, q.Error()) }

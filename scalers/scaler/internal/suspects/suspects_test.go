@@ -70,7 +70,7 @@ func TestOneEndpointEndsTheProcess(t *testing.T) {
 	crash(t, path, "evil:1")
 	book := open(t, path)
 	err := admit(t, book, "evil:1")
-	var q Quarantined
+	var q QuarantineError
 	if !errors.As(err, &q) || !strings.HasPrefix(err.Error(), "this endpoint was being read when the process ended; it is tried again at 2") {
 		t.Fatalf("error = %v", err)
 	}

@@ -31,19 +31,19 @@ type Checker interface {
 	Check(p []byte) error
 }
 
-// Refused is the error about a peer that sent what it may not. It is that of
+// PeerError is the error about a peer that sent what it may not. It is that of
 // every call of a connection that ended with it.
-type Refused struct {
+type PeerError struct {
 	Peer   string // host and port
 	Reason error
 }
 
-func (r *Refused) Error() string { return r.Peer + ": " + r.Reason.Error() }
+func (r *PeerError) Error() string { return r.Peer + ": " + r.Reason.Error() }
 
-func (r *Refused) Unwrap() error { return r.Reason }
+func (r *PeerError) Unwrap() error { return r.Reason }
 
 // GRPCStatus gives the error its code.
-func (r *Refused) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
+func (r *PeerError) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
 
 // Count has what comes over raw counted within limits, and noted on the peer's
 // page, which may be nil.
@@ -78,7 +78,7 @@ type conn struct {
 	meter   *Meter
 	mu      sync.Mutex // of the checker
 	checker Checker
-	refused atomic.Pointer[Refused]
+	refused atomic.Pointer[PeerError]
 }
 
 // Read implements net.Conn.
@@ -111,7 +111,7 @@ func (c *conn) cause(err error) error {
 
 // check hands what came to the checker, and ends the connection when it
 // objects.
-func (c *conn) check(p []byte) *Refused {
+func (c *conn) check(p []byte) *PeerError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if reason := c.checker.Check(p); reason != nil {
@@ -122,7 +122,7 @@ func (c *conn) check(p []byte) *Refused {
 
 // refuse ends the connection, if nothing has before.
 func (c *conn) refuse(reason error) {
-	r := &Refused{Peer: c.peer, Reason: reason}
+	r := &PeerError{Peer: c.peer, Reason: reason}
 	if c.refused.CompareAndSwap(nil, r) {
 		c.meter.refused(r)
 		c.Conn.Close() // its error would say less

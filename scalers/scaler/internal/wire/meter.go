@@ -16,7 +16,7 @@ type Meter struct {
 	mu    sync.Mutex
 	reads int   // that are under way
 	bytes int64 // that came for them
-	last  *Refused
+	last  *PeerError
 	pages []*suspects.Page // of the endpoint's addresses
 }
 
@@ -127,7 +127,7 @@ func (m *Meter) Refusal() error {
 	return m.last
 }
 
-func (m *Meter) refused(r *Refused) {
+func (m *Meter) refused(r *PeerError) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last = r

@@ -53,7 +53,7 @@ func TestBytesOfARead(t *testing.T) {
 	defer m.End()
 	send(1001)
 	err := receive(conn, 1001)
-	var refused *wire.Refused
+	var refused *wire.PeerError
 	if !errors.As(err, &refused) || status.Code(err) != codes.Unavailable || err.Error() != "queue:1: the server sent more than 1000 bytes for one read, see --max-read-bytes" {
 		t.Fatalf("error = %v", err)
 	}
