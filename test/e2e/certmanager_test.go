@@ -358,7 +358,7 @@ func (c another) waitsForItsKey(component string, i *localcluster.Instance) {
 // serves returns the serial number of the certificate that an instance shows.
 func serves(t *testing.T, component string, i *localcluster.Instance) string {
 	t.Helper()
-	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}} //nolint:gosec // to look at it
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}}} //nolint:gosec // to look at it
 	conn, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(i.Address(), probes[component].secure))
 	if err != nil {
 		return err.Error()
