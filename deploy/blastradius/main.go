@@ -27,7 +27,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report := Report{Access: m.access(), Uses: m.uses()}
+	report := Report{Access: m.access(), Identities: m.identities(), Uses: m.uses()}
 	if !*asJSON {
 		return report.table(out)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,7 @@ type manifests struct {
 	bindings         []*rbacv1.RoleBinding
 	clusterBindings  []*rbacv1.ClusterRoleBinding
 	services         []*corev1.Service
+	deployments      []*appsv1.Deployment
 	scaled           []*scaled
 	authentications  map[authenticationKey]*authentication
 }
@@ -133,6 +135,8 @@ func (m *manifests) add(document json.RawMessage) error {
 		return keep(document, &m.bindings)
 	case "ClusterRoleBinding":
 		return keep(document, &m.clusterBindings)
+	case "Deployment":
+		return keep(document, &m.deployments)
 	case "Service":
 		return keep(document, &m.services)
 	case "ScaledObject", "ScaledJob":

@@ -45,10 +45,60 @@ type Use struct {
 	Secrets []string `json:"secrets"`
 }
 
+// Identity is the one that a family itself has in a cloud, as far as its flags
+// tell who may use it.
+type Identity struct {
+	// Account is "<namespace>/<name>" of the ServiceAccount.
+	Account string `json:"account"`
+	// Namespaces are those whose objects may use it; "*" for all.
+	Namespaces []string `json:"namespaces"`
+	// Hosts are shown it beside the services of its cloud.
+	Hosts []string `json:"hosts"`
+}
+
 // Report is the whole answer.
 type Report struct {
-	Access []Access `json:"access"`
-	Uses   []Use    `json:"uses"`
+	Access     []Access   `json:"access"`
+	Identities []Identity `json:"identities"`
+	Uses       []Use      `json:"uses"`
+}
+
+// identities are those of the families among the Deployments.
+func (m *manifests) identities() []Identity {
+	var found []Identity
+	for _, d := range m.deployments {
+		pod := d.Spec.Template.Spec
+		if !strings.HasPrefix(d.Name, "scaler-") || len(pod.Containers) == 0 {
+			continue
+		}
+		identity := Identity{Account: d.Namespace + "/" + cmp.Or(pod.ServiceAccountName, "default")}
+		all := true
+		for _, arg := range pod.Containers[0].Args {
+			if list, given := strings.CutPrefix(arg, "--identity-namespaces="); given {
+				all = false
+				identity.Namespaces = append(identity.Namespaces, split(list)...)
+			}
+			if list, given := strings.CutPrefix(arg, "--identity-hosts="); given {
+				identity.Hosts = append(identity.Hosts, split(list)...)
+			}
+		}
+		if all {
+			identity.Namespaces = []string{"*"}
+		}
+		found = append(found, identity)
+	}
+	slices.SortFunc(found, func(a, b Identity) int { return cmp.Compare(a.Account, b.Account) })
+	return found
+}
+
+func split(list string) []string {
+	var some []string
+	for entry := range strings.SplitSeq(list, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			some = append(some, entry)
+		}
+	}
+	return some
 }
 
 // access lists what bindings grant on Secrets and tokens.
@@ -152,6 +202,14 @@ func (r Report) table(to io.Writer) error {
 	fmt.Fprintln(w, "ACCOUNT\tMAY\tRESOURCE\tNAMESPACE\tNAMES\tTHROUGH")
 	for _, a := range r.Access {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", a.Account, strings.Join(a.Verbs, ","), a.Resource, a.Namespace, strings.Join(a.Names, ","), a.Through)
+	}
+	fmt.Fprintln(w, "\nIDENTITY IN CLOUDS\tUSED BY OBJECTS OF\tSHOWN TO OTHERS AT")
+	for _, i := range r.Identities {
+		who := cmp.Or(strings.Join(i.Namespaces, ","), "-")
+		if slices.Equal(i.Namespaces, []string{"*"}) {
+			who = "every namespace: --identity-namespaces limits it"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", i.Account, who, cmp.Or(strings.Join(i.Hosts, ","), "-"))
 	}
 	fmt.Fprintln(w, "\nFAMILY\tTRIGGER\tAUTHENTICATION\tSECRETS")
 	for _, u := range r.Uses {

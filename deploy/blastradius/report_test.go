@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,28 @@ func TestTable(t *testing.T) {
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+// TestIdentitiesOfFamilies: whose objects may use a family's identity, and the
+// warning where everybody's may.
+func TestIdentitiesOfFamilies(t *testing.T) {
+	const deployment = `
+{kind: Deployment, metadata: {name: scaler-%s, namespace: sluice-system}, spec: {template: {spec: {serviceAccountName: scaler-%[1]s, containers: [{args: [%s]}]}}}}
+---`
+	var out bytes.Buffer
+	err := run(nil, strings.NewReader(fmt.Sprintf(deployment, "aws", `"--log-level=info"`)+
+		fmt.Sprintf(deployment, "sql", `"--identity-namespaces=shop, orders", "--identity-hosts=db.example"`)+
+		fmt.Sprintf(deployment, "kafka", `"--identity-namespaces="`)), &out)
+	text := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"sluice-system/scaler-aws every namespace: --identity-namespaces limits it -",
+		"sluice-system/scaler-sql shop,orders db.example",
+		"sluice-system/scaler-kafka - -",
+	} {
+		if err != nil || !strings.Contains(text, want) {
+			t.Errorf("the table lacks %q: %v\n%s", want, err, out.String())
 		}
 	}
 }

@@ -144,6 +144,7 @@ func TestReferencesAreForThoseWhoMay(t *testing.T) {
 	references := map[string][]string{
 		"authenticationRef TriggerAuthentication/well": {scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well"},
 		"variable PASSWORD":                            {scalerv1.KeyEnv, `{"PASSWORD":{"secretKeyRef":{"name":"s","key":"k"}}}`},
+		"identityOwner operator":                       {"identityOwner", " operator "},
 		"secretKeyRef":                                 {scalerv1.KeySecretKeyRef, `{"password":{"name":"s","key":"k"}}`},
 	}
 	callers := map[string]struct {
