@@ -152,6 +152,6 @@ const unsupportedVersion = 35
 
 // refuse ends a connection whose broker does not keep to the protocol.
 func (f *frames) refuse(reason error) error {
-	f.Conn.Close()
+	f.Close()
 	return &scaler.PeerError{Peer: f.peer, Reason: reason}
 }

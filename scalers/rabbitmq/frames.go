@@ -120,7 +120,7 @@ func (f *frames) check(kind byte, channel uint16, payload []byte) error {
 func (f *frames) refuse(reason error) error {
 	r := &scaler.PeerError{Peer: f.peer, Reason: reason}
 	f.refused.Store(r)
-	f.Conn.Close()
+	f.Close()
 	return r
 }
 
