@@ -62,7 +62,7 @@ type step struct {
 	key     string
 	pattern []glyph
 	index   int // of a list, -1 for none
-	query   query
+	query   *query
 }
 
 // query is what an element has to fulfil.
@@ -208,7 +208,7 @@ func parseQuery(text string) (s step, rest string, err error) {
 	if err != nil {
 		return step{}, "", err
 	}
-	s.kind, rest = stepFirst, text[end+1:]
+	s.kind, s.query, rest = stepFirst, &query{}, text[end+1:]
 	if after, all := strings.CutPrefix(rest, "#"); all {
 		s.kind, rest = stepAll, after
 	}

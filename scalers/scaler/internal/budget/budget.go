@@ -139,7 +139,7 @@ func Document(ctx context.Context, bytes int64) error {
 // before it comes.
 func ReadAll(ctx context.Context, from io.Reader, length, most int64) ([]byte, error) {
 	lanes := current().answers
-	text, done, err := fill(from, nil, min(free, most+1))
+	text, done, err := fill(from, nil, first(length, most))
 	share := func() {}
 	for err == nil && !done && int64(len(text)) <= most {
 		size := next(lanes, int64(len(text)), length, most)
@@ -156,6 +156,16 @@ func ReadAll(ctx context.Context, from io.Reader, length, most int64) ([]byte, e
 	}
 	keep(ctx, share)
 	return text, nil
+}
+
+// first is how much is read without a share. A length below that is taken for
+// what it is: most answers are of some hundred bytes.
+func first(length, most int64) int64 {
+	size := min(free, most+1)
+	if length >= 0 && length < size {
+		size = length + 1
+	}
+	return size
 }
 
 // exchange gives the share of what has come for one of size bytes. It waits in
