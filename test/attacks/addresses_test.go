@@ -34,7 +34,6 @@ var askers = map[string]map[string]map[string]string{
 		"mysql": {"host": "HOST", "port": "8080", "username": "me", "dbName": "d", "query": "q", "queryValue": "1"},
 		"mssql": {"host": "HOST", "port": "8080", "username": "me", "query": "q", "targetValue": "1"},
 	},
-	"aws": {"aws-sqs-queue": {"awsEndpoint": "http://HOST:8080", "queueURL": "http://HOST:8080/1/q", "awsRegion": "eu-west-1", "identityOwner": "operator"}},
 }
 
 // TestAddresses asks each family, as kubectl port-forward would, to go to where
@@ -57,8 +56,9 @@ func TestAddresses(t *testing.T) {
 	unharmed(t)
 }
 
-// TestTargets gives external scalers an address that is prohibited, or one of
-// gRPC's other targets, of which a part that nobody judges would be dialled.
+// TestTargets gives external scalers, and services of AWS, an address that is
+// prohibited, and the former one of gRPC's other targets, of which a part that
+// nobody judges would be dialled.
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	targets := []string{
@@ -78,6 +78,22 @@ func TestTargets(t *testing.T) {
 		s.waitReady("False", "")
 		if _, message := s.condition("ScaledObject", s.name, "Ready"); !refused(errors.New(message)) {
 			t.Errorf("%s: %s", targets[n], message)
+		}
+	}
+	// Those of AWS are asked with keys, which a guest has none of.
+	enemy.grant("aws")
+	enemy.authentication("keys", map[string]string{"awsAccessKeyID": "mine", "awsSecretAccessKey": "mine"})
+	var queues []scaled
+	for n, host := range prohibited {
+		endpoint := "http://" + host + ":8080"
+		queues = append(queues, enemy.scale(fmt.Sprint("queue-", n), nil, triggerOf("aws-sqs-queue", map[string]string{
+			"awsEndpoint": endpoint, "queueURL": endpoint + "/1/q", "awsRegion": "eu-west-1",
+		}).with("keys")))
+	}
+	for n, s := range queues {
+		s.waitReady("False", "")
+		if _, message := s.condition("ScaledObject", s.name, "Ready"); !refused(errors.New(message)) {
+			t.Errorf("queue at %s: %s", prohibited[n], message)
 		}
 	}
 	// A guest is told nothing at all: the scaler would be, in the name of any

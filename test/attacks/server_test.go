@@ -44,7 +44,7 @@ func startServer(address string) (*server, error) {
 // listen starts a server of an enemy on a free port. It ends with the test.
 func listen(t *testing.T) *server {
 	t.Helper()
-	s := honest(t)
+	s := honest(t, world.cluster.Address())
 	world.servers.mu.Lock()
 	defer world.servers.mu.Unlock()
 	world.servers.all = append(world.servers.all, s)
@@ -52,9 +52,9 @@ func listen(t *testing.T) *server {
 }
 
 // honest is listen for somebody who may hear secrets.
-func honest(t *testing.T) *server {
+func honest(t *testing.T, address string) *server {
 	t.Helper()
-	s, err := startServer(net.JoinHostPort(world.cluster.Address(), "0"))
+	s, err := startServer(net.JoinHostPort(address, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,15 +204,10 @@ func flood(start, block string, total int64) func(net.Conn) {
 // gib is more than any process here may have.
 const gib = 1200 << 20
 
-// startMetadata gives this network the address at which clouds give identities
-// to whoever asks.
+// startMetadata starts what gives identities away in a cloud to whoever asks.
 func startMetadata() (*server, error) {
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return nil, err
-	}
 	const address = "169.254.169.254"
-	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(address).To4(), Mask: net.CIDRMask(32, 32)}}); err != nil {
+	if err := addAddress(address); err != nil {
 		return nil, err
 	}
 	s, err := startServer(net.JoinHostPort(address, "80"))
@@ -223,4 +218,13 @@ func startMetadata() (*server, error) {
 		_, _ = w.Write([]byte(`{"value": 7, "access_token": "` + marked + `-metadata", "token_type": "Bearer", "expires_in": 3600}`)) // who hung up needs none
 	}))
 	return s, nil
+}
+
+// addAddress gives this network another address.
+func addAddress(address string) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(address).To4(), Mask: net.CIDRMask(32, 32)}})
 }
