@@ -11,7 +11,6 @@ replace (
 replace github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers
 
 require (
-	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.23.3
 	github.com/aws/aws-sdk-go-v2 v1.48.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
@@ -21,6 +20,7 @@ require (
 
 require (
 	cloud.google.com/go/compute/metadata v0.10.0 // indirect
+	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.23.3 // indirect
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.15.0 // indirect
 	github.com/Azure/azure-sdk-for-go/sdk/internal v1.13.0 // indirect
 	github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets v1.5.1 // indirect
