@@ -120,16 +120,6 @@ const shared = "keda"
 // unadmitted is the label of namespaces in which no webhook is asked.
 const unadmitted = "attacks.sluice.dev/unadmitted"
 
-// identities are what families have that their enemies would like to have.
-func identities() map[string][]corev1.EnvVar {
-	return map[string][]corev1.EnvVar{
-		"scaler-aws": {
-			{Name: "AWS_ACCESS_KEY_ID", Value: "AKIA" + marked}, {Name: "AWS_SECRET_ACCESS_KEY", Value: marked + "-aws"},
-			{Name: "AWS_SESSION_TOKEN", Value: marked + "-session"},
-		},
-	}
-}
-
 func tearDown() error {
 	var errs []error
 	if world.metadata != nil {
