@@ -118,7 +118,7 @@ check-vulnerabilities: bin/vulndb/$(VULNDB_VERSION) ## No module links what has 
 	hack/each-module.sh vulncheck $(VULNDB)
 
 ##@ Test
-.PHONY: test test-unit test-e2e test-scenarios test-faults test-servers cluster-binaries fuzz
+.PHONY: test test-unit test-e2e test-scenarios test-faults test-attacks test-servers cluster-binaries fuzz
 # Scenarios mostly wait, unit tests mostly compute: side by side they need
 # little more than the longer of the two.
 test: test-servers ## Everything: servers, unit tests and end-to-end scenarios
@@ -141,11 +141,17 @@ test-e2e: ## End-to-end scenarios on local control planes
 # cache knows nothing of those processes, hence -count=1. Scenarios that end or
 # cut off what others use have a control plane of their own. The parallel ones
 # mostly wait, so that more of them than there are cores may.
-test-scenarios: RUNS = -skip '^TestFault' ./...
+test-scenarios: RUNS = -skip '^TestFault' ./brokers/... ./cmd/... ./e2e ./localcluster/... ./thirdparty/...
 test-faults: RUNS = -run '^TestFault' ./e2e
 test-scenarios test-faults: build cluster-binaries bin/tools/.generators
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
 		hack/test.sh -count=1 -parallel 6 -timeout 30m $(RUNS)
+
+# Attacks take a machine for themselves: each process is held to its memory
+# limit, and who is not attacked must not wait.
+test-attacks: build cluster-binaries bin/tools/.generators ## What enemies do, to the real processes on a local control plane
+	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
+		hack/test.sh -count=1 -parallel 6 -timeout 30m ./attacks
 
 test-servers: ## Install the real servers that tests use (Debian; names them elsewhere)
 	test/servers/install.sh

@@ -120,7 +120,7 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 	}
 	for name, answer := range tests {
 		t.Run(name, func(t *testing.T) {
-			address := serveHTTP(t, answer)
+			address := serveHTTP(t, answer) //nolint:contextcheck // it has the test's
 			before := allocated()
 			if _, err := own.Get(ctx, address); status.Code(err) != codes.Unavailable {
 				t.Errorf("our client: %v", err)

@@ -110,7 +110,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		err = server.Close()
 	}
-	<-served // that it is closed
+	<-served //nolint:errcheck // that it is closed
 	return err
 }
 

@@ -84,6 +84,7 @@ func (n node) find(steps []step) node {
 		return n.values().find(rest)
 	case stepFlat:
 		return n.flat().find(rest)
+	default: // of lists alone
 	}
 	if n.kind() != list {
 		return node{}
@@ -373,7 +374,7 @@ func valueEnd(text []byte, i int) int {
 	case c == '{' || c == '[':
 		return bracketEnd(text, i)
 	case c == 't' || c == 'f' || isNull(text[i:]):
-		for i++; i < len(text) && text[i] >= 'a' && text[i] <= 'z'; i++ { //nolint:revive // looks for the end
+		for i++; i < len(text) && text[i] >= 'a' && text[i] <= 'z'; i++ {
 		}
 		return i
 	default:

@@ -76,7 +76,7 @@ func (s *yamlSearch) child(at *yaml.Node, key string) (*yaml.Node, error) {
 	}
 	i, err := strconv.Atoi(key)
 	if err != nil || i < 0 || i >= len(at.Content) {
-		return nil, nil //nolint:nilnil // nothing stands there
+		return nil, nil //nolint:nilnil,nilerr // nothing stands there
 	}
 	return at.Content[i], nil
 }
@@ -142,6 +142,7 @@ func scalarOf(at *yaml.Node, path string) (Value, error) {
 		return Value{}, wrong(path, "is a list")
 	case yaml.MappingNode:
 		return Value{}, wrong(path, "is a map")
+	default: // a scalar, or nothing
 	}
 	var value any
 	if !at.IsZero() && at.Decode(&value) != nil {
