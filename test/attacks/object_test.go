@@ -21,7 +21,14 @@ import (
 // wait looks again and again until done, and fails with what it saw last.
 func wait(t *testing.T, what string, done func() (bool, string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	waitIn(t.Context(), t, what, done)
+}
+
+// waitIn is wait for as long as ctx lasts, which is longer than the test where
+// that is cleaned up.
+func waitIn(ctx context.Context, t *testing.T, what string, done func() (bool, string)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -55,11 +62,12 @@ func newHouse(t *testing.T, labels map[string]string) house {
 	h := house{t, ns.Name, world.cluster.Client()}
 	t.Cleanup(func() {
 		// What one attack leaves behind is no burden for the next one.
-		for _, kind := range []string{"ScaledObject", "ScaledJob", "CloudEventSource"} {
-			all := h.object(kind, "")
-			if err := world.cluster.Client().DeleteAllOf(context.WithoutCancel(t.Context()), all, client.InNamespace(ns.Name)); err != nil {
-				t.Error(err)
-			}
+		ctx := context.WithoutCancel(t.Context())
+		for _, kind := range []string{"ScaledObject", "CloudEventSource"} {
+			waitIn(ctx, t, "the end of "+ns.Name, func() (bool, string) {
+				err := world.cluster.Client().DeleteAllOf(ctx, h.object(kind, ""), client.InNamespace(ns.Name))
+				return err == nil, fmt.Sprint(err)
+			})
 		}
 	})
 	return h
