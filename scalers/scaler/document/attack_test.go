@@ -106,7 +106,7 @@ func sameAsGJSON(t *testing.T, text, place string) {
 	if place == "@this" && !strings.HasPrefix(place, "..") {
 		want = gjson.ParseBytes(first)
 	}
-	equal := false
+	var equal bool
 	switch {
 	case !want.Exists():
 		equal = status.Code(err) == codes.NotFound

@@ -378,7 +378,7 @@ func valueEnd(text []byte, i int) int {
 		}
 		return i
 	default:
-		for i++; i < len(text) && text[i] > ' ' && text[i] != ',' && text[i] != ']' && text[i] != '}'; i++ { //nolint:revive // as above
+		for i++; i < len(text) && text[i] > ' ' && text[i] != ',' && text[i] != ']' && text[i] != '}'; i++ {
 		}
 		return i
 	}
