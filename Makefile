@@ -141,7 +141,7 @@ test-e2e: ## End-to-end scenarios on local control planes
 # cache knows nothing of those processes, hence -count=1. Scenarios that end or
 # cut off what others use have a control plane of their own. The parallel ones
 # mostly wait, so that more of them than there are cores may.
-test-scenarios: RUNS = -skip '^TestFault' ./brokers/... ./cmd/... ./e2e ./localcluster/... ./thirdparty/...
+test-scenarios: RUNS = -skip '^TestFault' ./brokers/... ./cmd/... ./e2e ./localcluster/...
 test-faults: RUNS = -run '^TestFault' ./e2e
 test-scenarios test-faults: build cluster-binaries bin/tools/.generators
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
