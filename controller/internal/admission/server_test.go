@@ -463,7 +463,7 @@ func TestAuthorityOfClientsIsFollowed(t *testing.T) {
 			if err := os.WriteFile(file, text, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(readAgain) //nolint:forbidigo // of the bubble's clock
+			<-time.After(readAgain)
 			synctest.Wait()
 		}
 		v := &verifier{clients: Clients{Authority: file}, log: slog.New(slog.DiscardHandler)}
