@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,9 +90,9 @@ func FuzzBroker(f *testing.F) {
 			newLagSource(c, question{group: "crew", topics: []string{"jobs"}}),
 			newLagSource(c, question{group: "crew", apache: true}),
 		}
-		answers := 0
-		if err := c.ReadBatch(ctx, sources, func(int, scaler.Result) { answers++ }); err != nil || answers != len(sources) {
-			t.Errorf("%d answers, %v", answers, err)
+		var answers atomic.Int32
+		if err := c.ReadBatch(ctx, sources, func(int, scaler.Result) { answers.Add(1) }); err != nil || int(answers.Load()) != len(sources) {
+			t.Errorf("%d answers, %v", answers.Load(), err)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)

@@ -123,6 +123,7 @@ func TestReadyPodsAreThoseOfThatMoment(t *testing.T) {
 		if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 30" {
 			t.Errorf("%s, %v", got, err)
 		}
+		synctest.Wait() // until the watch stands: this cluster tells it nothing of before
 		c := f.Ready.Cluster
 		two := &corev1.Pod{}
 		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "two"}, two); err != nil {
