@@ -70,37 +70,42 @@ func TestTargets(t *testing.T) {
 		targets = append(targets, host+":8080")
 	}
 	enemy := tenant(t)
-	var all []scaled
-	for n, target := range targets {
-		all = append(all, enemy.scale(fmt.Sprint("target-", n), nil, triggerOf("external", map[string]string{"scalerAddress": target})))
-	}
-	for n, s := range all {
-		s.waitReady("False", "")
-		if _, message := s.condition("ScaledObject", s.name, "Ready"); !refused(errors.New(message)) {
-			t.Errorf("%s: %s", targets[n], message)
-		}
-	}
-	// Those of AWS are asked with keys, which a guest has none of.
 	enemy.grant("aws")
+	// Services of AWS are asked with keys, of which a guest has none.
 	enemy.authentication("keys", map[string]string{"awsAccessKeyID": "mine", "awsSecretAccessKey": "mine"})
-	var queues []scaled
-	for n, host := range prohibited {
+	var scalers, queues []trigger
+	for _, target := range targets {
+		scalers = append(scalers, triggerOf("external", map[string]string{"scalerAddress": target}))
+	}
+	for _, host := range prohibited {
 		endpoint := "http://" + host + ":8080"
-		queues = append(queues, enemy.scale(fmt.Sprint("queue-", n), nil, triggerOf("aws-sqs-queue", map[string]string{
+		queues = append(queues, triggerOf("aws-sqs-queue", map[string]string{
 			"awsEndpoint": endpoint, "queueURL": endpoint + "/1/q", "awsRegion": "eu-west-1",
-		}).with("keys")))
+		}).with("keys"))
 	}
-	for n, s := range queues {
-		s.waitReady("False", "")
-		if _, message := s.condition("ScaledObject", s.name, "Ready"); !refused(errors.New(message)) {
-			t.Errorf("queue at %s: %s", prohibited[n], message)
-		}
-	}
+	enemy.refused("scalers", scalers)
+	enemy.refused("queues", queues)
 	// A guest is told nothing at all: the scaler would be, in the name of any
 	// object.
 	_, err := guest(t, "scaler-external").IsActive(t.Context(), about("external", map[string]string{"scalerAddress": world.cluster.Address() + ":8080"}, ""))
 	if status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a guest is answered: %v", err)
+	}
+}
+
+// refused makes an object of triggers each of which has an address that is
+// prohibited, and waits until it says so of all of them.
+func (h house) refused(name string, triggers []trigger) {
+	h.t.Helper()
+	object := h.scale(name, nil, triggers...)
+	for i := range triggers {
+		object.waitTrigger(i, "")
+		_, message := object.condition("ScaledObject", name, "Ready")
+		_, mine, _ := strings.Cut("; "+message, fmt.Sprintf("; trigger %d (", i))
+		mine, _, _ = strings.Cut(mine, "; trigger ")
+		if !refused(errors.New(mine)) {
+			h.t.Errorf("%v: %s", triggers[i]["metadata"], mine)
+		}
 	}
 }
 

@@ -232,6 +232,23 @@ func (s scaled) waitReady(status, text string) {
 	s.waitCondition("ScaledObject", s.name, "Ready", status, text)
 }
 
+// waitTrigger waits until Ready is False and says something of one trigger that
+// has the text.
+func (s scaled) waitTrigger(index int, text string) {
+	s.t.Helper()
+	of := fmt.Sprintf("trigger %d (", index)
+	wait(s.t, fmt.Sprintf("%s/%s: %s with %q", s.namespace, s.name, of, text), func() (bool, string) {
+		status, message := s.condition("ScaledObject", s.name, "Ready")
+		for _, part := range strings.Split(message, "; ") {
+			if status == "False" && strings.HasPrefix(part, of) && strings.Contains(part, text) {
+				s.t.Log(part)
+				return true, ""
+			}
+		}
+		return false, message
+	})
+}
+
 func (h house) waitCondition(kind, name, condition, status, text string) {
 	h.t.Helper()
 	wait(h.t, fmt.Sprintf("%s %s/%s: %s=%s with %q", kind, h.namespace, name, condition, status, text), func() (bool, string) {
