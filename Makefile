@@ -121,8 +121,9 @@ check-vulnerabilities: bin/vulndb/$(VULNDB_VERSION) ## No module links what has 
 .PHONY: test test-unit test-e2e test-scenarios test-faults test-attacks test-servers cluster-binaries fuzz
 # Scenarios mostly wait, unit tests mostly compute: side by side they need
 # little more than the longer of the two.
-test: test-servers ## Everything: servers, unit tests and end-to-end scenarios
+test: test-servers ## Everything: servers, unit tests, end-to-end scenarios and attacks
 	$(MAKE) --no-print-directory -j3 test-unit test-scenarios test-faults
+	$(MAKE) --no-print-directory test-attacks
 
 # One module after the other, so that the two cores go to one build at a time.
 # Manifests race with nothing: they are tested as they are in check.
