@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -125,5 +126,86 @@ func TestVariablesThatGrowWithoutEnd(t *testing.T) {
 	values, err := scalerv1.ResolveEnv(env, []string{"V13", "V60"}, nil)
 	if len(values) != 1 || len(values["V13"]) != 16<<13 || err == nil || err.Error() != "variable V14 is longer than the 131072 bytes that one may have" {
 		t.Errorf("%d values, error %v", len(values), err)
+	}
+}
+
+// Many variables that each are long enough by themselves.
+func TestVariablesThatAreLongTogether(t *testing.T) {
+	env := map[string]scalerv1.EnvVar{"BASE": literal(strings.Repeat("x", 30<<10))}
+	for i := range 500 {
+		env[fmt.Sprintf("V%03d", i)] = literal("$(BASE)$(BASE)$(BASE)$(BASE)")
+	}
+	total := 0
+	for _, value := range scalerv1.LiteralEnv(env) {
+		total += len(value)
+	}
+	if total < 400<<10 || total > 600<<10 {
+		t.Errorf("%d bytes", total)
+	}
+	_, err := scalerv1.ResolveEnv(env, slices.Sorted(maps.Keys(env)), nil)
+	if err == nil || !strings.Contains(err.Error(), "variable V004 and others expand to more than the 524288 bytes that they may have together") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Variables of which each refers to all others have more circles than anybody
+// could be told of, and some of them are long.
+func TestCirclesAreToldInShort(t *testing.T) {
+	const many = 300
+	name := func(i int) string { return fmt.Sprintf("V%d_%s", i, strings.Repeat("n", 1000)) }
+	var all strings.Builder
+	for i := range many {
+		all.WriteString("$(" + name(i) + ")")
+	}
+	env := map[string]scalerv1.EnvVar{"LAST": literal("last")}
+	for i := range many {
+		env[name(i)] = literal(all.String()[:100<<10] + "$(" + name((i+1)%many) + ")")
+	}
+	values, err := scalerv1.ResolveEnv(env, slices.Sorted(maps.Keys(env)), nil)
+	if !maps.Equal(values, map[string]string{"LAST": "last"}) {
+		t.Errorf("%d values", len(values))
+	}
+	if err == nil || len(err.Error()) > 8<<10 {
+		t.Fatalf("the error has %d bytes", len(fmt.Sprint(err)))
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != 9 || !strings.HasSuffix(lines[8], " more variables have no value either") {
+		t.Errorf("error %v", err)
+	}
+	for _, line := range lines[:8] {
+		if members := strings.Count(line, " -> "); members < 1 || members > 8 {
+			t.Errorf("a circle shows %d members: %s", members, line)
+		}
+	}
+}
+
+// A row of variables that is longer than anybody writes is refused where it
+// begins; what it is made of has its values.
+func TestRowsOfVariables(t *testing.T) {
+	const many = 100_000
+	env := map[string]scalerv1.EnvVar{"V0": literal("end")}
+	for i := 1; i < many; i++ {
+		env[fmt.Sprintf("V%d", i)] = literal(fmt.Sprintf("$(V%d)", i-1))
+	}
+	values, err := scalerv1.ResolveEnv(env, []string{fmt.Sprintf("V%d", many-1), "V500", "V1400"}, nil)
+	if !maps.Equal(values, map[string]string{"V500": "end", "V1400": "end"}) {
+		t.Errorf("%d values", len(values))
+	}
+	if err == nil || err.Error() != "variable V99999 refers to others more than 1000 deep" {
+		t.Errorf("error %.300v", err)
+	}
+}
+
+// Each character of a literal is looked at once: with a look ahead from each
+// bracket or dollar, these would take days.
+func TestLiteralsThatAreNeverClosed(t *testing.T) {
+	for _, part := range []string{"$(", "$x", "$$("} {
+		text := 0
+		scalerv1.ExpandEnv(strings.Repeat(part, 16<<20/len(part)), func(part string) { text += len(part) }, func(name string) {
+			t.Errorf("%.10s: a reference of %d bytes", part, len(name))
+		})
+		if text < 8<<20 {
+			t.Errorf("%s: %d bytes are left", part, text)
+		}
 	}
 }

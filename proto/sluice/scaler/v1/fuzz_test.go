@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,9 @@ func FuzzEnv(f *testing.F) {
 			if _, there := env[name]; !there {
 				t.Errorf("variable %q out of nowhere", name)
 			}
+		}
+		if _, err := ResolveEnv(env, slices.Sorted(maps.Keys(env)), func(string, EnvVar) (string, Finding) { return "", Absent }); err != nil && len(err.Error()) > 8<<10 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
 		}
 		if len(env) == 0 {
 			return
