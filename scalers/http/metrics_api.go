@@ -66,7 +66,7 @@ func (p metricsAPIParams) Validate() error {
 		_, err := serviceOf(address)
 		problems = append(problems, err)
 	}
-	if err := document.CheckPlace(p.Format, p.ValueLocation); err != nil {
+	if _, err := document.ParsePlace(p.Format, p.ValueLocation); err != nil {
 		problems = append(problems, fmt.Errorf("valueLocation: %w", err))
 	}
 	if p.MaxDocumentBytes < 1 || p.MaxDocumentBytes > document.MostBytes {
@@ -114,18 +114,22 @@ func (p metricsAPIParams) Metrics() []scaler.Metric {
 
 // apiSource reads one number of a page.
 type apiSource struct {
-	page     *page
-	location string
-	form     form
-	combine  func(numbers []float64) float64
+	page    *page
+	place   document.Place
+	most    int64 // bytes of an answer
+	combine func(numbers []float64) float64
 }
 
 func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, error) {
+	place, err := document.ParsePlace(p.Format, p.ValueLocation)
+	if err != nil {
+		return nil, fmt.Errorf("valueLocation: %w", err)
+	}
 	page, err := sharePage(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return &apiSource{page: page, form: form{p.Format, p.MaxDocumentBytes}, location: p.ValueLocation, combine: combinations[p.AggregationType]}, nil
+	return &apiSource{page: page, place: place, most: p.MaxDocumentBytes, combine: combinations[p.AggregationType]}, nil
 }
 
 // combinations are the ways to make one number of several.
@@ -169,11 +173,11 @@ func (s *apiSource) find(ctx context.Context, a *answer) extracted {
 }
 
 func (s *apiSource) number(ctx context.Context, a *answer) (float64, error) {
-	parsed, err := a.as(ctx, s.form)
+	parsed, err := a.within(s.most)
 	if err != nil {
 		return 0, err
 	}
-	value, err := parsed.Find(s.location)
+	value, err := parsed.Find(ctx, s.place)
 	if err != nil {
 		return 0, err
 	}

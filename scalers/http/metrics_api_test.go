@@ -18,6 +18,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -264,6 +265,43 @@ func TestPageIsReadOnce(t *testing.T) {
 	// On a busy machine net/http gives up a connection now and then.
 	if requests.Load() != batches || connections.Load() > batches/2 {
 		t.Errorf("%d requests on %d connections for %d batches", requests.Load(), connections.Load(), batches)
+	}
+}
+
+// TestOneAnswerIsUnderstoodOnce, however large it may be for those who look into
+// it: each more would take its time and its share of the memory.
+func TestOneAnswerIsUnderstoodOnce(t *testing.T) {
+	a := newAnswer(t.Context(), "yaml", []byte("a: 1"), nil)
+	first, err := a.within(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, most := range []int64{4, 5, 2 << 20} {
+		if next, err := a.within(most); err != nil || next != first {
+			t.Errorf("another document for %d bytes, %v", most, err)
+		}
+	}
+	if _, err := a.within(3); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("more bytes than there may be: %v", err)
+	}
+}
+
+// TestMembersWithoutTimeAreNotLookedFor: whoever is left when the time of a
+// batch is over costs nothing more.
+func TestMembersWithoutTimeAreNotLookedFor(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := newAnswer(ctx, "json", []byte(`{"a":1}`), nil)
+	place, err := document.ParsePlace("json", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &apiSource{place: place, most: 1}
+	if found := source.find(ctx, answered); found.err != nil {
+		t.Fatal(found.err)
+	}
+	cancel()
+	if found := source.find(ctx, answered); status.Code(found.err) != codes.DeadlineExceeded {
+		t.Errorf("found = %+v", found)
 	}
 }
 

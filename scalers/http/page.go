@@ -66,45 +66,39 @@ func (p metricsAPIParams) client(ctx context.Context) (*scaler.HTTPClient, error
 // Close has nothing of its own to release: the transport is shared.
 func (s *server) Close() error { return nil }
 
-// answer is what a server said, understood once for all who look into it.
+// answer is what a server said. It is understood once for all who look into it.
 type answer struct {
-	body   []byte
-	err    error
-	parsed map[form]parsed
-}
-
-// form is how an answer is to be understood.
-type form struct {
-	format string
-	most   int64 // bytes
-}
-
-type parsed struct {
-	document document.Document
+	format   string
+	body     []byte
 	err      error
+	document func() (document.Document, error)
 }
 
-// as understands the answer in a form.
-func (a *answer) as(ctx context.Context, f form) (document.Document, error) {
+func newAnswer(ctx context.Context, format string, body []byte, err error) *answer {
+	return &answer{format, body, err, sync.OnceValues(func() (document.Document, error) {
+		return document.Parse(ctx, format, body, document.MostBytes)
+	})}
+}
+
+// within is the document, if it has no more bytes than that.
+func (a *answer) within(most int64) (document.Document, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	p, known := a.parsed[f]
-	if !known {
-		p.document, p.err = document.Parse(ctx, f.format, a.body, f.most)
-		a.parsed[f] = p
+	if err := document.CheckSize(a.format, a.body, most); err != nil {
+		return nil, err
 	}
-	return p.document, p.err
+	return a.document()
 }
 
 // get asks for an address, once there is a place for that.
-func (s *server) get(ctx context.Context, pace *scaler.Pace, address string) *answer {
-	a := &answer{parsed: map[form]parsed{}}
-	a.err = s.places.Do(ctx, pace, func(ctx context.Context) (err error) {
-		a.body, err = s.body(ctx, address)
+func (p *page) get(ctx context.Context, address string) *answer {
+	var body []byte
+	err := p.server.places.Do(ctx, &p.pace, func(ctx context.Context) (err error) {
+		body, err = p.server.body(ctx, address)
 		return err
 	})
-	return a
+	return newAnswer(ctx, p.format, body, err)
 }
 
 // body returns the body of an answer with status 200.
@@ -128,6 +122,7 @@ func (s *server) body(ctx context.Context, address string) ([]byte, error) {
 // It is the batch of its sources.
 type page struct {
 	server *server
+	format string
 	// addresses are the URLs to ask for now, at least one.
 	addresses func(context.Context) ([]string, error)
 	pace      scaler.Pace
@@ -140,24 +135,25 @@ type page struct {
 type pageKey struct {
 	server    serverKey
 	url       string
+	format    string
 	aggregate bool
 }
 
-// sharePage returns the one page for a URL and an identity.
+// sharePage returns the one page for a URL, a format and an identity.
 func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
 	s, key, err := shareServer(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return scaler.Shared(ctx, pageKey{key, p.URL, p.Aggregate}, func(ctx context.Context) (*page, error) {
+	return scaler.Shared(ctx, pageKey{key, p.URL, p.Format, p.Aggregate}, func(ctx context.Context) (*page, error) {
 		if !p.Aggregate {
-			return &page{server: s, addresses: func(context.Context) ([]string, error) { return []string{p.URL}, nil }}, nil
+			return &page{server: s, format: p.Format, addresses: func(context.Context) ([]string, error) { return []string{p.URL}, nil }}, nil
 		}
 		endpoints, err := watchEndpoints(ctx, p.URL)
 		if err != nil {
 			return nil, err
 		}
-		return &page{server: s, addresses: endpoints.addresses}, nil
+		return &page{server: s, format: p.Format, addresses: endpoints.addresses}, nil
 	})
 }
 
@@ -189,7 +185,7 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 			defer func() { <-places }()
 			held, release := scaler.Held(ctx)
 			defer release()
-			a := p.server.get(held, &p.pace, address)
+			a := p.get(held, address)
 			for i, source := range sources {
 				found[i][at] = source.(*apiSource).find(held, a)
 			}

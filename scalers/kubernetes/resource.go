@@ -63,7 +63,7 @@ func (p resourceParams) Validate() error {
 		problems = append(problems, fmt.Errorf("valueLocation: is required with format %s", p.Format))
 	}
 	if p.ValueLocation != "" {
-		if err := document.CheckPlace(p.Format, p.ValueLocation); err != nil {
+		if _, err := document.ParsePlace(p.Format, p.ValueLocation); err != nil {
 			problems = append(problems, fmt.Errorf("valueLocation: %w", err))
 		}
 	}
@@ -108,7 +108,28 @@ var (
 	}
 )
 
+// lookup is params with the place understood once.
+type lookup struct {
+	resourceParams
+	place document.Place
+}
+
+func newLookup(p resourceParams) (l lookup, err error) {
+	l.resourceParams = p
+	if p.Format == number {
+		return l, nil
+	}
+	if l.place, err = document.ParsePlace(p.Format, p.ValueLocation); err != nil {
+		return l, fmt.Errorf("valueLocation: %w", err)
+	}
+	return l, nil
+}
+
 func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) {
+	l, err := newLookup(p)
+	if err != nil {
+		return nil, err
+	}
 	if p.ResourceKind == "Secret" {
 		if err := restricted(os.Getenv, p); err != nil {
 			return nil, err
@@ -118,10 +139,10 @@ func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) 
 			return nil, err
 		}
 		object, err := scaler.Shared(ctx, reader, func(context.Context) (*secret, error) { return &secret{reader}, nil })
-		return &secretSource{object: object, params: p}, err
+		return &secretSource{object: object, lookup: l}, err
 	}
 	view, err := configMaps.Watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})
-	return &configMapSource{view: view, params: p}, err
+	return &configMapSource{view: view, lookup: l}, err
 }
 
 // restricted refuses Secrets of other namespaces than that of cluster-wide
@@ -138,7 +159,7 @@ func restricted(getenv func(string) string, p resourceParams) error {
 // configMapSource reads one key of one ConfigMap, which is watched.
 type configMapSource struct {
 	view   *kube.View[data]
-	params resourceParams
+	lookup lookup
 }
 
 // Read returns the number that stands there now.
@@ -148,13 +169,13 @@ func (s *configMapSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.params.reading(ctx, object, exists)
+	return s.lookup.reading(ctx, object, exists)
 }
 
 // Listen rings when the key's text changes.
 func (s *configMapSource) Listen(ctx context.Context, listening, ring func()) error {
 	return s.view.Listen(ctx, listening, ring, func(before, after *data) bool {
-		return before == nil || after == nil || (*before)[s.params.Key] != (*after)[s.params.Key]
+		return before == nil || after == nil || (*before)[s.lookup.Key] != (*after)[s.lookup.Key]
 	})
 }
 
@@ -175,7 +196,7 @@ func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source, answer 
 		return err
 	}
 	for i, source := range sources {
-		readings, err := source.(*secretSource).params.reading(ctx, object, exists)
+		readings, err := source.(*secretSource).lookup.reading(ctx, object, exists)
 		answer(i, scaler.Result{Readings: readings, Err: err})
 	}
 	return nil
@@ -187,7 +208,7 @@ func (s *secret) Undivided() {}
 // secretSource reads one key of one Secret.
 type secretSource struct {
 	object *secret
-	params resourceParams
+	lookup lookup
 }
 
 // Read returns the number that stands there now.
@@ -203,14 +224,14 @@ func (s *secretSource) Close() error { return nil }
 
 // reading makes a reading of an object. An error says where it looked and
 // nothing of what it found.
-func (p resourceParams) reading(ctx context.Context, object data, exists bool) ([]scaler.Reading, error) {
+func (l lookup) reading(ctx context.Context, object data, exists bool) ([]scaler.Reading, error) {
 	value, err := 0.0, errAbsent
 	if exists {
-		value, err = p.find(ctx, object)
+		value, err = l.find(ctx, object)
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s %s/%s, key %s: %w", p.ResourceKind, p.Namespace, p.ResourceName, p.Key, err)
+		return nil, fmt.Errorf("%s %s/%s, key %s: %w", l.ResourceKind, l.Namespace, l.ResourceName, l.Key, err)
 	case math.IsNaN(value), math.IsInf(value, 0):
 		return nil, scaler.ErrNoData
 	}
@@ -220,28 +241,28 @@ func (p resourceParams) reading(ctx context.Context, object data, exists bool) (
 var errAbsent = scaler.Errorf(codes.NotFound, "the object does not exist")
 
 // find reads the object's key.
-func (p resourceParams) find(ctx context.Context, object data) (float64, error) {
-	text, found := object[p.Key]
+func (l lookup) find(ctx context.Context, object data) (float64, error) {
+	text, found := object[l.Key]
 	if !found {
 		return 0, scaler.Errorf(codes.NotFound, "the object has no such key")
 	}
-	if p.Format == number {
-		return p.ofText(text)
+	if l.Format == number {
+		return l.ofText(text)
 	}
 	ctx, release := scaler.Held(ctx)
 	defer release()
-	parsed, err := document.Parse(ctx, p.Format, []byte(text), document.MostBytes)
+	parsed, err := document.Parse(ctx, l.Format, []byte(text), document.MostBytes)
 	if err != nil {
 		return 0, err
 	}
-	value, err := parsed.Find(p.ValueLocation)
+	value, err := parsed.Find(ctx, l.place)
 	switch {
 	case err != nil:
 		return 0, err
-	case p.Format == "json":
-		return p.ofJSON(value)
+	case l.Format == "json":
+		return l.ofJSON(value)
 	default:
-		return p.ofYAML(value)
+		return l.ofYAML(value)
 	}
 }
 

@@ -20,6 +20,11 @@ func TestDocuments(t *testing.T) {
 	for n := range 12 {
 		fmt.Fprintf(&laughs, "a%d: &a%d [%s*a%d]\n", n+1, n+1, strings.Repeat(fmt.Sprintf("*a%d,", n), 8), n)
 	}
+	merges := &strings.Builder{}
+	merges.WriteString("a0: &a0 {x: 1}\n")
+	for n := range 7 {
+		fmt.Fprintf(merges, "a%d: &a%d {<<: [%s*a%d]}\n", n+1, n+1, strings.Repeat(fmt.Sprintf("*a%d, ", n), 9), n)
+	}
 	documents := map[string]document{
 		"brackets":         {"json", strings.Repeat("[", 8<<20), "0.0"},
 		"number":           {"json", `{"a":` + strings.Repeat("9", 8<<20) + `}`, "a"},
@@ -49,6 +54,12 @@ func TestDocuments(t *testing.T) {
 		"scrape lines":     {"prometheus", fill("a 1\n"), "b"},
 		"scrape labels":    {"prometheus", "a{" + fill(`b="c",`) + "} 1", "b"},
 		"scrape names":     {"prometheus", fill("# TYPE a histogram\n"), "b"},
+		"json steps":       {"json", strings.Repeat("[", 30) + strings.Repeat("1,", 4<<20) + strings.Repeat("]", 30), strings.Repeat("0.", 31) + "0"},
+		"json pattern":     {"json", `{"` + strings.Repeat("a", 8<<20) + `":1}`, "*" + strings.Repeat("a", 60) + "b"},
+		"json query":       {"json", "[" + strings.Repeat(`"`+strings.Repeat("a", 4000)+`",`, 2000) + "1]", `#(%"*` + strings.Repeat("a", 60) + `b")#|#`},
+		"json escapes":     {"json", `{"a":[` + strings.Repeat(`"`+strings.Repeat(`\u0061`, 1000)+`",`, 1300) + "1]}", `a.#(=="x")#|#`},
+		"json lists":       {"json", "[" + strings.Repeat("[[[[1]]]],", 800_000) + "1]", "#.#.#.#|@flatten|@flatten|@flatten|0.x"},
+		"yaml merges":      {"yaml", merges.String(), "a7.b"},
 		"large yaml":       {"yaml", strings.Repeat("- [a, {b: c}]\n", 1<<20), "a"},
 		"large xml":        {"xml", strings.Repeat(`<a><b c="d"/>`, 1<<20), "a"},
 		"large scrape":     {"prometheus", strings.Repeat("a{b=\"c\"} 1\n", 1<<20), "b"},

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"runtime"
@@ -42,18 +43,11 @@ func TestPlaces(t *testing.T) {
 		strings.Repeat("*a", 33):                  "has a pattern of more than 64 characters",
 		`#(a%"` + strings.Repeat("*a", 33) + `")`: "has a pattern of more than 64 characters",
 	} {
-		if err := CheckPlace("json", place); err == nil || err.Error() != want {
+		if _, err := ParsePlace("json", place); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %q", place, err, want)
 		}
-		document, err := Parse(t.Context(), "json", []byte(`{"a":1}`), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := document.Find(place); status.Code(err) != codes.InvalidArgument {
-			t.Errorf("%s is looked for: %v", place, err)
-		}
 	}
-	if err := CheckPlace("yaml", strings.Repeat("a", 513)); err == nil {
+	if _, err := ParsePlace("yaml", strings.Repeat("a", 513)); err == nil {
 		t.Error("a place of yaml may be of any length")
 	}
 }
@@ -94,7 +88,7 @@ func sameAsGJSON(t *testing.T, text, place string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := document.Find(place)
+	got, err := document.Find(t.Context(), parsed(t, "json", place))
 	if status.Code(err) == codes.Unavailable { // lines that are none
 		return
 	}
@@ -122,6 +116,107 @@ func sameAsGJSON(t *testing.T, text, place string) {
 	}
 }
 
+func parsed(t testing.TB, format, text string) Place {
+	t.Helper()
+	place, err := ParsePlace(format, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return place
+}
+
+// TestWorkIsBounded has places whose cost grows with their steps, patterns and
+// queries as well as with the text.
+func TestWorkIsBounded(t *testing.T) {
+	merges := &strings.Builder{}
+	merges.WriteString("a0: &a0 {x: 1}\n")
+	for n := range 7 {
+		fmt.Fprintf(merges, "a%d: &a%d {<<: [%s*a%d]}\n", n+1, n+1, strings.Repeat(fmt.Sprintf("*a%d, ", n), 9), n)
+	}
+	backtracking := "*" + strings.Repeat("a", 60) + "b"
+	same := `"` + strings.Repeat("a", 1<<20) + `"`
+	escapes := `"` + strings.Repeat(`\u0061`, 1<<20) + `"`
+	for name, tt := range map[string]struct{ format, text, place string }{
+		"steps":                {"json", strings.Repeat("[", 30) + strings.Repeat("1,", 4<<20) + strings.Repeat("]", 30), strings.Repeat("0.", 31) + "0"},
+		"a pattern":            {"json", "{" + same + ":1}", backtracking},
+		"patterns of a query":  {"json", "[" + strings.Repeat(`"`+strings.Repeat("a", 10_000)+`",`, 100) + "1]", `#(%"` + backtracking + `")#|#`},
+		"what fits no pattern": {"json", "[" + same + "]", `#(!%"` + backtracking + `")#|#`},
+		"escapes":              {"json", `{"a":[` + strings.Repeat(escapes+",", 3) + `1]}`, `a.#(=="x")#|#`},
+		"merges":               {"yaml", merges.String(), "a7.b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			document, err := Parse(t.Context(), tt.format, []byte(tt.text), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const want = "valueLocation has more than 128 MiB looked at in this text: it needs fewer steps, patterns or queries"
+			value, err := document.Find(t.Context(), parsed(t, tt.format, tt.place))
+			if status.Code(err) != codes.FailedPrecondition || err.Error() != want {
+				t.Errorf("%+v, %v, want %q", value, err, want)
+			}
+		})
+	}
+}
+
+// ending is a context that ends after it was looked at some times.
+type ending struct {
+	context.Context
+	left int
+}
+
+func (e *ending) Err() error {
+	if e.left--; e.left < 0 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// TestFindEndsWithItsContext: whoever has no time left neither begins to look
+// nor goes on.
+func TestFindEndsWithItsContext(t *testing.T) {
+	for name, tt := range map[string]struct {
+		format, text, place string
+		looks               int
+	}{
+		"JSON":              {"json", `{"a":1}`, "a", 0},
+		"YAML":              {"yaml", "a: 1", "a", 0},
+		"XML":               {"xml", "<r><a>1</a></r>", "a", 0},
+		"scrape":            {"prometheus", "a 1\n", "a", 0},
+		"JSON half way":     {"json", "[" + strings.Repeat("1,", 4<<20) + "1]", "#", 3},
+		"YAML half way":     {"yaml", "x: &x {" + keysOf(20_000) + "}\na: {<<: *x}", "a.b", 1},
+		"scrape half way":   {"prometheus", strings.Repeat("a{b=\"c\"} 1\n", 50_000), `a{b="d"}`, 3},
+		"pattern, half way": {"json", `{"` + strings.Repeat("a", 1<<20) + `":1}`, "*a*b", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			document, err := Parse(t.Context(), tt.format, []byte(tt.text), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, err := document.Find(&ending{t.Context(), tt.looks}, parsed(t, tt.format, tt.place))
+			if status.Code(err) != codes.DeadlineExceeded || err.Error() != "there is no time left to look for the value" {
+				t.Errorf("%+v, %v", value, err)
+			}
+		})
+	}
+}
+
+// TestNoTimeToParse: a text that is no use any more is not parsed.
+func TestNoTimeToParse(t *testing.T) {
+	for _, format := range []string{"json", "yaml", "xml", "prometheus"} {
+		if _, err := Parse(&ending{Context: t.Context()}, format, []byte("a 1"), 0); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+}
+
+func keysOf(n int) string {
+	keys := &strings.Builder{}
+	for i := range n {
+		fmt.Fprintf(keys, "k%d: 1, ", i)
+	}
+	return keys.String()
+}
+
 // TestCostOfJSON holds what a path takes against what it is looked for in. Paths
 // of GJSON that make lists took gigabytes.
 func TestCostOfJSON(t *testing.T) {
@@ -145,7 +240,7 @@ func TestCostOfJSON(t *testing.T) {
 			input := []byte(text)
 			if taken := allocated(func() {
 				if document, err := Parse(t.Context(), "json", input, 0); err == nil {
-					_, _ = document.Find(place)
+					_, _ = document.Find(t.Context(), parsed(t, "json", place))
 				}
 			}); taken > 100*size {
 				t.Errorf("%s in %s takes %d bytes", place[:min(len(place), 40)], name, taken)
@@ -219,8 +314,12 @@ func lookInto(t testing.TB, format string, text []byte, place string) {
 	if err != nil {
 		return
 	}
-	for _, place := range []string{place, "a"} {
-		if value, err := document.Find(place); err == nil {
+	for _, text := range []string{place, "a"} {
+		place, err := ParsePlace(format, text)
+		if err != nil {
+			continue
+		}
+		if value, err := document.Find(t.Context(), place); err == nil {
 			_, _ = value.Number()
 		}
 	}
@@ -271,7 +370,7 @@ func TestYAMLThatIsFollowed(t *testing.T) {
 		"hexadecimal":         {text: "a: {0x10: 4}", path: "a.16", want: 4},
 		"a key twice":         {text: "a: {b: 1, b: 2}", path: "a.b", code: codes.FailedPrecondition, message: "what stands at a.b is in a map that has a key twice"},
 		"another key twice":   {text: "a: {b: 1, b: 2, c: 3}", path: "a.c", want: 3},
-		"within itself":       {text: "a: &a {<<: *a, b: 1}", path: "a.c", code: codes.FailedPrecondition, message: "what stands at a.c is behind too many aliases and merges"},
+		"within itself":       {text: "a: &a {<<: *a, b: 1}", path: "a.c", code: codes.FailedPrecondition, message: "what stands at a.c is behind too many merges within merges"},
 		"a false tag":         {text: "a: !!int x", path: "a", code: codes.FailedPrecondition, message: "what stands at a is not what its tag says"},
 		"nothing":             {text: "", path: "a", code: codes.FailedPrecondition, message: "what stands at a is empty"},
 	} {
@@ -354,12 +453,13 @@ func FuzzTexts(f *testing.F) {
 
 func BenchmarkJSON(b *testing.B) {
 	text := []byte(`{"queues": [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}, {"n": 5}, {"n": 6}, {"n": 7}, {"n": 8}, {"n": 9}, {"n": 10}]}`)
+	place := parsed(b, "json", "queues.7.n")
 	for b.Loop() {
 		document, err := Parse(b.Context(), "json", text, 0)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := document.Find("queues.7.n"); err != nil {
+		if _, err := document.Find(b.Context(), place); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -59,8 +59,9 @@ func Quantity(text string) (float64, error) {
 
 // Document is a text that was understood once, to be looked into many times.
 type Document interface {
-	// Find returns what stands at a place, written as the format has it.
-	Find(place string) (Value, error)
+	// Find returns what stands at a place of the document's format. It looks at
+	// 128 MiB at most, and ends with ctx.
+	Find(ctx context.Context, place Place) (Value, error)
 }
 
 // Sizes of texts that are no JSON. In memory they take many times as much.
@@ -90,6 +91,9 @@ const (
 //
 // Source: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
 func Parse(ctx context.Context, format string, text []byte, limit int64) (Document, error) {
+	if w := begin(ctx); !w.check() {
+		return nil, w.err
+	}
 	if format == "json" {
 		return parseJSON(text), nil
 	}
@@ -97,8 +101,8 @@ func Parse(ctx context.Context, format string, text []byte, limit int64) (Docume
 	if !known {
 		return nil, fmt.Errorf("format %q is not one of json, yaml, xml, prometheus", format)
 	}
-	if limit = min(cmp.Or(limit, UsualBytes), MostBytes); int64(len(text)) > limit {
-		return nil, words.Errorf(codes.FailedPrecondition, "the text is larger than the %d bytes that %s may have", limit, format)
+	if err := CheckSize(format, text, limit); err != nil {
+		return nil, err
 	}
 	values, err := countValues(format, text)
 	if err != nil {
@@ -108,6 +112,15 @@ func Parse(ctx context.Context, format string, text []byte, limit int64) (Docume
 		return nil, err
 	}
 	return parse(text)
+}
+
+// CheckSize refuses a text of a format that is no JSON when it has more than
+// limit bytes.
+func CheckSize(format string, text []byte, limit int64) error {
+	if limit = min(cmp.Or(limit, UsualBytes), MostBytes); format != "json" && int64(len(text)) > limit {
+		return words.Errorf(codes.FailedPrecondition, "the text is larger than the %d bytes that %s may have", limit, format)
+	}
+	return nil
 }
 
 var parsers = map[string]func([]byte) (Document, error){"yaml": parseYAML, "xml": parseTree, "prometheus": parseScrape}
@@ -124,9 +137,12 @@ func parseTree(text []byte) (Document, error) {
 type tree struct{ roots []any }
 
 // Find implements Document. An error is of the first root.
-func (t tree) Find(path string) (found Value, err error) {
+func (t tree) Find(ctx context.Context, place Place) (found Value, err error) {
+	if w := begin(ctx); !w.check() {
+		return Value{}, w.err
+	}
 	for i, root := range t.roots {
-		value, failed := walk(root, path)
+		value, failed := walk(root, place.text)
 		if failed == nil {
 			return value, nil
 		}

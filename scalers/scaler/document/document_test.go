@@ -83,7 +83,11 @@ func numberAt(format, text, place string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	value, err := document.Find(place)
+	parsed, err := ParsePlace(format, place)
+	if err != nil {
+		return 0, err
+	}
+	value, err := document.Find(context.Background(), parsed)
 	if err != nil {
 		return 0, err
 	}
@@ -139,7 +143,6 @@ func TestPrometheus(t *testing.T) {
 		"a quoted name":          {selector: `{"jobs.waiting"}`, want: 3},
 		"quoted labels":          {selector: ` { "jobs.waiting" , "queue.name" = "größer", state="x" }`, want: 4},
 		"a plain name, quoted":   {selector: `{"done"}`, want: 1000},
-		"no selector":            {selector: "{", code: codes.InvalidArgument, message: `selector does not begin with the name of a metric, such as jobs_waiting{queue="a"}`},
 		"something else":         {selector: "a", text: "<html>", code: codes.Unavailable, message: "the text is not what Prometheus scrapes"},
 	}
 	for name, tt := range tests {

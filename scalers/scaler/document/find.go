@@ -10,6 +10,7 @@ import (
 // node is something within JSON: the text of a value, a list that a path makes,
 // which is walked over and never kept, or a count. The zero node is nothing.
 type node struct {
+	work  *work // that looks into it
 	text  []byte
 	list  iter.Seq[node]
 	count int // of elements, where counted
@@ -113,19 +114,15 @@ func (n node) key(s *step, rest []step) node {
 }
 
 func (n node) member(s *step, rest []step) node {
-	for i := 1; ; {
-		key, at := nextMember(n.text, i)
-		if key == nil {
-			return node{}
-		}
-		i = valueEnd(n.text, at)
-		if !s.names(key) {
+	for key, value := range n.members() {
+		if !s.names(n.work, key) {
 			continue
 		}
-		if found := (node{text: n.text[at:i]}).find(rest); found.kind() != absent {
+		if found := value.find(rest); found.kind() != absent {
 			return found
 		}
 	}
+	return node{}
 }
 
 func (n node) element(index int) node {
@@ -139,19 +136,19 @@ func (n node) element(index int) node {
 	return node{}
 }
 
-func (s *step) names(key []byte) bool {
+func (s *step) names(w *work, key []byte) bool {
 	switch {
 	case s.pattern != nil:
-		return match(s.pattern, textOf(key))
+		return w.match(s.pattern, w.textOf(key))
 	case bytes.IndexByte(key, '\\') < 0:
 		return string(inner(key)) == s.key
 	default:
-		return textOf(key) == s.key
+		return w.textOf(key) == s.key
 	}
 }
 
 func (n node) counts() node {
-	counted := node{counted: true}
+	counted := node{work: n.work, counted: true}
 	for range n.elements() {
 		counted.count++
 	}
@@ -169,7 +166,7 @@ func (n node) first(s *step) node {
 
 // each is the list of what the steps find in the elements that fit.
 func (n node) each(fits func(node) bool, steps []step) node {
-	return node{list: func(yield func(node) bool) {
+	return node{work: n.work, list: func(yield func(node) bool) {
 		for element := range n.elements() {
 			if !fits(element) {
 				continue
@@ -186,9 +183,9 @@ func (n node) keys() node {
 	if n.kind() != object {
 		return node{}
 	}
-	return node{list: func(yield func(node) bool) {
+	return node{work: n.work, list: func(yield func(node) bool) {
 		for key := range n.members() {
-			if !yield(node{text: key}) {
+			if !yield(node{work: n.work, text: key}) {
 				return
 			}
 		}
@@ -199,7 +196,7 @@ func (n node) keys() node {
 func (n node) values() node {
 	switch n.kind() {
 	case object:
-		return node{list: func(yield func(node) bool) {
+		return node{work: n.work, list: func(yield func(node) bool) {
 			for _, value := range n.members() {
 				if !yield(value) {
 					return
@@ -218,7 +215,7 @@ func (n node) flat() node {
 	if n.kind() != list {
 		return n
 	}
-	return node{list: func(yield func(node) bool) {
+	return node{work: n.work, list: func(yield func(node) bool) {
 		for element := range n.elements() {
 			if element.kind() != list {
 				if !yield(element) {
@@ -247,7 +244,7 @@ func (q *query) fits(element node) bool {
 	}
 	switch kind {
 	case quoted:
-		return q.fitsText(textOf(found.text))
+		return q.fitsText(element.work, element.work.textOf(found.text))
 	case number:
 		value, sound := found.number()
 		return sound && fits(q.op, value, q.number)
@@ -260,12 +257,12 @@ func (q *query) fits(element node) bool {
 	}
 }
 
-func (q *query) fitsText(text string) bool {
+func (q *query) fitsText(w *work, text string) bool {
 	switch q.op {
 	case "%":
-		return match(q.pattern, text)
+		return w.match(q.pattern, text)
 	case "!%":
-		return !match(q.pattern, text)
+		return !w.match(q.pattern, text)
 	}
 	return fits(q.op, text, q.text)
 }
@@ -306,50 +303,54 @@ func (n node) elements() iter.Seq[node] {
 	if n.list != nil {
 		return n.list
 	}
-	return func(yield func(node) bool) { elements(n.text, 1, yield) }
+	return func(yield func(node) bool) { n.work.elements(n.text, 1, yield) }
 }
 
 // elements finds values from a place in a text on, whatever stands between
 // them, up to a bracket that closes.
-func elements(text []byte, from int, yield func(node) bool) {
-	for i := from; i < len(text) && text[i] != ']' && text[i] != '}'; {
+func (w *work) elements(text []byte, from int, yield func(node) bool) {
+	i, seen := from, from
+	for i < len(text) && text[i] != ']' && text[i] != '}' {
 		if !begins(text[i]) {
 			i++
 			continue
 		}
 		end := valueEnd(text, i)
-		if !yield(node{text: text[i:end]}) {
+		if !w.look(end-seen) || !yield(node{work: w, text: text[i:end]}) {
 			return
 		}
-		i = end
+		i, seen = end, end
 	}
+	w.look(i - seen)
 }
 
 // members are keys, in quotes, and values of an object.
 func (n node) members() iter.Seq2[[]byte, node] {
 	return func(yield func([]byte, node) bool) {
 		for i := 1; ; {
-			key, after := nextMember(n.text, i)
-			if key == nil {
+			key, at := nextMember(n.text, i)
+			end := at
+			if key != nil {
+				end = valueEnd(n.text, at)
+			}
+			if !n.work.look(end-i) || key == nil || !yield(key, node{work: n.work, text: n.text[at:end]}) {
 				return
 			}
-			i = valueEnd(n.text, after)
-			if !yield(key, node{text: n.text[after:i]}) {
-				return
-			}
+			i = end
 		}
 	}
 }
 
-// nextMember finds a key and where its value begins; nil at the object's end.
+// nextMember finds a key and where its value begins; nil and where the object
+// ends.
 func nextMember(text []byte, i int) (key []byte, value int) {
 	for ; i < len(text) && text[i] != '"'; i++ {
 		if text[i] == '}' {
-			return nil, 0
+			return nil, i
 		}
 	}
 	if i == len(text) {
-		return nil, 0
+		return nil, i
 	}
 	end := valueEnd(text, i)
 	key = text[i:end]
@@ -358,7 +359,7 @@ func nextMember(text []byte, i int) (key []byte, value int) {
 			return key, i
 		}
 	}
-	return nil, 0
+	return nil, i
 }
 
 // begins is true for what a value begins with. NaN and Infinity are numbers.

@@ -2,11 +2,8 @@ package document
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-
-	"google.golang.org/grpc/codes"
-
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // deepestJSON is how deep JSON may nest: as deep as encoding/json reads.
@@ -67,27 +64,29 @@ func extent(text []byte) (end int, sound bool) {
 }
 
 // Find implements Document.
-func (j jsonText) Find(place string) (Value, error) {
-	p, err := parsePath(place)
-	if err != nil {
-		return Value{}, words.Errorf(codes.InvalidArgument, "the place %v", err)
-	}
-	at := node{text: j.first}
-	if p.lines {
-		at = linesOf(j.lines)
-	}
+func (j jsonText) Find(ctx context.Context, place Place) (Value, error) {
+	p := place.path
 	if j.first == nil && !p.lines || j.lines == nil && p.lines {
 		return Value{}, notA("JSON")
+	}
+	w := begin(ctx)
+	at := node{work: w, text: j.first}
+	if p.lines {
+		at = w.linesOf(j.lines)
 	}
 	for _, pipe := range p.pipes {
 		at = at.find(pipe)
 	}
-	return at.value(place)
+	value, err := at.value(place.text)
+	if w.err != nil {
+		return Value{}, w.err
+	}
+	return value, err
 }
 
 // linesOf is a list of the documents in a text, one after another.
-func linesOf(text []byte) node {
-	return node{list: func(yield func(node) bool) { elements(text, 0, yield) }}
+func (w *work) linesOf(text []byte) node {
+	return node{work: w, list: func(yield func(node) bool) { w.elements(text, 0, yield) }}
 }
 
 // value makes what was found a value.
@@ -102,7 +101,7 @@ func (n node) value(place string) (Value, error) {
 			return Value{}, wrong(place, "is not a number")
 		}
 	case quoted:
-		v.Text, v.IsText = textOf(n.text), true
+		v.Text, v.IsText = n.work.textOf(n.text), true
 	case null:
 		return Value{}, wrong(place, "is null")
 	case truth, falsehood:

@@ -19,19 +19,26 @@ const (
 	mostSteps    = 32
 )
 
-// CheckPlace refuses a place that the format does not have.
-func CheckPlace(format, place string) error {
-	if len(place) > longestPlace {
-		return fmt.Errorf("is longer than %d bytes", longestPlace)
+// Place is where the number stands in documents of one format.
+type Place struct {
+	text     string
+	path     path     // of json
+	selector Selector // of prometheus
+}
+
+// ParsePlace refuses a place that the format does not have.
+func ParsePlace(format, text string) (p Place, err error) {
+	if len(text) > longestPlace {
+		return Place{}, fmt.Errorf("is longer than %d bytes", longestPlace)
 	}
-	var err error
+	p.text = text
 	switch format {
 	case "json":
-		_, err = parsePath(place)
+		p.path, err = parsePath(text)
 	case "prometheus":
-		_, err = ParseSelector(place)
+		p.selector, err = ParseSelector(text)
 	}
-	return err
+	return p, err
 }
 
 // path is a place in JSON: what stands between pipes applies to what all before
@@ -84,9 +91,6 @@ var (
 // parsePath understands the part of GJSON's syntax that Parse names.
 func parsePath(text string) (path, error) {
 	var p path
-	if len(text) > longestPlace {
-		return p, fmt.Errorf("is longer than %d bytes", longestPlace)
-	}
 	rest, lines := strings.CutPrefix(text, "..")
 	p.lines = lines
 	steps := 0
@@ -299,6 +303,14 @@ func (q *query) compare(text string) error {
 	return nil
 }
 
+// textOf is textOf with what it costs to read escapes counted.
+func (w *work) textOf(quoted []byte) string {
+	if bytes.IndexByte(quoted, '\\') >= 0 && !w.look(weightOfEscape*len(quoted)) {
+		return ""
+	}
+	return textOf(quoted)
+}
+
 // textOf is what a text in quotes means. One with wrong escapes is taken as it
 // is written.
 func textOf(quoted []byte) string {
@@ -321,8 +333,7 @@ type glyph struct {
 	any, all bool
 }
 
-// longestPattern bounds what a pattern costs per character that it is held
-// against.
+// longestPattern bounds what a pattern costs for each character of the text.
 const longestPattern = 64
 
 // glyphs reads a pattern of * and ?, before which \ takes their meaning away.
@@ -347,9 +358,12 @@ func glyphs(text string) ([]glyph, error) {
 
 // match holds a pattern against a text. After a mismatch the last * takes one
 // character more: whatever those before it took is as good as anything else.
-func match(pattern []glyph, text string) bool {
+func (w *work) match(pattern []glyph, text string) bool {
 	at, star, taken := 0, -1, 0
 	for i := 0; i < len(text); {
+		if !w.look(weightOfMatch) {
+			return false
+		}
 		char, width := utf8.DecodeRuneInString(text[i:])
 		switch {
 		case at < len(pattern) && pattern[at].all:

@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"regexp"
 	"strconv"
@@ -10,9 +11,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"google.golang.org/grpc/codes"
-
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Selector names one sample of a text that Prometheus scrapes.
@@ -127,17 +125,17 @@ func parseScrape(text []byte) (Document, error) {
 
 // Find implements Document: it returns the first sample that the selector
 // names, of a counter, a gauge or a metric without a type.
-func (s scrape) Find(selector string) (Value, error) {
-	wanted, err := ParseSelector(selector)
-	if err != nil {
-		return Value{}, words.Errorf(codes.InvalidArgument, "selector %v", err)
-	}
+func (s scrape) Find(ctx context.Context, place Place) (Value, error) {
+	wanted, w := place.selector, begin(ctx)
 	for _, metric := range s[wanted.name].GetMetric() {
+		if !w.look(weightOfKey * (1 + len(metric.GetLabel()))) {
+			return Value{}, w.err
+		}
 		if value, ok := sample(metric); ok && wanted.matches(metric) {
-			return Value{Float: value, path: selector}, nil
+			return Value{Float: value, path: place.text}, nil
 		}
 	}
-	return Value{}, missing(selector)
+	return Value{}, missing(place.text)
 }
 
 func sample(metric *dto.Metric) (float64, bool) {

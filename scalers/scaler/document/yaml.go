@@ -1,6 +1,7 @@
 package document
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -24,18 +25,22 @@ func parseYAML(text []byte) (Document, error) {
 }
 
 // Find implements Document.
-func (y *yamlText) Find(path string) (Value, error) {
+func (y *yamlText) Find(ctx context.Context, place Place) (Value, error) {
+	path := place.text
 	at := &y.root
 	if at.Kind == yaml.DocumentNode {
 		at = at.Content[0]
 	}
-	search := yamlSearch{left: mostKeys}
+	search := yamlSearch{begin(ctx)}
 	for key := range strings.SplitSeq(path, ".") {
 		at = aliased(at)
 		if at.Kind == yaml.ScalarNode || at.IsZero() {
 			break
 		}
 		next, err := search.child(at, key)
+		if search.err != nil {
+			return Value{}, search.err
+		}
 		if err != nil {
 			return Value{}, wrong(path, err.Error())
 		}
@@ -49,16 +54,13 @@ func (y *yamlText) Find(path string) (Value, error) {
 
 // yamlSearch follows one path. Aliases can lead it through the same maps again
 // and again, so that the keys that it looks at are counted.
-type yamlSearch struct{ left int }
+type yamlSearch struct{ *work }
 
-const (
-	mostKeys   = 1_000_000
-	mostMerges = 100
-)
+const mostMerges = 100
 
 var (
-	errTwice = errors.New("is in a map that has a key twice")
-	errKeys  = errors.New("is behind too many aliases and merges")
+	errTwice  = errors.New("is in a map that has a key twice")
+	errMerges = errors.New("is behind too many merges within merges")
 )
 
 // aliased is what an alias stands for. The parser lets none stand for itself.
@@ -84,8 +86,8 @@ func (s *yamlSearch) child(at *yaml.Node, key string) (*yaml.Node, error) {
 // member is the value of a map's own key, else that of the maps that it merges.
 // depth is of merges in what is merged.
 func (s *yamlSearch) member(m *yaml.Node, key string, depth int) (found *yaml.Node, err error) {
-	if s.left -= 1 + len(m.Content)/2; s.left < 0 || depth > mostMerges {
-		return nil, errKeys
+	if !s.look(weightOfKey*(1+len(m.Content)/2)) || depth > mostMerges {
+		return nil, errMerges
 	}
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(m.Content); i += 2 {
@@ -100,7 +102,7 @@ func (s *yamlSearch) member(m *yaml.Node, key string, depth int) (found *yaml.No
 			found = value
 		}
 	}
-	s.left -= len(merges)
+	s.look(weightOfKey * len(merges))
 	for i := 0; i < len(merges) && found == nil && err == nil; i++ {
 		found, err = s.member(merges[i], key, depth+1)
 	}
