@@ -160,6 +160,9 @@ func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
 // Close has nothing of its own to release.
 func (p *page) Close() error { return nil }
 
+// Part says that the connection is the server's.
+func (p *page) Part() {}
+
 // extracted is what a source found in one answer.
 type extracted struct {
 	number float64

@@ -189,6 +189,9 @@ type secret struct{ reader *kube.Reader[data] }
 // Close has nothing of its own to release.
 func (s *secret) Close() error { return nil }
 
+// Part says that the connection is that of all readers.
+func (s *secret) Part() {}
+
 // ReadBatch reads the Secret once for all of its keys.
 func (s *secret) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	object, exists, err := s.reader.Read(ctx)

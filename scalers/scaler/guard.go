@@ -74,6 +74,16 @@ func (d *Dialer) Refusal() error {
 	return d.meter.Refusal()
 }
 
+// Decoded counts memory that a client takes to decode an answer, beside the
+// answer itself, in what the servers of all reads may take together. The error is
+// a *PeerError that ends the connection, as for bytes.
+func (d *Dialer) Decoded(n int) error {
+	if d.meter == nil {
+		return nil
+	}
+	return d.meter.Made(n)
+}
+
 func (g Guard) limits() wire.Limits {
 	return wire.Limits{
 		Read:   cmp.Or(maxReadBytes.Load(), g.ReadBytes, usualReadBytes),

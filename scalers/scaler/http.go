@@ -226,9 +226,16 @@ func (t *transport) Close() error {
 	return nil
 }
 
+// Part says that the connections belong to the servers that are asked.
+func (t *transport) Part() {}
+
+// mostIdle is how many connections rest at once, to all servers together.
+const mostIdle = 2000
+
 func newTransport(dial outbound.DialFunc, config *tls.Config, process httpProcess) *transport {
 	pool := outbound.NewTransport(dial, config)
 	pool.DisableKeepAlives = process.noKeepAlive
+	pool.MaxIdleConns = mostIdle
 	pool.MaxIdleConnsPerHost = readsPerEndpoint // fewer would be dialled again and again
 	return &transport{pool}
 }

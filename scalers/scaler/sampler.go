@@ -5,6 +5,7 @@ import (
 	"context"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,7 @@ type user struct {
 	doorbell    scalerv1.Doorbell
 	silent      string // why the doorbell stays off unasked, or ""
 	secrets     []string
+	payer       string // the namespace whose share of what the family holds is used
 	// deliver is called with every new snapshot, not under any lock. Two calls
 	// may overlap; seq tells which snapshot is newer.
 	deliver func(*snapshot)
@@ -125,6 +127,22 @@ func newUser(triggerType string, w wish) *user {
 		triggerType: triggerType, interval: w.interval, idle: w.idle, doorbell: w.doorbell,
 		joined: make(chan struct{}),
 	}
+}
+
+// payers are the namespaces that use the question, at least one.
+func (s *sampler) payers(q *question) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var payers []string
+	for u := range q.users {
+		if !slices.Contains(payers, u.payer) {
+			payers = append(payers, u.payer)
+		}
+	}
+	if payers == nil {
+		return nobody() // it was left while it is opened
+	}
+	return payers
 }
 
 // join makes u a user of b's question, which is read at once unless somebody

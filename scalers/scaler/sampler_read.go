@@ -247,6 +247,7 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	start := time.Now()
 	life, stop := context.WithCancel(ctx)
 	o := &opened{lease: s.pool.lease(q.binding.hosts), stop: stop, specsStale: true}
+	o.lease.payers = func() []string { return s.payers(q) }
 	octx, cancel := context.WithTimeout(o.lease.context(ctx), deadline)
 	defer cancel()
 	s.mu.Lock()

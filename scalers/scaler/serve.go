@@ -59,6 +59,8 @@ type settings struct {
 	maxReadTimeout  time.Duration
 	shutdownTimeout time.Duration
 	describe        bool
+	// namespaceEndpoints is how many connections a namespace may have.
+	namespaceEndpoints int
 	// stateDir has what outlives the process.
 	stateDir string
 	// showVersion asks for the version, and for nothing else.
@@ -101,6 +103,7 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
 	flags.DurationVar(&s.maxReadTimeout, "max-read-timeout", time.Minute, "the longest that one read may take where the trigger has a timeout of its own")
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
+	flags.IntVar(&s.namespaceEndpoints, "max-namespace-endpoints", usualEndpoints, "connections to event sources, and watches, that the triggers of one namespace may have this family hold")
 	flags.StringVar(&s.stateDir, "state-dir", "", "a folder of this process alone that outlives it, such as an emptyDir: endpoints that are read when it crashes are kept away from afterwards; empty for none")
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
@@ -205,6 +208,7 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	defer book.Close()
 	defer context.AfterFunc(ctx, book.Close)() // whatever becomes of the end
 	server.core.sampler.pool.book = book
+	server.core.sampler.pool.endpoints.share = s.namespaceEndpoints
 	return server.listenAndServe(ctx, s)
 }
 

@@ -50,6 +50,7 @@ type subscription struct {
 	// everyRead is set when each read is news to the client, equal ones
 	// included: Jobs are started by the moment of a reading.
 	everyRead bool
+	payer     string // see payerOf
 
 	mu       sync.Mutex
 	binding  *binding // partial until credentials are known
@@ -103,7 +104,7 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 		refs: facts.references, cached: facts.useCachedMetrics,
 		interval: w.interval, idle: w.idle, doorbell: w.doorbell,
 		ready: make(chan struct{}), specs: b.metrics,
-		everyRead: facts.object.Kind == scalerv1.KindScaledJob,
+		everyRead: facts.object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
 	}
 	s.resolve = func() { c.running.Go(func() { s.resolveOnce(ctx) }) }
 	if b.question == "" {
@@ -251,6 +252,7 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	old := s.user
 	u := newUser(s.trigger.Type, wish{interval: s.interval, idle: s.idle, doorbell: s.doorbell})
 	u.silent, u.secrets = b.silent, secretsOf(creds, s.trigger.description)
+	u.payer = s.payer
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
 	if s.specs == nil {

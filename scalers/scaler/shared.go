@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
@@ -36,11 +38,20 @@ func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(con
 		return none, errors.New("no pool of connections: Shared is called with the context of Open")
 	}
 	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%#v", lease.hosts)}
-	value, err := lease.take(ctx, id, func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
+	_, part := any(none).(Part)
+	value, err := lease.take(ctx, id, part, func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
 	if err != nil {
 		return none, err
 	}
 	return value.(V), nil
+}
+
+// Part is a shared connection that belongs to another one and has nothing of its
+// own that a server could notice. Of others, a namespace has no more than
+// --max-namespace-endpoints.
+type Part interface {
+	io.Closer
+	Part()
 }
 
 // fingerprintKey makes fingerprints worthless outside this process.
@@ -76,12 +87,21 @@ type pool struct {
 	// book notes which endpoints are read; nil for none.
 	book *suspects.Book
 
+	// endpoints counts them by namespace.
+	endpoints *Allowance
+
 	// opened tells how many connections stand; never nil.
 	changed func(connections int)
 }
 
+// usualEndpoints is how many connections a namespace may have. Each costs some
+// ten kilobytes at rest, and more while it is read.
+const usualEndpoints = 1000
+
 func newPool() *pool {
-	return &pool{connections: map[sharedID]*connection{}, changed: func(int) {}}
+	endpoints := NewAllowance("endpoints", usualEndpoints, 0)
+	endpoints.flag = "--max-namespace-endpoints"
+	return &pool{connections: map[sharedID]*connection{}, endpoints: endpoints, changed: func(int) {}}
 }
 
 // connection is one entry of the pool. Fields below users are written once,
@@ -89,8 +109,9 @@ func newPool() *pool {
 type connection struct {
 	pool  *pool
 	id    sharedID
-	users int // guarded by pool.mu
+	users map[*lease]int // how often each has taken it; guarded by pool.mu
 	stop  context.CancelFunc
+	count *Holding // nil for a Part
 
 	ready  chan struct{}
 	value  io.Closer
@@ -106,13 +127,16 @@ type lease struct {
 	pool  *pool
 	hosts []string   // that may be dialled; nil for any
 	meter wire.Meter // of what is dialled for it
+	// payers are the namespaces that use it now, at least one. It is called with
+	// no lock held.
+	payers func() []string
 
 	mu    sync.Mutex
 	taken []*connection
 	ended bool
 }
 
-func (p *pool) lease(hosts []string) *lease { return &lease{pool: p, hosts: hosts} }
+func (p *pool) lease(hosts []string) *lease { return &lease{pool: p, hosts: hosts, payers: nobody} }
 
 // context returns a ctx in which Shared takes connections for the lease.
 func (l *lease) context(ctx context.Context) context.Context {
@@ -120,16 +144,23 @@ func (l *lease) context(ctx context.Context) context.Context {
 }
 
 // take waits for the connection, dialling if nobody else does.
-func (l *lease) take(ctx context.Context, id sharedID, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
-	c := l.pool.join(ctx, id, l.hosts, dial)
+func (l *lease) take(ctx context.Context, id sharedID, part bool, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
+	var count *Holding
+	if !part {
+		count = &Holding{of: l.pool.endpoints, payers: l.payers}
+	}
+	c, err := l.pool.join(ctx, id, l, count, dial)
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case <-c.ready:
 	case <-ctx.Done():
-		c.release()
+		c.release(l)
 		return nil, context.Cause(ctx)
 	}
 	if c.err != nil {
-		c.release()
+		c.release(l)
 		return nil, c.err
 	}
 	l.mu.Lock()
@@ -139,7 +170,7 @@ func (l *lease) take(ctx context.Context, id sharedID, dial func(context.Context
 	}
 	l.mu.Unlock()
 	if ended {
-		c.release()
+		c.release(l)
 		return nil, errors.New("the source was closed while it was opened")
 	}
 	return c.value, nil
@@ -177,7 +208,7 @@ func (l *lease) sharing() int {
 	}
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
-	return l.taken[0].users
+	return len(l.taken[0].users)
 }
 
 // release gives everything back, last taken first. It may be called twice.
@@ -187,32 +218,70 @@ func (l *lease) release() {
 	l.taken, l.ended = nil, true
 	l.mu.Unlock()
 	for i := len(taken) - 1; i >= 0; i-- {
-		taken[i].release()
+		taken[i].release(l)
 	}
 	l.meter.Release()
 }
 
-// join counts the caller as a user of the connection, and starts its dial when
-// the caller is the first.
-func (p *pool) join(ctx context.Context, id sharedID, hosts []string, dial func(context.Context) (io.Closer, error)) *connection {
+// join counts the lease as a user of the connection, and starts its dial when
+// that is the first.
+func (p *pool) join(ctx context.Context, id sharedID, by *lease, count *Holding, dial func(context.Context) (io.Closer, error)) (*connection, error) {
+	if c := p.joined(id, by); c != nil {
+		return c, nil
+	}
+	if err := count.Set(1); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.connections[id]; c != nil {
-		c.users++
-		return c
+	if c := p.connections[id]; c != nil { // somebody else was faster
+		c.users[by]++
+		_ = count.Set(0) // never refused
+		return c, nil
 	}
 	// Whoever joins later may wait longer than the first, so the first one's
 	// deadline does not end the dial; the last one leaving does.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &connection{
-		pool: p, id: id, users: 1, stop: stop,
+		pool: p, id: id, users: map[*lease]int{by: 1}, stop: stop, count: count,
 		ready: make(chan struct{}),
-		own:   p.lease(hosts),
+		own:   p.lease(by.hosts),
 	}
+	c.own.payers = c.payers
 	p.connections[id] = c
 	p.changed(len(p.connections))
 	go c.dial(ctx, dial)
+	return c, nil
+}
+
+// joined counts the lease as a user of a connection that is there.
+func (p *pool) joined(id sharedID, by *lease) *connection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.connections[id]
+	if c != nil {
+		c.users[by]++
+	}
 	return c
+}
+
+// payers are the namespaces of all who use the connection.
+func (c *connection) payers() []string {
+	c.pool.mu.Lock()
+	users := slices.Collect(maps.Keys(c.users))
+	c.pool.mu.Unlock()
+	var payers []string
+	for _, user := range users {
+		for _, payer := range user.payers() {
+			if !slices.Contains(payers, payer) {
+				payers = append(payers, payer)
+			}
+		}
+	}
+	if payers == nil {
+		return nobody() // it is about to be closed
+	}
+	return payers
 }
 
 // dial ends when the connection stands or cannot be had, at the latest soon
@@ -226,7 +295,7 @@ func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Cl
 
 	c.pool.mu.Lock()
 	c.value, c.err, c.places = value, err, newPlaces(value)
-	abandoned := c.users == 0
+	abandoned := len(c.users) == 0
 	if err != nil {
 		c.forget()
 	}
@@ -246,10 +315,12 @@ func dialSafely(ctx context.Context, dial func(context.Context) (io.Closer, erro
 }
 
 // release counts the caller out and closes the connection after the last.
-func (c *connection) release() {
+func (c *connection) release(by *lease) {
 	c.pool.mu.Lock()
-	c.users--
-	last := c.users == 0
+	if c.users[by]--; c.users[by] == 0 {
+		delete(c.users, by)
+	}
+	last := len(c.users) == 0
 	if last {
 		c.forget()
 	}
@@ -273,6 +344,7 @@ func (c *connection) release() {
 func (c *connection) forget() {
 	if c.pool.connections[c.id] == c {
 		delete(c.pool.connections, c.id)
+		_ = c.count.Set(0) // never refused
 		c.pool.changed(len(c.pool.connections))
 	}
 }

@@ -93,6 +93,16 @@ func isCore(ctx context.Context) bool {
 	return !ok || g.core
 }
 
+// payerOf is the namespace whose share of what the family holds a trigger uses.
+// A guest names any; all that it may not speak for are one.
+func payerOf(ctx context.Context, req request) string {
+	g, ok := ctx.Value(guestKey{}).(guest)
+	if !ok || g.core || g.belongs(req) {
+		return req.ref.GetNamespace()
+	}
+	return "(guests)"
+}
+
 // client is whom a family admits beside the core.
 type client struct {
 	name       string

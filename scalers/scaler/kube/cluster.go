@@ -75,6 +75,9 @@ func (c *cluster) Close() error {
 	return nil
 }
 
+// Part says that the connection is nobody's: each watch over it is counted.
+func (c *cluster) Part() {}
+
 // client asks for the objects of one API group.
 func (c *cluster) client(group schema.GroupVersion) (*rest.RESTClient, error) {
 	config := rest.CopyConfig(c.config)

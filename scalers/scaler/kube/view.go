@@ -99,6 +99,9 @@ func (r *Reader[V]) Read(ctx context.Context) (object V, exists bool, err error)
 // Close has nothing of its own to release: the connection is shared.
 func (r *Reader[V]) Close() error { return nil }
 
+// Part says that the connection is that of all readers.
+func (r *Reader[V]) Part() {}
+
 // ByName returns the reader that all sources share which read the same object.
 // It is called from Open with Open's ctx and asks nothing yet.
 func (k Kind[O, V]) ByName(ctx context.Context, namespace, name string) (*Reader[V], error) {

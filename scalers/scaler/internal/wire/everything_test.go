@@ -57,3 +57,32 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("%d connections are left", len(everything.conns))
 	}
 }
+
+// TestWhatIsMadeOfAnswers counts with the answers themselves: a few bytes may
+// become a list of many.
+func TestWhatIsMadeOfAnswers(t *testing.T) {
+	before := everything
+	everything = &ledger{limit: func() int64 { return 1000 }, conns: map[*conn]struct{}{}}
+	t.Cleanup(func() { everything = before })
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	var large, small Meter
+	conn := Count(ours, "broker:1", &large, nil, Limits{})
+	defer conn.Close()
+	if err := large.Made(2000); err != nil {
+		t.Errorf("what comes while nobody reads: %v", err)
+	}
+	large.Begin()
+	small.Begin()
+	if err := errors.Join(large.Made(900), small.Made(50)); err != nil {
+		t.Errorf("within what there is: %v", err)
+	}
+	if err := small.Made(60); err != nil || !errors.Is(large.Refusal(), errCrowded) {
+		t.Errorf("beyond it: %v, and %v of the largest", err, large.Refusal())
+	}
+	large.End()
+	small.End()
+	if left := everything.bytes.Load(); left != 0 {
+		t.Errorf("%d bytes are left of reads that have ended", left)
+	}
+}

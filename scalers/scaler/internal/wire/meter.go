@@ -16,6 +16,7 @@ type Meter struct {
 	mu    sync.Mutex
 	reads int   // that are under way
 	bytes int64 // that came for them
+	made  int64 // bytes of memory that were made of what came
 	last  *PeerError
 	pages []*suspects.Page // of the endpoint's addresses
 }
@@ -77,7 +78,7 @@ func (m *Meter) Begin() {
 func (m *Meter) End() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.take(-m.bytes / int64(m.reads))
+	m.take(-m.bytes/int64(m.reads), -m.made/int64(m.reads))
 	m.reads--
 	for _, p := range m.pages {
 		p.End()
@@ -92,28 +93,43 @@ func (m *Meter) add(n int) int64 {
 	if m.reads == 0 {
 		return 0
 	}
-	m.take(int64(n))
+	m.take(int64(n), 0)
 	return m.bytes
 }
 
-// take changes how many bytes came for the reads under way. m.mu is held.
-func (m *Meter) take(n int64) {
-	m.bytes += n
-	everything.bytes.Add(n)
+// Made counts memory that is made of what came for the reads under way: it goes
+// with them into what all servers may take, and the error is that of the server
+// that has to go.
+func (m *Meter) Made(n int) error {
+	m.mu.Lock()
+	if m.reads > 0 {
+		m.take(0, int64(n))
+	}
+	m.mu.Unlock()
+	everything.makeRoom()
+	return m.Refusal()
 }
 
-// held is how many bytes came for the reads under way.
+// take changes how much came for the reads under way, and was made of it. m.mu
+// is held.
+func (m *Meter) take(bytes, made int64) {
+	m.bytes += bytes
+	m.made += made
+	everything.bytes.Add(bytes + made)
+}
+
+// held is what the reads under way take.
 func (m *Meter) held() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.bytes
+	return m.bytes + m.made
 }
 
 // drop forgets them: the reads are about to fail.
 func (m *Meter) drop() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.take(-m.bytes)
+	m.take(-m.bytes, -m.made)
 }
 
 // Refusal is the last error about a peer since the reads under way began, for
