@@ -24,6 +24,9 @@ const (
 	mostKeys = 1000
 	// mostMembers is how many members the groups of one answer may have.
 	mostMembers = 100_000
+	// longestHost is how long the name or the rack of a broker may be: they are
+	// kept.
+	longestHost = 264
 	// mostTags and mostTagged bound what an answer has beside its layout.
 	mostTags   = 64
 	mostTagged = 64 << 10
@@ -52,7 +55,7 @@ var layouts = map[int16]layout{
 			since(4, list[kmsg.FetchResponseTopicPartitionAbortedTransaction](int64s, int64s)), since(11, int32s), blob,
 			tagged(map[int]field{0: structure(int32s, int64s), 1: structure(int32s, int32s), 2: structure(int64s, int32s)}),
 		)),
-		tagged(map[int]field{0: list[kmsg.FetchResponseBroker](int32s, text, int32s, text)}),
+		tagged(map[int]field{0: list[kmsg.FetchResponseBroker](int32s, host, int32s, host)}),
 	}},
 	listOffsetsKey: {flexible: 6, fields: []field{
 		since(2, int32s),
@@ -62,7 +65,7 @@ var layouts = map[int16]layout{
 	}},
 	metadataKey: {flexible: 9, fields: []field{
 		since(3, int32s),
-		atMost(mostBrokers, "brokers", list[kmsg.MetadataResponseBroker](int32s, text, int32s, since(1, text))),
+		atMost(mostBrokers, "brokers", list[kmsg.MetadataResponseBroker](int32s, host, int32s, since(1, host))),
 		since(2, text), since(1, int32s),
 		list[kmsg.MetadataResponseTopic](
 			int16s, text, since(10, uuid), since(1, int8s),
@@ -84,8 +87,8 @@ var layouts = map[int16]layout{
 	}},
 	coordinatorsKey: {flexible: 3, fields: []field{
 		since(1, int32s),
-		upTo(3, int16s, since(1, text), int32s, text, int32s),
-		since(4, list[kmsg.FindCoordinatorResponseCoordinator](text, int32s, text, int32s, int16s, text)),
+		upTo(3, int16s, since(1, text), int32s, host, int32s),
+		since(4, list[kmsg.FindCoordinatorResponseCoordinator](text, int32s, host, int32s, int16s, text)),
 	}},
 	describeGroupsKey: {flexible: 5, fields: []field{
 		since(1, int32s),
@@ -125,24 +128,23 @@ type layout struct {
 	fields   []field
 }
 
-// check walks through an answer in a version: nil is one that can be decoded
-// within bounds.
-func (l layout) check(body []byte, version int16) error {
-	w := &walk{rest: body, version: version, flexible: version >= l.flexible}
-	return l.follow(w)
+// check walks through an answer in a version: one without an error can be decoded
+// within bounds. It returns the bytes of memory that its lists take then.
+func (l layout) check(body []byte, version int16) (int, error) {
+	return l.follow(&walk{rest: body, version: version, flexible: version >= l.flexible})
 }
 
 // checkTagged is check for an answer with tags in front where it may have some.
-func (l layout) checkTagged(body []byte, version int16) error {
+func (l layout) checkTagged(body []byte, version int16) (int, error) {
 	w := &walk{rest: body, version: version, flexible: version >= l.flexible}
 	w.tags()
 	return l.follow(w)
 }
 
-func (l layout) follow(w *walk) error {
+func (l layout) follow(w *walk) (int, error) {
 	w.fields(l.fields)
 	w.tags()
-	return w.err
+	return w.decoded, w.err
 }
 
 // field walks over one field.
@@ -247,6 +249,15 @@ var (
 	int8s, int16s, int32s, int64s, uuid = fixed(1), fixed(2), fixed(4), fixed(8), fixed(16)
 
 	text field = func(w *walk) { w.skip(w.length(2)) }
+	// host is the name or the rack of a broker.
+	host field = func(w *walk) {
+		n := w.length(2)
+		if n > longestHost {
+			w.fail(fmt.Errorf("the broker named one with a text of more than %d bytes", longestHost))
+			return
+		}
+		w.skip(n)
+	}
 	blob field = func(w *walk) { w.skip(w.length(4)) }
 
 	// assigned is an Assignment of the newer group protocol.
@@ -324,7 +335,7 @@ func assignedOf(member kmsg.DescribeGroupsResponseGroupMember) (assigned kmsg.Co
 	assignment := layout{flexible: never, fields: []field{
 		int16s, list[kmsg.ConsumerMemberAssignmentTopic](text, list[int32](int32s)), blob,
 	}}
-	if assignment.check(member.MemberAssignment, 0) != nil {
+	if _, err := assignment.check(member.MemberAssignment, 0); err != nil {
 		return assigned, false
 	}
 	return assigned, assigned.ReadFrom(member.MemberAssignment) == nil

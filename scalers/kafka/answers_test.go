@@ -36,7 +36,7 @@ func TestLayouts(t *testing.T) {
 				response.SetVersion(version)
 				body := response.AppendTo(nil)
 				w := &walk{rest: body, version: version, flexible: version >= l.flexible}
-				if err := l.follow(w); err != nil || len(w.rest) != 0 {
+				if _, err := l.follow(w); err != nil || len(w.rest) != 0 {
 					t.Fatalf("%s version %d: %v, %d of %d bytes left", kmsg.NameForKey(key), version, err, len(w.rest), len(body))
 				}
 			}
@@ -185,7 +185,7 @@ func TestLyingBroker(t *testing.T) {
 // it: memory is taken for what came.
 func TestHalfAnAnswer(t *testing.T) {
 	ours, theirs := net.Pipe()
-	conn := newFrames(ours, "broker:9092")
+	conn := newFrames(ours, "broker:9092", func(int) error { return nil })
 	request := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)).AppendRequest(nil, kmsg.NewPtrMetadataRequest(), 0)
 	go func() {
 		defer theirs.Close()
@@ -253,5 +253,19 @@ func TestMalformedLogin(t *testing.T) {
 	}
 	if _, _, err := session.Challenge(nil); err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// TestLongNamesOfBrokers are refused: they are kept, and dialled.
+func TestLongNamesOfBrokers(t *testing.T) {
+	for name, broker := range map[string]kmsg.MetadataResponseBroker{
+		"host": {Host: strings.Repeat("a", longestHost+1)},
+		"rack": {Rack: kmsg.StringPtr(strings.Repeat("a", longestHost+1))},
+	} {
+		answer := kmsg.NewPtrMetadataResponse()
+		answer.Version, answer.Brokers = 12, []kmsg.MetadataResponseBroker{broker}
+		if _, err := layouts[metadataKey].check(answer.AppendTo(nil), 12); err == nil || !strings.Contains(err.Error(), "more than 264 bytes") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

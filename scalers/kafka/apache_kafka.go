@@ -60,7 +60,7 @@ func openApacheKafka(ctx context.Context, p apacheKafkaParams) (scaler.Source, e
 	if err != nil {
 		return nil, err
 	}
-	return newLagSource(c, question{
+	return openLag(ctx, c, question{
 		group: p.ConsumerGroup, topics: p.topics(), only: p.PartitionLimitation, apache: true,
 	}), nil
 }

@@ -142,7 +142,7 @@ func (e endpoint) dialler(d *scaler.Dialer) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		return newFrames(conn, address), nil
+		return newFrames(conn, address, d.Decoded), nil
 	}
 }
 

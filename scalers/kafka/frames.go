@@ -31,6 +31,8 @@ type frames struct {
 	net.Conn
 	peer string
 	from *bufio.Reader
+	// decoded counts memory that the client is about to take for an answer.
+	decoded func(bytes int) error
 
 	buffer bytes.Buffer // of the answer that is handed over
 
@@ -44,8 +46,8 @@ type asked struct {
 	login        bool // a message of a login without a header
 }
 
-func newFrames(conn net.Conn, peer string) *frames {
-	return &frames{Conn: conn, peer: peer, from: bufio.NewReader(conn)}
+func newFrames(conn net.Conn, peer string, decoded func(bytes int) error) *frames {
+	return &frames{Conn: conn, peer: peer, decoded: decoded, from: bufio.NewReader(conn)}
 }
 
 // Write sends requests. The client hands over each in one piece.
@@ -101,25 +103,30 @@ func (f *frames) next() error {
 		f.buffer.Reset()
 		return err
 	}
-	if err := f.check(f.buffer.Bytes()[4:]); err != nil {
-		f.buffer.Reset()
-		return f.refuse(err)
+	bytes, err := f.check(f.buffer.Bytes()[4:])
+	if err != nil {
+		err = f.refuse(err)
+	} else {
+		err = f.decoded(bytes)
 	}
-	return nil
+	if err != nil {
+		f.buffer.Reset()
+	}
+	return err
 }
 
 // check looks at an answer to the oldest request without one.
-func (f *frames) check(answer []byte) error {
+func (f *frames) check(answer []byte) (decoded int, err error) {
 	a, ok := f.oldest()
 	switch {
 	case !ok:
-		return errors.New("the broker answered what nobody had asked")
+		return 0, errors.New("the broker answered what nobody had asked")
 	case a.login && len(answer) > mostLogin:
-		return fmt.Errorf("the broker answered a login with more than %d bytes", mostLogin)
+		return 0, fmt.Errorf("the broker answered a login with more than %d bytes", mostLogin)
 	case a.login:
-		return nil
+		return 0, nil
 	case len(answer) < 4:
-		return errShort
+		return 0, errShort
 	}
 	return a.check(answer[4:]) // after the number of the request
 }
@@ -135,7 +142,7 @@ func (f *frames) oldest() (a asked, ok bool) {
 }
 
 // check walks through an answer as the client will.
-func (a asked) check(answer []byte) error {
+func (a asked) check(answer []byte) (decoded int, err error) {
 	l, version := layouts[a.key], a.version
 	if a.key == apiVersionsKey {
 		// It is what versions are agreed on with: no tags in front, and one

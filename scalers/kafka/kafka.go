@@ -127,7 +127,7 @@ func openKafka(ctx context.Context, p kafkaParams) (scaler.Source, error) {
 	if p.Topic != "" {
 		asked.topics = []string{p.Topic}
 	}
-	return newLagSource(c, asked), nil
+	return openLag(ctx, c, asked), nil
 }
 
 // share returns the one client for a cluster and an identity.

@@ -54,11 +54,11 @@ func (b *brokers) committedOffsets(
 	}
 	resp := answer.(*kmsg.OffsetFetchResponse)
 	if resp.Version < firstOfSeveral {
-		return map[string]groupAnswer[groupOffsets]{groups[0]: readOffsets(onlyGroup(resp))}, false, nil
+		return map[string]groupAnswer[groupOffsets]{groups[0]: readOffsets(onlyGroup(resp), wanted[groups[0]])}, false, nil
 	}
 	said := make(map[string]groupAnswer[groupOffsets], len(groups))
 	for _, group := range resp.Groups {
-		said[group.Group] = readOffsets(group)
+		said[group.Group] = readOffsets(group, wanted[group.Group])
 	}
 	return said, true, nil
 }
@@ -103,10 +103,17 @@ func onlyGroup(resp *kmsg.OffsetFetchResponse) kmsg.OffsetFetchResponseGroup {
 	return group
 }
 
-func readOffsets(group kmsg.OffsetFetchResponseGroup) groupAnswer[groupOffsets] {
+// readOffsets reads an answer about the partitions that were wanted, or all of
+// the group where that is nil.
+func readOffsets(group kmsg.OffsetFetchResponseGroup, wanted map[string][]int32) groupAnswer[groupOffsets] {
 	err := kerr.ErrorForCode(group.ErrorCode)
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return groupAnswer[groupOffsets]{answer: groupOffsets{unknown: true}}
+	}
+	if wanted == nil {
+		if err := tooMany(partitionsOf(group)); err != nil {
+			return groupAnswer[groupOffsets]{err: err}
+		}
 	}
 	offsets := make(map[partition]committed)
 	for _, topic := range group.Topics {
@@ -122,6 +129,13 @@ func readOffsets(group kmsg.OffsetFetchResponseGroup) groupAnswer[groupOffsets] 
 		return groupAnswer[groupOffsets]{err: err}
 	}
 	return groupAnswer[groupOffsets]{answer: groupOffsets{offsets: offsets}}
+}
+
+func partitionsOf(group kmsg.OffsetFetchResponseGroup) (n int) {
+	for _, topic := range group.Topics {
+		n += len(topic.Partitions)
+	}
+	return n
 }
 
 // listEnds asks a leader for the log ends of its partitions. Those that it

@@ -249,6 +249,9 @@ func (r *round) metadata(topics []string) (map[string]kmsg.MetadataResponseTopic
 
 // locate picks the partitions this member is about.
 func (m *member) locate(found map[string]kmsg.MetadataResponseTopic) error {
+	if err := m.source.hold(m.count(found)); err != nil {
+		return err
+	}
 	m.places = make(map[partition]place)
 	for _, name := range m.topics {
 		topic, ok := found[name]
@@ -274,10 +277,28 @@ func (m *member) locate(found map[string]kmsg.MetadataResponseTopic) error {
 	return nil
 }
 
+// count is how many partitions the member is about, before anything is made of
+// them.
+func (m *member) count(found map[string]kmsg.MetadataResponseTopic) (n int) {
+	for _, name := range m.topics {
+		for _, p := range found[name].Partitions {
+			if m.wants(p.Partition) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// wants is false for what partitionLimitation leaves out.
+func (m *member) wants(number int32) bool {
+	return !m.source.limited() || slices.Contains(m.source.only, int(number))
+}
+
 // pick adds the partitions of one topic and returns how many.
 func (m *member) pick(name string, topic kmsg.MetadataResponseTopic) (picked int, err error) {
 	for _, p := range topic.Partitions {
-		if m.source.limited() && !slices.Contains(m.source.only, int(p.Partition)) {
+		if !m.wants(p.Partition) {
 			continue
 		}
 		at := partition{name, p.Partition}

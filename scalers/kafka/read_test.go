@@ -365,3 +365,68 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("error = %v, want Canceled", err)
 	}
 }
+
+// TestPartitionsAreBounded: those of one trigger, those of a group, and those of
+// all triggers of a namespace. What is held is given back.
+func TestPartitionsAreBounded(t *testing.T) {
+	before := partitions
+	partitions = scaler.NewAllowance("partitions", mostPartitions+60, 0)
+	t.Cleanup(func() { partitions = before })
+	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(mostPartitions+1, "huge"), kfake.SeedTopics(mostPartitions, "large"), kfake.SeedTopics(61, "jobs"))
+	c := join(t, servers)
+	opening, release := scaler.Opening(t.Context())
+	defer release()
+	open := func(q question) *lagSource { return openLag(opening, c, q) }
+	refused := func(s *lagSource, want string) {
+		t.Helper()
+		_, _, err := lag(t.Context(), t, s, lagParams{})
+		if want == "" && err != nil || want != "" && (status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), want)) {
+			t.Errorf("error = %v, want %q", err, want)
+		}
+	}
+	const (
+		ofTrigger   = "consumer group g: 10001 partitions to look at, more than the 10000 of one trigger; see topic and partitionLimitation"
+		ofNamespace = "would have this family hold more than 10060 partitions"
+	)
+	refused(open(question{group: "g", topics: []string{"huge"}}), ofTrigger)
+	refused(open(question{group: "g", topics: []string{"huge"}, only: []int{0, 3}}), "")
+	large, jobs := open(question{group: "g", topics: []string{"large"}}), open(question{group: "g", topics: []string{"jobs"}})
+	refused(large, "")
+	refused(jobs, ofNamespace)
+	if err := large.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused(jobs, "")
+}
+
+// TestGroupsOfTooManyPartitions are refused before anything is made of them.
+func TestGroupsOfTooManyPartitions(t *testing.T) {
+	topic := kmsg.NewOffsetFetchResponseGroupTopic()
+	topic.Topic, topic.Partitions = "jobs", make([]kmsg.OffsetFetchResponseGroupTopicPartition, mostPartitions+1)
+	group := kmsg.NewOffsetFetchResponseGroup()
+	group.Topics = []kmsg.OffsetFetchResponseGroupTopic{topic}
+	if said := readOffsets(group, nil); status.Code(said.err) != codes.ResourceExhausted {
+		t.Errorf("error = %v", said.err)
+	}
+	if said := readOffsets(group, map[string][]int32{"jobs": {0}}); said.err != nil {
+		t.Errorf("where some were asked for: %v", said.err)
+	}
+}
+
+// TestGroupsAreForgotten with the last trigger: their names may be long.
+func TestGroupsAreForgotten(t *testing.T) {
+	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "jobs"))
+	c := join(t, servers)
+	for i := range 3 {
+		s := newLagSource(c, question{group: fmt.Sprint("group-", i), topics: []string{"jobs"}})
+		if _, _, err := lag(t.Context(), t, s, lagParams{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(c.coordinators.node); n != 0 {
+		t.Errorf("%d groups are remembered", n)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
@@ -37,11 +39,25 @@ type question struct {
 	apache bool
 }
 
+// What is kept of each partition between two reads takes some hundred bytes, and
+// how many there are the brokers say.
+const (
+	// mostPartitions is how many one trigger may be about.
+	mostPartitions = 10_000
+	// mostOfNamespace and mostOfAll are how many those of one namespace, and of
+	// the process, may be about together.
+	mostOfNamespace = 100_000
+	mostOfAll       = 250_000
+)
+
+var partitions = scaler.NewAllowance("partitions", mostOfNamespace, mostOfAll)
+
 // lagSource reads how far one consumer group is behind.
 type lagSource struct {
 	question
 	cluster *cluster
 	log     *slog.Logger
+	held    *scaler.Holding // of partitions
 
 	mu     sync.Mutex // Listen runs beside Read
 	since  map[partition]sighting
@@ -56,6 +72,13 @@ type sighting struct {
 	first     time.Time
 }
 
+// openLag opens the source for what is asked, and counts what it keeps.
+func openLag(ctx context.Context, c *cluster, q question) *lagSource {
+	s := newLagSource(c, q)
+	s.held = partitions.Of(ctx)
+	return s
+}
+
 func newLagSource(c *cluster, q question) *lagSource {
 	return &lagSource{question: q, cluster: c, log: slog.Default()}
 }
@@ -68,8 +91,29 @@ func (s *lagSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Batch is the cluster: sources on it are read together.
 func (s *lagSource) Batch() scaler.Batch { return s.cluster }
 
-// Close has nothing of its own to release: the connection is shared.
-func (s *lagSource) Close() error { return nil }
+// Close forgets what was kept for the source. The connection is shared.
+func (s *lagSource) Close() error {
+	s.cluster.coordinators.forget([]string{s.group})
+	return s.held.Set(0)
+}
+
+// hold counts the partitions that a read is about to look at.
+func (s *lagSource) hold(n int) error {
+	err := tooMany(n)
+	if err == nil {
+		err = s.held.Set(n)
+	}
+	return failure("consumer group "+s.group, err)
+}
+
+// tooMany refuses what is too much for one trigger.
+func tooMany(partitions int) error {
+	if partitions <= mostPartitions {
+		return nil
+	}
+	return scaler.Errorf(codes.ResourceExhausted, "%d partitions to look at, more than the %d of one trigger; see topic and partitionLimitation",
+		partitions, mostPartitions)
+}
 
 // observed remembers a good read and turns it into a reading.
 func (s *lagSource) observed(now time.Time, committed map[partition]int64, places map[partition]place) []scaler.Reading {
