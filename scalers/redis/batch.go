@@ -175,9 +175,15 @@ func (s *server) ask(ctx context.Context, to target, from string, left []*questi
 // follow asks where a server says that keys are. The library would do so by
 // itself, and make a client for each address that it is told.
 func (s *server) follow(ctx context.Context, from target, to redirect, questions []*question) {
-	node := s.nodes.at(to.address, from.node)
-	if from.redirects == 0 || node == nil {
+	if from.redirects == 0 {
 		lost(ctx, s.named(to.address), questions)
+		return
+	}
+	node, err := s.nodes.at(to.address, from.node)
+	if err != nil {
+		for _, q := range questions {
+			q.fail(s.what, err)
+		}
 		return
 	}
 	if !to.asking {

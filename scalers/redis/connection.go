@@ -217,19 +217,24 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 		options := p.options(addresses, until(life, dialer(scaler.DialerOf(ctx), config)))
 		options.DB, options.MasterName = database, s.SentinelMaster
 		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
-		return newServer(ctx, m, options, end), nil
+		return newServer(ctx, m, options, end)
 	})
 }
 
 // newServer connects to nothing yet: the first read does.
-func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end context.CancelFunc) *server {
+func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end context.CancelFunc) (*server, error) {
 	s := &server{
 		mode: m, what: string(m) + " " + strings.Join(options.Addrs, ","),
 		bell: scaler.NewSharedBell(ctx), check: check, end: end,
 	}
 	switch m {
 	case cluster:
-		s.nodes = newNodes(options.Cluster())
+		var err error
+		if s.nodes, err = newNodes(ctx, options.Cluster()); err != nil {
+			s.bell.Close()
+			end()
+			return nil, err
+		}
 		s.client = s.nodes.cluster
 		s.node = s.nodes.cluster.MasterForKey
 	case sentinel:
@@ -240,7 +245,7 @@ func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end
 	default:
 		s.one(redis.NewClient(options.Simple())) //dials:through the Dialer of its options
 	}
-	return s
+	return s, nil
 }
 
 // one is for a client whose keys are all in one place.

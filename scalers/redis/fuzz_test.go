@@ -93,7 +93,10 @@ func askLiar(t *testing.T, kind byte, address string) {
 		return dial(ctx, network, address)
 	}))
 	options.MasterName = "jobs"
-	s := newServer(opening, []mode{single, cluster, sentinel, single}[kind%4], options, stop)
+	s, err := newServer(opening, []mode{single, cluster, sentinel, single}[kind%4], options, stop)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer s.Close()
 	var sources []scaler.Source
 	for _, first := range []func() *step{

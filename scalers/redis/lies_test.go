@@ -209,3 +209,64 @@ func TestClustersOfTooManyServers(t *testing.T) {
 		}
 	})
 }
+
+// TestClustersTogetherNameTooManyServers: each of them keeps within what one may
+// name, and those that come when there is no more room are refused by themselves.
+func TestClustersTogetherNameTooManyServers(t *testing.T) {
+	before := clusterServers
+	clusterServers = scaler.NewAllowance("servers of clusters", 2000, 5000)
+	t.Cleanup(func() { clusterServers = before })
+	names := func(n int, prefix string) string {
+		return standIn(t, func(command string) string {
+			if strings.HasPrefix(command, "CLUSTER SLOTS") {
+				return slots(n, func(i int) string { return fmt.Sprintf("%s.%d.%d:6379", prefix, i/256, i%256) })
+			}
+			return "-ERR no\r\n"
+		})
+	}
+	refused := func(address string) (error, func()) {
+		opening, release := scaler.Opening(t.Context())
+		s := subject{triggerType: "redis-cluster", metadata: map[string]string{"address": address, "listName": "jobs"}}.open(opening, t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nobody answers at what it names
+		defer cancel()
+		_, err := s.Read(ctx)
+		return err, release
+	}
+	const text = "would have this family hold more than 2000 servers of clusters"
+	var releases []func()
+	for range 2 {
+		err, release := refused(names(990, "192.0"))
+		releases = append(releases, release)
+		if err != nil && strings.Contains(err.Error(), text) {
+			t.Errorf("within the share: %v", err)
+		}
+	}
+	err, release := refused(names(990, "192.0"))
+	releases = append(releases, release)
+	if err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("beyond the share: %v", err)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if err := clusterServers.Of(t.Context()).Set(2000); err != nil {
+		t.Errorf("not all was given back: %v", err)
+	}
+}
+
+func TestLongAddressesAreRefused(t *testing.T) {
+	host := strings.Repeat("a", 300)
+	address := standIn(t, func(command string) string {
+		if strings.HasPrefix(command, "CLUSTER SLOTS") {
+			return slots(1, func(int) string { return host + ":6379" })
+		}
+		return "-ERR no\r\n"
+	})
+	opening, release := scaler.Opening(t.Context())
+	defer release()
+	s := subject{triggerType: "redis-cluster", metadata: map[string]string{"address": address, "listName": "jobs"}}.open(opening, t, nil)
+	_, err := s.Read(within(t))
+	if err == nil || !strings.Contains(err.Error(), "an address of more than 264 bytes") {
+		t.Errorf("error = %v", err)
+	}
+}

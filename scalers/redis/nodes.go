@@ -7,20 +7,29 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 const (
 	// mostNodes is how many servers a cluster may name, and a client be made
 	// for; Redis recommends no more than a thousand.
 	mostNodes = 1000
+	// longestAddress is a host name as long as they may be, colon and port.
+	longestAddress = 264
 	// forgetNode is when a server is forgotten that the cluster names no more.
 	forgetNode = time.Minute
 )
+
+// clusterServers bounds how many those of all clusters are: each may be connected
+// to, with the buffers of a client.
+var clusterServers = scaler.NewAllowance("servers of clusters", 2000, 5000)
 
 // nodes are the servers of a cluster, by the address under which it knows them.
 // What is asked where is told by them, so that their number is bounded here.
 type nodes struct {
 	cluster *redis.ClusterClient
+	held    *scaler.Holding
 
 	mu    sync.Mutex
 	known map[string]*node
@@ -33,11 +42,14 @@ type node struct {
 }
 
 // newNodes returns the servers of a cluster of which the options have some.
-func newNodes(options *redis.ClusterOptions) *nodes {
-	n := &nodes{known: map[string]*node{}}
+func newNodes(ctx context.Context, options *redis.ClusterOptions) (*nodes, error) {
+	n := &nodes{held: clusterServers.Of(ctx), known: map[string]*node{}}
+	if err := n.remember(options.Addrs, time.Now()); err != nil {
+		return nil, err
+	}
 	options.NewClient = n.add
 	n.cluster = redis.NewClusterClient(options) //dials:through the Dialer of its options
-	return n
+	return n, nil
 }
 
 // add is called by the library for each server that it gets to know.
@@ -55,32 +67,54 @@ func (n *nodes) add(options *redis.Options) *redis.Client {
 }
 
 // at returns a client of the server with an address, such as one that joins a
-// cluster and has no slots yet. It is nil when there are too many.
-func (n *nodes) at(address string, like *redis.Client) *redis.Client {
+// cluster and has no slots yet.
+func (n *nodes) at(address string, like *redis.Client) (*redis.Client, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.forget(time.Now())
-	known := n.known[address]
-	switch {
-	case known == nil && len(n.known) >= mostNodes:
-		return nil
-	case known == nil:
-		known = &node{}
-		n.known[address] = known
-	case known.own == nil && known.client != nil:
-		return known.client
+	if err := n.remember([]string{address}, time.Now()); err != nil {
+		return nil, err
 	}
-	known.named = time.Now()
+	known := n.known[address]
+	if known.own == nil && known.client != nil {
+		return known.client, nil
+	}
 	if known.own == nil {
 		options := *like.Options()
 		options.Addr, options.NodeAddress = address, address
 		known.own = redis.NewClient(&options) //dials:through the Dialer of its options
 	}
-	return known.own
+	return known.own, nil
 }
 
 // refresh has the library learn anew where keys are.
 func (n *nodes) refresh(ctx context.Context) { n.cluster.ReloadState(ctx) }
+
+// remember notes that servers were named, and fails when they are too many, with
+// those that were named in the last minutes. n.mu is held, but by newNodes.
+func (n *nodes) remember(addresses []string, now time.Time) error {
+	n.forget(now)
+	fresh := map[string]bool{}
+	for _, address := range addresses {
+		switch known := n.known[address]; {
+		case len(address) > longestAddress:
+			return fmt.Errorf("the cluster names a server with an address of more than %d bytes", longestAddress)
+		case known != nil:
+			known.named = now
+		default:
+			fresh[address] = true
+		}
+	}
+	if len(n.known)+len(fresh) > mostNodes {
+		return fmt.Errorf("the cluster names more than %d servers", mostNodes)
+	}
+	if err := n.held.Set(len(n.known) + len(fresh)); err != nil {
+		return err
+	}
+	for address := range fresh {
+		n.known[address] = &node{named: now}
+	}
+	return nil
+}
 
 // forget takes out what was not named lately. n.mu is held.
 func (n *nodes) forget(now time.Time) {
@@ -104,28 +138,20 @@ func (n *nodes) close() {
 			known.own.Close()
 		}
 	}
+	_ = n.held.Set(0) // never refused
 }
 
-// named notes servers that the cluster has named, and fails when they are too
-// many, with those that it has named in the last minutes.
+// named notes servers that the cluster says have its slots.
 func (n *nodes) named(slots []redis.ClusterSlot, now time.Time) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.forget(now)
+	var addresses []string
 	for _, slot := range slots {
 		for _, one := range slot.Nodes {
-			known := n.known[one.Addr]
-			switch {
-			case known != nil:
-				known.named = now
-			case len(n.known) >= mostNodes:
-				return fmt.Errorf("the cluster names more than %d servers", mostNodes)
-			default:
-				n.known[one.Addr] = &node{named: now}
-			}
+			addresses = append(addresses, one.Addr)
 		}
 	}
-	return nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.remember(addresses, now)
 }
 
 // slotsHook looks at where keys are said to be, before the library does.
