@@ -82,7 +82,8 @@ check-modules: ## go.mod tidy, equal versions of shared libraries, go.work compl
 	hack/each-module.sh go mod tidy -diff
 	hack/workspace.sh check
 
-check-format: ## gofmt, also of generated code
+check-format: ## gofmt, also of generated code; comments cite what is here
+	hack/citations.sh
 	@files=$$(gofmt -l $$(hack/modules.sh) | sort -u); \
 	[ -z "$$files" ] || { echo "not formatted with gofmt:"; echo "$$files"; exit 1; }
 

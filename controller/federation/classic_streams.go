@@ -19,8 +19,7 @@ import (
 )
 
 const (
-	// streamRetry and streamRetryMax are KEDA's (spec/scalers/external-push.md,
-	// section 5); jitter is ours.
+	// streamRetry and streamRetryMax are KEDA's; jitter is ours.
 	streamRetry    = 2 * time.Second
 	streamRetryMax = 60 * time.Second
 )
@@ -116,7 +115,7 @@ func (s *streams) follow(ctx context.Context, unoffered *atomic.Bool, stream fun
 }
 
 // activity takes true as a ring and false as nothing: going back is decided by
-// polling alone (lesson F11).
+// polling alone.
 func (s *streams) activity(ctx context.Context, client externalscaler.ExternalScalerClient, q *poll, ref *externalscaler.ScaledObjectRef) error {
 	stream, err := client.StreamIsActive(ctx, ref)
 	if err != nil {

@@ -68,9 +68,9 @@ func (t Trigger) fullRef() (*externalscaler.ScaledObjectRef, error) {
 }
 
 // plainRef carries the trigger as KEDA would to an external scaler: its
-// metadata, each "<key>FromEnv" with the variable's value under its full key
-// (spec/scalers/external.md). What only a reference could tell is left out,
-// since the core reads no Secret, and named in the warnings.
+// metadata, each "<key>FromEnv" with the variable's value under its full key. What
+// only a reference could tell is left out, since the core reads no Secret, and
+// named in the warnings.
 func (t Trigger) plainRef() (*externalscaler.ScaledObjectRef, []string) {
 	var warnings []string
 	metadata := t.ownMetadata()

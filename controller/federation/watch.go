@@ -400,7 +400,7 @@ func (w *watcher) beat(id string, now time.Time) {
 
 // readingOf understands an observation. What a family should not have sent is
 // never taken for a number: a value that is not finite is no data, a negative
-// one is 0 (lessons F12, F14).
+// one is 0.
 func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 	r := reading{
 		at:         now.Add(-max(frame.GetAge().AsDuration(), 0)),
@@ -467,7 +467,7 @@ func specsOf(frames []*externalscaler.MetricSpec) []MetricSpec {
 }
 
 // number is how the contract carries one: the float, or the integer where the
-// float is not greater than 0 (spec/scalers/external.md, section 5).
+// float is not greater than 0.
 func number(float float64, integer int64) float64 {
 	if float > 0 || !finite(float) {
 		return float

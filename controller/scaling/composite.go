@@ -10,8 +10,7 @@ import (
 // activity needs every trigger: while one fails below the threshold, or is
 // unknown, there is no value and nothing moves.
 //
-// Source: spec sections 9.2 and 12; a formula that cannot be evaluated is an
-// error, not an absence of work (note 35).
+// A formula that cannot be evaluated is an error, not an absence of work.
 func (d *demand) compose(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) {
 	d.active, d.metrics = false, nil
 	active, err := d.compositeActive(in, verdicts, fallback)
@@ -92,7 +91,7 @@ func known(in Input, verdicts []Verdict) []Trigger {
 }
 
 // FormulaValues are the values of read triggers by name. Of several metrics of
-// one trigger the largest counts, as it would for the HPA (spec note 30).
+// one trigger the largest counts, as it would for the HPA.
 func FormulaValues(so *v1alpha1.ScaledObject, read []Trigger) map[string]float64 {
 	values := map[string]float64{}
 	for _, t := range read {

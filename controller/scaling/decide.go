@@ -88,10 +88,9 @@ const (
 )
 
 // Decide is the whole of what the controller decides about one object at one
-// moment. It follows the decision tree of spec section 9.3 with the advice of
-// its notes: lastActiveTime moves whenever active (19); a target below min is
-// repaired although a trigger fails (20), but not against paused-scale-out
-// (22); and nothing unknown ever leads to zero (21, 35).
+// moment. lastActiveTime moves whenever active; a target below min is repaired
+// although a trigger fails, but not against paused-scale-out; and nothing unknown
+// ever leads to zero.
 func Decide(in Input) Decision {
 	fallback := FallbackOf(in.Object)
 	r := in.rules(fallback)
@@ -186,7 +185,7 @@ func (d *demand) hold(why string) { d.held = append(d.held, why) }
 
 // demandOf adds up the triggers. A metric in fallback is active, so that a
 // target wakes although its source is down; only when the fallback itself asks
-// for no replicas, it moves nothing (spec section 11.7 and note 23).
+// for no replicas, it moves nothing.
 func demandOf(in Input, verdicts []Verdict, fallback *v1alpha1.Fallback) demand {
 	var d demand
 	if in.Object.OnlyBuiltins() {
@@ -367,8 +366,6 @@ func inactivity(reason, message string, failing bool) v1alpha1.Condition {
 const seeReady = "see condition Ready"
 
 // cooldownEnd is the moment after which the target may go to rest.
-//
-// Source: spec section 10.
 func cooldownEnd(in Input) time.Time {
 	if in.LastActive.IsZero() {
 		return in.Object.CreationTimestamp.Add(in.Object.InitialCooldownPeriod())
@@ -406,7 +403,7 @@ func (d *Decision) reportTriggers(in Input, fallback *v1alpha1.Fallback) {
 }
 
 // reportFallback fills the condition and the verdicts the metrics adapter acts
-// on. Its events follow from the condition's transition (spec note 27).
+// on. Its events follow from the condition's transition.
 func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 	var causes []error
 	for i, v := range d.Verdicts {

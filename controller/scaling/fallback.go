@@ -12,7 +12,7 @@ import (
 // none or it cannot work: negative numbers, a computed metric without a usable
 // target, or a behaviour that needs a formula where there is none.
 //
-// Source: spec section 11.2; any positive target will do (note 25).
+// Any positive target will do.
 func FallbackOf(so *v1alpha1.ScaledObject) *v1alpha1.Fallback {
 	f := so.Fallback()
 	if f == nil || f.FailureThreshold < 0 || f.Replicas < 0 {
@@ -34,8 +34,6 @@ func FallbackOf(so *v1alpha1.ScaledObject) *v1alpha1.Fallback {
 // FallbackReplicas is the number of replicas a fallback comes to while the
 // target has current ones. For behaviour scalingModifiers it is what a formula
 // without a result comes to.
-//
-// Source: spec section 11.4.
 func FallbackReplicas(f *v1alpha1.Fallback, current int32) int32 {
 	switch f.Behavior {
 	case v1alpha1.FallbackCurrentReplicas:
@@ -53,8 +51,6 @@ func FallbackReplicas(f *v1alpha1.Fallback, current int32) int32 {
 // ready counts the target's ready pods and matters for type Value alone, where
 // the HPA multiplies by them: with none there is no such value, an error, and a
 // thousandth too much would come to one replica more.
-//
-// Source: spec section 11.5.
 func FallbackValue(target float64, kind autoscalingv2.MetricTargetType, replicas, ready int32) (float64, error) {
 	whole := asTold(target) * float64(replicas)
 	if kind != autoscalingv2.ValueMetricType {

@@ -8,7 +8,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 )
 
-// The rows are those of spec section 11.5.
 func TestFallbackValue(t *testing.T) {
 	average, value := autoscalingv2.AverageValueMetricType, autoscalingv2.ValueMetricType
 	tests := map[string]struct {

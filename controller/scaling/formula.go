@@ -70,8 +70,6 @@ func isName(text string) bool {
 
 // CompileFormula compiles a formula over trigger names and tries it once with
 // every variable at -1, so that what can never work is known before it runs.
-//
-// Source: spec section 12.
 func CompileFormula(formula string, names []string) (*Formula, error) {
 	if strings.TrimSpace(formula) == "" {
 		return nil, errors.New("scalingModifiers.formula: missing")
@@ -148,8 +146,7 @@ func (f *Formula) run(values map[string]float64) (*float64, error) {
 	return number(out)
 }
 
-// number casts by the type of the result, never by how the formula is written
-// (spec note 28).
+// number casts by the type of the result, never by how the formula is written.
 func number(out any) (*float64, error) {
 	var v float64
 	switch n := out.(type) {

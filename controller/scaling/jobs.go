@@ -94,9 +94,9 @@ type JobsDecision struct {
 // that asked for more Jobs than there was room for starts the others as soon
 // as there is.
 //
-// Source: spec scaledjob, sections 5 to 8. Differing from it, maxReplicaCount
-// is the most that runs at once, whatever the strategy (note 11), and a trigger
-// that keeps failing may be replaced by a number of Jobs.
+// Differing from KEDA, maxReplicaCount is the most that runs at once, whatever
+// the strategy, and a trigger that keeps failing may be replaced by a number of
+// Jobs.
 func DecideJobs(in JobsInput) JobsDecision {
 	r := in.rules()
 	in.Triggers = r.every(in.Triggers)
@@ -185,7 +185,7 @@ func (t Trigger) active() bool {
 }
 
 // backlog is what one active trigger asks for: its first metric's value, by the
-// mean of all its targets (spec section 5.1). A target of 0 asks for nothing.
+// mean of all its targets. A target of 0 asks for nothing.
 func (t Trigger) backlog() backlog {
 	target := 0.0
 	for _, m := range t.Metrics {
@@ -198,7 +198,7 @@ func (t Trigger) backlog() backlog {
 	return b
 }
 
-// combine follows the table of spec section 5.2, surprises included: max and
+// combine does as KEDA does, surprises included: max and
 // min choose by the length of the queue, and an empty queue is never chosen by
 // max, and by min only when all are empty.
 func combine(how v1alpha1.ScalersCalculation, active []backlog, into *backlog) {
@@ -256,7 +256,7 @@ func (d *JobsDecision) count(in JobsInput, ask backlog) {
 	}
 	switch {
 	case a.Running < kept:
-		// What the queue asks for comes once these are there (spec note 14).
+		// What the queue asks for comes once these are there.
 		d.Create = kept - a.Running
 	case ask.active:
 		d.forBacklog(in, ask)
@@ -311,7 +311,7 @@ type jobCounts struct{ running, pending, most float64 }
 // need is how many Jobs a strategy asks for, given what ran when the backlog
 // was read. It may be negative.
 //
-// Source: spec scaledjob section 7. There the backlog is cut to what may run;
+// In KEDA the backlog is cut to what may run;
 // that limit is room's, so that it can be applied again whenever a Job ends.
 func need(sj *v1alpha1.ScaledJob, jobs float64, then jobCounts) float64 {
 	wanted := roundUp(jobs)

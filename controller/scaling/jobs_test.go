@@ -55,7 +55,6 @@ func custom(deduction int32, percentage string) v1alpha1.JobScalingStrategy {
 	}
 }
 
-// The examples of spec scaledjob, section 7.1 and the text below it.
 func TestJobStrategies(t *testing.T) {
 	of := func(s v1alpha1.JobStrategy) v1alpha1.JobScalingStrategy {
 		return v1alpha1.JobScalingStrategy{Strategy: s}
@@ -107,8 +106,8 @@ func TestJobStrategies(t *testing.T) {
 	}
 }
 
-// Example 6 of the spec's table asks for more Jobs than may run at once. The
-// formula is as it says; maxReplicaCount is a limit all the same.
+// The custom strategy asks for more Jobs than may run at once. The
+// formula is KEDA's; maxReplicaCount is a limit all the same.
 func TestCustomStrategyKeepsToTheMaximum(t *testing.T) {
 	sj := jobObject(1, func(s *v1alpha1.ScaledJobSpec) {
 		s.ScalingStrategy, s.MaxReplicaCount = custom(-2, "0"), ptr(int32(4))
@@ -122,7 +121,6 @@ func TestCustomStrategyKeepsToTheMaximum(t *testing.T) {
 	}
 }
 
-// The example of spec scaledjob, section 5.3, and the oddities of 5.2.
 func TestSeveralTriggers(t *testing.T) {
 	a, b := queueOf(0, 10, 5), queueOf(1, 3, 1)
 	empty := func(index int) Trigger { // active all the same

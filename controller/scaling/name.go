@@ -11,8 +11,6 @@ const CompositeMetric = "composite-metric"
 // MetricName is the name by which users and the HPA know a metric:
 // "s<trigger index>-" and the name that the family gave it. Families normalise
 // their own names; those of an external scaler stay as they are.
-//
-// Source: spec section 7.1, and spec/scalers/external.md section 4.
 func MetricName(trigger int, name string) string {
 	return "s" + strconv.Itoa(trigger) + "-" + name
 }
@@ -22,7 +20,7 @@ func MetricName(trigger int, name string) string {
 func SplitMetricName(metric string) (trigger int, name string, ok bool) {
 	rest, found := strings.CutPrefix(metric, "s")
 	if !found {
-		// Names are compared without regard to case (spec section 14).
+		// Names are compared without regard to case.
 		rest, found = strings.CutPrefix(metric, "S")
 	}
 	digits, name, dash := strings.Cut(rest, "-")

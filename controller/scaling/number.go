@@ -24,8 +24,6 @@ const (
 // It goes through decimal text, so nothing overflows on the way. What no
 // quantity can be, 2^63 and more, becomes the most that the HPA can count. From
 // there to 2^63 the text is KEDA's, 10P for 1e16, and a 0 to the HPA.
-//
-// Source: spec metrics-adapter, section 4.
 func Quantity(v float64) resource.Quantity {
 	if !(v > 0) || math.IsInf(v, 1) {
 		return resource.Quantity{Format: resource.DecimalSI}

@@ -10,7 +10,7 @@ type window struct{ start, end schedule }
 // at the instant of an end closed.
 //
 // This needs no duration and so holds for windows over midnight, over days and
-// for several a day. It is the rule of KEDA (spec cron, section 5).
+// for several a day. It is the rule of KEDA.
 func (w window) open(now time.Time) bool {
 	start, end := w.start.next(now), w.end.next(now)
 	if end.at.Equal(start.at) && w.start.zone == w.end.zone {

@@ -82,7 +82,7 @@ var (
 )
 
 // Specs asks the server for its metrics, unless it has sent them by itself:
-// those stand as long as the trigger does (spec external-push, section 5).
+// those stand as long as the trigger does.
 func (s *externalSource) Specs(ctx context.Context) ([]scaler.Metric, error) {
 	specs, err := s.announced(ctx)
 	if err != nil {

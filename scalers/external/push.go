@@ -24,8 +24,8 @@ const pushCost = "one StreamIsActive for each trigger"
 // Other doorbells only make the sampler read, and the reading decides. Here
 // the server that is read is the one that rings, so its true is an answer: it
 // makes the next reading an active one, whatever IsActive says by then. KEDA's
-// users rely on that, for their servers pulse. A false is no answer (spec
-// external-push, section 5): the way back to zero is through polling alone.
+// users rely on that, for their servers pulse. A false is no answer: the way back
+// to zero is through polling alone.
 type pushSource struct {
 	*externalSource
 	kind string

@@ -75,8 +75,8 @@ func (p lagParams) Validate() error {
 // what is held against the activation threshold: neither capped, nor without
 // persistent lag, nor rounded.
 //
-// Source: kafka specification, section 5; the cap cuts whenever total exceeds
-// bound × threshold, so that there is never one replica too many.
+// The cap cuts whenever total exceeds bound × threshold, so that there is never
+// one replica too many.
 func (p lagParams) backlog(positions []position, interval time.Duration) (total, waiting int64) {
 	var partitions, lagging int64
 	for _, at := range positions {
@@ -94,7 +94,7 @@ func (p lagParams) backlog(positions []position, interval time.Duration) (total,
 }
 
 // lag returns one partition's part of the metric and of the activity, in
-// messages. The order of the cases is the specification's.
+// messages. The order of the cases is KEDA's.
 func (p lagParams) lag(at position, interval time.Duration) (counted, seen int64) {
 	uncommitted := at.Committed == none
 	switch {

@@ -80,8 +80,6 @@ func (p managedParams) service() managed {
 }
 
 // googleKey is the first key there is, "" for the process's own identity.
-//
-// Source: spec scalers README, section 3.17.
 func (p managedParams) googleKey() (string, error) {
 	key := cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv)
 	if p.Provider == "gcp" || key != "" || p.GoogleKeyFile == "" {

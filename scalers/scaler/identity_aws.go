@@ -61,8 +61,6 @@ func (p AWSIdentity) role() string {
 }
 
 // identity picks the way to log in.
-//
-// Source: README of the scaler specifications, section 3.15.
 func (p AWSIdentity) identity(region string) amazon.Identity {
 	switch {
 	case p.Provider == "aws":

@@ -184,7 +184,7 @@ func (b *binding) observe(s *snapshot) *observation {
 		o.values = append(o.values, observed{
 			name: metrics[i].Name,
 			// A negative number is emitted as 0, but activity is decided on
-			// the number itself (spec README 3.9).
+			// the number itself.
 			value:  max(r.Value, 0),
 			active: r.Activity > metrics[i].Activation,
 		})

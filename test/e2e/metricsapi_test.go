@@ -18,7 +18,7 @@ import (
 )
 
 // TestMetricsAPI asks the API server what `kubectl get --raw` asks it, one row
-// of spec/metrics-adapter.md each.
+// each.
 func TestMetricsAPI(t *testing.T) {
 	t.Parallel()
 	r := row{object: object{t, namespace(t), "asked"}, script: startScript(t)}

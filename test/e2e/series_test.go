@@ -18,7 +18,7 @@ import (
 // ofTrigger are the labels that the page calls L.
 const ofTrigger = "metric namespace scaledObject scaler triggerIndex type"
 
-// series are the rows of spec/observability.md, sections 1 and 2, and what is
+// series are those of KEDA, and what is
 // ours: what each kind of process has. Where there is a value, one of the series
 // must have it as a label's. Those of process_* come from /proc, which a Pod
 // here has not; waitMeasured is about sluice_event_to_replicas_seconds.

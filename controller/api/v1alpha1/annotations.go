@@ -82,7 +82,7 @@ func (so *ScaledObject) TransfersHPAOwnership() bool {
 }
 
 // HPAExcludedLabels are the keys of labels that are not copied to the HPA.
-// Keys are not trimmed, as in KEDA (spec section 3.1).
+// Keys are not trimmed, as in KEDA.
 func (so *ScaledObject) HPAExcludedLabels() []string {
 	return separated(so.Annotations[AnnotationHPAExcludedLabels])
 }
@@ -175,7 +175,7 @@ func (so *ScaledObject) AnnotationProblems() []error {
 
 // flag reads a bool annotation. Absent is false; text that is no bool, the
 // empty string included, counts as true: whoever set a switch meant it
-// (KEDA's rule, spec section 3.1).
+// (KEDA's rule).
 func flag(annotations map[string]string, key string) bool {
 	text, ok := annotations[key]
 	if !ok {

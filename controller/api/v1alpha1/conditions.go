@@ -29,7 +29,7 @@ type Condition struct {
 // ConditionType names a condition.
 type ConditionType string
 
-// The condition types of spec section 4.
+// The condition types of ScaledObjects and ScaledJobs.
 const (
 	ConditionReady     ConditionType = "Ready"
 	ConditionActive    ConditionType = "Active"

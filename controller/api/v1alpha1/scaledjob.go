@@ -67,7 +67,7 @@ func (sj *ScaledJob) RolloutPropagation() metav1.DeletionPropagation {
 }
 
 // Strategy is the formula in force: custom without a usable percentage is
-// default (spec section 1).
+// default.
 func (sj *ScaledJob) Strategy() JobStrategy {
 	switch s := sj.Spec.ScalingStrategy.Strategy; s {
 	case "":
@@ -116,7 +116,7 @@ func (sj *ScaledJob) TriggersTypes() string { return triggersTypes(sj.Spec.Trigg
 func (sj *ScaledJob) AuthenticationsTypes() string { return authenticationsTypes(sj.Spec.Triggers) }
 
 // JobExcludedLabels are the keys of labels that are not copied to Jobs. Keys
-// are not trimmed, as in KEDA (spec section 1).
+// are not trimmed, as in KEDA.
 func (sj *ScaledJob) JobExcludedLabels() []string {
 	return separated(sj.Annotations[AnnotationJobExcludedLabels])
 }

@@ -147,7 +147,7 @@ func (so *ScaledObject) OnlyBuiltins() bool {
 func (so *ScaledObject) TriggersTypes() string { return triggersTypes(so.Spec.Triggers) }
 
 // AuthenticationsTypes are the distinct names of authentications in order,
-// joined by commas. Names, not types, as in KEDA (spec note 4).
+// joined by commas. Names, not types, as in KEDA.
 func (so *ScaledObject) AuthenticationsTypes() string { return authenticationsTypes(so.Spec.Triggers) }
 
 func triggersTypes(triggers []ScaleTrigger) string {

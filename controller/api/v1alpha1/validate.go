@@ -33,8 +33,7 @@ func (so *ScaledObject) validateName() error {
 // ValidateReplicas checks the replica bounds against each other.
 //
 // A minReplicaCount given as 0 counts as 1, as in KEDA: idleReplicaCount 0
-// with minReplicaCount 0 is accepted, without minReplicaCount it is not (spec
-// note 1).
+// with minReplicaCount 0 is accepted, without minReplicaCount it is not.
 func (so *ScaledObject) ValidateReplicas() error {
 	var problems []error
 	lo, hi := int32(0), so.MaxReplicas()
@@ -95,8 +94,8 @@ func triggerProblem(triggers []ScaleTrigger, i int, metricType func(ScaleTrigger
 	return errors.Join(problems...)
 }
 
-// ValidateMetricType checks the metricType of a ScaledObject's trigger, as in
-// the table of spec section 7.2.
+// ValidateMetricType checks the metricType of a ScaledObject's trigger, as
+// KEDA does.
 func (t ScaleTrigger) ValidateMetricType() error {
 	allowed := [2]autoscalingv2.MetricTargetType{autoscalingv2.AverageValueMetricType, autoscalingv2.ValueMetricType}
 	have := t.TargetType()

@@ -19,8 +19,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
-// Options of the controller: flags and environment of spec/observability.md,
-// sections 6 and 7, as far as they concern it.
+// Options of the controller: its flags and environment, with KEDA's
+// names where KEDA has them.
 type Options struct {
 	MetricsAddress, HealthAddress, ProfilingAddress string
 	// PrometheusMetrics serves /metrics, OpenTelemetryMetrics sends the same to

@@ -25,7 +25,7 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
-// Names and labels are those of spec/observability.md, section 1.
+// Names and labels are KEDA's.
 var (
 	perTrigger = []string{"namespace", "metric", "scaledObject", "scaler", "triggerIndex", "type"}
 	perObject  = []string{"namespace", "scaledObject"}

@@ -10,7 +10,8 @@ func scalerLabel(triggerType string) string {
 	return triggerType
 }
 
-// Source: spec/observability.md, section 12.
+// scalerLabels are the values of label scaler, which KEDA took from its types in
+// Go.
 var scalerLabels = map[string]string{
 	"activemq":                "activeMQScaler",
 	"apache-kafka":            "apacheKafkaScaler",

@@ -59,8 +59,6 @@ func (r *Reconciler) rollout(ctx context.Context, sj *v1alpha1.ScaledJob, l *led
 // before a moment: a Job stays as long as a reading counts that may include its
 // work, so that whoever takes over knows of it. more is true when there are
 // others to delete.
-//
-// Source: spec scaledjob, section 10, note 18.
 func (r *Reconciler) clean(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger, before time.Time) (more bool, err error) {
 	kept := map[batchv1.JobConditionType]int{batchv1.JobComplete: sj.SuccessfulJobsKept(), batchv1.JobFailed: sj.FailedJobsKept()}
 	history := map[batchv1.JobConditionType][]*entry{}

@@ -45,8 +45,6 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // newJob is the Job with a name. What users put on the ScaledJob is copied; the
 // keys that Jobs are found and told apart by cannot be overridden.
-//
-// Source: spec scaledjob, section 9, notes 5 and 17.
 func newJob(sj *v1alpha1.ScaledJob, name, version string) *batchv1.Job {
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
@@ -111,8 +109,6 @@ func HasEnded(job *batchv1.Job) bool {
 
 // started reports whether a Pod is past pending: it runs or has run, or has all
 // the conditions that the user names.
-//
-// Source: spec scaledjob, section 6.
 func started(pod *corev1.Pod, conditions []string) bool {
 	if len(conditions) == 0 {
 		return pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == corev1.PodSucceeded

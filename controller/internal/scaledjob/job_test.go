@@ -13,7 +13,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
-// Spec scaledjob, section 9, with notes 5 and 17.
 func TestNewJob(t *testing.T) {
 	sj := newObject(func(sj *v1alpha1.ScaledJob) {
 		sj.Generation = 3
@@ -110,7 +109,6 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-// Spec scaledjob, section 6, and lesson J5.
 func TestAPodIsPastPending(t *testing.T) {
 	pod := func(phase corev1.PodPhase, conditions ...corev1.PodConditionType) *corev1.Pod {
 		p := &corev1.Pod{Status: corev1.PodStatus{Phase: phase}}

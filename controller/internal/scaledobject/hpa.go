@@ -38,7 +38,7 @@ func OwnerOf(hpa client.Object) []string {
 	return []string{owner.Name}
 }
 
-// desiredHPA is the whole HPA of an object, as spec section 6 says: metrics in
+// desiredHPA is the whole HPA of an object: metrics in
 // the order of their source types, and the annotation that remembers what they
 // were built from.
 func desiredHPA(so *v1alpha1.ScaledObject, target v1alpha1.GroupVersionKindResource, built metrics, version string, selecting []string) *autoscalingv2.HorizontalPodAutoscaler {
@@ -79,7 +79,7 @@ func owner(so *v1alpha1.ScaledObject) metav1.OwnerReference {
 	return *metav1.NewControllerRef(so, v1alpha1.GroupVersion.WithKind("ScaledObject"))
 }
 
-// hpaLabels are the four of spec section 3.2, overlaid by the object's own. Those
+// hpaLabels are KEDA's four, overlaid by the object's own. Those
 // by which the installation selects its objects cannot be excluded: it would not
 // see the HPA any more.
 func hpaLabels(so *v1alpha1.ScaledObject, version string, selecting []string) map[string]string {
@@ -129,8 +129,8 @@ func inOrder(specs []autoscalingv2.MetricSpec) []autoscalingv2.MetricSpec {
 
 // merge returns the HPA to write over the live one, or nil when the live one
 // already is as desired. Labels and annotations that others put there count as
-// desired until something else differs; then they go, as in KEDA (spec section
-// 5.5). Owner and spec are exactly the desired ones.
+// desired until something else differs; then they go, as in KEDA. Owner and spec
+// are exactly the desired ones.
 func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler {
 	if contains(live.Labels, desired.Labels) && contains(live.Annotations, desired.Annotations) &&
 		apiequality.Semantic.DeepEqual(live.OwnerReferences, desired.OwnerReferences) &&

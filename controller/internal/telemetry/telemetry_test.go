@@ -169,8 +169,7 @@ func TestMetricsAreThoseOfThePrometheusEndpoint(t *testing.T) {
 	}
 }
 
-// TestInstruments holds names, kinds, units and attributes against section 3 of
-// spec/observability.md, one row each.
+// TestInstruments holds names, kinds, units and attributes, one row each.
 func TestInstruments(t *testing.T) {
 	const trigger = "namespace metric scaledObject scaler triggerIndex type="
 	registry := prometheus.NewPedanticRegistry()

@@ -131,7 +131,7 @@ func named(selector labels.Selector) (string, error) {
 }
 
 // asNamed is the object's own spelling of a metric's name: upper and lower case
-// are the same to who asks, as in KEDA (spec section 14).
+// are the same to who asks, as in KEDA.
 func asNamed(so *v1alpha1.ScaledObject, metric string) string {
 	for _, name := range append([]string{scaling.CompositeMetric}, so.Status.ExternalMetricNames...) {
 		if strings.EqualFold(name, metric) {

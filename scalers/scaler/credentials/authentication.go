@@ -92,8 +92,7 @@ type storeBlock struct {
 	text json.RawMessage
 }
 
-// storeBlocks are those that the spec has, in the order in which they count
-// (spec/triggerauthentication.md section 3).
+// storeBlocks are those that the spec has, in the order in which they count.
 func (s *spec) storeBlocks() []storeBlock {
 	var blocks []storeBlock
 	for _, b := range []storeBlock{

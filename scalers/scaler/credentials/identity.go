@@ -15,7 +15,7 @@ import (
 const roleAnnotation = "eks.amazonaws.com/role-arn"
 
 // identity checks the pod identity and takes a role from the workload where
-// that is what it asks for (spec/triggerauthentication.md section 5).
+// that is what it asks for.
 func (w *work) identity(ctx context.Context, p *podIdentity) {
 	if p == nil || p.Provider == "" || p.Provider == "none" {
 		return

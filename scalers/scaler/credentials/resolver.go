@@ -174,7 +174,7 @@ func (w *work) authentication(ctx context.Context) {
 }
 
 // blocks reads every block of an authentication object in the order in which
-// they count (spec/triggerauthentication.md section 3).
+// they count.
 func (w *work) blocks(ctx context.Context, s *spec) {
 	w.identity(ctx, s.PodIdentity)
 	if s.FilePath != "" {

@@ -70,8 +70,6 @@ const (
 // end; while renewing fails, the old ones serve until they really end. Nothing
 // is asked before the first request. Credentials are obtained with the settings
 // of client, possibly at a link-local address.
-//
-// Source: README of the scaler specifications, section 3.15.
 func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, error) {
 	if err := i.checkRegion(); err != nil {
 		return aws.Config{}, err
