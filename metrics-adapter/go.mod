@@ -9,6 +9,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/sluice-autoscaler/sluice/controller v0.0.0
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/spf13/pflag v1.0.10
 	go.uber.org/zap v1.27.1
@@ -125,3 +126,5 @@ replace (
 	github.com/sluice-autoscaler/sluice/outbound => ../outbound
 	github.com/sluice-autoscaler/sluice/proto => ../proto
 )
+
+replace github.com/sluice-autoscaler/sluice/identity => ../identity

@@ -6,6 +6,7 @@ require (
 	github.com/prometheus/client_model v0.6.3
 	github.com/prometheus/common v0.72.0
 	github.com/rabbitmq/amqp091-go v1.16.0
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	github.com/twmb/franz-go v1.22.2
@@ -86,3 +87,5 @@ replace (
 	github.com/sluice-autoscaler/sluice/proto => ../proto
 	github.com/sluice-autoscaler/sluice/test/servers => ./servers
 )
+
+replace github.com/sluice-autoscaler/sluice/identity => ../identity

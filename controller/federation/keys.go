@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"k8s.io/client-go/rest"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // Keys are those of a process of the core. They follow its Secret.

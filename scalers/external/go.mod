@@ -72,6 +72,7 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect
@@ -113,3 +114,5 @@ replace (
 	github.com/sluice-autoscaler/sluice/proto => ../../proto
 	github.com/sluice-autoscaler/sluice/scalers/scaler => ../scaler
 )
+
+replace github.com/sluice-autoscaler/sluice/identity => ../../identity

@@ -63,6 +63,7 @@ require (
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
 	github.com/pkg/browser v0.0.0-20240102092130-5ac0b6a4141c // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel v1.45.0 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace v1.45.0 // indirect
@@ -122,3 +123,5 @@ require (
 )
 
 replace github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers
+
+replace github.com/sluice-autoscaler/sluice/identity => ../../identity

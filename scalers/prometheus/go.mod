@@ -79,6 +79,7 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/proto v0.0.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
@@ -116,3 +117,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace github.com/sluice-autoscaler/sluice/identity => ../../identity

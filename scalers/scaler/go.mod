@@ -19,6 +19,7 @@ require (
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4
 	github.com/hashicorp/vault/api v1.23.0
 	github.com/prometheus/client_golang v1.25.0
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/tidwall/gjson v1.20.2
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78
@@ -119,3 +120,5 @@ require (
 replace github.com/sluice-autoscaler/sluice/outbound => ../../outbound
 
 replace github.com/sluice-autoscaler/sluice/proto => ../../proto
+
+replace github.com/sluice-autoscaler/sluice/identity => ../../identity

@@ -30,8 +30,8 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"

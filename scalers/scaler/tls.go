@@ -13,7 +13,7 @@ import (
 
 	"github.com/youmark/pkcs8"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // TLSParams is the client's side of a TLS connection to an event source. A

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/client-go/rest"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // This file is the one place that decides how a family is reached, by whom,

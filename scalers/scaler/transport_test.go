@@ -20,9 +20,9 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/identity"
+	pki "github.com/sluice-autoscaler/sluice/identity/authority"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
-	pki "github.com/sluice-autoscaler/sluice/proto/identity/authority"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 

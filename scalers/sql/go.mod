@@ -82,6 +82,7 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
 	github.com/shopspring/decimal v1.4.0 // indirect
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
@@ -125,3 +126,5 @@ replace (
 	github.com/sluice-autoscaler/sluice/scalers/scaler => ../scaler
 	github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers
 )
+
+replace github.com/sluice-autoscaler/sluice/identity => ../../identity

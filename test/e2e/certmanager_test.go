@@ -28,7 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 

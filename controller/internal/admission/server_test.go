@@ -28,8 +28,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
-	"github.com/sluice-autoscaler/sluice/proto/identity/authority"
+	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/authority"
 )
 
 // Whom reviews come from: the API server, and somebody else.

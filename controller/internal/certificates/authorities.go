@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
-	"github.com/sluice-autoscaler/sluice/proto/identity/authority"
+	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/authority"
 )
 
 // Keys of the data of the authority's Secret, beside those of every key.

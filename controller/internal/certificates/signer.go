@@ -24,8 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-autoscaler/sluice/controller/federation"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
-	"github.com/sluice-autoscaler/sluice/proto/identity/authority"
+	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/authority"
 )
 
 const (

@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 const installation = "sluice-system"

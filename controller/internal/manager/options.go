@@ -16,7 +16,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // Options of the controller: its flags and environment, with KEDA's

@@ -42,7 +42,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // Run runs the controller until ctx is done.

@@ -3,7 +3,7 @@ package server
 import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // servingCertificate is what the API server shows to its callers: the process's

@@ -7,8 +7,8 @@ import (
 
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
-	"github.com/sluice-autoscaler/sluice/proto/identity/authority"
+	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/authority"
 )
 
 type told int

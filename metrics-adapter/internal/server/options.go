@@ -14,7 +14,7 @@ import (
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // options are the adapter's own flags and environment; those of its API server

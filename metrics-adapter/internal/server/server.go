@@ -37,8 +37,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
-	"github.com/sluice-autoscaler/sluice/proto/identity"
 )
 
 // Run serves until ctx is done.

@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
-	"github.com/sluice-autoscaler/sluice/proto/identity/authority"
+	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/authority"
 )
 
 const installation = "sluice-system"

@@ -16,7 +16,7 @@ import (
 	"math/big"
 	"time"
 
-	"github.com/sluice-autoscaler/sluice/proto/identity"
+	"github.com/sluice-autoscaler/sluice/identity"
 )
 
 // backdated is how far a certificate reaches back, for clocks that are behind.
