@@ -1,9 +1,13 @@
 package federation
 
 import (
+	"fmt"
 	"maps"
+	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -100,10 +104,200 @@ func TestACircleIsLeftForTheFamilyToFind(t *testing.T) {
 	lonely := template.DeepCopy()
 	lonely.Spec.Containers[0].EnvFrom = nil
 	for _, name := range []string{"CIRCLE", "BACK", "SELF"} {
-		env := envOf(map[string]string{"xFromEnv": name}, &lonely.Spec.Containers[0])
+		env, err := environmentsOf(lonely, "").named(map[string]string{"xFromEnv": name})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := scalerv1.ResolveEnv(env, []string{name}, nil); err == nil {
 			t.Errorf("%s: %s has no circle", name, encoded(t, env))
 		}
+	}
+}
+
+// attacks are environments that somebody made to be expensive, about as large
+// as an object of the API server can be.
+var attacks = map[string]func(c *corev1.Container){
+	// Each is looked for among all behind it that do not lead back: with a
+	// search of its own for each, that takes hours.
+	"references to what is defined later": func(c *corev1.Container) {
+		for i := range 3000 {
+			var text strings.Builder
+			for j := range 50 {
+				fmt.Fprintf(&text, "$(V%d)", i+j+1)
+			}
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("V%d", i), Value: text.String()})
+		}
+	},
+	"all in one circle": func(c *corev1.Container) {
+		for i := range 30_000 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("V%d", i), Value: fmt.Sprintf("$(V%d)$(V%d)", (i+1)%30_000, (i*7+1)%30_000)})
+		}
+	},
+	"one name again and again": func(c *corev1.Container) {
+		for range 40_000 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: "V0", Value: "$(V0):/bin"})
+		}
+	},
+	"a long row": func(c *corev1.Container) {
+		c.Env = append(c.Env, corev1.EnvVar{Name: "V39999", Value: "end"})
+		for i := range 39_999 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("V%d", 39_998-i), Value: fmt.Sprintf("$(V%d)", 39_999-i)})
+		}
+	},
+	"one long literal": func(c *corev1.Container) {
+		c.Env = append(c.Env, corev1.EnvVar{Name: "V0", Value: strings.Repeat("$(V0)", 250_000)})
+	},
+	// Every name may be in every object: gigabytes of places to look at.
+	"strangers and objects that may have them": func(c *corev1.Container) {
+		for i := range 8_000 {
+			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: fmt.Sprintf("m%d", i)}}})
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("V%d", i), Value: fmt.Sprintf("$(W%d)$(X%d)$(Y%d)", i, i, i)})
+		}
+	},
+	"characters that are long as JSON": func(c *corev1.Container) {
+		c.Env = append(c.Env, corev1.EnvVar{Name: "V0", Value: strings.Repeat("<", 60<<10)})
+	},
+}
+
+// An object has a hundred triggers, each with variables and an authentication,
+// and a workload that is an attack. What is told of it is found out once,
+// shared, and within its bounds; and a trigger that asks for more says which
+// variable that is.
+func TestEnvironmentsThatAreAttacks(t *testing.T) {
+	for name, attack := range attacks {
+		t.Run(name, func(t *testing.T) {
+			large := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: "sidecar", Env: []corev1.EnvVar{{Name: "HOST", Value: "elsewhere"}}}}}}
+			attack(&large.Spec.Containers[0])
+			so := scaledObject(func(so *v1alpha1.ScaledObject) {
+				one := so.Spec.Triggers[0]
+				one.AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login"}
+				one.Metadata = map[string]string{"hostFromEnv": "V0"}
+				so.Spec.Triggers = slices.Repeat([]v1alpha1.ScaleTrigger{one}, 100)
+			})
+			triggers := TriggersOf(so, Workload{Template: large})
+			total := 0
+			for _, trigger := range triggers {
+				if &trigger.Containers[0] != &triggers[0].Containers[0] {
+					t.Fatal("containers are copied for each trigger")
+				}
+				if trigger.Unread == nil {
+					total += len(encoded(t, trigger.Env))
+					continue
+				}
+				if text := trigger.Unread.Error(); trigger.Env != nil || len(text) > 1<<10 || !strings.HasPrefix(text, "variables V0 of container app: ") && !strings.HasPrefix(text, "variables V0: container app has 8000 sources") {
+					t.Fatalf("%.300s", text)
+				}
+			}
+			if total > mostOfObject {
+				t.Errorf("variables of all triggers have %d bytes", total)
+			}
+			containers, err := scalerv1.EncodeContainers(triggers[0].Containers)
+			if err != nil || len(containers) > mostOfTrigger {
+				t.Errorf("containers have %d bytes, %v", len(containers), err)
+			}
+			if !triggers[0].Containers[0].Incomplete {
+				t.Error("nothing says that they are not all")
+			}
+		})
+	}
+}
+
+// What has room goes along beside what has none, and a family is not led to
+// another place for what was left out.
+func TestLargeVariablesAreLeftOutForAnAuthentication(t *testing.T) {
+	large := template.DeepCopy()
+	app := &large.Spec.Containers[0]
+	app.Env = append([]corev1.EnvVar{{Name: "BUNDLE", Value: strings.Repeat("x", mostOfTrigger)}, {Name: "USES", Value: "$(BUNDLE)"}}, app.Env...)
+	containers := environmentsOf(large, "").containers()
+	env := containers[0].Env
+	if _, ok := env["BUNDLE"]; ok || !containers[0].Incomplete || containers[0].EnvFrom != nil {
+		t.Errorf("%v", containers[0])
+	}
+	if _, ok := env["USES"]; ok || *env["SERVERS"].Value != "$(HOST):$(PORT)" || env["PASSWORD"].SecretKeyRef == nil {
+		t.Errorf("variables %s", encoded(t, env))
+	}
+	if len(containers) != 2 || containers[1].Incomplete || *containers[1].Env["HOST"].Value != "elsewhere" {
+		t.Errorf("%v", containers)
+	}
+	large.Spec.Containers = slices.Repeat([]corev1.Container{{Name: strings.Repeat("n", 63)}}, 5000)
+	containers = environmentsOf(large, "").containers()
+	if last := containers[len(containers)-1]; len(containers) > 1000 || !last.Incomplete {
+		t.Errorf("%d containers, the last is %v", len(containers), last)
+	}
+}
+
+// Circles are those of the definition: each reaches the other.
+func TestCircles(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		references := map[string][]string{}
+		const names = 12
+		name := func() string { return strconv.Itoa(random.IntN(names)) }
+		for i := range names {
+			references[strconv.Itoa(i)] = nil
+		}
+		for range random.IntN(2 * names) {
+			from := name()
+			references[from] = append(references[from], name())
+		}
+		reach := map[[2]string]bool{}
+		for a := range references {
+			reach[[2]string{a, a}] = true
+			for _, b := range references[a] {
+				reach[[2]string{a, b}] = true
+			}
+		}
+		for k := range references {
+			for a := range references {
+				for b := range references {
+					if reach[[2]string{a, k}] && reach[[2]string{k, b}] {
+						reach[[2]string{a, b}] = true
+					}
+				}
+			}
+		}
+		number := circles(references)
+		for a := range references {
+			for b := range references {
+				if want := reach[[2]string{a, b}] && reach[[2]string{b, a}]; want != (number[a] == number[b]) {
+					t.Fatalf("%s and %s: in a circle %v, numbers %v, references %v", a, b, want, number, references)
+				}
+			}
+		}
+	}
+}
+
+// A trigger with too many variables is not served and says why; it is again
+// once they are fewer, and no other one hears of it.
+func TestATriggerWithTooManyVariablesIsNotServed(t *testing.T) {
+	w := newWorld(t)
+	f := newFamily(t, w.bell)
+	w.service("kafka", f)
+	other := trigger("kafka", 2)
+	w.Subscribe(other)
+	w.until("the other one is served", func() bool { return w.state(other).Accepted })
+	const refusal = "variables BUNDLE of container app: those of the trigger have more than 65536 bytes, with what they refer to"
+	so := scaledObject(func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers = []v1alpha1.ScaleTrigger{{Type: "kafka", Metadata: map[string]string{"xFromEnv": "BUNDLE"}}}
+	})
+	of := func(size int) Trigger {
+		c := corev1.Container{Name: "app", Env: []corev1.EnvVar{{Name: "BUNDLE", Value: strings.Repeat("x", size)}}}
+		return TriggersOf(so, Workload{Template: &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{c}}}})[0]
+	}
+	for range 2 {
+		large := of(mostOfTrigger)
+		w.Subscribe(large)
+		w.until("it is refused", func() bool { err := w.state(large).Unreachable; return err != nil && err.Error() == refusal })
+		w.until("the family let it go", func() bool { return !slices.Contains(f.has(), large.String()) })
+		if _, err := w.GetMetrics(t.Context(), large, "x"); err == nil {
+			t.Error("it was asked about without its variables")
+		}
+		small := of(mostOfTrigger / 2)
+		w.Subscribe(small)
+		w.until("it is served", func() bool { s := w.state(small); return s.Accepted && s.Unreachable == nil })
+	}
+	if s := w.state(other); !s.Accepted || s.Unreachable != nil {
+		t.Errorf("the other one: %+v", s)
 	}
 }
 

@@ -276,6 +276,9 @@ func (f *Federation) unreachable(s *service) error {
 // refuses returns why a trigger must not be sent to a Service although it
 // could be.
 func (f *Federation) refuses(s *service, t Trigger) error {
+	if t.Unread != nil {
+		return t.Unread
+	}
 	if !s.view.plaintext || s.family == nil {
 		return nil // to a third party no reference is ever sent
 	}

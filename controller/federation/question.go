@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -25,6 +26,7 @@ func questionKey(t Trigger, description *scalerv1.TriggerType) uint64 {
 	own := t.ownMetadata()
 	names := questionParameters(description)
 	namespaced := strings.HasPrefix(t.Authentication, "TriggerAuthentication/")
+	literals := sync.OnceValue(func() map[string]string { return scalerv1.LiteralEnv(t.Env) })
 	switch {
 	case len(names) == 0:
 		for _, key := range slices.Sorted(maps.Keys(own)) {
@@ -33,7 +35,7 @@ func questionKey(t Trigger, description *scalerv1.TriggerType) uint64 {
 		namespaced = true
 	default:
 		for _, p := range names {
-			value, fromNamespace := t.parameter(own, p)
+			value, fromNamespace := t.parameter(own, p, literals)
 			w.text(p.GetName(), value)
 			namespaced = namespaced || fromNamespace
 		}
@@ -69,7 +71,7 @@ func questionParameters(description *scalerv1.TriggerType) []*scalerv1.Parameter
 
 // parameter returns a text for the value of p, and whether what it stands for
 // depends on the trigger's namespace.
-func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter) (value string, namespaced bool) {
+func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter, literals func() map[string]string) (value string, namespaced bool) {
 	for _, name := range append([]string{p.GetName()}, p.GetAliases()...) {
 		if value := strings.TrimSpace(own[name]); value != "" {
 			return value, false
@@ -81,7 +83,7 @@ func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter) (value 
 		v := t.Env[variable]
 		switch {
 		case v.Value != nil:
-			return scalerv1.LiteralEnv(t.Env)[variable], false
+			return literals()[variable], false
 		case v.SecretKeyRef != nil:
 			return "secret/" + v.SecretKeyRef.Name + "/" + v.SecretKeyRef.Key, true
 		case len(v.EnvFrom) > 0:

@@ -62,9 +62,10 @@ func TriggersOfJob(sj *v1alpha1.ScaledJob) []Trigger {
 }
 
 // triggersOf makes of what all triggers of an object have in common those that
-// families serve. Variables are those of the named container.
+// families serve. Variables are those of the named container. A trigger whose
+// variables are too many is served as one whose workload was not read.
 func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *corev1.PodTemplateSpec, name string) []Trigger {
-	c := container(name, template)
+	environments := environmentsOf(template, name)
 	var served []Trigger
 	for i, t := range triggers {
 		if t.Builtin() {
@@ -72,12 +73,16 @@ func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *core
 		}
 		trigger := common
 		trigger.Index, trigger.Type, trigger.TriggerName = i, t.Type, t.Name
-		trigger.Metadata, trigger.Env = t.Metadata, envOf(t.Metadata, c)
+		trigger.Metadata = t.Metadata
 		trigger.MetricType, trigger.UseCachedMetrics = string(t.TargetType()), t.UseCachedMetrics
 		if !namesVariable(t.Metadata) {
 			trigger.Unread = nil
 		}
-		trigger.authenticate(t, template)
+		var tooMuch error
+		if trigger.Env, tooMuch = environments.named(t.Metadata); tooMuch != nil {
+			trigger.Unread = tooMuch
+		}
+		trigger.authenticate(t, environments)
 		served = append(served, trigger)
 	}
 	return served
@@ -85,10 +90,10 @@ func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *core
 
 // authenticate adds where the credentials of t are. Only the family knows which
 // variables an authentication object names, so it is told of all.
-func (t *Trigger) authenticate(from v1alpha1.ScaleTrigger, template *corev1.PodTemplateSpec) {
+func (t *Trigger) authenticate(from v1alpha1.ScaleTrigger, environments *environments) {
 	if ref := from.AuthenticationRef; ref != nil {
 		t.Authentication = ref.AuthenticationKind() + "/" + ref.Name
-		t.Containers = containersOf(template)
+		t.Containers = environments.containers()
 	}
 	for _, ref := range from.SecretKeyRef {
 		if t.Inline == nil {

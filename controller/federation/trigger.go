@@ -91,17 +91,18 @@ type Trigger struct {
 	Doorbell Doorbell
 	// ServiceAccount is the workload's, for identities that are taken from it.
 	ServiceAccount string
-	// Unread is why the workload was not read, and with it its variables.
-	// Nobody is then asked by more than the trigger's identity: a request
-	// without the variables would be another question. GetMetrics returns it
-	// when no family has the trigger.
+	// Unread is why the workload was not read, and with it its variables, or
+	// why they are too many. Nobody is then asked by more than the trigger's
+	// identity, and nobody subscribed to: a request without the variables would
+	// be another question. GetMetrics returns it when no family has the trigger.
 	Unread error
 	// Env has the variables that the metadata names with "<key>FromEnv" and
 	// what their literals expand: literals, or references to a key of a Secret
 	// or ConfigMap.
 	Env map[string]scalerv1.EnvVar
 	// Containers are the environments of all containers of the workload, for
-	// variables that the authentication object names.
+	// variables that the authentication object names. Triggers of one object
+	// share them.
 	Containers []scalerv1.Container
 	// Inline are keys of Secrets in the object's namespace that the trigger
 	// itself names, by parameter.
@@ -143,7 +144,7 @@ func (t Trigger) interval() time.Duration {
 // the other.
 func (t Trigger) same(o Trigger) bool {
 	return t.sameSpec(o) && t.MetricSource == o.MetricSource && t.NoData == o.NoData &&
-		t.ServiceAccount == o.ServiceAccount &&
+		t.ServiceAccount == o.ServiceAccount && sameError(t.Unread, o.Unread) &&
 		reflect.DeepEqual(t.Env, o.Env) && reflect.DeepEqual(t.Containers, o.Containers)
 }
 

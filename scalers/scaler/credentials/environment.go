@@ -38,7 +38,10 @@ func (w *work) variableOf(ctx context.Context, p envParameter) (string, error) {
 	if p.ContainerName != "" {
 		at = slices.IndexFunc(containers, func(c scalerv1.Container) bool { return c.Name == p.ContainerName })
 	}
-	if at < 0 {
+	switch {
+	case at < 0 && containers[len(containers)-1].Incomplete:
+		return "", tooLarge("container " + p.ContainerName)
+	case at < 0:
 		return "", words.Errorf(codes.NotFound, "the scale target has no container %s", p.ContainerName)
 	}
 	env := containers[at].Env
@@ -53,12 +56,20 @@ func (w *work) variableOf(ctx context.Context, p envParameter) (string, error) {
 	}
 	value, ok := values[p.Name]
 	switch {
+	case !ok && containers[at].Incomplete:
+		return "", tooLarge("variable " + p.Name + " of container " + containers[at].Name)
 	case !ok:
 		return "", words.Errorf(codes.NotFound, "container %s has no variable %s", containers[at].Name, p.Name)
 	case strings.TrimSpace(value) == "":
 		return "", empty("variable %s of container %s is empty", p.Name, containers[at].Name)
 	}
 	return value, nil
+}
+
+// tooLarge is about what the core may have left out.
+func tooLarge(what string) error {
+	return words.Errorf(codes.FailedPrecondition,
+		"%s is not known: the environment of the scale target is too large to be told in full; name a Secret or ConfigMap in the authentication instead", what)
 }
 
 // variables reads variables by name. One that is not there is left out; one

@@ -219,6 +219,16 @@ func TestWhatIsWrongWithAnAuthentication(t *testing.T) {
 			edit: func(ref *Reference) { ref.Containers = []scalerv1.Container{{Name: "app"}} },
 			code: codes.NotFound, message: about + "env[0] (host): container app has no variable HOST",
 		},
+		"a variable that may have been too large": {
+			spec: `{env: [{parameter: host, name: HOST}]}`,
+			edit: func(ref *Reference) { ref.Containers = []scalerv1.Container{{Name: "app", Incomplete: true}} },
+			code: codes.FailedPrecondition, message: about + "env[0] (host): variable HOST of container app is not known: the environment of the scale target is too large to be told in full; name a Secret or ConfigMap in the authentication instead",
+		},
+		"a container that may have been too large": {
+			spec: `{env: [{parameter: host, name: HOST, containerName: proxy}]}`,
+			edit: func(ref *Reference) { ref.Containers = []scalerv1.Container{{Name: "app", Incomplete: true}} },
+			code: codes.FailedPrecondition, message: about + "env[0] (host): container proxy is not known: the environment of the scale target is too large to be told in full; name a Secret or ConfigMap in the authentication instead",
+		},
 		"variables in a circle": {
 			spec: `{env: [{parameter: host, name: A}]}`,
 			edit: func(ref *Reference) {

@@ -15,6 +15,10 @@ type Container struct {
 	// EnvFrom are the objects whose keys are variables, the one that counts
 	// most first.
 	EnvFrom []EnvFrom `json:"envFrom,omitempty"`
+	// Incomplete is true when Env and EnvFrom do not have all of the container,
+	// or containers behind it are missing: they were too large. What is not
+	// found in them may be there all the same.
+	Incomplete bool `json:"incomplete,omitempty"`
 }
 
 // EnvFrom is an object in the namespace of the workload whose keys are
