@@ -23,7 +23,7 @@ CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/mai
 SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
 # Modules whose connections go by the rules of outbound/.
 DIALLING := outbound identity $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod))
-GENERATED := '*.pb.go' '*zz_generated*' 'deploy/crds/*.yaml' 'docs/triggers/*' 'proto/*.proto'
+GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
 .PHONY: help build tools generate images clean
@@ -56,7 +56,7 @@ bin/tools/.linters: tools/lint/go.mod tools/lint/go.sum
 bin/tools/dials: $(wildcard tools/dials/*.go) tools/dials/go.mod
 	cd tools/dials && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ .
 
-generate: tools ## Write all generated code, CRDs and reference pages
+generate: tools ## Write all generated code, CRDs, manifests of families and reference pages
 	buf format -w
 	buf generate
 	CONTROLLER_GEN=$(CURDIR)/bin/tools/controller-gen sh controller/generate.sh

@@ -6,6 +6,7 @@ package deploy
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -70,18 +71,33 @@ func of[T any](objects []runtime.Object) []*T {
 	return found
 }
 
-// families returns the names of the folders under scalers.
+// families returns the names of all families, which are the folders under
+// ../scalers that have a main.go.
 func families(t *testing.T) []string {
 	t.Helper()
+	found, err := filepath.Glob("../scalers/*/main.go")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("families = %v, %v", found, err)
+	}
+	var names []string
+	for _, file := range found {
+		names = append(names, filepath.Base(filepath.Dir(file)))
+	}
+	return names
+}
+
+func TestEveryFamilyHasAFolder(t *testing.T) {
 	entries, err := os.ReadDir("scalers")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
+	var got []string
 	for _, entry := range entries {
-		names = append(names, entry.Name())
+		got = append(got, entry.Name())
 	}
-	return names
+	if want := families(t); !slices.Equal(got, want) {
+		t.Errorf("folders in scalers = %v, want %v: make generate writes them", got, want)
+	}
 }
 
 func TestEveryKustomizationRendersStrictly(t *testing.T) {
@@ -215,18 +231,10 @@ func TestServicesReachAPort(t *testing.T) {
 	}
 }
 
+// TestTriggerTypesAreServices holds the Services against the reference pages,
+// which name the family and the Service of each type.
 func TestTriggerTypesAreServices(t *testing.T) {
-	want := map[string]string{ // Service: family
-		"scaler-aws-cloudwatch": "aws", "scaler-aws-dynamodb": "aws", "scaler-aws-dynamodb-streams": "aws",
-		"scaler-aws-kinesis-stream": "aws", "scaler-aws-sqs-queue": "aws",
-		"scaler-cron": "cron", "scaler-kafka": "kafka", "scaler-apache-kafka": "kafka", "scaler-rabbitmq": "rabbitmq",
-		"scaler-redis": "redis", "scaler-redis-cluster": "redis", "scaler-redis-sentinel": "redis",
-		"scaler-redis-streams": "redis", "scaler-redis-cluster-streams": "redis", "scaler-redis-sentinel-streams": "redis",
-		"scaler-postgresql": "sql", "scaler-mysql": "sql", "scaler-mssql": "sql",
-		"scaler-external": "external", "scaler-external-push": "external",
-		"scaler-metrics-api": "http", "scaler-prometheus": "prometheus",
-		"scaler-kubernetes-workload": "kubernetes", "scaler-kubernetes-resource": "kubernetes",
-	}
+	want := documented(t)
 	for _, service := range of[corev1.Service](render(t, all)) {
 		if !strings.HasPrefix(service.Name, "scaler-") {
 			continue
@@ -243,6 +251,31 @@ func TestTriggerTypesAreServices(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("missing: %v", want)
 	}
+}
+
+// documented returns the family of each Service that a reference page names.
+func documented(t *testing.T) map[string]string {
+	t.Helper()
+	pages, err := filepath.Glob("../docs/triggers/*.md")
+	if err != nil || len(pages) < len(families(t)) {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	found := map[string]string{}
+	for _, page := range pages {
+		if filepath.Base(page) == "README.md" {
+			continue
+		}
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile("(?m)^Family `(.+)`, found as the Service `(.+)`").FindSubmatch(text)
+		if names == nil {
+			t.Fatalf("%s names no family", page)
+		}
+		found[string(names[2])] = string(names[1])
+	}
+	return found
 }
 
 // Each process may read its own key, the controller may sign those of others,

@@ -12,23 +12,9 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
-// families are the trigger types that the project's families serve, by their
-// folders in deploy/scalers.
-var families = map[string][]string{
-	"aws":        {"aws-cloudwatch", "aws-dynamodb", "aws-dynamodb-streams", "aws-kinesis-stream", "aws-sqs-queue"},
-	"cron":       {"cron"},
-	"external":   {"external", "external-push"},
-	"http":       {"metrics-api"},
-	"kafka":      {"apache-kafka", "kafka"},
-	"kubernetes": {"kubernetes-resource", "kubernetes-workload"},
-	"prometheus": {"prometheus"},
-	"rabbitmq":   {"rabbitmq"},
-	"redis":      {"redis", "redis-cluster", "redis-cluster-streams", "redis-sentinel", "redis-sentinel-streams", "redis-streams"},
-	"sql":        {"mssql", "mysql", "postgresql"},
-}
-
-// unserved are the trigger types of KEDA 2.x that none of them serves.
-var unserved = []string{
+// others are trigger types of KEDA 2.x that no family served when this was
+// written. One that a family has come to serve may stay.
+var others = []string{
 	"activemq", "arangodb", "artemis-queue", "azure-app-insights", "azure-blob",
 	"azure-data-explorer", "azure-eventhub", "azure-log-analytics", "azure-monitor",
 	"azure-pipelines", "azure-queue", "azure-servicebus", "beanstalkd", "cassandra", "clickhouse",
@@ -54,7 +40,7 @@ func Absent(triggerType, namespace string, installed []string) error {
 				missing, family, family)
 		}
 	}
-	if slices.Contains(unserved, triggerType) {
+	if slices.Contains(others, triggerType) {
 		return coded(codes.NotFound, "%s: no family of this version serves the type", missing)
 	}
 	known := slices.Concat(installed, published())
@@ -86,12 +72,12 @@ func unknown(code codes.Code, meant []string, why string) error {
 
 // published are all types of KEDA.
 func published() []string {
-	types := slices.Concat(builtin, unserved)
+	types := slices.Concat(builtin, others)
 	for _, served := range families {
 		types = append(types, served...)
 	}
 	slices.Sort(types)
-	return types
+	return slices.Compact(types)
 }
 
 // mostMeant is how many types are suggested at most.

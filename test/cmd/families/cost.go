@@ -116,7 +116,7 @@ func start(ctx context.Context, binaries, family string) (*process, error) {
 	p := &process{metrics: "http://" + ports[1] + "/metrics"}
 	p.cmd = exec.CommandContext(ctx, filepath.Join(binaries, "scaler-"+family), //nolint:gosec // ours
 		"--plaintext", "--allow-source-address="+loopback, "--identity-hosts=127.0.0.1", "--grpc-address="+ports[0], "--loopback-address=", "--metrics-address="+ports[1], "--log-level=error")
-	// GOGC is that of deploy/components/family.
+	// GOGC is that of deploy/manifests/templates.
 	p.cmd.Env = append(os.Environ(), "GOGC=50", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=example")
 	p.cmd.Stderr = os.Stderr
 	if err := p.cmd.Start(); err != nil {

@@ -1,0 +1,35 @@
+// Command generate writes the manifests of all families and the lists that name
+// them, from what the families print with the flag --describe and from
+// deploy/scalers/<family>/own.yaml. make generate runs it.
+//
+//	(bin/scaler-cron --describe; bin/scaler-kafka --describe) | generate <repository>
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sluice-autoscaler/sluice/deploy/families"
+	"github.com/sluice-autoscaler/sluice/deploy/manifests"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdin); err != nil {
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, described io.Reader) error {
+	if len(args) != 1 {
+		return errors.New("usage: <family> --describe | generate <repository>")
+	}
+	list, err := families.Read(described, filepath.Join(args[0], "deploy", "scalers"))
+	if err != nil {
+		return err
+	}
+	return manifests.Write(args[0], list)
+}
