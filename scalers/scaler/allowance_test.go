@@ -18,7 +18,7 @@ func paidBy(p *pool, namespaces ...string) (context.Context, *lease) {
 }
 
 func TestAllowance(t *testing.T) {
-	p := newPool()
+	p := newPool(poolConfig{})
 	a := NewAllowance("partitions", 10, 15)
 	of := func(namespaces ...string) *Holding {
 		ctx, _ := paidBy(p, namespaces...)
@@ -60,7 +60,7 @@ func TestAllowance(t *testing.T) {
 // TestANamespaceHasAShareOfEndpoints: one tenant with an endpoint for each
 // trigger takes no more than a share, and nobody else's connection.
 func TestANamespaceHasAShareOfEndpoints(t *testing.T) {
-	p := newPool()
+	p := newPool(poolConfig{})
 	p.endpoints.share = 2
 	connect := func(ctx context.Context, where string) error {
 		_, err := Shared(ctx, where, func(ctx context.Context) (*conn, error) {
@@ -112,7 +112,7 @@ func (*part) Part() {}
 
 // TestFailedDialsGiveTheirEndpointBack to the namespace.
 func TestFailedDialsGiveTheirEndpointBack(t *testing.T) {
-	p := newPool()
+	p := newPool(poolConfig{})
 	p.endpoints.share = 1
 	ctx, l := paidBy(p, "shop")
 	defer l.release()

@@ -17,7 +17,7 @@ import (
 // opening is the ctx of an Open whose credentials may be sent to these hosts.
 func opening(t *testing.T, hosts []string) context.Context {
 	t.Helper()
-	l := newPool().lease(hosts)
+	l := newPool(poolConfig{}).lease(hosts)
 	t.Cleanup(l.release)
 	return l.context(t.Context())
 }
@@ -128,7 +128,7 @@ func TestHostsArePartOfTheQuestion(t *testing.T) {
 	if open.question == limited.question {
 		t.Error("both ask the same question")
 	}
-	pool := newPool()
+	pool := newPool(poolConfig{})
 	dials := 0
 	dial := func(context.Context) (io.Closer, error) { dials++; return io.NopCloser(nil), nil }
 	for _, hosts := range [][]string{nil, {"a"}, {"a"}, {}} {

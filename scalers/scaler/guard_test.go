@@ -73,7 +73,7 @@ func ExampleDialer_Guarded() {
 func TestReadsAreMetered(t *testing.T) {
 	for _, batched := range []bool{false, true} {
 		t.Run(fmt.Sprint("batched ", batched), func(t *testing.T) {
-			l := newPool().lease(nil)
+			l := newPool(poolConfig{}).lease(nil)
 			defer l.release()
 			f, err := Shared(l.context(t.Context()), "flood", func(ctx context.Context) (*flood, error) {
 				return &flood{dialer: DialerOf(ctx).Guarded(Guard{ReadBytes: 1000})}, nil

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,12 +109,39 @@ func (m *metrics) answered(triggerType string, age time.Duration) {
 }
 
 // read counts one completed read.
-func (m *metrics) read(triggerType string, s *snapshot) {
-	m.reads.WithLabelValues(triggerType, outcomeLabels[s.outcome], causeLabels[s.detection]).Inc()
-	m.readDuration.WithLabelValues(triggerType).Observe(s.took.Round(time.Microsecond).Seconds())
-	if s.err != nil {
-		code, _ := explain(s.err)
+func (m *metrics) read(triggerType string, outcome scalerv1.Outcome, cause scalerv1.Detection, took time.Duration, err error) {
+	m.reads.WithLabelValues(triggerType, outcomeLabel(outcome), causeLabel(cause)).Inc()
+	m.readDuration.WithLabelValues(triggerType).Observe(took.Round(time.Microsecond).Seconds())
+	if err != nil {
+		code, _ := explain(err)
 		m.errors.WithLabelValues(triggerType, code.String()).Inc()
+	}
+}
+
+// outcomeLabel and causeLabel are the words of metrics and traces.
+func outcomeLabel(outcome scalerv1.Outcome) string   { return outcomeLabels[outcome] }
+func causeLabel(detection scalerv1.Detection) string { return causeLabels[detection] }
+
+// requestsKey is where the context of a read says who counts its requests.
+type requestsKey struct{}
+
+// requests counts the HTTP requests of reads of one trigger type.
+type requests struct {
+	metrics     *metrics
+	triggerType string
+}
+
+// counting returns the context of a read whose HTTP requests are counted.
+func (m *metrics) counting(ctx context.Context, triggerType string) context.Context {
+	return context.WithValue(ctx, requestsKey{}, requests{m, triggerType})
+}
+
+// countRequest counts a request that is made while a metric is read, if ctx is
+// that of the read.
+func countRequest(ctx context.Context, code string, took time.Duration) {
+	if r, ok := ctx.Value(requestsKey{}).(requests); ok {
+		r.metrics.requests.WithLabelValues(r.triggerType, code).Inc()
+		r.metrics.requestDuration.WithLabelValues(r.triggerType, code).Observe(took.Seconds())
 	}
 }
 

@@ -14,7 +14,7 @@ type narrow struct{ conn }
 func (*narrow) Width() (reads, slow int) { return 4, 2 }
 
 // onNarrow asks a question over the shared narrow connection.
-func onNarrow(question string, source *fake) *binding {
+func onNarrow(question string, source *fake) query {
 	b := asking(question, nil)
 	b.open = func(ctx context.Context) (Source, error) {
 		source.opened()

@@ -38,14 +38,9 @@ const (
 // among all who ask it and keeps the last one. One goroutine keeps one timer
 // for all questions; a goroutine exists per read only while the read lasts.
 type sampler struct {
-	log         *slog.Logger
-	metrics     *metrics
-	tracer      trace.Tracer
-	pool        *pool
-	readTimeout time.Duration
-	// maxReadTimeout bounds what triggers ask for themselves.
-	maxReadTimeout time.Duration
-	epoch          time.Time // phases count from here
+	samplerConfig
+	tracer trace.Tracer
+	epoch  time.Time // phases count from here
 
 	mu        sync.Mutex
 	questions map[string]*question
@@ -56,25 +51,34 @@ type sampler struct {
 	running   sync.WaitGroup
 }
 
-func newSampler(log *slog.Logger, m *metrics, spans trace.TracerProvider, readTimeout, maxReadTimeout time.Duration) *sampler {
-	s := &sampler{
-		log: log, metrics: m, tracer: spans.Tracer("github.com/sluice-autoscaler/sluice/scalers/scaler"), pool: newPool(), readTimeout: readTimeout, maxReadTimeout: max(readTimeout, maxReadTimeout),
-		epoch:     time.Now(),
-		questions: map[string]*question{},
-		groups:    map[Batch]*batchGroup{},
-		wake:      make(chan struct{}, 1),
+// samplerConfig is what a sampler is made of. All of it is needed.
+type samplerConfig struct {
+	log         *slog.Logger
+	metrics     *metrics
+	spans       trace.TracerProvider
+	pool        *pool
+	readTimeout time.Duration
+	// maxReadTimeout bounds what triggers ask for themselves.
+	maxReadTimeout time.Duration
+}
+
+func newSampler(c samplerConfig) *sampler {
+	c.maxReadTimeout = max(c.readTimeout, c.maxReadTimeout)
+	return &sampler{
+		samplerConfig: c,
+		tracer:        c.spans.Tracer("github.com/sluice-autoscaler/sluice/scalers/scaler"),
+		epoch:         time.Now(),
+		questions:     map[string]*question{},
+		groups:        map[Batch]*batchGroup{},
+		wake:          make(chan struct{}, 1),
 	}
-	s.pool.changed = m.connections
-	return s
 }
 
 // question is what several triggers may ask alike. All fields are guarded by
 // sampler.mu, except those of opened that say otherwise.
 type question struct {
-	id          string
-	triggerType string
-	binding     *binding // of any user: they open the same source
-	secrets     []string // never to be shown in an error
+	query            // of any user: they open the same source
+	secrets []string // never to be shown in an error
 
 	users    map[*user]struct{}
 	interval time.Duration // the shortest of the users'; 0 without users
@@ -107,13 +111,10 @@ func (q *question) wake() {
 // user is one subscription's share in a question. The sampler owns q; the
 // other fields are written under sampler.mu after join.
 type user struct {
-	triggerType string
-	interval    time.Duration
-	idle        bool
-	doorbell    scalerv1.Doorbell
-	silent      string // why the doorbell stays off unasked, or ""
-	secrets     []string
-	payer       string // the namespace whose share of what the family holds is used
+	wish
+	silent  string // why the doorbell stays off unasked, or ""
+	secrets []string
+	payer   string // the namespace whose share of what the family holds is used
 	// deliver is called with every new snapshot, not under any lock. Two calls
 	// may overlap; seq tells which snapshot is newer.
 	deliver func(*snapshot)
@@ -122,12 +123,14 @@ type user struct {
 	q      *question     // nil before join and after leave
 }
 
-func newUser(triggerType string, w wish) *user {
-	return &user{
-		triggerType: triggerType, interval: w.interval, idle: w.idle, doorbell: w.doorbell,
-		joined: make(chan struct{}),
-	}
+// wish is how a user wants a question read.
+type wish struct {
+	interval time.Duration
+	idle     bool
+	doorbell scalerv1.Doorbell
 }
+
+func newUser(w wish) *user { return &user{wish: w, joined: make(chan struct{})} }
 
 // payers are the namespaces that use the question, at least one.
 func (s *sampler) payers(q *question) []string {
@@ -145,19 +148,16 @@ func (s *sampler) payers(q *question) []string {
 	return payers
 }
 
-// join makes u a user of b's question, which is read at once unless somebody
+// join makes u a user of a question, which is read at once unless somebody
 // reads it already. What is known is delivered before join returns.
-func (s *sampler) join(b *binding, u *user) {
+func (s *sampler) join(asked query, u *user) {
 	s.mu.Lock()
 	now := time.Now()
-	q := s.questions[b.question]
+	q := s.questions[asked.id]
 	if q == nil {
-		q = &question{
-			id: b.question, triggerType: u.triggerType, binding: b,
-			users: map[*user]struct{}{}, index: -1, done: make(chan struct{}),
-		}
+		q = &question{query: asked, users: map[*user]struct{}{}, index: -1, done: make(chan struct{})}
 		s.questions[q.id] = q
-		s.metrics.questions(u.triggerType, 1)
+		s.metrics.questions(q.triggerType, 1)
 	}
 	if len(q.users) == 0 {
 		if q.snap != nil && now.Sub(q.snap.at) > u.interval {
@@ -180,10 +180,10 @@ func (s *sampler) join(b *binding, u *user) {
 }
 
 // change gives u another interval, mode or doorbell.
-func (s *sampler) change(u *user, interval time.Duration, idle bool, doorbell scalerv1.Doorbell) {
+func (s *sampler) change(u *user, w wish) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u.interval, u.idle, u.doorbell = interval, idle, doorbell
+	u.wish = w
 	if u.q != nil {
 		s.retune(u.q, time.Now())
 	}
@@ -210,31 +210,34 @@ func (s *sampler) leave(u *user) {
 
 // freshness is how old an answer may be.
 type freshness struct {
-	// An answer older than wanted is read again where reads are quick and one
-	// is to spare; one older than allowed in any case where they are quick.
-	// Twice the allowed age is given at the most.
-	wanted, allowed time.Duration
+	// An answer older than allowed is read again where reads are quick. Twice
+	// the allowed age is given at the most.
+	allowed time.Duration
 	// who names the object for which the HPA controller asks: it comes again,
 	// so that its answer can be read beforehand. nil for anybody else.
 	who any
 }
 
-// ask returns the snapshot of u's question, as fresh as f has it.
+// ask returns the snapshot of u's question, as fresh as f has it, once u has
+// joined one.
 //
 // A question that was never read is waited for within ctx, or until u leaves
 // it. For a snapshot that is too old the caller waits for one shared read, but
 // only where the read before was quick, and never longer than patience. ok is
 // false when there is none to give.
 func (s *sampler) ask(ctx context.Context, u *user, f freshness) (snap *snapshot, ok bool) {
+	select {
+	case <-u.joined:
+	case <-ctx.Done():
+		return nil, false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// An answer older than wanted is read again where one read is to spare.
 	var at *phase
-	switch {
-	case u.q == nil || f.who == nil:
-	case u.q.gathered():
-		f.wanted = f.allowed
-	default:
-		at, f.wanted = s.asked(u.q, f.who, time.Now())
+	wanted := f.allowed
+	if u.q != nil && f.who != nil && !u.q.gathered() {
+		at, wanted = s.asked(u.q, f.who, time.Now())
 	}
 	for u.q != nil && u.q.snap == nil {
 		if !s.await(ctx, u.q.done) {
@@ -246,7 +249,7 @@ func (s *sampler) ask(ctx context.Context, u *user, f freshness) (snap *snapshot
 		return nil, false
 	}
 	snap = q.snap
-	if wait := s.hurry(q, at, f); wait > 0 {
+	if wait := s.hurry(q, at, wanted, f.allowed); wait > 0 {
 		brief, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
 		s.await(brief, q.done)
@@ -274,10 +277,10 @@ func (s *sampler) await(ctx context.Context, done <-chan struct{}) bool {
 // hurry has the question read now where its snapshot is too old for somebody
 // who asks at phase at, and that helps. It returns how long to wait for it. s.mu
 // is held.
-func (s *sampler) hurry(q *question, at *phase, f freshness) time.Duration {
+func (s *sampler) hurry(q *question, at *phase, wanted, allowed time.Duration) time.Duration {
 	now := time.Now()
 	age := now.Sub(q.snap.at)
-	if age < f.wanted || q.snap.took >= patience || q.stuck || q.failures >= 2 {
+	if age < wanted || q.snap.took >= patience || q.stuck || q.failures >= 2 {
 		return 0
 	}
 	if q.reading {
@@ -286,7 +289,7 @@ func (s *sampler) hurry(q *question, at *phase, f freshness) time.Duration {
 		}
 		return patience - now.Sub(q.began) // one that lasts is not quick
 	}
-	if age < f.allowed && !q.spares(at, now) {
+	if age < allowed && !q.spares(at, now) {
 		return 0
 	}
 	q.next = now

@@ -100,7 +100,7 @@ func (s *sampler) leaveGroup(q *question, o *opened) {
 func (s *sampler) queue(q *question, now time.Time) {
 	l := q.opened.group.lane(q.opened)
 	if q.opened.pace.byItself(now) {
-		l.alone = append(l.alone, s.member(q, now, s.deadline(q.binding, q.interval)))
+		l.alone = append(l.alone, s.member(q, now, s.deadline(q.timeout, q.interval)))
 	} else {
 		l.waiting[q] = struct{}{}
 	}
@@ -178,7 +178,7 @@ func (s *sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	now := time.Now()
 	deadline := time.Duration(0)
 	for _, q := range questions {
-		deadline = max(deadline, s.deadline(q.binding, q.interval))
+		deadline = max(deadline, s.deadline(q.timeout, q.interval))
 	}
 	members := make([]*member, len(questions))
 	for i, q := range questions {

@@ -244,7 +244,7 @@ func TestListeningFollowsTheMode(t *testing.T) {
 		pass(time.Second)
 		for i := range 10 {
 			idle := i%2 == 1
-			s.change(u.user, 15*time.Second, idle, 0)
+			s.change(u.user, wish{interval: 15 * time.Second, idle: idle})
 			pass(time.Second)
 			if got := source.listening.Load() == 1; got != idle {
 				t.Fatalf("listens = %v while idle = %v", got, idle)
@@ -314,7 +314,7 @@ func TestDoorbellThatIsDroppedCostsLittleMoreThanPolling(t *testing.T) {
 				for i := range 200 {
 					pass(3 * time.Second)
 					if tt.flips {
-						s.change(u.user, 30*time.Second, i%2 == 1, 0)
+						s.change(u.user, wish{interval: 30 * time.Second, idle: i%2 == 1})
 					}
 				}
 				if n := source.listens.Load(); n > tt.most {
@@ -356,9 +356,9 @@ func TestRefusalIsSaidAgain(t *testing.T) {
 			if note := u.snap().note; note != "polled: topic orders may not be read" {
 				t.Errorf("note = %q", note)
 			}
-			s.change(u.user, 30*time.Second, false, 0)
+			s.change(u.user, wish{interval: 30 * time.Second})
 			pass(30 * time.Second)
-			s.change(u.user, 30*time.Second, true, 0)
+			s.change(u.user, wish{interval: 30 * time.Second, idle: true})
 		}
 		if n := source.listens.Load(); n != 1 {
 			t.Errorf("asked %d times within 8 minutes of a refusal", n)
@@ -401,7 +401,7 @@ func TestSourceThatNamesItsMetrics(t *testing.T) {
 			return make([]Reading, len(source.names)), nil
 		}
 		b := asking("q", source)
-		b.metrics = nil
+		b.metrics = 0
 		u := userEvery(time.Hour)
 		s.join(b, u.user)
 		pass(time.Second)
@@ -427,7 +427,7 @@ func TestSpecsThatAreDroppedAreWatchedEverLater(t *testing.T) {
 		source := &droppedSpecs{specced: specced{names: []string{"a"}}}
 		source.answer = func(context.Context) ([]Reading, error) { return make([]Reading, 1), nil }
 		b := asking("q", source)
-		b.metrics = nil
+		b.metrics = 0
 		s.join(b, userEvery(30*time.Second).user)
 		pass(10 * time.Minute)
 		if n := source.watches.Load(); n < 8 || n > 17 {

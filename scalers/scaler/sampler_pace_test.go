@@ -42,7 +42,7 @@ func TestStalledMembersFailAlone(t *testing.T) {
 				l.stalled.Store(true)
 			}
 			// The first round finds out, the second goes without them.
-			pass(2*interval + s.deadline(&binding{}, interval))
+			pass(2*interval + s.deadline(0, interval))
 			stalled(t, "after two rounds", users[healthy:]...)
 			for range 150 {
 				pass(time.Second)

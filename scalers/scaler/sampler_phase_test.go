@@ -14,7 +14,7 @@ import (
 
 // fromHPA is how the HPA controller asks.
 func fromHPA(who any) freshness {
-	return freshness{wanted: recent, allowed: freshFor, who: who}
+	return freshness{allowed: freshFor, who: who}
 }
 
 // hpa asks as the HPA controller does for one object: every 15 s and a little,
@@ -277,7 +277,7 @@ func TestCachedMetricsAreReadAtTheIntervalAlone(t *testing.T) {
 		pass(2 * time.Minute)
 		reads := source.count()
 		for range 40 {
-			if _, ok := s.ask(t.Context(), u.user, freshness{wanted: 70 * time.Second, allowed: 70 * time.Second}); !ok {
+			if _, ok := s.ask(t.Context(), u.user, freshness{allowed: 70 * time.Second}); !ok {
 				t.Fatal("no answer")
 			}
 			pass(syncPeriod)

@@ -35,9 +35,9 @@ type opened struct {
 // deadline is how long one read for a trigger may take: the interval, but not
 // less than shortestDeadline nor more than readTimeout; and as long as the
 // trigger itself says, but not more than maxReadTimeout.
-func (s *sampler) deadline(b *binding, interval time.Duration) time.Duration {
+func (s *sampler) deadline(timeout, interval time.Duration) time.Duration {
 	usual := min(max(interval, shortestDeadline), s.readTimeout)
-	return max(usual, min(b.timeout, s.maxReadTimeout))
+	return max(usual, min(timeout, s.maxReadTimeout))
 }
 
 // takeCause says what makes the sampler read now. The read answers every ring
@@ -120,7 +120,7 @@ func (s *sampler) repeatFailure(q *question) {
 // just opened is handed to its batch instead.
 func (s *sampler) read(ctx context.Context, q *question, cause scalerv1.Detection) {
 	s.mu.Lock()
-	deadline, o := s.deadline(q.binding, q.interval), q.opened
+	deadline, o := s.deadline(q.timeout, q.interval), q.opened
 	if o != nil {
 		o.busy.Add(1)
 	}
@@ -218,25 +218,6 @@ func (o *opened) metered() (done func()) {
 	}
 }
 
-// inTime replaces whatever a client library makes of an exceeded deadline.
-func inTime(ctx context.Context, err error) error {
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrNoData) {
-		if code, _ := explain(err); code == codes.Unavailable || code == codes.Canceled {
-			return status.Error(codes.DeadlineExceeded, text(err))
-		}
-	}
-	return err
-}
-
-// unheard is true when err says that there was no answer in time.
-func unheard(err error) bool {
-	if err == nil {
-		return false
-	}
-	code, _ := explain(err)
-	return code == codes.DeadlineExceeded
-}
-
 // errBusy is the failure of a read that had no place in time.
 var errBusy = status.Error(codes.DeadlineExceeded, "other reads of the same endpoint wait for an answer")
 
@@ -246,7 +227,7 @@ var errBusy = status.Error(codes.DeadlineExceeded, "other reads of the same endp
 func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detection, deadline time.Duration) (*opened, error) {
 	start := time.Now()
 	life, stop := context.WithCancel(ctx)
-	o := &opened{lease: s.pool.lease(q.binding.hosts), stop: stop, specsStale: true}
+	o := &opened{lease: s.pool.lease(q.hosts), stop: stop, specsStale: true}
 	o.lease.payers = func() []string { return s.payers(q) }
 	octx, cancel := context.WithTimeout(o.lease.context(ctx), deadline)
 	defer cancel()
@@ -254,7 +235,7 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	a := s.begin(q, cause, deadline)
 	s.mu.Unlock()
 	o.lease.meter.Begin()
-	source, err := openSafely(octx, q.binding)
+	source, err := openSafely(octx, q.query)
 	o.lease.meter.End()
 	kept := s.returned(a)
 	if err != nil {
@@ -289,9 +270,9 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	return o, nil
 }
 
-func openSafely(ctx context.Context, b *binding) (source Source, err error) {
+func openSafely(ctx context.Context, asked query) (source Source, err error) {
 	defer defect.Recovered("open", &err)
-	source, err = b.open(ctx)
+	source, err = asked.open(ctx)
 	if err == nil && source == nil {
 		err = fmt.Errorf("%w: open returned no source", defect.Err)
 	}
@@ -340,7 +321,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	if old != nil {
 		snap.seq, snap.last = old.seq+1, old.last
 	}
-	want := len(q.binding.metrics)
+	want := q.metrics
 	if q.opened != nil && q.opened.specs != nil {
 		snap.specs = q.opened.specs
 		want = len(snap.specs)
@@ -362,7 +343,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	}
 	s.mu.Unlock()
 
-	s.metrics.read(q.triggerType, snap)
+	s.metrics.read(q.triggerType, snap.outcome, snap.detection, snap.took, snap.err)
 	s.report(q, old, snap)
 	for _, u := range users {
 		u.deliver(snap)

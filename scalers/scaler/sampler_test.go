@@ -25,7 +25,10 @@ type bench struct {
 }
 
 func startSampler(t *testing.T) *bench {
-	s := newSampler(slog.New(slog.DiscardHandler), newMetrics("test"), untraced, 10*time.Second, time.Minute)
+	s := newSampler(samplerConfig{
+		log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"), spans: untraced, pool: newPool(poolConfig{}),
+		readTimeout: 10 * time.Second, maxReadTimeout: time.Minute,
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -97,13 +100,10 @@ func (f *fake) times() []time.Time {
 	return slices.Clone(f.reads)
 }
 
-// asking binds a trigger with one metric to a question.
-func asking(question string, source Source) *binding {
-	return &binding{
-		question: question,
-		metrics:  []Metric{{Name: "m", Target: 5}},
-		shape:    func(raw []Reading) []Reading { return raw },
-		noData:   NoDataError,
+// asking is a question of one metric.
+func asking(question string, source Source) query {
+	return query{
+		id: question, triggerType: "test", metrics: 1,
 		open: func(context.Context) (Source, error) {
 			if f, ok := source.(interface{ opened() }); ok {
 				f.opened()
@@ -124,7 +124,7 @@ type testUser struct {
 }
 
 func userEvery(interval time.Duration) *testUser {
-	u := &testUser{user: newUser("test", wish{interval: interval})}
+	u := &testUser{user: newUser(wish{interval: interval})}
 	u.deliver = func(s *snapshot) {
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -424,9 +424,9 @@ func TestTimedSourceIsReadAtItsTime(t *testing.T) {
 }
 
 func TestPanicIsAnInternalError(t *testing.T) {
-	tests := map[string]*binding{
+	tests := map[string]query{
 		"in read": asking("q", &fake{answer: func(context.Context) ([]Reading, error) { panic("secret") }}),
-		"in open": {question: "q", open: func(context.Context) (Source, error) { panic("secret") }},
+		"in open": {id: "q", triggerType: "test", open: func(context.Context) (Source, error) { panic("secret") }},
 	}
 	for name, b := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -509,7 +509,7 @@ func TestAskNeverWaitsForASlowSource(t *testing.T) {
 				first := u.snap()
 				pass(tt.age)
 				start := time.Now()
-				snap, ok := s.ask(t.Context(), u.user, freshness{wanted: freshFor, allowed: freshFor})
+				snap, ok := s.ask(t.Context(), u.user, freshness{allowed: freshFor})
 				if ok != tt.ok || time.Since(start) != tt.wait || (snap != first) != tt.newer {
 					t.Errorf("ok = %v, waited %v, newer = %v; want %v, %v, %v", ok, time.Since(start), snap != first, tt.ok, tt.wait, tt.newer)
 				}
@@ -528,72 +528,13 @@ func TestAskWaitsForTheFirstRead(t *testing.T) {
 		s.join(asking("q", source), u.user)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if snap, _ := s.ask(short, u.user, freshness{wanted: freshFor, allowed: freshFor}); snap != nil {
+		if snap, _ := s.ask(short, u.user, freshness{allowed: freshFor}); snap != nil {
 			t.Errorf("snapshot = %v before the first read", snap)
 		}
-		if snap, ok := s.ask(t.Context(), u.user, freshness{wanted: freshFor, allowed: freshFor}); !ok || snap.readings[0].Value != 1 {
+		if snap, ok := s.ask(t.Context(), u.user, freshness{allowed: freshFor}); !ok || snap.readings[0].Value != 1 {
 			t.Errorf("snapshot = %v, %v", snap, ok)
 		}
 	})
-}
-
-func TestObserve(t *testing.T) {
-	down := errors.New("down")
-	tests := map[string]struct {
-		rule     NoDataRule
-		readings [][]Reading // successive reads; nil is ErrNoData
-		err      error       // of the last read
-		outcome  scalerv1.Outcome
-		value    float64
-		active   bool
-		failing  bool
-	}{
-		"a value":                      {readings: [][]Reading{One(3)}, outcome: 1, value: 3, active: true},
-		"zero is a value":              {readings: [][]Reading{One(0)}, outcome: 1},
-		"a negative value is zero":     {readings: [][]Reading{One(-2)}, outcome: 1},
-		"activity is the raw number's": {readings: [][]Reading{{{Value: 0, Activity: 2}}}, outcome: 1, active: true},
-		"no data is a failure":         {readings: [][]Reading{nil}, outcome: 2, failing: true},
-		"no data may be zero":          {rule: NoDataZero, readings: [][]Reading{nil}, outcome: 2},
-		"no data may hold":             {rule: NoDataHold, readings: [][]Reading{One(4), nil, nil}, outcome: 2, value: 4, active: true},
-		"nothing to hold is a failure": {rule: NoDataHold, readings: [][]Reading{nil}, outcome: 2, failing: true},
-		"an error is not held":         {rule: NoDataHold, readings: [][]Reading{One(4), nil}, err: down, outcome: 3, failing: true},
-		"too few readings":             {readings: [][]Reading{{}}, outcome: 3, failing: true},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			b := asking("q", nil)
-			b.noData = tt.rule
-			var snap *snapshot
-			for i, readings := range tt.readings {
-				next := &snapshot{}
-				if snap != nil {
-					next.last = snap.last
-				}
-				err := error(nil)
-				if readings == nil {
-					err = fmt.Errorf("query: %w", ErrNoData)
-				}
-				if i == len(tt.readings)-1 && tt.err != nil {
-					err = tt.err
-				}
-				next.judge(readings, err)
-				snap = next
-			}
-			o := b.observe(snap)
-			if o.outcome != tt.outcome || (o.err != nil) != tt.failing {
-				t.Fatalf("outcome = %v, err = %v", o.outcome, o.err)
-			}
-			if tt.failing {
-				if o.values != nil {
-					t.Errorf("values = %v beside a failure", o.values)
-				}
-				return
-			}
-			if o.values[0].value != tt.value || o.active() != tt.active {
-				t.Errorf("observed = %+v, want %v, %v", o.values[0], tt.value, tt.active)
-			}
-		})
-	}
 }
 
 func TestNaNAndInfinityAreNoData(t *testing.T) {

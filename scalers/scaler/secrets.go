@@ -9,6 +9,10 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
+// shortestSecret is the length from which a credential is looked for in
+// errors; shorter ones, such as "true", are words of ordinary sentences.
+const shortestSecret = 5
+
 // secretsOf lists what must not be shown of the credentials of a trigger, the
 // longest first: every value, what is secret within addresses and connection
 // strings, and all of it as an address spells it. A value that a parameter of

@@ -200,15 +200,14 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 		defer cancel()
 		_ = stopTraces(last) // nobody is left to tell
 	}()
-	server := New(Config{
-		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
-		ReadTimeout: s.readTimeout, MaxReadTimeout: s.maxReadTimeout, ShutdownTimeout: s.shutdownTimeout,
-	})
 	book := openBook(s.stateDir, log)
 	defer book.Close()
 	defer context.AfterFunc(ctx, book.Close)() // whatever becomes of the end
-	server.core.sampler.pool.book = book
-	server.core.sampler.pool.endpoints.share = s.namespaceEndpoints
+	server := New(Config{
+		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
+		ReadTimeout: s.readTimeout, MaxReadTimeout: s.maxReadTimeout, ShutdownTimeout: s.shutdownTimeout,
+		pool: poolConfig{book: book, share: s.namespaceEndpoints},
+	})
 	return server.listenAndServe(ctx, s)
 }
 

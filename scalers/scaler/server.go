@@ -40,6 +40,8 @@ type Config struct {
 	// ShutdownTimeout is how long open streams have to end after Draining
 	// before they are cut, and sources to let go; default 10 s.
 	ShutdownTimeout time.Duration
+
+	pool poolConfig
 }
 
 func (c Config) withDefaults() Config {
@@ -88,13 +90,17 @@ type core struct {
 func newCore(cfg Config) *core {
 	cfg = cfg.withDefaults()
 	m := newMetrics(cfg.Family)
+	cfg.pool.changed = m.connections
 	c := &core{
 		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
-		sampler:   newSampler(cfg.Log, m, cfg.Traces, cfg.ReadTimeout, cfg.MaxReadTimeout),
-		byID:      map[string]map[*subscription]struct{}{},
-		asked:     map[string]*asked{},
-		draining:  make(chan struct{}),
+		sampler: newSampler(samplerConfig{
+			log: cfg.Log, metrics: m, spans: cfg.Traces, pool: newPool(cfg.pool),
+			readTimeout: cfg.ReadTimeout, maxReadTimeout: cfg.MaxReadTimeout,
+		}),
+		byID:     map[string]map[*subscription]struct{}{},
+		asked:    map[string]*asked{},
+		draining: make(chan struct{}),
 	}
 	for _, t := range cfg.Triggers {
 		c.triggers[t.Type] = t

@@ -52,15 +52,13 @@ type subscription struct {
 	everyRead bool
 	payer     string // see payerOf
 
-	mu       sync.Mutex
-	binding  *binding // partial until credentials are known
-	user     *user    // the share in a question; nil until then
-	interval time.Duration
-	idle     bool
-	doorbell scalerv1.Doorbell
-	closed   bool
-	ready    chan struct{} // closed when user or failure stands
-	failure  error         // why credentials cannot be had
+	mu      sync.Mutex
+	binding *binding // partial until credentials are known
+	user    *user    // the share in a question; nil until then
+	wish    wish
+	closed  bool
+	ready   chan struct{} // closed when user or failure stands
+	failure error         // why credentials cannot be had
 
 	resolving bool
 	resolved  time.Time // when the credentials were read last
@@ -76,13 +74,6 @@ type subscription struct {
 	specs       []Metric
 	activations uint64
 	active      bool
-}
-
-// wish is how a client wants its subscription sampled.
-type wish struct {
-	interval time.Duration
-	idle     bool
-	doorbell scalerv1.Doorbell
 }
 
 // subscribe binds a trigger and starts sampling it. The error is a status for
@@ -102,7 +93,7 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 	s := &subscription{
 		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
 		refs: facts.references, cached: facts.useCachedMetrics,
-		interval: w.interval, idle: w.idle, doorbell: w.doorbell,
+		wish:  w,
 		ready: make(chan struct{}), specs: b.metrics,
 		everyRead: facts.object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
 	}
@@ -215,12 +206,6 @@ func (s *subscription) fail(err error) {
 	s.changed()
 }
 
-// silence is true for an error which says that nobody answered.
-func silence(err error) bool {
-	code, _ := explain(err)
-	return code == codes.Unavailable || code == codes.DeadlineExceeded
-}
-
 // becomeReady releases those who wait for the first result; s.mu is held.
 func (s *subscription) becomeReady() {
 	select {
@@ -250,7 +235,7 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 		return
 	}
 	old := s.user
-	u := newUser(s.trigger.Type, wish{interval: s.interval, idle: s.idle, doorbell: s.doorbell})
+	u := newUser(s.wish)
 	u.silent, u.secrets = b.silent, secretsOf(creds, s.trigger.description)
 	u.payer = s.payer
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
@@ -263,7 +248,7 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	if old != nil {
 		s.core.sampler.leave(old)
 	}
-	s.core.sampler.join(b, u)
+	s.core.sampler.join(s.query(b), u)
 	s.mu.Lock()
 	s.becomeReady() // not before there is a question to ask
 	gone := s.closed
@@ -271,6 +256,11 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	if gone {
 		s.core.sampler.leave(u)
 	}
+}
+
+// query is what the sampler reads for b.
+func (s *subscription) query(b *binding) query {
+	return query{id: b.question, triggerType: s.trigger.Type, hosts: b.hosts, metrics: len(b.metrics), timeout: b.timeout, open: b.open}
 }
 
 // deliver works out what a snapshot means to this subscription.
@@ -328,9 +318,9 @@ func sameMetrics(a, b []Metric) bool {
 func (s *subscription) change(w wish) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.interval, s.idle, s.doorbell = w.interval, w.idle, w.doorbell
+	s.wish = w
 	if s.user != nil {
-		s.core.sampler.change(s.user, w.interval, w.idle, w.doorbell)
+		s.core.sampler.change(s.user, w)
 	}
 }
 
@@ -389,7 +379,7 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *binding, snap *snapshot, ok bool, err error) {
 	for {
 		s.mu.Lock()
-		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.interval
+		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.wish.interval
 		s.mu.Unlock()
 		switch {
 		case closed:
@@ -397,11 +387,7 @@ func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *binding, s
 		case u == nil:
 			return nil, nil, false, failure
 		}
-		select {
-		case <-u.joined:
-			snap, ok = s.core.sampler.ask(ctx, u, s.freshness(b, interval, periodic))
-		case <-ctx.Done():
-		}
+		snap, ok = s.core.sampler.ask(ctx, u, s.freshness(b, interval, periodic))
 		if snap != nil {
 			s.name(u, snap.specs)
 			return b, snap, ok, nil
@@ -428,12 +414,11 @@ func (s *subscription) status(err error) error { return statusOf(s.trigger.Type,
 func (s *subscription) freshness(b *binding, interval time.Duration, periodic bool) freshness {
 	switch {
 	case s.cached:
-		age := b.object.PollingInterval + s.core.sampler.deadline(b, interval)
-		return freshness{wanted: age, allowed: age}
+		return freshness{allowed: b.object.PollingInterval + s.core.sampler.deadline(b.timeout, interval)}
 	case periodic:
-		return freshness{wanted: recent, allowed: freshFor, who: s.asker()}
+		return freshness{allowed: freshFor, who: s.asker()}
 	default:
-		return freshness{wanted: freshFor, allowed: freshFor}
+		return freshness{allowed: freshFor}
 	}
 }
 

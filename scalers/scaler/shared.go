@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -84,13 +85,17 @@ type pool struct {
 	mu          sync.Mutex
 	connections map[sharedID]*connection
 
+	poolConfig
+	endpoints *Allowance // counts them by namespace
+}
+
+// poolConfig is what a pool may be told.
+type poolConfig struct {
 	// book notes which endpoints are read; nil for none.
 	book *suspects.Book
-
-	// endpoints counts them by namespace.
-	endpoints *Allowance
-
-	// opened tells how many connections stand; never nil.
+	// share is how many connections a namespace may have; default usualEndpoints.
+	share int
+	// changed is told how many connections stand; nil for nobody.
 	changed func(connections int)
 }
 
@@ -98,10 +103,13 @@ type pool struct {
 // ten kilobytes at rest, and more while it is read.
 const usualEndpoints = 1000
 
-func newPool() *pool {
-	endpoints := NewAllowance("endpoints", usualEndpoints, 0)
+func newPool(c poolConfig) *pool {
+	if c.changed == nil {
+		c.changed = func(int) {}
+	}
+	endpoints := NewAllowance("endpoints", cmp.Or(c.share, usualEndpoints), 0)
 	endpoints.flag = "--max-namespace-endpoints"
-	return &pool{connections: map[sharedID]*connection{}, endpoints: endpoints, changed: func(int) {}}
+	return &pool{poolConfig: c, connections: map[sharedID]*connection{}, endpoints: endpoints}
 }
 
 // connection is one entry of the pool. Fields below users are written once,
@@ -359,6 +367,6 @@ func (c *connection) close() {
 // Opening returns a ctx in which an Open may be called outside of a family, as
 // tests of a source do, and the function that releases what it took.
 func Opening(ctx context.Context) (context.Context, func()) {
-	l := newPool().lease(nil)
+	l := newPool(poolConfig{}).lease(nil)
 	return l.context(ctx), l.release
 }

@@ -25,7 +25,7 @@ func sharing(ctx context.Context, p *pool, n int, dial func(context.Context) (*c
 
 func TestConnectionIsDialledOnceAndClosedAfterTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool()
+		p := newPool(poolConfig{})
 		var dials atomic.Int32
 		c := &conn{}
 		leases, errs := sharing(t.Context(), p, 100, func(context.Context) (*conn, error) {
@@ -51,7 +51,7 @@ func TestConnectionIsDialledOnceAndClosedAfterTheLast(t *testing.T) {
 
 func TestFailedDialIsNotRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool()
+		p := newPool(poolConfig{})
 		down := errors.New("down")
 		_, errs := sharing(t.Context(), p, 10, func(context.Context) (*conn, error) {
 			<-time.After(time.Second)
@@ -72,7 +72,7 @@ func TestFailedDialIsNotRemembered(t *testing.T) {
 
 func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool()
+		p := newPool(poolConfig{})
 		dial := func(ctx context.Context) (*conn, error) {
 			select {
 			case <-time.After(time.Second):
@@ -105,7 +105,7 @@ func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
 
 func TestDialThatNobodyWaitsForIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPool()
+		p := newPool(poolConfig{})
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ended := make(chan error, 1)
@@ -125,7 +125,7 @@ func TestDialThatNobodyWaitsForIsCancelled(t *testing.T) {
 }
 
 func TestConnectionOverAnotherIsClosedFirst(t *testing.T) {
-	p := newPool()
+	p := newPool(poolConfig{})
 	l := p.lease(nil)
 	below := &conn{}
 	type session struct{ *conn }

@@ -73,9 +73,7 @@ func newBook(t *testing.T, path string) *suspects.Book {
 // readFrom reads a source once, as a process with the book does.
 func readFrom(t *testing.T, book *suspects.Book, open func(context.Context, string) (Source, error), address string) error {
 	t.Helper()
-	pool := newPool()
-	pool.book = book
-	l := pool.lease(nil)
+	l := newPool(poolConfig{book: book}).lease(nil)
 	defer l.release()
 	source, err := open(l.context(t.Context()), address)
 	if err != nil {

@@ -5,20 +5,13 @@ import (
 	"context"
 	"fmt"
 
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 )
-
-// untraced is what reads are told to while nobody asked for traces.
-var untraced trace.TracerProvider = noop.NewTracerProvider()
 
 // tracing returns where the spans of reads go. It is off unless the environment
 // says OTEL_TRACES_EXPORTER=otlp; protocol, endpoint, headers, sampler and the
@@ -51,29 +44,4 @@ func tracing(ctx context.Context, family string, getenv func(string) string) (pr
 	}
 	sdk := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(named))
 	return sdk, sdk.Shutdown, nil
-}
-
-// trace makes the span of a completed read and returns its trace context for
-// whoever acts on it; "" when the read is not sampled. The span is a root: a
-// read is shared, and belongs to no request.
-//
-//nolint:contextcheck,nolintlint // its callers are meant, which nolintlint does not see
-func (s *sampler) trace(triggerType string, snap *snapshot) string {
-	ctx, span := s.tracer.Start(context.Background(), "read "+triggerType,
-		trace.WithTimestamp(snap.at.Add(-snap.took)), trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(
-			attribute.String("sluice.trigger.type", triggerType),
-			attribute.String("sluice.outcome", outcomeLabels[snap.outcome]),
-			attribute.String("sluice.cause", causeLabels[snap.detection]),
-		))
-	if snap.outcome == scalerv1.Outcome_OUTCOME_ERROR {
-		span.SetStatus(codes.Error, statusOf(triggerType, snap.err).Message())
-	}
-	span.End(trace.WithTimestamp(snap.at))
-	if !span.SpanContext().IsSampled() {
-		return ""
-	}
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier.Get("traceparent")
 }

@@ -29,7 +29,7 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 		e.told.accepted, e.told.warnings = true, warnings
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
 			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: warnings,
-			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding, s.interval)),
+			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding.timeout, s.wish.interval)),
 		}}})
 	}
 	if s.specs != nil && !sameMetrics(e.told.specs, s.specs) {
@@ -93,8 +93,8 @@ func (s *subscription) detection() scalerv1.Detection {
 	if announced != scalerv1.Detection_DETECTION_DOORBELL {
 		return announced
 	}
-	off := s.doorbell == scalerv1.Doorbell_DOORBELL_OFF
-	if off || s.binding.silent != "" && s.doorbell != scalerv1.Doorbell_DOORBELL_ON {
+	off := s.wish.doorbell == scalerv1.Doorbell_DOORBELL_OFF
+	if off || s.binding.silent != "" && s.wish.doorbell != scalerv1.Doorbell_DOORBELL_ON {
 		return scalerv1.Detection_DETECTION_POLLING
 	}
 	return announced

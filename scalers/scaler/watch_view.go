@@ -248,5 +248,5 @@ func (v *view) beats(now time.Time) []*scalerv1.WatchResponse {
 func (s *subscription) holds(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return now.Sub(s.at) <= 2*s.interval+s.core.sampler.deadline(s.binding, s.interval)
+	return now.Sub(s.at) <= 2*s.wish.interval+s.core.sampler.deadline(s.binding.timeout, s.wish.interval)
 }

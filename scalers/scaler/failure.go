@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -70,34 +69,36 @@ func refused(err error) bool {
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
 
-// Safely calls f and turns a panic in it into an error for the user, with the
-// stack in the log. Nobody catches a panic of a goroutine, and it ends the
-// process, so whatever a family starts runs in here. doing says what, and of
-// which endpoint.
-func Safely(doing string, f func() error) (err error) {
-	defer defect.Recovered(doing, &err)
-	return f()
+// silence is true for an error which says that nobody answered.
+func silence(err error) bool {
+	code, _ := explain(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
-// shortestSecret is the length from which a credential is looked for in
-// errors; shorter ones, such as "true", are words of ordinary sentences.
-const shortestSecret = 5
-
-// Errorf is fmt.Errorf with a gRPC code, for failures in words of the family's
-// own: the text of the format is no credential, whatever the user's password
-// is. What its verbs put in is searched for credentials, except for errors that
-// were made by Errorf themselves.
-func Errorf(code codes.Code, format string, args ...any) error {
-	return words.Errorf(code, format, args...)
-}
-
-// Because is what a family makes of the failure of a client library: its code and
-// a text. The text is the family's own unless it stands in cause.
-func Because(code codes.Code, text string, cause error) error {
-	if strings.Contains(cause.Error(), text) {
-		return words.Errorf(code, "%s", text)
+// inTime replaces whatever a client library makes of an exceeded deadline.
+func inTime(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrNoData) {
+		if code, _ := explain(err); code == codes.Unavailable || code == codes.Canceled {
+			return status.Error(codes.DeadlineExceeded, text(err))
+		}
 	}
-	return words.Plain(code, text)
+	return err
+}
+
+// unheard is true when err says that there was no answer in time.
+func unheard(err error) bool {
+	if err == nil {
+		return false
+	}
+	code, _ := explain(err)
+	return code == codes.DeadlineExceeded
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // redact takes the credentials out of an error's text, our own words excepted.

@@ -1,0 +1,132 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+)
+
+// observation is what a snapshot means to one subscription, after its shape,
+// its targets, its thresholds and the rule for no data were applied.
+type observation struct {
+	values  []observed
+	outcome scalerv1.Outcome
+	// err is set when the observation counts as a failure.
+	err       error
+	detection scalerv1.Detection
+	eventTime time.Time
+	took      time.Duration // of the read
+	// traceparent is the trace context of the read, or "".
+	traceparent string
+	note        string
+	// warning is what the user is told beside the values, or "".
+	warning string
+}
+
+// observed is one metric of an observation.
+type observed struct {
+	name string
+	// value is finite and not negative.
+	value  float64
+	active bool
+}
+
+// active is true when any metric asks for a replica.
+func (o *observation) active() bool {
+	for _, v := range o.values {
+		if v.active {
+			return true
+		}
+	}
+	return false
+}
+
+// equal is true when a client that knows one observation need not be sent the
+// other.
+func (o *observation) equal(other *observation) bool {
+	if o == nil || other == nil {
+		return o == other
+	}
+	if o.outcome != other.outcome || o.note != other.note || o.warning != other.warning || len(o.values) != len(other.values) || text(o.err) != text(other.err) {
+		return false
+	}
+	for i := range o.values {
+		if o.values[i] != other.values[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// observe works out what a snapshot means to the trigger of b.
+func (b *binding) observe(s *snapshot) *observation {
+	o := &observation{outcome: s.outcome, detection: s.detection, took: s.took, traceparent: s.traceparent, note: s.note}
+	metrics := b.metrics
+	if s.specs != nil {
+		metrics = s.specs
+	}
+	raw := s.readings
+	switch s.outcome {
+	case scalerv1.Outcome_OUTCOME_ERROR:
+		o.err = s.err
+		return o
+	case scalerv1.Outcome_OUTCOME_NO_DATA:
+		raw = b.instead(s, len(metrics))
+		if raw == nil {
+			o.err = s.missing
+			return o
+		}
+		if errors.Is(s.missing, ErrPartial) {
+			o.warning = s.missing.Error()
+		}
+	case scalerv1.Outcome_OUTCOME_UNSPECIFIED, scalerv1.Outcome_OUTCOME_VALUE:
+	}
+	shaped, err := b.shaped(raw)
+	if err == nil && len(shaped) != len(metrics) {
+		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(shaped), len(metrics))
+	}
+	if err != nil {
+		o.outcome, o.err = scalerv1.Outcome_OUTCOME_ERROR, err
+		return o
+	}
+	if !finite(shaped) {
+		o.outcome, o.err = scalerv1.Outcome_OUTCOME_NO_DATA, ErrNoData
+		return o
+	}
+	for i, r := range shaped {
+		o.values = append(o.values, observed{
+			name: metrics[i].Name,
+			// A negative number is emitted as 0, but activity is decided on
+			// the number itself.
+			value:  max(r.Value, 0),
+			active: r.Activity > metrics[i].Activation,
+		})
+		if o.eventTime.IsZero() {
+			o.eventTime = r.EventTime
+		}
+	}
+	return o
+}
+
+// instead returns the readings that stand for no data, or nil when the rule
+// makes it a failure.
+func (b *binding) instead(s *snapshot, metrics int) []Reading {
+	switch b.noData {
+	case NoDataZero:
+		return make([]Reading, metrics)
+	case NoDataHold:
+		return s.last
+	default:
+		return nil
+	}
+}
+
+// shaped applies the subscription's Shape, whose panic is a reading's error.
+func (b *binding) shaped(raw []Reading) (shaped []Reading, err error) {
+	defer defect.Recovered("shape", &err)
+	return b.shape(raw), nil
+}

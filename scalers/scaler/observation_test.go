@@ -1,0 +1,111 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+)
+
+// measured is a trigger of one metric.
+func measured(rule NoDataRule) *binding {
+	return &binding{
+		metrics: []Metric{{Name: "m", Target: 5}},
+		shape:   func(raw []Reading) []Reading { return raw },
+		noData:  rule,
+	}
+}
+
+func TestObserve(t *testing.T) {
+	down := errors.New("down")
+	tests := map[string]struct {
+		rule     NoDataRule
+		readings [][]Reading // successive reads; nil is ErrNoData
+		err      error       // of the last read
+		outcome  scalerv1.Outcome
+		value    float64
+		active   bool
+		failing  bool
+	}{
+		"a value":                      {readings: [][]Reading{One(3)}, outcome: 1, value: 3, active: true},
+		"zero is a value":              {readings: [][]Reading{One(0)}, outcome: 1},
+		"a negative value is zero":     {readings: [][]Reading{One(-2)}, outcome: 1},
+		"activity is the raw number's": {readings: [][]Reading{{{Value: 0, Activity: 2}}}, outcome: 1, active: true},
+		"no data is a failure":         {readings: [][]Reading{nil}, outcome: 2, failing: true},
+		"no data may be zero":          {rule: NoDataZero, readings: [][]Reading{nil}, outcome: 2},
+		"no data may hold":             {rule: NoDataHold, readings: [][]Reading{One(4), nil, nil}, outcome: 2, value: 4, active: true},
+		"nothing to hold is a failure": {rule: NoDataHold, readings: [][]Reading{nil}, outcome: 2, failing: true},
+		"an error is not held":         {rule: NoDataHold, readings: [][]Reading{One(4), nil}, err: down, outcome: 3, failing: true},
+		"too few readings":             {readings: [][]Reading{{}}, outcome: 3, failing: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := measured(tt.rule)
+			var snap *snapshot
+			for i, readings := range tt.readings {
+				next := &snapshot{}
+				if snap != nil {
+					next.last = snap.last
+				}
+				err := error(nil)
+				if readings == nil {
+					err = fmt.Errorf("query: %w", ErrNoData)
+				}
+				if i == len(tt.readings)-1 && tt.err != nil {
+					err = tt.err
+				}
+				next.judge(readings, err)
+				snap = next
+			}
+			o := b.observe(snap)
+			if o.outcome != tt.outcome || (o.err != nil) != tt.failing {
+				t.Fatalf("outcome = %v, err = %v", o.outcome, o.err)
+			}
+			if tt.failing {
+				if o.values != nil {
+					t.Errorf("values = %v beside a failure", o.values)
+				}
+				return
+			}
+			if o.values[0].value != tt.value || o.active() != tt.active {
+				t.Errorf("observed = %+v, want %v, %v", o.values[0], tt.value, tt.active)
+			}
+		})
+	}
+}
+
+// TestPartialAnswersAreTold: that a source warns is a matter of the user's, also
+// where no data is a value.
+func TestPartialAnswersAreTold(t *testing.T) {
+	partial := fmt.Errorf("the result is empty, and half of it is lost: %w", ErrPartial)
+	tests := map[string]struct {
+		rule  NoDataRule
+		err   error
+		fails bool
+		told  string
+	}{
+		"as zero":           {rule: NoDataZero, err: partial, told: partial.Error()},
+		"strictly":          {rule: NoDataError, err: partial, fails: true},
+		"nothing but empty": {rule: NoDataZero, err: ErrNoData},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := measured(tt.rule)
+			b.warnings = []string{"nam: unknown parameter"}
+			snap := &snapshot{}
+			snap.judge(nil, tt.err)
+			o := b.observe(snap)
+			if o.outcome != scalerv1.Outcome_OUTCOME_NO_DATA || (o.err != nil) != tt.fails || o.warning != tt.told {
+				t.Errorf("observation = %+v", o)
+			}
+			if o.equal(&observation{outcome: o.outcome, err: o.err, values: o.values}) != (tt.told == "") {
+				t.Error("a warning that comes is no news, or none is")
+			}
+			s := &subscription{binding: b, observation: o}
+			if got := s.warnings(); len(got) != 1+min(len(tt.told), 1) {
+				t.Errorf("warnings = %q", got)
+			}
+		})
+	}
+}
