@@ -30,7 +30,7 @@ const askTimeout = 10 * time.Second
 // the Service that could not be asked.
 func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (float64, error) {
 	t = f.withDefaults(t)
-	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
+	return f.ask(ctx, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
 		if !c.classic {
 			return askMetric(ctx, c.client, ref, metric, options...)
 		}
@@ -45,22 +45,6 @@ func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (
 			f.recent.put(t, metric, value)
 		}
 		return value, err
-	})
-}
-
-// Specs returns the metrics of a trigger that need not be subscribed here.
-// Errors are those of GetMetrics.
-func (f *Federation) Specs(ctx context.Context, t Trigger) ([]MetricSpec, error) {
-	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) ([]MetricSpec, error) {
-		return f.askSpecs(ctx, c.client, t, ref, options...)
-	})
-}
-
-// IsActive reports whether a trigger that need not be subscribed here asks for
-// at least one replica. Errors are those of GetMetrics.
-func (f *Federation) IsActive(ctx context.Context, t Trigger) (bool, error) {
-	return ask(ctx, f, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (bool, error) {
-		return askActive(ctx, c.client, ref, options...)
 	})
 }
 
@@ -85,8 +69,8 @@ func (f *Federation) Check(ctx context.Context, t Trigger) ([]string, error) {
 	return nil, nil
 }
 
-// call is one call of the common contract.
-type call[T any] func(context.Context, candidate, *externalscaler.ScaledObjectRef, ...grpc.CallOption) (T, error)
+// call asks one instance for a metric.
+type call func(context.Context, candidate, *externalscaler.ScaledObjectRef, ...grpc.CallOption) (float64, error)
 
 // candidate is an instance that may be asked.
 type candidate struct {
@@ -99,9 +83,7 @@ type candidate struct {
 // identity, since the winner has the subscription and, while it is moving, the
 // next in rank most likely has; then by the full request to one after the
 // other until one is there.
-func ask[T any](ctx context.Context, f *Federation, t Trigger, do call[T]) (T, error) {
-	var none T
-	t = f.withDefaults(t)
+func (f *Federation) ask(ctx context.Context, t Trigger, do call) (float64, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, askTimeout)
@@ -109,9 +91,9 @@ func ask[T any](ctx context.Context, f *Federation, t Trigger, do call[T]) (T, e
 	}
 	candidates, refused, err := f.candidates(ctx, t)
 	if err != nil {
-		return none, err
+		return 0, err
 	}
-	r := round[T]{fed: f, trigger: t, do: do, gone: map[*instance]bool{}}
+	r := round{fed: f, trigger: t, do: do, gone: map[*instance]bool{}}
 	for n, c := range candidates[:min(len(candidates), 2)] {
 		if c.classic {
 			continue
@@ -127,13 +109,13 @@ func ask[T any](ctx context.Context, f *Federation, t Trigger, do call[T]) (T, e
 		}
 		ref, err := c.request(t, refused)
 		if err != nil {
-			return none, err
+			return 0, err
 		}
 		if answer, done, err := r.try(ctx, c, ref, false); done {
 			return answer, err
 		}
 	}
-	return none, r.last
+	return 0, r.last
 }
 
 // request is the trigger as the candidate understands it without having it.
@@ -151,10 +133,10 @@ func (c candidate) request(t Trigger, refused error) (*externalscaler.ScaledObje
 }
 
 // round is one question on its way from instance to instance.
-type round[T any] struct {
+type round struct {
 	fed     *Federation
 	trigger Trigger
-	do      call[T]
+	do      call
 	gone    map[*instance]bool // there was nobody to answer
 	last    error              // why, of the last of them
 }
@@ -162,7 +144,7 @@ type round[T any] struct {
 // try puts the question to one instance. done is true when it is answered, be
 // it with an error, or when time is up. With brief set the instance does not
 // get all the time there is, so that a stalled one leaves some for another.
-func (r *round[T]) try(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, brief bool) (answer T, done bool, err error) {
+func (r *round) try(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, brief bool) (answer float64, done bool, err error) {
 	own := ctx
 	if deadline, ok := ctx.Deadline(); ok && brief {
 		var cancel context.CancelFunc

@@ -204,12 +204,6 @@ func TestAThirdPartyIsAsked(t *testing.T) {
 	if value, err := w.GetMetrics(t.Context(), jobs, "jobs"); err != nil || value != 4 {
 		t.Errorf("GetMetrics = %v, %v", value, err)
 	}
-	if active, err := w.IsActive(t.Context(), jobs); err != nil || !active {
-		t.Errorf("IsActive = %v, %v", active, err)
-	}
-	if specs, err := w.Specs(t.Context(), jobs); err != nil || specs[0].Target != 2.5 {
-		t.Errorf("Specs = %v, %v", specs, err)
-	}
 	c.change(func() { c.values = nil })
 	if _, err := w.GetMetrics(t.Context(), jobs, "jobs"); !errors.Is(err, ErrNoData) {
 		t.Errorf("GetMetrics = %v, want no data", err)

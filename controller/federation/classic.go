@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -283,7 +284,7 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) (slow bool) {
 		r, active, err = p.read(ctx, q, trigger, ref, specs, said.options()...)
 	}
 	if err != nil {
-		r = reading{outcome: OutcomeError, err: p.problem(trigger, err, said.given())}
+		r = reading{outcome: scaling.Failed, err: p.problem(trigger, err, said.given())}
 	}
 	r.at = p.inst.fed.clock.Now()
 	r.took = r.at.Sub(began)
@@ -315,10 +316,10 @@ func (p *poller) record(q *poll, r reading, active, rung bool) {
 	if active && !q.active && !rung {
 		turned = 1
 	}
-	if r.outcome != OutcomeError {
+	if r.outcome != scaling.Failed {
 		q.active = active
 	}
-	if r.outcome == OutcomeValue {
+	if r.outcome == scaling.Value {
 		q.last = r.values
 	}
 	p.mu.Unlock()
@@ -368,14 +369,14 @@ func (p *poller) read(ctx context.Context, q *poll, t Trigger, ref *externalscal
 	if missing != nil {
 		return p.instead(q, t, missing, values), active, nil
 	}
-	return reading{outcome: OutcomeValue, values: values}, active, nil
+	return reading{outcome: scaling.Value, values: values}, active, nil
 }
 
 // instead is a reading without data, by the rule of the object or of the
 // installation. Without one it is a failure, as in family external. Under the
 // rule zero the peer has said all the same whether the trigger is active.
 func (p *poller) instead(q *poll, t Trigger, missing error, zeros []Value) reading {
-	r := reading{outcome: OutcomeNoData}
+	r := reading{outcome: scaling.NoData}
 	switch t.NoData {
 	case scalerv1.NoDataZero:
 		for i := range zeros {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -231,54 +232,54 @@ func TestWhatAThirdPartySays(t *testing.T) {
 	tests := map[string]struct {
 		change func(*classic)
 		noData string
-		want   Outcome
+		want   scaling.Outcome
 		value  float64
 		err    string
 		code   codes.Code
 	}{
-		"the float":                  {change: value(both(3, 2.5)), want: OutcomeValue, value: 2.5},
-		"the integer without float":  {change: value(both(3, 0)), want: OutcomeValue, value: 3},
-		"zero":                       {change: value(&externalscaler.MetricValue{}), want: OutcomeValue},
-		"a negative float is passed": {change: value(both(3, -1)), want: OutcomeValue, value: 3},
-		"a negative integer is 0":    {change: value(both(-3, 0)), want: OutcomeValue},
+		"the float":                  {change: value(both(3, 2.5)), want: scaling.Value, value: 2.5},
+		"the integer without float":  {change: value(both(3, 0)), want: scaling.Value, value: 3},
+		"zero":                       {change: value(&externalscaler.MetricValue{}), want: scaling.Value},
+		"a negative float is passed": {change: value(both(3, -1)), want: scaling.Value, value: 3},
+		"a negative integer is 0":    {change: value(both(-3, 0)), want: scaling.Value},
 		"several, by any name, are added up": {
-			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, both(2, 0)), want: OutcomeValue, value: 3,
+			change: value(&externalscaler.MetricValue{MetricName: "x", MetricValueFloat: 1}, both(2, 0)), want: scaling.Value, value: 3,
 		},
-		"a negative one takes nothing from others": {change: value(both(-3, 0), both(2, 0)), want: OutcomeValue, value: 2},
-		"a huge value is one":                      {change: value(both(0, 1e300)), want: OutcomeValue, value: 1e300},
+		"a negative one takes nothing from others": {change: value(both(-3, 0), both(2, 0)), want: scaling.Value, value: 2},
+		"a huge value is one":                      {change: value(both(0, 1e300)), want: scaling.Value, value: 1e300},
 		"no value is no data": {
-			change: value(), want: OutcomeNoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
+			change: value(), want: scaling.NoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
 		"NaN is no data": {
-			change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: OutcomeNoData,
+			change: value(&externalscaler.MetricValue{MetricValueFloat: math.NaN()}), want: scaling.NoData,
 			err: "metric jobs: no data: NaN is not a finite number", code: codes.NotFound},
 		"infinity is no data": {
-			change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: OutcomeNoData,
+			change: value(&externalscaler.MetricValue{MetricValueFloat: math.Inf(1)}), want: scaling.NoData,
 			err: "metric jobs: no data: +Inf is not a finite number", code: codes.NotFound},
 		"a sum beyond all numbers": {
-			change: value(both(0, math.MaxFloat64), both(0, math.MaxFloat64)), want: OutcomeNoData,
+			change: value(both(0, math.MaxFloat64), both(0, math.MaxFloat64)), want: scaling.NoData,
 			err: "metric jobs: no data: +Inf is not a finite number", code: codes.NotFound},
-		"no value is zero where the user says so": {change: value(), noData: "zero", want: OutcomeNoData},
+		"no value is zero where the user says so": {change: value(), noData: "zero", want: scaling.NoData},
 		"no value is an error where the user says so": {
-			change: value(), noData: "error", want: OutcomeNoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
+			change: value(), noData: "error", want: scaling.NoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
 		"no value and nothing to hold": {
-			change: value(), noData: "hold", want: OutcomeNoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
+			change: value(), noData: "hold", want: scaling.NoData, err: "metric jobs: no data: the answer is empty", code: codes.NotFound},
 		"an error keeps its words": {
 			change: func(c *classic) { c.err = status.Error(codes.PermissionDenied, "jobs: login refused") },
-			want:   OutcomeError, err: "jobs: login refused", code: codes.PermissionDenied,
+			want:   scaling.Failed, err: "jobs: login refused", code: codes.PermissionDenied,
 		},
 		"a call that never ends": {
-			change: func(c *classic) { c.stuck = true }, want: OutcomeError,
+			change: func(c *classic) { c.stuck = true }, want: scaling.Failed,
 			err: "Service scaler-jobs in namespace sluice-system did not answer in time", code: codes.DeadlineExceeded},
-		"no specs":              {change: naming(), want: OutcomeError, err: wrong + "names no metrics", code: codes.FailedPrecondition},
-		"a metric without name": {change: naming(float("", 1)), want: OutcomeError, err: wrong + "a metric has no name", code: codes.FailedPrecondition},
+		"no specs":              {change: naming(), want: scaling.Failed, err: wrong + "names no metrics", code: codes.FailedPrecondition},
+		"a metric without name": {change: naming(float("", 1)), want: scaling.Failed, err: wrong + "a metric has no name", code: codes.FailedPrecondition},
 		"a target that is none": {
-			change: naming(float("jobs", -2)), want: OutcomeError, err: wrong + "metric jobs: target 0 is not greater than 0", code: codes.FailedPrecondition},
+			change: naming(float("jobs", -2)), want: scaling.Failed, err: wrong + "metric jobs: target 0 is not greater than 0", code: codes.FailedPrecondition},
 		"a target that is no number": {
-			change: naming(float("jobs", 1), float("tasks", math.NaN())), want: OutcomeError,
+			change: naming(float("jobs", 1), float("tasks", math.NaN())), want: scaling.Failed,
 			err: wrong + "metric tasks: target 0 is not greater than 0", code: codes.FailedPrecondition},
 		"two targets of one metric": {
-			change: naming(float("jobs", 1), float("jobs", 2)), want: OutcomeError, err: wrong + "metric jobs: has the targets 1 and 2", code: codes.FailedPrecondition},
-		"a name that comes twice counts once": {change: naming(float("jobs", 2.5), float("jobs", 2.5)), want: OutcomeValue, value: 4},
+			change: naming(float("jobs", 1), float("jobs", 2)), want: scaling.Failed, err: wrong + "metric jobs: has the targets 1 and 2", code: codes.FailedPrecondition},
+		"a name that comes twice counts once": {change: naming(float("jobs", 2.5), float("jobs", 2.5)), want: scaling.Value, value: 4},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -287,7 +288,7 @@ func TestWhatAThirdPartySays(t *testing.T) {
 			jobs := trigger("jobs", 1)
 			jobs.NoData, jobs.PollingInterval = tt.noData, time.Second
 			w.Subscribe(jobs)
-			w.until("it is read", func() bool { return w.state(jobs).Outcome != OutcomeNone })
+			w.until("it is read", func() bool { return w.state(jobs).Outcome != scaling.Pending })
 			s := w.state(jobs)
 			if s.Outcome != tt.want || status.Code(s.Err) != tt.code {
 				t.Fatalf("state = %+v", s)
@@ -315,7 +316,7 @@ func TestAThirdPartyWithoutDataIsHeld(t *testing.T) {
 	w.Subscribe(jobs)
 	w.until("it is read", w.observed(jobs, 4))
 	c.change(func() { c.values = nil })
-	w.stepUntil(now, time.Second, "there is no data", func() bool { return w.state(jobs).Outcome == OutcomeNoData })
+	w.stepUntil(now, time.Second, "there is no data", func() bool { return w.state(jobs).Outcome == scaling.NoData })
 	s := w.state(jobs)
 	if s.Err != nil || len(s.Values) != 1 || s.Values[0] != (Value{Metric: "jobs", Value: 4, Active: true}) {
 		t.Errorf("state = %+v", s)
@@ -359,7 +360,7 @@ func TestAPushIsARing(t *testing.T) {
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
-	w.until("it is read", func() bool { return w.state(jobs).Outcome == OutcomeValue && c.polled() == 1 })
+	w.until("it is read", func() bool { return w.state(jobs).Outcome == scaling.Value && c.polled() == 1 })
 	var push chan bool
 	w.until("the stream stands", func() bool {
 		c.mu.Lock()
@@ -455,7 +456,7 @@ func TestFlappingPushesOnlyRaise(t *testing.T) {
 	w.until("a pulse is counted", func() bool { return w.state(jobs).Activations >= 1 })
 	w.stepUntil(now, ringGap, "the polls have the last word", func() bool {
 		state := w.state(jobs)
-		return c.polled() >= 3 && state.Outcome == OutcomeValue && !state.Active()
+		return c.polled() >= 3 && state.Outcome == scaling.Value && !state.Active()
 	})
 }
 
@@ -486,14 +487,14 @@ func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		push = c.specStreams["worker-1"]
-		return push != nil && w.state(jobs).Outcome == OutcomeValue
+		return push != nil && w.state(jobs).Outcome == scaling.Value
 	})
 	push <- nil // says nothing
 	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSize: 8}}
 	w.until("the new target is known", func() bool { return w.state(jobs).Specs[0].Target == 8 })
 
 	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSizeFloat: -1}}
-	w.stepUntil(now, time.Second, "what is wrong is said", func() bool { return w.state(jobs).Outcome == OutcomeError })
+	w.stepUntil(now, time.Second, "what is wrong is said", func() bool { return w.state(jobs).Outcome == scaling.Failed })
 	const wrong = "Service scaler-jobs in namespace sluice-system: StreamMetricSpec: metric jobs: target 0 is not greater than 0"
 	if s := w.state(jobs); s.Err.Error() != wrong || s.Specs[0].Target != 8 {
 		t.Errorf("state = %+v, want %s", s, wrong)
@@ -501,7 +502,7 @@ func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
 	push <- []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSizeFloat: 3}}
 	w.stepUntil(now, time.Second, "it is good again", func() bool {
 		s := w.state(jobs)
-		return s.Outcome == OutcomeValue && s.Specs[0].Target == 3
+		return s.Outcome == scaling.Value && s.Specs[0].Target == 3
 	})
 }
 
@@ -553,7 +554,7 @@ func TestStalledTriggersOfAThirdPartyDelayNoOther(t *testing.T) {
 	w.classicService("jobs", c)
 	often := func(n int, name string) Trigger {
 		one := trigger("jobs", n)
-		one.Name, one.Index, one.PollingInterval = name, n, shortestInterval
+		one.Name, one.Index, one.PollingInterval = name, n, scalerv1.ShortestInterval
 		return one
 	}
 	var stuck []Trigger
@@ -569,8 +570,8 @@ func TestStalledTriggersOfAThirdPartyDelayNoOther(t *testing.T) {
 		return c.hung, c.polls
 	}
 	w.until("all are known", func() bool {
-		return w.state(jobs).Outcome == OutcomeValue &&
-			!slices.ContainsFunc(stuck, func(t Trigger) bool { return w.state(t).Outcome == OutcomeNone })
+		return w.state(jobs).Outcome == scaling.Value &&
+			!slices.ContainsFunc(stuck, func(t Trigger) bool { return w.state(t).Outcome == scaling.Pending })
 	})
 	hung, polls := counts()
 	w.until("each of those that hang was asked once more", func() bool {

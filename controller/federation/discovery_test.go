@@ -7,6 +7,8 @@ import (
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 func TestReadService(t *testing.T) {
@@ -190,7 +192,7 @@ func TestAServiceThatGoesAndComesHealsByItself(t *testing.T) {
 	w.deleteService("kafka")
 	w.until("the absence is known", func() bool { return w.state(orders).Unreachable != nil })
 	s := w.state(orders)
-	if s.Outcome != OutcomeValue || s.Values[0].Value != 7 || !s.HaveSpecs {
+	if s.Outcome != scaling.Value || s.Values[0].Value != 7 || !s.HaveSpecs {
 		t.Errorf("what was observed before is gone: %+v", s)
 	}
 	w.until("the family is left", func() bool { return len(first.has()) == 0 })

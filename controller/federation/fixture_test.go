@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 const (
@@ -224,6 +226,6 @@ func (w *world) state(t Trigger) State {
 func (w *world) observed(t Trigger, value float64) func() bool {
 	return func() bool {
 		s := w.state(t)
-		return s.Outcome == OutcomeValue && s.Generation == t.Generation && s.Values[0].Value == value
+		return s.Outcome == scaling.Value && s.Generation == t.Generation && s.Values[0].Value == value
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -137,7 +138,7 @@ func TestAnInstanceThatEndsLosesItsSubscriptionsToTheOther(t *testing.T) {
 			end(w, a, b)
 			w.until("the other has all", func() bool { return len(b.has()) == 50 })
 			for _, one := range triggers {
-				if s := w.state(one); s.Outcome != OutcomeValue || s.Unreachable != nil {
+				if s := w.state(one); s.Outcome != scaling.Value || s.Unreachable != nil {
 					t.Fatalf("%s: %+v", one.ID, s)
 				}
 			}
@@ -153,7 +154,7 @@ func TestTheLastInstanceComesBack(t *testing.T) {
 	address := f.address()
 	f.kill()
 	w.until("nobody is there", func() bool { return w.state(triggers[9]).Unreachable != nil })
-	if s := w.state(triggers[9]); s.Outcome != OutcomeValue || s.HeardAt.IsZero() {
+	if s := w.state(triggers[9]); s.Outcome != scaling.Value || s.HeardAt.IsZero() {
 		t.Errorf("the last observation is gone: %+v", s)
 	}
 	f.mu.Lock()
@@ -218,7 +219,7 @@ func TestMovesArePaced(t *testing.T) {
 				t.Error("everything moved")
 			}
 			for _, one := range triggers {
-				if s := w.state(one); s.Outcome != OutcomeValue || s.Unreachable != nil {
+				if s := w.state(one); s.Outcome != scaling.Value || s.Unreachable != nil {
 					t.Fatalf("%s: %+v", one.ID, s)
 				}
 			}
@@ -278,7 +279,7 @@ func TestAnInstanceThatIsCutOffIsLeft(t *testing.T) {
 		return len(b.has()) == 20
 	})
 	for _, one := range triggers {
-		if s := w.state(one); s.Outcome != OutcomeValue {
+		if s := w.state(one); s.Outcome != scaling.Value {
 			t.Fatalf("%s: %+v", one.ID, s)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 // One namespace has no more than its share of a family: what comes later waits,
@@ -69,7 +71,7 @@ func TestAPanicIsOneTriggers(t *testing.T) {
 	f.push(observation(poisoned.String(), 1, 9))
 	f.push(observation(other.String(), 1, 8))
 	w.until("the other is observed", w.observed(other, 8))
-	if state := w.state(poisoned); state.Outcome != OutcomeError || status.Code(state.Err) != codes.Internal {
+	if state := w.state(poisoned); state.Outcome != scaling.Failed || status.Code(state.Err) != codes.Internal {
 		t.Errorf("what could not be understood is %v, %v", state.Outcome, state.Err)
 	}
 	if n := len(f.history()); n != 2 {

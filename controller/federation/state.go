@@ -3,21 +3,8 @@ package federation
 import (
 	"slices"
 	"time"
-)
 
-// Outcome is what the last read of a trigger's source came to.
-type Outcome string
-
-// The outcomes. Only OutcomeValue carries numbers to scale by.
-const (
-	// OutcomeNone: nothing was read yet for this generation.
-	OutcomeNone Outcome = ""
-	// OutcomeValue: the source answered with a value, 0 included.
-	OutcomeValue Outcome = "value"
-	// OutcomeNoData: the source answered but has nothing to say.
-	OutcomeNoData Outcome = "no data"
-	// OutcomeError: the source did not answer, or not sensibly.
-	OutcomeError Outcome = "error"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 // Detection is how arrival of work is noticed.
@@ -75,13 +62,13 @@ type State struct {
 	HaveSpecs bool
 
 	// Outcome is what the last read came to.
-	Outcome Outcome
-	// Values has one entry per metric. With OutcomeNoData it is what the
-	// trigger's rule puts in place of an answer, if anything; with OutcomeError
+	Outcome scaling.Outcome
+	// Values has one entry per metric. With scaling.NoData it is what the
+	// trigger's rule puts in place of an answer, if anything; with scaling.Failed
 	// it is empty.
 	Values []Value
-	// Err is set when the read counts as a failure: always with OutcomeError,
-	// and with OutcomeNoData where the trigger's rule makes that one. Its
+	// Err is set when the read counts as a failure: always with scaling.Failed,
+	// and with scaling.NoData where the trigger's rule makes that one. Its
 	// text is the family's own, its code is status.Code(Err).
 	Err error
 	// ObservedAt is when that read was completed, on our own clock.
@@ -89,7 +76,7 @@ type State struct {
 	// Took is how long that read took.
 	Took time.Duration
 	// HeardAt is when the family last said that this outcome holds: with the
-	// observation itself or with a beat. Zero with OutcomeNone.
+	// observation itself or with a beat. Zero with scaling.Pending.
 	HeardAt time.Time
 	// Activations counts how often the trigger turned active, a pulse between
 	// two observations included. It only grows while the trigger stays

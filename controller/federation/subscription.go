@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 // subscription is one trigger that the core wants to know of.
@@ -122,7 +124,7 @@ func (s *seat) change(change func(*State) bool) (changed bool, id ID) {
 func (s *seat) defective(err error) {
 	now := s.inst.fed.clock.Now()
 	s.apply(func(state *State) bool {
-		state.observe(reading{outcome: OutcomeError, err: coded(codes.Internal, "%v", err), at: now, heard: now, detectedBy: DetectionPolling}, 0)
+		state.observe(reading{outcome: scaling.Failed, err: coded(codes.Internal, "%v", err), at: now, heard: now, detectedBy: DetectionPolling}, 0)
 		return true
 	})
 }
@@ -157,7 +159,7 @@ func (s *seat) close() {
 
 // reading is one observation in the core's own terms.
 type reading struct {
-	outcome    Outcome
+	outcome    scaling.Outcome
 	values     []Value
 	err        error
 	at         time.Time // when the source was read

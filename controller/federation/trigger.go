@@ -109,20 +109,10 @@ type Trigger struct {
 	Inline map[string]scalerv1.KeyRef
 }
 
-const (
-	// defaultPollingInterval is KEDA's.
-	defaultPollingInterval = 30 * time.Second
-	// syncPeriod is how often the HPA asks: while a target is active a trigger
-	// is read at least that often, unless its user wants cached metrics.
-	syncPeriod = 15 * time.Second
-	// shortestInterval is what the contract allows.
-	shortestInterval = time.Second
-)
-
 // polling is PollingInterval with its default applied.
 func (t Trigger) polling() time.Duration {
 	if t.PollingInterval <= 0 {
-		return defaultPollingInterval
+		return scalerv1.DefaultPollingInterval
 	}
 	return t.PollingInterval
 }
@@ -132,11 +122,11 @@ func (t Trigger) interval() time.Duration {
 	interval := t.polling()
 	switch {
 	case t.Mode == Active && !t.UseCachedMetrics:
-		interval = min(interval, syncPeriod)
+		interval = min(interval, scalerv1.SyncPeriod)
 	case t.Mode != Active && t.IdlePollingInterval > 0:
 		interval = t.IdlePollingInterval
 	}
-	return max(interval, shortestInterval)
+	return max(interval, scalerv1.ShortestInterval)
 }
 
 // same reports whether both ask for the same in every respect but generation,

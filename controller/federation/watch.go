@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -366,7 +367,7 @@ func (w *watcher) specs(frame *scalerv1.Specs) {
 // and then is enough for them. Work, errors, and a beat after one was missed
 // are told of each time.
 func uneventful(state *State, told, now time.Time) bool {
-	return state.Outcome == OutcomeValue && !state.Active() && now.Sub(state.HeardAt) < missed && now.Sub(told) < restBeat
+	return state.Outcome == scaling.Value && !state.Active() && now.Sub(state.HeardAt) < missed && now.Sub(told) < restBeat
 }
 
 const (
@@ -385,7 +386,7 @@ func (w *watcher) beat(id string, now time.Time) {
 		return
 	}
 	s.apply(func(state *State) bool {
-		if !s.accepted || state.Outcome == OutcomeNone || state.Earlier {
+		if !s.accepted || state.Outcome == scaling.Pending || state.Earlier {
 			return false
 		}
 		quiet := uneventful(state, s.told, now)
@@ -418,17 +419,17 @@ func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 	}
 	switch frame.GetOutcome() {
 	case scalerv1.Outcome_OUTCOME_ERROR:
-		r.outcome = OutcomeError
+		r.outcome = scaling.Failed
 		if r.err == nil {
 			r.err = coded(codes.Unknown, "the family gave no reason")
 		}
 	case scalerv1.Outcome_OUTCOME_VALUE:
 		r.outcome, r.values = valuesOf(frame.GetValues())
 		if r.err != nil {
-			r.outcome, r.values = OutcomeError, nil
+			r.outcome, r.values = scaling.Failed, nil
 		}
 	default:
-		r.outcome = OutcomeNoData
+		r.outcome = scaling.NoData
 		if r.err == nil {
 			// What stands in for the missing answer, by the trigger's rule.
 			_, r.values = valuesOf(frame.GetValues())
@@ -437,18 +438,18 @@ func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 	return r
 }
 
-func valuesOf(frames []*scalerv1.Value) (Outcome, []Value) {
+func valuesOf(frames []*scalerv1.Value) (scaling.Outcome, []Value) {
 	values := make([]Value, 0, len(frames))
 	for _, v := range frames {
 		if !finite(v.GetValue()) {
-			return OutcomeNoData, nil
+			return scaling.NoData, nil
 		}
 		values = append(values, Value{Metric: v.GetMetricName(), Value: max(v.GetValue(), 0), Active: v.GetActive()})
 	}
 	if len(values) == 0 {
-		return OutcomeNoData, nil
+		return scaling.NoData, nil
 	}
-	return OutcomeValue, values
+	return scaling.Value, values
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

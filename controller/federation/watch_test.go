@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -45,26 +46,26 @@ func TestObservations(t *testing.T) {
 	}
 	tests := map[string]struct {
 		frame *scalerv1.Observation
-		want  Outcome
+		want  scaling.Outcome
 		value float64
 		code  codes.Code
 	}{
-		"a value":                 {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(3)}, want: OutcomeValue, value: 3},
-		"zero is a value":         {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(0)}, want: OutcomeValue},
-		"a negative value is 0":   {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(-4)}, want: OutcomeValue},
-		"NaN is no data":          {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(math.NaN())}, want: OutcomeNoData},
-		"infinity is no data":     {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(math.Inf(1))}, want: OutcomeNoData},
-		"a value without numbers": {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE}, want: OutcomeNoData},
-		"no data":                 {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA}, want: OutcomeNoData},
+		"a value":                 {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(3)}, want: scaling.Value, value: 3},
+		"zero is a value":         {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(0)}, want: scaling.Value},
+		"a negative value is 0":   {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(-4)}, want: scaling.Value},
+		"NaN is no data":          {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(math.NaN())}, want: scaling.NoData},
+		"infinity is no data":     {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(math.Inf(1))}, want: scaling.NoData},
+		"a value without numbers": {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE}, want: scaling.NoData},
+		"no data":                 {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA}, want: scaling.NoData},
 		"no data that counts as a failure": {
-			frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Status: refused}, want: OutcomeNoData, code: codes.PermissionDenied,
+			frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Status: refused}, want: scaling.NoData, code: codes.PermissionDenied,
 		},
-		"an error":                {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_ERROR, Status: refused}, want: OutcomeError, code: codes.PermissionDenied},
-		"an error without reason": {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_ERROR}, want: OutcomeError, code: codes.Unknown},
+		"an error":                {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_ERROR, Status: refused}, want: scaling.Failed, code: codes.PermissionDenied},
+		"an error without reason": {frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_ERROR}, want: scaling.Failed, code: codes.Unknown},
 		"a value with an error is an error": {
-			frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(3), Status: refused}, want: OutcomeError, code: codes.PermissionDenied,
+			frame: &scalerv1.Observation{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: value(3), Status: refused}, want: scaling.Failed, code: codes.PermissionDenied,
 		},
-		"nothing said is no data": {frame: &scalerv1.Observation{}, want: OutcomeNoData},
+		"nothing said is no data": {frame: &scalerv1.Observation{}, want: scaling.NoData},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +75,7 @@ func TestObservations(t *testing.T) {
 			if r.outcome != tt.want || status.Code(r.err) != tt.code || !r.at.Equal(now.Add(-3*time.Second)) || !r.heard.Equal(now) {
 				t.Fatalf("reading = %+v", r)
 			}
-			if tt.want != OutcomeValue {
+			if tt.want != scaling.Value {
 				if len(r.values) != 0 {
 					t.Errorf("values = %v, want none", r.values)
 				}
@@ -149,7 +150,7 @@ func TestABeatConfirmsAndInventsNothing(t *testing.T) {
 	if !after.ObservedAt.Equal(before.ObservedAt) || after.Values[0].Value != 5 {
 		t.Errorf("state = %+v", after)
 	}
-	if s := w.state(silent); s.Outcome != OutcomeNone || !s.HeardAt.IsZero() {
+	if s := w.state(silent); s.Outcome != scaling.Pending || !s.HeardAt.IsZero() {
 		t.Errorf("a beat was taken for an observation: %+v", s)
 	}
 }
@@ -190,7 +191,7 @@ func TestAReplacedTriggerKeepsItsReadingUntilItIsAnswered(t *testing.T) {
 			}}})
 			w.until("the beat has passed", func() bool { return w.state(orders).Specs[0].Target == 9 })
 			now := w.state(orders)
-			if !now.Earlier || now.Outcome != OutcomeValue || now.Values[0].Value != 7 || !now.HeardAt.Equal(before.HeardAt) || !now.Since.After(before.HeardAt) {
+			if !now.Earlier || now.Outcome != scaling.Value || now.Values[0].Value != 7 || !now.HeardAt.Equal(before.HeardAt) || !now.Since.After(before.HeardAt) {
 				t.Errorf("replaced, it is %+v, was %+v", now, before)
 			}
 			f.push(observation(orders.String(), orders.Generation, 3))
@@ -212,7 +213,7 @@ func TestAReplacedTriggerKeepsItsReadingUntilItIsAnswered(t *testing.T) {
 		f.mu.Unlock()
 		orders.Generation, orders.Metadata = 2, map[string]string{"queue": "refunds"}
 		w.Subscribe(orders)
-		if s := w.state(orders); s.Outcome != OutcomeNone || s.Earlier {
+		if s := w.state(orders); s.Outcome != scaling.Pending || s.Earlier {
 			t.Errorf("state = %+v", s)
 		}
 	})
@@ -220,12 +221,12 @@ func TestAReplacedTriggerKeepsItsReadingUntilItIsAnswered(t *testing.T) {
 
 func TestBeatsAtRestAreToldOfNowAndThen(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	rest := State{Outcome: OutcomeValue, HeardAt: now.Add(-5 * time.Second), Values: []Value{{Metric: "backlog"}}}
+	rest := State{Outcome: scaling.Value, HeardAt: now.Add(-5 * time.Second), Values: []Value{{Metric: "backlog"}}}
 	work, missedOne, failed, empty := rest, rest, rest, rest
 	work.Values = []Value{{Metric: "backlog", Value: 3, Active: true}}
 	missedOne.HeardAt = now.Add(-10 * time.Second)
-	failed.Outcome, failed.Err = OutcomeError, errors.New("broken")
-	empty.Outcome = OutcomeNoData
+	failed.Outcome, failed.Err = scaling.Failed, errors.New("broken")
+	empty.Outcome = scaling.NoData
 	tests := map[string]struct {
 		state State
 		told  time.Duration // before now
@@ -296,7 +297,7 @@ func TestANewGeneration(t *testing.T) {
 			orders.Generation = 2
 			w.Subscribe(orders)
 			s := w.state(orders)
-			if kept := s.Outcome == OutcomeValue && s.HaveSpecs; kept != tt.keeps || s.Generation != 2 {
+			if kept := s.Outcome == scaling.Value && s.HaveSpecs; kept != tt.keeps || s.Generation != 2 {
 				t.Errorf("state = %+v, want kept = %v", s, tt.keeps)
 			}
 			w.until("the family has it", func() bool { return f.sub(orders).GetGeneration() == 2 })

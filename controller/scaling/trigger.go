@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -85,9 +86,6 @@ type Trigger struct {
 	Failures Failures
 }
 
-// hpaSync is how often the HPA controller reads metrics by default.
-const hpaSync = 15 * time.Second
-
 // StaleAfter is how long an outcome holds without a word from the family: two
 // sampling intervals and the deadline of a read. Older ones are errors.
 func StaleAfter(interval, readDeadline time.Duration) time.Duration {
@@ -105,7 +103,7 @@ func SampleInterval(so *v1alpha1.ScaledObject, t v1alpha1.ScaleTrigger, atRest b
 	case t.UseCachedMetrics:
 		return so.PollingInterval()
 	}
-	return min(so.PollingInterval(), hpaSync)
+	return min(so.PollingInterval(), scalerv1.SyncPeriod)
 }
 
 // AtRest reports whether replicas are what the object holds while no trigger is

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"sync"
 	"time"
 
@@ -22,14 +21,11 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
-
-// ReadDeadline is how long a family may take for one read, unless it says more;
-// it is part of how long an observation holds.
-const ReadDeadline = 10 * time.Second
 
 // Loop decides about one ScaledObject on every observation, beat, change of
 // the object or its target, and when time alone changes the decision. It runs
@@ -115,7 +111,7 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 		in.Replicas = ptr.To(m.replicas(t))
 	}
 	decision := scaling.Decide(in)
-	failed := l.act(ctx, so, m, t, decision, l.explain(m, in, decision))
+	failed := l.act(ctx, so, m, t, nil, decision, l.explain(m, in, decision))
 	if apierrors.IsConflict(failed) || ctx.Err() != nil {
 		return reconcile.Result{}, failed
 	}
@@ -135,19 +131,19 @@ const unreadable = time.Minute
 // decide looks at all there is, writes what follows and remembers it.
 func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) (reconcile.Result, error) {
 	t, err := l.Targets.Get(ctx, so)
-	in, ahead := l.input(so, m, t, err)
+	in, read, ahead := l.input(so, m, t, err)
 	if ahead {
 		// The triggers are those of a spec that the cache is about to show.
 		return reconcile.Result{}, nil
 	}
 	decision := scaling.Decide(in)
-	l.count(so, m, in, decision)
-	l.measure(so, m, in)
+	l.count(so, m, read, decision)
+	l.measure(so, m, read, in.Now)
 	m.keep(decision)
 	if in.Replicas != nil {
 		l.noticed(ctx, m, t, *in.Replicas)
 	}
-	failed := l.act(ctx, so, m, t, decision, l.explain(m, in, decision))
+	failed := l.act(ctx, so, m, t, read, decision, l.explain(m, in, decision))
 	if apierrors.IsConflict(failed) || ctx.Err() != nil {
 		return reconcile.Result{}, failed
 	}
@@ -187,10 +183,10 @@ func sooner(a, b time.Duration) time.Duration {
 }
 
 // count tells of failures that the decision added.
-func (l *Loop) count(so *v1alpha1.ScaledObject, m *memory, in scaling.Input, d scaling.Decision) {
-	for _, t := range in.Triggers {
-		added := d.Verdicts[t.Index].Failures.Count - m.triggers[t.Index].failures.Count
-		l.Errors.Failed(so, t.Index, names(t.Metrics), max(added, 0))
+func (l *Loop) count(so *v1alpha1.ScaledObject, m *memory, read []readings.Reading, d scaling.Decision) {
+	for _, r := range read {
+		added := d.Verdicts[r.Index].Failures.Count - m.triggers[r.Index].Failures.Count
+		l.Errors.Failed(so, r.Index, r.Names(), max(added, 0))
 	}
 }
 
@@ -202,9 +198,11 @@ func (l *Loop) until(next time.Time) time.Duration {
 	return max(next.Sub(l.Now()), time.Millisecond)
 }
 
-// input is all that the decision looks at. ahead is true when the triggers
-// known are those of a later generation than so.
-func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error) (in scaling.Input, ahead bool) {
+// input is all that the decision looks at, and the readings it is made of. ahead
+// is true when the triggers known are those of a later generation than so.
+func (l *Loop) input(
+	so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error,
+) (in scaling.Input, read []readings.Reading, ahead bool) {
 	in = scaling.Input{
 		Object: so, Now: l.Now(), ReplicasErr: targetErr,
 		LastActive: m.lastActive, Formula: m.formula.compiled, FormulaErr: m.formula.err,
@@ -219,120 +217,33 @@ func (l *Loop) input(so *v1alpha1.ScaledObject, m *memory, t target.Target, targ
 			continue
 		}
 		state, ok := l.States(triggerID(so, i))
-		if ok && state.Generation > so.Generation {
-			return in, true
+		r, ahead := m.triggers[i].Read(so, readings.Question{
+			Index: i, Spec: spec, Interval: scaling.SampleInterval(so, spec, atRest), Named: so.Status.ExternalMetricNames,
+			Waits: l.waits(so), StandIns: true,
+		}, state, ok, in.Now)
+		if ahead {
+			return in, nil, true
 		}
-		known := &m.triggers[i]
-		interval := scaling.SampleInterval(so, spec, atRest)
-		known.repace(interval, in.Now)
-		trigger := scaling.Trigger{
-			Index:      i,
-			Metrics:    metricsOf(so, i, state),
-			Confirmed:  latest(known.firstSeen, known.paced, state.Since),
-			Interval:   interval,
-			StaleAfter: scaling.StaleAfter(interval, max(ReadDeadline, state.ReadDeadline)),
-			Failures:   known.failures,
-		}
-		if ok && state.Generation >= known.since {
-			trigger.Pulse = known.pulsed(state.Activations)
-			l.read(&trigger, state, latest(state.HeardAt, known.paced), so.Modifiers() == nil)
-			trigger.CountsFrom = CountsFrom(state, interval)
-		}
-		if problem := so.TriggerProblem(i); problem != nil {
-			trigger.Outcome, trigger.Err, trigger.Confirmed, trigger.Pulse = scaling.Failed, problem, l.Now(), false
-		}
-		in.Triggers = append(in.Triggers, trigger)
+		read = append(read, r)
 	}
-	return in, false
+	in.Triggers = readings.Triggers(read)
+	return in, read, false
 }
 
-// read fills in what a family said of a trigger and was confirmed at a moment.
-// What was heard before this process began to decide may wake a target by
-// itself, but one word of our own hearing comes before anything goes toward
-// zero.
-func (l *Loop) read(t *scaling.Trigger, state federation.State, confirmed time.Time, wakes bool) {
-	t.Earlier = state.Earlier
-	switch {
-	case state.Rejected != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Rejected, l.Now()
-	case state.Unreachable != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Unreachable, l.Now()
-	case state.Outcome == federation.OutcomeNone:
-	case OutOfDate(state, confirmed, l.Now(), t.StaleAfter):
-	case state.HeardAt.Before(l.began()) && (!wakes || !state.Active()):
-	case state.Err != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, confirmed
-	case len(state.Values) > 0:
-		t.Outcome, t.Confirmed = scaling.Value, confirmed
-	default:
-		t.Outcome, t.Confirmed = scaling.NoData, confirmed
-	}
-}
-
-// OutOfDate reports whether a reading of what the trigger was before, confirmed
-// at a moment, is too old. The trigger as it is now is then one that has yet to
-// be read, for as long as any other may take.
-func OutOfDate(state federation.State, confirmed, now time.Time, staleAfter time.Duration) bool {
-	return state.Earlier && now.After(confirmed.Add(staleAfter))
-}
-
-// CountsFrom is when a failure of a trigger that is read every interval counts:
-// at once, but that of a read which a doorbell caused only when a regular one
-// was due, and likewise that of a family that nobody reaches: an instance that
-// is replaced is back by then.
-func CountsFrom(state federation.State, interval time.Duration) time.Time {
-	switch {
-	case state.Rejected != nil:
-	case state.Unreachable != nil && state.Outcome != federation.OutcomeNone:
-		return state.HeardAt.Add(interval)
-	case state.Unreachable == nil && state.Err != nil && state.DetectedBy == federation.DetectionDoorbell:
-		return state.ObservedAt.Add(interval)
-	}
-	return time.Time{}
-}
-
-// latest is the latest of some moments.
-func latest(first time.Time, others ...time.Time) time.Time {
-	for _, other := range others {
-		if other.After(first) {
-			first = other
-		}
-	}
-	return first
-}
-
-// metricsOf are the metrics of a trigger as the family names them, else, while
-// it cannot be asked, as the HPA has them: fallback stands in for those.
-func metricsOf(so *v1alpha1.ScaledObject, index int, state federation.State) []scaling.Metric {
-	var metrics []scaling.Metric
-	for _, s := range state.Specs {
-		// A metric without a reading is unknown, not empty.
-		m := scaling.Metric{
-			Name: scaling.MetricName(index, s.Name), Target: s.Target, Type: so.Spec.Triggers[index].TargetType(), Value: math.NaN(),
-		}
-		for _, v := range state.Values {
-			if v.Metric == s.Name {
-				m.Value, m.Active = v.Value, v.Active
-			}
-		}
-		metrics = append(metrics, m)
-	}
-	if len(metrics) > 0 {
-		return metrics
-	}
-	for _, name := range so.Status.ExternalMetricNames {
-		if i, _, ok := scaling.SplitMetricName(name); ok && i == index {
-			metrics = append(metrics, scaling.Metric{Name: name, Value: math.NaN()})
-		}
-	}
-	return metrics
+// waits reports whether a state is not to be decided by yet. What was heard
+// before this process began to decide may wake a target by itself, but one word
+// of our own hearing comes before anything goes toward zero.
+func (l *Loop) waits(so *v1alpha1.ScaledObject) func(federation.State) bool {
+	wakes := so.Modifiers() == nil
+	return func(s federation.State) bool { return s.HeardAt.Before(l.began()) && (!wakes || !s.Active()) }
 }
 
 // act writes what the decision says. A conflict means that the target changed
 // since it was read; its event brings the next decision. The record of a rise
 // ends with the next write, and when the target is found at rest.
 func (l *Loop) act(
-	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target, d scaling.Decision, e scaling.Explanation,
+	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target,
+	read []readings.Reading, d scaling.Decision, e scaling.Explanation,
 ) error {
 	atRest := e.Replicas != nil && scaling.AtRest(so, *e.Replicas)
 	if d.Write != nil || atRest {
@@ -343,7 +254,7 @@ func (l *Loop) act(
 	if d.Write == nil {
 		return nil
 	}
-	ctx, span := l.trace(ctx, so, e)
+	ctx, span := l.trace(ctx, so, read, e)
 	err := l.Targets.Scale(ctx, t, *d.Write)
 	span.done(err)
 	if apierrors.IsConflict(err) {
@@ -352,7 +263,7 @@ func (l *Loop) act(
 	if err == nil {
 		m.wroteFrom, m.wrote = t.ResourceVersion, *d.Write
 		l.scaled(ctx, m, t, e)
-		l.woke(so, m, e)
+		l.woke(so, m, read, e)
 	}
 	if event := d.Scaled; err == nil && event != nil {
 		l.Status.Announce(so, *event)

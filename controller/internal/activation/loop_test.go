@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -108,7 +109,7 @@ func (f *fixture) says(value float64) { f.saysOf(0, value) }
 func (f *fixture) saysOf(index int, value float64) {
 	f.states[index] = federation.State{
 		Generation: f.object().Generation, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "m", Target: 5}},
-		Outcome: federation.OutcomeValue, Values: []federation.Value{{Metric: "m", Value: value, Active: value > 0}},
+		Outcome: scaling.Value, Values: []federation.Value{{Metric: "m", Value: value, Active: value > 0}},
 		ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(), Activations: f.states[index].Activations,
 	}
 }
@@ -557,7 +558,7 @@ func TestIdlePollingLongerThanThePollingIntervalCountsReadings(t *testing.T) {
 	f.decide()
 	f.clock.Step(10 * time.Minute)
 	f.state(func(s *federation.State) {
-		s.Outcome, s.Values, s.Err, s.HeardAt = federation.OutcomeError, nil, errors.New("dial"), f.clock.Now()
+		s.Outcome, s.Values, s.Err, s.HeardAt = scaling.Failed, nil, errors.New("dial"), f.clock.Now()
 	})
 	failures := func(want int32) {
 		t.Helper()
@@ -642,19 +643,19 @@ func TestUnknownIsNeverZero(t *testing.T) {
 	tests := map[string]func(*fixture){
 		"not subscribed yet": func(f *fixture) { delete(f.states, 0) },
 		"nothing read yet": func(f *fixture) {
-			f.state(func(s *federation.State) { s.Outcome, s.Values = federation.OutcomeNone, nil })
+			f.state(func(s *federation.State) { s.Outcome, s.Values = scaling.Pending, nil })
 		},
 		"no data": func(f *fixture) {
-			f.state(func(s *federation.State) { s.Outcome, s.Values = federation.OutcomeNoData, nil })
+			f.state(func(s *federation.State) { s.Outcome, s.Values = scaling.NoData, nil })
 		},
 		"error": func(f *fixture) {
 			f.state(func(s *federation.State) {
-				s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+				s.Outcome, s.Values, s.Err = scaling.Failed, nil, errors.New("dial")
 			})
 		},
 		"no data that counts as error": func(f *fixture) {
 			f.state(func(s *federation.State) {
-				s.Outcome, s.Values, s.Err = federation.OutcomeNoData, nil, errors.New("no data")
+				s.Outcome, s.Values, s.Err = scaling.NoData, nil, errors.New("no data")
 			})
 		},
 		"rejected": func(f *fixture) {
@@ -769,7 +770,7 @@ func TestSpecChanges(t *testing.T) {
 	}
 	failing := func(f *fixture) {
 		f.state(func(s *federation.State) {
-			s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+			s.Outcome, s.Values, s.Err = scaling.Failed, nil, errors.New("dial")
 		})
 	}
 	edit := func(f *fixture, change func(*v1alpha1.ScaledObject)) {
@@ -803,7 +804,7 @@ func TestSpecChanges(t *testing.T) {
 		f.decide()
 		edit(f, func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = ptr.To[int32](10) })
 		f.decide()
-		if n := f.memory(f.object()).triggers[0].failures.Count; n != 1 || f.errors["0 s0-m"] != 1 {
+		if n := f.memory(f.object()).triggers[0].Failures.Count; n != 1 || f.errors["0 s0-m"] != 1 {
 			t.Errorf("%d failures, counted %v", n, f.errors)
 		}
 	})
@@ -815,7 +816,7 @@ func TestSpecChanges(t *testing.T) {
 		for i := range 3 {
 			f.saysOf(i, 0)
 			s := f.states[i]
-			s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+			s.Outcome, s.Values, s.Err = scaling.Failed, nil, errors.New("dial")
 			f.states[i] = s
 		}
 		f.decide()
@@ -827,7 +828,7 @@ func TestSpecChanges(t *testing.T) {
 		f.state(func(s *federation.State) { s.HeardAt = f.clock.Now() })
 		f.decide()
 		m := f.memory(f.object())
-		if len(m.triggers) != 2 || m.triggers[0].failures.Count < 2 || m.triggers[1].failures.Count != 0 {
+		if len(m.triggers) != 2 || m.triggers[0].Failures.Count < 2 || m.triggers[1].Failures.Count != 0 {
 			t.Errorf("triggers %+v", m.triggers)
 		}
 		if len(f.errors) != 1 || f.errors["0 s0-m"] == 0 {
@@ -859,7 +860,7 @@ func TestErrorsAreCountedOncePerInterval(t *testing.T) {
 
 func TestWhatCountsAsAFailure(t *testing.T) {
 	rung := func(s *federation.State) {
-		s.Outcome, s.Values, s.Err, s.DetectedBy = federation.OutcomeError, nil, errors.New("dial"), federation.DetectionDoorbell
+		s.Outcome, s.Values, s.Err, s.DetectedBy = scaling.Failed, nil, errors.New("dial"), federation.DetectionDoorbell
 	}
 	tests := map[string]struct {
 		says  func(*federation.State)
@@ -888,7 +889,7 @@ func TestWhatCountsAsAFailure(t *testing.T) {
 			f.state(tt.says)
 			f.clock.Step(tt.after)
 			f.decide()
-			if n := f.memory(f.object()).triggers[0].failures.Count; n != tt.want {
+			if n := f.memory(f.object()).triggers[0].Failures.Count; n != tt.want {
 				t.Errorf("%d failures, want %d", n, tt.want)
 			}
 		})
@@ -942,7 +943,7 @@ func TestAfterAPauseTriggersAreAskedAfresh(t *testing.T) {
 	f.began()
 	f.says(0)
 	f.state(func(s *federation.State) {
-		s.Outcome, s.Values, s.Err = federation.OutcomeError, nil, errors.New("dial")
+		s.Outcome, s.Values, s.Err = scaling.Failed, nil, errors.New("dial")
 	})
 	f.decide()
 	f.edit(func(so *v1alpha1.ScaledObject) { so.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"} })
@@ -954,7 +955,7 @@ func TestAfterAPauseTriggersAreAskedAfresh(t *testing.T) {
 	if c := f.condition(v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue {
 		t.Errorf("Ready %+v before the first word", c)
 	}
-	if n := f.memory(f.object()).triggers[0].failures.Count; n != 0 {
+	if n := f.memory(f.object()).triggers[0].Failures.Count; n != 0 {
 		t.Errorf("%d failures during the pause", n)
 	}
 }
@@ -1138,7 +1139,7 @@ func TestACountWithoutItsBeginningEndsInAFallback(t *testing.T) {
 	f.Loop = f.process()
 	for range 3 {
 		f.clock.Step(30 * time.Second)
-		f.states[0] = federation.State{Generation: 1, Outcome: federation.OutcomeError, Err: errors.New("connection refused"), ObservedAt: f.clock.Now(), HeardAt: f.clock.Now()}
+		f.states[0] = federation.State{Generation: 1, Outcome: scaling.Failed, Err: errors.New("connection refused"), ObservedAt: f.clock.Now(), HeardAt: f.clock.Now()}
 		f.decide()
 	}
 	verdicts := f.object().Status.Fallback
@@ -1156,7 +1157,7 @@ func TestAFallbackOutlivesItsController(t *testing.T) {
 	fail := func() {
 		f.states[0] = federation.State{
 			Generation: 1, HaveSpecs: true, Specs: []federation.MetricSpec{{Name: "m", Target: 5}},
-			Outcome: federation.OutcomeError, Err: errors.New("connection refused"), ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(),
+			Outcome: scaling.Failed, Err: errors.New("connection refused"), ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(),
 		}
 	}
 	for range 3 {

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
@@ -22,7 +23,7 @@ type memory struct {
 
 	// generation is the one that the triggers are of, 0 for none yet.
 	generation int64
-	triggers   []trigger
+	triggers   []readings.Known
 	formula    formula
 
 	// wroteFrom is the target's resource version before our last write, and
@@ -49,34 +50,6 @@ type look struct {
 	at      time.Time
 	atRest  bool
 	version string
-}
-
-// trigger is what is remembered of one trigger.
-type trigger struct {
-	// hash tells one spec of the trigger from the next.
-	hash string
-	// since is the generation that brought the spec: what was said for an
-	// earlier one is about something else.
-	since     int64
-	firstSeen time.Time
-	failures  scaling.Failures
-	// interval is the time between two readings at the last decision, failed
-	// whether that found it failing.
-	interval time.Duration
-	failed   bool
-	// paced is when a good reading was given a new interval: from then on it
-	// holds as long as one of that moment would.
-	paced time.Time
-	// observed is when the source was read that the last decision followed
-	// from.
-	observed time.Time
-	// woke is when the work arrived that last woke the target.
-	woke time.Time
-
-	// heard counts how often the trigger turned active; acted is what of that
-	// was carried out. A pulse counts until it was.
-	heard, acted uint64
-	counting     bool
 }
 
 // memory returns what is remembered of an object. What another process left in
@@ -135,20 +108,7 @@ func (l *Loop) Forget() {
 // are not what they were. Failures and activations outlive changes that leave
 // their trigger alone.
 func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int) {
-	before := m.triggers
-	m.triggers = make([]trigger, len(so.Spec.Triggers))
-	for i, spec := range so.Spec.Triggers {
-		hash := spec.Hash()
-		if i < len(before) && before[i].hash == hash {
-			m.triggers[i] = before[i]
-			continue
-		}
-		m.triggers[i] = trigger{hash: hash, since: so.Generation, firstSeen: now}
-		changed = append(changed, i)
-	}
-	for i := len(m.triggers); i < len(before); i++ {
-		changed = append(changed, i)
-	}
+	m.triggers, changed = readings.Follow(m.triggers, so.Spec.Triggers, so.Generation, now)
 	m.generation = so.Generation
 	return changed
 }
@@ -173,15 +133,7 @@ func seeded(so *v1alpha1.ScaledObject, now time.Time) *memory {
 	for _, verdict := range so.Status.Fallback {
 		since[verdict.Metric] = verdict.Since.Time
 	}
-	for metric, health := range so.Status.Health {
-		i, _, ok := scaling.SplitMetricName(metric)
-		if !ok || i >= len(m.triggers) || health.NumberOfFailures == nil {
-			continue
-		}
-		if n := *health.NumberOfFailures; n > m.triggers[i].failures.Count {
-			m.triggers[i].failures = scaling.SeedFailures(n, since[metric], now)
-		}
-	}
+	readings.Seed(m.triggers, so.Status.Health, since, now)
 	return m
 }
 
@@ -208,8 +160,8 @@ func (m *memory) pause() { m.paused = true }
 // afresh.
 func (m *memory) resume(now time.Time) {
 	m.paused = false
-	for i, t := range m.triggers {
-		m.triggers[i] = trigger{hash: t.hash, since: t.since, firstSeen: now}
+	for i := range m.triggers {
+		m.triggers[i].Anew(now)
 	}
 }
 
@@ -217,30 +169,14 @@ func (m *memory) resume(now time.Time) {
 func (m *memory) keep(d scaling.Decision) {
 	m.lastActive = d.LastActive
 	for i, v := range d.Verdicts {
-		m.triggers[i].failures, m.triggers[i].failed = v.Failures, v.Outcome == scaling.Failed
-	}
-}
-
-// repace takes note of the time between two readings. Where it changes, as when
-// the target wakes, neither is a good reading too old at once, nor has a trigger
-// failed more often than it was read.
-func (t *trigger) repace(interval time.Duration, now time.Time) {
-	changed := t.interval != 0 && t.interval != interval
-	if t.interval = interval; !changed {
-		return
-	}
-	if !t.failed {
-		t.paced = now
-	}
-	if t.failures.Count > 0 {
-		t.failures.Last = latest(t.failures.Last, now)
+		m.triggers[i].Keep(v)
 	}
 }
 
 // carriedOut takes note that what the triggers asked for was done.
 func (m *memory) carriedOut() {
 	for i := range m.triggers {
-		m.triggers[i].acted = m.triggers[i].heard
+		m.triggers[i].CarriedOut()
 	}
 }
 
@@ -250,15 +186,4 @@ func (m *memory) replicas(t target.Target) int32 {
 		return m.wrote
 	}
 	return t.Replicas
-}
-
-// pulsed reports whether a trigger turned active since the last decision that
-// was carried out. The first count that is seen, and one that began again with
-// a new subscription, is where counting starts.
-func (t *trigger) pulsed(activations uint64) bool {
-	if !t.counting || activations < t.acted {
-		t.counting, t.acted = true, activations
-	}
-	t.heard = activations
-	return activations > t.acted
 }

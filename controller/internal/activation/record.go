@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -101,52 +102,33 @@ func (l *Loop) changes(m *memory) []v1alpha1.Decision {
 
 // measure tells how late a decision follows what was read since the last one,
 // and of readings without data.
-func (l *Loop) measure(so *v1alpha1.ScaledObject, m *memory, in scaling.Input) {
-	if l.Figures == nil {
+func (l *Loop) measure(so *v1alpha1.ScaledObject, m *memory, read []readings.Reading, now time.Time) {
+	newest, fresh := readings.Newest(m.triggers, read)
+	if l.Figures == nil || newest.IsZero() {
 		return
 	}
-	var newest time.Time
-	for _, t := range in.Triggers {
-		state, ok := l.States(triggerID(so, t.Index))
-		if !ok || !state.ObservedAt.After(m.triggers[t.Index].observed) {
-			continue
-		}
-		m.triggers[t.Index].observed = state.ObservedAt
-		if state.ObservedAt.After(newest) {
-			newest = state.ObservedAt
-		}
-		if state.Outcome == federation.OutcomeNoData {
-			l.Figures.Empty(so, t.Index, names(t.Metrics))
+	for _, r := range fresh {
+		if r.Read == scaling.NoData {
+			l.Figures.Empty(so, r.Index, r.Names())
 		}
 	}
-	if !newest.IsZero() {
-		l.Figures.Decided(so, max(in.Now.Sub(newest), 0))
-	}
+	l.Figures.Decided(so, max(now.Sub(newest), 0))
 }
 
 // woke tells how long the work of active triggers waited for a rise from rest.
 // Work that woke the target before, as when somebody put it to rest again by
 // hand, is not told of twice.
-func (l *Loop) woke(so *v1alpha1.ScaledObject, m *memory, e scaling.Explanation) {
+func (l *Loop) woke(so *v1alpha1.ScaledObject, m *memory, read []readings.Reading, e scaling.Explanation) {
 	if l.Figures == nil || !scaling.AtRest(so, *e.Replicas) || *e.Write <= *e.Replicas {
 		return
 	}
 	now := l.Now()
-	for i, spec := range so.Spec.Triggers {
-		state, ok := l.States(triggerID(so, i))
-		if came := state.SourceEventTime; ok && state.Active() && !came.IsZero() && !came.Equal(m.triggers[i].woke) {
-			m.triggers[i].woke = came
-			l.Figures.Woken(spec.Type, max(now.Sub(came), 0))
+	for _, r := range read {
+		if came := r.EventTime; r.Asks() && !came.IsZero() && !came.Equal(m.triggers[r.Index].Woke) {
+			m.triggers[r.Index].Woke = came
+			l.Figures.Woken(so.Spec.Triggers[r.Index].Type, max(now.Sub(came), 0))
 		}
 	}
-}
-
-func names(metrics []scaling.Metric) []string {
-	all := make([]string, len(metrics))
-	for i, m := range metrics {
-		all[i] = m.Name
-	}
-	return all
 }
 
 func triggerID(so *v1alpha1.ScaledObject, index int) federation.ID {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 // lines decides with a log and returns its lines.
@@ -179,7 +180,7 @@ func TestFigures(t *testing.T) {
 		t.Errorf("woken after %v", m.woken)
 	}
 	f.state(func(s *federation.State) {
-		s.Outcome, s.Values, s.ObservedAt = federation.OutcomeNoData, nil, f.clock.Now()
+		s.Outcome, s.Values, s.ObservedAt = scaling.NoData, nil, f.clock.Now()
 	})
 	f.decide()
 	f.decide()
@@ -192,6 +193,36 @@ func TestFigures(t *testing.T) {
 	f.decide()
 	if m.late != nil {
 		t.Error("figures outlive their object")
+	}
+}
+
+// TestADecisionIsToldByItsOwnReadings has a newer reading come in between a
+// decision and what is told of it.
+func TestADecisionIsToldByItsOwnReadings(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	f := newFixture(t, 0, nil)
+	m := &measured{}
+	f.Figures, f.Traces = m, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	f.says(42)
+	f.state(func(s *federation.State) {
+		s.SourceEventTime = start.Add(-3 * time.Second)
+		s.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	})
+	f.clock.Step(time.Second)
+	states := f.States
+	f.States = func(id federation.ID) (federation.State, bool) {
+		defer f.state(func(s *federation.State) {
+			s.ObservedAt, s.SourceEventTime = f.clock.Now(), f.clock.Now()
+			s.Traceparent = "00-11111111111111111111111111111111-2222222222222222-01"
+		})
+		return states(id)
+	}
+	f.decide()
+	if !slices.Equal(m.late, []time.Duration{time.Second}) || !slices.Equal(m.woken, []time.Duration{4 * time.Second}) {
+		t.Errorf("late by %v, woken after %v", m.late, m.woken)
+	}
+	if ended := spans.Ended(); len(ended) != 2 || ended[1].Parent().SpanID().String() != "b7ad6b7169203331" {
+		t.Errorf("spans %v", ended)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -17,13 +18,13 @@ import (
 type spans struct{ decide, write trace.Span }
 
 // trace begins the spans of a change of the replicas.
-func (l *Loop) trace(ctx context.Context, so *v1alpha1.ScaledObject, e scaling.Explanation) (context.Context, spans) {
+func (l *Loop) trace(ctx context.Context, so *v1alpha1.ScaledObject, read []readings.Reading, e scaling.Explanation) (context.Context, spans) {
 	provider := l.Traces
 	if provider == nil {
 		provider = noop.NewTracerProvider()
 	}
 	tracer := provider.Tracer("github.com/sluice-autoscaler/sluice/controller")
-	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": l.traceparent(so)})
+	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": readings.Traceparent(read)})
 	ctx, decide := tracer.Start(ctx, "decide", trace.WithTimestamp(e.Time), trace.WithAttributes(
 		attribute.String("k8s.namespace.name", so.Namespace),
 		attribute.String("sluice.scaledobject", so.Name),
@@ -42,25 +43,4 @@ func (s spans) done(err error) {
 	}
 	s.write.End()
 	s.decide.End()
-}
-
-// traceparent is the trace context of the newest reading that is active, or of
-// the newest where none is.
-func (l *Loop) traceparent(so *v1alpha1.ScaledObject) string {
-	var best struct {
-		active bool
-		at     int64
-		parent string
-	}
-	for i := range so.Spec.Triggers {
-		state, ok := l.States(triggerID(so, i))
-		if !ok || state.Traceparent == "" {
-			continue
-		}
-		at := state.ObservedAt.UnixNano()
-		if best.parent == "" || state.Active() && !best.active || state.Active() == best.active && at > best.at {
-			best.active, best.at, best.parent = state.Active(), at, state.Traceparent
-		}
-	}
-	return best.parent
 }

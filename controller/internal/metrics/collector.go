@@ -183,7 +183,7 @@ func (c *Collector) trigger(all scrape, o owner, index int) {
 		all.gauge(active, number(v.Active), labels...)
 	}
 	for _, spec := range state.Specs {
-		if state.Outcome != federation.OutcomeNone {
+		if state.Outcome != scaling.Pending {
 			all.gauge(latency, state.Took.Seconds(), o.labels(index, scaling.MetricName(index, spec.Name))...)
 		}
 	}

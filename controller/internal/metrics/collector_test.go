@@ -37,7 +37,7 @@ func states(id federation.ID) (federation.State, bool) {
 	}
 	return federation.State{Values: []federation.Value{
 		{Metric: "kafka-orders", Value: 7, Active: true}, {Metric: "kafka-orders", Value: 8}, {Metric: "other", Value: 0.5},
-	}, Specs: []federation.MetricSpec{{Name: "kafka-orders", Target: 5}}, Outcome: federation.OutcomeValue, Took: 250 * time.Millisecond}, true
+	}, Specs: []federation.MetricSpec{{Name: "kafka-orders", Target: 5}}, Outcome: scaling.Value, Took: 250 * time.Millisecond}, true
 }
 
 func leading() bool { return true }
@@ -146,7 +146,7 @@ keda_scaler_metrics_value{metric="composite-metric",namespace="shop",scaledObjec
 
 func TestValueAfterFallback(t *testing.T) {
 	failing := func(id federation.ID) (federation.State, bool) {
-		return federation.State{Specs: []federation.MetricSpec{{Name: "kafka-orders", Target: 5}}, Outcome: federation.OutcomeError}, id.Index == 0
+		return federation.State{Specs: []federation.MetricSpec{{Name: "kafka-orders", Target: 5}}, Outcome: scaling.Failed}, id.Index == 0
 	}
 	so := object(func(so *v1alpha1.ScaledObject) {
 		so.Status.Fallback = []v1alpha1.FallbackVerdict{{Metric: "s0-kafka-orders", Replicas: ptr.To[int32](6)}}
@@ -265,7 +265,7 @@ func TestScalerLabels(t *testing.T) {
 func TestNoSeriesIsThereTwice(t *testing.T) {
 	last := func(id federation.ID) (federation.State, bool) {
 		return federation.State{
-			Outcome: federation.OutcomeValue, Unreachable: errors.New("Service scaler-kafka has no ready instance"),
+			Outcome: scaling.Value, Unreachable: errors.New("Service scaler-kafka has no ready instance"),
 			Values: []federation.Value{{Metric: "lag", Value: 7}, {Metric: "lag", Value: 8}, {Metric: "\xff"}, {Metric: "\xfe"}},
 			Specs:  []federation.MetricSpec{{Name: "lag", Target: 5}, {Name: "lag", Target: 6}, {Name: "\xff"}},
 		}, true

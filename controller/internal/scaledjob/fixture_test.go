@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 var began = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -96,7 +97,7 @@ func (f *fixture) restart() {
 func (f *fixture) reads(index int, length float64) {
 	now := f.clock.Now()
 	f.states[index] = federation.State{
-		Generation: f.object().Generation, Outcome: federation.OutcomeValue, ObservedAt: now, HeardAt: now,
+		Generation: f.object().Generation, Outcome: scaling.Value, ObservedAt: now, HeardAt: now,
 		Specs:  []federation.MetricSpec{{Name: "queue", Target: 1}},
 		Values: []federation.Value{{Metric: "queue", Value: length, Active: length > 0}},
 	}
@@ -105,7 +106,7 @@ func (f *fixture) reads(index int, length float64) {
 // fails is a source that does not answer.
 func (f *fixture) fails(index int, message string) {
 	f.states[index] = federation.State{
-		Generation: f.object().Generation, Outcome: federation.OutcomeError, Err: errors.New(message), HeardAt: f.clock.Now(),
+		Generation: f.object().Generation, Outcome: scaling.Failed, Err: errors.New(message), HeardAt: f.clock.Now(),
 		Specs: []federation.MetricSpec{{Name: "queue", Target: 1}},
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"time"
 
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -27,7 +27,7 @@ type memory struct {
 	// generation is the one that triggers are of; seen is when it first came by.
 	generation int64
 	seen       time.Time
-	triggers   []trigger
+	triggers   []readings.Known
 
 	ledger ledger
 	// stored is the sequence number in the status, checked the one that was
@@ -67,18 +67,6 @@ func (r round) String() string {
 	return fmt.Sprintf("creating Jobs, %d of %d so far", r.created, r.created+r.left)
 }
 
-// trigger is what is remembered of one trigger.
-type trigger struct {
-	spec v1alpha1.ScaleTrigger
-	// since is the generation that brought the spec: what was said for an
-	// earlier one is about something else.
-	since     int64
-	firstSeen time.Time
-	failures  scaling.Failures
-	// observed is when the last reading was made that was measured.
-	observed time.Time
-}
-
 // memory returns what is remembered of an object. What another process left in
 // the status is where this one goes on.
 func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) (m *memory, first bool) {
@@ -115,12 +103,7 @@ func seeded(sj *v1alpha1.ScaledJob, now time.Time) *memory {
 		m.stored, m.checked = jobs.Sequence, jobs.Sequence
 	}
 	m.follow(sj, now)
-	for metric, health := range sj.Status.Health {
-		i, _, ok := scaling.SplitMetricName(metric)
-		if ok && i < len(m.triggers) && health.NumberOfFailures != nil && *health.NumberOfFailures > m.triggers[i].failures.Count {
-			m.triggers[i].failures = scaling.SeedFailures(*health.NumberOfFailures, now, now)
-		}
-	}
+	readings.Seed(m.triggers, sj.Status.Health, nil, now)
 	return m
 }
 
@@ -128,19 +111,10 @@ func seeded(sj *v1alpha1.ScaledJob, now time.Time) *memory {
 // are not what they were. What is known of triggers outlives changes that leave
 // them alone; creation that was refused may now work.
 func (m *memory) follow(sj *v1alpha1.ScaledJob, now time.Time) (changed []int) {
-	before := m.triggers
-	m.triggers = make([]trigger, len(sj.Spec.Triggers))
-	for i, spec := range sj.Spec.Triggers {
-		if m.generation != 0 && i < len(before) && apiequality.Semantic.DeepEqual(before[i].spec, spec) {
-			m.triggers[i] = before[i]
-			continue
-		}
-		m.triggers[i] = trigger{spec: spec, since: sj.Generation, firstSeen: now}
-		changed = append(changed, i)
+	if m.generation == 0 { // new here, or on after a pause
+		clear(m.triggers)
 	}
-	for i := len(m.triggers); i < len(before); i++ {
-		changed = append(changed, i)
-	}
+	m.triggers, changed = readings.Follow(m.triggers, sj.Spec.Triggers, sj.Generation, now)
 	m.generation, m.seen = sj.Generation, now
 	m.allowed()
 	return changed

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -24,7 +23,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
-	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -219,21 +218,21 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 
 // decide looks at all there is, starts Jobs, and deletes old ones.
 func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) (reconcile.Result, error) {
-	triggers, oldest, ahead := r.triggers(sj, m)
+	read, oldest, ahead := r.readings(sj, m)
 	if ahead {
 		// The triggers are those of a spec that the cache is about to show.
 		return reconcile.Result{}, nil
 	}
 	now := r.Now()
-	stale := now.Add(-holds(sj, triggers))
+	stale := now.Add(-holds(sj, read))
 	if oldest.Before(stale) {
 		oldest = stale // no older reading counts
 	}
 	decision := scaling.DecideJobs(scaling.JobsInput{
-		Object: sj, Now: now, LastActive: m.lastActive, Triggers: triggers, Jobs: m.ledger.known(oldest),
+		Object: sj, Now: now, LastActive: m.lastActive, Triggers: readings.Triggers(read), Jobs: m.ledger.known(oldest),
 	})
-	r.keep(sj, m, triggers, decision)
-	found := outcome{decision: &decision, created: r.start(ctx, sj, m, decision), warnings: r.warnings(sj, m)}
+	r.keep(sj, m, read, decision)
+	found := outcome{decision: &decision, created: r.start(ctx, sj, m, decision), warnings: warnings(sj, read)}
 	found.underWay = m.round != nil
 	if err := ctx.Err(); err != nil {
 		return reconcile.Result{}, err
@@ -302,28 +301,18 @@ func (r *Reconciler) announceRound(ctx context.Context, sj *v1alpha1.ScaledJob, 
 }
 
 // keep remembers what the next decision starts from, and measures this one.
-func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, triggers []scaling.Trigger, d scaling.JobsDecision) {
+func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, read []readings.Reading, d scaling.JobsDecision) {
 	m.lastActive = d.LastActive
-	var newest time.Time
-	for _, t := range triggers {
-		known := &m.triggers[t.Index]
-		var metrics []string
-		for _, metric := range t.Metrics {
-			metrics = append(metrics, metric.Name)
-		}
-		after := d.Verdicts[t.Index].Failures
-		r.Measures.Failed(sj, t.Index, metrics, max(after.Count-known.failures.Count, 0))
-		known.failures = after
-		state, _ := r.States(triggerID(sj, t.Index))
-		if !state.ObservedAt.After(known.observed) {
-			continue
-		}
-		known.observed = state.ObservedAt
-		if known.observed.After(newest) {
-			newest = known.observed
-		}
-		if state.Outcome == federation.OutcomeNoData {
-			r.Measures.Empty(sj, t.Index, metrics)
+	for _, one := range read {
+		known, verdict := &m.triggers[one.Index], d.Verdicts[one.Index]
+		r.Measures.Failed(sj, one.Index, one.Names(), max(verdict.Failures.Count-known.Failures.Count, 0))
+		known.Keep(verdict)
+		known.CarriedOut() // Jobs follow from readings alone
+	}
+	newest, fresh := readings.Newest(m.triggers, read)
+	for _, one := range fresh {
+		if one.Read == scaling.NoData {
+			r.Measures.Empty(sj, one.Index, one.Names())
 		}
 	}
 	if !newest.IsZero() {
@@ -332,50 +321,37 @@ func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, triggers []scaling.
 }
 
 // holds is how long the reading of any trigger counts.
-func holds(sj *v1alpha1.ScaledJob, triggers []scaling.Trigger) time.Duration {
-	longest := scaling.StaleAfter(sampled(sj), activation.ReadDeadline)
-	for _, t := range triggers {
-		longest = max(longest, t.StaleAfter)
+func holds(sj *v1alpha1.ScaledJob, read []readings.Reading) time.Duration {
+	longest := scaling.StaleAfter(sampled(sj), scalerv1.ReadDeadline)
+	for _, one := range read {
+		longest = max(longest, one.StaleAfter)
 	}
 	return longest
 }
 
-// triggers is what families said about those of the object. oldest is when the
-// oldest of the readings was made. ahead is true when they are about a later
-// generation than sj.
-func (r *Reconciler) triggers(sj *v1alpha1.ScaledJob, m *memory) (list []scaling.Trigger, oldest time.Time, ahead bool) {
+// readings are what families said about the triggers of the object. oldest is
+// when the oldest of those with a value was made. ahead is true when they are
+// about a later generation than sj.
+func (r *Reconciler) readings(sj *v1alpha1.ScaledJob, m *memory) (read []readings.Reading, oldest time.Time, ahead bool) {
 	oldest = r.Now()
-	interval := sampled(sj)
 	for i, spec := range sj.Spec.Triggers {
 		if spec.Builtin() {
 			continue
 		}
-		known := &m.triggers[i]
 		state, ok := r.States(triggerID(sj, i))
-		t := scaling.Trigger{
-			Index: i, Confirmed: known.firstSeen, Failures: known.failures,
-			Interval: interval, StaleAfter: scaling.StaleAfter(interval, max(activation.ReadDeadline, state.ReadDeadline)),
-		}
-		if state.Since.After(t.Confirmed) {
-			t.Confirmed = state.Since
-		}
-		if ok && state.Generation > sj.Generation {
+		one, ahead := m.triggers[i].Read(sj, readings.Question{
+			Index: i, Spec: spec, Interval: sampled(sj), Named: sj.Status.ExternalMetricNames,
+			Waits: func(s federation.State) bool { return s.Outcome == scaling.Value && lost(sj, m, s.ObservedAt) },
+		}, state, ok, r.Now())
+		if ahead {
 			return nil, oldest, true
 		}
-		t.Metrics = metricsOf(sj, i, state)
-		if ok && state.Generation >= known.since {
-			r.read(sj, m, &t, state)
-			t.CountsFrom = activation.CountsFrom(state, interval)
+		if one.Outcome == scaling.Value && one.ReadAt.Before(oldest) {
+			oldest = one.ReadAt
 		}
-		if problem := sj.TriggerProblem(i); problem != nil {
-			t.Outcome, t.Err, t.Confirmed = scaling.Failed, problem, r.Now()
-		}
-		if t.Outcome == scaling.Value && t.ReadAt.Before(oldest) {
-			oldest = t.ReadAt
-		}
-		list = append(list, t)
+		read = append(read, one)
 	}
-	return list, oldest, false
+	return read, oldest, false
 }
 
 // sampled is the time between two readings: a ScaledJob always waits for work.
@@ -386,38 +362,14 @@ func sampled(sj *v1alpha1.ScaledJob) time.Duration {
 
 // warnings are what families find odd about the triggers, such as keys that
 // they do not know, and keeps them from nothing.
-func (r *Reconciler) warnings(sj *v1alpha1.ScaledJob, m *memory) (all []string) {
-	for i, spec := range sj.Spec.Triggers {
-		state, ok := r.States(triggerID(sj, i))
-		if !ok || state.Generation < m.triggers[i].since {
-			continue
-		}
-		for _, text := range state.Odd() {
-			err := scaling.TriggerError{Index: i, Type: spec.Type, Err: errors.New(text)}
+func warnings(sj *v1alpha1.ScaledJob, read []readings.Reading) (all []string) {
+	for _, one := range read {
+		for _, text := range one.Odd {
+			err := scaling.TriggerError{Index: one.Index, Type: sj.Spec.Triggers[one.Index].Type, Err: errors.New(text)}
 			all = append(all, err.Error())
 		}
 	}
 	return all
-}
-
-// read fills in what a family said of a trigger. What stands in for a missing
-// answer is no reading: a number that is only repeated would start the same
-// Jobs again.
-func (r *Reconciler) read(sj *v1alpha1.ScaledJob, m *memory, t *scaling.Trigger, state federation.State) {
-	switch {
-	case state.Rejected != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Rejected, r.Now()
-	case state.Unreachable != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Unreachable, r.Now()
-	case state.Outcome == federation.OutcomeNone:
-	case activation.OutOfDate(state, state.HeardAt, r.Now(), t.StaleAfter):
-	case state.Err != nil:
-		t.Outcome, t.Err, t.Confirmed = scaling.Failed, state.Err, state.HeardAt
-	case state.Outcome != federation.OutcomeValue:
-		t.Outcome, t.Confirmed = scaling.NoData, state.HeardAt
-	case !lost(sj, m, state.ObservedAt):
-		t.Outcome, t.Confirmed, t.ReadAt = scaling.Value, state.HeardAt, state.ObservedAt
-	}
 }
 
 func triggerID(sj *v1alpha1.ScaledJob, index int) federation.ID {
@@ -429,31 +381,6 @@ func triggerID(sj *v1alpha1.ScaledJob, index int) federation.ID {
 func lost(sj *v1alpha1.ScaledJob, m *memory, read time.Time) bool {
 	ttl := sj.Spec.JobTargetRef.TTLSecondsAfterFinished
 	return ttl != nil && read.Add(time.Duration(*ttl)*time.Second).Before(m.since)
-}
-
-// metricsOf are the metrics of a trigger as the family names them, else as they
-// were called last.
-func metricsOf(sj *v1alpha1.ScaledJob, index int, state federation.State) []scaling.Metric {
-	var metrics []scaling.Metric
-	for _, s := range state.Specs {
-		// A metric without a reading is unknown, not empty.
-		m := scaling.Metric{Name: scaling.MetricName(index, s.Name), Target: s.Target, Value: math.NaN()}
-		for _, v := range state.Values {
-			if v.Metric == s.Name {
-				m.Value, m.Active = v.Value, v.Active
-			}
-		}
-		metrics = append(metrics, m)
-	}
-	if len(metrics) > 0 {
-		return metrics
-	}
-	for _, name := range sj.Status.ExternalMetricNames {
-		if i, _, ok := scaling.SplitMetricName(name); ok && i == index {
-			metrics = append(metrics, scaling.Metric{Name: name, Value: math.NaN()})
-		}
-	}
-	return metrics
 }
 
 // limit is the rate at which Jobs are created.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 func limited(most int32) func(*v1alpha1.ScaledJob) {
@@ -730,7 +731,7 @@ func TestNoDataStartsNothing(t *testing.T) {
 	// The last value stands in for the answer, by the trigger's rule.
 	f.reads(0, 5)
 	held := f.states[0]
-	held.Outcome = federation.OutcomeNoData
+	held.Outcome = scaling.NoData
 	f.states[0] = held
 	f.run()
 	f.clock.Step(3 * time.Second)
