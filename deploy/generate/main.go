@@ -1,6 +1,7 @@
 // Command generate writes the manifests of all families and the lists that name
 // them, from what the families print with the flag --describe and from
-// deploy/scalers/<family>/own.yaml. make generate runs it.
+// deploy/scalers/<family>/own.yaml. A family that is not described is gone, and
+// its manifests with it, so it takes all of them. make generate runs it.
 //
 //	(bin/scaler-cron --describe; bin/scaler-kafka --describe) | generate <repository>
 package main
