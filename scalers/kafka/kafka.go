@@ -50,7 +50,7 @@ type groupParams struct {
 	ConsumerGroup string `param:"consumerGroup,required" from:"trigger,env"`
 	// PartitionLimitation lists the partitions to look at, such as 1,2,5-9;
 	// all when absent. It means nothing without topic.
-	PartitionLimitation []int `param:"partitionLimitation" ranges:"true"`
+	PartitionLimitation scaler.Ranges `param:"partitionLimitation"`
 }
 
 // Validate checks that there is a server among the elements.

@@ -292,7 +292,7 @@ func (m *member) count(found map[string]kmsg.MetadataResponseTopic) (n int) {
 
 // wants is false for what partitionLimitation leaves out.
 func (m *member) wants(number int32) bool {
-	return !m.source.limited() || slices.Contains(m.source.only, int(number))
+	return !m.source.limited() || m.source.only.Has(int64(number))
 }
 
 // pick adds the partitions of one topic and returns how many.

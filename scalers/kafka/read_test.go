@@ -45,9 +45,9 @@ func TestRead(t *testing.T) {
 		"all topics of the group": {
 			question: question{group: "workers"}, value: 9, activity: 9},
 		"some partitions": {
-			question: question{group: "workers", topics: []string{"orders"}, only: []int{0, 2}}, value: 5, activity: 5},
+			question: question{group: "workers", topics: []string{"orders"}, only: only(0, 2)}, value: 5, activity: 5},
 		"a limitation without topic means nothing": {
-			question: question{group: "workers", only: []int{0}}, value: 9, activity: 9},
+			question: question{group: "workers", only: only(0)}, value: 9, activity: 9},
 		"partitions without a commit count one each under latest": {
 			question: question{group: "beginners", topics: []string{"orders"}}, value: 2, activity: 2},
 		"and their end offset under earliest": {
@@ -62,7 +62,7 @@ func TestRead(t *testing.T) {
 			question: question{group: "workers", topics: []string{"none"}}, code: codes.NotFound,
 			message: "topic none: UNKNOWN_TOPIC_OR_PARTITION: This server does not host this topic-partition."},
 		"no such partition": {
-			question: question{group: "workers", topics: []string{"orders"}, only: []int{9}}, code: codes.NotFound,
+			question: question{group: "workers", topics: []string{"orders"}, only: only(9)}, code: codes.NotFound,
 			message: "topic orders: at least one active partition is expected, see partitionLimitation"},
 		"apache-kafka: several topics": {
 			question: question{group: "workers", topics: []string{"orders", "bills"}, apache: true}, value: 9, activity: 9},
@@ -72,7 +72,7 @@ func TestRead(t *testing.T) {
 			question: question{group: "workers", topics: []string{"orders", "none"}, apache: true}, code: codes.NotFound,
 			message: "topic none: UNKNOWN_TOPIC_OR_PARTITION: This server does not host this topic-partition."},
 		"apache-kafka: no such partition": {
-			question: question{group: "workers", topics: []string{"orders"}, only: []int{9}, apache: true}, code: codes.NotFound,
+			question: question{group: "workers", topics: []string{"orders"}, only: only(9), apache: true}, code: codes.NotFound,
 			message: "at least one active partition is expected, see partitionLimitation"},
 	}
 	for name, tt := range tests {
@@ -389,7 +389,7 @@ func TestPartitionsAreBounded(t *testing.T) {
 		ofNamespace = "would have this family hold more than 10060 partitions"
 	)
 	refused(open(question{group: "g", topics: []string{"huge"}}), ofTrigger)
-	refused(open(question{group: "g", topics: []string{"huge"}, only: []int{0, 3}}), "")
+	refused(open(question{group: "g", topics: []string{"huge"}, only: only(0, 3)}), "")
 	large, jobs := open(question{group: "g", topics: []string{"large"}}), open(question{group: "g", topics: []string{"jobs"}})
 	refused(large, "")
 	refused(jobs, ofNamespace)
@@ -429,4 +429,12 @@ func TestGroupsAreForgotten(t *testing.T) {
 	if n := len(c.coordinators.node); n != 0 {
 		t.Errorf("%d groups are remembered", n)
 	}
+}
+
+// only are some partitions.
+func only(numbers ...int64) (r scaler.Ranges) {
+	for _, n := range numbers {
+		r = append(r, scaler.Range{From: n, To: n})
+	}
+	return r
 }

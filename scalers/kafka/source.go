@@ -34,7 +34,7 @@ type question struct {
 	// topics are those to look at; none stands for those of the group.
 	topics []string
 	// only are the partitions to look at; none stands for all.
-	only []int
+	only scaler.Ranges
 	// apache follows the rules of trigger type apache-kafka where they differ.
 	apache bool
 }

@@ -47,7 +47,7 @@ type sampleParams struct {
 	Small     *int32            `param:"small" from:"trigger,env,auth"`
 	Deep      bool              `param:"deep" default:"true"`
 	Timeout   time.Duration     `param:"timeout"`
-	Limits    []int             `param:"limits" ranges:"true"`
+	Limits    Ranges            `param:"limits"`
 	Labels    map[string]string `param:"labels"`
 	Extra     url.Values        `param:"extra"`
 	Modes     []string          `param:"modes" enum:"basic,bearer,tls" exclusive:"basic,bearer"`
@@ -161,10 +161,12 @@ func TestConversion(t *testing.T) {
 		"no duration":                       {key: "timeout", text: "soon", message: `timeout: "soon" is neither a duration such as 30s nor a number of milliseconds`},
 		"a list keeps empty elements":       {key: "servers", text: "a:1, ,b:2,", field: "Servers", want: []string{"a:1", "", "b:2", ""}},
 		"a list with its own separator":     {key: "words", text: "a,b; c", field: "Words", want: []string{"a,b", "c"}},
-		"ranges include their ends":         {key: "limits", text: "1,2, 5-8", field: "Limits", want: []int{1, 2, 5, 6, 7, 8}},
-		"a range of one":                    {key: "limits", text: "3-3", field: "Limits", want: []int{3}},
+		"ranges include their ends":         {key: "limits", text: "1,2, 5-8", field: "Limits", want: Ranges{{1, 2}, {5, 8}}},
+		"ranges are the same in any order":  {key: "limits", text: "7-8,5-6,2,1-1,5", field: "Limits", want: Ranges{{1, 2}, {5, 8}}},
+		"a range of one":                    {key: "limits", text: "3-3", field: "Limits", want: Ranges{{3, 3}}},
 		"a range backwards":                 {key: "limits", text: "9-5", message: `limits: "9-5" is a range that ends before it begins`},
-		"a range that is too long":          {key: "limits", text: "0-2000000000", message: `limits: "0-2000000000" has more than 100000 elements`},
+		"a long range is as short":          {key: "limits", text: "0-2000000000", field: "Limits", want: Ranges{{0, 2000000000}}},
+		"a range beyond integers":           {key: "limits", text: "0-20000000000", message: `limits: "20000000000" is out of range`},
 		"a list of integers with a word":    {key: "limits", text: "1,x", message: `limits: "x" is not an integer`},
 		"a list of integers with a gap":     {key: "limits", text: "1,,2", message: `limits: "" is not an integer`},
 		"a map":                             {key: "labels", text: "a=1, b = 2,c=", field: "Labels", want: map[string]string{"a": "1", "b": "2", "c": ""}},

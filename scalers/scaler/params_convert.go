@@ -1,10 +1,8 @@
 package scaler
 
 import (
-	"fmt"
 	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -22,13 +20,13 @@ type valueType struct {
 // syntax is what tags say about the text of a list or map.
 type syntax struct {
 	separator string
-	ranges    bool
 	anyValue  bool // a value of a map may hold "="
 }
 
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	queryType    = reflect.TypeFor[url.Values]()
+	rangesType   = reflect.TypeFor[Ranges]()
 )
 
 // valueTypeOf finds the syntax for a Go type; false for a type that cannot be
@@ -42,6 +40,9 @@ func valueTypeOf(typ reflect.Type, s syntax) (valueType, bool) {
 		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_DURATION, parser(scalerv1.ParseDuration)
 	case typ == queryType:
 		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_QUERY, parser(scalerv1.ParseQuery)
+	case typ == rangesType:
+		v.kind = scalerv1.ValueType_VALUE_TYPE_INTEGER_LIST
+		v.parse = func(text string) (any, error) { return parseRanges(text, s.separator) }
 	case typ.Kind() == reflect.String:
 		v.kind, v.parse = scalerv1.ValueType_VALUE_TYPE_STRING, func(text string) (any, error) { return text, nil }
 	case typ.Kind() == reflect.Bool:
@@ -91,45 +92,16 @@ func split(text, separator string) []string {
 	return list
 }
 
-// maxInts bounds what ranges may expand to: no source has more partitions, and
-// "0-2000000000" must not take the memory of everybody.
-const maxInts = 100_000
-
-var intRange = regexp.MustCompile(`^(0|[1-9][0-9]*)\s*-\s*(0|[1-9][0-9]*)$`)
-
 func parseInts(text string, bits int, s syntax) ([]int64, error) {
 	var list []int64
 	for _, element := range split(text, s.separator) {
-		from, to, err := parseElement(element, bits, s.ranges)
+		n, err := scalerv1.ParseInteger(element, bits)
 		if err != nil {
 			return nil, err
 		}
-		if from > to {
-			return nil, scalerv1.TextError{Text: element, Reason: "is a range that ends before it begins"}
-		}
-		if to-from >= maxInts-int64(len(list)) {
-			return nil, scalerv1.TextError{Text: text, Reason: fmt.Sprintf("has more than %d elements", maxInts)}
-		}
-		for n := from; n <= to; n++ {
-			list = append(list, n)
-		}
+		list = append(list, n)
 	}
 	return list, nil
-}
-
-// parseElement returns the ends of a range, which are equal for a number.
-func parseElement(element string, bits int, ranges bool) (from, to int64, err error) {
-	ends := intRange.FindStringSubmatch(element)
-	if !ranges || ends == nil {
-		from, err = scalerv1.ParseInteger(element, bits)
-		return from, from, err
-	}
-	from, err = scalerv1.ParseInteger(ends[1], bits)
-	if err != nil {
-		return 0, 0, err
-	}
-	to, err = scalerv1.ParseInteger(ends[2], bits)
-	return from, to, err
 }
 
 // parseMap reads pairs such as "k=v,k=v". A value with "=" is refused, as in

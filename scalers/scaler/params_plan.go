@@ -24,7 +24,6 @@ import (
 //	unit:"messages"      of a number
 //	separator:";"        of a list or map, a comma when absent
 //	values:"any"         of a map: values may hold "=", keys never do
-//	ranges:"true"        a list of integers accepts "1,5-9"
 //	exclusive:"a,b"      elements of a list of which only one may occur
 //	removed:"use x"      giving it is an error that says what to do instead
 //	deprecated:"use x"   giving it is a warning
@@ -90,7 +89,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
-	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values", "ranges",
+	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values",
 	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once", "together",
 }
 
@@ -177,8 +176,8 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 		f.optional, typ = true, typ.Elem()
 	}
 	syntax := syntax{
-		separator: sf.Tag.Get("separator"), ranges: boolTag(sf.Tag, "ranges", false, fail),
-		anyValue: sf.Tag.Get("values") == "any",
+		separator: sf.Tag.Get("separator"),
+		anyValue:  sf.Tag.Get("values") == "any",
 	}
 	if syntax.separator == "" {
 		syntax.separator = ","
