@@ -55,10 +55,11 @@ type endpoint struct {
 // slices and services are watched for each Service that somebody aggregates.
 var (
 	endpointSlices = kube.Kind[*discoveryv1.EndpointSlice, slice]{
-		Group: discoveryv1.SchemeGroupVersion, Resource: "endpointslices", Role: role, Keep: keepSlice,
+		Group: discoveryv1.SchemeGroupVersion, Resource: "endpointslices", Role: role, Keep: keepSlice, Size: sizeOfSlice,
 	}
 	services = kube.Kind[*corev1.Service, []port]{
 		Group: corev1.SchemeGroupVersion, Resource: "services", Role: role,
+		Size: sizeOfPorts,
 		Keep: func(s *corev1.Service) []port {
 			var ports []port
 			for _, p := range s.Spec.Ports {
@@ -90,6 +91,22 @@ func keepSlice(s *discoveryv1.EndpointSlice) slice {
 		}
 	}
 	return kept
+}
+
+// sizeOfPorts and sizeOfSlice count texts, and what holds them.
+func sizeOfPorts(ports []port) (bytes int) {
+	for _, p := range ports {
+		bytes += 32 + len(p.name)
+	}
+	return bytes
+}
+
+func sizeOfSlice(s slice) int {
+	bytes := sizeOfPorts(s.ports)
+	for _, e := range s.endpoints {
+		bytes += 32 + len(e.id) + len(e.address)
+	}
+	return bytes
 }
 
 func value(text *string) string {

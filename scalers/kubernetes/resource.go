@@ -95,9 +95,11 @@ var (
 	configMaps = kube.Kind[*corev1.ConfigMap, data]{
 		Group: corev1.SchemeGroupVersion, Resource: "configmaps", Role: role,
 		Keep: func(c *corev1.ConfigMap) data { return c.Data },
+		Size: func(d data) int { return kube.SizeOf(d) },
 	}
 	secrets = kube.Kind[*corev1.Secret, data]{
 		Group: corev1.SchemeGroupVersion, Resource: "secrets", Role: role,
+		Size: func(d data) int { return kube.SizeOf(d) },
 		Keep: func(s *corev1.Secret) data {
 			texts := data{}
 			for key, value := range s.Data {

@@ -91,6 +91,7 @@ var pods = kube.Kind[*corev1.Pod, pod]{
 			ended: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		}
 	},
+	Size: func(p pod) int { return len(p.node) + kube.SizeOf(p.labels) },
 	Trim: func(p *corev1.Pod) {
 		p.Spec = corev1.PodSpec{NodeName: p.Spec.NodeName}
 		p.Status = corev1.PodStatus{Phase: p.Status.Phase}

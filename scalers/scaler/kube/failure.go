@@ -8,6 +8,7 @@ import (
 	"regexp"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
@@ -22,6 +23,8 @@ func (t target) failure(err error) error {
 	text := err.Error()
 	var transport *url.Error
 	switch {
+	case status.Code(err) == codes.ResourceExhausted:
+		code = codes.ResourceExhausted // our own, see watched
 	case apierrors.IsForbidden(err):
 		code, text = codes.PermissionDenied, t.refusal(err)
 	case apierrors.IsUnauthorized(err):

@@ -31,9 +31,30 @@ type Kind[O Object, V any] struct {
 	Role string
 	// Keep takes what is needed of an object and nothing else of it.
 	Keep func(O) V
+	// Size is how many bytes of texts are kept of an object.
+	Size func(V) int
 	// Trim empties the fields of an object that Keep does not read, or is nil.
 	// All objects stand in memory together before the first Keep.
 	Trim func(O)
+}
+
+// watched bounds how much memory is taken by what is kept of all objects: who may
+// edit a namespace decides how many there are, and how large.
+var watched = scaler.NewAllowance("bytes of watched objects", 32<<20, 96<<20)
+
+// perObject and perText are what an object, and each text of it, take beside the
+// texts themselves.
+const (
+	perObject = 256
+	perText   = 48
+)
+
+// SizeOf is a Size for texts by their names.
+func SizeOf(texts map[string]string) (bytes int) {
+	for name, text := range texts {
+		bytes += perText + len(name) + len(text)
+	}
+	return bytes
 }
 
 // Object is a pointer to an API type.
@@ -55,9 +76,12 @@ type View[V any] struct {
 	what   target
 	cancel context.CancelFunc
 	ended  chan struct{}
+	held   *scaler.Holding // of watched
 
 	mu        sync.RWMutex
 	objects   map[string]V  // by name; nil until they were listed
+	bytes     int           // that they take
+	relist    func()        // has them listed anew
 	err       error         // why objects may be out of date by now, or nil
 	news      chan struct{} // closed and renewed when objects or err changed
 	listeners map[*listener[V]]struct{}
@@ -157,25 +181,36 @@ func (k Kind[O, V]) start(ctx context.Context, client *rest.RESTClient, what tar
 	ctx, cancel := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), logr.Discard()))
 	v := &View[V]{
 		what: what, cancel: cancel,
-		ended: make(chan struct{}), news: make(chan struct{}),
+		ended: make(chan struct{}), news: make(chan struct{}), held: watched.Of(ctx),
 		listeners: map[*listener[V]]struct{}{},
 	}
-	var none O
-	backoff := retry
-	reflector := cache.NewReflectorWithOptions(v.listWatch(client), none, store[O, V]{view: v, kind: k},
-		cache.ReflectorOptions{Name: "view", Backoff: &backoff})
 	go func() {
 		defer close(v.ended)
-		reflector.RunWithContext(ctx)
+		for ctx.Err() == nil {
+			k.run(ctx, client, v)
+		}
 	}()
 	return v
+}
+
+// run lists and watches until ctx ends or the objects are to be listed anew.
+func (k Kind[O, V]) run(ctx context.Context, client *rest.RESTClient, v *View[V]) {
+	ctx, relist := context.WithCancel(ctx)
+	defer relist()
+	v.mu.Lock()
+	v.relist = relist
+	v.mu.Unlock()
+	var none O
+	backoff := retry
+	cache.NewReflectorWithOptions(v.listWatch(client), none, store[O, V]{view: v, kind: k},
+		cache.ReflectorOptions{Name: "view", Backoff: &backoff}).RunWithContext(ctx)
 }
 
 // Close ends the watch.
 func (v *View[V]) Close() error {
 	v.cancel()
 	<-v.ended
-	return nil
+	return v.held.Set(0)
 }
 
 // listWatch asks the API server, and notes whether it answers.
@@ -326,18 +361,45 @@ func (s store[O, V]) Update(object any) error {
 		return nil // an event of the watch itself
 	}
 	after := s.kind.Keep(typed)
-	var before *V
+	before, bytes := s.known(typed.GetName())
+	bytes += s.sizeOf(typed.GetName(), after)
+	if err := s.view.held.Set(bytes); err != nil {
+		err = s.view.refuse(err)
+		s.view.relist()
+		return err
+	}
 	s.view.change(func() {
-		if s.view.objects == nil {
-			return // a reflector replaces before it updates
+		if s.view.objects != nil { // a reflector replaces before it updates
+			s.view.objects[typed.GetName()], s.view.bytes = after, bytes
 		}
-		if old, known := s.view.objects[typed.GetName()]; known {
-			before = &old
-		}
-		s.view.objects[typed.GetName()] = after
 	})
 	s.view.tell(before, &after)
 	return nil
+}
+
+// known is what is known of an object, nil for nothing, and how many bytes all
+// others take. Nobody but the reflector changes that.
+func (s store[O, V]) known(name string) (object *V, others int) {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	old, known := s.view.objects[name]
+	if !known {
+		return nil, s.view.bytes
+	}
+	return &old, s.view.bytes - s.sizeOf(name, old)
+}
+
+// sizeOf is what an object takes.
+func (s store[O, V]) sizeOf(name string, kept V) int {
+	return perObject + len(name) + s.kind.Size(kept)
+}
+
+// refuse lets go of all objects, which are more than may be held: what is known
+// of some of them is no answer.
+func (v *View[V]) refuse(err error) error {
+	v.change(func() { v.objects, v.bytes, v.err = nil, 0, err })
+	_ = v.held.Set(0) // never refused
+	return err
 }
 
 // Delete implements cache.ReflectorStore.
@@ -346,13 +408,12 @@ func (s store[O, V]) Delete(object any) error {
 	if !ok {
 		return nil
 	}
-	var before *V
+	before, bytes := s.known(typed.GetName())
 	s.view.change(func() {
-		if old, known := s.view.objects[typed.GetName()]; known {
-			before = &old
-		}
 		delete(s.view.objects, typed.GetName())
+		s.view.bytes = bytes
 	})
+	_ = s.view.held.Set(bytes) // never refused: it is no more than before
 	if before != nil {
 		s.view.tell(before, nil)
 	}
@@ -361,13 +422,18 @@ func (s store[O, V]) Delete(object any) error {
 
 // Replace implements cache.ReflectorStore: everything may have changed.
 func (s store[O, V]) Replace(list []any, _ string) error {
-	objects := make(map[string]V, len(list))
+	objects, bytes := make(map[string]V, len(list)), 0
 	for _, object := range list {
 		if typed, ok := object.(O); ok {
-			objects[typed.GetName()] = s.kind.Keep(typed)
+			kept := s.kind.Keep(typed)
+			objects[typed.GetName()] = kept
+			bytes += s.sizeOf(typed.GetName(), kept)
 		}
 	}
-	s.view.change(func() { s.view.objects = objects })
+	if err := s.view.held.Set(bytes); err != nil {
+		return s.view.refuse(err)
+	}
+	s.view.change(func() { s.view.objects, s.view.bytes = objects, bytes })
 	s.view.tell(nil, nil)
 	return nil
 }

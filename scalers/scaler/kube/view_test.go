@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var phases = Kind[*corev1.Pod, string]{
 	Group: corev1.SchemeGroupVersion, Resource: "pods", Role: "pod-reader",
 	Keep: func(p *corev1.Pod) string { return string(p.Status.Phase) },
+	Size: func(phase string) int { return len(phase) },
 	Trim: func(p *corev1.Pod) { p.Spec = corev1.PodSpec{} },
 }
 
@@ -276,5 +277,37 @@ func await(t *testing.T, event <-chan struct{}) {
 	case <-event:
 	case <-within(t).Done():
 		t.Fatal("nothing happened")
+	}
+}
+
+// TestWhatIsKeptIsBounded: whoever makes objects in a namespace has no more kept
+// than a share, and no number of some of them for all.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	before := watched
+	watched = scaler.NewAllowance("bytes of watched objects", 3*perObject, 0)
+	t.Cleanup(func() { watched = before })
+	server := kubetest.Start(t)
+	server.Put(pod("a", "Running"), pod("b", "Running"))
+	view := watching(t, Selection{Namespace: "shop"})
+	until(t, view, "a=Running b=Running")
+	server.Put(pod("c", "Running"))
+	const want = `pods of namespace shop: the triggers of namespace "" would have this family hold more than 768 bytes of watched objects`
+	until(t, view, want)
+	if _, err := seen(within(t), view); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("error = %v, want ResourceExhausted", err)
+	}
+	view.mu.RLock()
+	kept := len(view.objects)
+	view.mu.RUnlock()
+	if kept > 0 {
+		t.Errorf("%d objects are kept", kept)
+	}
+	server.Delete(pod("a", ""))
+	until(t, view, "b=Running c=Running")
+	if err := view.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := watched.Of(t.Context()).Set(3 * perObject); err != nil {
+		t.Errorf("not all was given back: %v", err)
 	}
 }
