@@ -112,6 +112,9 @@ func options(dialer *scaler.Dialer, security credentials.TransportCredentials) [
 	)
 }
 
+// Cost is that of two connections over HTTP/2.
+func (*connection) Cost() int { return 128 << 10 }
+
 // Close ends the connection; streams on it end too.
 func (c *connection) Close() error {
 	var problems []error

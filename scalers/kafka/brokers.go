@@ -14,6 +14,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
 const (
@@ -36,6 +38,7 @@ const (
 type brokers struct {
 	client *kgo.Client
 	seeds  []string
+	held   *scaler.Holding             // for those that are known
 	start  func(func(context.Context)) // in a goroutine that close ends and waits for
 
 	mu        sync.Mutex
@@ -329,6 +332,10 @@ func (b *brokers) learn(ctx context.Context) error {
 		return b.bootstrap(ctx)
 	})
 	if err != nil {
+		return err
+	}
+	// The first costs what the cluster does.
+	if err := b.held.Set(max(0, len(resp.Brokers)-1) * scaler.UsualCost); err != nil {
 		return err
 	}
 	b.mu.Lock()

@@ -91,7 +91,7 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &cluster{client: client, traffic: counted, stop: stop}
 	c.brokers = &brokers{
-		client: client, seeds: e.servers, standings: make(map[int32]*standing),
+		client: client, seeds: e.servers, held: scaler.FurtherServers(ctx), standings: make(map[int32]*standing),
 		start: func(run func(context.Context)) { c.running.Go(func() { run(ctx) }) },
 	}
 	c.coordinators = &coordinators{brokers: c.brokers, node: make(map[string]int32)}
@@ -153,13 +153,16 @@ func (e endpoint) dial(ctx context.Context, d *scaler.Dialer, network, address s
 	return d.DialTLS(ctx, network, address, e.tls)
 }
 
+// Cost is that of the client, with connections for reads and for a doorbell.
+func (*cluster) Cost() int { return 160 << 10 }
+
 // Close ends the doorbell and the connections.
-func (c *cluster) Close() error { //nolint:unparam // io.Closer
+func (c *cluster) Close() error {
 	c.bell.close()
 	c.stop()
 	c.client.Close()
 	c.running.Wait()
-	return nil
+	return c.brokers.held.Set(0)
 }
 
 // backoff is the wait before a request is sent again.

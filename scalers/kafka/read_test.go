@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -437,4 +438,38 @@ func only(numbers ...int64) (r scaler.Ranges) {
 		r = append(r, scaler.Range{From: n, To: n})
 	}
 	return r
+}
+
+// TestBrokersOfAllClusters count together: each may be connected to.
+func TestBrokersOfAllClusters(t *testing.T) {
+	before := debug.SetMemoryLimit(4 * 5 * scaler.UsualCost) // a quarter is one namespace's
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	opening, release := scaler.Opening(t.Context())
+	defer release()
+	connect := func() *cluster {
+		_, servers := fakeCluster(t, kfake.NumBrokers(4), kfake.SeedTopics(4, "jobs"))
+		c, err := endpoint{servers: seeds(strings.Split(servers, ","))}.connect(opening)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	read := func(c *cluster) error {
+		_, _, err := lag(t.Context(), t, newLagSource(c, question{group: "g", topics: []string{"jobs"}}), lagParams{})
+		return err
+	}
+	first, second := connect(), connect()
+	defer second.Close()
+	if err := read(first); err != nil {
+		t.Errorf("within the share: %v", err)
+	}
+	if err := read(second); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "see --connection-memory") {
+		t.Errorf("beyond the share: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(second); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -213,44 +214,35 @@ func TestClustersOfTooManyServers(t *testing.T) {
 // TestClustersTogetherNameTooManyServers: each of them keeps within what one may
 // name, and those that come when there is no more room are refused by themselves.
 func TestClustersTogetherNameTooManyServers(t *testing.T) {
-	before := clusterServers
-	clusterServers = scaler.NewAllowance("servers of clusters", 2000, 5000)
-	t.Cleanup(func() { clusterServers = before })
-	names := func(n int, prefix string) string {
-		return standIn(t, func(command string) string {
+	before := debug.SetMemoryLimit(4 * 2500 * nodeCost) // a quarter is one namespace's
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	opening, release := scaler.Opening(t.Context())
+	defer release()
+	cluster := func() *source {
+		address := standIn(t, func(command string) string {
 			if strings.HasPrefix(command, "CLUSTER SLOTS") {
-				return slots(n, func(i int) string { return fmt.Sprintf("%s.%d.%d:6379", prefix, i/256, i%256) })
+				return slots(990, func(i int) string { return fmt.Sprintf("192.0.%d.%d:6379", i/256, i%256) })
 			}
 			return "-ERR no\r\n"
 		})
+		return subject{triggerType: "redis-cluster", metadata: map[string]string{"address": address, "listName": "jobs"}}.open(opening, t, nil).(*source)
 	}
-	refused := func(address string) (error, func()) {
-		opening, release := scaler.Opening(t.Context())
-		s := subject{triggerType: "redis-cluster", metadata: map[string]string{"address": address, "listName": "jobs"}}.open(opening, t, nil)
+	refused := func(s *source) bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nobody answers at what it names
 		defer cancel()
 		_, err := s.Read(ctx)
-		return err, release
+		return err != nil && strings.Contains(err.Error(), "of connections, see --connection-memory")
 	}
-	const text = "would have this family hold more than 2000 servers of clusters"
-	var releases []func()
-	for range 2 {
-		err, release := refused(names(990, "192.0"))
-		releases = append(releases, release)
-		if err != nil && strings.Contains(err.Error(), text) {
-			t.Errorf("within the share: %v", err)
-		}
+	first, second, third := cluster(), cluster(), cluster()
+	if refused(first) || refused(second) {
+		t.Error("refused within the share")
 	}
-	err, release := refused(names(990, "192.0"))
-	releases = append(releases, release)
-	if err == nil || !strings.Contains(err.Error(), text) {
-		t.Errorf("beyond the share: %v", err)
+	if !refused(third) {
+		t.Error("not refused beyond the share")
 	}
-	for _, release := range releases {
-		release()
-	}
-	if err := clusterServers.Of(t.Context()).Set(2000); err != nil {
-		t.Errorf("not all was given back: %v", err)
+	first.server.nodes.close()
+	if refused(third) {
+		t.Error("refused when there is room again")
 	}
 }
 

@@ -17,13 +17,11 @@ const (
 	mostNodes = 1000
 	// longestAddress is a host name as long as they may be, colon and port.
 	longestAddress = 264
+	// nodeCost is what a server takes: each has connections with their buffers.
+	nodeCost = 4 * bufferSize
 	// forgetNode is when a server is forgotten that the cluster names no more.
 	forgetNode = time.Minute
 )
-
-// clusterServers bounds how many those of all clusters are: each may be connected
-// to, with the buffers of a client.
-var clusterServers = scaler.NewAllowance("servers of clusters", 2000, 5000)
 
 // nodes are the servers of a cluster, by the address under which it knows them.
 // What is asked where is told by them, so that their number is bounded here.
@@ -43,7 +41,7 @@ type node struct {
 
 // newNodes returns the servers of a cluster of which the options have some.
 func newNodes(ctx context.Context, options *redis.ClusterOptions) (*nodes, error) {
-	n := &nodes{held: clusterServers.Of(ctx), known: map[string]*node{}}
+	n := &nodes{held: scaler.FurtherServers(ctx), known: map[string]*node{}}
 	if err := n.remember(options.Addrs, time.Now()); err != nil {
 		return nil, err
 	}
@@ -107,7 +105,7 @@ func (n *nodes) remember(addresses []string, now time.Time) error {
 	if len(n.known)+len(fresh) > mostNodes {
 		return fmt.Errorf("the cluster names more than %d servers", mostNodes)
 	}
-	if err := n.held.Set(len(n.known) + len(fresh)); err != nil {
+	if err := n.held.Set((len(n.known) + len(fresh)) * nodeCost); err != nil {
 		return err
 	}
 	for address := range fresh {

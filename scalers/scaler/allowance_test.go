@@ -57,11 +57,11 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
-// TestANamespaceHasAShareOfEndpoints: one tenant with an endpoint for each
+// TestANamespaceHasAShareOfConnections: one tenant with an endpoint for each
 // trigger takes no more than a share, and nobody else's connection.
-func TestANamespaceHasAShareOfEndpoints(t *testing.T) {
+func TestANamespaceHasAShareOfConnections(t *testing.T) {
 	p := newPool(poolConfig{})
-	p.endpoints.share = 2
+	p.memory.share = 2 * UsualCost
 	connect := func(ctx context.Context, where string) error {
 		_, err := Shared(ctx, where, func(ctx context.Context) (*conn, error) {
 			_, err := Shared(ctx, where, func(context.Context) (*part, error) { return &part{}, nil })
@@ -80,7 +80,7 @@ func TestANamespaceHasAShareOfEndpoints(t *testing.T) {
 		}
 	}
 	shop, ofShop := paidBy(p, "shop")
-	const want = `the triggers of namespace "shop" would have this family hold more than 2 endpoints, see --max-namespace-endpoints`
+	const want = `the triggers of namespace "shop" would have this family hold more than 131072 bytes of connections, see --connection-memory`
 	if err := connect(shop, "third"); status.Code(err) != codes.ResourceExhausted || err.Error() != want {
 		t.Errorf("the third: %v, want %q", err, want)
 	}
@@ -100,8 +100,8 @@ func TestANamespaceHasAShareOfEndpoints(t *testing.T) {
 	for _, l := range []*lease{leases[1], ofBank, again} {
 		l.release()
 	}
-	if p.endpoints.total != 0 || len(p.connections) != 0 {
-		t.Errorf("%d endpoints, %d connections are left", p.endpoints.total, len(p.connections))
+	if p.memory.total != 0 || len(p.connections) != 0 {
+		t.Errorf("%d bytes, %d connections are left", p.memory.total, len(p.connections))
 	}
 }
 
@@ -110,10 +110,10 @@ type part struct{ conn }
 
 func (*part) Part() {}
 
-// TestFailedDialsGiveTheirEndpointBack to the namespace.
-func TestFailedDialsGiveTheirEndpointBack(t *testing.T) {
+// TestFailedDialsGiveTheirMemoryBack to the namespace.
+func TestFailedDialsGiveTheirMemoryBack(t *testing.T) {
 	p := newPool(poolConfig{})
-	p.endpoints.share = 1
+	p.memory.share = UsualCost
 	ctx, l := paidBy(p, "shop")
 	defer l.release()
 	for range 3 {

@@ -100,6 +100,8 @@ func guardFlags(flags *flag.FlagSet) {
 		bytesFlag(maxReadBytes.Store))
 	flags.Func("max-bytes-per-second", "the most that a server may send over one connection within a second (default 128Mi)",
 		bytesFlag(maxSecondBytes.Store))
+	flags.Func("connection-memory", "the memory that connections to sources, and watches, may take together by what is known of each kind; those of one namespace half of it (default half of the container's limit)",
+		bytesFlag(maxConnections.Store))
 	flags.Func("answer-memory", "the memory that answers over HTTP, and the documents made of them, may take together; half of the container's limit (default 128Mi)",
 		bytesFlag(budget.Set))
 }

@@ -59,8 +59,6 @@ type settings struct {
 	maxReadTimeout  time.Duration
 	shutdownTimeout time.Duration
 	describe        bool
-	// namespaceEndpoints is how many connections a namespace may have.
-	namespaceEndpoints int
 	// stateDir has what outlives the process.
 	stateDir string
 	// showVersion asks for the version, and for nothing else.
@@ -103,7 +101,6 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
 	flags.DurationVar(&s.maxReadTimeout, "max-read-timeout", time.Minute, "the longest that one read may take where the trigger has a timeout of its own")
 	flags.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long open streams have to end at shutdown")
-	flags.IntVar(&s.namespaceEndpoints, "max-namespace-endpoints", usualEndpoints, "connections to event sources, and watches, that the triggers of one namespace may have this family hold")
 	flags.StringVar(&s.stateDir, "state-dir", "", "a folder of this process alone that outlives it, such as an emptyDir: endpoints that are read when it crashes are kept away from afterwards; empty for none")
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
@@ -206,7 +203,7 @@ func Serve(ctx context.Context, family string, triggers ...Trigger) error {
 	server := New(Config{
 		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
 		ReadTimeout: s.readTimeout, MaxReadTimeout: s.maxReadTimeout, ShutdownTimeout: s.shutdownTimeout,
-		pool: poolConfig{book: book, share: s.namespaceEndpoints},
+		pool: poolConfig{book: book},
 	})
 	return server.listenAndServe(ctx, s)
 }

@@ -1,7 +1,6 @@
 package scaler
 
 import (
-	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -39,20 +38,11 @@ func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(con
 		return none, errors.New("no pool of connections: Shared is called with the context of Open")
 	}
 	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%#v", lease.hosts)}
-	_, part := any(none).(Part)
-	value, err := lease.take(ctx, id, part, func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
+	value, err := lease.take(ctx, id, costOf(none), func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
 	if err != nil {
 		return none, err
 	}
 	return value.(V), nil
-}
-
-// Part is a shared connection that belongs to another one and has nothing of its
-// own that a server could notice. Of others, a namespace has no more than
-// --max-namespace-endpoints.
-type Part interface {
-	io.Closer
-	Part()
 }
 
 // fingerprintKey makes fingerprints worthless outside this process.
@@ -86,40 +76,32 @@ type pool struct {
 	connections map[sharedID]*connection
 
 	poolConfig
-	endpoints *Allowance // counts them by namespace
+	memory *Allowance // that they take, by namespace
 }
 
 // poolConfig is what a pool may be told.
 type poolConfig struct {
 	// book notes which endpoints are read; nil for none.
 	book *suspects.Book
-	// share is how many connections a namespace may have; default usualEndpoints.
-	share int
 	// changed is told how many connections stand; nil for nobody.
 	changed func(connections int)
 }
-
-// usualEndpoints is how many connections a namespace may have. Each costs some
-// ten kilobytes at rest, and more while it is read.
-const usualEndpoints = 1000
 
 func newPool(c poolConfig) *pool {
 	if c.changed == nil {
 		c.changed = func(int) {}
 	}
-	endpoints := NewAllowance("endpoints", cmp.Or(c.share, usualEndpoints), 0)
-	endpoints.flag = "--max-namespace-endpoints"
-	return &pool{poolConfig: c, connections: map[sharedID]*connection{}, endpoints: endpoints}
+	return &pool{poolConfig: c, connections: map[sharedID]*connection{}, memory: connectionMemory()}
 }
 
 // connection is one entry of the pool. Fields below users are written once,
 // before ready is closed.
 type connection struct {
-	pool  *pool
-	id    sharedID
-	users map[*lease]int // how often each has taken it; guarded by pool.mu
-	stop  context.CancelFunc
-	count *Holding // nil for a Part
+	pool   *pool
+	id     sharedID
+	users  map[*lease]int // how often each has taken it; guarded by pool.mu
+	stop   context.CancelFunc
+	memory *Holding
 
 	ready  chan struct{}
 	value  io.Closer
@@ -152,12 +134,8 @@ func (l *lease) context(ctx context.Context) context.Context {
 }
 
 // take waits for the connection, dialling if nobody else does.
-func (l *lease) take(ctx context.Context, id sharedID, part bool, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
-	var count *Holding
-	if !part {
-		count = &Holding{of: l.pool.endpoints, payers: l.payers}
-	}
-	c, err := l.pool.join(ctx, id, l, count, dial)
+func (l *lease) take(ctx context.Context, id sharedID, cost int, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
+	c, err := l.pool.join(ctx, id, l, cost, dial)
 	if err != nil {
 		return nil, err
 	}
@@ -233,25 +211,26 @@ func (l *lease) release() {
 
 // join counts the lease as a user of the connection, and starts its dial when
 // that is the first.
-func (p *pool) join(ctx context.Context, id sharedID, by *lease, count *Holding, dial func(context.Context) (io.Closer, error)) (*connection, error) {
+func (p *pool) join(ctx context.Context, id sharedID, by *lease, cost int, dial func(context.Context) (io.Closer, error)) (*connection, error) {
 	if c := p.joined(id, by); c != nil {
 		return c, nil
 	}
-	if err := count.Set(1); err != nil {
+	memory := &Holding{of: p.memory, payers: by.payers}
+	if err := memory.Set(cost); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.connections[id]; c != nil { // somebody else was faster
 		c.users[by]++
-		_ = count.Set(0) // never refused
+		_ = memory.Set(0) // never refused
 		return c, nil
 	}
 	// Whoever joins later may wait longer than the first, so the first one's
 	// deadline does not end the dial; the last one leaving does.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &connection{
-		pool: p, id: id, users: map[*lease]int{by: 1}, stop: stop, count: count,
+		pool: p, id: id, users: map[*lease]int{by: 1}, stop: stop, memory: memory,
 		ready: make(chan struct{}),
 		own:   p.lease(by.hosts),
 	}
@@ -352,7 +331,7 @@ func (c *connection) release(by *lease) {
 func (c *connection) forget() {
 	if c.pool.connections[c.id] == c {
 		delete(c.pool.connections, c.id)
-		_ = c.count.Set(0) // never refused
+		_ = c.memory.Set(0) // never refused
 		c.pool.changed(len(c.pool.connections))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -172,6 +173,11 @@ func (f *podFiles) command(ctx context.Context) (*exec.Cmd, error) {
 	} else {
 		cmd.Path, cmd.Dir = f.inside(args[0]), f.root
 		f.pointAtVolumes(args, env)
+	}
+	// A container sees its limit when it starts; here a process is put under
+	// its limit a moment later, if there are cgroups at all.
+	if limit := f.instance.MemoryLimit(); limit > 0 && f.instance.kubelet.cluster.options.LimitMemory {
+		env.set("GOMEMLIMIT", strconv.FormatInt(limit/10*9, 10))
 	}
 	cmd.Env = env.list()
 	return cmd, nil
