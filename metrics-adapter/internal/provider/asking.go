@@ -28,24 +28,22 @@ type asking struct {
 	families Families
 	triggers []federation.Trigger
 	// whole are the triggers with all that is known of the target.
-	whole func() []federation.Trigger
+	whole func() ([]federation.Trigger, error)
 }
 
 // errNotRead keeps the federation from a full request without the target.
 var errNotRead = errors.New("the scale target was not read")
 
-func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) *asking {
+func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) (a *asking, err error) {
 	cached := namesVariable(so) && federation.NewWorkload(so.TargetKind()) != nil
 	read := p.liveTemplate
 	if cached {
 		read = p.cachedTemplate
 	}
-	a := &asking{families: p.Families, whole: sync.OnceValue(func() []federation.Trigger {
-		return federation.TriggersOf(so, workload(ctx, so, read))
-	})}
+	a = &asking{families: p.Families, whole: sync.OnceValues(func() ([]federation.Trigger, error) { return p.whole(ctx, so, read) })}
 	if cached {
-		a.triggers = a.whole()
-		return a
+		a.triggers, err = a.whole()
+		return a, err
 	}
 	a.triggers = federation.TriggersOf(so, federation.Workload{Mode: federation.Active})
 	for i := range a.triggers {
@@ -53,7 +51,39 @@ func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) *askin
 			t.Unread = errNotRead
 		}
 	}
-	return a
+	return a, nil
+}
+
+// edition is an object and its target as they are at one moment.
+type edition struct {
+	object types.NamespacedName
+	// version and targetVersion are resource versions.
+	version, targetVersion string
+}
+
+// whole finds out what the triggers of an object may know of its target. The
+// HPA controller asks for one metric after the other, and what tenants wrote
+// there may be large: it is found out once for all metrics, and within the time
+// of each who asks.
+func (p *Provider) whole(ctx context.Context, so *v1alpha1.ScaledObject, read reading) ([]federation.Trigger, error) {
+	target, err := read(ctx, so)
+	workload := federation.Workload{Mode: federation.Active, Template: target.template, ServiceAccount: federation.ServiceAccountOf(target.template)}
+	if err != nil {
+		// A trigger that names variables cannot be asked for in full; one with an
+		// authentication object can, and its family says so if that names some.
+		workload.Unread = fmt.Errorf("scale target, whose variables the trigger names: %w", err)
+	}
+	if target.template == nil {
+		return federation.TriggersOf(so, workload), nil
+	}
+	now := edition{client.ObjectKeyFromObject(so), so.ResourceVersion, target.version}
+	triggers, err := p.known.get(ctx, now, templateFor, func(context.Context) ([]federation.Trigger, error) {
+		return federation.TriggersOf(so, workload), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("variables of the scale target: %w", err)
+	}
+	return triggers, nil
 }
 
 // family asks for a metric of a trigger.
@@ -62,7 +92,11 @@ func (a *asking) family(ctx context.Context, t federation.Trigger, metric string
 	if !errors.Is(err, errNotRead) {
 		return value, err
 	}
-	for _, whole := range a.whole() {
+	all, late := a.whole()
+	if late != nil {
+		return 0, late
+	}
+	for _, whole := range all {
 		if whole.ID == t.ID {
 			return a.families.GetMetrics(ctx, whole, metric)
 		}
@@ -70,28 +104,22 @@ func (a *asking) family(ctx context.Context, t federation.Trigger, metric string
 	return value, err
 }
 
-// workload is what triggers may know of the target. Without it a trigger that
-// names variables cannot be asked for in full; one with an authentication
-// object can, and its family says so if that object names some.
-func workload(
-	ctx context.Context, so *v1alpha1.ScaledObject, read func(context.Context, *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error),
-) federation.Workload {
-	w := federation.Workload{Mode: federation.Active}
-	template, err := read(ctx, so)
-	if err != nil {
-		w.Unread = fmt.Errorf("scale target, whose variables the trigger names: %w", err)
-	}
-	w.Template, w.ServiceAccount = template, federation.ServiceAccountOf(template)
-	return w
+// readTarget is the Pod template of a target, nil where it has none.
+type readTarget struct {
+	template *corev1.PodTemplateSpec
+	version  string
 }
 
-func (p *Provider) cachedTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+// reading is one way to read a target.
+type reading func(context.Context, *v1alpha1.ScaledObject) (readTarget, error)
+
+func (p *Provider) cachedTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (readTarget, error) {
 	return template(ctx, p.Objects, targetOf(so))
 }
 
-func (p *Provider) liveTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (*corev1.PodTemplateSpec, error) {
+func (p *Provider) liveTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (readTarget, error) {
 	target := targetOf(so)
-	return p.templates.get(ctx, target, templateFor, func(ctx context.Context) (*corev1.PodTemplateSpec, error) {
+	return p.templates.get(ctx, target, templateFor, func(ctx context.Context) (readTarget, error) {
 		return template(ctx, p.Cluster, target)
 	})
 }
@@ -102,20 +130,20 @@ func targetOf(so *v1alpha1.ScaledObject) scaleTarget {
 
 // template is the Pod template of the target. Reading one of another kind than
 // those of apps/v1 needs a permission.
-func template(ctx context.Context, from client.Reader, target scaleTarget) (*corev1.PodTemplateSpec, error) {
+func template(ctx context.Context, from client.Reader, target scaleTarget) (readTarget, error) {
 	if object := federation.NewWorkload(target.kind); object != nil {
 		if err := from.Get(ctx, target.name, object); err != nil {
-			return nil, err
+			return readTarget{}, err
 		}
 		_, template := federation.ReadWorkload(object)
-		return template, nil
+		return readTarget{template, object.GetResourceVersion()}, nil
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(target.kind)
 	if err := from.Get(ctx, target.name, object); err != nil {
-		return nil, err
+		return readTarget{}, err
 	}
-	return federation.TemplateOf(object), nil
+	return readTarget{federation.TemplateOf(object), object.GetResourceVersion()}, nil
 }
 
 // namesVariable reports whether a trigger names a variable of the target.

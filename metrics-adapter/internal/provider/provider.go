@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,7 +42,8 @@ type Families interface {
 const templateFor = 5 * time.Second
 
 // Provider implements provider.ExternalMetricsProvider. Its state is the cache
-// of Objects, Ready, formulas that are compiled, and for a moment what Cluster said.
+// of Objects, Ready, formulas that are compiled, and for a moment what Cluster said
+// and what triggers know of their targets.
 type Provider struct {
 	// Objects reads from a cache: ScaledObjects, HPAs as StripHPA leaves them,
 	// and workloads of apps/v1.
@@ -59,7 +59,8 @@ type Provider struct {
 	Now      func() time.Time
 
 	formulas  formulas
-	templates recently[*corev1.PodTemplateSpec]
+	templates recently[scaleTarget, readTarget]
+	known     recently[edition, []federation.Trigger]
 }
 
 // GetExternalMetric answers for one metric of the ScaledObject that selector
@@ -143,7 +144,10 @@ func asNamed(so *v1alpha1.ScaledObject, metric string) string {
 
 // value answers for one metric; name is how the answer is called.
 func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (name string, value float64, err error) {
-	ask := p.asking(ctx, so)
+	ask, err := p.asking(ctx, so)
+	if err != nil {
+		return "", 0, err
+	}
 	if so.Modifiers() != nil && !p.isOfTheHPA(ctx, so, metric) {
 		value, err = p.composite(ctx, so, ask)
 		return scaling.CompositeMetric, value, err

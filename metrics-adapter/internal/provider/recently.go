@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -17,13 +18,13 @@ type scaleTarget struct {
 	name types.NamespacedName
 }
 
-// recently shares what the API server said a moment ago. The HPA controller
+// recently shares what was read or found out a moment ago. The HPA controller
 // asks for one metric of an object after the other, and an answer may need the
 // same twice: that costs the API server one request, not one each. Failures are
 // not kept. There is room for what is asked for within the moment.
-type recently[V any] struct {
+type recently[K comparable, V any] struct {
 	mu      sync.Mutex
-	answers map[scaleTarget]*answer[V]
+	answers map[K]*answer[V]
 	reading sync.WaitGroup
 }
 
@@ -35,14 +36,14 @@ type answer[V any] struct {
 
 // get is what read returned at most so long ago. Who asks while it is being
 // read waits for it, each as long as its own ctx.
-func (r *recently[V]) get(ctx context.Context, of scaleTarget, ago time.Duration, read func(context.Context) (V, error)) (V, error) {
+func (r *recently[K, V]) get(ctx context.Context, of K, ago time.Duration, read func(context.Context) (V, error)) (V, error) {
 	a, first := r.answer(of)
 	if first {
-		guard.Go(&r.reading, "a read for the HPA", of.name.String(), func() {
+		guard.Go(&r.reading, "a read for the HPA", fmt.Sprint(of), func() {
 			// Others wait for it too, who may have longer than the first.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Budget)
 			defer cancel()
-			a.err = guard.Call("a read for the HPA", of.name.String(), func() (err error) {
+			a.err = guard.Call("a read for the HPA", fmt.Sprint(of), func() (err error) {
 				a.value, err = read(ctx)
 				return err
 			})
@@ -63,14 +64,14 @@ func (r *recently[V]) get(ctx context.Context, of scaleTarget, ago time.Duration
 }
 
 // answer is the one there is, or a new one for the first who asks.
-func (r *recently[V]) answer(of scaleTarget) (a *answer[V], first bool) {
+func (r *recently[K, V]) answer(of K) (a *answer[V], first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, found := r.answers[of]; found {
 		return a, false
 	}
 	if r.answers == nil {
-		r.answers = map[scaleTarget]*answer[V]{}
+		r.answers = map[K]*answer[V]{}
 	}
 	a = &answer[V]{done: make(chan struct{})}
 	r.answers[of] = a
@@ -78,7 +79,7 @@ func (r *recently[V]) answer(of scaleTarget) (a *answer[V], first bool) {
 }
 
 // forget makes room after a while; nobody replaces an answer before.
-func (r *recently[V]) forget(of scaleTarget, after time.Duration) {
+func (r *recently[K, V]) forget(of K, after time.Duration) {
 	if after > 0 {
 		guard.AfterFunc(after, "a read for the HPA", func() { r.forget(of, 0) })
 		return

@@ -7,7 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // TestMetricsOfATargetShareWhatIsReadLive has the HPA controller ask for both
@@ -55,11 +61,66 @@ func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
 				}
 				<-time.After(templateFor)
 				synctest.Wait()
-				if left := len(f.templates.answers); left != 0 {
+				if left := len(f.templates.answers) + len(f.known.answers); left != 0 {
 					t.Errorf("%d answers are kept for nobody", left)
 				}
 			})
 		})
+	}
+}
+
+// TestMetricsOfAnObjectShareItsVariables: what a large target has is found out
+// once for all metrics of an object, beside the answers and within their time,
+// and anew as soon as the target is another.
+func TestMetricsOfAnObjectShareItsVariables(t *testing.T) {
+	f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 7}, func(so *v1alpha1.ScaledObject) {
+		for i := range so.Spec.Triggers {
+			so.Spec.Triggers[i].Metadata = map[string]string{"topicFromEnv": "TOPIC"}
+			so.Spec.Triggers[i].AuthenticationRef = &v1alpha1.AuthenticationRef{Name: "login"}
+		}
+	})
+	ask := func() (told []*scalerv1.Container) {
+		t.Helper()
+		for _, metric := range []string{"s0-a", "s1-b"} {
+			if _, err := f.ask(t.Context(), selector, metric); err != nil {
+				t.Fatal(err)
+			}
+			told = append(told, &f.families.asked[len(f.families.asked)-1].Containers[0])
+		}
+		return told
+	}
+	before := ask()
+	if before[0] != before[1] {
+		t.Error("found out for each metric")
+	}
+	cluster, ok := f.Objects.(client.Client)
+	if !ok {
+		t.Fatal("the fixture is no client")
+	}
+	target := &appsv1.Deployment{}
+	if err := cluster.Get(t.Context(), types.NamespacedName{Namespace: "shop", Name: "worker"}, target); err != nil {
+		t.Fatal(err)
+	}
+	target.Spec.Template.Spec.Containers[0].Env = append(target.Spec.Template.Spec.Containers[0].Env, corev1.EnvVar{Name: "NEW", Value: "new"})
+	if err := cluster.Update(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	if after := ask(); after[0] == before[0] || after[0] != after[1] || after[0].Env["NEW"].Value == nil {
+		t.Errorf("asked with %v", after[0])
+	}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	so := &v1alpha1.ScaledObject{}
+	if err := cluster.Get(t.Context(), types.NamespacedName{Namespace: "shop", Name: "worker"}, so); err != nil {
+		t.Fatal(err)
+	}
+	so.ResourceVersion = "another"
+	held := make(chan struct{})
+	defer close(held)
+	a, _ := f.known.answer(edition{types.NamespacedName{Namespace: "shop", Name: "worker"}, "another", target.ResourceVersion})
+	go func() { <-held; close(a.done) }() // somebody finds it out, and takes long
+	if _, err := f.asking(late, so); err == nil {
+		t.Error("an answer waits for its variables beyond its time")
 	}
 }
 
@@ -68,7 +129,7 @@ func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
 // is asked for anew.
 func TestWhoWaitsForAnothersReadKeepsItsOwnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r recently[int]
+		var r recently[scaleTarget, int]
 		reads := 0
 		read := func(ctx context.Context) (int, error) {
 			reads++
