@@ -3,6 +3,7 @@ package cloudevents
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,6 +30,7 @@ import (
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
@@ -394,6 +396,55 @@ func TestNothingWaitsForASinkThatIsGone(t *testing.T) {
 	f.remove(types.NamespacedName{Namespace: "shop", Name: "audit"})
 	if n := testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_emitted_total"); n != 0 {
 		t.Errorf("%d series of a source that is gone", n)
+	}
+}
+
+// The series of a namespace end with its last source, and those of one that has
+// none when nothing of it waits for a source of the cluster.
+func TestSeriesOfANamespaceEnd(t *testing.T) {
+	f := start(t)
+	uri, got := receiver(t, http.StatusOK)
+	f.apply("", "cluster", to(uri))
+	f.apply("shop", "one", to(uri))
+	f.apply("shop", "two", to(uri))
+	for i := range 100 {
+		f.happens(fmt.Sprintf("gone-%d", i), "ScaledObjectReady")
+		<-got
+	}
+	series := func() int { return testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_queued") }
+	if n := series(); n != 1 {
+		t.Errorf("%d series of one namespace with sources", n)
+	}
+	f.remove(types.NamespacedName{Namespace: "shop", Name: "one"})
+	if n := series(); n != 1 {
+		t.Errorf("%d series while there is a source", n)
+	}
+	f.remove(types.NamespacedName{Namespace: "shop", Name: "two"})
+	if n := series(); n != 0 {
+		t.Errorf("%d series of namespaces without sources", n)
+	}
+}
+
+// A panic stands in the source that it was about, until the next look.
+func TestAPanicStandsInItsSource(t *testing.T) {
+	f := start(t)
+	uri, _ := receiver(t, http.StatusOK)
+	f.apply("shop", "audit", to(uri))
+	key := types.NamespacedName{Namespace: "shop", Name: "audit"}
+	fresh := func() eventing.Source { return &eventing.CloudEventSource{} }
+	r := &Reconciler{Client: f.client, Sinks: f.Sinks, New: fresh, Leads: func() bool { return true }}
+	if err := r.Defective(t.Context(), key, &guard.Error{Doing: "a CloudEventSource"}); err != nil {
+		t.Fatal(err)
+	}
+	source := fresh()
+	if err := f.client.Get(t.Context(), key, source); err != nil {
+		t.Fatal(err)
+	}
+	if active, _ := source.State().Conditions.Get(v1alpha1.ConditionActive); active.Status != metav1.ConditionFalse || active.Message != "a defect of Sluice ended a CloudEventSource: its log has the details" {
+		t.Errorf("condition %+v", active)
+	}
+	if active := f.reconcile(key, fresh); active.Status != metav1.ConditionTrue {
+		t.Errorf("condition %+v", active)
 	}
 }
 

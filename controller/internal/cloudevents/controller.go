@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -72,6 +73,16 @@ func (r *Reconciler) release(ctx context.Context, source eventing.Source) (recon
 	}
 	err := r.Client.Patch(ctx, source, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	return reconcile.Result{}, client.IgnoreNotFound(err)
+}
+
+// Defective writes into a source that a mistake of ours ended what was being
+// done for it. The next reconcile takes it back.
+func (r *Reconciler) Defective(ctx context.Context, key types.NamespacedName, defect error) error {
+	source := r.New()
+	if err := r.Client.Get(ctx, key, source); err != nil || !r.Leads() {
+		return err
+	}
+	return r.report(ctx, source, defect)
 }
 
 // report writes condition Active when it changed.

@@ -66,7 +66,13 @@ type Sinks struct {
 	// waiting counts the events in all queues; most is how many may be.
 	waiting atomic.Int64
 	most    int64
+
+	counts sync.Mutex
+	kept   map[string]kept // by namespace; without an entry it has no series
 }
+
+// kept is what a namespace has here.
+type kept struct{ sources, events int }
 
 // sink is one destination.
 type sink struct {
@@ -93,7 +99,7 @@ func NewSinks(cluster, namespace string, log *slog.Logger) *Sinks {
 		Cluster: cluster, Namespace: namespace, Log: log, Pause: time.Second,
 		GaveUp: func(types.NamespacedName) {},
 		sender: outbound.NewSender(), most: mostWait,
-		metrics: newFigures(), sinks: map[types.NamespacedName]*sink{},
+		metrics: newFigures(), sinks: map[types.NamespacedName]*sink{}, kept: map[string]kept{},
 	}
 }
 
@@ -133,6 +139,7 @@ func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEv
 	}
 	next := &sink{key: key, edition: now, spec: spec, stop: func() {}}
 	s.sinks[key] = next
+	s.count(key.Namespace, kept{sources: 1})
 	if next.failed = check(spec.Destination); next.failed != nil {
 		return next.failed
 	}
@@ -176,6 +183,7 @@ func (s *Sinks) drop(key types.NamespacedName) {
 		sink.stop()
 		delete(s.sinks, key)
 		s.empty(sink)
+		s.count(key.Namespace, kept{sources: -1})
 	}
 }
 
@@ -194,7 +202,27 @@ func (s *Sinks) empty(sink *sink) {
 // taken counts an event that waits no longer.
 func (s *Sinks) taken(e *event) {
 	s.waiting.Add(-1)
-	s.metrics.queued.WithLabelValues(e.namespace).Dec()
+	s.count(e.namespace, kept{events: -1})
+}
+
+// count keeps the series of a namespace as long as it has a source of its own,
+// or events that wait for one of the cluster.
+func (s *Sinks) count(namespace string, more kept) {
+	if namespace == "" {
+		return
+	}
+	s.counts.Lock()
+	defer s.counts.Unlock()
+	now := s.kept[namespace]
+	now.sources += more.sources
+	now.events += more.events
+	if now == (kept{}) {
+		delete(s.kept, namespace)
+		s.metrics.queued.DeleteLabelValues(namespace)
+		return
+	}
+	s.kept[namespace] = now
+	s.metrics.queued.WithLabelValues(namespace).Set(float64(now.events))
 }
 
 // remove ends a sink whose source is gone, and its series.
@@ -232,7 +260,7 @@ func (s *Sinks) enqueue(sink *sink, e *event) bool {
 		return false
 	}
 	s.waiting.Add(1)
-	s.metrics.queued.WithLabelValues(e.namespace).Inc()
+	s.count(e.namespace, kept{events: 1})
 	select {
 	case sink.queue <- e:
 		return true
@@ -290,7 +318,10 @@ func (s *Sinks) deliver(ctx context.Context, sink *sink, e *event) error {
 			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "emitted").Inc()
 			return nil
 		}
-		if attempt > attempts || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return err // the source is gone, and its series are
+		}
+		if attempt > attempts {
 			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "failed").Inc()
 			return fmt.Errorf("not delivered in %d attempts: %w", attempt, err)
 		}

@@ -83,6 +83,19 @@ func (a *authentications) tell(o client.Object, reason, action, done string) {
 	}
 }
 
+// defective tells of an authentication whose users are not up to date, by a
+// mistake of ours. It has no conditions.
+func (a *authentications) defective(objects client.Reader) func(context.Context, types.NamespacedName, error) error {
+	return func(ctx context.Context, key types.NamespacedName, defect error) error {
+		o := authentication.New(a.kind)
+		if err := objects.Get(ctx, key, o); err != nil {
+			return err
+		}
+		a.recorder.Eventf(o, nil, corev1.EventTypeWarning, a.kind+"Failed", "Update", "status: %v", defect)
+		return nil
+	}
+}
+
 // usersChanged asks for the authentications that an object has begun or ceased
 // to use.
 func (a *authentications) usersChanged() handler.EventHandler {

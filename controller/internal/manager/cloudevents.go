@@ -32,11 +32,12 @@ func sending(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) erro
 		{"cloudeventsource", func() eventing.Source { return &eventing.CloudEventSource{} }, &ofNamespaces},
 		{"clustercloudeventsource", func() eventing.Source { return &eventing.ClusterCloudEventSource{} }, &ofCluster},
 	} {
+		r := &cloudevents.Reconciler{Client: mgr.GetClient(), Sinks: sinks, New: one.empty, Leads: leads}
 		err := ctrl.NewControllerManagedBy(mgr).Named(one.name).
 			For(one.empty(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 			WatchesRawSource(source.Func(one.outlet.attach)).
 			WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)}).
-			Complete(againAfterConflict(&cloudevents.Reconciler{Client: mgr.GetClient(), Sinks: sinks, New: one.empty, Leads: leads}))
+			Complete(againAfterConflict(admittingDefects{r, "a CloudEventSource", r.Defective}))
 		if err != nil {
 			return err
 		}

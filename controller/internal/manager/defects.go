@@ -49,6 +49,20 @@ func inScaledObject(
 	}
 }
 
+// byLeader tells where this controller leads: every one of them subscribes.
+func byLeader(leads func() bool, tell func(context.Context, types.NamespacedName, error) error) func(context.Context, types.NamespacedName, error) error {
+	return func(ctx context.Context, key types.NamespacedName, defect error) error {
+		if !leads() {
+			return nil
+		}
+		return tell(ctx, key, defect)
+	}
+}
+
+// inMetrics is for what no object can say from there: the defect is counted in
+// sluice_panics_total, as all are.
+func inMetrics(context.Context, types.NamespacedName, error) error { return nil }
+
 // notReconciled writes that the HPA of an object was not seen to.
 func notReconciled(w *status.Writer) func(context.Context, *v1alpha1.ScaledObject, error) error {
 	return func(ctx context.Context, so *v1alpha1.ScaledObject, defect error) error {

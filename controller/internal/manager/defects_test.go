@@ -3,9 +3,13 @@ package manager
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
@@ -60,6 +65,8 @@ func TestAPanicStandsInItsObject(t *testing.T) {
 	}{
 		{"a reconcile", inScaledObject(cluster.Client, notReconciled(writer)), so, "False: a defect of Sluice ended a reconcile: its log has the details"},
 		{"a decision", inScaledObject(cluster.Client, writer.Defective), so, "False: replicas not written: a defect of Sluice ended a decision: its log has the details"},
+		{"a subscription", byLeader(func() bool { return false }, inScaledObject(cluster.Client, writer.Defective)), so, "False: replicas not written: a defect of Sluice ended a decision: its log has the details"},
+		{"a subscription", byLeader(func() bool { return true }, inScaledObject(cluster.Client, writer.Defective)), so, "False: replicas not written: a defect of Sluice ended a subscription: its log has the details"},
 		{"a ScaledJob", jobs.Defective, sj, "False: a defect of Sluice ended a ScaledJob: its log has the details"},
 	} {
 		if tt.doing == "a decision" {
@@ -80,5 +87,70 @@ func TestAPanicStandsInItsObject(t *testing.T) {
 		if err != nil || result.RequeueAfter != time.Minute {
 			t.Errorf("%s: the next is %v, %v", tt.doing, result, err)
 		}
+	}
+}
+
+// An authentication has no condition, and the keys of processes belong to no
+// object: their panics are an event, and counted, and both are tried again.
+func TestAPanicWithoutACondition(t *testing.T) {
+	login := &v1alpha1.TriggerAuthentication{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "login", UID: "login"}}
+	cluster := testcluster.New(t, "", nil, login)
+	recorder := events.NewFakeRecorder(10)
+	a := &authentications{kind: authentication.Namespaced, leads: func() bool { return true }, recorder: recorder}
+	hit := reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) { panic("hit") })
+	for doing, tell := range map[string]func(context.Context, types.NamespacedName, error) error{
+		"an authentication": a.defective(cluster.Client), "certificates": inMetrics,
+	} {
+		before := testutil.ToFloat64(guard.Panics.WithLabelValues(doing))
+		_, err := admittingDefects{hit, doing, tell}.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(login)})
+		var defect *guard.Error
+		if !errors.As(err, &defect) {
+			t.Errorf("%s: %v, so that it is not tried again", doing, err)
+		}
+		if n := testutil.ToFloat64(guard.Panics.WithLabelValues(doing)) - before; n != 1 {
+			t.Errorf("%s: %v panics were counted", doing, n)
+		}
+	}
+	const want = "Warning TriggerAuthenticationFailed status: a defect of Sluice ended an authentication: its log has the details"
+	if len(recorder.Events) != 1 {
+		t.Fatalf("%d events", len(recorder.Events))
+	}
+	if event := <-recorder.Events; event != want {
+		t.Errorf("event %q", event)
+	}
+}
+
+// Each controller admits its defects: none is run past what tells of them.
+func TestEveryControllerAdmitsDefects(t *testing.T) {
+	places := 0
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(source)
+		for _, made := range []string{"&subscription.Reconciler{", "&subscription.JobReconciler{", "&scaledobject.Reconciler{", "admittingDefects{loop,", "admittingDefects{jobs,", "admittingDefects{r,", "admittingDefects{signer,"} {
+			for rest := text; ; {
+				before, after, found := strings.Cut(rest, made)
+				if !found {
+					break
+				}
+				places++
+				if !strings.HasPrefix(made, "admittingDefects{") && !strings.HasSuffix(strings.TrimSpace(before), "admittingDefects{") {
+					t.Errorf("%s: %s is run without", path, made)
+				}
+				rest = after
+			}
+		}
+	}
+	if places != 8 {
+		t.Errorf("%d controllers admit their defects, want 8: has one been added?", places)
 	}
 }

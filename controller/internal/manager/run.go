@@ -155,7 +155,10 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return mgr.Add(keys) },
 		func() error { return signing(mgr, keysDue, lead, o) },
 		func() error {
-			return subscribing(mgr, wired, &subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}})
+			return subscribing(mgr, wired, admittingDefects{
+				&subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}},
+				"a subscription", byLeader(lead.leads, inScaledObject(mgr.GetClient(), writer.Defective)),
+			})
 		},
 		func() error {
 			return reconciling(mgr, wired, o.Workers, leading{gated{Reconciler: admittingDefects{&scaledobject.Reconciler{
@@ -169,7 +172,10 @@ func Run(ctx context.Context, o Options, version string) error {
 			}, lead})
 		},
 		func() error {
-			return subscribingJobs(mgr, &subscription.JobReconciler{Client: mgr.GetClient(), Federation: subscriptions{families, wired}})
+			return subscribingJobs(mgr, admittingDefects{
+				&subscription.JobReconciler{Client: mgr.GetClient(), Federation: subscriptions{families, wired}},
+				"a subscription", inMetrics, // the ScaledJob's memory is its own reconciler's
+			})
 		},
 		func() error {
 			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{
@@ -180,7 +186,8 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error {
 			for _, a := range logins {
 				r := &authentication.Reconciler{Client: mgr.GetClient(), Kind: a.kind}
-				if err := a.following(mgr, leading{gated{Reconciler: r, rival: rival}, lead}); err != nil {
+				admitting := admittingDefects{r, "an authentication", a.defective(mgr.GetClient())}
+				if err := a.following(mgr, leading{gated{Reconciler: admitting, rival: rival}, lead}); err != nil {
 					return err
 				}
 			}

@@ -48,7 +48,7 @@ func signing(mgr ctrl.Manager, due *outlet, lead *leadership, o Options) error {
 			return due.attach(ctx, q)
 		})).
 		WithOptions(controller.Options{RateLimiter: retries()}).
-		Complete(againAfterConflict(leading{signer, lead}))
+		Complete(againAfterConflict(leading{admittingDefects{signer, "certificates", inMetrics}, lead}))
 }
 
 // certificateFlags bear KEDA's names as far as KEDA has them.
