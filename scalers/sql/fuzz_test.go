@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -43,13 +46,18 @@ type remote struct{ net.Conn }
 
 func (remote) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
 
-// impatient is a server's end that hangs up when nothing is said to it, so that
-// a client which waits for more is not waited for.
+// impatient is a server's end that hangs up when nothing is said to it, or
+// nobody listens, so that a client which waits for more is not waited for.
 type impatient struct{ net.Conn }
 
 func (c impatient) Read(p []byte) (int, error) {
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // else it is closed
 	return c.Conn.Read(p)
+}
+
+func (c impatient) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)) // as above
+	return c.Conn.Write(p)
 }
 
 func (p *piped) dial(context.Context, string, string) (net.Conn, error) {
@@ -173,6 +181,20 @@ func FuzzPostgreSQL(f *testing.F) { fuzzServer(f, "postgresql") }
 func FuzzMySQL(f *testing.F) { fuzzServer(f, "mysql") }
 
 func FuzzMSSQL(f *testing.F) { fuzzServer(f, "mssql") }
+
+// TestServersThatDoNotRead: a write ends as well as a read does.
+func TestServersThatDoNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		defer ours.Close()
+		began := time.Now()
+		_, err := (&tds{Conn: ours, transport: ours, agreed: true}).Write(make([]byte, longestPacket))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != longestWrite {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
 
 // TestHonestAnswers has servers that do not lie, with TLS and without.
 func TestHonestAnswers(t *testing.T) {

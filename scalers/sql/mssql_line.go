@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"github.com/microsoft/go-mssqldb/msdsn"
 	"google.golang.org/grpc/codes"
@@ -108,8 +109,16 @@ var wishes = map[msdsn.Encryption]byte{
 // tds8 is the version that a login has where all of a connection is encrypted.
 const tds8 = 0x08000000
 
-// Write implements net.Conn. The driver writes packets, one at a time.
+// longestWrite is how long a server may take for one packet.
+const longestWrite = 10 * time.Second
+
+// Write implements net.Conn. The driver writes packets, one at a time, and would
+// wait for a server that takes none for ever, whatever the context says.
 func (t *tds) Write(p []byte) (int, error) {
+	if err := t.Conn.SetWriteDeadline(time.Now().Add(longestWrite)); err != nil {
+		return 0, err
+	}
+	defer func() { _ = t.Conn.SetWriteDeadline(time.Time{}) }() // else it is closed
 	if t.encryption == msdsn.EncryptionStrict && len(p) > headerOfPacket+8 && p[0] == packetOfLogin {
 		p = bytes.Clone(p)
 		binary.LittleEndian.PutUint32(p[headerOfPacket+4:], tds8)
