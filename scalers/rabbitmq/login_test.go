@@ -239,7 +239,7 @@ func TestWorkloadIdentity(t *testing.T) {
 		"a refused identity": {"hush-hush", id, codes.Unauthenticated,
 			"rabbitmq: queue jobs: GET " + api + "/api/queues/v/jobs: workload identity: Entra gives no token: 401 Unauthorized"},
 		"an authority of the user's": {"proof", scaler.PodIdentity{Provider: "azure-workload", TenantID: "t", AuthorityHost: "https://entra.example"}, codes.PermissionDenied,
-			"rabbitmq: identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag --identity-hosts makes exceptions)"},
+			"rabbitmq: identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag --identity-hosts makes exceptions, for a host by its name and without an audience)"},
 		"another provider is none": {"proof", scaler.PodIdentity{Provider: "aws"}, codes.Unauthenticated,
 			"rabbitmq: queue jobs: GET " + api + "/api/queues/v/jobs: 401 Unauthorized"},
 	}

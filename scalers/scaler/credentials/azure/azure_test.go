@@ -182,7 +182,7 @@ func TestKeyVault(t *testing.T) {
 			want: "the latest", form: map[string]string{"client_id": "other", "tenant": "elsewhere"}},
 		"an authority of a user": {block: workload(object{"provider": "azure-workload", "identityTenantId": "t", "identityAuthorityHost": "https://evil.example.com"}),
 			code:    codes.PermissionDenied,
-			message: "azureKeyVault.podIdentity.identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag --identity-hosts makes exceptions)"},
+			message: "azureKeyVault.podIdentity.identityAuthorityHost: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag --identity-hosts makes exceptions, for a host by its name and without an audience)"},
 		"a wrong secret": {block: c.keyed(one("orders", "")), scope: scopetest.Scope{Secrets: map[string]string{"azure/secret": "wrong-secret"}},
 			code: codes.Unauthenticated, message: "secret orders of " + host + ": Entra gives no token: 401 Unauthorized"},
 		"a missing secret":  {block: c.keyed(one("bills", "")), scope: right, code: codes.NotFound, message: "secret bills of " + host + ": 404 Not Found"},
@@ -213,6 +213,35 @@ func TestKeyVault(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAuthorities: what proves the identity goes to who was named for it, and not
+// to who was named for tokens of one kind, or by a domain.
+func TestAuthorities(t *testing.T) {
+	c := newCloud(t)
+	c.process(t)
+	t.Setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
+	for hosts, want := range map[string]codes.Code{
+		"":                             codes.PermissionDenied,
+		"broker.shop.svc=api://rabbit": codes.PermissionDenied,
+		"*.shop.svc":                   codes.PermissionDenied,
+		"login.shop.svc":               codes.PermissionDenied,
+		"broker.shop.svc":              codes.OK,
+		"Broker.shop.svc.":             codes.OK,
+	} {
+		scalertest.LendTo(t, hosts)
+		for _, authority := range []string{"https://broker.shop.svc", "https://broker.shop.svc:8443/tenant"} {
+			_, err := azure.WorkloadIdentity{TenantID: "t", AuthorityHost: authority}.Credential(c.client())
+			if status.Code(err) != want {
+				t.Errorf("--identity-hosts=%s, %s: %v, want %v", hosts, authority, err, want)
+			}
+		}
+	}
+	for _, authority := range []string{"http://login.microsoftonline.com", "https://login.microsoftonline.com.evil.example", "https://evil.example/login.microsoftonline.com"} {
+		if _, err := (azure.WorkloadIdentity{TenantID: "t", AuthorityHost: authority}).Credential(c.client()); status.Code(err) != codes.PermissionDenied {
+			t.Errorf("%s: %v", authority, err)
+		}
 	}
 }
 

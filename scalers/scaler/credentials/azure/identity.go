@@ -31,7 +31,7 @@ type WorkloadIdentity struct {
 	ClientID, TenantID string
 	// AuthorityHost is the address of Entra. It gets the token, so it is one of
 	// Azure's clouds, the process's own or one that the process was started
-	// with.
+	// with by its own name.
 	AuthorityHost string
 	// AuthorityOf is the parameter that AuthorityHost is of;
 	// identityAuthorityHost when empty.
@@ -71,14 +71,14 @@ func (w WorkloadIdentity) authority() (string, error) {
 	if w.AuthorityHost == "" {
 		return own, nil
 	}
-	if u, err := url.Parse(w.AuthorityHost); err == nil && u.Scheme == "https" && lending.Listed(u.Hostname()) {
+	if u, err := url.Parse(w.AuthorityHost); err == nil && u.Scheme == "https" && lending.ListedForProof(u.Hostname()) {
 		return w.AuthorityHost, nil
 	}
 	same := func(other string) bool { return other != "" && sameHost(other, w.AuthorityHost) }
 	if same(own) || slices.ContainsFunc(clouds, func(c cloud.Configuration) bool { return same(c.ActiveDirectoryAuthorityHost) }) {
 		return w.AuthorityHost, nil
 	}
-	return "", words.Errorf(codes.PermissionDenied, "%s: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag %s makes exceptions)",
+	return "", words.Errorf(codes.PermissionDenied, "%s: is neither one of Azure's clouds nor AZURE_AUTHORITY_HOST of this family, and would get the family's token (its flag %s makes exceptions, for a host by its name and without an audience)",
 		cmp.Or(w.AuthorityOf, "identityAuthorityHost"), lending.HostsFlag)
 }
 

@@ -102,7 +102,7 @@ func CheckNamespace(namespace string) error {
 // the connection is verified; who listed a host has said that it is good enough.
 func (s Service) Check(parameter, host string, verified bool) error {
 	switch {
-	case listed(host):
+	case s.trusts(host):
 		return nil
 	case !s.Owns(host):
 		return words.Errorf(codes.InvalidArgument, "%s: host %q is no host of %s and gets nothing of this family's own identity (its flag %s makes exceptions)",
@@ -158,6 +158,21 @@ func (s Service) LendFor(parameter, host, audienceParameter, audience string) (L
 
 // Listed reports whether the family was started with this host.
 func Listed(host string) bool { return listed(host) }
+
+// trusts reports whether the family was started with the host for this service.
+func (s Service) trusts(host string) bool {
+	if known[s].proof {
+		return ListedForProof(host)
+	}
+	return listed(host)
+}
+
+// ListedForProof reports whether the family was started with this very host, and
+// for no audience. What proves the identity itself is worth all of its tokens: who
+// gets one of them, or lives in a domain of those who do, gets no proof.
+func ListedForProof(host string) bool {
+	return slices.ContainsFunc(hosts(), func(h Host) bool { return h.audience == "" && h.pattern == canonical(host) })
+}
 
 func listed(host string) bool {
 	return slices.ContainsFunc(hosts(), func(h Host) bool { return matches(h.pattern, host) })

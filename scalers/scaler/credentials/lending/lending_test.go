@@ -144,6 +144,22 @@ func TestNoTokenReachesAnAttacker(t *testing.T) {
 }
 
 // TestHostsOfServices: names count to their end and in full.
+// TestProofsGoToNamedHosts: what proves the identity itself is shown to hosts that
+// were named, and not to those that get a token, or are of a domain that does.
+func TestProofsGoToNamedHosts(t *testing.T) {
+	for hosts, want := range map[string]bool{
+		"": false, "*.shop.svc": false, "vault.shop.svc=api://rabbit": false, "other.shop.svc": false, "vault.shop.svc": true, "*.shop.svc,vault.shop.svc": true,
+	} {
+		scalertest.LendTo(t, hosts)
+		if got := lending.ListedForProof("Vault.shop.svc."); got != want {
+			t.Errorf("--identity-hosts=%s: shown to Entra %v, want %v", hosts, got, want)
+		}
+		if err := lending.HashiCorpVault.Check("address", "vault.shop.svc", true); (err == nil) != want {
+			t.Errorf("--identity-hosts=%s: shown to Vault: %v, want %v", hosts, err, want)
+		}
+	}
+}
+
 func TestHostsOfServices(t *testing.T) {
 	for _, service := range lending.Services() {
 		row := providers[service]

@@ -46,6 +46,9 @@ type facts struct {
 	scope string
 	// hosts are its own, "*." standing for one label or more.
 	hosts []string
+	// proof is set where not a token of the service is shown but what proves the
+	// identity itself.
+	proof bool
 	// amazon are the labels that AWS puts before the region, in the same way.
 	amazon []string
 }
@@ -83,7 +86,7 @@ var known = [services]facts{
 	GoogleMonitoring:    {name: "Google Cloud Monitoring", scope: "https://www.googleapis.com/auth/monitoring.read", hosts: []string{"monitoring.googleapis.com"}},
 	GoogleSecretManager: {name: "Google Secret Manager", scope: "https://www.googleapis.com/auth/cloud-platform", hosts: []string{"secretmanager.googleapis.com"}},
 
-	HashiCorpVault: {name: "the Vaults that this family knows"},
+	HashiCorpVault: {name: "the Vaults that this family knows", proof: true},
 	RabbitMQ:       {name: "the RabbitMQ brokers that this family knows"},
 }
 
