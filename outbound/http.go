@@ -47,9 +47,6 @@ func Client(base http.RoundTripper, follow func(*http.Request, []*http.Request) 
 	return &http.Client{Transport: base, CheckRedirect: follow, Timeout: timeout}
 }
 
-// ErrTooLarge is about an answer that was not read to its end.
-var ErrTooLarge = errors.New("the answer is too large")
-
 // ReadBody reads an answer of at most so many bytes.
 func ReadBody(body io.Reader, most int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(body, most+1))

@@ -39,6 +39,11 @@ func (a *Allowance) Of(ctx context.Context) *Holding {
 	return h
 }
 
+// For returns what is held for one namespace.
+func (a *Allowance) For(namespace string) *Holding {
+	return &Holding{of: a, payers: func() []string { return []string{namespace} }}
+}
+
 // Holding is what one source, or one connection, holds of an Allowance. A nil
 // Holding is not counted.
 type Holding struct {

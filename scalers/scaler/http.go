@@ -101,7 +101,6 @@ func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
 		return nil, err
 	}
 	plain := *client.client
-	plain.Transport = bounded{plain.Transport, client.maxAnswer}
 	plain.Timeout = o.Timeout
 	plain.Transport = wholeAnswers{base: plain.Transport, most: client.maxAnswer}
 	follow := plain.CheckRedirect

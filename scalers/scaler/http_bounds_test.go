@@ -67,6 +67,35 @@ func serveHTTP(t testing.TB, answer func(io.Writer)) (address string) {
 // part of an answer, to our own client and to that which libraries of vendors
 // are given. The request fails, and takes no more memory than it may.
 func TestAnswersWithoutMeasure(t *testing.T) {
+	ctx, release := Opening(t.Context())
+	defer release()
+	own, err := HTTP(ctx, HTTPOptions{MaxAnswer: 1 << 20, Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vendors, err := HTTPForLibrary(ctx, HTTPOptions{MaxAnswer: 1 << 20, Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range answersWithoutMeasure() {
+		t.Run(name, func(t *testing.T) {
+			address := serveHTTP(t, answer) //nolint:contextcheck // it has the test's
+			before := allocated()
+			if _, err := own.Get(ctx, address); status.Code(err) != codes.Unavailable {
+				t.Errorf("our client: %v", err)
+			}
+			if err := readAll(ctx, vendors, address); err == nil {
+				t.Error("a library's client takes it")
+			}
+			if took := allocated() - before; took > 64<<20 {
+				t.Errorf("%d bytes taken", took)
+			}
+		})
+	}
+}
+
+// answersWithoutMeasure are what a server may do, by the part of the answer.
+func answersWithoutMeasure() map[string]func(io.Writer) {
 	const much = 1 << 30
 	repeat := func(w io.Writer, text string) {
 		text = strings.Repeat(text, 1+(16<<10)/len(text))
@@ -76,7 +105,7 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 			}
 		}
 	}
-	tests := map[string]func(io.Writer){
+	return map[string]func(io.Writer){
 		"a body": func(w io.Writer) {
 			fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", much)
 			repeat(w, "x")
@@ -107,31 +136,6 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 			fmt.Fprint(w, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 			repeat(w, "1;"+strings.Repeat("x", 3000)+"\r\nx\r\n")
 		},
-	}
-	ctx, release := Opening(t.Context())
-	defer release()
-	own, err := HTTP(ctx, HTTPOptions{MaxAnswer: 1 << 20, Timeout: 20 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	vendors, err := HTTPForLibrary(ctx, HTTPOptions{MaxAnswer: 1 << 20, Timeout: 20 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, answer := range tests {
-		t.Run(name, func(t *testing.T) {
-			address := serveHTTP(t, answer) //nolint:contextcheck // it has the test's
-			before := allocated()
-			if _, err := own.Get(ctx, address); status.Code(err) != codes.Unavailable {
-				t.Errorf("our client: %v", err)
-			}
-			if err := readAll(ctx, vendors, address); err == nil {
-				t.Error("a library's client takes it")
-			}
-			if took := allocated() - before; took > 64<<20 {
-				t.Errorf("%d bytes taken", took)
-			}
-		})
 	}
 }
 

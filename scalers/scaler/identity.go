@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // Identities towards clouds are shared by all sources with an equal one, and
@@ -27,7 +28,7 @@ func identityHTTP(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return outbound.Client(pooled.Transport, outbound.Stay, process.timeout), nil
+	return outbound.Client(outbound.Bound(pooled.Transport, credentials.Limits), outbound.Stay, process.timeout), nil
 }
 
 // identityTransport tells the connections of identities from those of sources.

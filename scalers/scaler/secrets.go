@@ -13,6 +13,10 @@ import (
 // errors; shorter ones, such as "true", are words of ordinary sentences.
 const shortestSecret = 5
 
+// longestInAddress is the length up to which a credential is looked for as an
+// address spells it: no address is longer.
+const longestInAddress = 64 << 10
+
 // secretsOf lists what must not be shown of the credentials of a trigger, the
 // longest first: every value, what is secret within addresses and connection
 // strings, and all of it as an address spells it. A value that a parameter of
@@ -25,8 +29,13 @@ func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
 	var secrets []string
 	add := func(texts ...string) {
 		for _, text := range texts {
-			if text = strings.TrimSpace(text); len(text) >= shortestSecret && !enumerated(of, text) {
-				secrets = append(secrets, text, url.QueryEscape(text), url.PathEscape(text))
+			text = strings.TrimSpace(text)
+			if len(text) < shortestSecret || enumerated(of, text) {
+				continue
+			}
+			secrets = append(secrets, text)
+			if len(text) <= longestInAddress {
+				secrets = append(secrets, url.QueryEscape(text), url.PathEscape(text))
 			}
 		}
 	}

@@ -33,15 +33,15 @@ func stores() []credentials.Store {
 	}
 }
 
-// storeHTTP makes clients for one read of a store each. They follow no
-// redirect: the login would go along.
+// storeHTTP makes clients for one read of a store each, whose answers are bounded
+// together. They follow no redirect: the login would go along.
 func storeHTTP(dial outbound.DialFunc) func() (*http.Client, error) {
 	return func() (*http.Client, error) {
 		pool, process, err := newPlainTransport(dial)
 		if err != nil {
 			return nil, err
 		}
-		return outbound.Client(pool.Transport, outbound.Stay, process.timeout), nil
+		return outbound.Client(outbound.BoundTogether(pool.Transport, credentials.Limits), outbound.Stay, process.timeout), nil
 	}
 }
 

@@ -78,6 +78,7 @@ type core struct {
 	detection map[string]scalerv1.Detection
 	sampler   *sampler
 	metrics   *metrics
+	held      *Allowance // the credentials of subscriptions
 
 	mu       sync.Mutex
 	byID     map[string]map[*subscription]struct{}
@@ -94,6 +95,7 @@ func newCore(cfg Config) *core {
 	c := &core{
 		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
+		held:      NewAllowance("bytes of credentials", mostHeld, 0),
 		sampler: newSampler(samplerConfig{
 			log: cfg.Log, metrics: m, spans: cfg.Traces, pool: newPool(cfg.pool),
 			readTimeout: cfg.ReadTimeout, maxReadTimeout: cfg.MaxReadTimeout,

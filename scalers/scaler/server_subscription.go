@@ -31,6 +31,9 @@ const (
 	// longestKept is how long a source goes on with credentials that cannot be
 	// read again because nobody answers.
 	longestKept = time.Hour
+	// mostHeld is what the credentials of all triggers of a namespace may have,
+	// in bytes.
+	mostHeld = 16 << 20
 )
 
 // subscription is one trigger of one object as one client sees it: its
@@ -60,6 +63,7 @@ type subscription struct {
 	ready   chan struct{} // closed when user or failure stands
 	failure error         // why credentials cannot be had
 
+	held      *Holding // the credentials, in bytes
 	resolving bool
 	resolved  time.Time // when the credentials were read last
 	refused   time.Time // when the source refused them last
@@ -92,6 +96,7 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 	ctx, cancel := context.WithCancel(ctx)
 	s := &subscription{
 		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
+		held: c.held.For(facts.references.Namespace),
 		refs: facts.references, cached: facts.useCachedMetrics,
 		wish:  w,
 		ready: make(chan struct{}), specs: b.metrics,
@@ -145,6 +150,9 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 		creds, err = s.core.Resolver.Resolve(rctx, refs)
 		return err
 	})
+	if err == nil {
+		err = s.hold(creds)
+	}
 	var b *binding
 	if err == nil {
 		b, err = s.core.bind(s.trigger, s.req, creds)
@@ -166,6 +174,22 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	s.join(b, creds)
+}
+
+// hold counts the credentials, if the namespace may have so many.
+func (s *subscription) hold(creds *Credentials) error {
+	bytes := 0
+	for _, values := range []map[string]string{creds.Parameters, creds.Env} {
+		for _, value := range values {
+			bytes += len(value)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	return s.held.Set(bytes)
 }
 
 // tryAgain reads the credentials after a pause; s.mu is held.
@@ -196,6 +220,7 @@ func (s *subscription) fail(err error) {
 		return
 	}
 	s.user, s.failure = nil, err
+	_ = s.held.Set(0)
 	s.at = time.Now()
 	s.observation = &observation{outcome: scalerv1.Outcome_OUTCOME_ERROR, err: err, detection: scalerv1.Detection_DETECTION_POLLING}
 	s.becomeReady()
@@ -332,6 +357,7 @@ func (s *subscription) close() {
 		return
 	}
 	s.closed = true
+	_ = s.held.Set(0)
 	u, retry := s.user, s.retry
 	s.becomeReady()
 	s.mu.Unlock()

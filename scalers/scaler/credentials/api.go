@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -47,19 +48,34 @@ func newAPI(config *rest.Config) (*api, error) {
 // The objects that are read, as far as they are.
 type (
 	secret struct {
+		measured
 		Data map[string][]byte `json:"data"`
 	}
 	configMap struct {
+		measured
 		Data       map[string]string `json:"data"`
 		BinaryData map[string][]byte `json:"binaryData"`
 	}
 	serviceAccount struct {
+		measured
 		Metadata metadata `json:"metadata"`
 	}
 	metadata struct {
 		Annotations map[string]string `json:"annotations"`
 	}
 )
+
+// measured is an object that knows how much of it there was.
+type measured struct{ bytes int }
+
+// perValue is what a value takes beside its text, once it is decoded.
+const perValue = 64
+
+func (m *measured) measure(text []byte) {
+	m.bytes = len(text) + perValue*bytes.Count(text, []byte(","))
+}
+
+func (m *measured) size() int { return m.bytes }
 
 // object names one object of the API.
 type object struct {
@@ -74,6 +90,10 @@ func (o object) String() string {
 	}
 	return o.kind + " " + o.namespace + "/" + o.name
 }
+
+func (o object) tenant() string { return o.namespace }
+
+func (o object) size() int { return len(o.namespace) + len(o.name) }
 
 // places are the paths of kinds: the group's, and the kind's plural.
 var places = map[string]struct{ group, plural string }{
@@ -137,12 +157,16 @@ func (a *api) call(ctx context.Context, method, path string, send, into any) (in
 		return 0, err
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxObject))
+	if response.StatusCode >= 300 {
+		outbound.Drain(response.Body)
+		return response.StatusCode, nil
+	}
+	text, err := outbound.ReadBody(response.Body, maxObject)
 	if err != nil {
 		return 0, err
 	}
-	if response.StatusCode >= 300 {
-		return response.StatusCode, nil
+	if m, ok := into.(interface{ measure(text []byte) }); ok {
+		m.measure(text)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return 0, errNotTheObject // the decoder's words may quote it

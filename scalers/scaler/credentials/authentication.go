@@ -21,6 +21,7 @@ const (
 // authentication is a TriggerAuthentication or ClusterTriggerAuthentication, as
 // the API has it.
 type authentication struct {
+	measured
 	Metadata metadata `json:"metadata"`
 	Spec     spec     `json:"spec"`
 }

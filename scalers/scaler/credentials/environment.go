@@ -3,6 +3,7 @@ package credentials
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,6 +19,11 @@ func (w *work) environment(ctx context.Context) {
 	values, err := w.variables(ctx, w.ref.Env, w.ref.Variables)
 	w.creds.Env = values
 	w.wrong.add("", err)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if !w.fits(len(values[name])) {
+			w.wrong.add("variable "+name, invalid("with it all values together have more than %d bytes", mostBytes))
+		}
+	}
 }
 
 // env reads the variables that the authentication object names.

@@ -91,6 +91,15 @@ type tokenKey struct {
 	audiences string // joined
 }
 
+func (k tokenKey) tenant() string { return k.account.tenant() }
+
+func (k tokenKey) size() int { return k.account.size() + len(k.audiences) }
+
+// bearer is a token.
+type bearer string
+
+func (b bearer) size() int { return len(b) }
+
 // token mints a token of a service account, or returns one that has most of
 // its life ahead.
 func (w *work) token(ctx context.Context, namespace, account string, audiences ...string) (string, error) {
@@ -98,7 +107,7 @@ func (w *work) token(ctx context.Context, namespace, account string, audiences .
 		return "", err
 	}
 	key := tokenKey{object{kind: "ServiceAccount", namespace: namespace, name: account}, strings.Join(audiences, " ")}
-	return take(ctx, w, w.tokens, key, func(ctx context.Context) (string, time.Time, error) {
+	token, err := take(ctx, w, w.tokens, key, func(ctx context.Context) (bearer, time.Time, error) {
 		request := tokenRequest{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"}
 		request.Spec.ExpirationSeconds = int64(w.TokenExpiry.Seconds())
 		request.Spec.Audiences = audiences
@@ -109,8 +118,9 @@ func (w *work) token(ctx context.Context, namespace, account string, audiences .
 		}
 		// The server may have shortened it.
 		life := issued.Status.ExpirationTimestamp.Sub(begun)
-		return issued.Status.Token, begun.Add(life * 4 / 5), nil
+		return bearer(issued.Status.Token), begun.Add(life * 4 / 5), nil
 	})
+	return string(token), err
 }
 
 type tokenRequest struct {

@@ -51,7 +51,7 @@ type Resolver struct {
 	secrets         *shelf[object, *secret]
 	configMaps      *shelf[object, *configMap]
 	accounts        *shelf[object, *serviceAccount]
-	tokens          *shelf[tokenKey, string]
+	tokens          *shelf[tokenKey, bearer]
 	values          *shelf[storeKey, *Values]
 }
 
@@ -84,7 +84,7 @@ func newResolver(config Config, api *api) *Resolver {
 		secrets:         newShelf[object, *secret]("Secret", config.Log),
 		configMaps:      newShelf[object, *configMap]("ConfigMap", config.Log),
 		accounts:        newShelf[object, *serviceAccount]("ServiceAccount", config.Log),
-		tokens:          newShelf[tokenKey, string]("token", config.Log),
+		tokens:          newShelf[tokenKey, bearer]("token", config.Log),
 		values:          newShelf[storeKey, *Values]("secret store", config.Log),
 	}
 	for _, s := range config.Stores {
@@ -125,8 +125,9 @@ func (r *Resolver) Resolve(ctx context.Context, ref Reference) (*Credentials, er
 const (
 	// mostReferences is what one authentication object may name.
 	mostReferences = 1000
-	// mostBytes is what the values of one trigger may have together.
-	mostBytes = 4 << 20
+	// mostBytes is what the values of one trigger may have together: as much as
+	// a Secret.
+	mostBytes = 1 << 20
 )
 
 // work is one resolution.
@@ -143,7 +144,7 @@ type work struct {
 
 // take has a value from a shelf, and sees to it that the references are resolved
 // again when that is read again.
-func take[K comparable, V any](ctx context.Context, w *work, s *shelf[K, V], key K, get read[V]) (V, error) {
+func take[K keyed, V sized](ctx context.Context, w *work, s *shelf[K, V], key K, get read[V]) (V, error) {
 	value, again, err := s.take(ctx, key, w.ref.NotBefore, get)
 	if err == nil && (w.creds.ReadAgain.IsZero() || again.Before(w.creds.ReadAgain)) {
 		w.creds.ReadAgain = again
@@ -257,13 +258,21 @@ func (w *work) set(parameter, value, place string, err error) {
 		w.creds.Warnings = append(w.creds.Warnings, fmt.Sprintf("%s%s: %v, which counts as absent", w.about, place, empty.error))
 	case err != nil:
 		w.wrong.addFor(parameter, place, err)
-	case w.bytes+len(value) > mostBytes:
-		w.wrong.addFor(parameter, place, invalid("all values together have more than %d bytes", mostBytes))
+	case !w.fits(len(value) - len(w.creds.Parameters[parameter])):
+		w.wrong.addFor(parameter, place, invalid("with %s all values together have more than %d bytes", parameter, mostBytes))
 	default:
-		w.bytes += len(value)
 		w.wrong.settle(parameter)
 		w.creds.Parameters[parameter] = value
 	}
+}
+
+// fits counts more bytes of values, if there may be so many.
+func (w *work) fits(bytes int) bool {
+	if w.bytes+bytes > mostBytes {
+		return false
+	}
+	w.bytes += bytes
+	return true
 }
 
 // store asks a secret store.
@@ -294,6 +303,10 @@ type storeKey struct {
 	trigger     string // namespace of the object
 	account     string // of the workload
 }
+
+func (k storeKey) tenant() string { return k.trigger }
+
+func (k storeKey) size() int { return len(k.text) + len(k.namespace) + len(k.trigger) + len(k.account) }
 
 // String is what logs show of it.
 func (k storeKey) String() string { return k.block + " of namespace " + k.namespace }

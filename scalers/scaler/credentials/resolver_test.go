@@ -433,6 +433,63 @@ func TestEnvironmentOfTheTrigger(t *testing.T) {
 	}
 }
 
+// TestValuesOfATriggerAreBounded: together they have no more than a Secret may,
+// wherever they are from, and what is too much is named.
+func TestValuesOfATriggerAreBounded(t *testing.T) {
+	half := strings.Repeat("x", mostBytes/2)
+	names := func(spec string) func(*testing.T, *apiServer) (*Credentials, error) {
+		return func(t *testing.T, s *apiServer) (*Credentials, error) {
+			t.Helper()
+			return resolve(t, s.resolver(t, func(c *Config) { c.Stores = []Store{giver{"a": half, "b": half, "c": half}} }), s, spec, false, nil)
+		}
+	}
+	for name, tt := range map[string]struct {
+		resolve func(*testing.T, *apiServer) (*Credentials, error)
+		want    string // how the error goes on, "" for none
+	}{
+		"two of a Secret": {names(`{secretTargetRef: [{parameter: a, name: large, key: x}, {parameter: b, name: large, key: x}]}`), ""},
+		"one of them twice": {names(`{configMapTargetRef: [{parameter: a, name: settings, key: x}], secretTargetRef: [
+			{parameter: a, name: large, key: x}, {parameter: b, name: large, key: x}]}`), ""},
+		"three of a Secret": {names(`{secretTargetRef: [{parameter: a, name: large, key: x}, {parameter: b, name: large, key: x}, {parameter: c, name: large, key: x}]}`),
+			"TriggerAuthentication shop/auth: secretTargetRef[2] (c): with c all"},
+		"a ConfigMap beside Secrets": {names(`{configMapTargetRef: [{parameter: a, name: settings, key: x}], secretTargetRef: [
+			{parameter: b, name: large, key: x}, {parameter: c, name: large, key: x}]}`),
+			"TriggerAuthentication shop/auth: secretTargetRef[1] (c): with c all"},
+		"a store": {names(`{hashiCorpVault: {}}`), "TriggerAuthentication shop/auth: hashiCorpVault: with c all"},
+		"variables": {func(t *testing.T, s *apiServer) (*Credentials, error) {
+			t.Helper()
+			return s.resolver(t, nil).Resolve(t.Context(), Reference{Namespace: "shop", Variables: []string{"A", "B", "C"}, Env: map[string]scalerv1.EnvVar{
+				"A": secretRef("large", "x"), "B": secretRef("large", "x"), "C": secretRef("large", "x"),
+			}})
+		}, "variable C: with it all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startAPI(t)
+			s.put(t, "kind: Secret\nmetadata: {namespace: shop, name: large}\nstringData: {x: "+half+"}")
+			s.put(t, "kind: ConfigMap\nmetadata: {namespace: shop, name: settings}\ndata: {x: "+half+"}")
+			_, err := tt.resolve(t, s)
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("error = %v", err)
+				}
+				return
+			}
+			if want := tt.want + " values together have more than 1048576 bytes"; status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
+				t.Errorf("error = %v, want %q", err, want)
+			}
+		})
+	}
+}
+
+// giver is a store with these values.
+type giver map[string]string
+
+func (giver) Block() string { return "hashiCorpVault" }
+
+func (g giver) Read(context.Context, json.RawMessage, Scope) (*Values, error) {
+	return &Values{Parameters: g}, nil
+}
+
 func TestRestrictedSecrets(t *testing.T) {
 	s := startAPI(t)
 	s.put(t, shop)

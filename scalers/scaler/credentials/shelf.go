@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"container/list"
 	"context"
 	"log/slog"
 	"slices"
@@ -29,13 +30,36 @@ const (
 	unusedFor = 5 * time.Minute
 	// readLimit bounds one read.
 	readLimit = 8 * time.Second
-	// readsAtOnce bounds the reads of one shelf.
-	readsAtOnce = 16
+	// readsAtOnce bounds the reads of one shelf, and readsOfNamespace those for
+	// one namespace: stores of a tenant may never answer.
+	readsAtOnce      = 16
+	readsOfNamespace = 4
 )
 
+// How much of what was read is kept, in bytes. What does not fit is read again
+// when it is asked for.
+const (
+	// mostOfNamespace is for one namespace on one shelf.
+	mostOfNamespace = 4 << 20
+	// mostOfShelf is for all of them together. Who has most of it gives way.
+	mostOfShelf = 16 << 20
+	// perEntry is what an entry takes beside its key and its value.
+	perEntry = 512
+)
+
+// keyed is a key: it tells the namespace whose objects ask, and its length.
+type keyed interface {
+	comparable
+	tenant() string
+	size() int
+}
+
+// sized is a value that tells its length.
+type sized interface{ size() int }
+
 // shelf keeps what was read, once for all who ask: one read of a key at a
-// time, its result shared, failures too.
-type shelf[K comparable, V any] struct {
+// time, its result shared, failures too. No namespace has another's go.
+type shelf[K keyed, V sized] struct {
 	name   string // of what is kept, for the log
 	log    *slog.Logger
 	places chan struct{}
@@ -45,13 +69,27 @@ type shelf[K comparable, V any] struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	entries map[K]*entry[V]
-	sweeper *time.Timer // nil while there is nothing to sweep
+	entries map[K]*entry[K, V]
+	tenants map[string]*tenant[K, V] // those that have entries
+	bytes   int                      // of all
+	sweeper *time.Timer              // nil while there is nothing to sweep
 	closed  bool
 }
 
+// tenant is a namespace and what is kept for it.
+type tenant[K keyed, V sized] struct {
+	order  list.List // of its entries, the one to go first at the back
+	bytes  int
+	places chan struct{}
+}
+
 // entry is one key on the shelf.
-type entry[V any] struct {
+type entry[K keyed, V sized] struct {
+	key    K
+	tenant *tenant[K, V]
+	place  *list.Element // in the tenant's order; nil once it went
+	bytes  int           // as they count
+
 	value V
 	err   error
 	begun time.Time     // when the last read that ended had begun; zero before
@@ -63,13 +101,13 @@ type entry[V any] struct {
 }
 
 // read gets a value and says when to get it again; zero is after readEvery.
-type read[V any] func(context.Context) (value V, again time.Time, err error)
+type read[V sized] func(context.Context) (value V, again time.Time, err error)
 
-func newShelf[K comparable, V any](name string, log *slog.Logger) *shelf[K, V] {
+func newShelf[K keyed, V sized](name string, log *slog.Logger) *shelf[K, V] {
 	ctx, stop := context.WithCancel(context.Background())
 	return &shelf[K, V]{
 		name: name, log: log, ctx: ctx, stop: stop,
-		places: make(chan struct{}, readsAtOnce), entries: map[K]*entry[V]{},
+		places: make(chan struct{}, readsAtOnce), entries: map[K]*entry[K, V]{}, tenants: map[string]*tenant[K, V]{},
 	}
 }
 
@@ -78,6 +116,7 @@ func (s *shelf[K, V]) close() {
 	s.mu.Lock()
 	s.closed = true
 	clear(s.entries)
+	clear(s.tenants)
 	if s.sweeper != nil {
 		s.sweeper.Stop()
 	}
@@ -89,18 +128,22 @@ func (s *shelf[K, V]) close() {
 // take returns the value for key, from a read that began at notBefore or
 // later, and when it is to be read again.
 func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
+	var e *entry[K, V]
 	for {
 		s.mu.Lock()
-		e := s.entry(key)
+		if e == nil || e.place == nil && !e.serves(notBefore) {
+			e = s.entry(key)
+		}
 		now := time.Now()
 		e.used = now
-		if e.turn == nil && now.Before(e.again) && !e.begun.Before(notBefore) || s.closed {
+		if e.serves(notBefore) || s.closed {
 			defer s.mu.Unlock()
+			e.moveUp()
 			return e.value, e.again, e.err
 		}
 		if e.turn == nil {
 			e.turn = make(chan struct{})
-			s.running.Go(func() { s.fill(key, e, now, get) })
+			s.running.Go(func() { s.fill(e, now, get) })
 		}
 		turn := e.turn
 		s.mu.Unlock()
@@ -117,17 +160,91 @@ func timedOut(ctx context.Context) error {
 	return status.FromContextError(ctx.Err()).Err()
 }
 
+// serves reports whether the entry is what a read at notBefore or later says.
+func (e *entry[K, V]) serves(notBefore time.Time) bool {
+	return e.turn == nil && time.Now().Before(e.again) && !e.begun.Before(notBefore)
+}
+
+// moveUp has the entry stay longest, unless it is a failure: names of what is
+// not there cost nothing.
+func (e *entry[K, V]) moveUp() {
+	switch {
+	case e.place == nil:
+	case e.err != nil:
+		e.tenant.order.MoveToBack(e.place)
+	default:
+		e.tenant.order.MoveToFront(e.place)
+	}
+}
+
 // entry finds or makes an entry; s.mu is held.
-func (s *shelf[K, V]) entry(key K) *entry[V] {
+func (s *shelf[K, V]) entry(key K) *entry[K, V] {
 	e := s.entries[key]
 	if e == nil {
-		e = new(entry[V])
+		t := s.tenants[key.tenant()]
+		if t == nil {
+			t = &tenant[K, V]{places: make(chan struct{}, readsOfNamespace)}
+			s.tenants[key.tenant()] = t
+		}
+		e = &entry[K, V]{key: key, tenant: t}
+		e.place = t.order.PushBack(e)
 		s.entries[key] = e
+		s.weigh(e, 0)
 		if s.sweeper == nil {
 			s.sweeper = time.AfterFunc(unusedFor, s.sweep)
 		}
 	}
 	return e
+}
+
+// weigh counts an entry with a value of so many bytes; s.mu is held.
+func (s *shelf[K, V]) weigh(e *entry[K, V], value int) {
+	bytes := perEntry + e.key.size() + value
+	s.bytes += bytes - e.bytes
+	e.tenant.bytes += bytes - e.bytes
+	e.bytes = bytes
+}
+
+// remove forgets an entry that is not being read; s.mu is held.
+func (s *shelf[K, V]) remove(e *entry[K, V]) {
+	t := e.tenant
+	t.order.Remove(e.place)
+	e.place = nil
+	t.bytes -= e.bytes
+	s.bytes -= e.bytes
+	delete(s.entries, e.key)
+	if t.order.Len() == 0 {
+		delete(s.tenants, e.key.tenant())
+	}
+}
+
+// trim has a namespace, and then all of them, keep to their share; s.mu is held.
+func (s *shelf[K, V]) trim(t *tenant[K, V]) {
+	for t.bytes > mostOfNamespace && s.drop(t) {
+	}
+	for s.bytes > mostOfShelf && s.drop(s.largest()) {
+	}
+}
+
+// drop forgets one entry of a namespace, if there is one that is not being read.
+func (s *shelf[K, V]) drop(t *tenant[K, V]) bool {
+	for place := t.order.Back(); place != nil; place = place.Prev() {
+		if e := place.Value.(*entry[K, V]); e.turn == nil { //nolint:forcetypeassert // there is nothing else
+			s.remove(e)
+			return true
+		}
+	}
+	return false
+}
+
+// largest is the namespace for which most is kept; s.mu is held.
+func (s *shelf[K, V]) largest() (most *tenant[K, V]) {
+	for _, t := range s.tenants {
+		if most == nil || t.bytes > most.bytes {
+			most = t
+		}
+	}
+	return most
 }
 
 // read turns a panic of a store's client into an error.
@@ -137,28 +254,31 @@ func (s *shelf[K, V]) read(ctx context.Context, get read[V]) (value V, again tim
 }
 
 // fill reads one value.
-func (s *shelf[K, V]) fill(key K, e *entry[V], begun time.Time, get read[V]) {
+func (s *shelf[K, V]) fill(e *entry[K, V], begun time.Time, get read[V]) {
 	var value V
 	var again time.Time
-	err := s.enter()
+	leave, err := s.enter(e.tenant)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, readLimit)
 		value, again, err = s.read(ctx, get)
 		cancel()
-		<-s.places
+		leave()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	wasStale := e.stale
+	weight := 0
 	switch {
 	case err == nil:
+		weight = value.size()
 		e.value, e.err, e.good, e.stale = value, nil, now, false
 		if again.IsZero() {
 			again = now.Add(readEvery)
 		}
 		e.again = again
 	case transient(status.Code(err)) && !e.good.IsZero() && now.Sub(e.good) < longestKept:
+		weight = e.value.size()
 		e.stale = true
 		e.again = now.Add(retryAfter)
 	default:
@@ -169,19 +289,34 @@ func (s *shelf[K, V]) fill(key K, e *entry[V], begun time.Time, get read[V]) {
 	e.begun = begun
 	close(e.turn)
 	e.turn = nil
+	if !s.closed {
+		s.weigh(e, weight)
+		e.moveUp()
+		s.trim(e.tenant)
+	}
 	if e.stale && !wasStale {
-		s.log.Warn("credentials cannot be read again and stand as they are", "what", s.name, "key", key, "since", e.good, "reason", status.Convert(err).Message())
+		s.log.Warn("credentials cannot be read again and stand as they are", "what", s.name, "key", e.key, "since", e.good, "reason", status.Convert(err).Message())
 	}
 }
 
-// enter waits for a place among the reads.
-func (s *shelf[K, V]) enter() error {
-	select {
-	case s.places <- struct{}{}:
-		return nil
-	case <-s.ctx.Done():
-		return timedOut(s.ctx)
+// enter waits for a place among the reads of a namespace, and then of all.
+func (s *shelf[K, V]) enter(t *tenant[K, V]) (leave func(), err error) {
+	taken := 0
+	leave = func() {
+		for _, places := range []chan struct{}{t.places, s.places}[:taken] {
+			<-places
+		}
 	}
+	for _, places := range []chan struct{}{t.places, s.places} {
+		select {
+		case places <- struct{}{}:
+			taken++
+		case <-s.ctx.Done():
+			leave()
+			return nil, timedOut(s.ctx)
+		}
+	}
+	return leave, nil
 }
 
 // sweep forgets what nobody asked for of late.
@@ -191,9 +326,9 @@ func (s *shelf[K, V]) sweep() {
 	if s.closed {
 		return
 	}
-	for key, e := range s.entries {
+	for _, e := range s.entries {
 		if e.turn == nil && time.Since(e.used) >= unusedFor {
-			delete(s.entries, key)
+			s.remove(e)
 		}
 	}
 	s.sweeper = nil

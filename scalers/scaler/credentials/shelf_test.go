@@ -3,7 +3,9 @@ package credentials
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,16 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// name is a key, "<namespace>/<name>".
+type name string
+
+func (n name) tenant() string {
+	namespace, _, _ := strings.Cut(string(n), "/")
+	return namespace
+}
+
+func (n name) size() int { return len(n) }
+
 // reader is a read whose outcome the test sets.
 type reader struct {
 	reads atomic.Int64
@@ -20,7 +32,7 @@ type reader struct {
 	again time.Duration
 }
 
-func (r *reader) read(context.Context) (string, time.Time, error) {
+func (r *reader) read(context.Context) (bearer, time.Time, error) {
 	r.reads.Add(1)
 	var again time.Time
 	if r.again > 0 {
@@ -32,7 +44,7 @@ func (r *reader) read(context.Context) (string, time.Time, error) {
 	case *status.Status:
 		return "", again, v.Err()
 	default:
-		return v.(string), again, nil
+		return bearer(v.(string)), again, nil
 	}
 }
 
@@ -49,8 +61,8 @@ type expectation func(notBefore time.Time, value string, code codes.Code, reads 
 
 func TestShelf(t *testing.T) {
 	none := time.Time{}
-	tests := map[string]func(t *testing.T, s *shelf[string, string], r *reader, expect expectation){
-		"a value is read once and again after a while": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+	tests := map[string]func(t *testing.T, s *shelf[name, bearer], r *reader, expect expectation){
+		"a value is read once and again after a while": func(_ *testing.T, _ *shelf[name, bearer], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			r.says("b")
@@ -59,14 +71,14 @@ func TestShelf(t *testing.T) {
 			pass(2 * time.Second)
 			expect(none, "b", codes.OK, 2)
 		},
-		"a panic is the failure of one read": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+		"a panic is the failure of one read": func(_ *testing.T, _ *shelf[name, bearer], r *reader, expect expectation) {
 			r.value.Store(errors.New("out of range"))
 			expect(none, "", codes.Internal, 1)
 			r.says("a")
 			pass(retryAfter)
 			expect(none, "a", codes.OK, 2)
 		},
-		"a value may say when it is read again": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+		"a value may say when it is read again": func(_ *testing.T, _ *shelf[name, bearer], r *reader, expect expectation) {
 			r.again = 4 * time.Minute
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
@@ -75,7 +87,7 @@ func TestShelf(t *testing.T) {
 			pass(time.Second)
 			expect(none, "a", codes.OK, 2)
 		},
-		"what was refused is read again, once": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+		"what was refused is read again, once": func(_ *testing.T, _ *shelf[name, bearer], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			pass(time.Second)
@@ -85,7 +97,7 @@ func TestShelf(t *testing.T) {
 			expect(refused, "b", codes.OK, 2)
 			expect(refused, "b", codes.OK, 2)
 		},
-		"silence leaves the value, for an hour": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+		"silence leaves the value, for an hour": func(_ *testing.T, _ *shelf[name, bearer], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			r.fails(codes.Unavailable)
@@ -98,7 +110,7 @@ func TestShelf(t *testing.T) {
 			pass(readEvery)
 			expect(none, "", codes.Unavailable, reads+1)
 		},
-		"a definite answer counts at once": func(_ *testing.T, _ *shelf[string, string], r *reader, expect expectation) {
+		"a definite answer counts at once": func(_ *testing.T, _ *shelf[name, bearer], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			r.fails(codes.PermissionDenied)
@@ -109,7 +121,7 @@ func TestShelf(t *testing.T) {
 			r.says("b")
 			expect(none, "b", codes.OK, 3)
 		},
-		"what nobody asks for is forgotten": func(t *testing.T, s *shelf[string, string], r *reader, expect expectation) {
+		"what nobody asks for is forgotten": func(t *testing.T, s *shelf[name, bearer], r *reader, expect expectation) {
 			r.says("a")
 			expect(none, "a", codes.OK, 1)
 			pass(3 * unusedFor)
@@ -120,16 +132,16 @@ func TestShelf(t *testing.T) {
 			}
 		},
 	}
-	for name, run := range tests {
-		t.Run(name, func(t *testing.T) {
+	for what, run := range tests {
+		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShelf[string, string]("test", slog.New(slog.DiscardHandler))
+				s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
 				defer s.close()
 				r := new(reader)
 				run(t, s, r, func(notBefore time.Time, value string, code codes.Code, reads int64) {
 					t.Helper()
 					got, _, err := s.take(t.Context(), "key", notBefore, r.read)
-					if got != value || status.Code(err) != code || r.reads.Load() != reads {
+					if string(got) != value || status.Code(err) != code || r.reads.Load() != reads {
 						t.Errorf("got %q, %v after %d reads, want %q, %v after %d", got, err, r.reads.Load(), value, code, reads)
 					}
 				})
@@ -146,11 +158,11 @@ func pass(d time.Duration) {
 
 func TestShelfSharesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf[string, string]("test", slog.New(slog.DiscardHandler))
+		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
 		defer s.close()
 		gate := make(chan struct{})
 		var reads atomic.Int64
-		read := func(context.Context) (string, time.Time, error) {
+		read := func(context.Context) (bearer, time.Time, error) {
 			reads.Add(1)
 			<-gate
 			return "a", time.Time{}, nil
@@ -159,7 +171,7 @@ func TestShelfSharesReads(t *testing.T) {
 		for range cap(got) {
 			go func() {
 				value, _, _ := s.take(t.Context(), "key", time.Time{}, read)
-				got <- value
+				got <- string(value)
 			}()
 		}
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -175,6 +187,126 @@ func TestShelfSharesReads(t *testing.T) {
 		}
 		if reads.Load() != 1 {
 			t.Errorf("%d reads, want one for all", reads.Load())
+		}
+	})
+}
+
+// TestNoNamespaceTakesTheShelf has one namespace read far more than is kept, in
+// each way that it may: the values of others stay, and all of its own are got.
+func TestNoNamespaceTakesTheShelf(t *testing.T) {
+	large := func(context.Context) (bearer, time.Time, error) {
+		return bearer(strings.Repeat("x", 1<<20)), time.Time{}, nil
+	}
+	absent := func(context.Context) (bearer, time.Time, error) {
+		return "", time.Time{}, status.Error(codes.NotFound, "absent")
+	}
+	for what, attack := range map[string]struct {
+		names int
+		read  read[bearer]
+		key   string // with a number behind it
+		code  codes.Code
+	}{
+		"large values":     {40, large, "mallory/", codes.OK},
+		"long names":       {100, absent, "mallory/" + strings.Repeat("n", 100<<10), codes.NotFound},
+		"names of nothing": {20_000, absent, "mallory/", codes.NotFound},
+		"values larger than all": {3, func(context.Context) (bearer, time.Time, error) {
+			return bearer(strings.Repeat("x", 5<<20)), time.Time{}, nil
+		}, "mallory/", codes.OK},
+		"absent ones of the same": {20_000, absent, "shop/", codes.NotFound},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+				defer s.close()
+				r := new(reader)
+				r.says("login")
+				if _, _, err := s.take(t.Context(), "shop/login", time.Time{}, r.read); err != nil {
+					t.Fatal(err)
+				}
+				for n := range attack.names {
+					value, _, err := s.take(t.Context(), name(fmt.Sprint(attack.key, n)), time.Time{}, attack.read)
+					if status.Code(err) != attack.code || err == nil && value == "" {
+						t.Fatalf("value %d of the one who reads much: %v", n, err)
+					}
+				}
+				if _, _, err := s.take(t.Context(), "shop/login", time.Time{}, r.read); err != nil || r.reads.Load() != 1 {
+					t.Errorf("the value of another was read %d times, %v", r.reads.Load(), err)
+				}
+				s.checkCounts(t)
+			})
+		})
+	}
+}
+
+// TestManyNamespacesShareAShelf: the largest give way, and small ones stay.
+func TestManyNamespacesShareAShelf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		defer s.close()
+		r := new(reader)
+		r.says("login")
+		for range 2 {
+			if _, _, err := s.take(t.Context(), "shop/login", time.Time{}, r.read); err != nil {
+				t.Fatal(err)
+			}
+			for n := range 60 {
+				key := name(fmt.Sprintf("mallory-%d/%d", n%10, n))
+				if _, _, err := s.take(t.Context(), key, time.Time{}, func(context.Context) (bearer, time.Time, error) {
+					return bearer(strings.Repeat("x", 1<<20)), time.Time{}, nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if r.reads.Load() != 1 {
+			t.Errorf("the value of another was read %d times", r.reads.Load())
+		}
+		s.checkCounts(t)
+	})
+}
+
+// checkCounts compares what is counted with what is kept, and with the limits.
+func (s *shelf[K, V]) checkCounts(t *testing.T) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, of := 0, map[string]int{}
+	for key, e := range s.entries {
+		bytes := perEntry + key.size() + e.value.size()
+		all += bytes
+		of[key.tenant()] += bytes
+	}
+	if all != s.bytes || all > mostOfShelf || len(of) != len(s.tenants) {
+		t.Errorf("%d bytes are kept and %d counted, for %d namespaces of %d", all, s.bytes, len(of), len(s.tenants))
+	}
+	for namespace, bytes := range of {
+		if bytes != s.tenants[namespace].bytes || bytes > mostOfNamespace {
+			t.Errorf("%s: %d bytes are kept and %d counted", namespace, bytes, s.tenants[namespace].bytes)
+		}
+	}
+}
+
+// TestStoresThatDoNotAnswerHoldTheirOwn: reads of one namespace that never end
+// leave places for those of others.
+func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		defer s.close()
+		for n := range 100 {
+			go func() {
+				_, _, _ = s.take(t.Context(), name(fmt.Sprint("mallory/", n)), time.Time{}, func(ctx context.Context) (bearer, time.Time, error) {
+					<-ctx.Done()
+					return "", time.Time{}, timedOut(ctx)
+				})
+			}()
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		r := new(reader)
+		r.says("login")
+		if _, _, err := s.take(ctx, "shop/login", time.Time{}, r.read); err != nil {
+			t.Errorf("the value of another: %v", err)
 		}
 	})
 }

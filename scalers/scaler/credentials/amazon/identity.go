@@ -17,10 +17,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -77,6 +81,7 @@ func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, 
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(i.Region), config.WithHTTPClient(alike(client)), config.WithCredentialsCacheOptions(ahead),
 		config.WithLogger(logging.Nop{}), // it would write to stderr what the errors say anyway
+		config.WithAPIOptions([]func(*middleware.Stack) error{boundAnswers}),
 	}
 	if i.AccessKeyID != "" {
 		options = append(options, config.WithCredentialsProvider(
@@ -90,7 +95,21 @@ func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, 
 		last := &last{provider: i.role(own)}
 		own.Credentials = &renewed{CredentialsCache: aws.NewCredentialsCache(last, ahead), last: last}
 	}
+	own.APIOptions = nil // the clients of services have bounds of their own
 	return own, nil
+}
+
+// boundAnswers bounds the answers of those who give credentials. The library
+// wants its own kind of client for these, around which nothing can be.
+func boundAnswers(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("BoundAnswers",
+		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+			out, metadata, err := next.HandleDeserialize(ctx, in)
+			if answer, ok := out.RawResponse.(*smithyhttp.Response); ok && answer != nil && answer.Body != nil {
+				answer.Body = outbound.BoundBody(answer.Body, credentials.Limits)
+			}
+			return out, metadata, err
+		}), middleware.After)
 }
 
 // alike is a client of the one kind that the library can add the authorities of
@@ -100,8 +119,8 @@ func alike(client *http.Client) aws.HTTPClient {
 	//dials:through client's dialer
 	return awshttp.NewBuildableClient().WithTimeout(client.Timeout).WithTransportOptions(func(own *http.Transport) {
 		own.DisableKeepAlives = true
-		given, ok := client.Transport.(*http.Transport)
-		if !ok {
+		given := outbound.Pool(client.Transport)
+		if given == nil {
 			return
 		}
 		own.Proxy, own.DialContext, own.MaxResponseHeaderBytes = given.Proxy, given.DialContext, given.MaxResponseHeaderBytes

@@ -19,8 +19,8 @@ import (
 // the process applies, as to every client of Vault, except that VAULT_TOKEN
 // goes to VAULT_ADDR alone.
 type Store struct {
-	// HTTP makes the client of one Read. Its transport is an *http.Transport
-	// of its own.
+	// HTTP makes the client of one Read. It has a pool of connections of its own,
+	// see outbound.Pool.
 	HTTP func() (*http.Client, error)
 }
 
@@ -99,11 +99,12 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := api.DefaultConfig() //dials:through client
-	config.HttpClient = client
+	config := api.DefaultConfig()                                                //dials:through client
+	config.HttpClient = &http.Client{Transport: outbound.Pool(client.Transport)} // for its TLS
 	if err := config.ReadEnvironment(); err != nil {
 		return nil, words.Errorf(codes.FailedPrecondition, "the environment VAULT_* of the family cannot be used")
 	}
+	config.HttpClient = client
 	config.Address, config.AgentAddress = b.Address, ""
 	config.MaxRetries = 0                                                   // the next read is the next try
 	client.Transport = outbound.Guard(client.Transport, outbound.CheckHost) // the library follows a redirect by itself

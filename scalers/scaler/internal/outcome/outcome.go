@@ -49,6 +49,10 @@ func Text(answered int) string { return strconv.Itoa(answered) + " " + http.Stat
 // Unanswered is the code and the cause of an exchange that brought no answer,
 // or none that can be understood: whoever decodes it may quote it.
 func Unanswered(err error) (codes.Code, string) {
+	var size outbound.SizeError
+	if errors.As(err, &size) {
+		return codes.Unavailable, size.Error()
+	}
 	var exchange *url.Error
 	early := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if early && !errors.As(err, &exchange) {

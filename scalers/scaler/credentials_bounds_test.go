@@ -1,0 +1,157 @@
+package scaler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
+)
+
+// TestWhoGivesCredentialsIsBounded has every store, and all who give tokens, send
+// more than anybody needs. The request fails, and takes no more memory than it
+// may.
+func TestWhoGivesCredentialsIsBounded(t *testing.T) {
+	for name, value := range map[string]string{
+		"KEDA_HTTP_DEFAULT_TIMEOUT": "20000", "VAULT_ADDR": "", "VAULT_TOKEN": "",
+		"AWS_ACCESS_KEY_ID": "AKIAOWN", "AWS_SECRET_ACCESS_KEY": "own", "AWS_MAX_ATTEMPTS": "1",
+		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_WEB_IDENTITY_TOKEN_FILE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	answers := answersWithoutMeasure()
+	answers["many values"] = func(w io.Writer) {
+		text := `{"data":{"a":[` + strings.Repeat("[],", 250_000) + `[]]}}`
+		fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+	}
+	ask := givers(t)
+	for what, answer := range answers {
+		t.Run(what, func(t *testing.T) {
+			address := serveHTTP(t, answer)
+			t.Setenv("AWS_ENDPOINT_URL_STS", address)
+			for giver, ask := range ask {
+				ctx, release := Opening(t.Context())
+				before := allocated()
+				if err := ask(ctx, address); err == nil {
+					t.Errorf("%s: the answer is taken", giver)
+				}
+				if took := allocated() - before; took > 32<<20 {
+					t.Errorf("%s: %d bytes taken", giver, took)
+				}
+				release()
+			}
+		})
+	}
+}
+
+// givers are who is asked for credentials, at an address.
+func givers(t *testing.T) map[string]func(ctx context.Context, address string) error {
+	t.Helper()
+	all := map[string]func(context.Context, string) error{
+		"identities": func(ctx context.Context, address string) error {
+			client, err := identityHTTP(ctx)
+			if err != nil {
+				return err
+			}
+			return readAll(ctx, client, address)
+		},
+		"STS": func(ctx context.Context, _ string) error {
+			client, err := identityHTTP(ctx)
+			if err != nil {
+				return err
+			}
+			config, err := amazon.Identity{Region: "eu-west-1", RoleARN: "arn:aws:iam::1:role/a"}.Config(ctx, client)
+			if err != nil {
+				return err
+			}
+			_, err = config.Credentials.Retrieve(ctx)
+			return err
+		},
+		"a token endpoint": func(ctx context.Context, address string) error {
+			client, err := HTTP(ctx, HTTPOptions{})
+			if err != nil {
+				return err
+			}
+			_, err = OAuthParams{OAuthTokenURI: address, ClientID: "id", ClientSecret: "secret"}.Tokens(client).Token(ctx)
+			return err
+		},
+		"Vault, as it is read": func(ctx context.Context, address string) error {
+			block := fmt.Sprintf(`{"address":%q,"authentication":"token","credential":{"token":"t"},"secrets":[{"parameter":"p","key":"a","path":"kv/a"}]}`, address)
+			_, err := stores()[0].Read(ctx, json.RawMessage(block), scopetest.Scope{})
+			return err
+		},
+	}
+	for _, store := range stores() {
+		all[store.Block()] = func(ctx context.Context, address string) error {
+			client, err := clientOf(t, store)()
+			if err != nil {
+				return err
+			}
+			defer client.CloseIdleConnections()
+			return readAll(ctx, client, address)
+		}
+	}
+	return all
+}
+
+func clientOf(t *testing.T, store credentials.Store) func() (*http.Client, error) {
+	t.Helper()
+	switch store := store.(type) {
+	case vault.Store:
+		return store.HTTP
+	case azure.KeyVault:
+		return store.HTTP
+	case amazon.Secrets:
+		return store.HTTP
+	case google.SecretManager:
+		return store.HTTP
+	}
+	t.Fatalf("%T: where is its client?", store)
+	return nil
+}
+
+// TestCredentialsOfANamespaceAreBounded has the triggers of a namespace refer to
+// much: what is too much is refused, and taken once there is room.
+func TestCredentialsOfANamespaceAreBounded(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		f.server.core.held.share = 1000
+		f.passwords.set(strings.Repeat("x", 500))
+		w := f.watch(t)
+		defer w.cancel()
+		var ids []string
+		for n := range 3 {
+			ids = append(ids, w.subscribe(t, fmt.Sprint("app-", n), authenticated))
+			pass(1)
+		}
+		pass(resolveSpread)
+		for n, id := range ids {
+			o := w.observation(id)
+			switch refused := o.GetOutcome() == scalerv1.Outcome_OUTCOME_ERROR; {
+			case refused != (n == 2):
+				t.Errorf("observation %d = %v", n, o.GetStatus())
+			case refused && (codes.Code(o.GetStatus().GetCode()) != codes.ResourceExhausted ||
+				o.GetStatus().GetMessage() != `well: the triggers of namespace "default" would have this family hold more than 1000 bytes of credentials`):
+				t.Errorf("the refusal is %v", o.GetStatus())
+			}
+		}
+		if err := w.stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Unsubscribe{Unsubscribe: &scalerv1.Unsubscribe{Id: ids[0]}}}); err != nil {
+			t.Fatal(err)
+		}
+		pass(3 * latestResolve)
+		if o := w.observation(ids[2]); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v, want a value: there is room again", o.GetStatus())
+		}
+	})
+}
