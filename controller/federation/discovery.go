@@ -93,6 +93,17 @@ func SecureFamily(svc *corev1.Service) (family string, ok bool) {
 	return v.family, v.problem == nil
 }
 
+// Services are those of Namespace, once they were seen. They are not to be
+// changed. The error is that of ctx.
+func (f *Federation) Services(ctx context.Context) ([]*corev1.Service, error) {
+	select {
+	case <-f.synced:
+		return f.directory.services.List(labels.Everything())
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // grpcPort returns the port named grpc, else the only one.
 func grpcPort(svc *corev1.Service) (corev1.ServicePort, bool) {
 	for _, port := range svc.Spec.Ports {

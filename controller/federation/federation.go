@@ -65,6 +65,9 @@ type Config struct {
 	// come from one goroutine, and several changes of one trigger may be told
 	// by one call. It must not block. May be nil.
 	Changed func(ID)
+	// ServicesChanged is called after a Service of a family changed. It must not
+	// block. May be nil.
+	ServicesChanged func()
 	// Log receives what an operator acts on. nil is slog.Default.
 	Log *slog.Logger
 	// Clock is the time. nil is the real one.

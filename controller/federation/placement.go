@@ -86,6 +86,9 @@ func (f *Federation) knows() bool {
 
 // refresh takes over what the cluster says of a type's Service.
 func (f *Federation) refresh(triggerType string) {
+	if f.config.ServicesChanged != nil {
+		defer f.config.ServicesChanged()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v, exists := f.directory.look(triggerType)

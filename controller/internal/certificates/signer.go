@@ -47,8 +47,8 @@ const (
 type Signer struct {
 	// Client reads and writes Secrets by name, without a cache.
 	Client client.Client
-	// Services lists the Services of the installation's namespace.
-	Services client.Reader
+	// Services are those of the installation's namespace.
+	Services func(context.Context) ([]*corev1.Service, error)
 	// Installation is the namespace of the core.
 	Installation string
 	// Clients are named callers beside the core, who get a key each.
@@ -131,13 +131,13 @@ func (s *Signer) requests(ctx context.Context) ([]authority.Request, error) {
 		{Identity: identity.Controller, DNSNames: []string{s.service(s.Trust.WebhookService)}},
 		{Identity: identity.MetricsAdapter, DNSNames: []string{s.service(s.Trust.MetricsService)}},
 	}
-	var services corev1.ServiceList
-	if err := s.Services.List(ctx, &services, client.InNamespace(s.Installation)); err != nil {
+	services, err := s.Services(ctx)
+	if err != nil {
 		return nil, err
 	}
 	families := map[string]bool{}
-	for i := range services.Items {
-		family, secure := federation.SecureFamily(&services.Items[i])
+	for _, svc := range services {
+		family, secure := federation.SecureFamily(svc)
 		if !secure || families[family] {
 			continue
 		}

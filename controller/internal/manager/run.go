@@ -80,6 +80,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		return err
 	}
 	wired := &bell{leads: lead.leads}
+	keysDue := &outlet{}
 	families := federation.New(federation.Config{
 		Namespace:      o.Namespace,
 		Client:         clientset,
@@ -89,6 +90,7 @@ func Run(ctx context.Context, o Options, version string) error {
 
 		MostOfNamespace: o.NamespaceTriggers,
 		Changed:         wired.changed,
+		ServicesChanged: func() { keysDue.ask(keysRequest) },
 		Log:             slog.New(logr.ToSlogHandler(log.WithName("federation"))),
 	})
 	wired.states = families.State
@@ -134,7 +136,6 @@ func Run(ctx context.Context, o Options, version string) error {
 		failures.ForgetAll()
 		figures.ForgetAll()
 	}
-	keysDue := &outlet{}
 	logins := []*authentications{
 		{kind: authentication.Namespaced, leads: lead.leads, recorder: writer.Events},
 		{kind: authentication.Cluster, leads: lead.leads, recorder: writer.Events},
@@ -153,7 +154,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		func() error { return mgr.Add(lead) },
 		func() error { return mgr.Add(kinds) },
 		func() error { return mgr.Add(keys) },
-		func() error { return signing(mgr, keysDue, lead, o) },
+		func() error { return signing(mgr, families, keysDue, lead, o) },
 		func() error {
 			return subscribing(mgr, wired, admittingDefects{
 				&subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}},
@@ -256,8 +257,6 @@ func options(o Options) ctrl.Options {
 				&appsv1.Deployment{}:                     workload,
 				&appsv1.StatefulSet{}:                    workload,
 				&appsv1.ReplicaSet{}:                     workload,
-				// Families are at home; nobody else's Services concern us.
-				&corev1.Service{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}},
 			},
 		},
 	}

@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
 	"github.com/sluice-autoscaler/sluice/identity"
 )
@@ -26,7 +25,7 @@ var keysRequest = client.ObjectKey{Namespace: certificates.Namespace}
 
 // signing keeps the keys of all processes: the leader alone signs, when a
 // family appears, when due says so, and from time to time.
-func signing(mgr ctrl.Manager, due *outlet, lead *leadership, o Options) error {
+func signing(mgr ctrl.Manager, families *federation.Federation, due *outlet, lead *leadership, o Options) error {
 	if !o.Sign {
 		return nil
 	}
@@ -36,13 +35,10 @@ func signing(mgr ctrl.Manager, due *outlet, lead *leadership, o Options) error {
 		return err
 	}
 	signer := &certificates.Signer{
-		Client: direct, Services: mgr.GetClient(), Installation: o.Namespace, Clients: o.Clients, Trust: o.Trust, Terms: o.Terms,
+		Client: direct, Services: families.Services, Installation: o.Namespace, Clients: o.Clients, Trust: o.Trust, Terms: o.Terms,
 		Now: time.Now, Log: slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("certificates"))),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-			return []reconcile.Request{{NamespacedName: keysRequest}}
-		})).
 		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
 			defer q.Add(reconcile.Request{NamespacedName: keysRequest}) // the term may have begun before
 			return due.attach(ctx, q)
