@@ -153,7 +153,9 @@ func (c *HTTPClient) Get(ctx context.Context, address string) ([]byte, error) {
 // that does not answer is Unavailable or DeadlineExceeded.
 func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 	name := requestName(request)
-	response, err := c.client.Do(request)
+	ctx, end := context.WithCancelCause(request.Context())
+	defer end(nil)
+	response, err := c.client.Do(request.WithContext(ctx))
 	if err != nil {
 		return nil, transportError(name, err)
 	}
@@ -162,7 +164,7 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 		outbound.Drain(response.Body)
 		return nil, &HTTPError{Request: name, Status: response.StatusCode}
 	}
-	body, err := budget.ReadAll(request.Context(), response.Body, response.ContentLength, c.maxAnswer)
+	body, err := budget.ReadAll(ctx, end, response.Body, response.ContentLength, c.maxAnswer)
 	if errors.Is(err, outbound.ErrTooLarge) {
 		return nil, tooLarge(name, c.maxAnswer)
 	}

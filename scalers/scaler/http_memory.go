@@ -24,13 +24,15 @@ type wholeAnswers struct {
 // given back when the library closes it, at the latest when the request's time
 // is over.
 func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := w.base.RoundTrip(request)
+	ctx, end := context.WithCancelCause(request.Context())
+	defer end(nil)
+	response, err := w.base.RoundTrip(request.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
-	ctx, release := Held(request.Context())
-	body, err := budget.ReadAll(ctx, response.Body, response.ContentLength, w.most)
+	held, release := Held(ctx)
+	body, err := budget.ReadAll(held, end, response.Body, response.ContentLength, w.most)
 	if err != nil {
 		release()
 		if errors.Is(err, outbound.ErrTooLarge) {
@@ -38,7 +40,8 @@ func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, release)
+	stop := context.AfterFunc(request.Context(), release)
+	response.Request = request
 	response.Body = heldBody{bytes.NewReader(body), func() { stop(); release() }}
 	return response, nil
 }

@@ -224,7 +224,7 @@ func (s *sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members
 	if divided {
 		budget /= 2
 	}
-	bctx, cancel := context.WithTimeout(s.metrics.counting(ctx, members[0].q.triggerType), budget)
+	bctx, cancel := context.WithTimeout(s.reading(ctx, members[0].q), budget)
 	defer cancel()
 	answers := newAnswers(bctx, len(members), func(i int, r Result) {
 		s.answered(members[i], false, time.Since(start), r)
@@ -314,7 +314,7 @@ func (s *sampler) readAlone(g *batchGroup, l *lane, m *member) {
 		defer m.o.busy.Done()
 		defer leave()
 		start := time.Now()
-		rctx, cancel := context.WithDeadline(s.metrics.counting(ctx, m.q.triggerType), m.until)
+		rctx, cancel := context.WithDeadline(s.reading(ctx, m.q), m.until)
 		defer cancel()
 		readings, err := s.askSource(rctx, m.o)
 		s.answered(m, true, time.Since(start), Result{Readings: readings, Err: inTime(rctx, err)})

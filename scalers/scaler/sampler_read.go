@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
@@ -156,7 +159,7 @@ func (s *sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 	}
 	defer p.leave()
 	start := time.Now()
-	rctx, cancel := context.WithTimeout(s.metrics.counting(ctx, q.triggerType), deadline)
+	rctx, cancel := context.WithTimeout(s.reading(ctx, q), deadline)
 	defer cancel()
 	rctx, end := context.WithCancelCause(rctx)
 	defer end(nil)
@@ -179,6 +182,15 @@ func (s *sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 	s.mu.Unlock()
 	s.complete(q, cause, took, readings, err)
 	return false
+}
+
+// reading is the context of a read that is made for a question. Memory that it
+// holds is that of all who use it together, so that nobody is counted for what
+// others hold besides.
+func (s *sampler) reading(ctx context.Context, q *question) context.Context {
+	payers := s.payers(q)
+	slices.Sort(payers)
+	return budget.Of(s.metrics.counting(ctx, q.triggerType), strings.Join(payers, ","))
 }
 
 // handOver leaves the reading of a Batched, which was just opened, to its

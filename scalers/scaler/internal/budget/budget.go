@@ -4,16 +4,18 @@
 //
 // Answers have lanes by size, and an answer that turns out to be larger goes on
 // to the next lane. So large ones wait for large ones, and never have the small
-// ones wait: not even while they wait, for which a lane has a room, and when that
-// is full nobody waits any more.
+// ones wait: not even while they wait, for which a lane has a room. Of those who
+// wait it is the turn of the namespace that holds the least; when the room is full
+// it is the one with the most in it that has to leave; and a server that sends no
+// more makes way.
 package budget
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
-	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
@@ -28,30 +30,22 @@ const Usual = 128 << 20
 // takes anyway.
 const free = 16 << 10
 
-// lane is for what takes up to limit bytes.
-type lane struct {
-	limit, size int64
-	places      *semaphore.Weighted
-	// room is for what has come of answers that wait for the next lane.
-	room *semaphore.Weighted
-}
-
-func newLane(limit, size int64) lane {
-	return lane{limit, size, semaphore.NewWeighted(size), semaphore.NewWeighted(size / 2)}
-}
-
 // lanes are those of one process. Nobody who holds a share of documents waits
 // for another, and who holds one of answers waits for one of documents alone: so
 // no two ever wait for each other.
-type lanes struct{ answers, documents []lane }
+type lanes struct{ answers, documents []*lane }
 
 func newLanes(total int64) *lanes {
 	part := max(total/32, 2)
 	return &lanes{
-		// With their rooms these are 17 parts, the last lane having none.
-		answers: []lane{newLane(64<<10, 2*part), newLane(512<<10, 2*part), newLane(4<<20, 2*part), newLane(1<<62, 8*part)},
+		// With their rooms these are 17 parts. What waits for the first lane is
+		// free, and what is to be parsed has a share.
+		answers: []*lane{
+			newLane(free, 64<<10, 2*part, 0), newLane(64<<10, 512<<10, 2*part, part),
+			newLane(512<<10, 4<<20, 2*part, part), newLane(4<<20, 1<<62, 8*part, part),
+		},
 		// Of a megabyte of a usual text, and of what is made to be costly.
-		documents: []lane{newLane(4<<20, 4*part), newLane(1<<62, 11*part)},
+		documents: []*lane{newLane(free, 4<<20, 4*part, 0), newLane(4<<20, 1<<62, 11*part, 0)},
 	}
 }
 
@@ -77,20 +71,10 @@ func current() *lanes {
 // errNoShare is the failure of a read that had to wait too long.
 var errNoShare = words.Errorf(codes.ResourceExhausted, "other reads hold the memory that answers may take (--answer-memory)")
 
-// take waits for a share of bytes.
-func take(ctx context.Context, lanes []lane, bytes int64) (release func(), err error) {
-	l := lanes[laneOf(lanes, bytes)]
-	bytes = min(bytes, l.size)
-	if l.places.Acquire(ctx, bytes) != nil {
-		return nil, errNoShare
-	}
-	return sync.OnceFunc(func() { l.places.Release(bytes) }), nil
-}
-
 // holder keeps the shares of one answer, and of what is made of it.
 type holder struct {
 	mu     sync.Mutex
-	shares []func()
+	shares []*share
 }
 
 type holderKey struct{}
@@ -105,21 +89,21 @@ func Hold(ctx context.Context) (held context.Context, release func()) {
 func (h *holder) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, release := range h.shares {
-		release()
+	for _, s := range h.shares {
+		s.release()
 	}
 	h.shares = nil
 }
 
-func keep(ctx context.Context, share func()) {
+func keep(ctx context.Context, s *share) {
 	h, ok := ctx.Value(holderKey{}).(*holder)
 	if !ok {
-		share()
+		s.release()
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.shares = append(h.shares, share)
+	h.shares = append(h.shares, s)
 }
 
 // Document waits for a share for what is made of a text.
@@ -127,35 +111,48 @@ func Document(ctx context.Context, bytes int64) error {
 	if bytes <= free {
 		return nil
 	}
-	share, err := take(ctx, current().documents, bytes)
+	lanes := current().documents
+	s, err := lanes[laneOf(lanes, bytes)].acquire(ctx, bytes, 0, nil)
 	if err == nil {
-		keep(ctx, share)
+		keep(ctx, s)
 	}
 	return err
 }
 
 // ReadAll is outbound.ReadBody with a share for what it reads: length is how much
 // the source says that there is, less than 0 for nothing; it is not believed
-// before it comes.
-func ReadAll(ctx context.Context, from io.Reader, length, most int64) ([]byte, error) {
-	lanes := current().answers
-	text, done, err := fill(from, nil, first(length, most))
-	share := func() {}
-	for err == nil && !done && int64(len(text)) <= most {
-		size := next(lanes, int64(len(text)), length, most)
-		if share, err = exchange(ctx, lanes, share, int64(len(text)), size); err == nil {
-			text, done, err = fill(from, text, size)
+// before it comes. end ends ctx, with which from ends: others may have to have
+// the share of a server that does not go on.
+func ReadAll(ctx context.Context, end context.CancelCauseFunc, from io.Reader, length, most int64) ([]byte, error) {
+	a := answer{from: from, end: end, lanes: current().answers}
+	err := a.fill(first(length, most))
+	for err == nil && !a.whole && int64(len(a.text)) <= most {
+		size := next(a.lanes, int64(len(a.text)), length, most)
+		if err = a.exchange(ctx, min(size, most)); err == nil { // the byte that shows the end is none
+			err = a.fill(size)
 		}
 	}
-	if err == nil && int64(len(text)) > most {
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errSilent):
+		err = errSilent
+	case err == nil && int64(len(a.text)) > most:
 		err = outbound.ErrTooLarge
 	}
+	a.leave(ctx, err)
 	if err != nil {
-		share()
 		return nil, err
 	}
-	keep(ctx, share)
-	return text, nil
+	return a.text, nil
+}
+
+// answer is one that is read.
+type answer struct {
+	from  io.Reader
+	end   context.CancelCauseFunc
+	lanes []*lane
+	text  []byte // what has come of it
+	whole bool
+	share *share // nil while there is none
 }
 
 // first is how much is read without a share. A length below that is taken for
@@ -168,25 +165,30 @@ func first(length, most int64) int64 {
 	return size
 }
 
-// exchange gives the share of what has come for one of size bytes. It waits in
-// the room of the lane that it leaves.
-func exchange(ctx context.Context, lanes []lane, share func(), have, size int64) (larger func(), err error) {
-	if have > free {
-		from := lanes[laneOf(lanes, have)]
-		have = min(have, from.size/2)
-		if !from.room.TryAcquire(have) {
-			return share, errNoShare
-		}
-		defer from.room.Release(have)
+// exchange gives the share of what has come for one of size bytes.
+func (a *answer) exchange(ctx context.Context, size int64) (err error) {
+	have := int64(0)
+	if a.share != nil {
+		a.share.release()
+		have = int64(len(a.text))
 	}
-	share()
-	if larger, err = take(ctx, lanes, size); err != nil {
-		return func() {}, err
-	}
-	return larger, nil
+	a.share, err = a.lanes[laneOf(a.lanes, size)].acquire(ctx, size, have, a.end)
+	return err
 }
 
-func laneOf(lanes []lane, bytes int64) (at int) {
+// leave keeps the share for what came, or gives it back when that is nothing.
+func (a *answer) leave(ctx context.Context, err error) {
+	switch {
+	case a.share == nil:
+	case err != nil:
+		a.share.release()
+	default:
+		a.share.complete()
+		keep(ctx, a.share)
+	}
+}
+
+func laneOf(lanes []*lane, bytes int64) (at int) {
 	for bytes > lanes[at].limit {
 		at++
 	}
@@ -195,7 +197,7 @@ func laneOf(lanes []lane, bytes int64) (at int) {
 
 // next is how much is to be read when have was not all: what fits the next lane,
 // and one byte more than there should be, to see that it ends.
-func next(lanes []lane, have, length, most int64) int64 {
+func next(lanes []*lane, have, length, most int64) int64 {
 	size := min(lanes[laneOf(lanes, have+1)].limit, most+1)
 	if length >= have && length < size {
 		size = length + 1
@@ -203,17 +205,21 @@ func next(lanes []lane, have, length, most int64) int64 {
 	return size
 }
 
-// fill reads on until text has size bytes, or all that there is.
-func fill(from io.Reader, text []byte, size int64) (filled []byte, done bool, err error) {
-	filled = make([]byte, size)
-	n := copy(filled, text)
+// fill reads on until the text has size bytes, or all that there is.
+func (a *answer) fill(size int64) (err error) {
+	filled := make([]byte, size)
+	n := copy(filled, a.text)
 	for n < len(filled) && err == nil {
 		var more int
-		more, err = from.Read(filled[n:])
+		more, err = a.from.Read(filled[n:])
 		n += more
+		if a.share != nil {
+			a.share.came(more)
+		}
 	}
-	if err == io.EOF {
-		return filled[:n], true, nil
+	a.text = filled[:n]
+	if a.whole = err == io.EOF; a.whole {
+		return nil
 	}
-	return filled[:n], false, err
+	return err
 }

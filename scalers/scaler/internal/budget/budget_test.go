@@ -26,12 +26,29 @@ func with(t *testing.T, total int64) {
 
 func text(size int) io.Reader { return strings.NewReader(strings.Repeat("x", size)) }
 
+// read has a reader that ends with the read.
+func read(ctx context.Context, from func(context.Context) io.Reader, length, most int64) ([]byte, error) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	return ReadAll(ctx, end, from(ctx), length, most)
+}
+
+// says is a reader that is what it is.
+func says(r io.Reader) func(context.Context) io.Reader {
+	return func(context.Context) io.Reader { return r }
+}
+
+// half sends some bytes and then nothing more.
+func half(size int) func(context.Context) io.Reader {
+	return func(ctx context.Context) io.Reader { return io.MultiReader(text(size), hanging{ctx}) }
+}
+
 func TestReadAll(t *testing.T) {
 	with(t, 64<<20)
 	for _, size := range []int{0, 1, free - 1, free, free + 1, 64 << 10, 64<<10 + 1, 1 << 20, 5 << 20} {
 		for _, length := range []int64{-1, int64(size), 1, 1 << 40} {
 			for _, from := range []io.Reader{text(size), iotest.DataErrReader(iotest.HalfReader(text(size)))} {
-				got, err := ReadAll(t.Context(), from, length, 5<<20)
+				got, err := read(t.Context(), says(from), length, 5<<20)
 				if err != nil || len(got) != size {
 					t.Errorf("%d bytes of %d that should be %d, %v", len(got), size, length, err)
 				}
@@ -39,16 +56,16 @@ func TestReadAll(t *testing.T) {
 		}
 	}
 	for _, most := range []int64{100, 64 << 10, 1<<20 - 1} {
-		if _, err := ReadAll(t.Context(), text(1<<20), -1, most); !errors.Is(err, outbound.ErrTooLarge) {
+		if _, err := read(t.Context(), says(text(1<<20)), -1, most); !errors.Is(err, outbound.ErrTooLarge) {
 			t.Errorf("an answer of more than %d bytes: %v", most, err)
 		}
 	}
-	if _, err := ReadAll(t.Context(), iotest.ErrReader(errors.New("broken")), -1, 100); err == nil || err.Error() != "broken" {
+	if _, err := read(t.Context(), says(iotest.ErrReader(errors.New("broken"))), -1, 100); err == nil || err.Error() != "broken" {
 		t.Errorf("error = %v", err)
 	}
 	held := current()
 	for _, l := range append(held.answers, held.documents...) {
-		if !l.places.TryAcquire(l.size) {
+		if l.used != 0 || len(l.held) != 0 || len(l.coming) != 0 {
 			t.Errorf("a share of the lane up to %d was not given back", l.limit)
 		}
 	}
@@ -61,18 +78,18 @@ func TestLargeAnswersDoNotStarveSmallOnes(t *testing.T) {
 		with(t, 128<<20)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		for range 1000 {
-			go func() { _, _ = ReadAll(ctx, io.MultiReader(text(5<<20), hanging{ctx}), -1, 16<<20) }()
+		for range 200 {
+			go func() { _, _ = read(ctx, half(5<<20), -1, 16<<20) }()
 		}
 		synctest.Wait()
 		for _, size := range []int{100, 20 << 10, 60 << 10, 500 << 10} {
-			if got, err := ReadAll(ctx, text(size), -1, 16<<20); err != nil || len(got) != size {
+			if got, err := read(ctx, says(text(size)), -1, 16<<20); err != nil || len(got) != size {
 				t.Errorf("%d bytes of %d, %v", len(got), size, err)
 			}
 		}
-		waiting, end := context.WithTimeout(ctx, time.Second)
+		waiting, end := context.WithTimeout(ctx, longestSilence/2)
 		defer end()
-		_, err := ReadAll(waiting, text(6<<20), -1, 16<<20)
+		_, err := read(waiting, says(text(6<<20)), -1, 16<<20)
 		const want = "other reads hold the memory that answers may take (--answer-memory)"
 		if status.Code(err) != codes.ResourceExhausted || err.Error() != want {
 			t.Errorf("a large one: %v, want %q", err, want)
@@ -86,6 +103,93 @@ type hanging struct{ ctx context.Context }
 func (h hanging) Read([]byte) (int, error) {
 	<-h.ctx.Done()
 	return 0, h.ctx.Err()
+}
+
+// TestSilentServersMakeWay has a tenant with servers that send half an answer,
+// each of a size for another lane, more of them than there are places: all hold
+// places, and wait for those that become free.
+func TestSilentServersMakeWay(t *testing.T) {
+	for _, size := range []int{40 << 10, 200 << 10, 2 << 20, 6 << 20} {
+		synctest.Test(t, func(t *testing.T) {
+			with(t, 32<<20)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			for range 50 {
+				go func() { _, _ = read(Of(ctx, "enemy"), half(size), -1, 16<<20) }()
+			}
+			synctest.Wait()
+			began := time.Now()
+			for range 3 {
+				if got, err := read(Of(ctx, "mine"), says(text(size)), -1, 16<<20); err != nil || len(got) != size {
+					t.Errorf("%d bytes of %d, %v", len(got), size, err)
+				}
+			}
+			// Each may go by all lanes.
+			if waited := time.Since(began); waited > 3*4*longestSilence {
+				t.Errorf("%d bytes took %v", size, waited)
+			}
+		})
+	}
+}
+
+// TestWhoMakesWay has two servers hold all of a lane, and a third that waits:
+// the one that has been silent for longer ends, and nobody without need.
+func TestWhoMakesWay(t *testing.T) {
+	steady := func(every time.Duration, bytes int) func(context.Context) io.Reader {
+		return func(ctx context.Context) io.Reader { return io.MultiReader(text(5<<20), &drip{ctx, every, bytes}) }
+	}
+	for name, tt := range map[string]struct {
+		first, second func(context.Context) io.Reader
+		others        bool
+		wantFirst     error
+		wantSecond    error
+	}{
+		"nobody waits":         {half(5 << 20), half(5 << 20), false, context.DeadlineExceeded, context.DeadlineExceeded},
+		"both are silent":      {half(5 << 20), half(5 << 20), true, errSilent, context.DeadlineExceeded},
+		"one sends":            {steady(longestSilence/2, 1<<18), half(5 << 20), true, context.DeadlineExceeded, errSilent},
+		"one sends next to no": {steady(longestSilence/2, 100), steady(longestSilence/2, 1<<18), true, errSilent, context.DeadlineExceeded},
+		"both send":            {steady(longestSilence/2, 1<<18), steady(longestSilence/2, 1<<18), true, context.DeadlineExceeded, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				with(t, 128<<20)
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				defer cancel()
+				ends := []chan error{make(chan error, 1), make(chan error, 1)}
+				for i, from := range []func(context.Context) io.Reader{tt.first, tt.second} {
+					go func() {
+						_, err := read(ctx, from, -1, 16<<20)
+						ends[i] <- err
+					}()
+					<-time.After(time.Millisecond) // one after the other
+				}
+				if tt.others {
+					go func() { _, _ = read(ctx, half(5<<20), -1, 16<<20) }()
+				}
+				for i, want := range []error{tt.wantFirst, tt.wantSecond} {
+					if err := <-ends[i]; !errors.Is(err, want) {
+						t.Errorf("server %d: %v, want %v", i+1, err, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// drip is a source that sends a little again and again.
+type drip struct {
+	ctx   context.Context
+	every time.Duration
+	bytes int
+}
+
+func (d *drip) Read(p []byte) (int, error) {
+	select {
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	case <-time.After(d.every):
+		return min(d.bytes, len(p)), nil
+	}
 }
 
 // TestSharesAreHeld: the second waits until nothing is left of the first.
@@ -129,7 +233,7 @@ func TestALengthIsNotBelieved(t *testing.T) {
 func BenchmarkReadAll(b *testing.B) {
 	answer := bytes.Repeat([]byte("x"), 300)
 	for b.Loop() {
-		if _, err := ReadAll(b.Context(), bytes.NewReader(answer), 300, 16<<20); err != nil {
+		if _, err := read(b.Context(), says(bytes.NewReader(answer)), 300, 16<<20); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -146,12 +146,12 @@ type counter struct {
 
 // Check implements Checker.
 func (c *counter) Check(p []byte) error {
-	read := c.meter.add(len(p))
-	everything.makeRoom()
+	now := time.Now()
+	read := c.meter.add(len(p), now)
+	everything.makeRoom(now)
 	if c.limits.Read > 0 && read > c.limits.Read {
 		return fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)
 	}
-	now := time.Now()
 	c.page.Received(now)
 	if now.Sub(c.began) >= time.Second {
 		c.began, c.bytes = now, 0

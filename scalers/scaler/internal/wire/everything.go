@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // unlimited is what all reads may take together in a process whose memory has no
@@ -14,12 +15,12 @@ const unlimited = 1 << 30
 
 // errCrowded is the refusal of a server whose answers take the most memory,
 // when all together take too much.
-var errCrowded = errors.New("the server sent more than others while they all sent too much")
+var errCrowded = errors.New("the server sent more than others, or no more of a large answer, while they all sent too much")
 
 // everything is what the servers of the process send for reads under way. One
 // endpoint keeps within its own limit, and many of them may still be too much:
 // then it is the largest that goes, so that a crowd does not keep those waiting
-// who send little.
+// who send little; and sooner one that has fallen silent.
 var everything = &ledger{limit: sync.OnceValue(share), conns: map[*conn]struct{}{}}
 
 // share is a quarter of the memory that there may be: what is made of an answer
@@ -51,24 +52,24 @@ func (l *ledger) close(c *conn) {
 	delete(l.conns, c)
 }
 
-// makeRoom ends the connections of the endpoint that has sent the most, where
-// all have sent too much. No lock of a meter is held.
-func (l *ledger) makeRoom() {
+// makeRoom ends the connections of the endpoint that weighs the most, where all
+// have sent too much. No lock of a meter is held.
+func (l *ledger) makeRoom(now time.Time) {
 	if l.bytes.Load() <= l.limit() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.bytes.Load() > l.limit() {
-		sizes := map[*Meter]int64{}
+		weights := map[*Meter]int64{}
 		var largest *Meter
 		for c := range l.conns {
-			sizes[c.meter] = c.meter.held()
-			if largest == nil || sizes[c.meter] > sizes[largest] {
+			weights[c.meter] = c.meter.weight(now)
+			if largest == nil || weights[c.meter] > weights[largest] {
 				largest = c.meter
 			}
 		}
-		if largest == nil || sizes[largest] == 0 {
+		if largest == nil || weights[largest] == 0 {
 			return // what is left is of connections that have ended
 		}
 		for c := range l.conns {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestCrowd has many endpoints that each keep within their own limit. The one
@@ -84,5 +86,51 @@ func TestWhatIsMadeOfAnswers(t *testing.T) {
 	small.End()
 	if left := everything.bytes.Load(); left != 0 {
 		t.Errorf("%d bytes are left of reads that have ended", left)
+	}
+}
+
+// TestSilentCrowd has half answers take nearly all that there is. A larger one
+// that comes does not make way for them.
+func TestSilentCrowd(t *testing.T) {
+	for name, fresh := range map[string]int{"silence": 0, "next to nothing": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				before := everything
+				everything = &ledger{limit: func() int64 { return 1000 }, conns: map[*conn]struct{}{}}
+				defer func() { everything = before }()
+				var half, whole Meter
+				half.Begin()
+				whole.Begin()
+				defer half.End()
+				defer whole.End()
+				silent, sendHalf := pipe(t, &half)
+				_, sendWhole := pipe(t, &whole)
+				err := sendHalf(400)
+				for range 4 {
+					<-time.After(longestSilence / 2)
+					if fresh > 0 {
+						err = errors.Join(err, sendHalf(fresh))
+					}
+				}
+				if err = errors.Join(err, sendWhole(580), sendWhole(40)); err != nil {
+					t.Errorf("the one that sends: %v", err)
+				}
+				if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, errCrowded) {
+					t.Errorf("the silent one: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// pipe returns a connection that is counted, and has its peer send.
+func pipe(t *testing.T, m *Meter) (conn net.Conn, send func(n int) error) {
+	ours, theirs := net.Pipe()
+	conn = Count(ours, "queue:1", m, nil, Limits{Read: 800})
+	t.Cleanup(func() { conn.Close(); theirs.Close() })
+	return conn, func(n int) error {
+		go func() { _, _ = theirs.Write(make([]byte, n)) }() // ends with the pipe
+		_, err := io.CopyN(io.Discard, conn, int64(n))
+		return err
 	}
 }

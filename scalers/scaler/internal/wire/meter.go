@@ -6,6 +6,7 @@ package wire
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 )
@@ -17,6 +18,10 @@ type Meter struct {
 	reads int   // that are under way
 	bytes int64 // that came for them
 	made  int64 // bytes of memory that were made of what came
+	// since is when the endpoint was last seen to send, and fresh what came
+	// afterwards: too little for that.
+	since time.Time
+	fresh int64
 	last  *PeerError
 	pages []*suspects.Page // of the endpoint's addresses
 }
@@ -87,13 +92,14 @@ func (m *Meter) End() {
 
 // add counts bytes and returns how many came for the reads under way. What
 // comes while nobody reads is nobody's.
-func (m *Meter) add(n int) int64 {
+func (m *Meter) add(n int, now time.Time) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.reads == 0 {
 		return 0
 	}
 	m.take(int64(n), 0)
+	m.progress(int64(n), now)
 	return m.bytes
 }
 
@@ -106,7 +112,7 @@ func (m *Meter) Made(n int) error {
 		m.take(0, int64(n))
 	}
 	m.mu.Unlock()
-	everything.makeRoom()
+	everything.makeRoom(time.Now())
 	return m.Refusal()
 }
 
@@ -118,10 +124,30 @@ func (m *Meter) take(bytes, made int64) {
 	everything.bytes.Add(bytes + made)
 }
 
-// held is what the reads under way take.
-func (m *Meter) held() int64 {
+const (
+	// sending is which part of what an endpoint has sent it has to send more
+	// within longestSilence, or else it is silent.
+	sending        = 16
+	longestSilence = time.Second
+	// silentWeight is how many times the bytes of who is silent count: a large
+	// answer that comes is not to make way for half answers that do not.
+	silentWeight = 4
+)
+
+// progress notes that some bytes came. m.mu is held.
+func (m *Meter) progress(n int64, now time.Time) {
+	if m.fresh += n; m.fresh >= m.bytes/sending {
+		m.since, m.fresh = now, 0
+	}
+}
+
+// weight is what the reads under way take, or a multiple where no more comes.
+func (m *Meter) weight(now time.Time) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if now.Sub(m.since) >= longestSilence {
+		return (m.bytes + m.made) * silentWeight
+	}
 	return m.bytes + m.made
 }
 
