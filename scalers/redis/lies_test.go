@@ -219,7 +219,7 @@ func TestClustersTogetherNameTooManyServers(t *testing.T) {
 	opening, release := scaler.Opening(t.Context())
 	defer release()
 	cluster := func() *source {
-		address := standIn(t, func(command string) string {
+		address := standIn(t, func(command string) string { //nolint:contextcheck // it ends with the test
 			if strings.HasPrefix(command, "CLUSTER SLOTS") {
 				return slots(990, func(i int) string { return fmt.Sprintf("192.0.%d.%d:6379", i/256, i%256) })
 			}
