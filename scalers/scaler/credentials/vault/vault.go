@@ -99,8 +99,8 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := api.DefaultConfig()                                                //dials:through client
-	config.HttpClient = &http.Client{Transport: outbound.Pool(client.Transport)} // for its TLS
+	config := api.DefaultConfig()                                                          //dials:through client
+	config.HttpClient = outbound.Client(outbound.Pool(client.Transport), outbound.Stay, 0) // for its TLS
 	if err := config.ReadEnvironment(); err != nil {
 		return nil, words.Errorf(codes.FailedPrecondition, "the environment VAULT_* of the family cannot be used")
 	}
