@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
 // kafka scales on how far a consumer group is behind in one topic, or in all
@@ -50,7 +51,7 @@ type groupParams struct {
 	ConsumerGroup string `param:"consumerGroup,required" from:"trigger,env"`
 	// PartitionLimitation lists the partitions to look at, such as 1,2,5-9;
 	// all when absent. It means nothing without topic.
-	PartitionLimitation scaler.Ranges `param:"partitionLimitation"`
+	PartitionLimitation params.Ranges `param:"partitionLimitation"`
 }
 
 // Validate checks that there is a server among the elements.

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
 const ()
@@ -433,9 +434,9 @@ func TestGroupsAreForgotten(t *testing.T) {
 }
 
 // only are some partitions.
-func only(numbers ...int64) (r scaler.Ranges) {
+func only(numbers ...int64) (r params.Ranges) {
 	for _, n := range numbers {
-		r = append(r, scaler.Range{From: n, To: n})
+		r = append(r, params.Range{From: n, To: n})
 	}
 	return r
 }

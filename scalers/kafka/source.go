@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
 // partition is one partition of one topic.
@@ -34,7 +35,7 @@ type question struct {
 	// topics are those to look at; none stands for those of the group.
 	topics []string
 	// only are the partitions to look at; none stands for all.
-	only scaler.Ranges
+	only params.Ranges
 	// apache follows the rules of trigger type apache-kafka where they differ.
 	apache bool
 }

@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"sync"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 )
 
 // ReadTogether reads sources as one batch and returns one Result for each, in
 // order, when all are answered. Those that are not have the batch's error.
-func ReadTogether(ctx context.Context, b Batch, sources ...Source) []Result {
-	answers := newAnswers(ctx, len(sources), func(int, Result) {})
+func ReadTogether(ctx context.Context, b contract.Batch, sources ...contract.Source) []contract.Result {
+	answers := newAnswers(ctx, len(sources), func(int, contract.Result) {})
 	err := b.ReadBatch(ctx, sources, answers.give)
 	for _, i := range answers.close() {
 		answers.results[i].Err = answers.missing(i, err)
@@ -19,7 +22,7 @@ func ReadTogether(ctx context.Context, b Batch, sources ...Source) []Result {
 
 // ReadAlone reads a source as a batch of one. It is the Read of a source that
 // is read no differently by itself.
-func ReadAlone(ctx context.Context, b Batch, source Source) ([]Reading, error) {
+func ReadAlone(ctx context.Context, b contract.Batch, source contract.Source) ([]contract.Reading, error) {
 	result := ReadTogether(ctx, b, source)[0]
 	return result.Readings, result.Err
 }
@@ -27,26 +30,26 @@ func ReadAlone(ctx context.Context, b Batch, source Source) ([]Reading, error) {
 // answers takes the answers of a batch: the first of each member, none after
 // it was closed. Once the batch's time is up, an error that says so is none.
 type answers struct {
-	ctx   context.Context       //nolint:containedctx // that of the batch, which it lives as long as
-	first func(i int, r Result) // is called with what is taken
+	ctx   context.Context                //nolint:containedctx // that of the batch, which it lives as long as
+	first func(i int, r contract.Result) // is called with what is taken
 
 	mu      sync.Mutex
 	closed  bool
 	given   []bool
-	results []Result
+	results []contract.Result
 }
 
-func newAnswers(ctx context.Context, members int, first func(i int, r Result)) *answers {
-	return &answers{ctx: ctx, first: first, given: make([]bool, members), results: make([]Result, members)}
+func newAnswers(ctx context.Context, members int, first func(i int, r contract.Result)) *answers {
+	return &answers{ctx: ctx, first: first, given: make([]bool, members), results: make([]contract.Result, members)}
 }
 
-func (a *answers) give(i int, r Result) {
-	r.Err = inTime(a.ctx, r.Err)
+func (a *answers) give(i int, r contract.Result) {
+	r.Err = failure.InTime(a.ctx, r.Err)
 	a.mu.Lock()
 	taken := !a.closed && !a.given[i]
 	if taken {
 		a.results[i] = r
-		taken = a.ctx.Err() == nil || !unheard(r.Err)
+		taken = a.ctx.Err() == nil || !failure.Unheard(r.Err)
 		a.given[i] = taken
 	}
 	a.mu.Unlock()

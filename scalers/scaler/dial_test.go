@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 )
 
 // opening is the ctx of an Open whose credentials may be sent to these hosts.
@@ -32,7 +33,7 @@ func TestAddressesThatAreNoSources(t *testing.T) {
 		if err == nil {
 			conn.Close()
 		}
-		if code, _ := explain(err); err == nil || code != codes.InvalidArgument {
+		if code, _ := failure.Explain(err); err == nil || code != codes.InvalidArgument {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
@@ -40,7 +41,7 @@ func TestAddressesThatAreNoSources(t *testing.T) {
 	if err == nil {
 		conn.Close()
 	}
-	if code, text := explain(err); err == nil || code != codes.InvalidArgument || !strings.Contains(text, "127.0.0.1 is an address of the machine itself") {
+	if code, text := failure.Explain(err); err == nil || code != codes.InvalidArgument || !strings.Contains(text, "127.0.0.1 is an address of the machine itself") {
 		t.Errorf("a name that leads there: %v", err)
 	}
 }
@@ -116,18 +117,7 @@ func TestHTTPKeepsToTheHosts(t *testing.T) {
 
 // A trigger whose credentials may go elsewhere does not share a connection, nor
 // a source, with one that may not.
-func TestHostsArePartOfTheQuestion(t *testing.T) {
-	_, open, err := bound(t, nil, &Credentials{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, limited, err := bound(t, nil, &Credentials{Hosts: []string{"a"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if open.question == limited.question {
-		t.Error("both ask the same question")
-	}
+func TestHostsArePartOfTheConnection(t *testing.T) {
 	pool := newPool(poolConfig{})
 	dials := 0
 	dial := func(context.Context) (io.Closer, error) { dials++; return io.NopCloser(nil), nil }

@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -85,7 +87,7 @@ func TestReadsAreMetered(t *testing.T) {
 			read := func(n int) error {
 				f.address = serveBytes(t, n)
 				if batched {
-					return askBatch(t.Context(), f, []*member{{o: o}, {o: o}}, func(int, Result) {})
+					return askBatch(t.Context(), f, []*member{{o: o}, {o: o}}, func(int, contract.Result) {})
 				}
 				_, err := new(sampler).askSource(t.Context(), o)
 				return err
@@ -95,7 +97,7 @@ func TestReadsAreMetered(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			code, text := explain(read(1001))
+			code, text := failure.Explain(read(1001))
 			if code != codes.Unavailable || text != f.address+": the server sent more than 1000 bytes for one read, see --max-read-bytes" {
 				t.Errorf("error = %v %q", code, text)
 			}
@@ -133,17 +135,17 @@ type flood struct {
 	address string
 }
 
-func (f *flood) Read(ctx context.Context) ([]Reading, error) {
+func (f *flood) Read(ctx context.Context) ([]contract.Reading, error) {
 	conn, err := f.dialer.DialContext(ctx, "tcp", f.address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	n, err := io.Copy(io.Discard, conn)
-	return One(float64(n)), err
+	return contract.One(float64(n)), err
 }
 
-func (f *flood) ReadBatch(ctx context.Context, _ []Source, _ func(int, Result)) error {
+func (f *flood) ReadBatch(ctx context.Context, _ []contract.Source, _ func(int, contract.Result)) error {
 	_, err := f.Read(ctx)
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 )
 
 // counted counts the requests that are made while a metric is read.
@@ -17,6 +19,6 @@ func (c counted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		code = strconv.Itoa(response.StatusCode)
 	}
-	countRequest(request.Context(), code, time.Since(began))
+	metrics.CountRequest(request.Context(), code, time.Since(began))
 	return response, err
 }

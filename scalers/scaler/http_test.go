@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -43,8 +44,8 @@ func TestRequestsOfReadsAreCounted(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 		}
 	})
-	client, m := httpClient(t, HTTPOptions{}), newMetrics("web")
-	reading := m.counting(t.Context(), "metrics-api")
+	client, m := httpClient(t, HTTPOptions{}), metrics.New("web")
+	reading := m.Counting(t.Context(), "metrics-api")
 	for _, ask := range []struct {
 		ctx     context.Context
 		address string
@@ -60,11 +61,11 @@ keda_scaler_http_requests_total{scaler="metrics-api",status_code="200"} 1
 keda_scaler_http_requests_total{scaler="metrics-api",status_code="418"} 1
 keda_scaler_http_requests_total{scaler="metrics-api",status_code="error"} 1
 `
-	if err := testutil.CollectAndCompare(m.requests, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(want), "keda_scaler_http_requests_total"); err != nil {
 		t.Error(err)
 	}
-	if n := testutil.CollectAndCount(m.requestDuration); n != 3 {
-		t.Errorf("%d histograms", n)
+	if n, err := testutil.GatherAndCount(m.Registry, "keda_scaler_http_request_duration_seconds"); n != 3 {
+		t.Errorf("%d histograms, %v", n, err)
 	}
 }
 

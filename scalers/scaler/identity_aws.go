@@ -12,13 +12,15 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 )
 
 // AWSIdentity is who a trigger is to AWS. A params struct embeds it beside its
 // region. Where keys are needed and missing, CheckAWS says so; it is not a
 // Validate because some triggers need an identity of AWS only at times.
 type AWSIdentity struct {
-	PodIdentity
+	contract.PodIdentity
 
 	// IdentityOwner says who asks: operator is the family's own identity, pod a
 	// role or keys that the trigger brings.
@@ -83,7 +85,7 @@ type awsKey struct{ region, identity string }
 // Fingerprint tells this identity from others in a key of Shared.
 func (p AWSIdentity) Fingerprint() string {
 	id := p.identity("")
-	return Fingerprint(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))
+	return fingerprint.Of(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))
 }
 
 // Lend refuses to sign for a service at a URL, which a parameter has, as the

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // TestAWSRoles assumes roles against a server that answers as STS does.
@@ -25,13 +26,13 @@ func TestAWSRoles(t *testing.T) {
 			params: AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/reader", "RoleSessionName": "KEDA"}},
 		"role of the pod identity": {
-			params: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/pod", ExternalID: "x1"}},
+			params: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/pod", ExternalID: "x1"}},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/pod", "ExternalId": "x1"}},
 		"role of the workload under pod identity": {
-			params: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws"}, AWSRoleARN: "arn:aws:iam::1:role/workload"},
+			params: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws"}, AWSRoleARN: "arn:aws:iam::1:role/workload"},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/workload"}},
 		"role of the workload under aws-eks": {
-			params: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws-eks"}, AWSRoleARN: "arn:aws:iam::1:role/eks"},
+			params: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws-eks"}, AWSRoleARN: "arn:aws:iam::1:role/eks"},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/eks"}},
 	}
 	for name, tt := range tests {
@@ -108,11 +109,11 @@ func TestAWSKeysThatAreMissing(t *testing.T) {
 		want     string
 	}{
 		"no way to log in":     {want: both},
-		"another pod identity": {identity: AWSIdentity{PodIdentity: PodIdentity{Provider: "gcp"}}, want: both},
+		"another pod identity": {identity: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "gcp"}}, want: both},
 		"a key without secret": {identity: AWSIdentity{AWSAccessKeyID: "AKIA"}, want: "awsSecretAccessKey: is required without a role or pod identity"},
 		"keys":                 {identity: AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}},
 		"a role":               {identity: AWSIdentity{AWSRoleARN: "arn"}},
-		"pod identity":         {identity: AWSIdentity{PodIdentity: PodIdentity{Provider: "aws"}}},
+		"pod identity":         {identity: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws"}}},
 		"the family":           {identity: AWSIdentity{IdentityOwner: "operator"}},
 	}
 	for name, tt := range tests {

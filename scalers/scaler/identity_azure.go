@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // AzureTokens are tokens of the pod identity azure-workload for one scope, which
@@ -20,7 +21,7 @@ type AzureTokens struct {
 
 // AzureIdentity returns the tokens of the pod identity azure-workload for the
 // hosts of a loan. It is called from Open with Open's ctx; it asks nothing yet.
-func AzureIdentity(ctx context.Context, id PodIdentity, to lending.Loan) (*AzureTokens, error) {
+func AzureIdentity(ctx context.Context, id contract.PodIdentity, to lending.Loan) (*AzureTokens, error) {
 	identity := azure.WorkloadIdentity{ClientID: id.IdentityID, TenantID: id.TenantID, AuthorityHost: id.AuthorityHost}
 	credential, err := identify(ctx, identity, func(_ context.Context, client *http.Client) (azcore.TokenCredential, error) {
 		return identity.Credential(client)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 )
 
 // googleKey tells identities apart.
@@ -31,7 +32,7 @@ func GoogleIdentity(ctx context.Context, to lending.Loan) (*google.Account, erro
 }
 
 func googleAccount(ctx context.Context, key string, scopes ...string) (*google.Account, error) {
-	id := googleKey{Fingerprint(key), strings.Join(scopes, " ")}
+	id := googleKey{fingerprint.Of(key), strings.Join(scopes, " ")}
 	return identify(ctx, id, func(ctx context.Context, client *http.Client) (*google.Account, error) {
 		return google.Identity{Key: key, Scopes: scopes}.Account(ctx, client)
 	})

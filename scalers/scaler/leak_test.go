@@ -22,6 +22,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // planted are secrets as they may be: plain, within an address, and such that
@@ -42,13 +44,15 @@ type leakyParams struct {
 	Connection string `param:"connectionString" from:"auth"`
 }
 
-func (p leakyParams) Metrics() []Metric { return []Metric{{Name: "leaky-" + p.Name, Target: 5}} }
+func (p leakyParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: "leaky-" + p.Name, Target: 5}}
+}
 
 // leaky puts its secrets into every error that it can: family code should not,
 // and this is what happens if it does.
 type leaky struct{ leakyParams }
 
-func (l leaky) Read(context.Context) ([]Reading, error) {
+func (l leaky) Read(context.Context) ([]contract.Reading, error) {
 	switch l.Name {
 	case "panics":
 		panic(l.Password)
@@ -68,7 +72,7 @@ func (l leaky) Read(context.Context) ([]Reading, error) {
 	case "key":
 		return nil, errors.New("signature of " + l.Connection + " is wrong")
 	}
-	return One(3), nil
+	return contract.One(3), nil
 }
 
 func (leaky) Close() error { return nil }
@@ -76,11 +80,11 @@ func (leaky) Close() error { return nil }
 // secrets resolves every reference to what was planted.
 type secrets struct{}
 
-func (secrets) Resolve(_ context.Context, ref Reference) (*Credentials, error) {
+func (secrets) Resolve(_ context.Context, ref contract.Reference) (*contract.Credentials, error) {
 	if ref.Authentication == "TriggerAuthentication/gone" {
 		return nil, status.Error(codes.NotFound, "it is gone")
 	}
-	return &Credentials{Parameters: planted}, nil
+	return &contract.Credentials{Parameters: planted}, nil
 }
 
 // synced is a buffer for a log.
@@ -107,13 +111,13 @@ func TestNothingOfCredentialsIsSeen(t *testing.T) {
 	before := slog.Default()
 	slog.SetDefault(logger) // where panics are written
 	defer slog.SetDefault(before)
-	trigger := Define("leaky", func(_ context.Context, p leakyParams) (Source, error) {
+	leaking := trigger.Define("leaky", func(_ context.Context, p leakyParams) (contract.Source, error) {
 		if p.Name == "unopened" {
 			return nil, errors.New("open with " + p.Password)
 		}
 		return leaky{p}, nil
 	})
-	server := New(Config{Family: "leaks", Triggers: []Trigger{trigger}, Resolver: secrets{}, Log: logger})
+	server := New(Config{Family: "leaks", Triggers: []trigger.Trigger{leaking}, Resolver: secrets{}, Log: logger})
 	conn := onLoopback(t, server)
 	external := externalscaler.NewExternalScalerClient(conn)
 	stream, err := scalerv1.NewScalerServiceClient(conn).Watch(t.Context())

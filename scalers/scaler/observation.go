@@ -7,7 +7,10 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // observation is what a snapshot means to one subscription, after its shape,
@@ -51,7 +54,7 @@ func (o *observation) equal(other *observation) bool {
 	if o == nil || other == nil {
 		return o == other
 	}
-	if o.outcome != other.outcome || o.note != other.note || o.warning != other.warning || len(o.values) != len(other.values) || text(o.err) != text(other.err) {
+	if o.outcome != other.outcome || o.note != other.note || o.warning != other.warning || len(o.values) != len(other.values) || failure.Text(o.err) != failure.Text(other.err) {
 		return false
 	}
 	for i := range o.values {
@@ -63,9 +66,9 @@ func (o *observation) equal(other *observation) bool {
 }
 
 // observe works out what a snapshot means to the trigger of b.
-func (b *binding) observe(s *snapshot) *observation {
+func observe(b *trigger.Binding, s *snapshot) *observation {
 	o := &observation{outcome: s.outcome, detection: s.detection, took: s.took, traceparent: s.traceparent, note: s.note}
-	metrics := b.metrics
+	metrics := b.Metrics
 	if s.specs != nil {
 		metrics = s.specs
 	}
@@ -75,29 +78,29 @@ func (b *binding) observe(s *snapshot) *observation {
 		o.err = s.err
 		return o
 	case scalerv1.Outcome_OUTCOME_NO_DATA:
-		raw = b.instead(s, len(metrics))
+		raw = instead(b.NoData, s, len(metrics))
 		if raw == nil {
 			o.err = s.missing
 			return o
 		}
-		if errors.Is(s.missing, ErrPartial) {
+		if errors.Is(s.missing, contract.ErrPartial) {
 			o.warning = s.missing.Error()
 		}
 	case scalerv1.Outcome_OUTCOME_UNSPECIFIED, scalerv1.Outcome_OUTCOME_VALUE:
 	}
-	shaped, err := b.shaped(raw)
-	if err == nil && len(shaped) != len(metrics) {
-		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(shaped), len(metrics))
+	readings, err := shaped(b, raw)
+	if err == nil && len(readings) != len(metrics) {
+		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(readings), len(metrics))
 	}
 	if err != nil {
 		o.outcome, o.err = scalerv1.Outcome_OUTCOME_ERROR, err
 		return o
 	}
-	if !finite(shaped) {
-		o.outcome, o.err = scalerv1.Outcome_OUTCOME_NO_DATA, ErrNoData
+	if !finite(readings) {
+		o.outcome, o.err = scalerv1.Outcome_OUTCOME_NO_DATA, contract.ErrNoData
 		return o
 	}
-	for i, r := range shaped {
+	for i, r := range readings {
 		o.values = append(o.values, observed{
 			name: metrics[i].Name,
 			// A negative number is emitted as 0, but activity is decided on
@@ -114,11 +117,11 @@ func (b *binding) observe(s *snapshot) *observation {
 
 // instead returns the readings that stand for no data, or nil when the rule
 // makes it a failure.
-func (b *binding) instead(s *snapshot, metrics int) []Reading {
-	switch b.noData {
-	case NoDataZero:
-		return make([]Reading, metrics)
-	case NoDataHold:
+func instead(rule contract.NoDataRule, s *snapshot, metrics int) []contract.Reading {
+	switch rule {
+	case contract.NoDataZero:
+		return make([]contract.Reading, metrics)
+	case contract.NoDataHold:
 		return s.last
 	default:
 		return nil
@@ -126,7 +129,7 @@ func (b *binding) instead(s *snapshot, metrics int) []Reading {
 }
 
 // shaped applies the subscription's Shape, whose panic is a reading's error.
-func (b *binding) shaped(raw []Reading) (shaped []Reading, err error) {
+func shaped(b *trigger.Binding, raw []contract.Reading) (readings []contract.Reading, err error) {
 	defer defect.Recovered("shape", &err)
-	return b.shape(raw), nil
+	return b.Shape(raw), nil
 }

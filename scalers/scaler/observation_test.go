@@ -6,38 +6,40 @@ import (
 	"testing"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // measured is a trigger of one metric.
-func measured(rule NoDataRule) *binding {
-	return &binding{
-		metrics: []Metric{{Name: "m", Target: 5}},
-		shape:   func(raw []Reading) []Reading { return raw },
-		noData:  rule,
+func measured(rule contract.NoDataRule) *trigger.Binding {
+	return &trigger.Binding{
+		Metrics: []contract.Metric{{Name: "m", Target: 5}},
+		Shape:   func(raw []contract.Reading) []contract.Reading { return raw },
+		NoData:  rule,
 	}
 }
 
 func TestObserve(t *testing.T) {
 	down := errors.New("down")
 	tests := map[string]struct {
-		rule     NoDataRule
-		readings [][]Reading // successive reads; nil is ErrNoData
-		err      error       // of the last read
+		rule     contract.NoDataRule
+		readings [][]contract.Reading // successive reads; nil is ErrNoData
+		err      error                // of the last read
 		outcome  scalerv1.Outcome
 		value    float64
 		active   bool
 		failing  bool
 	}{
-		"a value":                      {readings: [][]Reading{One(3)}, outcome: 1, value: 3, active: true},
-		"zero is a value":              {readings: [][]Reading{One(0)}, outcome: 1},
-		"a negative value is zero":     {readings: [][]Reading{One(-2)}, outcome: 1},
-		"activity is the raw number's": {readings: [][]Reading{{{Value: 0, Activity: 2}}}, outcome: 1, active: true},
-		"no data is a failure":         {readings: [][]Reading{nil}, outcome: 2, failing: true},
-		"no data may be zero":          {rule: NoDataZero, readings: [][]Reading{nil}, outcome: 2},
-		"no data may hold":             {rule: NoDataHold, readings: [][]Reading{One(4), nil, nil}, outcome: 2, value: 4, active: true},
-		"nothing to hold is a failure": {rule: NoDataHold, readings: [][]Reading{nil}, outcome: 2, failing: true},
-		"an error is not held":         {rule: NoDataHold, readings: [][]Reading{One(4), nil}, err: down, outcome: 3, failing: true},
-		"too few readings":             {readings: [][]Reading{{}}, outcome: 3, failing: true},
+		"a value":                      {readings: [][]contract.Reading{contract.One(3)}, outcome: 1, value: 3, active: true},
+		"zero is a value":              {readings: [][]contract.Reading{contract.One(0)}, outcome: 1},
+		"a negative value is zero":     {readings: [][]contract.Reading{contract.One(-2)}, outcome: 1},
+		"activity is the raw number's": {readings: [][]contract.Reading{{{Value: 0, Activity: 2}}}, outcome: 1, active: true},
+		"no data is a failure":         {readings: [][]contract.Reading{nil}, outcome: 2, failing: true},
+		"no data may be zero":          {rule: contract.NoDataZero, readings: [][]contract.Reading{nil}, outcome: 2},
+		"no data may hold":             {rule: contract.NoDataHold, readings: [][]contract.Reading{contract.One(4), nil, nil}, outcome: 2, value: 4, active: true},
+		"nothing to hold is a failure": {rule: contract.NoDataHold, readings: [][]contract.Reading{nil}, outcome: 2, failing: true},
+		"an error is not held":         {rule: contract.NoDataHold, readings: [][]contract.Reading{contract.One(4), nil}, err: down, outcome: 3, failing: true},
+		"too few readings":             {readings: [][]contract.Reading{{}}, outcome: 3, failing: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +52,7 @@ func TestObserve(t *testing.T) {
 				}
 				err := error(nil)
 				if readings == nil {
-					err = fmt.Errorf("query: %w", ErrNoData)
+					err = fmt.Errorf("query: %w", contract.ErrNoData)
 				}
 				if i == len(tt.readings)-1 && tt.err != nil {
 					err = tt.err
@@ -58,7 +60,7 @@ func TestObserve(t *testing.T) {
 				next.judge(readings, err)
 				snap = next
 			}
-			o := b.observe(snap)
+			o := observe(b, snap)
 			if o.outcome != tt.outcome || (o.err != nil) != tt.failing {
 				t.Fatalf("outcome = %v, err = %v", o.outcome, o.err)
 			}
@@ -78,24 +80,24 @@ func TestObserve(t *testing.T) {
 // TestPartialAnswersAreTold: that a source warns is a matter of the user's, also
 // where no data is a value.
 func TestPartialAnswersAreTold(t *testing.T) {
-	partial := fmt.Errorf("the result is empty, and half of it is lost: %w", ErrPartial)
+	partial := fmt.Errorf("the result is empty, and half of it is lost: %w", contract.ErrPartial)
 	tests := map[string]struct {
-		rule  NoDataRule
+		rule  contract.NoDataRule
 		err   error
 		fails bool
 		told  string
 	}{
-		"as zero":           {rule: NoDataZero, err: partial, told: partial.Error()},
-		"strictly":          {rule: NoDataError, err: partial, fails: true},
-		"nothing but empty": {rule: NoDataZero, err: ErrNoData},
+		"as zero":           {rule: contract.NoDataZero, err: partial, told: partial.Error()},
+		"strictly":          {rule: contract.NoDataError, err: partial, fails: true},
+		"nothing but empty": {rule: contract.NoDataZero, err: contract.ErrNoData},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := measured(tt.rule)
-			b.warnings = []string{"nam: unknown parameter"}
+			b.Warnings = []string{"nam: unknown parameter"}
 			snap := &snapshot{}
 			snap.judge(nil, tt.err)
-			o := b.observe(snap)
+			o := observe(b, snap)
 			if o.outcome != scalerv1.Outcome_OUTCOME_NO_DATA || (o.err != nil) != tt.fails || o.warning != tt.told {
 				t.Errorf("observation = %+v", o)
 			}

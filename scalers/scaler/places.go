@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 const (
@@ -142,7 +144,7 @@ func (p *place) remember(before bool, took time.Duration, err error) bool {
 	if p == nil {
 		return false
 	}
-	answered := err == nil || errors.Is(err, ErrNoData)
+	answered := err == nil || errors.Is(err, contract.ErrNoData)
 	if answered {
 		p.places.answers.Add(1)
 	}

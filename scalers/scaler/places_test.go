@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // narrow is a shared connection like that to a database.
@@ -16,7 +18,7 @@ func (*narrow) Width() (reads, slow int) { return 4, 2 }
 // onNarrow asks a question over the shared narrow connection.
 func onNarrow(question string, source *fake) query {
 	b := asking(question, nil)
-	b.open = func(ctx context.Context) (Source, error) {
+	b.open = func(ctx context.Context) (contract.Source, error) {
 		source.opened()
 		_, err := Shared(ctx, "database", func(context.Context) (*narrow, error) { return &narrow{}, nil })
 		return source, err
@@ -32,13 +34,13 @@ func duration(d time.Duration) *atomic.Int64 {
 }
 
 // lasting answers after so long.
-func lasting(long *atomic.Int64) func(context.Context) ([]Reading, error) {
-	return func(ctx context.Context) ([]Reading, error) {
+func lasting(long *atomic.Int64) func(context.Context) ([]contract.Reading, error) {
+	return func(ctx context.Context) ([]contract.Reading, error) {
 		timer := time.NewTimer(time.Duration(long.Load()))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			return One(1), nil
+			return contract.One(1), nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 func TestATimeoutOfTheTriggersOwnCounts(t *testing.T) {
@@ -24,13 +26,13 @@ func TestATimeoutOfTheTriggersOwnCounts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
 				given := make(chan time.Duration, 1)
-				b := asking("q", &fake{answer: func(ctx context.Context) ([]Reading, error) {
+				b := asking("q", &fake{answer: func(ctx context.Context) ([]contract.Reading, error) {
 					end, _ := ctx.Deadline()
 					select {
 					case given <- time.Until(end):
 					default:
 					}
-					return One(1), nil
+					return contract.One(1), nil
 				}})
 				b.timeout = tt.timeout
 				s.join(b, userEvery(tt.interval).user)
@@ -48,19 +50,21 @@ type patientParams struct {
 
 func (p patientParams) ReadTimeout() time.Duration { return p.Timeout }
 
-func (patientParams) Metrics() []Metric { return []Metric{{Name: "patient", Target: 1}} }
+func (patientParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: "patient", Target: 1}}
+}
 
 func TestATimeoutThatIsNotKeptIsWarnedOf(t *testing.T) {
-	patient := Define("patient", func(context.Context, patientParams) (Source, error) { return &fake{}, nil })
+	patient := trigger.Define("patient", func(context.Context, patientParams) (contract.Source, error) { return &fake{}, nil })
 	for timeout, want := range map[string][]string{
 		"30s": nil,
 		"2m":  {"timeout: a read ends after 1m0s, as --max-read-timeout has it, and not after 2m0s"},
 	} {
-		c := newCore(Config{Family: "test", Triggers: []Trigger{patient}})
-		req := request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{scalerv1.KeyTriggerType: "patient", "timeout": timeout}}}
+		c := newCore(Config{Family: "test", Triggers: []trigger.Trigger{patient}})
+		req := trigger.Request{Ref: &externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{scalerv1.KeyTriggerType: "patient", "timeout": timeout}}}
 		b, err := c.bind(patient, req, nil)
-		if err != nil || !slices.Equal(b.warnings, want) {
-			t.Errorf("%s: warnings = %q, %v, want %q", timeout, b.warnings, err, want)
+		if err != nil || !slices.Equal(b.Warnings, want) {
+			t.Errorf("%s: warnings = %q, %v, want %q", timeout, b.Warnings, err, want)
 		}
 	}
 }

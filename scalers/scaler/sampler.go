@@ -10,6 +10,8 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -44,7 +46,7 @@ type sampler struct {
 
 	mu        sync.Mutex
 	questions map[string]*question
-	groups    map[Batch]*batchGroup
+	groups    map[contract.Batch]*batchGroup
 	due       dueHeap
 	work      []func(context.Context) // to be run by a goroutine of Start
 	wake      chan struct{}           // has room for one
@@ -54,7 +56,7 @@ type sampler struct {
 // samplerConfig is what a sampler is made of. All of it is needed.
 type samplerConfig struct {
 	log         *slog.Logger
-	metrics     *metrics
+	metrics     *metrics.Metrics
 	spans       trace.TracerProvider
 	pool        *pool
 	readTimeout time.Duration
@@ -69,7 +71,7 @@ func newSampler(c samplerConfig) *sampler {
 		tracer:        c.spans.Tracer("github.com/sluice-autoscaler/sluice/scalers/scaler"),
 		epoch:         time.Now(),
 		questions:     map[string]*question{},
-		groups:        map[Batch]*batchGroup{},
+		groups:        map[contract.Batch]*batchGroup{},
 		wake:          make(chan struct{}, 1),
 	}
 }
@@ -157,7 +159,7 @@ func (s *sampler) join(asked query, u *user) {
 	if q == nil {
 		q = &question{query: asked, users: map[*user]struct{}{}, index: -1, done: make(chan struct{})}
 		s.questions[q.id] = q
-		s.metrics.questions(q.triggerType, 1)
+		s.metrics.Questions(q.triggerType, 1)
 	}
 	if len(q.users) == 0 {
 		if q.snap != nil && now.Sub(q.snap.at) > u.interval {
@@ -444,7 +446,7 @@ func (s *sampler) tick(q *question, now time.Time) {
 // remove closes a question that nobody asks any more. s.mu is held.
 func (s *sampler) remove(q *question) {
 	delete(s.questions, q.id)
-	s.metrics.questions(q.triggerType, -1)
+	s.metrics.Questions(q.triggerType, -1)
 	if q.index >= 0 {
 		heap.Remove(&s.due, q.index)
 	}

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 
 // batchGroup is the questions that are read together. It is guarded by sampler.mu.
 type batchGroup struct {
-	batch     Batch
+	batch     contract.Batch
 	undivided bool   // one answer for all: nobody is read alone
 	gathered  bool   // one member costs as much as all
 	phase     uint64 // its members tick together
@@ -63,7 +65,7 @@ type member struct {
 
 // joinGroup puts a question with a freshly opened source into its batch. s.mu
 // is held.
-func (s *sampler) joinGroup(q *question, b Batch) {
+func (s *sampler) joinGroup(q *question, b contract.Batch) {
 	g := s.groups[b]
 	if g == nil {
 		g = &batchGroup{
@@ -72,8 +74,8 @@ func (s *sampler) joinGroup(q *question, b Batch) {
 			fast:    lane{waiting: map[*question]struct{}{}},
 			slow:    lane{waiting: map[*question]struct{}{}},
 		}
-		_, g.undivided = b.(Undivided)
-		_, g.gathered = b.(Gathered)
+		_, g.undivided = b.(contract.Undivided)
+		_, g.gathered = b.(contract.Gathered)
 		g.gathered = g.gathered || g.undivided
 		s.groups[b] = g
 	}
@@ -226,17 +228,17 @@ func (s *sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members
 	}
 	bctx, cancel := context.WithTimeout(s.reading(ctx, members[0].q), budget)
 	defer cancel()
-	answers := newAnswers(bctx, len(members), func(i int, r Result) {
+	answers := newAnswers(bctx, len(members), func(i int, r contract.Result) {
 		s.answered(members[i], false, time.Since(start), r)
 	})
 	err := askBatch(bctx, g.batch, members, answers.give)
 	var left []*member
 	for _, i := range answers.close() {
-		members[i].reason = inTime(bctx, answers.missing(i, err))
+		members[i].reason = failure.InTime(bctx, answers.missing(i, err))
 		left = append(left, members[i])
 	}
 	switch {
-	case bctx.Err() == nil && err != nil && again && len(left) > 1 && !g.undivided && !refused(err):
+	case bctx.Err() == nil && err != nil && again && len(left) > 1 && !g.undivided && !failure.Refused(err):
 		half := len(left) / 2
 		var both sync.WaitGroup
 		both.Go(func() { s.readBatch(ctx, g, l, left[:half], false) })
@@ -246,14 +248,14 @@ func (s *sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members
 		s.askAlone(l, left)
 	default:
 		for _, m := range left {
-			s.answered(m, false, time.Since(start), Result{Err: m.reason})
+			s.answered(m, false, time.Since(start), contract.Result{Err: m.reason})
 		}
 	}
 }
 
-func askBatch(ctx context.Context, b Batch, members []*member, answer func(int, Result)) (err error) {
+func askBatch(ctx context.Context, b contract.Batch, members []*member, answer func(int, contract.Result)) (err error) {
 	defer defect.Recovered("read batch", &err)
-	sources := make([]Source, len(members))
+	sources := make([]contract.Source, len(members))
 	for i, m := range members {
 		sources[i] = m.o.source
 		defer m.o.metered()()
@@ -317,16 +319,16 @@ func (s *sampler) readAlone(g *batchGroup, l *lane, m *member) {
 		rctx, cancel := context.WithDeadline(s.reading(ctx, m.q), m.until)
 		defer cancel()
 		readings, err := s.askSource(rctx, m.o)
-		s.answered(m, true, time.Since(start), Result{Readings: readings, Err: inTime(rctx, err)})
+		s.answered(m, true, time.Since(start), contract.Result{Readings: readings, Err: failure.InTime(rctx, err)})
 	})
 }
 
 // answered ends a member's read with what came of it.
-func (s *sampler) answered(m *member, alone bool, took time.Duration, r Result) {
+func (s *sampler) answered(m *member, alone bool, took time.Duration, r contract.Result) {
 	s.mu.Lock()
 	switch {
 	case m.o.group == nil || m.o.group.undivided:
-	case unheard(r.Err):
+	case failure.Unheard(r.Err):
 		m.o.pace.silent()
 	default:
 		m.o.pace.answered(alone, took <= m.deadline/2, time.Now())

@@ -9,18 +9,20 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // mailbox is a batch of sources that counts its requests. It answers all that
 // are not stalled, at once, unless it is told how.
 type mailbox struct {
-	answer func(ctx context.Context, members []Source, answer func(int, Result)) error
+	answer func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error
 
 	mu    sync.Mutex
 	sizes []int
 }
 
-func (m *mailbox) ReadBatch(ctx context.Context, members []Source, answer func(int, Result)) error {
+func (m *mailbox) ReadBatch(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 	m.mu.Lock()
 	m.sizes = append(m.sizes, len(members))
 	m.mu.Unlock()
@@ -31,13 +33,13 @@ func (m *mailbox) ReadBatch(ctx context.Context, members []Source, answer func(i
 }
 
 // answerTheRest answers at once those that are not stalled.
-func answerTheRest(ctx context.Context, members []Source, answer func(int, Result)) error {
+func answerTheRest(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 	left := 0
 	for i, m := range members {
 		if value, stalled := m.(interface{ content() (float64, bool) }).content(); stalled {
 			left++
 		} else {
-			answer(i, Result{Readings: One(value)})
+			answer(i, contract.Result{Readings: contract.One(value)})
 		}
 	}
 	if left > 0 {
@@ -56,7 +58,7 @@ func (m *mailbox) requests() []int {
 type letter struct {
 	fake
 	box      *mailbox
-	batch    Batch // in place of box, if any
+	batch    contract.Batch // in place of box, if any
 	poisoned atomic.Bool
 	stalled  atomic.Bool
 	added    atomic.Int64
@@ -67,14 +69,14 @@ func (l *letter) content() (value float64, stalled bool) {
 	return float64(1 + l.added.Load()), l.stalled.Load()
 }
 
-func (l *letter) Batch() Batch {
+func (l *letter) Batch() contract.Batch {
 	if l.batch != nil {
 		return l.batch
 	}
 	return l.box
 }
 
-func (l *letter) Read(ctx context.Context) ([]Reading, error) {
+func (l *letter) Read(ctx context.Context) ([]contract.Reading, error) {
 	if _, err := l.fake.Read(ctx); err != nil {
 		return nil, err
 	}
@@ -82,7 +84,7 @@ func (l *letter) Read(ctx context.Context) ([]Reading, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return One(1), nil
+	return contract.One(1), nil
 }
 
 // fill joins n questions of one mailbox.
@@ -143,12 +145,12 @@ func TestMembersWithOtherIntervalsAreReadAtTheirs(t *testing.T) {
 func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		box := &mailbox{}
-		box.answer = func(_ context.Context, members []Source, answer func(int, Result)) error {
-			if slices.ContainsFunc(members, func(m Source) bool { return m.(*letter).poisoned.Load() }) {
+		box.answer = func(_ context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+			if slices.ContainsFunc(members, func(m contract.Source) bool { return m.(*letter).poisoned.Load() }) {
 				return errors.New("malformed answer")
 			}
 			for i := range members {
-				answer(i, Result{Readings: One(1)})
+				answer(i, contract.Result{Readings: contract.One(1)})
 			}
 			return nil
 		}
@@ -176,12 +178,12 @@ func TestPoisonedMemberDoesNotBlindTheRest(t *testing.T) {
 func TestMembersFailAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		box := &mailbox{}
-		box.answer = func(_ context.Context, members []Source, answer func(int, Result)) error {
+		box.answer = func(_ context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 			for i, m := range members {
 				if m.(*letter).poisoned.Load() {
-					answer(i, Result{Err: errors.New("no such topic")})
+					answer(i, contract.Result{Err: errors.New("no such topic")})
 				} else {
-					answer(i, Result{Readings: One(1)})
+					answer(i, contract.Result{Readings: contract.One(1)})
 				}
 			}
 			return nil
@@ -201,7 +203,7 @@ func TestStalledBatchDelaysNoOther(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		release := make(chan struct{})
 		defer close(release)
-		fill(s, &mailbox{answer: func(context.Context, []Source, func(int, Result)) error {
+		fill(s, &mailbox{answer: func(context.Context, []contract.Source, func(int, contract.Result)) error {
 			<-release
 			return errors.New("too late")
 		}}, 100, 10*time.Second)

@@ -8,7 +8,10 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
 
 const (
@@ -36,7 +39,7 @@ type bell struct {
 
 	// backoff and why outlive the runs: a question that often goes idle and
 	// back does not try more often than one that stays idle.
-	backoff Backoff
+	backoff retry.Backoff
 	why     string // it does not ring, as found last
 }
 
@@ -65,8 +68,8 @@ func (s *sampler) tuneBell(q *question) {
 	if q.opened == nil {
 		return
 	}
-	ringer, rings := q.opened.source.(Ringer)
-	_, atWork := q.opened.source.(RingerAtWork)
+	ringer, rings := q.opened.source.(contract.Ringer)
+	_, atWork := q.opened.source.(contract.RingerAtWork)
 	if !rings || !q.wanted(atWork) {
 		s.stopBell(q)
 		return
@@ -97,7 +100,7 @@ func (s *sampler) stopBell(q *question) {
 }
 
 // listen runs until the bell is stopped or ctx ends.
-func (s *sampler) listen(ctx context.Context, q *question, run *bellRun, ringer Ringer) {
+func (s *sampler) listen(ctx context.Context, q *question, run *bellRun, ringer contract.Ringer) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
@@ -109,7 +112,7 @@ func (s *sampler) listen(ctx context.Context, q *question, run *bellRun, ringer 
 
 	for s.mayListen(ctx, q, run) {
 		err := listenSafely(ctx, ringer, func() { s.hears(q, run) }, func() {
-			s.metrics.ring(q.triggerType)
+			s.metrics.Ring(q.triggerType)
 			s.ring(q, run)
 		})
 		if ctx.Err() == nil {
@@ -158,9 +161,9 @@ func (s *sampler) hears(q *question, run *bellRun) {
 func (s *sampler) deaf(q *question, run *bellRun, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err = redact(err, q.secrets)
-	if errors.Is(err, ErrDoorbellRefused) {
-		q.bell.backoff.rest(askAgain)
+	err = failure.Redact(err, q.secrets)
+	if errors.Is(err, contract.ErrDoorbellRefused) {
+		q.bell.backoff.Rest(askAgain)
 		q.bell.why = refusal(err)
 	} else {
 		q.bell.backoff.Ended(run.since)
@@ -169,22 +172,22 @@ func (s *sampler) deaf(q *question, run *bellRun, err error) {
 	run.since = time.Time{}
 }
 
-func listenSafely(ctx context.Context, ringer Ringer, listening, ring func()) (err error) {
+func listenSafely(ctx context.Context, ringer contract.Ringer, listening, ring func()) (err error) {
 	defer defect.Recovered("listen", &err)
 	return ringer.Listen(ctx, listening, ring)
 }
 
 // refusal says why the source does not ring, without our own words around it.
 func refusal(err error) string {
-	_, message := explain(err)
-	return "polled: " + strings.TrimSuffix(strings.TrimPrefix(message, ErrDoorbellRefused.Error()+": "), ": "+ErrDoorbellRefused.Error())
+	_, message := failure.Explain(err)
+	return "polled: " + strings.TrimSuffix(strings.TrimPrefix(message, contract.ErrDoorbellRefused.Error()+": "), ": "+contract.ErrDoorbellRefused.Error())
 }
 
 func reason(err error) string {
 	if err == nil {
 		return "no reason given"
 	}
-	_, message := explain(err)
+	_, message := failure.Explain(err)
 	return message
 }
 

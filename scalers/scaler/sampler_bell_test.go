@@ -11,6 +11,8 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
 
 // ringer is a source with a doorbell that the test rings.
@@ -39,7 +41,7 @@ func (r *ringer) Listen(ctx context.Context, listening, ring func()) error {
 	r.mu.Unlock()
 	listening()
 	if r.stands > 0 {
-		return cmp.Or(sleepUntil(ctx, time.Now().Add(r.stands)), errors.New("connection reset"))
+		return cmp.Or(retry.SleepUntil(ctx, time.Now().Add(r.stands)), errors.New("connection reset"))
 	}
 	<-ctx.Done()
 	return ctx.Err()
@@ -69,7 +71,7 @@ func TestRingIsReadAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		var backlog atomic.Int64
 		source := &ringer{}
-		source.answer = func(context.Context) ([]Reading, error) { return One(float64(backlog.Load())), nil }
+		source.answer = func(context.Context) ([]contract.Reading, error) { return contract.One(float64(backlog.Load())), nil }
 		u := idleUser(time.Hour)
 		s.join(asking("q", source), u.user)
 		pass(time.Minute)
@@ -139,9 +141,11 @@ func sharingAConnection(s *bench, n int) []*ringer {
 	sources := make([]*ringer, n)
 	for i := range sources {
 		source := &ringer{}
-		source.answer = func(context.Context) ([]Reading, error) { return One(float64(source.backlog.Load())), nil }
+		source.answer = func(context.Context) ([]contract.Reading, error) {
+			return contract.One(float64(source.backlog.Load())), nil
+		}
 		b := asking(fmt.Sprint("q", i), nil)
-		b.open = func(ctx context.Context) (Source, error) {
+		b.open = func(ctx context.Context) (contract.Source, error) {
 			_, err := Shared(ctx, "database", func(context.Context) (*conn, error) { return &conn{}, nil })
 			return source, err
 		}
@@ -162,7 +166,7 @@ func counts(sources []*ringer) (reads int) {
 func TestRingsThatChangeSomethingAreLimitedOnlyByTheirRate(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &ringer{}
-		source.answer = func(context.Context) ([]Reading, error) { return One(float64(source.count())), nil }
+		source.answer = func(context.Context) ([]contract.Reading, error) { return contract.One(float64(source.count())), nil }
 		s.join(asking("q", source), idleUser(time.Hour).user)
 		pass(time.Minute)
 		before := source.count()
@@ -180,10 +184,10 @@ func TestRingDuringAReadAsksForAnother(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		var backlog atomic.Int64
 		source := &ringer{}
-		source.answer = func(context.Context) ([]Reading, error) {
+		source.answer = func(context.Context) ([]contract.Reading, error) {
 			n := backlog.Load()
 			<-time.After(time.Second)
-			return One(float64(n)), nil
+			return contract.One(float64(n)), nil
 		}
 		u := idleUser(time.Hour)
 		s.join(asking("q", source), u.user)
@@ -256,7 +260,7 @@ func TestListeningFollowsTheMode(t *testing.T) {
 func TestRefusedDoorbellIsPolledAndSaid(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &ringer{}
-		source.refuseWith(fmt.Errorf("%w: topic orders may not be read", ErrDoorbellRefused))
+		source.refuseWith(fmt.Errorf("%w: topic orders may not be read", contract.ErrDoorbellRefused))
 		u := idleUser(30 * time.Second)
 		s.join(asking("q", source), u.user)
 		pass(time.Minute)
@@ -348,7 +352,7 @@ func TestDoorbellThatStoodIsBackSoon(t *testing.T) {
 func TestRefusalIsSaidAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &ringer{}
-		source.refuseWith(fmt.Errorf("%w: topic orders may not be read", ErrDoorbellRefused))
+		source.refuseWith(fmt.Errorf("%w: topic orders may not be read", contract.ErrDoorbellRefused))
 		u := idleUser(30 * time.Second)
 		s.join(asking("q", source), u.user)
 		for range 5 {
@@ -374,12 +378,12 @@ type specced struct {
 	changed func()
 }
 
-func (s *specced) Specs(context.Context) ([]Metric, error) {
+func (s *specced) Specs(context.Context) ([]contract.Metric, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var metrics []Metric
+	var metrics []contract.Metric
 	for _, name := range s.names {
-		metrics = append(metrics, Metric{Name: name, Target: 1})
+		metrics = append(metrics, contract.Metric{Name: name, Target: 1})
 	}
 	return metrics, nil
 }
@@ -395,10 +399,10 @@ func (s *specced) WatchSpecs(ctx context.Context, changed func()) error {
 func TestSourceThatNamesItsMetrics(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &specced{names: []string{"a"}}
-		source.answer = func(context.Context) ([]Reading, error) {
+		source.answer = func(context.Context) ([]contract.Reading, error) {
 			source.mu.Lock()
 			defer source.mu.Unlock()
-			return make([]Reading, len(source.names)), nil
+			return make([]contract.Reading, len(source.names)), nil
 		}
 		b := asking("q", source)
 		b.metrics = 0
@@ -425,7 +429,7 @@ func TestSourceThatNamesItsMetrics(t *testing.T) {
 func TestSpecsThatAreDroppedAreWatchedEverLater(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &droppedSpecs{specced: specced{names: []string{"a"}}}
-		source.answer = func(context.Context) ([]Reading, error) { return make([]Reading, 1), nil }
+		source.answer = func(context.Context) ([]contract.Reading, error) { return make([]contract.Reading, 1), nil }
 		b := asking("q", source)
 		b.metrics = 0
 		s.join(b, userEvery(30*time.Second).user)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"google.golang.org/grpc/codes"
 )
 
@@ -25,7 +27,7 @@ func fresh(t *testing.T, when string, most time.Duration, users ...*testUser) {
 func stalled(t *testing.T, when string, users ...*testUser) {
 	t.Helper()
 	for i, u := range users {
-		if snap := u.snap(); snap == nil || statusOf("test", snap.err).Code() != codes.DeadlineExceeded {
+		if snap := u.snap(); snap == nil || failure.Status("test", snap.err).Code() != codes.DeadlineExceeded {
 			t.Fatalf("%s: stalled member %d has %+v, want DeadlineExceeded", when, i, snap)
 		}
 	}
@@ -90,7 +92,7 @@ func TestReadsByThemselvesAreBounded(t *testing.T) {
 		for i := range largestBatch {
 			l := &letter{box: box}
 			l.stalled.Store(true)
-			l.answer = func(ctx context.Context) ([]Reading, error) {
+			l.answer = func(ctx context.Context) ([]contract.Reading, error) {
 				worst.Store(max(worst.Load(), inside.Add(1)))
 				defer inside.Add(-1)
 				<-ctx.Done()
@@ -112,13 +114,13 @@ func TestUnaskedMembersAreLeftOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		const healthy, interval = 10, 30 * time.Second
 		var mixed atomic.Int32
-		box := &mailbox{answer: func(ctx context.Context, members []Source, answer func(int, Result)) error {
+		box := &mailbox{answer: func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 			waiting := 0
 			for i, m := range members {
 				if m.(*letter).stalled.Load() {
 					waiting++
 				} else {
-					answer(i, Result{Readings: One(1)})
+					answer(i, contract.Result{Readings: contract.One(1)})
 				}
 			}
 			if waiting == 0 {
@@ -154,7 +156,7 @@ func TestSlowListing(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
 				var slow atomic.Int64
 				slow.Store(int64(takes))
-				box := &mailbox{answer: func(ctx context.Context, members []Source, answer func(int, Result)) error {
+				box := &mailbox{answer: func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 					select {
 					case <-time.After(time.Duration(slow.Load())):
 					case <-ctx.Done():
@@ -194,10 +196,10 @@ func TestSlowListing(t *testing.T) {
 }
 
 func TestSlowMemberHasAllOfItsTime(t *testing.T) {
-	slowly := func(ctx context.Context) ([]Reading, error) {
+	slowly := func(ctx context.Context) ([]contract.Reading, error) {
 		select {
 		case <-time.After(7 * time.Second):
-			return One(7), nil
+			return contract.One(7), nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -205,13 +207,13 @@ func TestSlowMemberHasAllOfItsTime(t *testing.T) {
 	for name, together := range map[string]bool{"together": true, "by itself": false} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
-				box := &mailbox{answer: func(ctx context.Context, members []Source, answer func(int, Result)) error {
+				box := &mailbox{answer: func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 					for i, m := range members {
 						if m.(*letter).answer == nil {
-							answer(i, Result{Readings: One(1)})
+							answer(i, contract.Result{Readings: contract.One(1)})
 						} else if together {
 							readings, err := slowly(ctx)
-							answer(i, Result{Readings: readings, Err: err})
+							answer(i, contract.Result{Readings: readings, Err: err})
 						}
 					}
 					<-ctx.Done()
@@ -269,11 +271,11 @@ func TestRingBesideSlowMembers(t *testing.T) {
 // TestAnsweredStaysAnswered has a batch that fails after it answered some.
 func TestAnsweredStaysAnswered(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		box := &mailbox{answer: func(_ context.Context, members []Source, answer func(int, Result)) error {
+		box := &mailbox{answer: func(_ context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 			for i, m := range members {
 				if !m.(*letter).poisoned.Load() {
-					answer(i, Result{Readings: One(1)})
-					answer(i, Result{Err: errors.New("overwritten")})
+					answer(i, contract.Result{Readings: contract.One(1)})
+					answer(i, contract.Result{Err: errors.New("overwritten")})
 				}
 			}
 			return errors.New("connection lost")
@@ -298,18 +300,18 @@ type line struct {
 	page *onePage
 }
 
-func (l *line) Batch() Batch { return l.page }
+func (l *line) Batch() contract.Batch { return l.page }
 
 func TestUndividedBatchHasAllOfItsTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		page := &onePage{mailbox{answer: func(ctx context.Context, members []Source, answer func(int, Result)) error {
+		page := &onePage{mailbox{answer: func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 			select {
 			case <-time.After(8 * time.Second):
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 			for i := range members {
-				answer(i, Result{Readings: One(1)})
+				answer(i, contract.Result{Readings: contract.One(1)})
 			}
 			return nil
 		}}}
@@ -334,15 +336,15 @@ func TestUndividedBatchHasAllOfItsTime(t *testing.T) {
 // TestSlowSourcesLeavePlaces has sources that are not read in batches.
 func TestSlowSourcesLeavePlaces(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		open := func(answer func(context.Context) ([]Reading, error)) func(context.Context) (Source, error) {
-			return func(ctx context.Context) (Source, error) {
+		open := func(answer func(context.Context) ([]contract.Reading, error)) func(context.Context) (contract.Source, error) {
+			return func(ctx context.Context) (contract.Source, error) {
 				_, err := Shared(ctx, "database", func(context.Context) (*conn, error) { return &conn{}, nil })
 				return &fake{answer: answer}, err
 			}
 		}
 		for i := range 2 * readsPerEndpoint {
 			b := asking(fmt.Sprint("stalled", i), nil)
-			b.open = open(func(ctx context.Context) ([]Reading, error) {
+			b.open = open(func(ctx context.Context) ([]contract.Reading, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			})

@@ -3,6 +3,8 @@ package scaler
 import (
 	"slices"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // How the sampler meets the HPA controller, which asks for the metrics of each
@@ -303,7 +305,7 @@ func (s *sampler) regularly(q *question, now time.Time) (next, awaited time.Time
 		next, awaited = later(next.Add(q.overdue()), q.paid), next
 	}
 	if q.opened != nil {
-		if timed, ok := q.opened.source.(Timed); ok {
+		if timed, ok := q.opened.source.(contract.Timed); ok {
 			if at := nextSafely(timed, now); at.After(now) && at.Before(next) {
 				return at, awaited
 			}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // fromHPA is how the HPA controller asks.
@@ -49,9 +51,9 @@ func (h *hpa) oldest() time.Duration { return slices.Max(h.ages[2:]) }
 
 // taking is a source whose reads take some time.
 func taking(d time.Duration) *fake {
-	return &fake{answer: func(context.Context) ([]Reading, error) {
+	return &fake{answer: func(context.Context) ([]contract.Reading, error) {
 		<-time.After(d)
-		return One(1), nil
+		return contract.One(1), nil
 	}}
 }
 
@@ -239,12 +241,12 @@ func TestStalledSourceHoldsUpNoHPAWorker(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &fake{}
 		stalled := false
-		source.answer = func(ctx context.Context) ([]Reading, error) {
+		source.answer = func(ctx context.Context) ([]contract.Reading, error) {
 			if stalled {
 				<-ctx.Done()
 				return nil, errors.New("no answer")
 			}
-			return One(1), nil
+			return contract.One(1), nil
 		}
 		u := userEvery(syncPeriod)
 		s.join(asking("q", source), u.user)

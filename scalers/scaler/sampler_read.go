@@ -14,13 +14,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
 // opened is an open source with what belongs to it.
 type opened struct {
-	source Source
+	source contract.Source
 	lease  *lease
 	meters []*wire.Meter // of what answers its reads
 	group  *batchGroup   // of a Batched, else nil
@@ -28,8 +30,8 @@ type opened struct {
 	stop   context.CancelFunc
 	busy   sync.WaitGroup // calls into source that have not returned
 
-	specs      []Metric // as a Specced named them last; guarded by sampler.mu
-	specsStale bool     // Specs is to be called before the next Read; same
+	specs      []contract.Metric // as a Specced named them last; guarded by sampler.mu
+	specsStale bool              // Specs is to be called before the next Read; same
 	// specsSilent is true when the source cannot tell that its specs change;
 	// same.
 	specsSilent bool
@@ -59,7 +61,7 @@ func (q *question) takeCause(now time.Time) scalerv1.Detection {
 // regular is how the question is read without a ring.
 func (q *question) regular() scalerv1.Detection {
 	if q.opened != nil {
-		if _, timed := q.opened.source.(Timed); timed {
+		if _, timed := q.opened.source.(contract.Timed); timed {
 			return scalerv1.Detection_DETECTION_TIMER
 		}
 	}
@@ -175,7 +177,7 @@ func (s *sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 	if err != nil && errors.Is(context.Cause(rctx), errMakeWay) {
 		return true
 	}
-	err = inTime(rctx, err)
+	err = failure.InTime(rctx, err)
 	took := time.Since(start)
 	s.mu.Lock()
 	o.pace.slow = p.remember(o.pace.slow, took, err)
@@ -190,7 +192,7 @@ func (s *sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 func (s *sampler) reading(ctx context.Context, q *question) context.Context {
 	payers := s.payers(q)
 	slices.Sort(payers)
-	return budget.Of(s.metrics.counting(ctx, q.triggerType), strings.Join(payers, ","))
+	return budget.Of(s.metrics.Counting(ctx, q.triggerType), strings.Join(payers, ","))
 }
 
 // handOver leaves the reading of a Batched, which was just opened, to its
@@ -208,7 +210,7 @@ func (s *sampler) handOver(q *question, o *opened) bool {
 }
 
 // askSource reads one source: its specs first, where it names them itself.
-func (s *sampler) askSource(ctx context.Context, o *opened) (readings []Reading, err error) {
+func (s *sampler) askSource(ctx context.Context, o *opened) (readings []contract.Reading, err error) {
 	defer defect.Recovered("read", &err)
 	defer o.metered()()
 	if err := s.refreshSpecs(ctx, o); err != nil {
@@ -253,7 +255,7 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	if err != nil {
 		o.close()
 		if kept {
-			s.complete(q, cause, time.Since(start), nil, inTime(octx, err))
+			s.complete(q, cause, time.Since(start), nil, failure.InTime(octx, err))
 		}
 		return nil, err
 	}
@@ -268,10 +270,10 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	defer s.mu.Unlock()
 	o.busy.Add(1)
 	q.opened = o
-	if b, ok := source.(Batched); ok {
+	if b, ok := source.(contract.Batched); ok {
 		s.joinGroup(q, b.Batch())
 	}
-	if specced, ok := source.(Specced); ok {
+	if specced, ok := source.(contract.Specced); ok {
 		o.busy.Add(1)
 		s.running.Go(func() {
 			defer o.busy.Done()
@@ -282,7 +284,7 @@ func (s *sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	return o, nil
 }
 
-func openSafely(ctx context.Context, asked query) (source Source, err error) {
+func openSafely(ctx context.Context, asked query) (source contract.Source, err error) {
 	defer defect.Recovered("open", &err)
 	source, err = asked.open(ctx)
 	if err == nil && source == nil {
@@ -304,7 +306,7 @@ func (o *opened) close() {
 	o.lease.release()
 }
 
-func closeSafely(source Source) (err error) {
+func closeSafely(source contract.Source) (err error) {
 	defer defect.Recovered("close", &err)
 	_ = source.Close() // nobody is left who could do anything about it
 	return nil
@@ -325,7 +327,7 @@ func (s *sampler) dispose(q *question) {
 
 // complete makes a snapshot of what a read came to, plans the next one and
 // tells everybody who asks the question.
-func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Duration, readings []Reading, err error) {
+func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Duration, readings []contract.Reading, err error) {
 	s.mu.Lock()
 	now := time.Now()
 	old := q.snap
@@ -343,7 +345,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	if err == nil && len(readings) != want {
 		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(readings), want)
 	}
-	snap.judge(readings, redact(err, q.secrets))
+	snap.judge(readings, failure.Redact(err, q.secrets))
 	snap.traceparent = s.trace(q.triggerType, snap)
 	q.snap = snap
 	q.reading, q.began = false, time.Time{}
@@ -355,7 +357,7 @@ func (s *sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	}
 	s.mu.Unlock()
 
-	s.metrics.read(q.triggerType, snap.outcome, snap.detection, snap.took, snap.err)
+	s.metrics.Read(q.triggerType, snap.outcome, snap.detection, snap.took, snap.err)
 	s.report(q, old, snap)
 	for _, u := range users {
 		u.deliver(snap)
@@ -374,7 +376,7 @@ func (s *sampler) plan(q *question, old, snap *snapshot, now time.Time) {
 			q.opened.specsStale = true
 		}
 	}
-	if refused(snap.err) {
+	if failure.Refused(snap.err) {
 		// Opened again with what the credentials are by then. Any other
 		// failure leaves a connection that may be healthy alone.
 		s.dispose(q)
@@ -385,7 +387,7 @@ func (s *sampler) plan(q *question, old, snap *snapshot, now time.Time) {
 		}
 		q.next, q.awaited = s.regularly(q, now)
 		if q.failures > 1 {
-			q.next = later(q.next, now.Add(backoff(q.interval, q.failures)))
+			q.next = later(q.next, now.Add(pauseAfter(q.interval, q.failures)))
 		}
 	}
 	s.tuneBell(q)
@@ -399,15 +401,15 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func nextSafely(t Timed, now time.Time) (next time.Time) {
+func nextSafely(t contract.Timed, now time.Time) (next time.Time) {
 	var err error
 	defer defect.Recovered("next", &err)
 	return t.Next(now)
 }
 
-// backoff is the pause after so many failures in a row: the interval, doubled
+// pauseAfter is the pause after so many failures in a row: the interval, doubled
 // with each, up to four intervals or a minute, and never below the interval.
-func backoff(interval time.Duration, failures int) time.Duration {
+func pauseAfter(interval time.Duration, failures int) time.Duration {
 	pause := interval << min(max(failures-1, 0), 2)
 	return max(min(pause, longestBackoff), interval)
 }
@@ -418,7 +420,7 @@ func (s *sampler) report(q *question, old, snap *snapshot) {
 	was := old != nil && old.err != nil
 	switch {
 	case snap.err != nil && !was:
-		st := statusOf(q.triggerType, snap.err)
+		st := failure.Status(q.triggerType, snap.err)
 		s.log.Warn("source does not answer", "type", q.triggerType, "code", st.Code().String(), "reason", st.Message())
 	case snap.err == nil && was:
 		s.log.Info("source answers again", "type", q.triggerType)

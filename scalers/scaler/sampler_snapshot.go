@@ -8,6 +8,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 )
 
@@ -23,16 +24,16 @@ type snapshot struct {
 	// outcome is exactly one of value, no data and error.
 	outcome scalerv1.Outcome
 	// readings are raw, one per metric, finite; set with a value only.
-	readings []Reading
+	readings []contract.Reading
 	// last are the readings of the last value, this one's included; nil when
 	// the source never gave one.
-	last []Reading
+	last []contract.Reading
 	// err is set with an error only, missing with no data only: the source's
 	// words about it.
 	err, missing error
 
 	// specs are the metrics as a Specced names them, or nil.
-	specs []Metric
+	specs []contract.Metric
 	// detection is what made the sampler read.
 	detection scalerv1.Detection
 	// note is why the source is polled although it could ring, or "".
@@ -47,14 +48,14 @@ var errLost = fmt.Errorf("%w: left out of its batch's answers", defect.Err)
 
 // judge decides which of the three outcomes a read has. It is the one place
 // where "no data" is told from a value and from an error.
-func (s *snapshot) judge(readings []Reading, err error) {
+func (s *snapshot) judge(readings []contract.Reading, err error) {
 	switch {
-	case errors.Is(err, ErrNoData):
+	case errors.Is(err, contract.ErrNoData):
 		s.outcome, s.missing = scalerv1.Outcome_OUTCOME_NO_DATA, err
 	case err != nil:
 		s.outcome, s.err = scalerv1.Outcome_OUTCOME_ERROR, err
 	case !finite(readings):
-		s.outcome, s.missing = scalerv1.Outcome_OUTCOME_NO_DATA, ErrNoData
+		s.outcome, s.missing = scalerv1.Outcome_OUTCOME_NO_DATA, contract.ErrNoData
 	default:
 		s.outcome, s.readings, s.last = scalerv1.Outcome_OUTCOME_VALUE, readings, readings
 	}
@@ -62,7 +63,7 @@ func (s *snapshot) judge(readings []Reading, err error) {
 
 // finite is false when a number is NaN or infinite, which is how many sources
 // say that they have nothing to say.
-func finite(readings []Reading) bool {
+func finite(readings []contract.Reading) bool {
 	for _, r := range readings {
 		for _, n := range []float64{r.Value, r.Activity} {
 			if math.IsNaN(n) || math.IsInf(n, 0) {

@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
 
 // refreshSpecs asks a source that names its metrics itself for their names,
 // where they may have changed: always, when it does not tell. Others are left
 // alone.
 func (s *sampler) refreshSpecs(ctx context.Context, o *opened) error {
-	specced, ok := o.source.(Specced)
+	specced, ok := o.source.(contract.Specced)
 	if !ok {
 		return nil
 	}
@@ -39,8 +41,8 @@ func (s *sampler) refreshSpecs(ctx context.Context, o *opened) error {
 
 // watchSpecs listens for changes of the metrics until ctx ends or the source
 // says that it cannot tell.
-func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specced Specced) {
-	var backoff Backoff
+func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specced contract.Specced) {
+	var backoff retry.Backoff
 	for backoff.Wait(ctx) == nil {
 		began := time.Now()
 		err := watchSpecsSafely(ctx, specced, func() { s.respec(q, o) })
@@ -57,7 +59,7 @@ func (s *sampler) watchSpecs(ctx context.Context, q *question, o *opened, specce
 	}
 }
 
-func watchSpecsSafely(ctx context.Context, specced Specced, changed func()) (err error) {
+func watchSpecsSafely(ctx context.Context, specced contract.Specced, changed func()) (err error) {
 	defer defect.Recovered("watch specs", &err)
 	return specced.WatchSpecs(ctx, changed)
 }

@@ -14,6 +14,10 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -26,7 +30,7 @@ type bench struct {
 
 func startSampler(t *testing.T) *bench {
 	s := newSampler(samplerConfig{
-		log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"), spans: untraced, pool: newPool(poolConfig{}),
+		log: slog.New(slog.DiscardHandler), metrics: metrics.New("test"), spans: untraced, pool: newPool(poolConfig{}),
 		readTimeout: 10 * time.Second, maxReadTimeout: time.Minute,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -62,7 +66,7 @@ func inBubble(t *testing.T, test func(t *testing.T, s *bench)) {
 
 // fake is a source whose Read is a function. It counts.
 type fake struct {
-	answer func(ctx context.Context) ([]Reading, error)
+	answer func(ctx context.Context) ([]contract.Reading, error)
 
 	mu     sync.Mutex
 	reads  []time.Time
@@ -72,7 +76,7 @@ type fake struct {
 	worst  atomic.Int32 // most reads at once
 }
 
-func (f *fake) Read(ctx context.Context) ([]Reading, error) {
+func (f *fake) Read(ctx context.Context) ([]contract.Reading, error) {
 	if n := f.inside.Add(1); n > f.worst.Load() {
 		f.worst.Store(n)
 	}
@@ -81,7 +85,7 @@ func (f *fake) Read(ctx context.Context) ([]Reading, error) {
 	f.reads = append(f.reads, time.Now())
 	f.mu.Unlock()
 	if f.answer == nil {
-		return One(1), nil
+		return contract.One(1), nil
 	}
 	return f.answer(ctx)
 }
@@ -101,10 +105,10 @@ func (f *fake) times() []time.Time {
 }
 
 // asking is a question of one metric.
-func asking(question string, source Source) query {
+func asking(question string, source contract.Source) query {
 	return query{
 		id: question, triggerType: "test", metrics: 1,
-		open: func(context.Context) (Source, error) {
+		open: func(context.Context) (contract.Source, error) {
 			if f, ok := source.(interface{ opened() }); ok {
 				f.opened()
 			}
@@ -230,7 +234,7 @@ func TestQuestionsCreatedTogetherDoNotTickTogether(t *testing.T) {
 
 func TestFailingSourceBacksOffAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		bad := &fake{answer: func(context.Context) ([]Reading, error) { return nil, errors.New("down") }}
+		bad := &fake{answer: func(context.Context) ([]contract.Reading, error) { return nil, errors.New("down") }}
 		good := &fake{}
 		unlucky, lucky := userEvery(10*time.Second), userEvery(10*time.Second)
 		s.join(asking("bad", bad), unlucky.user)
@@ -254,11 +258,11 @@ func TestFailingSourceBacksOffAlone(t *testing.T) {
 func TestRefusedLoginOpensTheSourceAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &fake{}
-		source.answer = func(context.Context) ([]Reading, error) {
+		source.answer = func(context.Context) ([]contract.Reading, error) {
 			if source.opens.Load() == 1 {
 				return nil, status.Error(codes.Unauthenticated, "who are you")
 			}
-			return One(7), nil
+			return contract.One(7), nil
 		}
 		u := userEvery(10 * time.Second)
 		s.join(asking("q", source), u.user)
@@ -274,17 +278,17 @@ func TestRefusedLoginOpensTheSourceAgain(t *testing.T) {
 }
 
 func TestStalledSourceDelaysNobody(t *testing.T) {
-	tests := map[string]func(release chan struct{}) func(context.Context) ([]Reading, error){
-		"that heeds its deadline": func(chan struct{}) func(context.Context) ([]Reading, error) {
-			return func(ctx context.Context) ([]Reading, error) {
+	tests := map[string]func(release chan struct{}) func(context.Context) ([]contract.Reading, error){
+		"that heeds its deadline": func(chan struct{}) func(context.Context) ([]contract.Reading, error) {
+			return func(ctx context.Context) ([]contract.Reading, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
 		},
-		"that heeds nothing": func(release chan struct{}) func(context.Context) ([]Reading, error) {
-			return func(context.Context) ([]Reading, error) {
+		"that heeds nothing": func(release chan struct{}) func(context.Context) ([]contract.Reading, error) {
+			return func(context.Context) ([]contract.Reading, error) {
 				<-release
-				return One(1), nil
+				return contract.One(1), nil
 			}
 		},
 	}
@@ -312,7 +316,7 @@ func TestStalledSourceDelaysNobody(t *testing.T) {
 					}
 				}
 				snap := last.snap()
-				if snap == nil || statusOf("test", snap.err).Code() != codes.DeadlineExceeded || time.Since(snap.at) > time.Minute {
+				if snap == nil || failure.Status("test", snap.err).Code() != codes.DeadlineExceeded || time.Since(snap.at) > time.Minute {
 					t.Errorf("snapshot = %+v, want a recent DeadlineExceeded", snap)
 				}
 				close(release)
@@ -332,11 +336,11 @@ func TestReadsOfOneEndpointAreLimited(t *testing.T) {
 		var dialled atomic.Int32
 		for i := range 200 {
 			b := asking(fmt.Sprint("q", i), nil)
-			b.open = func(ctx context.Context) (Source, error) {
+			b.open = func(ctx context.Context) (contract.Source, error) {
 				if _, err := Shared(ctx, "broker", func(context.Context) (*conn, error) { dialled.Add(1); return &conn{}, nil }); err != nil {
 					return nil, err
 				}
-				return &fake{answer: func(ctx context.Context) ([]Reading, error) {
+				return &fake{answer: func(ctx context.Context) ([]contract.Reading, error) {
 					worst.Store(max(worst.Load(), inside.Add(1)))
 					defer inside.Add(-1)
 					<-ctx.Done()
@@ -425,8 +429,8 @@ func TestTimedSourceIsReadAtItsTime(t *testing.T) {
 
 func TestPanicIsAnInternalError(t *testing.T) {
 	tests := map[string]query{
-		"in read": asking("q", &fake{answer: func(context.Context) ([]Reading, error) { panic("secret") }}),
-		"in open": {id: "q", triggerType: "test", open: func(context.Context) (Source, error) { panic("secret") }},
+		"in read": asking("q", &fake{answer: func(context.Context) ([]contract.Reading, error) { panic("secret") }}),
+		"in open": {id: "q", triggerType: "test", open: func(context.Context) (contract.Source, error) { panic("secret") }},
 	}
 	for name, b := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -434,7 +438,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 				u := userEvery(10 * time.Second)
 				s.join(b, u.user)
 				pass(time.Second)
-				st := statusOf("test", u.snap().err)
+				st := failure.Status("test", u.snap().err)
 				if st.Code() != codes.Internal || strings.Contains(st.Message(), "secret") {
 					t.Errorf("status = %v", st)
 				}
@@ -446,12 +450,12 @@ func TestPanicIsAnInternalError(t *testing.T) {
 func TestSecretsAreTakenOutOfErrors(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		u := userEvery(10 * time.Second)
-		u.secrets = secretsOf(&Credentials{Parameters: map[string]string{"password": "hunter2"}}, nil)
-		s.join(asking("q", &fake{answer: func(context.Context) ([]Reading, error) {
+		u.secrets = trigger.Trigger{}.Secrets(&contract.Credentials{Parameters: map[string]string{"password": "hunter2"}})
+		s.join(asking("q", &fake{answer: func(context.Context) ([]contract.Reading, error) {
 			return nil, status.Error(codes.PermissionDenied, "amqp://guest:hunter2@host refused")
 		}}), u.user)
 		pass(time.Second)
-		st := statusOf("test", u.snap().err)
+		st := failure.Status("test", u.snap().err)
 		if st.Code() != codes.PermissionDenied || st.Message() != "test: amqp://guest:***@host refused" {
 			t.Errorf("status = %v", st)
 		}
@@ -492,7 +496,7 @@ func TestAskNeverWaitsForASlowSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
 				source := &fake{}
-				source.answer = func(ctx context.Context) ([]Reading, error) {
+				source.answer = func(ctx context.Context) ([]contract.Reading, error) {
 					took := tt.second
 					if source.count() == 1 {
 						took = tt.first
@@ -501,7 +505,7 @@ func TestAskNeverWaitsForASlowSource(t *testing.T) {
 					if tt.failing {
 						return nil, errors.New("down")
 					}
-					return One(float64(source.count())), nil
+					return contract.One(float64(source.count())), nil
 				}
 				u := userEvery(24 * time.Hour)
 				s.join(asking("q", source), u.user)
@@ -520,9 +524,9 @@ func TestAskNeverWaitsForASlowSource(t *testing.T) {
 
 func TestAskWaitsForTheFirstRead(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
-		source := &fake{answer: func(context.Context) ([]Reading, error) {
+		source := &fake{answer: func(context.Context) ([]contract.Reading, error) {
 			<-time.After(2 * time.Second)
-			return One(1), nil
+			return contract.One(1), nil
 		}}
 		u := userEvery(30 * time.Second)
 		s.join(asking("q", source), u.user)
@@ -538,14 +542,14 @@ func TestAskWaitsForTheFirstRead(t *testing.T) {
 }
 
 func TestNaNAndInfinityAreNoData(t *testing.T) {
-	for name, reading := range map[string]Reading{
+	for name, reading := range map[string]contract.Reading{
 		"NaN":             {Value: nan(), Activity: 1},
 		"infinity":        {Value: 1 / zero, Activity: 1},
 		"activity is NaN": {Value: 1, Activity: nan()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &snapshot{}
-			s.judge([]Reading{reading}, nil)
+			s.judge([]contract.Reading{reading}, nil)
 			if s.outcome != scalerv1.Outcome_OUTCOME_NO_DATA {
 				t.Errorf("outcome = %v", s.outcome)
 			}
@@ -561,13 +565,13 @@ func nan() float64 { return zero / zero }
 func TestWordsOfOursAreNotTakenForCredentials(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		u := userEvery(10 * time.Second)
-		u.secrets = secretsOf(&Credentials{Parameters: map[string]string{"password": "wrong"}}, nil)
-		s.join(asking("q", &fake{answer: func(context.Context) ([]Reading, error) {
+		u.secrets = trigger.Trigger{}.Secrets(&contract.Credentials{Parameters: map[string]string{"password": "wrong"}})
+		s.join(asking("q", &fake{answer: func(context.Context) ([]contract.Reading, error) {
 			refused := Errorf(codes.Unauthenticated, "login refused: wrong user or password")
 			return nil, fmt.Errorf("list %s: %w", "amqp://guest:wrong@host", refused)
 		}}), u.user)
 		pass(time.Second)
-		st := statusOf("test", u.snap().err)
+		st := failure.Status("test", u.snap().err)
 		if want := "test: list amqp://guest:***@host: login refused: wrong user or password"; st.Code() != codes.Unauthenticated || st.Message() != want {
 			t.Errorf("status = %v, want %q", st, want)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -24,11 +26,11 @@ func (s *sampler) trace(triggerType string, snap *snapshot) string {
 		trace.WithTimestamp(snap.at.Add(-snap.took)), trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(
 			attribute.String("sluice.trigger.type", triggerType),
-			attribute.String("sluice.outcome", outcomeLabel(snap.outcome)),
-			attribute.String("sluice.cause", causeLabel(snap.detection)),
+			attribute.String("sluice.outcome", metrics.OutcomeLabel(snap.outcome)),
+			attribute.String("sluice.cause", metrics.CauseLabel(snap.detection)),
 		))
 	if snap.outcome == scalerv1.Outcome_OUTCOME_ERROR {
-		span.SetStatus(codes.Error, statusOf(triggerType, snap.err).Message())
+		span.SetStatus(codes.Error, failure.Status(triggerType, snap.err).Message())
 	}
 	span.End(trace.WithTimestamp(snap.at))
 	if !span.SpanContext().IsSampled() {

@@ -29,6 +29,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
@@ -36,6 +37,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // version is set at link time: -X .../scalers/scaler.version=v0.1.0
@@ -163,7 +165,7 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 
 // Serve runs a family until ctx ends: flags, logs, gRPC with health and
 // reflection, metrics and graceful stop. A family's main calls nothing else.
-func Serve(ctx context.Context, family string, triggers ...Trigger) error {
+func Serve(ctx context.Context, family string, triggers ...trigger.Trigger) error {
 	s, err := parseSettings(family, os.Args[1:], os.Getenv, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -221,7 +223,7 @@ func openBook(dir string, log *slog.Logger) *suspects.Book {
 	return book
 }
 
-func printDescription(w io.Writer, family string, triggers []Trigger) error {
+func printDescription(w io.Writer, family string, triggers []trigger.Trigger) error {
 	text, err := describeJSON(family, version, triggers)
 	if err != nil {
 		return err
@@ -375,7 +377,7 @@ func (s *Server) interceptors() []grpc.ServerOption {
 			prometheus.WithHistogramBuckets([]float64{.001, .01, .1, .3, .6, 1, 3, 6, 9, 20, 30, 60, 90, 120}),
 		),
 	)
-	s.core.metrics.registry.MustRegister(counted)
+	s.core.metrics.Registry.MustRegister(counted)
 	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, cause any) error {
 		s.core.Log.ErrorContext(ctx, "panic in a call", "panic", defect.Text(cause), "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, defect.Err.Error())
@@ -405,7 +407,7 @@ func (s *Server) interceptors() []grpc.ServerOption {
 // handler serves probes and metrics. Readiness never depends on a source: a
 // broker that is down is no reason to take its family away.
 func (s *Server) handler() http.Handler {
-	s.core.metrics.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.core.metrics.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -416,10 +418,15 @@ func (s *Server) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("/metrics", promhttp.HandlerFor(s.core.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(s.core.metrics.Registry, promhttp.HandlerOpts{}))
 	return mux
 }
 
 // Refresh has every question that is asked read again and returns when the
 // answers stand. It is for tests that changed what a source will say.
 func (s *Server) Refresh(ctx context.Context) error { return s.core.sampler.refresh(ctx) }
+
+// describeJSON is the answer to Describe as the flag --describe prints it.
+func describeJSON(family, version string, triggers []trigger.Trigger) ([]byte, error) {
+	return protojson.MarshalOptions{Multiline: true}.Marshal(trigger.Describe(family, version, triggers))
+}

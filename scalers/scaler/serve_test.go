@@ -25,6 +25,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 func TestSettings(t *testing.T) {
@@ -94,7 +96,7 @@ func TestSettings(t *testing.T) {
 
 func TestDescriptionIsPrinted(t *testing.T) {
 	var out bytes.Buffer
-	if err := printDescription(&out, "wells", []Trigger{(&well{}).trigger()}); err != nil {
+	if err := printDescription(&out, "wells", []trigger.Trigger{(&well{}).trigger()}); err != nil {
 		t.Fatal(err)
 	}
 	var described struct {
@@ -131,7 +133,7 @@ func onLoopback(t *testing.T, s *Server) *grpc.ClientConn {
 }
 
 func TestHealthAndReflectionAreServed(t *testing.T) {
-	conn := onLoopback(t, New(Config{Family: "wells", Triggers: []Trigger{(&well{}).trigger()}}))
+	conn := onLoopback(t, New(Config{Family: "wells", Triggers: []trigger.Trigger{(&well{}).trigger()}}))
 	for _, service := range []string{"", "externalscaler.ExternalScaler", "sluice.scaler.v1.ScalerService"} {
 		answer, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
 		if err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
@@ -159,7 +161,7 @@ func TestHealthAndReflectionAreServed(t *testing.T) {
 }
 
 func TestProbesAndMetrics(t *testing.T) {
-	s := New(Config{Family: "wells", Triggers: []Trigger{(&well{}).trigger()}})
+	s := New(Config{Family: "wells", Triggers: []trigger.Trigger{(&well{}).trigger()}})
 	web := s.handler()
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
@@ -199,9 +201,9 @@ func TestProbesAndMetrics(t *testing.T) {
 }
 
 func TestRequestsOfAllKinds(t *testing.T) {
-	other := Define("spring", func(context.Context, wellParams) (Source, error) { return &fake{}, nil })
+	other := trigger.Define("spring", func(context.Context, wellParams) (contract.Source, error) { return &fake{}, nil })
 	tests := map[string]struct {
-		triggers []Trigger
+		triggers []trigger.Trigger
 		metadata map[string]string
 		metric   string
 		option   grpc.DialOption
@@ -211,11 +213,11 @@ func TestRequestsOfAllKinds(t *testing.T) {
 	}{
 		"a family of one type needs no type": {metadata: map[string]string{"name": "deep"}, metric: "well-deep", want: 3},
 		"a family of several needs one": {
-			triggers: []Trigger{other}, metadata: map[string]string{"name": "deep"}, metric: "well-deep",
+			triggers: []trigger.Trigger{other}, metadata: map[string]string{"name": "deep"}, metric: "well-deep",
 			code: codes.InvalidArgument, message: "sluice.dev/triggerType: is required by family wells, which serves spring, well",
 		},
 		"or the name of its Service": {
-			triggers: []Trigger{other}, metadata: map[string]string{"name": "deep"}, metric: "well-deep",
+			triggers: []trigger.Trigger{other}, metadata: map[string]string{"name": "deep"}, metric: "well-deep",
 			option: grpc.WithAuthority("scaler-well.sluice-system:9090"), want: 3,
 		},
 		"an unknown type": {

@@ -16,6 +16,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // Config is what a Server is made of. Only Family and Triggers are needed.
@@ -25,10 +28,10 @@ type Config struct {
 	// Version is the family's version; default "dev".
 	Version string
 	// Triggers are the trigger types served.
-	Triggers []Trigger
+	Triggers []trigger.Trigger
 	// Resolver turns references into credentials. By default there are none,
 	// and a trigger that refers to some is told so.
-	Resolver Resolver
+	Resolver contract.Resolver
 	// Log receives what an operator acts on; default slog.Default().
 	Log *slog.Logger
 	// Traces receives a span for every read; by default nothing does.
@@ -73,11 +76,11 @@ func (c Config) withDefaults() Config {
 // the subscriptions of all clients.
 type core struct {
 	Config
-	triggers map[string]Trigger
+	triggers map[string]trigger.Trigger
 	// detection is how each type announces to detect work.
 	detection map[string]scalerv1.Detection
 	sampler   *sampler
-	metrics   *metrics
+	metrics   *metrics.Metrics
 	held      *Allowance // the credentials of subscriptions
 
 	mu       sync.Mutex
@@ -90,10 +93,10 @@ type core struct {
 
 func newCore(cfg Config) *core {
 	cfg = cfg.withDefaults()
-	m := newMetrics(cfg.Family)
-	cfg.pool.changed = m.connections
+	m := metrics.New(cfg.Family)
+	cfg.pool.changed = m.Connections
 	c := &core{
-		Config: cfg, triggers: map[string]Trigger{}, metrics: m,
+		Config: cfg, triggers: map[string]trigger.Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
 		held:      NewAllowance("bytes of credentials", mostHeld, 0),
 		sampler: newSampler(samplerConfig{
@@ -106,8 +109,8 @@ func newCore(cfg Config) *core {
 	}
 	for _, t := range cfg.Triggers {
 		c.triggers[t.Type] = t
-		c.detection[t.Type] = t.description.GetDetection()
-		m.announce(t.Type)
+		c.detection[t.Type] = t.Describe().GetDetection()
+		m.Announce(t.Type)
 	}
 	return c
 }
@@ -124,25 +127,25 @@ func (c *core) types() string {
 
 // trigger finds the type that a request is about, and refuses one whose caller
 // may not ask it.
-func (c *core) trigger(ctx context.Context, req request) (Trigger, error) {
+func (c *core) trigger(ctx context.Context, req trigger.Request) (trigger.Trigger, error) {
 	if err := admit(ctx, req); err != nil {
-		return Trigger{}, err
+		return trigger.Trigger{}, err
 	}
 	t, err := c.triggerNamed(ctx, req)
-	if err == nil && t.ofObject {
+	if err == nil && t.OfObject() {
 		err = admitToObject(ctx, req, "a "+t.Type+" trigger")
 	}
 	return t, err
 }
 
 // triggerNamed finds the type that a request is about.
-func (c *core) triggerNamed(ctx context.Context, req request) (Trigger, error) {
-	name := req.triggerType()
+func (c *core) triggerNamed(ctx context.Context, req trigger.Request) (trigger.Trigger, error) {
+	name := req.TriggerType()
 	if name != "" {
 		if t, ok := c.triggers[name]; ok {
 			return t, nil
 		}
-		return Trigger{}, status.Errorf(codes.Unimplemented, "trigger type %q is not served by family %s, which serves %s", name, c.Family, c.types())
+		return trigger.Trigger{}, status.Errorf(codes.Unimplemented, "trigger type %q is not served by family %s, which serves %s", name, c.Family, c.types())
 	}
 	if len(c.Triggers) == 1 {
 		return c.Triggers[0], nil
@@ -153,13 +156,13 @@ func (c *core) triggerNamed(ctx context.Context, req request) (Trigger, error) {
 	if t, ok := c.triggers[strings.TrimPrefix(host, "scaler-")]; ok {
 		return t, nil
 	}
-	return Trigger{}, status.Errorf(codes.InvalidArgument, "%s: is required by family %s, which serves %s", scalerv1.KeyTriggerType, c.Family, c.types())
+	return trigger.Trigger{}, status.Errorf(codes.InvalidArgument, "%s: is required by family %s, which serves %s", scalerv1.KeyTriggerType, c.Family, c.types())
 }
 
 // registered finds the subscription that a request by reference names, and
 // refuses a caller that may not ask it.
-func (c *core) registered(ctx context.Context, req request) (*subscription, error) {
-	id, generation := req.identity()
+func (c *core) registered(ctx context.Context, req trigger.Request) (*subscription, error) {
+	id, generation := req.Identity()
 	if err := admitToObject(ctx, req, "subscription "+id); err != nil {
 		return nil, err
 	}
@@ -180,7 +183,7 @@ func (c *core) register(sub *subscription) {
 		c.byID[sub.id] = map[*subscription]struct{}{}
 	}
 	c.byID[sub.id][sub] = struct{}{}
-	c.metrics.subscriptions(sub.trigger.Type, 1)
+	c.metrics.Subscriptions(sub.trigger.Type, 1)
 }
 
 func (c *core) unregister(sub *subscription) {
@@ -193,23 +196,11 @@ func (c *core) unregister(sub *subscription) {
 	if len(c.byID[sub.id]) == 0 {
 		delete(c.byID, sub.id)
 	}
-	c.metrics.subscriptions(sub.trigger.Type, -1)
+	c.metrics.Subscriptions(sub.trigger.Type, -1)
 }
 
 // startDraining tells every stream that this instance is about to go.
 func (c *core) startDraining() { c.drain.Do(func() { close(c.draining) }) }
-
-// identity is how a request by reference names its subscription.
-func (r request) identity() (id, generation string) {
-	m := r.ref.GetScalerMetadata()
-	return strings.Join([]string{m[scalerv1.KeyKind], r.ref.GetNamespace(), r.ref.GetName(), m[scalerv1.KeyTriggerIndex]}, "/"), m[scalerv1.KeyGeneration]
-}
-
-// byReference is true when the request carries no trigger, only its identity.
-func (r request) byReference() bool {
-	m := r.ref.GetScalerMetadata()
-	return m[scalerv1.KeyTriggerType] == "" && m[scalerv1.KeyKind] != "" && m[scalerv1.KeyTriggerIndex] != "" && m[scalerv1.KeyGeneration] != ""
-}
 
 // errGone is the failure of a subscription that ended while it was asked.
 var errGone = errors.New("the subscription has ended")

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // asked is a subscription that a client made by asking, without a Watch: KEDA,
@@ -22,15 +24,15 @@ type asked struct {
 }
 
 // find returns the subscription that answers a request.
-func (c *core) find(ctx context.Context, req request) (*subscription, error) {
-	if req.byReference() {
+func (c *core) find(ctx context.Context, req trigger.Request) (*subscription, error) {
+	if req.ByReference() {
 		return c.registered(ctx, req)
 	}
 	t, err := c.trigger(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.ref)
+	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(req.Ref)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +40,7 @@ func (c *core) find(ctx context.Context, req request) (*subscription, error) {
 }
 
 // ask finds or makes the subscription for a key.
-func (c *core) ask(ctx context.Context, t Trigger, req request, key string) (*subscription, error) {
+func (c *core) ask(ctx context.Context, t trigger.Trigger, req trigger.Request, key string) (*subscription, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a := c.asked[key]; a != nil {
@@ -49,14 +51,14 @@ func (c *core) ask(ctx context.Context, t Trigger, req request, key string) (*su
 		return nil, status.Errorf(codes.ResourceExhausted, "%d triggers were asked for without a stream within %v, as many as may be", most, keepFor)
 	}
 	// It outlives the request that made it, and ends with its expiry.
-	sub, err := c.subscribe(context.WithoutCancel(ctx), t, req, req.wish(), func() {})
+	sub, err := c.subscribe(context.WithoutCancel(ctx), t, req, wishOf(req), func() {})
 	if err != nil {
-		return nil, err
+		return nil, failure.Status(t.Type, err).Err()
 	}
 	a := &asked{sub: sub}
 	a.expiry = time.AfterFunc(keepFor, func() { c.forget(key, a) })
 	c.asked[key] = a
-	c.metrics.subscriptions(t.Type, 1)
+	c.metrics.Subscriptions(t.Type, 1)
 	return sub, nil
 }
 
@@ -67,7 +69,7 @@ func (c *core) forget(key string, a *asked) {
 		return
 	}
 	delete(c.asked, key)
-	c.metrics.subscriptions(a.sub.trigger.Type, -1)
+	c.metrics.Subscriptions(a.sub.trigger.Type, -1)
 	c.mu.Unlock()
 	a.expiry.Stop()
 	a.sub.close()
@@ -86,12 +88,12 @@ func (c *core) forgetAll() {
 	}
 }
 
-// wish is how a trigger is sampled whose client does not say: as often as KEDA
+// wishOf is how a trigger is sampled whose client does not say: as often as KEDA
 // would read it.
-func (r request) wish() wish {
-	f, _ := r.facts()
-	w := wish{interval: f.object.PollingInterval, idle: r.ref.GetScalerMetadata()[scalerv1.KeyMode] == scalerv1.ModeIdle}
-	if !w.idle && !f.useCachedMetrics {
+func wishOf(r trigger.Request) wish {
+	f, _ := r.Facts()
+	w := wish{interval: f.Object.PollingInterval, idle: r.Ref.GetScalerMetadata()[scalerv1.KeyMode] == scalerv1.ModeIdle}
+	if !w.idle && !f.UseCachedMetrics {
 		w.interval = min(w.interval, freshFor)
 	}
 	if !w.idle {

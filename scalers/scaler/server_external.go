@@ -5,6 +5,9 @@ import (
 	"strings"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,25 +22,25 @@ type externalService struct {
 // GetMetricSpec needs neither source nor credentials, except for a trigger
 // whose source names its metrics.
 func (e *externalService) GetMetricSpec(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
-	metrics, err := e.metricSpecs(ctx, request{ref})
+	metrics, err := e.metricSpecs(ctx, trigger.Request{Ref: ref})
 	if err != nil {
 		return nil, err
 	}
 	return &externalscaler.GetMetricSpecResponse{MetricSpecs: wireSpecs(metrics)}, nil
 }
 
-func (e *externalService) metricSpecs(ctx context.Context, req request) ([]Metric, error) {
-	if !req.byReference() {
+func (e *externalService) metricSpecs(ctx context.Context, req trigger.Request) ([]contract.Metric, error) {
+	if !req.ByReference() {
 		t, err := e.core.trigger(ctx, req)
 		if err != nil {
 			return nil, err
 		}
-		b, err := bindSafely(t, req, nil)
+		b, err := t.Bind(req.Ref, nil)
 		if err != nil {
-			return nil, statusOf(t.Type, err).Err()
+			return nil, failure.Status(t.Type, err).Err()
 		}
-		if b.metrics != nil {
-			return b.metrics, nil
+		if b.Metrics != nil {
+			return b.Metrics, nil
 		}
 	}
 	sub, err := e.core.find(ctx, req)
@@ -49,7 +52,7 @@ func (e *externalService) metricSpecs(ctx context.Context, req request) ([]Metri
 
 // GetMetrics answers from the snapshot; see sampler.ask for how long it waits.
 func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
-	sub, err := e.core.find(ctx, request{r.GetScaledObjectRef()})
+	sub, err := e.core.find(ctx, trigger.Request{Ref: r.GetScaledObjectRef()})
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +75,7 @@ func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetM
 
 // IsActive is true when any metric exceeds its activation threshold.
 func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
-	sub, err := e.core.find(ctx, request{ref})
+	sub, err := e.core.find(ctx, trigger.Request{Ref: ref})
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +89,8 @@ func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.Scal
 // watcher is a subscription of one stream's own, so that the source may ring
 // while the stream stands, and a signal of its news.
 func (e *externalService) watcher(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*subscription, <-chan struct{}, error) {
-	req := request{ref}
-	if req.byReference() {
+	req := trigger.Request{Ref: ref}
+	if req.ByReference() {
 		registered, err := e.core.registered(ctx, req)
 		if err != nil {
 			return nil, nil, err
@@ -98,15 +101,18 @@ func (e *externalService) watcher(ctx context.Context, ref *externalscaler.Scale
 	if err != nil {
 		return nil, nil, err
 	}
-	facts, _ := req.facts()
+	facts, _ := req.Facts()
 	news := make(chan struct{}, 1)
-	sub, err := e.core.subscribe(ctx, t, req, wish{interval: facts.object.PollingInterval, idle: true}, func() {
+	sub, err := e.core.subscribe(ctx, t, req, wish{interval: facts.Object.PollingInterval, idle: true}, func() {
 		select {
 		case news <- struct{}{}:
 		default:
 		}
 	})
-	return sub, news, err
+	if err != nil {
+		return nil, nil, failure.Status(t.Type, err).Err()
+	}
+	return sub, news, nil
 }
 
 // StreamIsActive sends the state at the start and each change of it. A failure
@@ -155,12 +161,12 @@ func (e *externalService) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, 
 	}
 	defer sub.close()
 	sub.mu.Lock()
-	fixed := sub.binding.metrics != nil
+	fixed := sub.binding.Metrics != nil
 	sub.mu.Unlock()
 	if fixed {
 		return status.Errorf(codes.Unimplemented, "metrics of a %s trigger do not change", sub.trigger.Type)
 	}
-	var sent []Metric
+	var sent []contract.Metric
 	for {
 		sub.mu.Lock()
 		specs := sub.specs

@@ -2,7 +2,6 @@ package scaler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -14,7 +13,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 const (
@@ -42,22 +44,22 @@ type subscription struct {
 	core       *core
 	id         string
 	generation int64
-	trigger    Trigger
-	req        request
+	trigger    trigger.Trigger
+	req        trigger.Request
 	// changed is called, not under any lock, after anything that is told to
 	// the client has changed.
 	changed func()
-	resolve func()    // starts one attempt to read the credentials
-	refs    Reference // where they are
-	cached  bool      // useCachedMetrics
+	resolve func()             // starts one attempt to read the credentials
+	refs    contract.Reference // where they are
+	cached  bool               // UseCachedMetrics
 	// everyRead is set when each read is news to the client, equal ones
 	// included: Jobs are started by the moment of a reading.
 	everyRead bool
 	payer     string // see payerOf
 
 	mu      sync.Mutex
-	binding *binding // partial until credentials are known
-	user    *user    // the share in a question; nil until then
+	binding *trigger.Binding // partial until credentials are known
+	user    *user            // the share in a question; nil until then
 	wish    wish
 	closed  bool
 	ready   chan struct{} // closed when user or failure stands
@@ -75,35 +77,31 @@ type subscription struct {
 	seq         uint64
 	at          time.Time // when the last read was completed; zero before
 	observation *observation
-	specs       []Metric
+	specs       []contract.Metric
 	activations uint64
 	active      bool
 }
 
-// subscribe binds a trigger and starts sampling it. The error is a status for
-// the user: nothing but another trigger can help. Credentials are read
+// subscribe binds a trigger and starts sampling it. The error is that of its
+// binding: nothing but another trigger can help. Credentials are read
 // meanwhile, until ctx ends or the subscription is closed.
-func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, changed func()) (*subscription, error) {
+func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Request, w wish, changed func()) (*subscription, error) {
 	b, err := c.bind(t, req, nil)
 	if err != nil {
-		r := &rejection{error: statusOf(t.Type, err).Err()}
-		if known := (*rejection)(nil); errors.As(err, &known) {
-			r.metrics = known.metrics
-		}
-		return nil, r
+		return nil, err
 	}
-	facts, _ := req.facts() // bound, so without problems
+	facts, _ := req.Facts() // bound, so without problems
 	ctx, cancel := context.WithCancel(ctx)
 	s := &subscription{
 		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
-		held: c.held.For(facts.references.Namespace),
-		refs: facts.references, cached: facts.useCachedMetrics,
+		held: c.held.For(facts.References.Namespace),
+		refs: facts.References, cached: facts.UseCachedMetrics,
 		wish:  w,
-		ready: make(chan struct{}), specs: b.metrics,
-		everyRead: facts.object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
+		ready: make(chan struct{}), specs: b.Metrics,
+		everyRead: facts.Object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
 	}
 	s.resolve = func() { c.running.Go(func() { s.resolveOnce(ctx) }) }
-	if b.question == "" {
+	if b.Question == "" {
 		s.refresh()
 	} else {
 		s.join(b, nil)
@@ -112,18 +110,13 @@ func (c *core) subscribe(ctx context.Context, t Trigger, req request, w wish, ch
 }
 
 // bind understands a trigger and adds what this process has to say about it.
-func (c *core) bind(t Trigger, req request, creds *Credentials) (*binding, error) {
-	b, err := bindSafely(t, req, creds)
-	if err == nil && b.timeout > c.MaxReadTimeout {
-		b.warnings = append(b.warnings, fmt.Sprintf("timeout: a read ends after %v, as --max-read-timeout has it, and not after %v",
-			c.MaxReadTimeout, b.timeout))
+func (c *core) bind(t trigger.Trigger, req trigger.Request, creds *contract.Credentials) (*trigger.Binding, error) {
+	b, err := t.Bind(req.Ref, creds)
+	if err == nil && b.Timeout > c.MaxReadTimeout {
+		b.Warnings = append(b.Warnings, fmt.Sprintf("timeout: a read ends after %v, as --max-read-timeout has it, and not after %v",
+			c.MaxReadTimeout, b.Timeout))
 	}
 	return b, err
-}
-
-func bindSafely(t Trigger, req request, creds *Credentials) (b *binding, err error) {
-	defer defect.Recovered("bind", &err)
-	return t.bind(req, creds)
 }
 
 // refresh reads the credentials, unless that is under way.
@@ -145,20 +138,16 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 	s.mu.Lock()
 	refs.NotBefore = s.refused
 	s.mu.Unlock()
-	var creds *Credentials
-	err := Safely("resolve credentials", func() (err error) {
-		creds, err = s.core.Resolver.Resolve(rctx, refs)
-		return err
-	})
+	creds, err := resolveSafely(rctx, s.core.Resolver, refs)
 	if err == nil {
 		err = s.hold(creds)
 	}
-	var b *binding
+	var b *trigger.Binding
 	if err == nil {
 		b, err = s.core.bind(s.trigger, s.req, creds)
 	}
 	if err != nil {
-		s.fail(redact(err, secretsOf(creds, s.trigger.description)))
+		s.fail(failure.Redact(err, s.trigger.Secrets(creds)))
 		return
 	}
 	s.mu.Lock()
@@ -177,7 +166,7 @@ func (s *subscription) resolveOnce(ctx context.Context) {
 }
 
 // hold counts the credentials, if the namespace may have so many.
-func (s *subscription) hold(creds *Credentials) error {
+func (s *subscription) hold(creds *contract.Credentials) error {
 	bytes := 0
 	for _, values := range []map[string]string{creds.Parameters, creds.Env} {
 		for _, value := range values {
@@ -190,6 +179,11 @@ func (s *subscription) hold(creds *Credentials) error {
 		return nil
 	}
 	return s.held.Set(bytes)
+}
+
+func resolveSafely(ctx context.Context, r contract.Resolver, refs contract.Reference) (creds *contract.Credentials, err error) {
+	defer defect.Recovered("resolve credentials", &err)
+	return r.Resolve(ctx, refs)
 }
 
 // tryAgain reads the credentials after a pause; s.mu is held.
@@ -215,7 +209,7 @@ func (s *subscription) fail(err error) {
 	s.retries++
 	s.tryAgain(pause)
 	old := s.user
-	if old != nil && silence(err) && time.Since(s.resolved) < longestKept {
+	if old != nil && failure.Silent(err) && time.Since(s.resolved) < longestKept {
 		s.mu.Unlock()
 		return
 	}
@@ -241,17 +235,17 @@ func (s *subscription) becomeReady() {
 }
 
 // join moves the subscription to the question of b.
-func (s *subscription) join(b *binding, creds *Credentials) {
+func (s *subscription) join(b *trigger.Binding, creds *contract.Credentials) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return
 	}
-	renamed := b.metrics != nil && s.specs != nil && !sameMetrics(s.specs, b.metrics)
+	renamed := b.Metrics != nil && s.specs != nil && !sameMetrics(s.specs, b.Metrics)
 	if renamed {
-		s.specs = b.metrics
+		s.specs = b.Metrics
 	}
-	if s.user != nil && s.binding.question == b.question {
+	if s.user != nil && s.binding.Question == b.Question {
 		s.binding = b // a target may have come from a variable
 		s.mu.Unlock()
 		if renamed {
@@ -261,12 +255,12 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 	}
 	old := s.user
 	u := newUser(s.wish)
-	u.silent, u.secrets = b.silent, secretsOf(creds, s.trigger.description)
+	u.silent, u.secrets = b.Silent, s.trigger.Secrets(creds)
 	u.payer = s.payer
 	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
 	if s.specs == nil {
-		s.specs = b.metrics
+		s.specs = b.Metrics
 	}
 	s.mu.Unlock()
 
@@ -284,8 +278,8 @@ func (s *subscription) join(b *binding, creds *Credentials) {
 }
 
 // query is what the sampler reads for b.
-func (s *subscription) query(b *binding) query {
-	return query{id: b.question, triggerType: s.trigger.Type, hosts: b.hosts, metrics: len(b.metrics), timeout: b.timeout, open: b.open}
+func (s *subscription) query(b *trigger.Binding) query {
+	return query{id: b.Question, triggerType: s.trigger.Type, hosts: b.Hosts, metrics: len(b.Metrics), timeout: b.Timeout, open: b.Open}
 }
 
 // deliver works out what a snapshot means to this subscription.
@@ -296,7 +290,7 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 		return
 	}
 	s.seq, s.at = snap.seq, snap.at
-	o := s.binding.observe(snap)
+	o := observe(s.binding, snap)
 	if o.err == nil {
 		if o.active() && !s.active {
 			s.activations++
@@ -308,7 +302,7 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	if snap.specs != nil && !sameMetrics(s.specs, snap.specs) {
 		s.specs, news = snap.specs, true
 	}
-	stale := refused(snap.err) && s.refers()
+	stale := failure.Refused(snap.err) && s.refers()
 	s.refusing = stale
 	if stale {
 		s.refused = snap.at
@@ -327,7 +321,7 @@ func (s *subscription) refers() bool {
 	return s.refs.Authentication != "" || len(s.refs.Inline) > 0 || len(s.refs.Variables) > 0
 }
 
-func sameMetrics(a, b []Metric) bool {
+func sameMetrics(a, b []contract.Metric) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -389,12 +383,12 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 	case !ok:
 		return nil, s.status(status.Errorf(codes.Unavailable, "the source was last read %s ago", time.Since(snap.at).Round(time.Second)))
 	}
-	o := b.observe(snap)
+	o := observe(b, snap)
 	if o.err != nil {
 		return nil, s.status(o.err)
 	}
 	if periodic {
-		s.core.metrics.answered(s.trigger.Type, time.Since(snap.at))
+		s.core.metrics.Answered(s.trigger.Type, time.Since(snap.at))
 	}
 	return o, nil
 }
@@ -402,7 +396,7 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 // lookUp returns the snapshot of the question that the subscription asks, and
 // what it means by it. New credentials may move it to another question
 // meanwhile, which is then the one to wait for.
-func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *binding, snap *snapshot, ok bool, err error) {
+func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Binding, snap *snapshot, ok bool, err error) {
 	for {
 		s.mu.Lock()
 		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.wish.interval
@@ -426,7 +420,7 @@ func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *binding, s
 
 // name notes the metrics of a source that names them itself, for a caller who
 // has the snapshot before it is delivered.
-func (s *subscription) name(u *user, specs []Metric) {
+func (s *subscription) name(u *user, specs []contract.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.user == u && s.specs == nil {
@@ -434,13 +428,13 @@ func (s *subscription) name(u *user, specs []Metric) {
 	}
 }
 
-func (s *subscription) status(err error) error { return statusOf(s.trigger.Type, err).Err() }
+func (s *subscription) status(err error) error { return failure.Status(s.trigger.Type, err).Err() }
 
 // freshness is how old a snapshot may be for who asks.
-func (s *subscription) freshness(b *binding, interval time.Duration, periodic bool) freshness {
+func (s *subscription) freshness(b *trigger.Binding, interval time.Duration, periodic bool) freshness {
 	switch {
 	case s.cached:
-		return freshness{allowed: b.object.PollingInterval + s.core.sampler.deadline(b.timeout, interval)}
+		return freshness{allowed: b.Object.PollingInterval + s.core.sampler.deadline(b.Timeout, interval)}
 	case periodic:
 		return freshness{allowed: freshFor, who: s.asker()}
 	default:
@@ -459,7 +453,7 @@ func (s *subscription) asker() any {
 
 // currentSpecs returns the metrics of the trigger, from its metadata where it
 // names them and from its source where that does.
-func (s *subscription) currentSpecs(ctx context.Context) ([]Metric, error) {
+func (s *subscription) currentSpecs(ctx context.Context) ([]contract.Metric, error) {
 	s.mu.Lock()
 	specs := s.specs
 	s.mu.Unlock()
@@ -478,7 +472,7 @@ func (s *subscription) currentSpecs(ctx context.Context) ([]Metric, error) {
 }
 
 // wireSpecs puts metrics on the wire, in both number fields.
-func wireSpecs(metrics []Metric) []*externalscaler.MetricSpec {
+func wireSpecs(metrics []contract.Metric) []*externalscaler.MetricSpec {
 	specs := make([]*externalscaler.MetricSpec, len(metrics))
 	for i, m := range metrics {
 		specs[i] = &externalscaler.MetricSpec{

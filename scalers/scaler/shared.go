@@ -2,10 +2,6 @@ package scaler
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -43,24 +39,6 @@ func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(con
 		return none, err
 	}
 	return value.(V), nil
-}
-
-// fingerprintKey makes fingerprints worthless outside this process.
-var fingerprintKey = sync.OnceValue(func() []byte {
-	key := make([]byte, sha256.Size)
-	rand.Read(key) // never fails, see crypto/rand
-	return key
-})
-
-// Fingerprint is a short hash of secrets, fit for keys of Shared. It cannot be
-// turned back and differs between processes.
-func Fingerprint(secrets ...string) string {
-	mac := hmac.New(sha256.New, fingerprintKey())
-	for _, secret := range secrets {
-		// The length keeps ("ab", "c") apart from ("a", "bc").
-		fmt.Fprintf(mac, "%d:%s", len(secret), secret)
-	}
-	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 // sharedID is what two equal connections have in common.

@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
 
 // SharedBell lets all Ringers of one connection that listen at the same place share
@@ -23,17 +25,17 @@ type SharedBell struct {
 	mu      sync.Mutex
 	closed  bool
 	places  map[string]*Ears
-	retries map[string]*retry // of places where listening failed
+	retries map[string]*pause // of places where listening failed
 }
 
 // mostTopics is how many topics are listened for at one place, so that nobody
 // has a server remember any number of them.
 const mostTopics = 10_000
 
-// retry is when listening at a place is tried again. All who want to listen
+// pause is when listening at a place is tried again. All who want to listen
 // there wait for the same attempt: a thousand of them are one to the server.
-type retry struct {
-	Backoff
+type pause struct {
+	retry.Backoff
 	refusal error // the place does not let us listen; nil when it just failed
 }
 
@@ -41,7 +43,7 @@ type retry struct {
 // and goes on until Close.
 func NewSharedBell(ctx context.Context) *SharedBell {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	b := &SharedBell{stop: stop, places: map[string]*Ears{}, retries: map[string]*retry{}}
+	b := &SharedBell{stop: stop, places: map[string]*Ears{}, retries: map[string]*pause{}}
 	b.start = func(run func(context.Context)) { b.done.Go(func() { run(ctx) }) }
 	return b
 }
@@ -85,7 +87,7 @@ func (b *SharedBell) joinInTime(ctx context.Context, place string, e *ear, run f
 		if at != nil || err != nil {
 			return at, err
 		}
-		if err := sleepUntil(ctx, next); err != nil {
+		if err := retry.SleepUntil(ctx, next); err != nil {
 			return nil, err
 		}
 	}
@@ -107,8 +109,8 @@ func (b *SharedBell) join(place string, e *ear, run func(context.Context, *Ears)
 			return at, next, nil
 		}
 	}
-	if r := b.retries[place]; r != nil && time.Now().Before(r.next) {
-		return nil, r.next, r.refusal
+	if r := b.retries[place]; r != nil && time.Now().Before(r.Due()) {
+		return nil, r.Due(), r.refusal
 	}
 	return b.begin(place, e, run), next, nil
 }
@@ -135,16 +137,16 @@ func (b *SharedBell) ended(place string, at *Ears, err error) {
 	if err == nil {
 		return // nobody is left
 	}
-	maps.DeleteFunc(b.retries, func(_ string, r *retry) bool { return time.Since(r.next) > askAgain })
+	maps.DeleteFunc(b.retries, func(_ string, r *pause) bool { return time.Since(r.Due()) > askAgain })
 	r := b.retries[place]
 	if r == nil {
-		r = &retry{}
+		r = &pause{}
 		b.retries[place] = r
 	}
 	r.refusal = nil
 	r.Ended(at.listeningSince())
-	if errors.Is(err, ErrDoorbellRefused) {
-		r.rest(askAgain)
+	if errors.Is(err, contract.ErrDoorbellRefused) {
+		r.Rest(askAgain)
 		r.refusal = err
 	}
 }
@@ -239,7 +241,7 @@ func (e *Ears) add(one *ear) (bool, error) {
 	}
 	if e.all[one.topic] == nil {
 		if len(e.all) >= mostTopics {
-			return false, fmt.Errorf("%w: %d others are listened for on the same connection, which is the most", ErrDoorbellRefused, mostTopics)
+			return false, fmt.Errorf("%w: %d others are listened for on the same connection, which is the most", contract.ErrDoorbellRefused, mostTopics)
 		}
 		e.all[one.topic] = map[*ear]struct{}{}
 	}

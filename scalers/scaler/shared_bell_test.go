@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
 
 // crowd is many who listen at one place, each as the sampler does.
@@ -25,7 +28,7 @@ func gather(ctx context.Context, b *SharedBell, n int, run func(context.Context,
 	c := &crowd{}
 	for i := range n {
 		c.done.Go(func() {
-			if sleepUntil(ctx, time.Now().Add(time.Duration(i)*time.Second)) == nil {
+			if retry.SleepUntil(ctx, time.Now().Add(time.Duration(i)*time.Second)) == nil {
 				c.listen(ctx, b, fmt.Sprint(i), run)
 			}
 		})
@@ -34,13 +37,13 @@ func gather(ctx context.Context, b *SharedBell, n int, run func(context.Context,
 }
 
 func (c *crowd) listen(ctx context.Context, b *SharedBell, topic string, run func(context.Context, *Ears) error) {
-	var backoff Backoff
+	var backoff retry.Backoff
 	for backoff.Wait(ctx) == nil {
 		err := b.Listen(ctx, "place", topic, run, func() { c.listening.Add(1) }, func() { c.rung.Add(1) })
 		c.failed.Store(topic, err)
 		backoff.Ended(time.Time{})
-		if errors.Is(err, ErrDoorbellRefused) {
-			backoff.rest(askAgain)
+		if errors.Is(err, contract.ErrDoorbellRefused) {
+			backoff.Rest(askAgain)
 		}
 	}
 }
@@ -51,7 +54,7 @@ func TestAThousandListenersAreOneToTheServer(t *testing.T) {
 		run         func(*Ears) error
 		least, most int32 // within an hour
 	}{
-		"refused":               {func(*Ears) error { return fmt.Errorf("%w: too old", ErrDoorbellRefused) }, 6, 7},
+		"refused":               {func(*Ears) error { return fmt.Errorf("%w: too old", contract.ErrDoorbellRefused) }, 6, 7},
 		"broken":                {func(*Ears) error { return errors.New("connection refused") }, 50, 67},
 		"connected and dropped": {func(e *Ears) error { e.Listening(e.Topics()); return errors.New("reset") }, 50, 67},
 	}
@@ -135,7 +138,7 @@ func TestTooManyTopicsAreRefused(t *testing.T) {
 			defer cancel()
 			return b.Listen(ctx, "place", topic, standing, func() {}, func() {})
 		}
-		if err := one("another"); !errors.Is(err, ErrDoorbellRefused) {
+		if err := one("another"); !errors.Is(err, contract.ErrDoorbellRefused) {
 			t.Errorf("one topic too many: %v, want it refused", err)
 		}
 		if err := one("7"); !errors.Is(err, context.DeadlineExceeded) {

@@ -3,7 +3,6 @@ package scaler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,19 +149,5 @@ func TestConnectionOverAnotherIsClosedFirst(t *testing.T) {
 func TestSharedOutsideOfOpenSaysSo(t *testing.T) {
 	if _, err := Shared(t.Context(), 1, func(context.Context) (*conn, error) { return &conn{}, nil }); err == nil {
 		t.Error("no error")
-	}
-}
-
-func TestFingerprint(t *testing.T) {
-	seen := map[string]string{}
-	for _, secrets := range [][]string{nil, {""}, {"ab"}, {"a", "b"}, {"ab", ""}, {"b", "a"}} {
-		f := Fingerprint(secrets...)
-		if f != Fingerprint(secrets...) {
-			t.Errorf("%q has two fingerprints", secrets)
-		}
-		if other, ok := seen[f]; ok {
-			t.Errorf("%q has the fingerprint of %s", secrets, other)
-		}
-		seen[f] = fmt.Sprintf("%q", secrets)
 	}
 }

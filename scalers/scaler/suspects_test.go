@@ -15,6 +15,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 )
 
@@ -24,14 +26,14 @@ import (
 func TestSuspectsAreNotConnectedTo(t *testing.T) {
 	for name, kind := range map[string]struct {
 		serve func(t *testing.T, during func()) string
-		open  func(ctx context.Context, address string) (Source, error)
+		open  func(ctx context.Context, address string) (contract.Source, error)
 	}{
-		"by a connection": {serve: tcpSource, open: func(ctx context.Context, address string) (Source, error) {
+		"by a connection": {serve: tcpSource, open: func(ctx context.Context, address string) (contract.Source, error) {
 			return Shared(ctx, address, func(ctx context.Context) (*flood, error) {
 				return &flood{dialer: DialerOf(ctx), address: address}, nil
 			})
 		}},
-		"by HTTP": {serve: httpSource, open: func(ctx context.Context, address string) (Source, error) {
+		"by HTTP": {serve: httpSource, open: func(ctx context.Context, address string) (contract.Source, error) {
 			client, err := HTTP(ctx, HTTPOptions{})
 			return &webPage{client, address}, err
 		}},
@@ -50,7 +52,7 @@ func TestSuspectsAreNotConnectedTo(t *testing.T) {
 				t.Fatal(err)
 			}
 			next := newBook(t, left)
-			code, text := explain(readFrom(t, next, kind.open, evil))
+			code, text := failure.Explain(readFrom(t, next, kind.open, evil))
 			if code != codes.Unavailable || !strings.Contains(text, "this endpoint was being read when the process ended; it is tried again at ") {
 				t.Errorf("the next process: %v %q", code, text)
 			}
@@ -71,7 +73,7 @@ func newBook(t *testing.T, path string) *suspects.Book {
 }
 
 // readFrom reads a source once, as a process with the book does.
-func readFrom(t *testing.T, book *suspects.Book, open func(context.Context, string) (Source, error), address string) error {
+func readFrom(t *testing.T, book *suspects.Book, open func(context.Context, string) (contract.Source, error), address string) error {
 	t.Helper()
 	l := newPool(poolConfig{book: book}).lease(nil)
 	defer l.release()
@@ -122,9 +124,9 @@ type webPage struct {
 	address string
 }
 
-func (p *webPage) Read(ctx context.Context) ([]Reading, error) {
+func (p *webPage) Read(ctx context.Context) ([]contract.Reading, error) {
 	_, err := p.client.Get(ctx, p.address)
-	return One(0), err
+	return contract.One(0), err
 }
 
 func (p *webPage) Close() error { return nil }

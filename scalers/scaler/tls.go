@@ -14,6 +14,7 @@ import (
 	"github.com/youmark/pkcs8"
 
 	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 )
 
 // TLSParams is the client's side of a TLS connection to an event source. A
@@ -74,7 +75,7 @@ func (p TLSParams) Config(unsafe bool) (*tls.Config, error) {
 
 // Fingerprint tells these parameters from others in a key of Shared.
 func (p TLSParams) Fingerprint() string {
-	return Fingerprint(p.CA, p.Cert, p.Key, p.KeyPassword)
+	return fingerprint.Of(p.CA, p.Cert, p.Key, p.KeyPassword)
 }
 
 func (p TLSParams) authorities() (*x509.CertPool, error) {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // This file is the one place that decides how a family is reached, by whom,
@@ -61,29 +62,29 @@ type guestKey struct{}
 
 // admit refuses a request that refers to credentials which its caller may not
 // use. Whom a family serves decides what it can be made to read.
-func admit(ctx context.Context, req request) error {
+func admit(ctx context.Context, req trigger.Request) error {
 	g, ok := ctx.Value(guestKey{}).(guest)
-	what := req.refers()
+	what := req.Refers()
 	if !ok || what == "" || g.belongs(req) {
 		return nil
 	}
-	return status.Errorf(codes.PermissionDenied, "%s refers to credentials in namespace %q: %s", what, req.ref.GetNamespace(), g.remedy)
+	return status.Errorf(codes.PermissionDenied, "%s refers to credentials in namespace %q: %s", what, req.Ref.GetNamespace(), g.remedy)
 }
 
 // admitToObject refuses what is answered by the name of an object alone, such as
 // what somebody else subscribed for it or a count of Pods in its namespace, to a
 // guest who has no say there: anybody may name any object.
-func admitToObject(ctx context.Context, req request, what string) error {
+func admitToObject(ctx context.Context, req trigger.Request, what string) error {
 	g, ok := ctx.Value(guestKey{}).(guest)
 	if !ok || g.core || g.belongs(req) {
 		return nil
 	}
-	return status.Errorf(codes.PermissionDenied, "%s is answered for namespace %q: %s", what, req.ref.GetNamespace(), g.remedy)
+	return status.Errorf(codes.PermissionDenied, "%s is answered for namespace %q: %s", what, req.Ref.GetNamespace(), g.remedy)
 }
 
 // belongs reports whether a guest may speak for the namespace of a request.
-func (g guest) belongs(req request) bool {
-	return g.everywhere || slices.Contains(g.namespaces, req.ref.GetNamespace())
+func (g guest) belongs(req trigger.Request) bool {
+	return g.everywhere || slices.Contains(g.namespaces, req.Ref.GetNamespace())
 }
 
 // isCore reports whether the caller's subscriptions are those of the objects
@@ -95,10 +96,10 @@ func isCore(ctx context.Context) bool {
 
 // payerOf is the namespace whose share of what the family holds a trigger uses.
 // A guest names any; all that it may not speak for are one.
-func payerOf(ctx context.Context, req request) string {
+func payerOf(ctx context.Context, req trigger.Request) string {
 	g, ok := ctx.Value(guestKey{}).(guest)
 	if !ok || g.core || g.belongs(req) {
-		return req.ref.GetNamespace()
+		return req.Ref.GetNamespace()
 	}
 	return "(guests)"
 }

@@ -24,6 +24,8 @@ import (
 	pki "github.com/sluice-autoscaler/sluice/identity/authority"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 const installation = "sluice-system"
@@ -69,7 +71,7 @@ func guardIn(t *testing.T, env map[string]string, args ...string) *fortress {
 }
 
 // guardWith is guardIn with further triggers.
-func guardWith(t *testing.T, env map[string]string, more []Trigger, args ...string) *fortress {
+func guardWith(t *testing.T, env map[string]string, more []trigger.Trigger, args ...string) *fortress {
 	t.Helper()
 	set, err := parseSettings("wells", append([]string{
 		"--grpc-address=127.0.0.1:0", "--loopback-address=127.0.0.1:0", "--installation=" + installation,
@@ -352,23 +354,25 @@ func TestSubscriptionsOfAGuestAreBounded(t *testing.T) {
 
 // podsParams are of a trigger that answers for the object's namespace.
 type podsParams struct {
-	Object `question:"namespace"`
-	Target float64 `param:"target" default:"5" role:"target"`
+	contract.Object `question:"namespace"`
+	Target          float64 `param:"target" default:"5" role:"target"`
 }
 
-func (p podsParams) Metrics() []Metric { return []Metric{{Name: "pods", Target: p.Target}} }
+func (p podsParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: "pods", Target: p.Target}}
+}
 
 type podsSource struct{}
 
-func (podsSource) Read(context.Context) ([]Reading, error) { return One(1), nil }
-func (podsSource) Close() error                            { return nil }
+func (podsSource) Read(context.Context) ([]contract.Reading, error) { return contract.One(1), nil }
+func (podsSource) Close() error                                     { return nil }
 
 // A guest sees by the name of an object only what it could ask for by itself:
 // not what the core subscribed to for somebody else, and not what a family
 // reads by its own rights in a namespace that anybody may name.
 func TestGuestsSeeNothingByTheNamesOfOthers(t *testing.T) {
-	pods := Define("pods", func(context.Context, podsParams) (Source, error) { return podsSource{}, nil })
-	g := guardWith(t, nil, []Trigger{pods}, "--allow-client=keda=shop")
+	pods := trigger.Define("pods", func(context.Context, podsParams) (contract.Source, error) { return podsSource{}, nil })
+	g := guardWith(t, nil, []trigger.Trigger{pods}, "--allow-client=keda=shop")
 	g.haveKey()
 	stream, err := scalerv1.NewScalerServiceClient(g.as(identity.Controller)).Watch(t.Context())
 	if err != nil {

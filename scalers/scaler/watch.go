@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 const (
@@ -30,7 +31,7 @@ type watchService struct {
 
 // Describe says what the family serves.
 func (w *watchService) Describe(context.Context, *scalerv1.DescribeRequest) (*scalerv1.DescribeResponse, error) {
-	return describeFamily(w.core.Family, w.core.Version, w.core.Triggers), nil
+	return trigger.Describe(w.core.Family, w.core.Version, w.core.Triggers), nil
 }
 
 // Check says what is wrong with a trigger. It binds it and asks nobody.
@@ -38,15 +39,15 @@ func (w *watchService) Check(ctx context.Context, r *scalerv1.CheckRequest) (*sc
 	if r.GetRef() == nil {
 		return nil, status.Error(codes.InvalidArgument, "check: ref is required")
 	}
-	req := request{r.GetRef()}
+	req := trigger.Request{Ref: r.GetRef()}
 	t, err := w.core.trigger(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	answer := &scalerv1.CheckResponse{}
-	_, err = bindSafely(t, req, nil)
-	if wrong := (*rejection)(nil); errors.As(err, &wrong) {
-		answer.Problems = wrong.problems
+	_, err = t.Bind(req.Ref, nil)
+	if wrong := (*trigger.Rejection)(nil); errors.As(err, &wrong) {
+		answer.Problems = wrong.Problems
 	}
 	return answer, nil
 }

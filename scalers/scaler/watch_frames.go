@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"google.golang.org/grpc/status"
 )
 
@@ -29,7 +30,7 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 		e.told.accepted, e.told.warnings = true, warnings
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
 			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: warnings,
-			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding.timeout, s.wish.interval)),
+			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding.Timeout, s.wish.interval)),
 		}}})
 	}
 	if s.specs != nil && !sameMetrics(e.told.specs, s.specs) {
@@ -48,9 +49,9 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 // warnings are those of the trigger and of its last reading; s.mu is held.
 func (s *subscription) warnings() []string {
 	if s.observation == nil || s.observation.warning == "" {
-		return s.binding.warnings
+		return s.binding.Warnings
 	}
-	return append(slices.Clip(s.binding.warnings), s.observation.warning)
+	return append(slices.Clip(s.binding.Warnings), s.observation.warning)
 }
 
 // knowsNot reports whether the last observation is news; s.mu is held.
@@ -72,7 +73,7 @@ func (s *subscription) wire(o *observation) *scalerv1.Observation {
 		Traceparent:   o.traceparent,
 	}
 	if o.err != nil {
-		w.Status = wireStatus(statusOf(s.trigger.Type, o.err))
+		w.Status = wireStatus(failure.Status(s.trigger.Type, o.err))
 	}
 	for _, v := range o.values {
 		w.Values = append(w.Values, &scalerv1.Value{MetricName: v.name, Value: v.value, Active: v.active})
@@ -94,7 +95,7 @@ func (s *subscription) detection() scalerv1.Detection {
 		return announced
 	}
 	off := s.wish.doorbell == scalerv1.Doorbell_DOORBELL_OFF
-	if off || s.binding.silent != "" && s.wish.doorbell != scalerv1.Doorbell_DOORBELL_ON {
+	if off || s.binding.Silent != "" && s.wish.doorbell != scalerv1.Doorbell_DOORBELL_ON {
 		return scalerv1.Detection_DETECTION_POLLING
 	}
 	return announced

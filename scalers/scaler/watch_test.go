@@ -22,6 +22,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // well is what sources of type "well" read: the test changes it.
@@ -41,8 +43,8 @@ type wellParams struct {
 	Activation float64 `param:"activation" default:"0" role:"activation"`
 }
 
-func (p wellParams) Metrics() []Metric {
-	return []Metric{{Name: "well-" + p.Name, Target: p.Target, Activation: p.Activation}}
+func (p wellParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: "well-" + p.Name, Target: p.Target, Activation: p.Activation}}
 }
 
 type wellSource struct {
@@ -50,18 +52,18 @@ type wellSource struct {
 	well *well
 }
 
-func (s *wellSource) Read(context.Context) ([]Reading, error) {
+func (s *wellSource) Read(context.Context) ([]contract.Reading, error) {
 	s.well.reads.Add(1)
 	if err := s.well.err.Load(); err != nil {
 		return nil, *err
 	}
-	return One(float64(s.well.level.Load())), nil
+	return contract.One(float64(s.well.level.Load())), nil
 }
 
 func (s *wellSource) Close() error { s.well.alive.Add(-1); return nil }
 
-func (w *well) trigger() Trigger {
-	return Define("well", func(ctx context.Context, p wellParams) (Source, error) {
+func (w *well) trigger() trigger.Trigger {
+	return trigger.Define("well", func(ctx context.Context, p wellParams) (contract.Source, error) {
 		w.opens.Add(1)
 		switch p.Password {
 		case "wrong":
@@ -72,20 +74,20 @@ func (w *well) trigger() Trigger {
 		}
 		w.alive.Add(1)
 		return &wellSource{&w.ringer, w}, nil
-	}, RingsAt("nothing"))
+	}, trigger.RingsAt("nothing"))
 }
 
 // passwords resolves references to a password that the test changes.
 type passwords struct {
 	mu       sync.Mutex
 	password string
-	err      error         // instead of it
-	again    time.Duration // when to read it again; 0 is never
-	last     Reference     // that was resolved
+	err      error              // instead of it
+	again    time.Duration      // when to read it again; 0 is never
+	last     contract.Reference // that was resolved
 	reads    int
 }
 
-func (p *passwords) Resolve(_ context.Context, ref Reference) (*Credentials, error) {
+func (p *passwords) Resolve(_ context.Context, ref contract.Reference) (*contract.Credentials, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = ref
@@ -96,7 +98,7 @@ func (p *passwords) Resolve(_ context.Context, ref Reference) (*Credentials, err
 	case p.password == "":
 		return nil, status.Error(codes.NotFound, "TriggerAuthentication/secret does not exist")
 	}
-	creds := &Credentials{Parameters: map[string]string{"password": p.password}}
+	creds := &contract.Credentials{Parameters: map[string]string{"password": p.password}}
 	if p.again > 0 {
 		creds.ReadAgain = time.Now().Add(p.again)
 	}
@@ -132,7 +134,7 @@ func withFamily(t *testing.T, test func(t *testing.T, f *served)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &well{}
 		p := &passwords{}
-		server := New(Config{Family: "wells", Triggers: []Trigger{w.trigger()}, Resolver: p, ShutdownTimeout: 10 * time.Second})
+		server := New(Config{Family: "wells", Triggers: []trigger.Trigger{w.trigger()}, Resolver: p, ShutdownTimeout: 10 * time.Second})
 		listener := bufconn.Listen(1 << 16)
 		ctx, stop := context.WithCancel(t.Context())
 		stopped := make(chan struct{})

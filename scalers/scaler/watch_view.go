@@ -7,6 +7,9 @@ import (
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -30,9 +33,9 @@ type entry struct {
 	id         string
 	generation int64
 	sub        *subscription
-	rejected   *status.Status // instead of sub
-	metrics    []Metric       // of a rejected one, as far as they are known
-	isFresh    bool           // in view.fresh
+	rejected   *status.Status    // instead of sub
+	metrics    []contract.Metric // of a rejected one, as far as they are known
+	isFresh    bool              // in view.fresh
 
 	told told
 }
@@ -41,7 +44,7 @@ type entry struct {
 type told struct {
 	accepted    bool
 	warnings    []string
-	specs       []Metric
+	specs       []contract.Metric
 	observation *observation
 	activations uint64
 	at          time.Time // of the read behind observation
@@ -69,7 +72,7 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 	if len(r.GetId()) > longestID {
 		return status.Errorf(codes.InvalidArgument, "subscribe: the id has %d bytes, of %d that it may have", len(r.GetId()), longestID)
 	}
-	req := request{r.GetRef()}
+	req := trigger.Request{Ref: r.GetRef()}
 	w := watchWish(req, r)
 	v.mu.Lock()
 	old, many := v.entries[r.GetId()], len(v.entries)
@@ -81,7 +84,7 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 		switch {
 		case r.GetGeneration() < old.generation:
 			return nil
-		case r.GetGeneration() == old.generation && old.sub.req.same(req):
+		case r.GetGeneration() == old.generation && old.sub.req.Same(req):
 			old.sub.change(w)
 			return nil
 		}
@@ -90,9 +93,9 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 	if t, err := v.core.trigger(ctx, req); err != nil {
 		e.rejected = status.Convert(err)
 	} else if sub, err := v.core.subscribe(ctx, t, req, w, func() { v.mark(e) }); err != nil {
-		e.rejected = status.Convert(err)
-		if r := (*rejection)(nil); errors.As(err, &r) {
-			e.metrics = r.metrics
+		e.rejected = failure.Status(t.Type, err)
+		if r := (*trigger.Rejection)(nil); errors.As(err, &r) {
+			e.metrics = r.Metrics
 		}
 	} else {
 		sub.id, sub.generation = e.id, e.generation
@@ -115,15 +118,15 @@ func mostOf(ctx context.Context) int {
 }
 
 // watchWish is how the client of a stream wants a trigger sampled.
-func watchWish(req request, r *scalerv1.Subscribe) wish {
+func watchWish(req trigger.Request, r *scalerv1.Subscribe) wish {
 	w := wish{
 		interval: r.GetInterval().AsDuration(),
 		idle:     r.GetMode() != scalerv1.Mode_MODE_ACTIVE,
 		doorbell: r.GetDoorbell(),
 	}
 	if r.GetInterval() == nil {
-		facts, _ := req.facts()
-		w.interval = facts.object.PollingInterval
+		facts, _ := req.Facts()
+		w.interval = facts.Object.PollingInterval
 	}
 	w.interval = max(w.interval, shortestInterval)
 	return w
@@ -248,5 +251,5 @@ func (v *view) beats(now time.Time) []*scalerv1.WatchResponse {
 func (s *subscription) holds(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return now.Sub(s.at) <= 2*s.wish.interval+s.core.sampler.deadline(s.binding.timeout, s.wish.interval)
+	return now.Sub(s.at) <= 2*s.wish.interval+s.core.sampler.deadline(s.binding.Timeout, s.wish.interval)
 }

@@ -1,4 +1,4 @@
-package scaler
+package params
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// problems are all that is wrong with one trigger's parameters, in the order
+// Problems are all that is wrong with one trigger's parameters, in the order
 // in which a user reads them.
-type problems []problem
+type Problems []problem
 
 // problem is one of them.
 type problem struct {
@@ -21,23 +21,23 @@ type problem struct {
 	rule bool   // found by Validate: there may be several of one key
 }
 
-// add says what is wrong with key. Reserved keys lose their prefix: the user
+// Add says what is wrong with key. Reserved keys lose their prefix: the user
 // knows them as fields of the trigger.
-func (p *problems) add(key string, err error) {
+func (p *Problems) Add(key string, err error) {
 	name := strings.TrimPrefix(key, scalerv1.ReservedPrefix)
 	text := strings.TrimPrefix(err.Error(), key+": ")
 	*p = append(*p, problem{key: name, text: name + ": " + text})
 }
 
-// about reports whether something is wrong with key already.
-func (p problems) about(key string) bool {
+// About reports whether something is wrong with key already.
+func (p Problems) About(key string) bool {
 	return slices.ContainsFunc(p, func(known problem) bool { return known.key == key })
 }
 
 // merge adds what Validate found, without what is known: a value that did not
 // convert is at its default when Validate looks at it, and the rule of an
 // embedded group may be checked twice.
-func (p *problems) merge(err error) {
+func (p *Problems) merge(err error) {
 	for _, text := range flatten(err) {
 		key, _, _ := strings.Cut(text, ":")
 		known := func(have problem) bool {
@@ -69,19 +69,19 @@ func flatten(err error) []string {
 	return texts
 }
 
-// err returns one InvalidArgument for all problems, or nil without any. odd are
+// Err returns one InvalidArgument for all problems, or nil without any. odd are
 // sentences about keys that have no effect: one of them may be what was meant
 // for what is missing.
-func (p problems) err(triggerType string, odd ...string) error {
+func (p Problems) Err(triggerType string, odd ...string) error {
 	if len(p) == 0 {
 		return nil
 	}
-	texts := append(p.texts(), odd...)
+	texts := append(p.Texts(), odd...)
 	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", triggerType, strings.Join(texts, "; ")))
 }
 
-// texts are the sentences.
-func (p problems) texts() []string {
+// Texts are the sentences.
+func (p Problems) Texts() []string {
 	texts := make([]string, len(p))
 	for i, one := range p {
 		texts[i] = one.text

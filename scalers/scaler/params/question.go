@@ -1,17 +1,19 @@
-package scaler
+package params
 
 import (
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 )
 
-// question returns the same short text for two triggers exactly when they may
+// Question returns the same short text for two triggers exactly when they may
 // share a Source: when type and question parameters are equal after defaults,
 // credentials by their content and by where they may be sent. It cannot be
 // turned back.
-func (p *plan) question(triggerType string, params reflect.Value, hosts []string) string {
+func (p *Plan) Question(triggerType string, params reflect.Value, hosts []string) string {
 	asked := []string{triggerType}
 	for _, f := range p.fields {
 		if f.question {
@@ -33,7 +35,7 @@ func (p *plan) question(triggerType string, params reflect.Value, hosts []string
 	if hosts != nil {
 		asked = append(asked, fmt.Sprintf("%q", hosts))
 	}
-	return Fingerprint(strings.Join(asked, "\n"))
+	return fingerprint.Of(strings.Join(asked, "\n"))
 }
 
 // canonical writes a value in Go syntax, which quotes texts and sorts maps.

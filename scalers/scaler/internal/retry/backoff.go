@@ -1,4 +1,5 @@
-package scaler
+// Package retry paces attempts at what should hold for long.
+package retry
 
 import (
 	"context"
@@ -27,7 +28,7 @@ type Backoff struct {
 
 // Wait returns when it is time for the next attempt, with ctx's error when that
 // ends before.
-func (b *Backoff) Wait(ctx context.Context) error { return sleepUntil(ctx, b.next) }
+func (b *Backoff) Wait(ctx context.Context) error { return SleepUntil(ctx, b.next) }
 
 // Ended plans the next attempt after one has ended that held since then, or
 // never, which is the zero time. The pause is up to a fifth longer, so that all
@@ -41,11 +42,14 @@ func (b *Backoff) Ended(since time.Time) {
 	b.next = now.Add(b.pause + rand.N(b.pause/5))
 }
 
-// rest puts the next attempt off.
-func (b *Backoff) rest(pause time.Duration) { b.next = time.Now().Add(pause) }
+// Due is when it is time for the next attempt.
+func (b *Backoff) Due() time.Time { return b.next }
 
-// sleepUntil returns at that time, with ctx's error when that ends before.
-func sleepUntil(ctx context.Context, at time.Time) error {
+// Rest puts the next attempt off.
+func (b *Backoff) Rest(pause time.Duration) { b.next = time.Now().Add(pause) }
+
+// SleepUntil returns at that time, with ctx's error when that ends before.
+func SleepUntil(ctx context.Context, at time.Time) error {
 	pause := time.Until(at)
 	if pause <= 0 {
 		return ctx.Err()

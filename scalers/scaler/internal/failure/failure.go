@@ -1,4 +1,6 @@
-package scaler
+// Package failure says what the error of a read or of a dial means: its gRPC
+// code, and words for the user that hold no credential.
+package failure
 
 import (
 	"context"
@@ -10,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -17,10 +20,10 @@ import (
 // backends answer with whole pages.
 const maxErrorText = 1000
 
-// statusOf is the gRPC status of a trigger's failure: the code that the source
+// Status is the gRPC status of a trigger's failure: the code that the source
 // gave or that its error implies, and "<type>: <text>".
-func statusOf(triggerType string, err error) *status.Status {
-	code, message := explain(err)
+func Status(triggerType string, err error) *status.Status {
+	code, message := Explain(err)
 	prefix := triggerType + ": "
 	if !strings.HasPrefix(message, prefix) {
 		message = prefix + message
@@ -32,8 +35,8 @@ func statusOf(triggerType string, err error) *status.Status {
 	return status.New(code, message)
 }
 
-// explain returns the code of an error and its text for the user.
-func explain(err error) (codes.Code, string) {
+// Explain returns the code of an error and its text for the user.
+func Explain(err error) (codes.Code, string) {
 	var withStatus interface {
 		error
 		GRPCStatus() *status.Status
@@ -49,7 +52,7 @@ func explain(err error) (codes.Code, string) {
 			return codes.Internal, message
 		}
 		return st.Code(), message
-	case errors.Is(err, ErrNoData):
+	case errors.Is(err, contract.ErrNoData):
 		return codes.NotFound, err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return codes.DeadlineExceeded, strings.ReplaceAll(err.Error(), context.DeadlineExceeded.Error(), "no answer in time")
@@ -60,60 +63,60 @@ func explain(err error) (codes.Code, string) {
 	}
 }
 
-// refused is true when the source did not accept the credentials.
-func refused(err error) bool {
+// Refused is true when the source did not accept the credentials.
+func Refused(err error) bool {
 	if err == nil {
 		return false
 	}
-	code, _ := explain(err)
+	code, _ := Explain(err)
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
 
-// silence is true for an error which says that nobody answered.
-func silence(err error) bool {
-	code, _ := explain(err)
+// Silent is true for an error which says that nobody answered.
+func Silent(err error) bool {
+	code, _ := Explain(err)
 	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
-// inTime replaces whatever a client library makes of an exceeded deadline.
-func inTime(ctx context.Context, err error) error {
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrNoData) {
-		if code, _ := explain(err); code == codes.Unavailable || code == codes.Canceled {
-			return status.Error(codes.DeadlineExceeded, text(err))
+// InTime replaces whatever a client library makes of an exceeded deadline.
+func InTime(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, contract.ErrNoData) {
+		if code, _ := Explain(err); code == codes.Unavailable || code == codes.Canceled {
+			return status.Error(codes.DeadlineExceeded, Text(err))
 		}
 	}
 	return err
 }
 
-// unheard is true when err says that there was no answer in time.
-func unheard(err error) bool {
+// Unheard is true when err says that there was no answer in time.
+func Unheard(err error) bool {
 	if err == nil {
 		return false
 	}
-	code, _ := explain(err)
+	code, _ := Explain(err)
 	return code == codes.DeadlineExceeded
 }
 
-func text(err error) string {
+func Text(err error) string {
 	if err == nil {
 		return ""
 	}
 	return err.Error()
 }
 
-// redact takes the credentials out of an error's text, our own words excepted.
+// Redact takes the credentials out of an error's text, our own words excepted.
 // Families keep them out already; this is the net below.
-func redact(err error, secrets []string) error {
+func Redact(err error, secrets []string) error {
 	if err == nil {
 		return nil
 	}
-	code, message := explain(err)
+	code, message := Explain(err)
 	clean := words.Mask(message, err, secrets)
 	if clean == message {
 		return err
 	}
-	if errors.Is(err, ErrNoData) {
-		return ErrNoData
+	if errors.Is(err, contract.ErrNoData) {
+		return contract.ErrNoData
 	}
 	return status.Error(code, clean)
 }

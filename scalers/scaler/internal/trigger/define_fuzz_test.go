@@ -1,9 +1,10 @@
-package scaler
+package trigger
 
 import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -27,8 +28,8 @@ func FuzzMetadata(f *testing.F) {
 		}
 		planted := "planted" + secret
 		metadata["token"] = planted
-		creds := &Credentials{Parameters: map[string]string{"username": planted, "password": planted, "small": planted}, Env: map[string]string{"V": planted}}
-		for _, creds := range []*Credentials{nil, creds} {
+		creds := &contract.Credentials{Parameters: map[string]string{"username": planted, "password": planted, "small": planted}, Env: map[string]string{"V": planted}}
+		for _, creds := range []*contract.Credentials{nil, creds} {
 			_, b, err := bound(t, metadata, creds)
 			if err != nil {
 				text := status.Convert(err).Message()
@@ -37,25 +38,11 @@ func FuzzMetadata(f *testing.F) {
 				}
 				continue
 			}
-			for _, m := range b.metrics {
-				if err := checkTarget(m.Target); err != nil && !b.object.MetricSource || strings.ContainsAny(m.Name, "/.:%()") {
+			for _, m := range b.Metrics {
+				if err := checkTarget(m.Target); err != nil && !b.Object.MetricSource || strings.ContainsAny(m.Name, "/.:%()") {
 					t.Errorf("metric %+v, %v", m, err)
 				}
 			}
-		}
-	})
-}
-
-// FuzzMetricName proves that names are normalised once and for all, one
-// character for one.
-func FuzzMetricName(f *testing.F) {
-	for _, part := range []string{"orders", "a/b.c:d%e(f)", "", "-", "\xff", "s0-"} {
-		f.Add("kafka", part)
-	}
-	f.Fuzz(func(t *testing.T, prefix, part string) {
-		name := MetricName(prefix, part)
-		if strings.ContainsAny(name, "/.:%()") || len(name) != len(prefix)+1+len(part) || MetricName(name) != name {
-			t.Errorf("MetricName(%q, %q) = %q", prefix, part, name)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package scaler
+package trigger
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -34,8 +36,8 @@ func (p loginParams) Validate() error {
 // sampleParams has a parameter of every kind.
 type sampleParams struct {
 	loginParams
-	Object      `question:"false"`
-	PodIdentity // the cloud's
+	contract.Object      `question:"false"`
+	contract.PodIdentity // the cloud's
 
 	// Servers are the brokers.
 	Servers   []string          `param:"servers,required" from:"trigger,env"`
@@ -47,7 +49,7 @@ type sampleParams struct {
 	Small     *int32            `param:"small" from:"trigger,env,auth"`
 	Deep      bool              `param:"deep" default:"true"`
 	Timeout   time.Duration     `param:"timeout"`
-	Limits    Ranges            `param:"limits"`
+	Limits    params.Ranges     `param:"limits"`
 	Labels    map[string]string `param:"labels"`
 	Extra     url.Values        `param:"extra"`
 	Modes     []string          `param:"modes" enum:"basic,bearer,tls" exclusive:"basic,bearer"`
@@ -59,8 +61,8 @@ type sampleParams struct {
 	Keytab    string            `param:"keytab" from:"auth" binary:"true"`
 }
 
-func (p sampleParams) Metrics() []Metric {
-	return []Metric{{Name: MetricName("sample", p.Queue), Target: p.Length, Activation: p.Active}}
+func (p sampleParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: contract.MetricName("sample", p.Queue), Target: p.Length, Activation: p.Active}}
 }
 
 func (p sampleParams) Validate() error {
@@ -76,38 +78,38 @@ func (p sampleParams) Validate() error {
 
 // sample returns a trigger type whose opened params land in got.
 func sample(got *sampleParams, options ...Option) Trigger {
-	return Define("sample", func(_ context.Context, p sampleParams) (Source, error) {
+	return Define("sample", func(_ context.Context, p sampleParams) (contract.Source, error) {
 		*got = p
 		return nil, errors.New("not opened in tests")
 	}, options...)
 }
 
-func ask(metadata map[string]string) request {
-	return request{ref: &externalscaler.ScaledObjectRef{Namespace: "shop", Name: "orders", ScalerMetadata: metadata}}
+func ask(metadata map[string]string) Request {
+	return Request{Ref: &externalscaler.ScaledObjectRef{Namespace: "shop", Name: "orders", ScalerMetadata: metadata}}
 }
 
 // bound binds and opens a sample trigger with metadata on top of what is
 // required.
-func bound(t *testing.T, metadata map[string]string, creds *Credentials) (sampleParams, *binding, error) {
+func bound(t *testing.T, metadata map[string]string, creds *contract.Credentials) (sampleParams, *Binding, error) {
 	t.Helper()
 	whole := map[string]string{"servers": "a:1"}
 	maps.Copy(whole, metadata)
 	var got sampleParams
 	b, err := sample(&got).bind(ask(whole), creds)
 	if err == nil {
-		_, _ = b.open(t.Context())
+		_, _ = b.Open(t.Context())
 	}
 	return got, b, err
 }
 
 func TestBinaryValues(t *testing.T) {
 	keys := "\x05\x02\x00 \xff\n"
-	got, _, err := bound(t, nil, &Credentials{Parameters: map[string]string{"keytab": keys}})
+	got, _, err := bound(t, nil, &contract.Credentials{Parameters: map[string]string{"keytab": keys}})
 	if err != nil || got.Keytab != keys {
 		t.Errorf("keytab = %q, %v, want %q", got.Keytab, err, keys)
 	}
 	for _, value := range []string{"pass\x00word", "\xff\xfe"} {
-		_, _, err := bound(t, nil, &Credentials{Parameters: map[string]string{"tokenOnly": value}})
+		_, _, err := bound(t, nil, &contract.Credentials{Parameters: map[string]string{"tokenOnly": value}})
 		if want := "sample: tokenOnly: the value from authentication is binary and not text"; err == nil || status.Convert(err).Message() != want {
 			t.Errorf("%q: error = %v, want %q", value, err, want)
 		}
@@ -161,11 +163,11 @@ func TestConversion(t *testing.T) {
 		"no duration":                       {key: "timeout", text: "soon", message: `timeout: "soon" is neither a duration such as 30s nor a number of milliseconds`},
 		"a list keeps empty elements":       {key: "servers", text: "a:1, ,b:2,", field: "Servers", want: []string{"a:1", "", "b:2", ""}},
 		"a list with its own separator":     {key: "words", text: "a,b; c", field: "Words", want: []string{"a,b", "c"}},
-		"ranges include their ends":         {key: "limits", text: "1,2, 5-8", field: "Limits", want: Ranges{{1, 2}, {5, 8}}},
-		"ranges are the same in any order":  {key: "limits", text: "7-8,5-6,2,1-1,5", field: "Limits", want: Ranges{{1, 2}, {5, 8}}},
-		"a range of one":                    {key: "limits", text: "3-3", field: "Limits", want: Ranges{{3, 3}}},
+		"ranges include their ends":         {key: "limits", text: "1,2, 5-8", field: "Limits", want: params.Ranges{{From: 1, To: 2}, {From: 5, To: 8}}},
+		"ranges are the same in any order":  {key: "limits", text: "7-8,5-6,2,1-1,5", field: "Limits", want: params.Ranges{{From: 1, To: 2}, {From: 5, To: 8}}},
+		"a range of one":                    {key: "limits", text: "3-3", field: "Limits", want: params.Ranges{{From: 3, To: 3}}},
 		"a range backwards":                 {key: "limits", text: "9-5", message: `limits: "9-5" is a range that ends before it begins`},
-		"a long range is as short":          {key: "limits", text: "0-2000000000", field: "Limits", want: Ranges{{0, 2000000000}}},
+		"a long range is as short":          {key: "limits", text: "0-2000000000", field: "Limits", want: params.Ranges{{From: 0, To: 2000000000}}},
 		"a range beyond integers":           {key: "limits", text: "0-20000000000", message: `limits: "20000000000" is out of range`},
 		"a list of integers with a word":    {key: "limits", text: "1,x", message: `limits: "x" is not an integer`},
 		"a list of integers with a gap":     {key: "limits", text: "1,,2", message: `limits: "" is not an integer`},
@@ -186,7 +188,7 @@ func TestConversion(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, _, err := bound(t, map[string]string{tt.key: tt.text}, &Credentials{})
+			got, _, err := bound(t, map[string]string{tt.key: tt.text}, &contract.Credentials{})
 			if tt.message != "" {
 				if want := "sample: " + tt.message; status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
 					t.Fatalf("error = %v, want InvalidArgument %q", err, want)
@@ -220,7 +222,7 @@ func TestLookupOrder(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, _, err := bound(t, tt.metadata, &Credentials{Parameters: tt.auth, Env: tt.env})
+			got, _, err := bound(t, tt.metadata, &contract.Credentials{Parameters: tt.auth, Env: tt.env})
 			if err != nil || got.Queue != tt.want {
 				t.Errorf("queueName = %q, %v, want %q", got.Queue, err, tt.want)
 			}
@@ -231,7 +233,7 @@ func TestLookupOrder(t *testing.T) {
 func TestSourcesThatAreNotAllowedAreIgnored(t *testing.T) {
 	got, b, err := bound(t,
 		map[string]string{"tokenOnly": "m", "tokenOnlyFromEnv": "T", "countFromEnv": "C"},
-		&Credentials{Parameters: map[string]string{"count": "3"}, Env: map[string]string{"T": "e", "C": "4"}})
+		&contract.Credentials{Parameters: map[string]string{"count": "3"}, Env: map[string]string{"T": "e", "C": "4"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,8 +245,8 @@ func TestSourcesThatAreNotAllowedAreIgnored(t *testing.T) {
 		"tokenOnly: ignored, tokenOnly is only read from authentication",
 		"tokenOnlyFromEnv: ignored, tokenOnly is only read from authentication",
 	}
-	if !slices.Equal(b.warnings, want) {
-		t.Errorf("warnings = %q, want %q", b.warnings, want)
+	if !slices.Equal(b.Warnings, want) {
+		t.Errorf("warnings = %q, want %q", b.Warnings, want)
 	}
 }
 
@@ -252,7 +254,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	var got sampleParams
 	tests := map[string]struct {
 		metadata map[string]string
-		creds    Credentials
+		creds    contract.Credentials
 		message  string
 	}{
 		"missing, malformed and against the rules": {
@@ -270,7 +272,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		},
 		"the rule of a group is checked once": {
 			metadata: map[string]string{"servers": "a"},
-			creds:    Credentials{Parameters: map[string]string{"username": "me"}},
+			creds:    contract.Credentials{Parameters: map[string]string{"username": "me"}},
 			message:  `sample: username: comes with password or not at all`,
 		},
 		"a target of zero": {
@@ -303,8 +305,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 }
 
 func TestMetricSourceNeedsNoTarget(t *testing.T) {
-	_, b, err := bound(t, map[string]string{"queueLength": "0", scalerv1.KeyMetricSource: "true"}, &Credentials{})
-	if err != nil || !b.object.MetricSource {
+	_, b, err := bound(t, map[string]string{"queueLength": "0", scalerv1.KeyMetricSource: "true"}, &contract.Credentials{})
+	if err != nil || !b.Object.MetricSource {
 		t.Errorf("binding = %+v, %v, want a metric source", b, err)
 	}
 }
@@ -313,16 +315,16 @@ func TestSecretsAreNotShown(t *testing.T) {
 	const secret = "hunter2"
 	tests := map[string]struct {
 		metadata map[string]string
-		creds    Credentials
+		creds    contract.Credentials
 		message  string
 	}{
 		"from authentication": {
-			creds:   Credentials{Parameters: map[string]string{"small": secret}},
+			creds:   contract.Credentials{Parameters: map[string]string{"small": secret}},
 			message: `sample: small: the value from authentication is not an integer`,
 		},
 		"from a variable": {
 			metadata: map[string]string{"smallFromEnv": "S"},
-			creds:    Credentials{Env: map[string]string{"S": secret}},
+			creds:    contract.Credentials{Env: map[string]string{"S": secret}},
 			message:  `sample: small: the value from smallFromEnv is not an integer`,
 		},
 		"from metadata, where it does not belong": {
@@ -353,12 +355,12 @@ func TestDidYouMean(t *testing.T) {
 	}
 	for key, want := range tests {
 		t.Run(key, func(t *testing.T) {
-			_, b, err := bound(t, map[string]string{key: "hunter2", "fading": "x"}, &Credentials{})
+			_, b, err := bound(t, map[string]string{key: "hunter2", "fading": "x"}, &contract.Credentials{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := []string{"fading: deprecated, use mode", key + ": " + want}; !slices.Equal(b.warnings, want) {
-				t.Errorf("warnings = %q, want %q", b.warnings, want)
+			if want := []string{"fading: deprecated, use mode", key + ": " + want}; !slices.Equal(b.Warnings, want) {
+				t.Errorf("warnings = %q, want %q", b.Warnings, want)
 			}
 		})
 	}
@@ -391,13 +393,13 @@ func TestPartialBinding(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if (b.question == "") != tt.partial {
-				t.Errorf("question = %q, partial = %v", b.question, tt.partial)
+			if (b.Question == "") != tt.partial {
+				t.Errorf("question = %q, partial = %v", b.Question, tt.partial)
 			}
-			if want := []Metric{{Name: "sample-main", Target: 5}}; !slices.Equal(b.metrics, want) {
-				t.Errorf("metrics = %v, want %v", b.metrics, want)
+			if want := []contract.Metric{{Name: "sample-main", Target: 5}}; !slices.Equal(b.Metrics, want) {
+				t.Errorf("metrics = %v, want %v", b.Metrics, want)
 			}
-			if _, err := b.open(t.Context()); tt.partial && status.Code(err) != codes.FailedPrecondition {
+			if _, err := b.Open(t.Context()); tt.partial && status.Code(err) != codes.FailedPrecondition {
 				t.Errorf("open = %v, want FailedPrecondition", err)
 			}
 		})
@@ -413,22 +415,22 @@ func TestNameWaitsForItsVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if partial.metrics != nil {
-		t.Errorf("metrics = %v before the variable is resolved", partial.metrics)
+	if partial.Metrics != nil {
+		t.Errorf("metrics = %v before the variable is resolved", partial.Metrics)
 	}
-	_, whole, err := bound(t, metadata, &Credentials{Env: map[string]string{"QUEUE": "orders"}})
+	_, whole, err := bound(t, metadata, &contract.Credentials{Env: map[string]string{"QUEUE": "orders"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []Metric{{Name: "sample-orders", Target: 5}}; !slices.Equal(whole.metrics, want) {
-		t.Errorf("metrics = %v, want %v", whole.metrics, want)
+	if want := []contract.Metric{{Name: "sample-orders", Target: 5}}; !slices.Equal(whole.Metrics, want) {
+		t.Errorf("metrics = %v, want %v", whole.Metrics, want)
 	}
 }
 
 func TestQuestion(t *testing.T) {
-	base := func(edit func(m map[string]string, c *Credentials)) string {
+	base := func(edit func(m map[string]string, c *contract.Credentials)) string {
 		metadata := map[string]string{"servers": "a:1,b:2", "labels": "a=1,b=2"}
-		creds := Credentials{Parameters: map[string]string{"username": "me", "password": "hunter2"}}
+		creds := contract.Credentials{Parameters: map[string]string{"username": "me", "password": "hunter2"}}
 		if edit != nil {
 			edit(metadata, &creds)
 		}
@@ -436,16 +438,16 @@ func TestQuestion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return b.question
+		return b.Question
 	}
-	same := map[string]func(map[string]string, *Credentials){
-		"another target":           func(m map[string]string, _ *Credentials) { m["queueLength"] = "7" },
-		"another activation":       func(m map[string]string, _ *Credentials) { m["activationQueueLength"] = "7" },
-		"another object":           func(m map[string]string, _ *Credentials) { m[scalerv1.KeyTriggerIndex] = "4" },
-		"the default given":        func(m map[string]string, _ *Credentials) { m["queueName"] = "main" },
-		"the other order of a map": func(m map[string]string, _ *Credentials) { m["labels"] = "b=2,a=1" },
-		"the other spelling":       func(m map[string]string, _ *Credentials) { m["queue"] = "main" },
-		"the same login by variables": func(m map[string]string, c *Credentials) {
+	same := map[string]func(map[string]string, *contract.Credentials){
+		"another target":           func(m map[string]string, _ *contract.Credentials) { m["queueLength"] = "7" },
+		"another activation":       func(m map[string]string, _ *contract.Credentials) { m["activationQueueLength"] = "7" },
+		"another object":           func(m map[string]string, _ *contract.Credentials) { m[scalerv1.KeyTriggerIndex] = "4" },
+		"the default given":        func(m map[string]string, _ *contract.Credentials) { m["queueName"] = "main" },
+		"the other order of a map": func(m map[string]string, _ *contract.Credentials) { m["labels"] = "b=2,a=1" },
+		"the other spelling":       func(m map[string]string, _ *contract.Credentials) { m["queue"] = "main" },
+		"the same login by variables": func(m map[string]string, c *contract.Credentials) {
 			m["usernameFromEnv"], m["passwordFromEnv"] = "U", "P"
 			c.Env, c.Parameters = map[string]string{"U": "me", "P": "hunter2"}, nil
 		},
@@ -457,13 +459,13 @@ func TestQuestion(t *testing.T) {
 			}
 		})
 	}
-	others := map[string]func(map[string]string, *Credentials){
-		"another queue":              func(m map[string]string, _ *Credentials) { m["queueName"] = "other" },
-		"a value against its zero":   func(m map[string]string, _ *Credentials) { m["small"] = "0" },
-		"another password":           func(_ map[string]string, c *Credentials) { c.Parameters["password"] = "hunter3" },
-		"another identity":           func(_ map[string]string, c *Credentials) { c.PodIdentity.RoleARN = "arn" },
-		"a list cut another way":     func(m map[string]string, _ *Credentials) { m["servers"] = "a:1,b:2," },
-		"texts that only look alike": func(m map[string]string, _ *Credentials) { m["queueName"] = "main\"\nsmall=0" },
+	others := map[string]func(map[string]string, *contract.Credentials){
+		"another queue":              func(m map[string]string, _ *contract.Credentials) { m["queueName"] = "other" },
+		"a value against its zero":   func(m map[string]string, _ *contract.Credentials) { m["small"] = "0" },
+		"another password":           func(_ map[string]string, c *contract.Credentials) { c.Parameters["password"] = "hunter3" },
+		"another identity":           func(_ map[string]string, c *contract.Credentials) { c.PodIdentity.RoleARN = "arn" },
+		"a list cut another way":     func(m map[string]string, _ *contract.Credentials) { m["servers"] = "a:1,b:2," },
+		"texts that only look alike": func(m map[string]string, _ *contract.Credentials) { m["queueName"] = "main\"\nsmall=0" },
 	}
 	for name, edit := range others {
 		t.Run(name, func(t *testing.T) {
@@ -471,6 +473,22 @@ func TestQuestion(t *testing.T) {
 				t.Error("the question is the same")
 			}
 		})
+	}
+}
+
+// TestHostsArePartOfTheQuestion: who may send credentials anywhere shares nothing
+// with who may not.
+func TestHostsArePartOfTheQuestion(t *testing.T) {
+	_, open, err := bound(t, nil, &contract.Credentials{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, limited, err := bound(t, nil, &contract.Credentials{Hosts: []string{"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open.Question == limited.Question {
+		t.Error("both ask the same question")
 	}
 }
 
@@ -484,20 +502,20 @@ func TestObjectAndIdentityAreFilledIn(t *testing.T) {
 		scalerv1.KeyPollingInterval:  "5s",
 		scalerv1.KeyMetricType:       "Value",
 		scalerv1.KeyUseCachedMetrics: "true",
-	}, &Credentials{Env: map[string]string{"Q": "jobs"}, PodIdentity: PodIdentity{Provider: "aws"}})
+	}, &contract.Credentials{Env: map[string]string{"Q": "jobs"}, PodIdentity: contract.PodIdentity{Provider: "aws"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Object{
+	want := contract.Object{
 		Kind: "ScaledJob", Namespace: "shop", Name: "orders", TriggerName: "second", TriggerIndex: 2,
-		PollingInterval: 5 * time.Second, MetricType: Value,
+		PollingInterval: 5 * time.Second, MetricType: contract.Value,
 		Metadata: map[string]string{"servers": "a:1", "queueNameFromEnv": "jobs"},
 	}
 	if !reflect.DeepEqual(got.Object, want) {
 		t.Errorf("object = %+v, want %+v", got.Object, want)
 	}
-	if !reflect.DeepEqual(b.object, want) {
-		t.Errorf("binding's object = %+v, want %+v", b.object, want)
+	if !reflect.DeepEqual(b.Object, want) {
+		t.Errorf("binding's object = %+v, want %+v", b.Object, want)
 	}
 	if got.Provider != "aws" {
 		t.Errorf("identity = %+v, want aws", got.PodIdentity)
@@ -506,33 +524,33 @@ func TestObjectAndIdentityAreFilledIn(t *testing.T) {
 
 // passedParams are like those of an external scaler.
 type passedParams struct {
-	Object  `question:"true"`
-	Address string `param:"address,required"`
+	contract.Object `question:"true"`
+	Address         string `param:"address,required"`
 }
 
-func (passedParams) Metrics() []Metric { return nil }
+func (passedParams) Metrics() []contract.Metric { return nil }
 
 func TestPassingThrough(t *testing.T) {
-	trigger := Define("passed", func(context.Context, passedParams) (Source, error) { return nil, nil }, PassesThrough())
-	bind := func(extra string, creds *Credentials) *binding {
+	trigger := Define("passed", func(context.Context, passedParams) (contract.Source, error) { return nil, nil }, PassesThrough())
+	bind := func(extra string, creds *contract.Credentials) *Binding {
 		b, err := trigger.bind(ask(map[string]string{"address": "a", "anything": extra, "keyFromEnv": "K"}), creds)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
 	}
-	known := &Credentials{Env: map[string]string{"K": "v"}}
-	if b := bind("1", known); b.warnings != nil || b.metrics != nil {
-		t.Errorf("warnings = %q, metrics = %v, want none", b.warnings, b.metrics)
+	known := &contract.Credentials{Env: map[string]string{"K": "v"}}
+	if b := bind("1", known); b.Warnings != nil || b.Metrics != nil {
+		t.Errorf("warnings = %q, metrics = %v, want none", b.Warnings, b.Metrics)
 	}
 	want := []string{"keyFromEnv: not sent, variable K has no value"}
-	if b := bind("1", &Credentials{}); !slices.Equal(b.warnings, want) {
-		t.Errorf("warnings = %q, want %q", b.warnings, want)
+	if b := bind("1", &contract.Credentials{}); !slices.Equal(b.Warnings, want) {
+		t.Errorf("warnings = %q, want %q", b.Warnings, want)
 	}
-	if bind("1", &Credentials{}).question == bind("2", &Credentials{}).question {
+	if bind("1", &contract.Credentials{}).Question == bind("2", &contract.Credentials{}).Question {
 		t.Error("an object that is part of the question does not change it")
 	}
-	if bind("1", nil).question != "" {
+	if bind("1", nil).Question != "" {
 		t.Error("there is a question although a variable is not resolved")
 	}
 }
@@ -542,49 +560,51 @@ type doubtfulParams struct {
 	Times string `param:"times,required"`
 }
 
-func (doubtfulParams) Metrics() []Metric { return []Metric{{Name: "m", Target: 1}} }
+func (doubtfulParams) Metrics() []contract.Metric { return []contract.Metric{{Name: "m", Target: 1}} }
 
 func (p doubtfulParams) Warnings() []string { return []string{"times: " + p.Times + " is never"} }
 
 func TestParamsCanWarn(t *testing.T) {
-	trigger := Define("doubtful", func(context.Context, doubtfulParams) (Source, error) { return nil, nil })
-	b, err := trigger.bind(ask(map[string]string{"times": "February 30", "time": "x"}), &Credentials{})
+	trigger := Define("doubtful", func(context.Context, doubtfulParams) (contract.Source, error) { return nil, nil })
+	b, err := trigger.bind(ask(map[string]string{"times": "February 30", "time": "x"}), &contract.Credentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"time: unknown parameter, did you mean times?", "times: February 30 is never"}
-	if !slices.Equal(b.warnings, want) {
-		t.Errorf("warnings = %q, want %q", b.warnings, want)
+	if !slices.Equal(b.Warnings, want) {
+		t.Errorf("warnings = %q, want %q", b.Warnings, want)
 	}
 }
 
 // placedParams read what belongs to the object's namespace.
 type placedParams struct {
-	Object `question:"namespace"`
+	contract.Object `question:"namespace"`
 	// IgnoreEmpty decides what no data becomes.
 	IgnoreEmpty bool `param:"ignoreEmpty"`
 	// Headers are sent along.
 	Headers map[string]string `param:"headers" values:"any"`
 }
 
-func (placedParams) Metrics() []Metric { return []Metric{{Name: "placed", Target: 1}} }
-func (p placedParams) NoData() NoDataRule {
+func (placedParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: "placed", Target: 1}}
+}
+func (p placedParams) NoData() contract.NoDataRule {
 	if p.IgnoreEmpty {
-		return NoDataZero
+		return contract.NoDataZero
 	}
-	return NoDataError
+	return contract.NoDataError
 }
 
 func TestNamespaceIsPartOfTheQuestion(t *testing.T) {
-	trigger := Define("placed", func(context.Context, placedParams) (Source, error) { return nil, nil })
+	trigger := Define("placed", func(context.Context, placedParams) (contract.Source, error) { return nil, nil })
 	question := func(namespace, name string) string {
 		r := ask(nil)
-		r.ref.Namespace, r.ref.Name = namespace, name
-		b, err := trigger.bind(r, &Credentials{})
+		r.Ref.Namespace, r.Ref.Name = namespace, name
+		b, err := trigger.bind(r, &contract.Credentials{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return b.question
+		return b.Question
 	}
 	if question("shop", "a") != question("shop", "b") {
 		t.Error("two objects of one namespace ask different questions")
@@ -595,39 +615,39 @@ func TestNamespaceIsPartOfTheQuestion(t *testing.T) {
 }
 
 func TestTheUserDecidesOnNoData(t *testing.T) {
-	trigger := Define("placed", func(context.Context, placedParams) (Source, error) { return nil, nil }, OnNoData(NoDataHold))
-	for text, want := range map[string]NoDataRule{"hold": NoDataHold, "error": NoDataError, "zero": NoDataZero, "": NoDataError} {
-		b, err := trigger.bind(ask(map[string]string{"namespace": "shop", scalerv1.KeyNoData: text}), &Credentials{})
-		if err != nil || b.noData != want {
+	trigger := Define("placed", func(context.Context, placedParams) (contract.Source, error) { return nil, nil }, OnNoData(contract.NoDataHold))
+	for text, want := range map[string]contract.NoDataRule{"hold": contract.NoDataHold, "error": contract.NoDataError, "zero": contract.NoDataZero, "": contract.NoDataError} {
+		b, err := trigger.bind(ask(map[string]string{"namespace": "shop", scalerv1.KeyNoData: text}), &contract.Credentials{})
+		if err != nil || b.NoData != want {
 			t.Errorf("%q: %+v, %v", text, b, err)
 		}
 	}
 }
 
 func TestParamsDecideOnNoData(t *testing.T) {
-	trigger := Define("placed", func(context.Context, placedParams) (Source, error) { return nil, nil }, OnNoData(NoDataHold))
-	for text, want := range map[string]NoDataRule{"true": NoDataZero, "false": NoDataError} {
-		b, err := trigger.bind(ask(map[string]string{"ignoreEmpty": text}), &Credentials{})
-		if err != nil || b.noData != want {
-			t.Errorf("ignoreEmpty %s: rule %v, %v, want %s", text, b.noData, err, want)
+	trigger := Define("placed", func(context.Context, placedParams) (contract.Source, error) { return nil, nil }, OnNoData(contract.NoDataHold))
+	for text, want := range map[string]contract.NoDataRule{"true": contract.NoDataZero, "false": contract.NoDataError} {
+		b, err := trigger.bind(ask(map[string]string{"ignoreEmpty": text}), &contract.Credentials{})
+		if err != nil || b.NoData != want {
+			t.Errorf("ignoreEmpty %s: rule %v, %v, want %s", text, b.NoData, err, want)
 		}
 	}
 }
 
 func TestMapOfAnyValues(t *testing.T) {
 	var got map[string]string
-	trigger := Define("placed", func(_ context.Context, p placedParams) (Source, error) { got = p.Headers; return nil, nil })
-	b, err := trigger.bind(ask(map[string]string{"headers": "a=MQ==,b==, c="}), &Credentials{})
+	trigger := Define("placed", func(_ context.Context, p placedParams) (contract.Source, error) { got = p.Headers; return nil, nil })
+	b, err := trigger.bind(ask(map[string]string{"headers": "a=MQ==,b==, c="}), &contract.Credentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.open(t.Context()); err != nil {
+	if _, err := b.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if want := map[string]string{"a": "MQ==", "b": "=", "c": ""}; !maps.Equal(got, want) {
 		t.Errorf("headers = %v, want %v", got, want)
 	}
-	_, err = trigger.bind(ask(map[string]string{"headers": "a"}), &Credentials{})
+	_, err = trigger.bind(ask(map[string]string{"headers": "a"}), &contract.Credentials{})
 	if want := `placed: headers: "a" is not one "key=value"`; status.Convert(err).Message() != want {
 		t.Errorf("error = %v, want %q", err, want)
 	}
@@ -638,30 +658,26 @@ type shapedParams struct {
 	Cap float64 `param:"cap" default:"3" role:"target" question:"true"`
 }
 
-func (p shapedParams) Metrics() []Metric { return []Metric{{Name: "shaped", Target: p.Cap}} }
-func (p shapedParams) Silent() string    { return "metered" }
-func (p shapedParams) Shape(raw []Reading) []Reading {
-	return One(min(raw[0].Value, p.Cap))
+func (p shapedParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: "shaped", Target: p.Cap}}
+}
+func (p shapedParams) Silent() string { return "metered" }
+func (p shapedParams) Shape(raw []contract.Reading) []contract.Reading {
+	return contract.One(min(raw[0].Value, p.Cap))
 }
 
 func TestTraitsReachTheBinding(t *testing.T) {
-	trigger := Define("shaped", func(context.Context, shapedParams) (Source, error) { return nil, nil },
-		OnNoData(NoDataHold), RingsAt("one fetch"))
-	b, err := trigger.bind(ask(nil), &Credentials{})
+	trigger := Define("shaped", func(context.Context, shapedParams) (contract.Source, error) { return nil, nil },
+		OnNoData(contract.NoDataHold), RingsAt("one fetch"))
+	b, err := trigger.bind(ask(nil), &contract.Credentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.noData != NoDataHold || b.silent != "metered" || b.shape(One(9))[0].Value != 3 {
+	if b.NoData != contract.NoDataHold || b.Silent != "metered" || b.Shape(contract.One(9))[0].Value != 3 {
 		t.Errorf("binding = %+v", b)
 	}
 	if d := trigger.description; d.GetDetectionCost() != "one fetch" || !d.GetParameters()[0].GetQuestion() {
 		t.Errorf("description = %v", d)
-	}
-}
-
-func TestMetricName(t *testing.T) {
-	if got, want := MetricName("rabbitmq", "a/b.c:d%e(f)", "Q @$\",*_"), `rabbitmq-a-b-c-d-e-f--Q @$",*_`; got != want {
-		t.Errorf("name = %s, want %s", got, want)
 	}
 }
 
@@ -713,7 +729,7 @@ func TestMalformedTagsPanicWhenDefined(t *testing.T) {
 					t.Error("no panic")
 				}
 			}()
-			planOf(reflect.TypeOf(tt.params))
+			params.Of(reflect.TypeOf(tt.params))
 		})
 	}
 }
@@ -727,7 +743,7 @@ func FuzzParse(f *testing.F) {
 	trigger := sample(new(sampleParams))
 	f.Fuzz(func(t *testing.T, text string) {
 		metadata := map[string]string{"servers": "a", "limits": text, "labels": text, "extra": text, "timeout": text, "queueLength": text}
-		creds := &Credentials{Parameters: map[string]string{"small": text + "hunter2"}}
+		creds := &contract.Credentials{Parameters: map[string]string{"small": text + "hunter2"}}
 		_, err := trigger.bind(ask(metadata), creds)
 		if err == nil {
 			t.Fatal("a text was taken for a number")
@@ -758,13 +774,15 @@ func (p hostParams) Validate() error {
 	return nil
 }
 
-func (p hostParams) Metrics() []Metric { return []Metric{{Name: p.url().Host, Target: 1}} }
+func (p hostParams) Metrics() []contract.Metric {
+	return []contract.Metric{{Name: p.url().Host, Target: 1}}
+}
 
 func TestMetricsThatRelyOnWhatIsWrongAreNotKnown(t *testing.T) {
-	trigger := Define("host", func(context.Context, hostParams) (Source, error) { return nil, nil })
-	_, err := trigger.bind(request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere", "ulr": "http://here"}}}, nil)
-	var r *rejection
-	if !errors.As(err, &r) || len(r.metrics) != 0 || status.Convert(err).Message() != "host: url: is none; ulr: unknown parameter" {
+	trigger := Define("host", func(context.Context, hostParams) (contract.Source, error) { return nil, nil })
+	_, err := trigger.bind(Request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere", "ulr": "http://here"}}}, nil)
+	var r *Rejection
+	if !errors.As(err, &r) || len(r.Metrics) != 0 || status.Convert(err).Message() != "host: url: is none; ulr: unknown parameter" {
 		t.Errorf("%v with %v", err, r)
 	}
 }
@@ -782,14 +800,14 @@ func (p addressParams) Validate() error {
 	return nil
 }
 
-func (addressParams) Metrics() []Metric { return []Metric{{Name: "n", Target: 1}} }
+func (addressParams) Metrics() []contract.Metric { return []contract.Metric{{Name: "n", Target: 1}} }
 
 func TestAVariableThatDoesNotExistIsNamed(t *testing.T) {
-	trigger := Define("place", func(context.Context, addressParams) (Source, error) { return nil, nil })
-	bind := func(metadata map[string]string) (*binding, error) {
-		return trigger.bind(request{&externalscaler.ScaledObjectRef{ScalerMetadata: metadata}}, &Credentials{})
+	trigger := Define("place", func(context.Context, addressParams) (contract.Source, error) { return nil, nil })
+	bind := func(metadata map[string]string) (*Binding, error) {
+		return trigger.bind(Request{&externalscaler.ScaledObjectRef{ScalerMetadata: metadata}}, &contract.Credentials{})
 	}
-	if b, err := bind(map[string]string{"addressFromEnv": "NOPE", "host": "here"}); err != nil || !slices.Equal(b.warnings, []string{"addressFromEnv: variable NOPE has no value"}) {
+	if b, err := bind(map[string]string{"addressFromEnv": "NOPE", "host": "here"}); err != nil || !slices.Equal(b.Warnings, []string{"addressFromEnv: variable NOPE has no value"}) {
 		t.Errorf("%+v, %v", b, err)
 	}
 	if _, err := bind(map[string]string{"addressFromEnv": "NOPE"}); status.Convert(err).Message() != "place: address: or host is required; addressFromEnv: variable NOPE has no value" {

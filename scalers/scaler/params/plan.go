@@ -1,16 +1,5 @@
-package scaler
-
-import (
-	"fmt"
-	"reflect"
-	"regexp"
-	"slices"
-	"strings"
-
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
-)
-
-// plan is a params struct understood once, when its trigger type is defined.
+// Package params makes values of a params struct out of what a trigger's request
+// carries, and says all that is wrong with it. It does no I/O.
 //
 // A parameter is a field with the tag `param:"key"`, or `param:"key,required"`.
 // Each further fact has a tag of its own:
@@ -40,7 +29,21 @@ import (
 //
 // Groups of parameters are embedded structs. An embedded Object and
 // PodIdentity are filled in.
-type plan struct {
+package params
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+)
+
+// Plan is a params struct understood once, when its trigger type is defined.
+type Plan struct {
 	fields     []*field
 	groups     []group // embedded structs with rules or documentation, and the struct itself last
 	object     []int   // where the Object is, or nil
@@ -97,23 +100,23 @@ var knownTags = []string{
 var tagKey = regexp.MustCompile(`(\w+):"(?:[^"\\]|\\.)*"`)
 
 var (
-	objectType   = reflect.TypeFor[Object]()
-	identityType = reflect.TypeFor[PodIdentity]()
+	objectType   = reflect.TypeFor[contract.Object]()
+	identityType = reflect.TypeFor[contract.PodIdentity]()
 )
 
-// planOf understands a params struct. It panics where the struct's tags make
+// Of understands a params struct. It panics where the struct's tags make
 // no sense: that is a mistake of who wrote it, and any test finds it.
-func planOf(params reflect.Type) *plan {
+func Of(params reflect.Type) *Plan {
 	if params.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("%s: params are a struct", params))
 	}
-	p := &plan{}
+	p := &Plan{}
 	p.walk(params, nil)
 	p.checkKeys(params)
 	return p
 }
 
-func (p *plan) walk(typ reflect.Type, path []int) {
+func (p *Plan) walk(typ reflect.Type, path []int) {
 	for i := range typ.NumField() {
 		sf := typ.Field(i)
 		index := append(slices.Clone(path), i)
@@ -131,7 +134,7 @@ func (p *plan) walk(typ reflect.Type, path []int) {
 	p.groups = append(p.groups, group{index: path, typ: typ})
 }
 
-func (p *plan) checkKeys(params reflect.Type) {
+func (p *Plan) checkKeys(params reflect.Type) {
 	seen := map[string]bool{}
 	for _, f := range p.fields {
 		for _, key := range f.keys() {
@@ -142,6 +145,9 @@ func (p *plan) checkKeys(params reflect.Type) {
 		}
 	}
 }
+
+// OfObject is true when the object is part of the question.
+func (p *Plan) OfObject() bool { return p.asksObject != "" }
 
 // fieldOf understands the tags of one parameter.
 func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {

@@ -1,4 +1,4 @@
-package scaler
+package trigger
 
 import (
 	"fmt"
@@ -8,35 +8,55 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
 // defaultPollingInterval is KEDA's, for requests that name none.
 const defaultPollingInterval = 30 * time.Second
 
+// Request is one trigger of one object as it came over the wire.
+type Request struct {
+	Ref *externalscaler.ScaledObjectRef
+}
+
 // facts is what the reserved keys of a request say.
 type facts struct {
-	object           Object     // without Metadata
-	useCachedMetrics bool       // the snapshot lasts as long as the interval
-	noData           NoDataRule // the user's, "" leaves it to the trigger
-	references       Reference
+	Object           contract.Object     // without Metadata
+	UseCachedMetrics bool                // the snapshot lasts as long as the interval
+	noData           contract.NoDataRule // the user's, "" leaves it to the trigger
+	References       contract.Reference
+}
+
+// Identity is how a request by reference names its subscription.
+func (r Request) Identity() (id, generation string) {
+	m := r.Ref.GetScalerMetadata()
+	return strings.Join([]string{m[scalerv1.KeyKind], r.Ref.GetNamespace(), r.Ref.GetName(), m[scalerv1.KeyTriggerIndex]}, "/"), m[scalerv1.KeyGeneration]
+}
+
+// ByReference is true when the request carries no trigger, only its identity.
+func (r Request) ByReference() bool {
+	m := r.Ref.GetScalerMetadata()
+	return m[scalerv1.KeyTriggerType] == "" && m[scalerv1.KeyKind] != "" && m[scalerv1.KeyTriggerIndex] != "" && m[scalerv1.KeyGeneration] != ""
 }
 
 // userMetadata returns the trigger's own metadata, without reserved keys.
-func (r request) userMetadata() map[string]string {
-	own := maps.Clone(r.ref.GetScalerMetadata())
+func (r Request) userMetadata() map[string]string {
+	own := maps.Clone(r.Ref.GetScalerMetadata())
 	maps.DeleteFunc(own, func(key, _ string) bool { return scalerv1.IsReserved(key) })
 	return own
 }
 
-// triggerType is the type that the request names, or "".
-func (r request) triggerType() string { return r.ref.GetScalerMetadata()[scalerv1.KeyTriggerType] }
+// TriggerType is the type that the request names, or "".
+func (r Request) TriggerType() string { return r.Ref.GetScalerMetadata()[scalerv1.KeyTriggerType] }
 
-// same reports whether both ask for the same. The environment and the service
+// Same reports whether both ask for the same. The environment and the service
 // account of the target change without a new generation of the object.
-func (r request) same(other request) bool {
-	without := func(r request) map[string]string {
-		own := maps.Clone(r.ref.GetScalerMetadata())
+func (r Request) Same(other Request) bool {
+	without := func(r Request) map[string]string {
+		own := maps.Clone(r.Ref.GetScalerMetadata())
 		delete(own, scalerv1.KeyMode)
 		delete(own, scalerv1.KeyPollingInterval)
 		return own
@@ -45,9 +65,9 @@ func (r request) same(other request) bool {
 }
 
 // variables are those that the metadata names.
-func (r request) variables() []string {
+func (r Request) variables() []string {
 	var names []string
-	for key, name := range r.ref.GetScalerMetadata() {
+	for key, name := range r.Ref.GetScalerMetadata() {
 		if name = strings.TrimSpace(name); name != "" && scalerv1.NamesVariable(key) && !scalerv1.IsReserved(key) {
 			names = append(names, name)
 		}
@@ -56,9 +76,9 @@ func (r request) variables() []string {
 	return slices.Compact(names)
 }
 
-// refers returns what of the request leads to credentials, or "".
-func (r request) refers() string {
-	reserved := r.ref.GetScalerMetadata()
+// Refers returns what of the request leads to credentials, or "".
+func (r Request) Refers() string {
+	reserved := r.Ref.GetScalerMetadata()
 	if ref := reserved[scalerv1.KeyAuthenticationRef]; ref != "" {
 		return "authenticationRef " + ref
 	}
@@ -80,46 +100,46 @@ func (r request) refers() string {
 	return ""
 }
 
-// facts reads the reserved keys. Absent ones have defaults, so that a request
+// Facts reads the reserved keys. Absent ones have defaults, so that a request
 // made by hand or by KEDA is as good as one by the core.
-func (r request) facts() (facts, problems) {
-	reserved := r.ref.GetScalerMetadata()
-	f := facts{references: Reference{
-		Namespace:      r.ref.GetNamespace(),
+func (r Request) Facts() (facts, params.Problems) {
+	reserved := r.Ref.GetScalerMetadata()
+	f := facts{References: contract.Reference{
+		Namespace:      r.Ref.GetNamespace(),
 		Variables:      r.variables(),
 		Authentication: reserved[scalerv1.KeyAuthenticationRef],
 		ServiceAccount: reserved[scalerv1.KeyServiceAccount],
-	}, object: Object{
+	}, Object: contract.Object{
 		Kind:            scalerv1.KindScaledObject,
-		Namespace:       r.ref.GetNamespace(),
-		Name:            r.ref.GetName(),
+		Namespace:       r.Ref.GetNamespace(),
+		Name:            r.Ref.GetName(),
 		TriggerName:     reserved[scalerv1.KeyTriggerName],
 		PollingInterval: defaultPollingInterval,
-		MetricType:      AverageValue,
+		MetricType:      contract.AverageValue,
 	}}
 	reading := reservedReader{from: reserved}
 	reading.key(scalerv1.KeyKind, func(text string) error {
-		f.object.Kind = text
+		f.Object.Kind = text
 		return nil
 	})
 	reading.key(scalerv1.KeyTriggerIndex, func(text string) (err error) {
-		f.object.TriggerIndex, err = strconv.Atoi(text)
+		f.Object.TriggerIndex, err = strconv.Atoi(text)
 		return notA("integer", text, err)
 	})
 	reading.key(scalerv1.KeyPollingInterval, func(text string) (err error) {
-		f.object.PollingInterval, err = positiveDuration(text)
+		f.Object.PollingInterval, err = positiveDuration(text)
 		return err
 	})
 	reading.key(scalerv1.KeyMetricType, func(text string) (err error) {
-		f.object.MetricType, err = parseMetricType(text)
+		f.Object.MetricType, err = parseMetricType(text)
 		return err
 	})
 	reading.key(scalerv1.KeyMetricSource, func(text string) (err error) {
-		f.object.MetricSource, err = strconv.ParseBool(text)
+		f.Object.MetricSource, err = strconv.ParseBool(text)
 		return notA("bool", text, err)
 	})
 	reading.key(scalerv1.KeyUseCachedMetrics, func(text string) (err error) {
-		f.useCachedMetrics, err = strconv.ParseBool(text)
+		f.UseCachedMetrics, err = strconv.ParseBool(text)
 		return notA("bool", text, err)
 	})
 	reading.key(scalerv1.KeyNoData, func(text string) (err error) {
@@ -127,15 +147,15 @@ func (r request) facts() (facts, problems) {
 		return err
 	})
 	reading.key(scalerv1.KeyEnv, func(text string) (err error) {
-		f.references.Env, err = scalerv1.DecodeEnv(text)
+		f.References.Env, err = scalerv1.DecodeEnv(text)
 		return err
 	})
 	reading.key(scalerv1.KeyContainers, func(text string) (err error) {
-		f.references.Containers, err = scalerv1.DecodeContainers(text)
+		f.References.Containers, err = scalerv1.DecodeContainers(text)
 		return err
 	})
 	reading.key(scalerv1.KeySecretKeyRef, func(text string) (err error) {
-		f.references.Inline, err = scalerv1.DecodeKeyRefs(text)
+		f.References.Inline, err = scalerv1.DecodeKeyRefs(text)
 		return err
 	})
 	return f, reading.problems
@@ -144,13 +164,13 @@ func (r request) facts() (facts, problems) {
 // reservedReader reads reserved keys and collects what is wrong with them.
 type reservedReader struct {
 	from     map[string]string
-	problems problems
+	problems params.Problems
 }
 
 func (r *reservedReader) key(key string, set func(text string) error) {
 	if text := r.from[key]; text != "" {
 		if err := set(text); err != nil {
-			r.problems.add(key, err)
+			r.problems.Add(key, err)
 		}
 	}
 }
@@ -170,9 +190,9 @@ func positiveDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-func parseNoDataRule(text string) (NoDataRule, error) {
-	switch rule := NoDataRule(text); rule {
-	case NoDataHold, NoDataError, NoDataZero:
+func parseNoDataRule(text string) (contract.NoDataRule, error) {
+	switch rule := contract.NoDataRule(text); rule {
+	case contract.NoDataHold, contract.NoDataError, contract.NoDataZero:
 		return rule, nil
 	default:
 		return "", fmt.Errorf("%q is none of hold, error, zero", text)
@@ -180,9 +200,9 @@ func parseNoDataRule(text string) (NoDataRule, error) {
 }
 
 // parseMetricType accepts what an external metric can be.
-func parseMetricType(text string) (MetricType, error) {
-	switch t := MetricType(text); t {
-	case AverageValue, Value:
+func parseMetricType(text string) (contract.MetricType, error) {
+	switch t := contract.MetricType(text); t {
+	case contract.AverageValue, contract.Value:
 		return t, nil
 	case "Utilization":
 		return "", fmt.Errorf("%q is for cpu and memory alone: external metrics are AverageValue or Value", text)

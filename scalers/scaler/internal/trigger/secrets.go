@@ -1,4 +1,4 @@
-package scaler
+package trigger
 
 import (
 	"net/url"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // shortestSecret is the length from which a credential is looked for in
@@ -17,12 +18,12 @@ const shortestSecret = 5
 // address spells it: no address is longer.
 const longestInAddress = 64 << 10
 
-// secretsOf lists what must not be shown of the credentials of a trigger, the
+// Secrets lists what must not be shown of the credentials of a trigger, the
 // longest first: every value, what is secret within addresses and connection
 // strings, and all of it as an address spells it. A value that a parameter of
 // the type enumerates is nobody's secret, and may be a part of the parameter's
 // name.
-func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
+func (t Trigger) Secrets(c *contract.Credentials) []string {
 	if c == nil {
 		return nil
 	}
@@ -30,7 +31,7 @@ func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
 	add := func(texts ...string) {
 		for _, text := range texts {
 			text = strings.TrimSpace(text)
-			if len(text) < shortestSecret || enumerated(of, text) {
+			if len(text) < shortestSecret || t.enumerates(text) {
 				continue
 			}
 			secrets = append(secrets, text)
@@ -54,8 +55,9 @@ func secretsOf(c *Credentials, of *scalerv1.TriggerType) []string {
 	return slices.Compact(secrets)
 }
 
-func enumerated(of *scalerv1.TriggerType, value string) bool {
-	return slices.ContainsFunc(of.GetParameters(), func(p *scalerv1.Parameter) bool {
+// enumerates is true for a value that a parameter of the type lists.
+func (t Trigger) enumerates(value string) bool {
+	return slices.ContainsFunc(t.description.GetParameters(), func(p *scalerv1.Parameter) bool {
 		return slices.Contains(p.GetAllowedValues(), value)
 	})
 }

@@ -1,15 +1,7 @@
-// Package scaler is the library that every scaler family is built from. A
-// family defines its trigger types and serves them:
-//
-//	var triggers = []scaler.Trigger{sqsQueue, kinesisStream}
-//
-//	err := scaler.Serve(ctx, "aws", triggers...)
-//
-// A trigger type is a params struct plus a function that opens a Source. All
-// else is done here once for all families: parameters and their errors,
-// sampling, sharing of reads, activation, the gRPC services, health, metrics
-// and shutdown.
-package scaler
+// Package contract has the types that a trigger type and the library share:
+// what a source is, what it answers and what it may know. Families see them as
+// those of package scaler.
+package contract
 
 import (
 	"context"

@@ -1,4 +1,5 @@
-package scaler
+// Package metrics is what a family tells Prometheus.
+package metrics
 
 import (
 	"context"
@@ -6,13 +7,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"google.golang.org/grpc/codes"
 )
 
-// metrics is what a family tells Prometheus. Labels are trigger types, gRPC
+// Metrics is what a family tells Prometheus. Labels are trigger types, gRPC
 // codes and outcomes: their number does not grow with the objects.
-type metrics struct {
-	registry *prometheus.Registry
+type Metrics struct {
+	Registry *prometheus.Registry
 
 	reads        *prometheus.CounterVec
 	readDuration *prometheus.HistogramVec
@@ -27,10 +29,10 @@ type metrics struct {
 	requestDuration *prometheus.HistogramVec
 }
 
-func newMetrics(family string) *metrics {
+func New(family string) *Metrics {
 	labels := prometheus.Labels{"family": family}
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
+	m := &Metrics{
+		Registry: prometheus.NewRegistry(),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_scaler_reads_total", ConstLabels: labels,
 			Help: "Reads of event sources, by trigger type, outcome (value, no_data, error) and what caused them.",
@@ -77,13 +79,13 @@ func newMetrics(family string) *metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"scaler", "status_code"}),
 	}
-	m.registry.MustRegister(m.reads, m.readDuration, m.answerAge, m.errors, m.rings, m.asked, m.subscribed, m.shared,
+	m.Registry.MustRegister(m.reads, m.readDuration, m.answerAge, m.errors, m.rings, m.asked, m.subscribed, m.shared,
 		m.requests, m.requestDuration)
 	return m
 }
 
-// announce makes the series of a trigger type exist before anything happens.
-func (m *metrics) announce(triggerType string) {
+// Announce makes the series of a trigger type exist before anything happens.
+func (m *Metrics) Announce(triggerType string) {
 	m.readDuration.WithLabelValues(triggerType)
 	m.answerAge.WithLabelValues(triggerType)
 	m.rings.WithLabelValues(triggerType)
@@ -94,51 +96,51 @@ func (m *metrics) announce(triggerType string) {
 	}
 }
 
-func (m *metrics) questions(triggerType string, n int) {
+func (m *Metrics) Questions(triggerType string, n int) {
 	m.asked.WithLabelValues(triggerType).Add(float64(n))
 }
-func (m *metrics) subscriptions(triggerType string, n int) {
+func (m *Metrics) Subscriptions(triggerType string, n int) {
 	m.subscribed.WithLabelValues(triggerType).Add(float64(n))
 }
-func (m *metrics) ring(triggerType string) { m.rings.WithLabelValues(triggerType).Inc() }
-func (m *metrics) connections(n int)       { m.shared.Set(float64(n)) }
+func (m *Metrics) Ring(triggerType string) { m.rings.WithLabelValues(triggerType).Inc() }
+func (m *Metrics) Connections(n int)       { m.shared.Set(float64(n)) }
 
-// answered notes how old a metric was that was asked for.
-func (m *metrics) answered(triggerType string, age time.Duration) {
+// Answered notes how old a metric was that was asked for.
+func (m *Metrics) Answered(triggerType string, age time.Duration) {
 	m.answerAge.WithLabelValues(triggerType).Observe(age.Seconds())
 }
 
-// read counts one completed read.
-func (m *metrics) read(triggerType string, outcome scalerv1.Outcome, cause scalerv1.Detection, took time.Duration, err error) {
-	m.reads.WithLabelValues(triggerType, outcomeLabel(outcome), causeLabel(cause)).Inc()
+// Read counts one completed read.
+func (m *Metrics) Read(triggerType string, outcome scalerv1.Outcome, cause scalerv1.Detection, took time.Duration, err error) {
+	m.reads.WithLabelValues(triggerType, OutcomeLabel(outcome), CauseLabel(cause)).Inc()
 	m.readDuration.WithLabelValues(triggerType).Observe(took.Round(time.Microsecond).Seconds())
 	if err != nil {
-		code, _ := explain(err)
+		code, _ := failure.Explain(err)
 		m.errors.WithLabelValues(triggerType, code.String()).Inc()
 	}
 }
 
-// outcomeLabel and causeLabel are the words of metrics and traces.
-func outcomeLabel(outcome scalerv1.Outcome) string   { return outcomeLabels[outcome] }
-func causeLabel(detection scalerv1.Detection) string { return causeLabels[detection] }
+// OutcomeLabel and CauseLabel are the words of metrics and traces.
+func OutcomeLabel(outcome scalerv1.Outcome) string   { return outcomeLabels[outcome] }
+func CauseLabel(detection scalerv1.Detection) string { return causeLabels[detection] }
 
 // requestsKey is where the context of a read says who counts its requests.
 type requestsKey struct{}
 
 // requests counts the HTTP requests of reads of one trigger type.
 type requests struct {
-	metrics     *metrics
+	metrics     *Metrics
 	triggerType string
 }
 
-// counting returns the context of a read whose HTTP requests are counted.
-func (m *metrics) counting(ctx context.Context, triggerType string) context.Context {
+// Counting returns the context of a read whose HTTP requests are counted.
+func (m *Metrics) Counting(ctx context.Context, triggerType string) context.Context {
 	return context.WithValue(ctx, requestsKey{}, requests{m, triggerType})
 }
 
-// countRequest counts a request that is made while a metric is read, if ctx is
+// CountRequest counts a request that is made while a metric is read, if ctx is
 // that of the read.
-func countRequest(ctx context.Context, code string, took time.Duration) {
+func CountRequest(ctx context.Context, code string, took time.Duration) {
 	if r, ok := ctx.Value(requestsKey{}).(requests); ok {
 		r.metrics.requests.WithLabelValues(r.triggerType, code).Inc()
 		r.metrics.requestDuration.WithLabelValues(r.triggerType, code).Observe(took.Seconds())

@@ -1,4 +1,4 @@
-package scaler
+package params
 
 import (
 	"errors"
@@ -12,35 +12,20 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
-// lookup is everything that a trigger's parameters may come from.
-type lookup struct {
-	metadata map[string]string // the user's own keys
-	env      map[string]string // variables of the scale target
-	auth     map[string]string // authentication parameters
+// Lookup is everything that a trigger's parameters may come from.
+type Lookup struct {
+	Metadata map[string]string // the user's own keys
+	Env      map[string]string // variables of the scale target
+	Auth     map[string]string // authentication parameters
 
-	// authPending and envPending are true as long as references are not
+	// AuthPending and EnvPending are true as long as references are not
 	// resolved: what is not found there may still turn up.
-	authPending, envPending bool
+	AuthPending, EnvPending bool
 
-	fixedBy string // the ClusterTriggerAuthentication that auth is of, or ""
-}
-
-// lookupFor gathers the sources of a request. Without credentials only what
-// the request carries itself is known.
-func lookupFor(r request, f facts, creds *Credentials) lookup {
-	l := lookup{metadata: r.userMetadata(), env: scalerv1.LiteralEnv(f.references.Env)}
-	if creds == nil {
-		l.authPending = f.references.Authentication != "" || len(f.references.Inline) > 0
-		l.envPending = true
-		return l
-	}
-	l.auth, l.fixedBy = creds.Parameters, creds.FixedBy
-	for name, text := range creds.Env {
-		l.env[name] = text
-	}
-	return l
+	FixedBy string // the ClusterTriggerAuthentication that auth is of, or ""
 }
 
 // hit is where a parameter's value was found.
@@ -53,14 +38,14 @@ type hit struct {
 // find returns the first value that is not blank, source by source and in each
 // spelling by spelling. pending is true when a source before it is not known
 // yet; the value is then the best guess.
-func (l lookup) find(f *field) (found *hit, pending bool) {
+func (l Lookup) find(f *field) (found *hit, pending bool) {
 	for _, source := range f.sources {
 		for _, key := range f.keys() {
 			text, unknown := l.read(source, key)
 			pending = pending || unknown
 			if text != "" {
 				if f.binary && source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION {
-					text = l.auth[key]
+					text = l.Auth[key]
 				}
 				return &hit{text: text, key: key, source: source}, pending
 			}
@@ -69,32 +54,32 @@ func (l lookup) find(f *field) (found *hit, pending bool) {
 	return nil, pending
 }
 
-func (l lookup) read(source scalerv1.ValueSource, key string) (text string, unknown bool) {
+func (l Lookup) read(source scalerv1.ValueSource, key string) (text string, unknown bool) {
 	switch source {
 	case scalerv1.ValueSource_VALUE_SOURCE_ENV:
-		return l.variable(l.metadata[scalerv1.EnvKey(key)])
+		return l.variable(l.Metadata[scalerv1.EnvKey(key)])
 	case scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION:
-		return strings.TrimSpace(l.auth[key]), l.authPending
+		return strings.TrimSpace(l.Auth[key]), l.AuthPending
 	default:
-		return strings.TrimSpace(l.metadata[key]), false
+		return strings.TrimSpace(l.Metadata[key]), false
 	}
 }
 
 // variable returns the value of the variable that a "<key>FromEnv" names.
-func (l lookup) variable(name string) (text string, unknown bool) {
+func (l Lookup) variable(name string) (text string, unknown bool) {
 	name = strings.TrimSpace(name)
 	if name == "" {
 		return "", false
 	}
-	text, known := l.env[name]
-	return strings.TrimSpace(text), l.envPending && !known
+	text, known := l.Env[name]
+	return strings.TrimSpace(text), l.EnvPending && !known
 }
 
 // passed returns the metadata as it goes to a source that reads it by itself,
 // and the keys that are left out because their variable has no value.
-func (l lookup) passed() (metadata map[string]string, dropped []string, pending bool) {
-	metadata = make(map[string]string, len(l.metadata))
-	for key, text := range l.metadata {
+func (l Lookup) passed() (metadata map[string]string, dropped []string, pending bool) {
+	metadata = make(map[string]string, len(l.Metadata))
+	for key, text := range l.Metadata {
 		if strings.HasSuffix(key, scalerv1.FromEnvSuffix) {
 			var unknown bool
 			if text, unknown = l.variable(text); text == "" {
@@ -109,13 +94,43 @@ func (l lookup) passed() (metadata map[string]string, dropped []string, pending 
 	return metadata, dropped, pending
 }
 
+// Given is everything that a params struct is made of.
+type Given struct {
+	Lookup
+	// Object is embedded by the params struct. It is given its metadata then.
+	Object *contract.Object
+	// PassThrough is set when unknown metadata is for the source.
+	PassThrough bool
+	// Identity is embedded, too; nil while it is not known.
+	Identity *contract.PodIdentity
+}
+
+// Filled is what came of making a params struct.
+type Filled struct {
+	Problems Problems
+	Warnings []string
+	Pending  bool // something depends on what is not resolved yet
+}
+
+// Fill makes a params struct, which target is, addressably. Its rules are
+// checked unless something is pending.
+func (p *Plan) Fill(target reflect.Value, from Given) Filled {
+	w := &filling{Given: from, target: target}
+	w.fields(p.fields)
+	w.embedObject(p)
+	w.embedIdentity(p)
+	if !w.Pending {
+		w.Problems.merge(p.validate(target))
+		w.lending(p)
+	}
+	return w.Filled
+}
+
 // filling is the work of making one params struct.
 type filling struct {
-	lookup
-	target   reflect.Value // the params struct, addressable
-	problems problems
-	warnings []string
-	pending  bool // something depends on what is not resolved yet
+	Given
+	target reflect.Value // the params struct, addressable
+	Filled
 }
 
 // fields fills in every parameter: default first, then what was found.
@@ -131,22 +146,22 @@ func (w *filling) field(f *field) {
 		w.set(f, value)
 	}
 	found, pending := w.find(f)
-	w.pending = w.pending || pending
+	w.Pending = w.Pending || pending
 	if found == nil && w.fromUnknownVariable(f) {
 		w.mark(f)
 	}
 	switch {
 	case found == nil && f.required && !pending:
-		w.problems.add(f.name, errors.New("is required (looked in "+w.places(f)+")"))
+		w.Problems.Add(f.name, errors.New("is required (looked in "+w.places(f)+")"))
 	case found == nil && !pending:
 		w.missing(f)
 	case found == nil:
-	case f.once && len(w.given(f)) > 1:
-		w.problems.add(f.name, fmt.Errorf("is given in %s, give it once", strings.Join(w.given(f), " and ")))
+	case f.once && len(w.occurrences(f)) > 1:
+		w.Problems.Add(f.name, fmt.Errorf("is given in %s, give it once", strings.Join(w.occurrences(f), " and ")))
 	case w.fixed(f, found):
-		w.problems.add(found.key, fmt.Errorf("is fixed by %s and cannot be given by %s", w.fixedBy, found.source.Place(found.key)))
+		w.Problems.Add(found.key, fmt.Errorf("is fixed by %s and cannot be given by %s", w.FixedBy, found.source.Place(found.key)))
 	case f.removed != "":
-		w.problems.add(found.key, errors.New("was removed: "+f.removed))
+		w.Problems.Add(found.key, errors.New("was removed: "+f.removed))
 	default:
 		w.found(f, found, pending)
 	}
@@ -156,10 +171,10 @@ func (w *filling) field(f *field) {
 // gives, too: who names another server would be sent the login. The same value
 // is no contradiction, but guesses at a secret are not told apart.
 func (w *filling) fixed(f *field, found *hit) bool {
-	if w.fixedBy == "" || found.source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION || !f.from(scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION) {
+	if w.FixedBy == "" || found.source == scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION || !f.from(scalerv1.ValueSource_VALUE_SOURCE_AUTHENTICATION) {
 		return false
 	}
-	given := func(key string) string { return strings.TrimSpace(w.auth[key]) }
+	given := func(key string) string { return strings.TrimSpace(w.Auth[key]) }
 	return slices.ContainsFunc(f.keys(), func(key string) bool { return given(key) != "" && (f.secret || given(key) != found.text) }) ||
 		slices.ContainsFunc(f.together, func(key string) bool { return given(key) != "" })
 }
@@ -171,20 +186,20 @@ func (w *filling) missing(f *field) {
 		return
 	}
 	for _, key := range f.keys() {
-		if variable := strings.TrimSpace(w.metadata[scalerv1.EnvKey(key)]); variable != "" {
-			w.warnings = append(w.warnings, fmt.Sprintf("%s: variable %s has no value", scalerv1.EnvKey(key), variable))
+		if variable := strings.TrimSpace(w.Metadata[scalerv1.EnvKey(key)]); variable != "" {
+			w.Warnings = append(w.Warnings, fmt.Sprintf("%s: variable %s has no value", scalerv1.EnvKey(key), variable))
 		}
 	}
 }
 
-// unresolved stands for the text of a variable that is not resolved yet, where
+// Unresolved stands for the text of a variable that is not resolved yet, where
 // nothing but the names of metrics is made of it. It is of letters, so that it
 // shows in a name however that is escaped.
-const unresolved = "sluiceUnresolvedVariable"
+const Unresolved = "sluiceUnresolvedVariable"
 
 // mark gives f the text that stands for an unresolved one, if f is of text.
 func (w *filling) mark(f *field) {
-	if value, err := f.convert(unresolved); err == nil {
+	if value, err := f.convert(Unresolved); err == nil {
 		w.set(f, value)
 	}
 }
@@ -196,7 +211,7 @@ func (w *filling) fromUnknownVariable(f *field) bool {
 		return false
 	}
 	for _, key := range f.keys() {
-		if _, unknown := w.variable(w.metadata[scalerv1.EnvKey(key)]); unknown {
+		if _, unknown := w.variable(w.Metadata[scalerv1.EnvKey(key)]); unknown {
 			return true
 		}
 	}
@@ -205,7 +220,7 @@ func (w *filling) fromUnknownVariable(f *field) bool {
 
 func (w *filling) found(f *field, found *hit, pending bool) {
 	if f.deprecated != "" {
-		w.warnings = append(w.warnings, found.key+": deprecated, "+f.deprecated)
+		w.Warnings = append(w.Warnings, found.key+": deprecated, "+f.deprecated)
 	}
 	value, err := f.convert(found.text)
 	if err == nil && !f.binary && !isText(found.text) {
@@ -215,7 +230,7 @@ func (w *filling) found(f *field, found *hit, pending bool) {
 	case err == nil:
 		w.set(f, value)
 	case !pending: // else it may not be the value at all
-		w.problems.add(found.key, found.show(err, f.secret))
+		w.Problems.Add(found.key, found.show(err, f.secret))
 	}
 }
 
@@ -252,7 +267,7 @@ func (w *filling) places(f *field) string {
 			continue
 		}
 		for _, key := range f.keys() {
-			if variable := strings.TrimSpace(w.metadata[scalerv1.EnvKey(key)]); variable != "" {
+			if variable := strings.TrimSpace(w.Metadata[scalerv1.EnvKey(key)]); variable != "" {
 				places[i] = fmt.Sprintf("%s: variable %s has no value", source.Place(key), variable)
 			}
 		}
@@ -260,8 +275,8 @@ func (w *filling) places(f *field) string {
 	return strings.Join(places, ", ")
 }
 
-// given are the places where the parameter is.
-func (w *filling) given(f *field) []string {
+// occurrences are the places where the parameter is.
+func (w *filling) occurrences(f *field) []string {
 	var places []string
 	for _, source := range f.sources {
 		for _, key := range f.keys() {
@@ -273,53 +288,53 @@ func (w *filling) given(f *field) []string {
 	return places
 }
 
-// object fills in the embedded Object, and what it has from the metadata.
-func (w *filling) object(p *plan, object *Object, passThrough bool) {
+// embedObject fills in the embedded Object, and what it has from the metadata.
+func (w *filling) embedObject(p *Plan) {
 	if p.object == nil {
 		return
 	}
 	var dropped []string
 	var pending bool
-	object.Metadata, dropped, pending = w.passed()
-	w.pending = w.pending || pending && passThrough
-	if passThrough && !pending {
+	w.Object.Metadata, dropped, pending = w.passed()
+	w.Pending = w.Pending || pending && w.PassThrough
+	if w.PassThrough && !pending {
 		for _, key := range dropped {
-			w.warnings = append(w.warnings, fmt.Sprintf("%s: not sent, variable %s has no value", key, w.metadata[key]))
+			w.Warnings = append(w.Warnings, fmt.Sprintf("%s: not sent, variable %s has no value", key, w.Metadata[key]))
 		}
 	}
-	w.target.FieldByIndex(p.object).Set(reflect.ValueOf(*object))
+	w.target.FieldByIndex(p.object).Set(reflect.ValueOf(*w.Object))
 }
 
-// identity fills in the embedded PodIdentity.
-func (w *filling) identity(p *plan, creds *Credentials) {
+// embedIdentity fills in the embedded PodIdentity.
+func (w *filling) embedIdentity(p *Plan) {
 	switch {
 	case p.identity == nil:
-	case creds == nil:
-		w.pending = w.pending || w.authPending
+	case w.Identity == nil:
+		w.Pending = w.Pending || w.AuthPending
 	default:
-		w.target.FieldByIndex(p.identity).Set(reflect.ValueOf(creds.PodIdentity))
+		w.target.FieldByIndex(p.identity).Set(reflect.ValueOf(*w.Identity))
 	}
 }
 
 // lending refuses the family's own identity to a namespace that may not use it,
 // where a parameter asks for it.
-func (w *filling) lending(p *plan, namespace string) {
+func (w *filling) lending(p *Plan) {
 	for _, g := range p.groups {
 		borrower, ok := g.of(w.target).(interface{ OwnIdentity() string })
 		if !ok {
 			continue
 		}
 		if parameter := borrower.OwnIdentity(); parameter != "" {
-			if err := lending.CheckNamespace(namespace); err != nil {
-				w.problems.add(parameter, errors.New(status.Convert(err).Message()))
+			if err := lending.CheckNamespace(w.Object.Namespace); err != nil {
+				w.Problems.Add(parameter, errors.New(status.Convert(err).Message()))
 			}
 			return // groups that embed this one have the same method
 		}
 	}
 }
 
-// targetKey is the parameter that sets the target, or "" when several do.
-func (p *plan) targetKey() string {
+// TargetKey is the parameter that sets the target, or "" when several do.
+func (p *Plan) TargetKey() string {
 	key := ""
 	for _, f := range p.fields {
 		if f.role != scalerv1.ParameterRole_PARAMETER_ROLE_TARGET {
@@ -334,7 +349,7 @@ func (p *plan) targetKey() string {
 }
 
 // validate calls the rules of the params struct and of the groups in it.
-func (p *plan) validate(params reflect.Value) error {
+func (p *Plan) validate(params reflect.Value) error {
 	var problems []error
 	for _, g := range p.groups {
 		if rules, ok := g.of(params).(interface{ Validate() error }); ok {

@@ -1,10 +1,11 @@
-package scaler
+package trigger
 
 import (
 	"context"
 	"errors"
 	"testing"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -15,29 +16,29 @@ type onceParams struct {
 	Mode string `param:"mode" from:"trigger,env,auth" once:"true" default:"fast"`
 }
 
-func (onceParams) Metrics() []Metric { return []Metric{{Name: "once", Target: 1}} }
+func (onceParams) Metrics() []contract.Metric { return []contract.Metric{{Name: "once", Target: 1}} }
 
 func TestGivenOnce(t *testing.T) {
-	once := Define("once", func(context.Context, onceParams) (Source, error) {
+	once := Define("once", func(context.Context, onceParams) (contract.Source, error) {
 		return nil, errors.New("not opened in tests")
 	})
 	tests := map[string]struct {
 		metadata map[string]string
-		creds    Credentials
+		creds    contract.Credentials
 		code     codes.Code
 		message  string
 	}{
 		"nowhere":           {},
 		"in metadata":       {metadata: map[string]string{"mode": "slow"}},
-		"in authentication": {creds: Credentials{Parameters: map[string]string{"mode": "slow"}}},
+		"in authentication": {creds: contract.Credentials{Parameters: map[string]string{"mode": "slow"}}},
 		"blank does not count": {
-			metadata: map[string]string{"mode": " "}, creds: Credentials{Parameters: map[string]string{"mode": "slow"}}},
+			metadata: map[string]string{"mode": " "}, creds: contract.Credentials{Parameters: map[string]string{"mode": "slow"}}},
 		"in both": {
-			metadata: map[string]string{"mode": "slow"}, creds: Credentials{Parameters: map[string]string{"mode": "slow"}},
+			metadata: map[string]string{"mode": "slow"}, creds: contract.Credentials{Parameters: map[string]string{"mode": "slow"}},
 			code: codes.InvalidArgument, message: "once: mode: is given in metadata and authentication, give it once"},
 		"in a variable and in authentication": {
 			metadata: map[string]string{"modeFromEnv": "MODE"},
-			creds:    Credentials{Parameters: map[string]string{"mode": "slow"}, Env: map[string]string{"MODE": "slow"}},
+			creds:    contract.Credentials{Parameters: map[string]string{"mode": "slow"}, Env: map[string]string{"MODE": "slow"}},
 			code:     codes.InvalidArgument, message: "once: mode: is given in modeFromEnv and authentication, give it once"},
 	}
 	for name, tt := range tests {

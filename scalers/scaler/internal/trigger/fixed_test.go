@@ -1,4 +1,4 @@
-package scaler
+package trigger
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -24,12 +25,12 @@ type fixedParams struct {
 	Query string `param:"query"`
 }
 
-func (fixedParams) Metrics() []Metric { return []Metric{{Name: "fixed", Target: 1}} }
+func (fixedParams) Metrics() []contract.Metric { return []contract.Metric{{Name: "fixed", Target: 1}} }
 
 // TestNothingReplacesWhatTheClusterFixes: who could, would be sent the rest.
 func TestNothingReplacesWhatTheClusterFixes(t *testing.T) {
 	var opened fixedParams
-	fixed := Define("fixed", func(_ context.Context, p fixedParams) (Source, error) {
+	fixed := Define("fixed", func(_ context.Context, p fixedParams) (contract.Source, error) {
 		opened = p
 		return nil, errors.New("not opened in tests")
 	})
@@ -56,7 +57,7 @@ func TestNothingReplacesWhatTheClusterFixes(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			creds := &Credentials{Parameters: tt.auth, Env: tt.env, FixedBy: "ClusterTriggerAuthentication shared"}
+			creds := &contract.Credentials{Parameters: tt.auth, Env: tt.env, FixedBy: "ClusterTriggerAuthentication shared"}
 			b, err := fixed.bind(ask(tt.metadata), creds)
 			if tt.refused != "" {
 				if status.Code(err) != codes.InvalidArgument || !strings.HasPrefix(status.Convert(err).Message(), "fixed: "+tt.refused) {
@@ -71,7 +72,7 @@ func TestNothingReplacesWhatTheClusterFixes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = b.open(t.Context())
+			_, _ = b.Open(t.Context())
 			if opened.Host != tt.want || strings.Contains(opened.User, "me") {
 				t.Errorf("opened %+v", opened)
 			}

@@ -1,4 +1,4 @@
-package scaler
+package contract
 
 import (
 	"context"
@@ -48,28 +48,6 @@ const (
 // reading; its failure is that reading's error.
 type Open[P Params] func(ctx context.Context, params P) (Source, error)
 
-// Trigger is a trigger type of a family, made by Define.
-type Trigger struct {
-	// Type is the text of spec.triggers[].type.
-	Type string
-
-	// ofObject is set when the answer depends on which object asks.
-	ofObject    bool
-	bind        func(request, *Credentials) (*binding, error)
-	description *scalerv1.TriggerType
-}
-
-// Option changes what Define assumes of a trigger type.
-type Option func(*traits)
-
-// traits is what a trigger type is like beyond its parameters.
-type traits struct {
-	noData        NoDataRule
-	detection     scalerv1.Detection
-	detectionCost string
-	passThrough   bool
-}
-
 // NoDataRule is what a reading without data becomes.
 type NoDataRule string
 
@@ -83,26 +61,6 @@ const (
 	// NoDataHold keeps the value before it.
 	NoDataHold NoDataRule = scalerv1.NoDataHold
 )
-
-// OnNoData sets the documented rule of a trigger type.
-func OnNoData(rule NoDataRule) Option { return func(t *traits) { t.noData = rule } }
-
-// RingsAt announces that sources of the type are Ringers and what ringing
-// costs the backend and which permission it needs, in one line.
-func RingsAt(cost string) Option {
-	return func(t *traits) {
-		t.detection, t.detectionCost = scalerv1.Detection_DETECTION_DOORBELL, cost
-	}
-}
-
-// Scheduled announces that sources of the type are Timed.
-func Scheduled() Option {
-	return func(t *traits) { t.detection = scalerv1.Detection_DETECTION_TIMER }
-}
-
-// PassesThrough accepts every metadata key, because the source behind it reads
-// them from Object.Metadata.
-func PassesThrough() Option { return func(t *traits) { t.passThrough = true } }
 
 // Silent is implemented by params of a ringing type that know better than to
 // listen unasked, for example on a metered endpoint.

@@ -1,4 +1,4 @@
-package scaler
+package params
 
 import "testing"
 
