@@ -19,7 +19,16 @@ func TestCrowdedNamespaces(t *testing.T) {
 		metadata map[string]string
 		secret   map[string]string
 	}{
-		"http": {objects: 40, trigger: "metrics-api", metadata: map[string]string{"url": "http://ADDRESS/", "valueLocation": "value", "targetValue": "1"}},
+		"http":     {objects: 40, trigger: "metrics-api", metadata: map[string]string{"url": "http://ADDRESS/", "valueLocation": "value", "targetValue": "1"}},
+		"redis":    {objects: 10, trigger: "redis", metadata: map[string]string{"address": "ADDRESS", "listName": "jobs"}},
+		"kafka":    {objects: 10, trigger: "kafka", metadata: map[string]string{"bootstrapServers": "ADDRESS", "consumerGroup": "workers", "topic": "jobs"}},
+		"external": {objects: 10, trigger: "external", metadata: map[string]string{"scalerAddress": "ADDRESS"}},
+		"sql": {
+			objects: 20, trigger: "postgresql", secret: map[string]string{"password": "me"},
+			metadata: map[string]string{
+				"host": "HOST", "port": "PORT", "userName": "me", "dbName": "jobs", "sslmode": "disable", "query": "SELECT 1", "targetQueryValue": "1",
+			},
+		},
 	} {
 		t.Run(family, func(t *testing.T) {
 			t.Parallel()
