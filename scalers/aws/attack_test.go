@@ -41,7 +41,6 @@ func readAt(t testing.TB, s subject, address string, limit time.Duration) error 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer source.Close()
 	ctx, cancel := context.WithTimeout(opening, limit)
 	defer cancel()
 	_, err = source.Read(ctx)

@@ -57,9 +57,6 @@ type service[C any] struct {
 	config aws.Config
 }
 
-// Close implements io.Closer. The connections belong to the library.
-func (*service[C]) Close() error { return nil }
-
 // serviceKey tells services of one kind apart.
 type serviceKey struct{ region, endpoint, identity string }
 

@@ -111,6 +111,3 @@ func (s *dynamoDBStreamsSource) lookUp(ctx context.Context) error {
 	s.arn = *out.Table.LatestStreamArn
 	return nil
 }
-
-// Close implements scaler.Source. The services belong to the pool.
-func (s *dynamoDBStreamsSource) Close() error { return nil }

@@ -45,7 +45,6 @@ func TestNetwork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer source.Close()
 			read := func(ctx context.Context, when string, want codes.Code) {
 				t.Helper()
 				got, err := source.Read(ctx)

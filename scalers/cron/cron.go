@@ -129,5 +129,3 @@ func (s *cronSource) Read(context.Context) ([]scaler.Reading, error) {
 
 // Next is when the window opens or closes.
 func (s *cronSource) Next(now time.Time) time.Time { return s.window.next(now) }
-
-func (s *cronSource) Close() error { return nil }

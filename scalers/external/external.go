@@ -194,6 +194,3 @@ func activity(active bool) float64 {
 	}
 	return 0
 }
-
-// Close leaves the connection to those who share it.
-func (s *externalSource) Close() error { return nil }

@@ -156,9 +156,6 @@ func (s *apiSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Batch is the page: whoever reads another place of it shares the request.
 func (s *apiSource) Batch() scaler.Batch { return s.page }
 
-// Close has nothing of its own to release: the page is shared.
-func (s *apiSource) Close() error { return nil }
-
 // find looks for the source's number in an answer. One that is no number says
 // nothing.
 func (s *apiSource) find(ctx context.Context, a *answer) extracted {

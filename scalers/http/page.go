@@ -63,9 +63,6 @@ func (p metricsAPIParams) client(ctx context.Context) (*scaler.HTTPClient, error
 	return scaler.HTTP(ctx, options)
 }
 
-// Close has nothing of its own to release: the transport is shared.
-func (s *server) Close() error { return nil }
-
 // answer is what a server said. It is understood once for all who look into it.
 type answer struct {
 	format   string
@@ -156,9 +153,6 @@ func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
 		return &page{server: s, format: p.Format, addresses: endpoints.addresses}, nil
 	})
 }
-
-// Close has nothing of its own to release.
-func (p *page) Close() error { return nil }
 
 // Part says that the connection is the server's.
 func (p *page) Part() {}

@@ -181,15 +181,9 @@ func (s *configMapSource) Listen(ctx context.Context, listening, ring func()) er
 	})
 }
 
-// Close has nothing of its own to release: the view is shared.
-func (s *configMapSource) Close() error { return nil }
-
 // secret is one Secret, read by its name: nobody lists and watches Secrets. It
 // is the batch of its sources.
 type secret struct{ reader *kube.Reader[data] }
-
-// Close has nothing of its own to release.
-func (s *secret) Close() error { return nil }
 
 // Part says that the connection is that of all readers.
 func (s *secret) Part() {}
@@ -223,9 +217,6 @@ func (s *secretSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 
 // Batch is the Secret.
 func (s *secretSource) Batch() scaler.Batch { return s.object }
-
-// Close has nothing of its own to release: the reader is shared.
-func (s *secretSource) Close() error { return nil }
 
 // reading makes a reading of an object. An error says where it looked and
 // nothing of what it found.

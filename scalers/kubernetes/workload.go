@@ -150,6 +150,3 @@ func (s *workloadSource) Listen(ctx context.Context, listening, ring func()) err
 		return was != is || was && s.byNode && before.node != after.node
 	})
 }
-
-// Close has nothing of its own to release: the view is shared.
-func (s *workloadSource) Close() error { return nil }

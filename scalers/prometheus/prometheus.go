@@ -158,9 +158,6 @@ func (s *querySource) request(ctx context.Context, now time.Time) (*http.Request
 	return request, nil
 }
 
-// Close has nothing of its own to release: the server is shared.
-func (s *querySource) Close() error { return nil }
-
 // server is one host as one identity. Its reads at once are limited together.
 type server struct {
 	client  *scaler.HTTPClient
@@ -209,6 +206,3 @@ func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*se
 		return s, err
 	})
 }
-
-// Close has nothing of its own to release: the transport is shared.
-func (s *server) Close() error { return nil }

@@ -29,9 +29,6 @@ func (s *amqpSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Batch is the broker: its sources are read together.
 func (s *amqpSource) Batch() scaler.Batch { return s.broker }
 
-// Close has nothing of its own to release: the connection is shared.
-func (s *amqpSource) Close() error { return nil }
-
 // broker is one vhost of a broker as one identity, with at most one connection
 // however many triggers ask. It is the batch of its sources.
 type broker struct {

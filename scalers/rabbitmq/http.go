@@ -48,9 +48,6 @@ func (s *queueSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Batch is the vhost: its queues are read together.
 func (s *queueSource) Batch() scaler.Batch { return s.management }
 
-// Close has nothing of its own to release: the connections are shared.
-func (s *queueSource) Close() error { return nil }
-
 // patternSource reads the queues that match a pattern from the management API.
 // That is a request of its own, so it is read by itself.
 type patternSource struct {
@@ -65,9 +62,6 @@ func (s *patternSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	result := resultOf(s.management.matching(ctx, s))
 	return result.Readings, result.Err
 }
-
-// Close has nothing of its own to release: the connections are shared.
-func (s *patternSource) Close() error { return nil }
 
 // management is one vhost of a management API as one identity. It is the batch
 // of its sources.
@@ -126,9 +120,6 @@ func shareManagement(ctx context.Context, e endpoint, l login, timeout time.Dura
 		return &management{client: client, queues: queues}, nil
 	})
 }
-
-// Close has nothing of its own to release: the transport is shared.
-func (m *management) Close() error { return nil }
 
 // ReadBatch reads many queues by one listing of the vhost, few of them, and
 // those of a vhost that cannot be listed, by a request each.

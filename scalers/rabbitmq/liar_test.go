@@ -130,7 +130,6 @@ func lengthAt(t testing.TB, address string, limit time.Duration) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer source.Close()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	_, err = source.Read(ctx)

@@ -40,9 +40,6 @@ func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Batch is the server: its sources are read together.
 func (s *source) Batch() scaler.Batch { return s.server }
 
-// Close has nothing of its own to release: the client is shared.
-func (s *source) Close() error { return nil }
-
 // question is one source on its way through its steps.
 type question struct {
 	source *source

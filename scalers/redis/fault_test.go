@@ -70,7 +70,6 @@ func (s subject) open(opening context.Context, t *testing.T, auth map[string]str
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { source.Close() })
 	return source
 }
 

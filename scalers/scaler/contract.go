@@ -30,7 +30,8 @@ type (
 	// Source reads the demand behind one question: the backlog of a queue, the lag
 	// of a consumer group, the result of a query. Every trigger that asks the same
 	// question shares one Source, whatever its target. A Source may also be a
-	// Batched, a Ringer, a Timed or a Specced.
+	// Batched, a Ringer, a Timed or a Specced. One that is an io.Closer is closed
+	// once, after the last Read.
 	Source = contract.Source
 	// Batched is a Source that can be read together with others of the same
 	// endpoint.

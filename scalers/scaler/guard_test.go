@@ -150,8 +150,6 @@ func (f *flood) ReadBatch(ctx context.Context, _ []contract.Source, _ func(int, 
 	return err
 }
 
-func (f *flood) Close() error { return nil }
-
 func TestFlagsComeBeforeTheFamily(t *testing.T) {
 	defer maxReadBytes.Store(0)
 	defer maxSecondBytes.Store(0)

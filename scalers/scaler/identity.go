@@ -48,25 +48,13 @@ func newPlainTransport(dial outbound.DialFunc) (*transport, httpProcess, error) 
 	return newTransport(dial, config, process), process, nil
 }
 
-// identified is an identity in the pool: nothing but memory.
-type identified[V any] struct{ value V }
-
-// Close implements io.Closer.
-func (identified[V]) Close() error { return nil }
-
 // identify shares what an identity makes of the client of identities.
 func identify[K comparable, V any](ctx context.Context, key K, obtain func(context.Context, *http.Client) (V, error)) (V, error) {
-	shared, err := Shared(ctx, key, func(ctx context.Context) (*identified[V], error) {
+	return Shared(ctx, key, func(ctx context.Context) (identity V, err error) {
 		client, err := identityHTTP(ctx)
 		if err != nil {
-			return nil, err
+			return identity, err
 		}
-		value, err := obtain(ctx, client)
-		return &identified[V]{value}, err
+		return obtain(ctx, client)
 	})
-	if err != nil {
-		var none V
-		return none, err
-	}
-	return shared.value, nil
 }

@@ -75,8 +75,6 @@ func (l leaky) Read(context.Context) ([]contract.Reading, error) {
 	return contract.One(3), nil
 }
 
-func (leaky) Close() error { return nil }
-
 // secrets resolves every reference to what was planted.
 type secrets struct{}
 

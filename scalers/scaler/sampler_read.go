@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -308,7 +309,9 @@ func (o *opened) close() {
 
 func closeSafely(source contract.Source) (err error) {
 	defer defect.Recovered("close", &err)
-	_ = source.Close() // nobody is left who could do anything about it
+	if c, ok := source.(io.Closer); ok {
+		_ = c.Close() // nobody is left who could do anything about it
+	}
 	return nil
 }
 

@@ -18,7 +18,8 @@ import (
 // Shared returns the connection for key, dialled at most once at a time and
 // shared by all sources that ask for an equal key of the same type. It is
 // called from Open with Open's ctx; the connection is released when the source
-// that Open returns is closed, and closed when the last one is.
+// that Open returns is closed. With the last one the connection is closed too, if
+// it is an io.Closer.
 //
 // key has everything that tells one connection from another: the endpoint, and
 // the credentials by their Fingerprint. A failed dial is returned to all who
@@ -27,14 +28,14 @@ import (
 // A dial goes on for as long as anybody waits for it, so its ctx may outlive
 // that of the caller who happened to be first. A dial may call Shared itself
 // with its own ctx; what it takes is released after the connection is closed.
-func Shared[K comparable, V io.Closer](ctx context.Context, key K, dial func(context.Context) (V, error)) (V, error) {
+func Shared[K comparable, V any](ctx context.Context, key K, dial func(context.Context) (V, error)) (V, error) {
 	var none V
 	lease, ok := ctx.Value(leaseKey{}).(*lease)
 	if !ok {
 		return none, errors.New("no pool of connections: Shared is called with the context of Open")
 	}
 	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%#v", lease.hosts)}
-	value, err := lease.take(ctx, id, costOf(none), func(ctx context.Context) (io.Closer, error) { return dial(ctx) })
+	value, err := lease.take(ctx, id, costOf(none), func(ctx context.Context) (any, error) { return dial(ctx) })
 	if err != nil {
 		return none, err
 	}
@@ -82,7 +83,7 @@ type connection struct {
 	memory *Holding
 
 	ready  chan struct{}
-	value  io.Closer
+	value  any
 	err    error
 	places *places // for the reads that go to the endpoint
 	own    *lease  // what the dial took itself
@@ -112,7 +113,7 @@ func (l *lease) context(ctx context.Context) context.Context {
 }
 
 // take waits for the connection, dialling if nobody else does.
-func (l *lease) take(ctx context.Context, id sharedID, cost int, dial func(context.Context) (io.Closer, error)) (io.Closer, error) {
+func (l *lease) take(ctx context.Context, id sharedID, cost int, dial func(context.Context) (any, error)) (any, error) {
 	c, err := l.pool.join(ctx, id, l, cost, dial)
 	if err != nil {
 		return nil, err
@@ -189,7 +190,7 @@ func (l *lease) release() {
 
 // join counts the lease as a user of the connection, and starts its dial when
 // that is the first.
-func (p *pool) join(ctx context.Context, id sharedID, by *lease, cost int, dial func(context.Context) (io.Closer, error)) (*connection, error) {
+func (p *pool) join(ctx context.Context, id sharedID, by *lease, cost int, dial func(context.Context) (any, error)) (*connection, error) {
 	if c := p.joined(id, by); c != nil {
 		return c, nil
 	}
@@ -252,7 +253,7 @@ func (c *connection) payers() []string {
 // dial ends when the connection stands or cannot be had, at the latest soon
 // after the last user left. If nobody waits any more, what was dialled is
 // closed again.
-func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Closer, error)) {
+func (c *connection) dial(ctx context.Context, dial func(context.Context) (any, error)) {
 	defer c.stop()
 	c.own.meter.Begin()
 	value, err := dialSafely(c.own.context(ctx), dial)
@@ -274,7 +275,7 @@ func (c *connection) dial(ctx context.Context, dial func(context.Context) (io.Cl
 
 // dialSafely turns a panic of dial into its error: it runs on a goroutine of
 // its own, where a panic would end the process.
-func dialSafely(ctx context.Context, dial func(context.Context) (io.Closer, error)) (value io.Closer, err error) {
+func dialSafely(ctx context.Context, dial func(context.Context) (any, error)) (value any, err error) {
 	defer defect.Recovered("dial", &err)
 	return dial(ctx)
 }
@@ -315,8 +316,8 @@ func (c *connection) forget() {
 }
 
 func (c *connection) close() {
-	if c.err == nil && c.value != nil {
-		c.value.Close() // nobody is left who could do anything about its error
+	if closer, ok := c.value.(io.Closer); ok && c.err == nil {
+		closer.Close() // nobody is left who could do anything about its error
 	}
 	c.own.release()
 }

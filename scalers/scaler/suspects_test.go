@@ -81,7 +81,6 @@ func readFrom(t *testing.T, book *suspects.Book, open func(context.Context, stri
 	if err != nil {
 		return err
 	}
-	defer source.Close()
 	_, err = new(sampler).askSource(t.Context(), &opened{source: source, lease: l, meters: l.meters()})
 	return err
 }
@@ -128,5 +127,3 @@ func (p *webPage) Read(ctx context.Context) ([]contract.Reading, error) {
 	_, err := p.client.Get(ctx, p.address)
 	return contract.One(0), err
 }
-
-func (p *webPage) Close() error { return nil }

@@ -365,7 +365,6 @@ func (p podsParams) Metrics() []contract.Metric {
 type podsSource struct{}
 
 func (podsSource) Read(context.Context) ([]contract.Reading, error) { return contract.One(1), nil }
-func (podsSource) Close() error                                     { return nil }
 
 // A guest sees by the name of an object only what it could ask for by itself:
 // not what the core subscribed to for somebody else, and not what a family

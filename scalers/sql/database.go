@@ -121,9 +121,6 @@ func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
 	return scaler.One(value), nil
 }
 
-// Close has nothing of its own to release: the database is shared.
-func (s *source) Close() error { return nil }
-
 // number is a cell as a number: NULL is no data, text has to be a number.
 func number(cell any) (float64, error) {
 	var text string

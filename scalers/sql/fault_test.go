@@ -62,7 +62,6 @@ func (s server) open(t *testing.T, metadata map[string]string) scaler.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { source.Close() })
 	return source
 }
 

@@ -120,9 +120,6 @@ func (r *Reader[V]) Read(ctx context.Context) (object V, exists bool, err error)
 	return object, exists, nil
 }
 
-// Close has nothing of its own to release: the connection is shared.
-func (r *Reader[V]) Close() error { return nil }
-
 // Part says that the connection is that of all readers.
 func (r *Reader[V]) Part() {}
 

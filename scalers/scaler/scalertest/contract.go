@@ -2,6 +2,7 @@ package scalertest
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -133,8 +134,16 @@ func openBound(ctx context.Context, bound *scaler.Bound) (source scaler.Source, 
 }
 
 func (o *opening) close() {
-	_ = o.Close()
+	_ = closeSource(o.Source)
 	o.release()
+}
+
+// closeSource closes a source that has something to close.
+func closeSource(source scaler.Source) error {
+	if c, ok := source.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // readOnce opens a source, reads it and closes it, all within a deadline.

@@ -104,8 +104,6 @@ func (s *gaugeSource) level(ctx context.Context) (float64, error) {
 	return strconv.ParseFloat(strings.TrimSpace(line), 64)
 }
 
-func (s *gaugeSource) Close() error { return nil }
-
 func (s *gaugeSource) Listen(ctx context.Context, listening, _ func()) error {
 	listening()
 	<-ctx.Done()

@@ -227,7 +227,7 @@ func Open[P scaler.Params](t testing.TB, open scaler.Open[P], params P) (scaler.
 	source, err := open(ctx, params)
 	t.Cleanup(func() {
 		if err == nil {
-			if err := source.Close(); err != nil {
+			if err := closeSource(source); err != nil {
 				t.Errorf("close: %v", err)
 			}
 		}

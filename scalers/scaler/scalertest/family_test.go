@@ -37,7 +37,6 @@ func (s *tankSource) Read(context.Context) ([]scaler.Reading, error) {
 	}
 	return scaler.One(s.level), nil
 }
-func (s *tankSource) Close() error { return nil }
 
 // tank scales on a number.
 var tank = scaler.Define("tank", func(_ context.Context, p tankParams) (scaler.Source, error) {

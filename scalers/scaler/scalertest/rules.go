@@ -247,7 +247,7 @@ func stalledPartFailsAlone(t testing.TB, c Case) error {
 		if err != nil {
 			return err
 		}
-		defer source.Close()
+		defer func() { _ = closeSource(source) }()
 		members = append(members, source.(scaler.Batched))
 	}
 	if members[0].Batch() != members[1].Batch() {
@@ -409,7 +409,7 @@ func closeTwice(t testing.TB, c Case) error {
 	defer o.release()
 	for range 2 {
 		panicked := within(hanging, "Close", func() error {
-			_ = o.Close()
+			_ = closeSource(o.Source)
 			return nil
 		})
 		if panicked != nil {

@@ -15,7 +15,9 @@ import (
 // question shares one Source, whatever its target. Read is never called twice
 // at once.
 //
-// A Source may also be a Batched, a Ringer, a Timed or a Specced.
+// A Source may also be a Batched, a Ringer, a Timed or a Specced. One that is an
+// io.Closer is closed once, after the last Read; connections that Shared gave to
+// its Open are released without that.
 type Source interface {
 	// Read asks the backend now and returns one Reading per metric, in the
 	// order of the trigger's Metrics. It returns within ctx's deadline. A read
@@ -25,9 +27,6 @@ type Source interface {
 	// has nothing to say is ErrNoData; one that does not answer is an error.
 	// Fallback counts errors, so never guess a value.
 	Read(ctx context.Context) ([]Reading, error)
-
-	// Close releases what Open took. It is called once, after the last Read.
-	Close() error
 }
 
 // ErrNoData is returned by Read, alone or wrapped, when the backend answered
