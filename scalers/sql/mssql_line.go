@@ -115,10 +115,10 @@ const longestWrite = 10 * time.Second
 // Write implements net.Conn. The driver writes packets, one at a time, and would
 // wait for a server that takes none for ever, whatever the context says.
 func (t *tds) Write(p []byte) (int, error) {
-	if err := t.Conn.SetWriteDeadline(time.Now().Add(longestWrite)); err != nil {
+	if err := t.SetWriteDeadline(time.Now().Add(longestWrite)); err != nil {
 		return 0, err
 	}
-	defer func() { _ = t.Conn.SetWriteDeadline(time.Time{}) }() // else it is closed
+	defer func() { _ = t.SetWriteDeadline(time.Time{}) }() // else it is closed
 	if t.encryption == msdsn.EncryptionStrict && len(p) > headerOfPacket+8 && p[0] == packetOfLogin {
 		p = bytes.Clone(p)
 		binary.LittleEndian.PutUint32(p[headerOfPacket+4:], tds8)

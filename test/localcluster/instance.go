@@ -103,6 +103,13 @@ func (i *Instance) MemoryLimit() int64 {
 	return i.pod.Spec.Containers[0].Resources.Limits.Memory().Value()
 }
 
+// MemoryLimited tells whether a cgroup holds the program to that.
+func (i *Instance) MemoryLimited() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.memory != nil
+}
+
 // LogFile holds what the program wrote, over all its restarts.
 func (i *Instance) LogFile() string {
 	return i.kubelet.cluster.dir.join("logs", i.Name()+".log")
