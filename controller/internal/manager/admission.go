@@ -22,9 +22,9 @@ import (
 // webhookOff is the address that serves no webhook.
 const webhookOff = "0"
 
-// admitting serves the admission webhook, here as on every standby: whoever is
+// addAdmission serves the admission webhook, here as on every standby: whoever is
 // asked has the same caches.
-func admitting(
+func addAdmission(
 	ctx context.Context, mgr ctrl.Manager, o Options, targets *target.Client, families admission.Families,
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
 ) error {

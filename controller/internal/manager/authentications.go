@@ -30,7 +30,7 @@ type authentications struct {
 	kind     string
 	leads    func() bool
 	recorder events.EventRecorder
-	due      outlet
+	due      feed
 }
 
 // indexReferences makes users of authentications known by them.
@@ -44,7 +44,7 @@ func indexReferences(ctx context.Context, mgr ctrl.Manager) error {
 	return nil
 }
 
-func (a *authentications) following(mgr ctrl.Manager, r reconcile.Reconciler) error {
+func (a *authentications) add(mgr ctrl.Manager, r admitting) error {
 	return ctrl.NewControllerManagedBy(mgr).Named(strings.ToLower(a.kind)).
 		Watches(authentication.New(a.kind), a.changed()).
 		Watches(&v1alpha1.ScaledObject{}, a.usersChanged()).
@@ -134,7 +134,7 @@ func (a *authentications) all(ctx context.Context, objects client.Reader) {
 		var list v1alpha1.ClusterTriggerAuthenticationList
 		if objects.List(ctx, &list) == nil {
 			for i := range list.Items {
-				a.due.ask(client.ObjectKeyFromObject(&list.Items[i]))
+				a.due.add(client.ObjectKeyFromObject(&list.Items[i]))
 			}
 		}
 		return
@@ -142,7 +142,7 @@ func (a *authentications) all(ctx context.Context, objects client.Reader) {
 	var list v1alpha1.TriggerAuthenticationList
 	if objects.List(ctx, &list) == nil {
 		for i := range list.Items {
-			a.due.ask(client.ObjectKeyFromObject(&list.Items[i]))
+			a.due.add(client.ObjectKeyFromObject(&list.Items[i]))
 		}
 	}
 }

@@ -14,20 +14,20 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
 )
 
-// sending keeps the sinks in line with what users ask for.
-func sending(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) error {
-	var ofNamespaces, ofCluster outlet
+// addSinks keeps the sinks in line with what users ask for.
+func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) error {
+	var ofNamespaces, ofCluster feed
 	sinks.GaveUp = func(key types.NamespacedName) {
 		if key.Namespace == "" {
-			ofCluster.ask(key)
+			ofCluster.add(key)
 		} else {
-			ofNamespaces.ask(key)
+			ofNamespaces.add(key)
 		}
 	}
 	for _, one := range []struct {
-		name   string
-		empty  func() eventing.Source
-		outlet *outlet
+		name  string
+		empty func() eventing.Source
+		feed  *feed
 	}{
 		{"cloudeventsource", func() eventing.Source { return &eventing.CloudEventSource{} }, &ofNamespaces},
 		{"clustercloudeventsource", func() eventing.Source { return &eventing.ClusterCloudEventSource{} }, &ofCluster},
@@ -35,9 +35,9 @@ func sending(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) erro
 		r := &cloudevents.Reconciler{Client: mgr.GetClient(), Sinks: sinks, New: one.empty, Leads: leads}
 		err := ctrl.NewControllerManagedBy(mgr).Named(one.name).
 			For(one.empty(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-			WatchesRawSource(source.Func(one.outlet.attach)).
+			WatchesRawSource(source.Func(one.feed.attach)).
 			WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)}).
-			Complete(againAfterConflict(admittingDefects{r, "a CloudEventSource", r.Defective}))
+			Complete(againAfterConflict(reportingPanics{r, "a CloudEventSource", r.Defective}))
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ const afterConflict = 50 * time.Millisecond
 
 // againAfterConflict makes of a conflict of writes another look, soon. Somebody
 // who was faster is no error to be logged or counted; what failed beside it is.
-func againAfterConflict(r reconcile.Reconciler) reconcile.Reconciler {
+func againAfterConflict(r admitting) reconcile.Reconciler {
 	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 		result, err := r.Reconcile(ctx, request)
 		others := withoutConflicts(err)

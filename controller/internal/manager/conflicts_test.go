@@ -29,9 +29,9 @@ func TestAConflictIsAnotherLookAndNoError(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := againAfterConflict(reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) {
+			r := againAfterConflict(admitted{reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) {
 				return reconcile.Result{RequeueAfter: time.Hour}, tt.err
-			}))
+			})})
 			result, err := r.Reconcile(t.Context(), reconcile.Request{})
 			if (err != nil) != (tt.fails != "") || err != nil && err.Error() != tt.fails || result.RequeueAfter != tt.after {
 				t.Errorf("result = %+v, error = %v", result, err)

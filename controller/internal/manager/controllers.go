@@ -55,19 +55,19 @@ func retries() workqueue.TypedRateLimiter[reconcile.Request] {
 // server holds up no decision.
 const workers = 16
 
-func subscribing(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
+func addSubscriptions(mgr ctrl.Manager, router *router, r admitting) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("subscription").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
-		WatchesRawSource(source.Func(bell.subscriptions.attach)).
+		WatchesRawSource(source.Func(router.subscriptions.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2})
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
 }
 
-func reconciling(mgr ctrl.Manager, bell *bell, count int, r reconcile.Reconciler) error {
+func addHPAs(mgr ctrl.Manager, router *router, count int, r admitting) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("scaledobject").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(hpaChanged())).
-		WatchesRawSource(source.Func(bell.specs.attach)).
+		WatchesRawSource(source.Func(router.specs.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count})
 	return targets(b, mgr, predicate.Funcs{
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
@@ -76,11 +76,11 @@ func reconciling(mgr ctrl.Manager, bell *bell, count int, r reconcile.Reconciler
 	}).Complete(againAfterConflict(r))
 }
 
-func deciding(mgr ctrl.Manager, bell *bell, r reconcile.Reconciler) error {
+func addDecisions(mgr ctrl.Manager, router *router, r admitting) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("activation").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(scalingActiveChanged())).
-		WatchesRawSource(source.Func(bell.observations.attach)).
+		WatchesRawSource(source.Func(router.observations.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: workers})
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
 }

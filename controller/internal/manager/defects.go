@@ -13,17 +13,28 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 )
 
-// admittingDefects has an object say that a panic of ours ended what was being
+// admitting is a reconciler whose panics are told. No other is run.
+type admitting interface {
+	reconcile.Reconciler
+	admits()
+}
+
+// reportingPanics has an object say that a panic of ours ended what was being
 // done for it. It is tried again like any other failure.
-type admittingDefects struct {
+type reportingPanics struct {
 	reconcile.Reconciler
 	doing string
 	// tell writes the defect into the object.
-	tell func(context.Context, types.NamespacedName, error) error
+	tell tellPanic
 }
 
+// tellPanic tells of an object that a panic ended what was being done for it.
+type tellPanic = func(context.Context, types.NamespacedName, error) error
+
+func (reportingPanics) admits() {}
+
 // Reconcile passes a request on.
-func (d admittingDefects) Reconcile(ctx context.Context, request reconcile.Request) (result reconcile.Result, err error) {
+func (d reportingPanics) Reconcile(ctx context.Context, request reconcile.Request) (result reconcile.Result, err error) {
 	err = guard.Call(d.doing, request.String(), func() (err error) {
 		result, err = d.Reconciler.Reconcile(ctx, request)
 		return err
@@ -39,7 +50,7 @@ func (d admittingDefects) Reconcile(ctx context.Context, request reconcile.Reque
 // inScaledObject writes a defect into a ScaledObject.
 func inScaledObject(
 	objects client.Reader, write func(context.Context, *v1alpha1.ScaledObject, error) error,
-) func(context.Context, types.NamespacedName, error) error {
+) tellPanic {
 	return func(ctx context.Context, key types.NamespacedName, defect error) error {
 		so := &v1alpha1.ScaledObject{}
 		if err := objects.Get(ctx, key, so); err != nil {
@@ -50,7 +61,7 @@ func inScaledObject(
 }
 
 // byLeader tells where this controller leads: every one of them subscribes.
-func byLeader(leads func() bool, tell func(context.Context, types.NamespacedName, error) error) func(context.Context, types.NamespacedName, error) error {
+func byLeader(leads func() bool, tell func(context.Context, types.NamespacedName, error) error) tellPanic {
 	return func(ctx context.Context, key types.NamespacedName, defect error) error {
 		if !leads() {
 			return nil

@@ -28,29 +28,29 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 )
 
-func subscribingJobs(mgr ctrl.Manager, r reconcile.Reconciler) error {
+func addJobSubscriptions(mgr ctrl.Manager, r admitting) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("job-subscription").
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
 		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2}).
 		Complete(againAfterConflict(r))
 }
 
-// startingJobs runs the reconciler of ScaledJobs. ended is told of Jobs whose
+// addJobs runs the reconciler of ScaledJobs. ended is told of Jobs whose
 // end has just been heard of.
-func startingJobs(mgr ctrl.Manager, bell *bell, count int, ended func(types.NamespacedName, string), r reconcile.Reconciler) error {
+func addJobs(mgr ctrl.Manager, router *router, count int, ended func(types.NamespacedName, string), r admitting) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("scaledjob").
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
-		Watches(&batchv1.Job{}, jobChanged(bell, ended)).
-		WatchesRawSource(source.Func(bell.jobs.attach)).
+		Watches(&batchv1.Job{}, jobChanged(router, ended)).
+		WatchesRawSource(source.Func(router.jobs.attach)).
 		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count}).
 		Complete(againAfterConflict(r))
 }
 
 // jobChanged asks for the ScaledJob of a Job that came, ended or went. What
 // happens in between is followed by way of its Pods, where it matters.
-func jobChanged(bell *bell, ended func(types.NamespacedName, string)) handler.EventHandler {
+func jobChanged(router *router, ended func(types.NamespacedName, string)) handler.EventHandler {
 	heard := func(q queue, job client.Object, end bool) {
-		if !bell.leads() {
+		if !router.leads() {
 			return
 		}
 		owner := ownerOf(job)
@@ -100,8 +100,8 @@ const podSync = 2 * time.Second
 // pods are watched from the first time that somebody asks for them: most
 // strategies never do.
 type pods struct {
-	cache cache.Cache
-	bell  *bell
+	cache  cache.Cache
+	router *router
 
 	mu       sync.Mutex
 	informer cache.Informer
@@ -147,11 +147,11 @@ func (p *pods) start(ctx context.Context) (cache.Informer, error) {
 
 func (p *pods) changed(before, after any) {
 	pod, ok := after.(*corev1.Pod)
-	if !ok || !p.bell.leads() {
+	if !ok || !p.router.leads() {
 		return
 	}
 	if old, ok := before.(*corev1.Pod); ok && apiequality.Semantic.DeepEqual(old.Status, pod.Status) {
 		return
 	}
-	p.bell.jobs.ask(ownerOf(pod))
+	p.router.jobs.add(ownerOf(pod))
 }

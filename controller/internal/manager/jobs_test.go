@@ -28,7 +28,7 @@ func TestJobsAskForTheirScaledJob(t *testing.T) {
 	leads := true
 	ended := map[string]types.NamespacedName{}
 	q := newQueue(t)
-	h := jobChanged(&bell{leads: func() bool { return leads }}, func(owner types.NamespacedName, job string) { ended[job] = owner })
+	h := jobChanged(&router{leads: func() bool { return leads }}, func(owner types.NamespacedName, job string) { ended[job] = owner })
 	owner := types.NamespacedName{Namespace: "shop", Name: "batch"}
 	want := func(what string, asks, ends bool) {
 		t.Helper()
@@ -74,7 +74,7 @@ func TestJobsAskForTheirScaledJob(t *testing.T) {
 }
 
 func TestPodsAskForTheirScaledJob(t *testing.T) {
-	b := &bell{leads: func() bool { return true }}
+	b := &router{leads: func() bool { return true }}
 	q := newQueue(t)
 	if err := b.jobs.attach(t.Context(), q); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestPodsAskForTheirScaledJob(t *testing.T) {
 			Status:     corev1.PodStatus{Phase: phase},
 		}
 	}
-	p := &pods{bell: b}
+	p := &pods{router: b}
 	p.changed(pod(corev1.PodPending), pod(corev1.PodPending))
 	if q.Len() != 0 {
 		t.Error("nothing changed, and the ScaledJob is asked for")

@@ -214,21 +214,21 @@ func (l *leadership) within(ctx context.Context) (working context.Context, done 
 	}, true
 }
 
-// leading runs a reconciler in the terms of this process alone. What a standby
+// onLeader runs a reconciler in the terms of this process alone. What a standby
 // is asked for is dropped: everything is asked for when a term begins.
-type leading struct {
-	reconcile.Reconciler
+type onLeader struct {
+	admitting
 	leadership *leadership
 }
 
 // Reconcile passes a request on.
-func (l leading) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+func (l onLeader) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	ctx, done, leads := l.leadership.within(ctx)
 	if !leads {
 		return reconcile.Result{}, nil
 	}
 	defer done()
-	result, err := l.Reconciler.Reconcile(ctx, request)
+	result, err := l.admitting.Reconcile(ctx, request)
 	if err != nil && ctx.Err() != nil {
 		// The term ended meanwhile; the next leader decides afresh.
 		return reconcile.Result{}, nil

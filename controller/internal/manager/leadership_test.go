@@ -103,7 +103,7 @@ func TestLostLeaseEndsTheTermAndNotTheProcess(t *testing.T) {
 		only := stand(t, c, "only")
 		settle(time.Second)
 		var inner counting
-		gate := leading{&inner, only.leadership}
+		gate := onLeader{admitted{&inner}, only.leadership}
 		ask := func(want counting) {
 			t.Helper()
 			if _, err := gate.Reconcile(t.Context(), reconcile.Request{}); err != nil || inner != want {
@@ -237,7 +237,7 @@ func TestWorkThatTheTermEndsIsNoFailure(t *testing.T) {
 		e := ending{make(chan struct{})}
 		ended := make(chan error, 1)
 		go func() {
-			_, err := leading{e, l}.Reconcile(t.Context(), reconcile.Request{})
+			_, err := onLeader{admitted{e}, l}.Reconcile(t.Context(), reconcile.Request{})
 			ended <- err
 		}()
 		<-e.begun

@@ -152,7 +152,7 @@ func TestBell(t *testing.T) {
 	id := federation.ID{Kind: "ScaledObject", Namespace: "shop", Name: "worker"}
 	states := map[federation.ID]federation.State{}
 	lead := false
-	b := &bell{
+	b := &router{
 		states: func(id federation.ID) (federation.State, bool) { s, ok := states[id]; return s, ok },
 		leads:  func() bool { return lead },
 	}
@@ -217,7 +217,7 @@ func TestBell(t *testing.T) {
 
 func TestUnsubscribedTriggersLeaveNothing(t *testing.T) {
 	f := federation.New(federation.Config{Client: fake.NewClientset()})
-	b := &bell{states: f.State, leads: func() bool { return true }}
+	b := &router{states: f.State, leads: func() bool { return true }}
 	s := subscriptions{f, b}
 	for i := range 1000 {
 		id := federation.ID{Kind: "ScaledObject", Namespace: "shop", Name: "worker", Index: i}

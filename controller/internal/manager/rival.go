@@ -260,17 +260,17 @@ func (r *rival) metric() prometheus.Collector {
 	})
 }
 
-// gated holds a reconciler that writes back while a rival leads. Everything is
+// unlessRival holds a reconciler that writes back while a rival leads. Everything is
 // asked for again when that ends.
-type gated struct {
-	reconcile.Reconciler
+type unlessRival struct {
+	admitting
 	rival *rival
 	// notices tell the objects of the reconciler, nil for none.
 	notices *notices
 }
 
 // Reconcile passes a request on, or drops it and says so.
-func (g gated) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+func (g unlessRival) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	why, hindered := g.rival.hinders()
 	if g.notices != nil && (!hindered || why.Reason != "") {
 		if err := g.notices.tell(ctx, request.NamespacedName, why); err != nil {
@@ -280,7 +280,7 @@ func (g gated) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	if hindered {
 		return reconcile.Result{}, nil
 	}
-	return g.Reconciler.Reconcile(ctx, request)
+	return g.admitting.Reconcile(ctx, request)
 }
 
 // notices say in the objects of a kind why nobody scales them: once each, since

@@ -227,7 +227,7 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 			}
 			var inner counting
 			r := newRival(nil, time.Now)
-			g := gated{Reconciler: &inner, rival: r, notices: &notices{client: cluster.Client, empty: tt.empty}}
+			g := unlessRival{admitting: admitted{&inner}, rival: r, notices: &notices{client: cluster.Client, empty: tt.empty}}
 			ask := func(calls counting, writes int, status metav1.ConditionStatus, reason string) {
 				t.Helper()
 				if _, err := g.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	uberzap "go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -47,177 +49,274 @@ import (
 
 // Run runs the controller until ctx is done.
 func Run(ctx context.Context, o Options, version string) error {
-	log := zap.New(zap.UseFlagOptions(&o.Log), zap.RawZapOpts(uberzap.WrapCore(lazily)))
-	guard.Install()
-	slog.SetDefault(slog.New(logr.ToSlogHandler(log)))
-	ctrl.SetLogger(log)
-	klog.SetLogger(log) // of the libraries that talk to the API server
-	if _, err := memlimit.Set(); err != nil {
-		log.Error(err, "the garbage collector does not know the memory limit of the container")
+	p := &process{Options: o, version: version, log: zap.New(zap.UseFlagOptions(&o.Log), zap.RawZapOpts(uberzap.WrapCore(lazily)))}
+	for _, step := range []func(context.Context) error{
+		p.takeOver,
+		p.connect,
+		p.elect,
+		p.makeParts,
+		p.addFederation,
+		p.addKeys,
+		p.addScaledObjects,
+		p.addScaledJobs,
+		p.addAuthentications,
+		p.addWebhook,
+		p.addCloudEvents,
+		p.addProbes,
+		p.addMetrics,
+	} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
 	}
+	return p.mgr.Start(ctx)
+}
+
+// process is the controller's parts.
+type process struct {
+	Options
+	version string
+	log     logr.Logger
+
+	mgr       ctrl.Manager
+	clientset *kubernetes.Clientset
+
+	leadership *leadership
+	rival      *rival
+	router     *router
+	keys       *federation.Keys
+	keysDue    *feed
+	federation *federation.Federation
+
+	kinds   *target.Kinds
+	targets *target.Client
+	sinks   *cloudevents.Sinks
+	status  *status.Writer
+
+	failures  *metrics.Errors
+	figures   *metrics.Figures
+	decisions *activation.Loop
+	jobs      *scaledjob.Reconciler
+	// authentications are of objects of a namespace and of the cluster.
+	authentications []*authentications
+}
+
+// named is the log of one part.
+func (p *process) named(part string) *slog.Logger {
+	return slog.New(logr.ToSlogHandler(p.log.WithName(part)))
+}
+
+// takeOver sets what holds for all of the process: logs, panics, memory.
+func (p *process) takeOver(context.Context) error {
+	guard.Install()
+	slog.SetDefault(slog.New(logr.ToSlogHandler(p.log)))
+	ctrl.SetLogger(p.log)
+	klog.SetLogger(p.log) // of the libraries that talk to the API server
+	if _, err := memlimit.Set(); err != nil {
+		p.log.Error(err, "the garbage collector does not know the memory limit of the container")
+	}
+	return nil
+}
+
+// connect makes the clients of the API server, and the manager.
+func (p *process) connect(ctx context.Context) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return err
 	}
 	// The API server's own priority and fairness is the only limit.
 	config.QPS = -1
-	mgr, err := ctrl.NewManager(config, options(o))
-	if err != nil {
+	if p.mgr, err = ctrl.NewManager(config, options(p.Options)); err != nil {
 		return err
 	}
-	clientset, err := kubernetes.NewForConfig(config)
-	if err != nil {
+	if p.clientset, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
-	lead := &leadership{log: slog.New(logr.ToSlogHandler(log.WithName("leadership")))}
-	if o.LeaderElect {
-		if lead.elector, err = electorOf(config, o); err != nil {
+	return errors.Join(index(ctx, p.mgr), indexReferences(ctx, p.mgr))
+}
+
+// elect has one of several controllers lead, unless a KEDA does.
+func (p *process) elect(context.Context) error {
+	p.leadership = &leadership{log: p.named("leadership")}
+	if p.LeaderElect {
+		var err error
+		if p.leadership.elector, err = electorOf(p.mgr.GetConfig(), p.Options); err != nil {
 			return err
 		}
 	}
-	keys, err := federation.NewKeys(config, mgr.GetHTTPClient(), identity.Controller, o.Namespace, slog.New(logr.ToSlogHandler(log.WithName("key"))))
+	p.rival = &rival{
+		client: p.clientset, now: time.Now, log: p.named("rival"),
+		forget: p.leadership.forgetIfLeading, changed: p.leadership.beginAgain,
+	}
+	if p.LeaderElect && p.LeaderElectionID == kedaLease {
+		p.rival.namespace = p.Namespace
+	}
+	p.leadership.began = p.began
+	p.leadership.forget = p.forget
+	return errors.Join(p.mgr.Add(p.leadership), p.mgr.Add(p.rival))
+}
+
+// began asks for everything there is when a term begins.
+func (p *process) began(ctx context.Context) {
+	p.router.everything(ctx, p.mgr.GetClient())
+	for _, a := range p.authentications {
+		a.all(ctx, p.mgr.GetClient())
+	}
+	p.keysDue.add(keysRequest)
+}
+
+// forget drops what was known in a term that has ended: another leader knows
+// more.
+func (p *process) forget() {
+	p.decisions.Forget()
+	p.jobs.ForgetAll()
+	p.status.ForgetAll()
+	p.failures.ForgetAll()
+	p.figures.ForgetAll()
+}
+
+// makeParts makes what decides, and what that needs.
+func (p *process) makeParts(ctx context.Context) (err error) {
+	cluster := p.mgr.GetClient()
+	p.router, p.keysDue = &router{leads: p.leadership.leads}, &feed{}
+	p.keys, err = federation.NewKeys(p.mgr.GetConfig(), p.mgr.GetHTTPClient(), identity.Controller, p.Namespace, p.named("key"))
 	if err != nil {
 		return err
 	}
-	wired := &bell{leads: lead.leads}
-	keysDue := &outlet{}
-	families := federation.New(federation.Config{
-		Namespace:      o.Namespace,
-		Client:         clientset,
-		Transport:      keys.Transport,
-		AllowPlaintext: o.PlaintextScalers,
-		NoData:         o.NoData,
+	p.federation = federation.New(federation.Config{
+		Namespace:      p.Namespace,
+		Client:         p.clientset,
+		Transport:      p.keys.Transport,
+		AllowPlaintext: p.PlaintextScalers,
+		NoData:         p.NoData,
 
-		MostOfNamespace: o.NamespaceTriggers,
-		Changed:         wired.changed,
-		ServicesChanged: func() { keysDue.ask(keysRequest) },
-		Log:             slog.New(logr.ToSlogHandler(log.WithName("federation"))),
+		MostOfNamespace: p.NamespaceTriggers,
+		Changed:         p.router.changed,
+		ServicesChanged: func() { p.keysDue.add(keysRequest) },
+		Log:             p.named("federation"),
 	})
-	wired.states = families.State
-	if err := mgr.Add(families); err != nil {
-		return err
+	p.router.states = p.federation.State
+	p.kinds = &target.Kinds{
+		Cache: p.mgr.GetCache(), Client: cluster, Namespaces: p.WatchNamespaces, Now: time.Now,
+		Changed: func(key types.NamespacedName) { p.router.target(ctx, cluster, key) },
 	}
-	rival := &rival{
-		client: clientset, now: time.Now, log: slog.New(logr.ToSlogHandler(log.WithName("rival"))),
-		forget: lead.forgetIfLeading, changed: lead.beginAgain,
+	p.targets = &target.Client{
+		Reader: cluster, Direct: p.mgr.GetAPIReader(), Kinds: p.kinds,
+		Discovery: &target.Discovery{API: p.clientset.Discovery(), Now: time.Now},
 	}
-	if o.LeaderElect && o.LeaderElectionID == kedaLease {
-		rival.namespace = o.Namespace
+	p.sinks = cloudevents.NewSinks(p.ClusterName, p.ClusterObjectNamespace, p.named("cloudevents"))
+	p.status = &status.Writer{
+		Client: cluster, Now: time.Now,
+		Events: cloudevents.Recorder{EventRecorder: p.mgr.GetEventRecorder("keda-operator"), Sinks: p.sinks},
 	}
-	if err := mgr.Add(rival); err != nil {
-		return err
+	p.failures, p.figures = metrics.NewErrors(), metrics.NewFigures()
+	p.decisions = &activation.Loop{
+		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Errors: p.failures,
+		Resubscribe: p.router.subscriptions.add, Figures: p.figures, Now: time.Now,
 	}
-	if err := errors.Join(index(ctx, mgr), indexReferences(ctx, mgr)); err != nil {
-		return err
+	p.jobs = &scaledjob.Reconciler{
+		Client: cluster, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State,
+		WatchPods: (&pods{cache: p.mgr.GetCache(), router: p.router}).watch,
+		Measures:  metrics.Jobs{Errors: p.failures, Figures: p.figures}, Version: p.version, Now: time.Now,
 	}
-	kinds := &target.Kinds{
-		Cache: mgr.GetCache(), Client: mgr.GetClient(), Namespaces: o.WatchNamespaces, Now: time.Now,
-		Changed: func(key types.NamespacedName) { wired.target(ctx, mgr.GetClient(), key) },
+	return nil
+}
+
+// addFederation follows families, and the kinds of targets.
+func (p *process) addFederation(context.Context) error {
+	start := banner{p.clientset.Discovery().RESTClient(), p.version, p.named("start")}
+	return errors.Join(p.mgr.Add(p.federation), p.mgr.Add(start), p.mgr.Add(p.kinds))
+}
+
+// addKeys follows this process's own key, and signs those of all others.
+func (p *process) addKeys(context.Context) error {
+	return errors.Join(p.mgr.Add(p.keys), p.addSigning())
+}
+
+// onLeader is a reconciler that writes: in the terms of this process alone, and
+// not while a KEDA leads. A panic in it is told by the object.
+func (p *process) onLeader(r reconcile.Reconciler, doing string, tell tellPanic, notices *notices) admitting {
+	return onLeader{unlessRival{admitting: reportingPanics{r, doing, tell}, rival: p.rival, notices: notices}, p.leadership}
+}
+
+// addScaledObjects subscribes triggers of ScaledObjects, builds their HPAs and
+// decides about them.
+func (p *process) addScaledObjects(context.Context) error {
+	cluster := p.mgr.GetClient()
+	defective := inScaledObject(cluster, p.status.Defective)
+	subscriptions := &subscription.Reconciler{Client: cluster, Targets: p.targets, Federation: subscriptions{p.federation, p.router}}
+	hpas := &scaledobject.Reconciler{
+		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Version: p.version,
+		Selecting: keysOf(p.Selector), Now: time.Now,
 	}
-	targets := &target.Client{Reader: mgr.GetClient(), Direct: mgr.GetAPIReader(), Kinds: kinds,
-		Discovery: &target.Discovery{API: clientset.Discovery(), Now: time.Now}}
-	sinks := cloudevents.NewSinks(o.ClusterName, o.ClusterObjectNamespace, slog.New(logr.ToSlogHandler(log.WithName("cloudevents"))))
-	events := cloudevents.Recorder{EventRecorder: mgr.GetEventRecorder("keda-operator"), Sinks: sinks}
-	writer := &status.Writer{Client: mgr.GetClient(), Events: events, Now: time.Now}
-	failures, figures := metrics.NewErrors(), metrics.NewFigures()
-	loop := &activation.Loop{
-		Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Errors: failures,
-		Resubscribe: wired.subscriptions.ask, Figures: figures, Now: time.Now,
-	}
-	podsOfJobs := &pods{cache: mgr.GetCache(), bell: wired}
-	jobs := &scaledjob.Reconciler{
-		Client: mgr.GetClient(), Direct: mgr.GetAPIReader(), Events: writer.Events, States: families.State,
-		WatchPods: podsOfJobs.watch, Measures: metrics.Jobs{Errors: failures, Figures: figures}, Version: version, Now: time.Now,
-	}
-	lead.forget = func() {
-		loop.Forget()
-		jobs.ForgetAll()
-		writer.ForgetAll()
-		failures.ForgetAll()
-		figures.ForgetAll()
-	}
-	logins := []*authentications{
-		{kind: authentication.Namespaced, leads: lead.leads, recorder: writer.Events},
-		{kind: authentication.Cluster, leads: lead.leads, recorder: writer.Events},
-	}
-	lead.began = func(ctx context.Context) {
-		wired.everything(ctx, mgr.GetClient())
-		for _, a := range logins {
-			a.all(ctx, mgr.GetClient())
+	told := &notices{client: cluster, empty: func() client.Object { return &v1alpha1.ScaledObject{} }}
+	return errors.Join(
+		addSubscriptions(p.mgr, p.router, reportingPanics{subscriptions, "a subscription", byLeader(p.leadership.leads, defective)}),
+		addHPAs(p.mgr, p.router, p.Workers, p.onLeader(hpas, "a reconcile", inScaledObject(cluster, notReconciled(p.status)), told)),
+		addDecisions(p.mgr, p.router, p.onLeader(p.decisions, "a decision", defective, nil)),
+	)
+}
+
+// addScaledJobs subscribes triggers of ScaledJobs and starts Jobs.
+func (p *process) addScaledJobs(context.Context) error {
+	cluster := p.mgr.GetClient()
+	subscriptions := &subscription.JobReconciler{Client: cluster, Federation: subscriptions{p.federation, p.router}}
+	told := &notices{client: cluster, empty: func() client.Object { return &v1alpha1.ScaledJob{} }}
+	return errors.Join(
+		// The ScaledJob's memory is its own reconciler's, so that it says nothing of this.
+		addJobSubscriptions(p.mgr, reportingPanics{subscriptions, "a subscription", inMetrics}),
+		addJobs(p.mgr, p.router, p.JobWorkers, p.jobs.Ended, p.onLeader(p.jobs, "a ScaledJob", p.jobs.Defective, told)),
+	)
+}
+
+// addAuthentications keeps the status of authentications.
+func (p *process) addAuthentications(context.Context) error {
+	for _, kind := range []string{authentication.Namespaced, authentication.Cluster} {
+		a := &authentications{kind: kind, leads: p.leadership.leads, recorder: p.status.Events}
+		r := &authentication.Reconciler{Client: p.mgr.GetClient(), Kind: kind}
+		if err := a.add(p.mgr, p.onLeader(r, "an authentication", a.defective(p.mgr.GetClient()), nil)); err != nil {
+			return err
 		}
-		keysDue.ask(keysRequest)
+		p.authentications = append(p.authentications, a)
 	}
-	for _, add := range []func() error{
-		func() error {
-			return mgr.Add(banner{clientset.Discovery().RESTClient(), version, slog.New(logr.ToSlogHandler(log.WithName("start")))})
-		},
-		func() error { return mgr.Add(lead) },
-		func() error { return mgr.Add(kinds) },
-		func() error { return mgr.Add(keys) },
-		func() error { return signing(mgr, families, keysDue, lead, o) },
-		func() error {
-			return subscribing(mgr, wired, admittingDefects{
-				&subscription.Reconciler{Client: mgr.GetClient(), Targets: targets, Federation: subscriptions{families, wired}},
-				"a subscription", byLeader(lead.leads, inScaledObject(mgr.GetClient(), writer.Defective)),
-			})
-		},
-		func() error {
-			return reconciling(mgr, wired, o.Workers, leading{gated{Reconciler: admittingDefects{&scaledobject.Reconciler{
-				Client: mgr.GetClient(), Targets: targets, Status: writer, States: families.State, Version: version,
-				Selecting: keysOf(o.Selector), Now: time.Now,
-			}, "a reconcile", inScaledObject(mgr.GetClient(), notReconciled(writer))}, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledObject{} }}}, lead})
-		},
-		func() error {
-			return deciding(mgr, wired, leading{gated{
-				Reconciler: admittingDefects{loop, "a decision", inScaledObject(mgr.GetClient(), writer.Defective)}, rival: rival,
-			}, lead})
-		},
-		func() error {
-			return subscribingJobs(mgr, admittingDefects{
-				&subscription.JobReconciler{Client: mgr.GetClient(), Federation: subscriptions{families, wired}},
-				"a subscription", inMetrics, // the ScaledJob's memory is its own reconciler's
-			})
-		},
-		func() error {
-			return startingJobs(mgr, wired, o.JobWorkers, jobs.Ended, leading{gated{
-				Reconciler: admittingDefects{jobs, "a ScaledJob", jobs.Defective}, rival: rival, notices: &notices{client: mgr.GetClient(), empty: func() client.Object { return &v1alpha1.ScaledJob{} }},
-			}, lead})
-		},
-		func() error { return admitting(ctx, mgr, o, targets, families, keys.GetCertificate) },
-		func() error {
-			for _, a := range logins {
-				r := &authentication.Reconciler{Client: mgr.GetClient(), Kind: a.kind}
-				admitting := admittingDefects{r, "an authentication", a.defective(mgr.GetClient())}
-				if err := a.following(mgr, leading{gated{Reconciler: admitting, rival: rival}, lead}); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		func() error { return mgr.AddHealthzCheck("ping", healthz.Ping) },
-		func() error { return mgr.AddReadyzCheck("ping", healthz.Ping) },
-		func() error { return mgr.AddReadyzCheck("key", keys.Ready) },
-		func() error { return ctrlmetrics.Registry.Register(guard.Panics) },
-		func() error { return ctrlmetrics.Registry.Register(failures) },
-		func() error { return ctrlmetrics.Registry.Register(figures) },
-		func() error { return ctrlmetrics.Registry.Register(rival.metric()) },
-		func() error { return ctrlmetrics.Registry.Register(guard.Collector(families.Metrics())) },
-		func() error { return sending(mgr, sinks, lead.leads) },
-		func() error { return export(ctx, mgr, o, version, loop) },
-		func() error {
-			return mgr.AddMetricsServerExtraHandler(decisionsPath, decisions{
-				record: loop.Record, leads: lead.leads, leader: leaderOf(clientset, o),
-			})
-		},
-		func() error {
-			return ctrlmetrics.Registry.Register(guard.Collector(metrics.New(mgr.GetClient(), families.State, version, lead.leads, loop.Formula)))
-		},
+	return nil
+}
+
+// addWebhook judges objects as they are applied.
+func (p *process) addWebhook(ctx context.Context) error {
+	return addAdmission(ctx, p.mgr, p.Options, p.targets, p.federation, p.keys.GetCertificate)
+}
+
+// addCloudEvents sends events to the sinks that users name.
+func (p *process) addCloudEvents(context.Context) error {
+	return addSinks(p.mgr, p.sinks, p.leadership.leads)
+}
+
+// addProbes says whether the process lives, and whether it can be used.
+func (p *process) addProbes(context.Context) error {
+	return errors.Join(
+		p.mgr.AddHealthzCheck("ping", healthz.Ping),
+		p.mgr.AddReadyzCheck("ping", healthz.Ping),
+		p.mgr.AddReadyzCheck("key", p.keys.Ready),
+	)
+}
+
+// addMetrics tells operators what is done: /metrics, OpenTelemetry, /decisions.
+func (p *process) addMetrics(ctx context.Context) error {
+	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula)
+	for _, c := range []prometheus.Collector{
+		guard.Panics, p.failures, p.figures, p.rival.metric(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
 	} {
-		if err := add(); err != nil {
-			return fmt.Errorf("set up: %w", err)
+		if err := ctrlmetrics.Registry.Register(c); err != nil {
+			return err
 		}
 	}
-	return mgr.Start(ctx)
+	return errors.Join(
+		export(ctx, p.mgr, p.Options, p.version, p.decisions),
+		p.mgr.AddMetricsServerExtraHandler(decisionsPath, decisions{
+			record: p.decisions.Record, leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options),
+		}),
+	)
 }
 
 // keysOf are the labels that a selector looks at.

@@ -5,17 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"time"
 
-	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/certificates"
 	"github.com/sluice-autoscaler/sluice/identity"
 )
@@ -23,28 +20,30 @@ import (
 // keysRequest asks for all keys to be looked after: it is one thing to do.
 var keysRequest = client.ObjectKey{Namespace: certificates.Namespace}
 
-// signing keeps the keys of all processes: the leader alone signs, when a
-// family appears, when due says so, and from time to time.
-func signing(mgr ctrl.Manager, families *federation.Federation, due *outlet, lead *leadership, o Options) error {
-	if !o.Sign {
+// addSigning keeps the keys of all processes: the leader alone signs, when a
+// family appears, when a term begins, and from time to time.
+func (p *process) addSigning() error {
+	if !p.Sign {
 		return nil
 	}
 	// Secrets are read by name and never from a cache, which would list them.
-	direct, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	direct, err := client.New(p.mgr.GetConfig(), client.Options{
+		HTTPClient: p.mgr.GetHTTPClient(), Scheme: p.mgr.GetScheme(), Mapper: p.mgr.GetRESTMapper(),
+	})
 	if err != nil {
 		return err
 	}
 	signer := &certificates.Signer{
-		Client: direct, Services: families.Services, Installation: o.Namespace, Clients: o.Clients, Trust: o.Trust, Terms: o.Terms,
-		Now: time.Now, Log: slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("certificates"))),
+		Client: direct, Services: p.federation.Services, Installation: p.Namespace, Clients: p.Clients, Trust: p.Trust, Terms: p.Terms,
+		Now: time.Now, Log: p.named("certificates"),
 	}
-	return ctrl.NewControllerManagedBy(mgr).Named("certificates").
+	return ctrl.NewControllerManagedBy(p.mgr).Named("certificates").
 		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
 			defer q.Add(reconcile.Request{NamespacedName: keysRequest}) // the term may have begun before
-			return due.attach(ctx, q)
+			return p.keysDue.attach(ctx, q)
 		})).
 		WithOptions(controller.Options{RateLimiter: retries()}).
-		Complete(againAfterConflict(leading{admittingDefects{signer, "certificates", inMetrics}, lead}))
+		Complete(againAfterConflict(onLeader{reportingPanics{signer, "certificates", inMetrics}, p.leadership}))
 }
 
 // certificateFlags bear KEDA's names as far as KEDA has them.

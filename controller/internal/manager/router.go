@@ -20,21 +20,21 @@ import (
 // queue is where requests of one controller go.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// outlet hands requests to a controller once it runs. What comes earlier is
+// feed hands requests to a controller once it runs. What comes earlier is
 // dropped: a controller starts with all objects anyway.
-type outlet struct {
+type feed struct {
 	mu    sync.RWMutex
 	queue queue
 }
 
-func (o *outlet) attach(_ context.Context, q queue) error {
+func (o *feed) attach(_ context.Context, q queue) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue = q
 	return nil
 }
 
-func (o *outlet) ask(key types.NamespacedName) {
+func (o *feed) add(key types.NamespacedName) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	if o.queue != nil {
@@ -42,15 +42,15 @@ func (o *outlet) ask(key types.NamespacedName) {
 	}
 }
 
-// bell passes on what the federation heard: everything to the activation loop,
+// router passes on what the federation heard: everything to the activation loop,
 // and to the reconciler what the HPA or the condition Ready depends on. All of
 // them, and whoever subscribes, hear of targets that nobody else watches. Of a
 // ScaledJob everything goes to the one reconciler that it has.
-type bell struct {
+type router struct {
 	states                             func(federation.ID) (federation.State, bool)
 	leads                              func() bool // a standby listens to nobody
-	observations, specs, subscriptions outlet
-	jobs                               outlet
+	observations, specs, subscriptions feed
+	jobs                               feed
 
 	mu    sync.Mutex
 	known map[federation.ID]said
@@ -63,35 +63,35 @@ type said struct {
 	rejected, unreachable string
 }
 
-func (b *bell) changed(id federation.ID) {
+func (b *router) changed(id federation.ID) {
 	if !b.leads() {
 		return
 	}
 	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
 	if id.Kind == scalerv1.KindScaledJob {
-		b.jobs.ask(key)
+		b.jobs.add(key)
 		return
 	}
 	if b.news(id) {
-		b.specs.ask(key)
+		b.specs.add(key)
 	}
-	b.observations.ask(key)
+	b.observations.add(key)
 }
 
 // target asks for the objects that scale a target of any kind by that name.
-func (b *bell) target(ctx context.Context, objects client.Reader, target types.NamespacedName) {
+func (b *router) target(ctx context.Context, objects client.Reader, target types.NamespacedName) {
 	for _, request := range scaling(ctx, objects, target) {
-		b.subscriptions.ask(request.NamespacedName)
+		b.subscriptions.add(request.NamespacedName)
 		if b.leads() {
-			b.specs.ask(request.NamespacedName)
-			b.observations.ask(request.NamespacedName)
+			b.specs.add(request.NamespacedName)
+			b.observations.add(request.NamespacedName)
 		}
 	}
 }
 
 // everything asks for every object there is. Before the cache has started there
 // is none: what it reads then comes as an event.
-func (b *bell) everything(ctx context.Context, objects client.Reader) {
+func (b *router) everything(ctx context.Context, objects client.Reader) {
 	var list v1alpha1.ScaledObjectList
 	var jobs v1alpha1.ScaledJobList
 	if err := errors.Join(objects.List(ctx, &list, client.UnsafeDisableDeepCopy), objects.List(ctx, &jobs, client.UnsafeDisableDeepCopy)); err != nil {
@@ -99,23 +99,23 @@ func (b *bell) everything(ctx context.Context, objects client.Reader) {
 	}
 	for i := range list.Items {
 		key := client.ObjectKeyFromObject(&list.Items[i])
-		b.specs.ask(key)
-		b.observations.ask(key)
+		b.specs.add(key)
+		b.observations.add(key)
 	}
 	for i := range jobs.Items {
-		b.jobs.ask(client.ObjectKeyFromObject(&jobs.Items[i]))
+		b.jobs.add(client.ObjectKeyFromObject(&jobs.Items[i]))
 	}
 }
 
 // forget drops what is known of a trigger that is no longer subscribed.
-func (b *bell) forget(id federation.ID) {
+func (b *router) forget(id federation.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.known, id)
 }
 
 // news reports whether the reconciler has not heard this yet.
-func (b *bell) news(id federation.ID) bool {
+func (b *router) news(id federation.ID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// Asked under the lock, so that a trigger is not remembered after forget.
@@ -146,15 +146,15 @@ func text(err error) string {
 	return err.Error()
 }
 
-// subscriptions are the federation's. What the bell knows of a trigger ends
+// subscriptions are the federation's. What the router knows of a trigger ends
 // with its subscription.
 type subscriptions struct {
 	*federation.Federation
-	bell *bell
+	router *router
 }
 
 // Unsubscribe forgets a trigger.
 func (s subscriptions) Unsubscribe(id federation.ID) {
 	s.Federation.Unsubscribe(id)
-	s.bell.forget(id)
+	s.router.forget(id)
 }
