@@ -213,7 +213,7 @@ func (f *Federation) look(t Trigger) (found []candidate, refused error, changed 
 func (s *service) ranked(key uint64) []*instance {
 	var found []*instance
 	for _, i := range s.instances {
-		if i.standing == ready {
+		if i.readiness == ready {
 			found = append(found, i)
 		}
 	}

@@ -55,19 +55,19 @@ type lane struct {
 
 // poll is one trigger that is polled. Its fields are guarded by the poller.
 type poll struct {
-	seat   *seat
-	at     time.Time // when it is due
-	index  int       // in the queue, -1 outside
-	busy   bool      // being asked now
-	slow   bool      // at the last read; changes only outside the queue
-	ring   bool      // a stream asked for this read
-	missed bool      // something asked for another read during this one
-	phased bool      // its reads are spread over the interval
-	rung   time.Time // when a stream last got its read
-	active bool      // at the last read
-	last   []Value   // of the last read that had any
-	pushed *announcement
-	end    context.CancelFunc // of its streams; nil before they were opened
+	assignment *assignment
+	at         time.Time // when it is due
+	index      int       // in the queue, -1 outside
+	busy       bool      // being asked now
+	slow       bool      // at the last read; changes only outside the queue
+	ring       bool      // a stream asked for this read
+	missed     bool      // something asked for another read during this one
+	phased     bool      // its reads are spread over the interval
+	rung       time.Time // when a stream last got its read
+	active     bool      // at the last read
+	last       []Value   // of the last read that had any
+	pushed     *announcement
+	end        context.CancelFunc // of its streams; nil before they were opened
 }
 
 // announcement is a list of metrics that was streamed, or what is wrong with it.
@@ -94,13 +94,13 @@ func (p *poller) describes() bool { return false }
 
 func (p *poller) silentSince() (time.Time, bool) { return time.Time{}, false }
 
-func (p *poller) seat(s *seat) {
+func (p *poller) assign(s *assignment) {
 	_, warnings := s.sub.snapshot().plainRef()
 	p.mu.Lock()
 	if before := p.polls[s.sub.id]; before != nil {
 		p.remove(before)
 	}
-	q := &poll{seat: s, at: p.inst.fed.clock.Now(), index: -1}
+	q := &poll{assignment: s, at: p.inst.fed.clock.Now(), index: -1}
 	p.polls[s.sub.id] = q
 	heap.Push(&p.quick.due, q)
 	p.mu.Unlock()
@@ -112,10 +112,10 @@ func (p *poller) seat(s *seat) {
 	signal(p.wake)
 }
 
-func (p *poller) unseat(s *seat) {
+func (p *poller) unassign(s *assignment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if q := p.polls[s.sub.id]; q != nil && q.seat == s {
+	if q := p.polls[s.sub.id]; q != nil && q.assignment == s {
 		delete(p.polls, s.sub.id)
 		p.remove(q)
 	}
@@ -131,10 +131,10 @@ func (p *poller) remove(q *poll) {
 	}
 }
 
-func (p *poller) repace(s *seat) {
+func (p *poller) updatePacing(s *assignment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if q := p.polls[s.sub.id]; q != nil && q.seat == s {
+	if q := p.polls[s.sub.id]; q != nil && q.assignment == s {
 		p.hurry(q, p.inst.fed.clock.Now().Add(s.sub.snapshot().interval()))
 	}
 }
@@ -156,7 +156,7 @@ func (p *poller) hurry(q *poll, at time.Time) {
 func (p *poller) ring(q *poll) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.polls[q.seat.sub.id] != q {
+	if p.polls[q.assignment.sub.id] != q {
 		return
 	}
 	q.ring = true
@@ -207,10 +207,10 @@ func (p *poller) startLane(ctx context.Context, calls *sync.WaitGroup, l *lane) 
 		if q.ring {
 			q.ring, q.rung = false, now
 		}
-		guard.Go(calls, "a poll", q.seat.sub.id, func() {
+		guard.Go(calls, "a poll", q.assignment.sub.id, func() {
 			slow := true
-			if err := guard.Do("a poll", q.seat.sub.id, func() { slow = p.ask(ctx, q, rung) }); err != nil {
-				q.seat.defective(err)
+			if err := guard.Do("a poll", q.assignment.sub.id, func() { slow = p.ask(ctx, q, rung) }); err != nil {
+				q.assignment.defective(err)
 			}
 			p.finish(q, l, slow)
 		})
@@ -225,12 +225,12 @@ func (p *poller) finish(q *poll, had *lane, slow bool) {
 	defer p.mu.Unlock()
 	had.running--
 	q.busy, q.slow = false, slow
-	if p.polls[q.seat.sub.id] == q {
-		now, interval := p.inst.fed.clock.Now(), q.seat.sub.snapshot().interval()
+	if p.polls[q.assignment.sub.id] == q {
+		now, interval := p.inst.fed.clock.Now(), q.assignment.sub.snapshot().interval()
 		q.at = now.Add(interval)
 		if !q.phased { // what was created together does not tick together
 			q.phased = true
-			q.at = now.Add(time.Duration(float64(interval) * fraction(q.seat.sub.id)))
+			q.at = now.Add(time.Duration(float64(interval) * fraction(q.assignment.sub.id)))
 		}
 		if q.missed {
 			q.missed = false
@@ -260,10 +260,10 @@ func fraction(id string) float64 {
 // announced work: that counts as a turn to active by itself, since by the time
 // of the read it may be done. It reports whether the peer was slow.
 func (p *poller) ask(ctx context.Context, q *poll, rung bool) (slow bool) {
-	trigger := q.seat.sub.snapshot()
+	trigger := q.assignment.sub.snapshot()
 	ref, _ := trigger.plainRef()
 	if rung {
-		q.seat.apply(func(state *State) bool {
+		q.assignment.apply(func(state *State) bool {
 			state.Activations++
 			return true
 		})
@@ -277,7 +277,7 @@ func (p *poller) ask(ctx context.Context, q *poll, rung bool) (slow bool) {
 	var r reading
 	var active bool
 	if err == nil {
-		q.seat.apply(func(state *State) bool {
+		q.assignment.apply(func(state *State) bool {
 			state.Specs, state.HaveSpecs = specs, true
 			return true
 		})
@@ -323,11 +323,11 @@ func (p *poller) record(q *poll, r reading, active, rung bool) {
 		q.last = r.values
 	}
 	p.mu.Unlock()
-	if q.seat.apply(func(state *State) bool {
+	if q.assignment.apply(func(state *State) bool {
 		state.observe(r, turned)
 		return true
 	}) {
-		q.seat.answer()
+		q.assignment.answer()
 	}
 }
 
@@ -438,7 +438,7 @@ type dueQueue []*poll
 
 func (d dueQueue) Len() int { return len(d) }
 func (d dueQueue) Less(i, j int) bool {
-	return cmp.Or(d[i].at.Compare(d[j].at), cmp.Compare(d[i].seat.sub.id, d[j].seat.sub.id)) < 0
+	return cmp.Or(d[i].at.Compare(d[j].at), cmp.Compare(d[i].assignment.sub.id, d[j].assignment.sub.id)) < 0
 }
 func (d dueQueue) Swap(i, j int) {
 	d[i], d[j] = d[j], d[i]

@@ -54,7 +54,7 @@ func (s *streams) open(ctx context.Context, q *poll, ref *externalscaler.ScaledO
 	p := s.poller
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if q.end != nil || p.polls[q.seat.sub.id] != q {
+	if q.end != nil || p.polls[q.assignment.sub.id] != q {
 		return
 	}
 	ctx, q.end = context.WithCancel(ctx)
@@ -131,7 +131,7 @@ func (s *streams) activity(ctx context.Context, client externalscaler.ExternalSc
 
 // announce records that the peer rings by itself.
 func (s *streams) announce(q *poll) {
-	q.seat.apply(func(state *State) bool {
+	q.assignment.apply(func(state *State) bool {
 		changed := state.Detection != DetectionDoorbell
 		state.Detection = DetectionDoorbell
 		return changed
@@ -148,14 +148,14 @@ func (s *streams) specs(ctx context.Context, client externalscaler.ExternalScale
 		if len(message.GetMetricSpecs()) == 0 {
 			return
 		}
-		specs, err := s.poller.inst.fed.metricsOf("StreamMetricSpec", q.seat.sub.snapshot(), message)
+		specs, err := s.poller.inst.fed.metricsOf("StreamMetricSpec", q.assignment.sub.snapshot(), message)
 		s.poller.mu.Lock()
 		q.pushed = &announcement{specs, err}
 		s.poller.mu.Unlock()
 		if err != nil {
 			return // the next poll tells it
 		}
-		q.seat.apply(func(state *State) bool {
+		q.assignment.apply(func(state *State) bool {
 			state.Specs, state.HaveSpecs = specs, true
 			return true
 		})

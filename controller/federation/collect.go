@@ -52,9 +52,9 @@ func (i *instance) state() string {
 	switch {
 	case i.leaving():
 		return "leaving"
-	case i.standing == ready:
+	case i.readiness == ready:
 		return "ready"
-	case i.standing == down:
+	case i.readiness == down:
 		return "down"
 	}
 	return "starting"

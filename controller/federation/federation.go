@@ -185,8 +185,8 @@ func (f *Federation) Subscribe(t Trigger) {
 		sub = &subscription{id: id, was: f.notifier.mark}
 		f.subs[id] = sub
 	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
-		if sub.repace(t) {
-			sub.eachSeat(func(s *seat) { s.peer.repace(s) })
+		if sub.updatePacing(t) {
+			sub.eachAssignment(func(s *assignment) { s.peer.updatePacing(s) })
 		}
 		return
 	}

@@ -37,11 +37,11 @@ type instanceKey struct {
 	plaintext               bool
 }
 
-// standing is what is known of an instance's readiness.
-type standing int
+// readiness is whether an instance can be used, as far as that is known.
+type readiness int
 
 const (
-	starting standing = iota // not judged yet
+	starting readiness = iota // not judged yet
 	ready
 	down
 )
@@ -53,14 +53,14 @@ type instance struct {
 	hash uint64
 	fed  *Federation
 	conn *grpc.ClientConn // written by run alone, under the Federation's lock
-	// gentle is set, by run, once the instance turned out to be no family.
-	gentle bool
-	stop   context.CancelFunc
-	doubt  chan struct{} // one token: somebody waited in vain
+	// thirdParty is set, by run, once the instance turned out to be no family.
+	thirdParty bool
+	stop       context.CancelFunc
+	suspicion  chan struct{} // one token: somebody waited in vain
 
 	// Guarded by the Federation.
 	holders     map[*service]bool // to whether its address is terminating there
-	standing    standing
+	readiness   readiness
 	reason      string // why it is down
 	draining    bool   // it said so
 	description *scalerv1.DescribeResponse
@@ -69,12 +69,12 @@ type instance struct {
 
 // peer serves the subscriptions of an instance.
 type peer interface {
-	// seat adds a subscription, or replaces that of the same id.
-	seat(*seat)
-	// unseat removes it, unless it was replaced meanwhile.
-	unseat(*seat)
-	// repace is called after interval, mode or doorbell changed.
-	repace(*seat)
+	// assign adds a subscription, or replaces that of the same id.
+	assign(*assignment)
+	// unassign removes it, unless it was replaced meanwhile.
+	unassign(*assignment)
+	// updatePacing is called after interval, mode or doorbell changed.
+	updatePacing(*assignment)
 	// run serves until ctx is done.
 	run(ctx context.Context)
 	// silentSince is when the peer was last heard, false when it has no reason
@@ -105,7 +105,7 @@ func (i *instance) terminating() bool {
 func (i *instance) leaving() bool { return i.draining || i.terminating() }
 
 // suspect asks for a probe.
-func (i *instance) suspect() { signal(i.doubt) }
+func (i *instance) suspect() { signal(i.suspicion) }
 
 // run owns the connection and everything that uses it for long.
 func (i *instance) run(ctx context.Context) {
@@ -119,7 +119,7 @@ func (i *instance) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		i.fed.judge(i, down, reasonOf(err))
+		i.fed.setReadiness(i, down, reasonOf(err))
 		retry.ended(began)
 		i.waitToReconnect(ctx, retry)
 	}
@@ -164,8 +164,8 @@ func (i *instance) session(ctx context.Context, peers *peerRunner) error {
 	if err != nil {
 		return err
 	}
-	if description == nil && !i.gentle {
-		i.gentle = true
+	if description == nil && !i.thirdParty {
+		i.thirdParty = true
 		i.conn.Close()
 		if err := i.dial(); err != nil {
 			return err
@@ -176,7 +176,7 @@ func (i *instance) session(ctx context.Context, peers *peerRunner) error {
 }
 
 func (i *instance) dial() error {
-	conn, err := dial(i.fed.config, i.instanceKey, i.gentle)
+	conn, err := dial(i.fed.config, i.instanceKey, i.thirdParty)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (i *instance) followHealth(ctx context.Context) error {
 			return err
 		case serving = <-verdicts:
 			heard = true
-		case <-i.doubt:
+		case <-i.suspicion:
 			alive = i.probe(ctx)
 		case <-check.C():
 			if !alive || i.tooSilent() {
@@ -229,12 +229,12 @@ func (i *instance) followHealth(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 		case !alive:
-			i.fed.judge(i, down, "does not answer")
+			i.fed.setReadiness(i, down, "does not answer")
 		case !heard: // nothing to judge by yet
 		case !serving:
-			i.fed.judge(i, down, "says that it is not serving")
+			i.fed.setReadiness(i, down, "says that it is not serving")
 		default:
-			i.fed.judge(i, ready, "")
+			i.fed.setReadiness(i, ready, "")
 		}
 	}
 }

@@ -45,7 +45,7 @@ func newService(triggerType string) *service {
 
 func (s *service) anyReady() bool {
 	for _, i := range s.instances {
-		if i.standing == ready {
+		if i.readiness == ready {
 			return true
 		}
 	}
@@ -71,7 +71,7 @@ func (f *Federation) know() {
 	defer f.mu.Unlock()
 	close(f.synced)
 	for _, s := range f.services {
-		f.settle(s)
+		f.update(s)
 	}
 }
 
@@ -105,7 +105,7 @@ func (f *Federation) refresh(triggerType string) {
 		s.family, s.description = nil, nil
 	}
 	f.connect(s)
-	f.settle(s)
+	f.update(s)
 	f.forget(s)
 }
 
@@ -141,7 +141,7 @@ func (f *Federation) newInstance(key instanceKey) *instance {
 		instanceKey: key,
 		hash:        addressKey(key.address),
 		fed:         f,
-		doubt:       make(chan struct{}, 1),
+		suspicion:   make(chan struct{}, 1),
 		holders:     map[*service]bool{},
 	}
 	f.instances[key] = i
@@ -165,16 +165,16 @@ func (f *Federation) forget(s *service) {
 	}
 }
 
-// judge records whether an instance can be used.
-func (f *Federation) judge(i *instance, verdict standing, reason string) {
+// setReadiness records whether an instance can be used.
+func (f *Federation) setReadiness(i *instance, verdict readiness, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i.standing == verdict {
+	if i.readiness == verdict {
 		i.reason = reason
 		return
 	}
-	before := i.standing
-	i.standing, i.reason = verdict, reason
+	before := i.readiness
+	i.readiness, i.reason = verdict, reason
 	switch {
 	case verdict == down:
 		f.log.Info("family instance is not ready", "family", i.family, "address", i.address, "reason", reason)
@@ -211,13 +211,13 @@ func (f *Federation) drains(i *instance) {
 
 func (f *Federation) settleHolders(i *instance) {
 	for s := range i.holders {
-		f.settle(s)
+		f.update(s)
 	}
 }
 
-// settle brings everything that follows from a Service up to date.
-func (f *Federation) settle(s *service) {
-	if s.learn() {
+// update brings everything that follows from a Service up to date.
+func (f *Federation) update(s *service) {
+	if s.takeDescription() {
 		for _, sub := range s.subs {
 			sub.key = questionKey(sub.snapshot(), s.description)
 		}
@@ -229,13 +229,13 @@ func (f *Federation) settle(s *service) {
 	s.changed = make(chan struct{})
 }
 
-// learn takes the description over and reports whether the type's part of it
+// takeDescription takes the description over and reports whether the type's part of it
 // changed. Of instances that differ, as during an update, the one with the
 // lowest address counts, here as in every other process.
-func (s *service) learn() bool {
+func (s *service) takeDescription() bool {
 	var from *instance
 	for _, i := range s.instances {
-		if i.standing == ready && i.description != nil && (from == nil || i.address < from.address) {
+		if i.readiness == ready && i.description != nil && (from == nil || i.address < from.address) {
 			from = i
 		}
 	}
@@ -269,7 +269,7 @@ func (f *Federation) unreachable(s *service) error {
 		return s.view.problem
 	}
 	for _, i := range s.instances {
-		if i.standing != down {
+		if i.readiness != down {
 			return nil
 		}
 	}
@@ -307,7 +307,7 @@ func (f *Federation) replace(sub *subscription, t Trigger) {
 		s.subs[sub.id] = sub
 	}
 	sub.key = questionKey(t, s.description)
-	sub.eachSeat((*seat).close)
+	sub.eachAssignment((*assignment).close)
 	sub.replace(t, s.view.family, f.clock.Now())
 	if f.refuses(s, t) != nil {
 		sub.drop(&sub.current)
@@ -315,10 +315,10 @@ func (f *Federation) replace(sub *subscription, t Trigger) {
 	}
 	// Where it sits it stays: the peer replaces what it had.
 	if sub.current != nil {
-		sub.current = f.seat(sub.current.inst, sub, false)
+		sub.current = f.assign(sub.current.inst, sub, false)
 	}
 	if sub.next != nil {
-		sub.next = f.seat(sub.next.inst, sub, true)
+		sub.next = f.assign(sub.next.inst, sub, true)
 	}
 	f.place(s, sub)
 }
@@ -348,7 +348,7 @@ func (f *Federation) place(s *service, sub *subscription) {
 	if sub.current != nil && !s.holds(sub.current.inst) {
 		sub.drop(&sub.current)
 	}
-	if sub.next != nil && (!s.holds(sub.next.inst) || sub.next.inst.standing != ready) {
+	if sub.next != nil && (!s.holds(sub.next.inst) || sub.next.inst.readiness != ready) {
 		sub.drop(&sub.next)
 	}
 	best := s.best(sub.key)
@@ -357,10 +357,10 @@ func (f *Federation) place(s *service, sub *subscription) {
 	case sub.current == nil && sub.next != nil:
 		sub.arrive()
 	case sub.current == nil:
-		sub.current = f.seat(best, sub, false)
-	case sub.current.inst.standing != ready:
+		sub.current = f.assign(best, sub, false)
+	case sub.current.inst.readiness != ready:
 		if sub.next == nil {
-			sub.next = f.seat(best, sub, true)
+			sub.next = f.assign(best, sub, true)
 		}
 	case sub.misplaced():
 		signal(f.displaced)
@@ -377,16 +377,16 @@ func (sub *subscription) misplaced() bool {
 	return best != nil && best != sub.current.inst
 }
 
-// seat takes a place at an instance that is, or was, ready.
-func (f *Federation) seat(i *instance, sub *subscription, awaited bool) *seat {
-	s := &seat{sub: sub, inst: i, peer: i.peer, generation: sub.snapshot().Generation}
+// assign gives a subscription a place at an instance that is, or was, ready.
+func (f *Federation) assign(i *instance, sub *subscription, awaited bool) *assignment {
+	s := &assignment{sub: sub, inst: i, peer: i.peer, generation: sub.snapshot().Generation}
 	s.awaited.Store(awaited)
-	s.peer.seat(s)
+	s.peer.assign(s)
 	return s
 }
 
 // arrived completes a move with the new instance's first answer.
-func (f *Federation) arrived(s *seat) {
+func (f *Federation) arrived(s *assignment) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s.sub.next == s {
@@ -400,24 +400,24 @@ func (sub *subscription) arrive() {
 	sub.current.awaited.Store(false)
 }
 
-func (sub *subscription) drop(s **seat) {
+func (sub *subscription) drop(s **assignment) {
 	if *s != nil {
 		(*s).close()
-		(*s).peer.unseat(*s)
+		(*s).peer.unassign(*s)
 		*s = nil
 	}
 }
 
 func (sub *subscription) leaveInstance(i *instance) {
-	for _, s := range []**seat{&sub.current, &sub.next} {
+	for _, s := range []**assignment{&sub.current, &sub.next} {
 		if *s != nil && (*s).inst == i {
 			sub.drop(s)
 		}
 	}
 }
 
-func (sub *subscription) eachSeat(do func(*seat)) {
-	for _, s := range []*seat{sub.current, sub.next} {
+func (sub *subscription) eachAssignment(do func(*assignment)) {
+	for _, s := range []*assignment{sub.current, sub.next} {
 		if s != nil {
 			do(s)
 		}
@@ -461,7 +461,7 @@ func (f *Federation) moveSome() (left bool) {
 				break
 			}
 			share--
-			sub.next = f.seat(s.best(sub.key), sub, true)
+			sub.next = f.assign(s.best(sub.key), sub, true)
 		}
 	}
 	return left

@@ -17,19 +17,19 @@ type subscription struct {
 
 	// Which instance has it: guarded by the Federation.
 	service       *service
-	key           uint64 // of its question
-	current, next *seat  // next is being moved to; current still answers
-	share         share  // of what it has a part, or waits for one
-	waits         bool   // for a part of its share
+	key           uint64      // of its question
+	current, next *assignment // next is being moved to; current still answers
+	share         share       // of what it has a part, or waits for one
+	waits         bool        // for a part of its share
 
 	mu      sync.Mutex
 	trigger Trigger
 	state   State
 }
 
-// seat is a subscription at an instance, for one content of the trigger. It is
+// assignment is a subscription at an instance, for one content of the trigger. It is
 // replaced, never reused.
-type seat struct {
+type assignment struct {
 	sub        *subscription
 	inst       *instance
 	peer       peer
@@ -73,9 +73,9 @@ func (s *subscription) replace(t Trigger, family string, now time.Time) {
 	s.was(t.ID)
 }
 
-// repace takes over what may change within a generation and reports whether it
+// updatePacing takes over what may change within a generation and reports whether it
 // did.
-func (s *subscription) repace(t Trigger) bool {
+func (s *subscription) updatePacing(t Trigger) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := s.trigger.pace() != t.pace()
@@ -102,10 +102,10 @@ func sameError(a, b error) bool {
 	return a.Error() == b.Error()
 }
 
-// apply changes the state by what a peer said, unless the seat is no longer
+// apply changes the state by what a peer said, unless the assignment is no longer
 // one that speaks for the trigger. change reports whether it changed anything,
 // and so does apply.
-func (s *seat) apply(change func(*State) bool) bool {
+func (s *assignment) apply(change func(*State) bool) bool {
 	changed, id := s.change(change)
 	if changed {
 		s.sub.was(id)
@@ -113,7 +113,7 @@ func (s *seat) apply(change func(*State) bool) bool {
 	return changed
 }
 
-func (s *seat) change(change func(*State) bool) (changed bool, id ID) {
+func (s *assignment) change(change func(*State) bool) (changed bool, id ID) {
 	s.sub.mu.Lock()
 	defer s.sub.mu.Unlock()
 	return !s.closed && change(&s.sub.state), s.sub.trigger.ID
@@ -121,7 +121,7 @@ func (s *seat) change(change func(*State) bool) (changed bool, id ID) {
 
 // defective records that what was said of the trigger could not be understood,
 // by a mistake of ours.
-func (s *seat) defective(err error) {
+func (s *assignment) defective(err error) {
 	now := s.inst.fed.clock.Now()
 	s.apply(func(state *State) bool {
 		state.observe(reading{outcome: scaling.Failed, err: coded(codes.Internal, "%v", err), at: now, heard: now, detectedBy: DetectionPolling}, 0)
@@ -131,7 +131,7 @@ func (s *seat) defective(err error) {
 
 // reject records that the trigger cannot be served as it stands, and its
 // metrics where they are known all the same.
-func (s *seat) reject(err error, specs ...MetricSpec) {
+func (s *assignment) reject(err error, specs ...MetricSpec) {
 	if s.apply(func(state *State) bool {
 		s.accepted = false
 		state.Accepted, state.Rejected = false, err
@@ -145,13 +145,13 @@ func (s *seat) reject(err error, specs ...MetricSpec) {
 }
 
 // answer completes the move of a subscription that was waiting for one.
-func (s *seat) answer() {
+func (s *assignment) answer() {
 	if s.awaited.Load() {
 		s.inst.fed.arrived(s)
 	}
 }
 
-func (s *seat) close() {
+func (s *assignment) close() {
 	s.sub.mu.Lock()
 	s.closed = true
 	s.sub.mu.Unlock()

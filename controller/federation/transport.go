@@ -29,15 +29,15 @@ const (
 	keepaliveTimeGentle = 6 * time.Minute
 )
 
-// dial makes the connection to an instance, gentle for one that is no family.
+// dial makes the connection to an instance, thirdParty for one that is no family.
 // It does not connect yet.
-func dial(config Config, key instanceKey, gentle bool) (*grpc.ClientConn, error) {
+func dial(config Config, key instanceKey, thirdParty bool) (*grpc.ClientConn, error) {
 	creds, err := transportFor(config, key)
 	if err != nil {
 		return nil, err
 	}
 	alive := keepalive.ClientParameters{Time: keepaliveTime, Timeout: 10 * time.Second}
-	if gentle {
+	if thirdParty {
 		alive.Time = keepaliveTimeGentle
 	}
 	options := append(externalscaler.Bounded(largestReceived, creds),

@@ -25,42 +25,42 @@ import (
 type watcher struct {
 	inst *instance
 
-	mu      sync.Mutex
-	seats   map[string]*seat
-	pending map[string]bool // ids whose seat the stream has yet to be told of
-	order   []string
-	heard   time.Time // on the stream that is open; zero without one
-	wake    chan struct{}
+	mu          sync.Mutex
+	assignments map[string]*assignment
+	pending     map[string]bool // ids whose assignment the stream has yet to be told of
+	order       []string
+	heard       time.Time // on the stream that is open; zero without one
+	wake        chan struct{}
 }
 
 func newWatcher(i *instance) *watcher {
 	return &watcher{
-		inst:    i,
-		seats:   map[string]*seat{},
-		pending: map[string]bool{},
-		wake:    make(chan struct{}, 1),
+		inst:        i,
+		assignments: map[string]*assignment{},
+		pending:     map[string]bool{},
+		wake:        make(chan struct{}, 1),
 	}
 }
 
 func (w *watcher) describes() bool { return true }
 
-func (w *watcher) seat(s *seat) {
+func (w *watcher) assign(s *assignment) {
 	w.mu.Lock()
-	w.seats[s.sub.id] = s
+	w.assignments[s.sub.id] = s
 	w.enqueue(s.sub.id)
 	w.mu.Unlock()
 }
 
-func (w *watcher) unseat(s *seat) {
+func (w *watcher) unassign(s *assignment) {
 	w.mu.Lock()
-	if w.seats[s.sub.id] == s {
-		delete(w.seats, s.sub.id)
+	if w.assignments[s.sub.id] == s {
+		delete(w.assignments, s.sub.id)
 		w.enqueue(s.sub.id)
 	}
 	w.mu.Unlock()
 }
 
-func (w *watcher) repace(s *seat) { w.seat(s) }
+func (w *watcher) updatePacing(s *assignment) { w.assign(s) }
 
 // enqueue has the stream told of an id; w.mu is held. What is told is decided
 // when it is sent, so that a stream that blocks gathers no queue.
@@ -75,7 +75,7 @@ func (w *watcher) enqueue(id string) {
 func (w *watcher) silentSince() (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.heard, !w.heard.IsZero() && len(w.seats) > 0
+	return w.heard, !w.heard.IsZero() && len(w.assignments) > 0
 }
 
 // run keeps a stream open while there are subscriptions.
@@ -106,9 +106,9 @@ func (w *watcher) run(ctx context.Context) {
 // rejectAll makes a family visible that describes itself but does not watch.
 func (w *watcher) rejectAll() {
 	w.mu.Lock()
-	seats := slices.Collect(maps.Values(w.seats))
+	assignments := slices.Collect(maps.Values(w.assignments))
 	w.mu.Unlock()
-	for _, s := range seats {
+	for _, s := range assignments {
 		s.reject(coded(codes.Unimplemented, "family %s serves Describe but not Watch", w.inst.family))
 	}
 }
@@ -116,7 +116,7 @@ func (w *watcher) rejectAll() {
 func (w *watcher) occupied() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.seats) > 0
+	return len(w.assignments) > 0
 }
 
 // stream opens one stream, subscribes everything and serves until it breaks.
@@ -141,7 +141,7 @@ func (w *watcher) stream(ctx context.Context) error {
 
 // send tells the stream of every change until it breaks.
 func (w *watcher) send(ctx context.Context, stream scalerv1.ScalerService_WatchClient) {
-	told := map[string]*seat{}
+	told := map[string]*assignment{}
 	for {
 		for id, s, ok := w.next(); ok; id, s, ok = w.next() {
 			var frames []*scalerv1.WatchRequest
@@ -169,7 +169,7 @@ func (w *watcher) begin() {
 	clear(w.pending)
 	w.order = w.order[:0]
 	w.heard = w.inst.fed.clock.Now()
-	for id, s := range w.seats {
+	for id, s := range w.assignments {
 		s.sub.mu.Lock()
 		s.accepted, s.count = false, 0
 		s.sub.mu.Unlock()
@@ -183,9 +183,9 @@ func (w *watcher) ended() {
 	w.heard = time.Time{}
 }
 
-// next takes one id that the stream has yet to be told of, with its seat, nil
+// next takes one id that the stream has yet to be told of, with its assignment, nil
 // when it has none any more. It is false when all is told.
-func (w *watcher) next() (string, *seat, bool) {
+func (w *watcher) next() (string, *assignment, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.order) == 0 {
@@ -195,11 +195,11 @@ func (w *watcher) next() (string, *seat, bool) {
 	id := w.order[0]
 	w.order = w.order[1:]
 	delete(w.pending, id)
-	return id, w.seats[id], true
+	return id, w.assignments[id], true
 }
 
-// frames are what brings the family from what it was told to the seat.
-func (w *watcher) frames(id string, s *seat, told map[string]*seat) []*scalerv1.WatchRequest {
+// frames are what brings the family from what it was told to the assignment.
+func (w *watcher) frames(id string, s *assignment, told map[string]*assignment) []*scalerv1.WatchRequest {
 	before := told[id]
 	if s == nil {
 		delete(told, id)
@@ -270,7 +270,7 @@ func subjectOf(frame *scalerv1.WatchResponse) string {
 // defective has a trigger fail over what was said of it.
 func (w *watcher) defective(id string, err error) {
 	w.mu.Lock()
-	s := w.seats[id]
+	s := w.assignments[id]
 	w.mu.Unlock()
 	if s != nil {
 		s.defective(err)
@@ -298,12 +298,12 @@ func (w *watcher) handle(frame *scalerv1.WatchResponse, now time.Time) {
 	}
 }
 
-// find returns the seat that a frame is for, nil when it is for another
+// find returns the assignment that a frame is for, nil when it is for another
 // generation or for nobody.
-func (w *watcher) find(id string, generation int64) *seat {
+func (w *watcher) find(id string, generation int64) *assignment {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := w.seats[id]
+	s := w.assignments[id]
 	if s == nil || s.generation != generation {
 		return nil
 	}
@@ -380,7 +380,7 @@ const (
 
 func (w *watcher) beat(id string, now time.Time) {
 	w.mu.Lock()
-	s := w.seats[id]
+	s := w.assignments[id]
 	w.mu.Unlock()
 	if s == nil {
 		return
