@@ -126,14 +126,8 @@ func (p cloudWatchParams) validateWindow() []error {
 	return problems
 }
 
-// Metrics has one name for all: the metric is not part of it, as in KEDA.
-func (p cloudWatchParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       "aws-cloudwatch",
-		Target:     p.TargetMetricValue,
-		Activation: p.ActivationTargetMetricValue,
-	}}
-}
+// Name is one for all: the metric is not part of it, as in KEDA.
+func (cloudWatchParams) Name() string { return "aws-cloudwatch" }
 
 // query is what CloudWatch is asked, without an id.
 func (p cloudWatchParams) query() types.MetricDataQuery {

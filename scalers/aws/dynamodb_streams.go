@@ -29,13 +29,9 @@ type dynamoDBStreamsParams struct {
 	ActivationShardCount int64 `param:"activationShardCount" default:"0" role:"activation" unit:"shards"`
 }
 
-// Metrics names the table.
-func (p dynamoDBStreamsParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName("aws-dynamodb-streams", p.TableName),
-		Target:     float64(p.ShardCount),
-		Activation: float64(p.ActivationShardCount),
-	}}
+// Name is that of the table.
+func (p dynamoDBStreamsParams) Name() string {
+	return scaler.MetricName("aws-dynamodb-streams", p.TableName)
 }
 
 // dynamoDBStreamsSource reads the stream of one table.

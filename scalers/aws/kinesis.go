@@ -28,14 +28,8 @@ type kinesisParams struct {
 	ActivationShardCount int64 `param:"activationShardCount" default:"0" role:"activation" unit:"shards"`
 }
 
-// Metrics names the stream.
-func (p kinesisParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName("aws-kinesis", p.StreamName),
-		Target:     float64(p.ShardCount),
-		Activation: float64(p.ActivationShardCount),
-	}}
-}
+// Name is that of the stream.
+func (p kinesisParams) Name() string { return scaler.MetricName("aws-kinesis", p.StreamName) }
 
 // kinesisSource reads one stream.
 type kinesisSource struct {

@@ -59,14 +59,8 @@ func (p sqsParams) queueName() string {
 	return parts[len(parts)-1]
 }
 
-// Metrics names the queue.
-func (p sqsParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName("aws-sqs", p.queueName()),
-		Target:     float64(p.QueueLength),
-		Activation: float64(p.ActivationQueueLength),
-	}}
-}
+// Name is that of the queue.
+func (p sqsParams) Name() string { return scaler.MetricName("aws-sqs", p.queueName()) }
 
 // sqsSource reads one queue.
 type sqsSource struct {

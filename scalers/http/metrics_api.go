@@ -103,14 +103,8 @@ func (p metricsAPIParams) Warnings() []string {
 // ReadTimeout is the timeout, which would else end with a short interval.
 func (p metricsAPIParams) ReadTimeout() time.Duration { return p.Timeout }
 
-// Metrics are named after the place in the answer, not after the server.
-func (p metricsAPIParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName("metric-api", p.ValueLocation),
-		Target:     p.TargetValue,
-		Activation: p.ActivationTargetValue,
-	}}
-}
+// Name is that of the place in the answer, not of the server.
+func (p metricsAPIParams) Name() string { return scaler.MetricName("metric-api", p.ValueLocation) }
 
 // apiSource reads one number of a page.
 type apiSource struct {

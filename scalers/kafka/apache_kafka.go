@@ -25,10 +25,8 @@ type apacheKafkaParams struct {
 	Topic []string `param:"topic" from:"trigger,env"`
 }
 
-// Metrics names the topics, or the group when it stands for its topics.
-func (p apacheKafkaParams) Metrics() []scaler.Metric {
-	return p.metrics(strings.Join(p.Topic, ","), p.ConsumerGroup)
-}
+// Name is that of the topics, or of the group when it stands for its topics.
+func (p apacheKafkaParams) Name() string { return p.nameOf(strings.Join(p.Topic, ",")) }
 
 // Validate checks what parameters ask of each other.
 func (p apacheKafkaParams) Validate() error {

@@ -71,21 +71,14 @@ func (p brokerParams) Silent() string {
 	return ""
 }
 
-// Metrics names the topic, or the group when it stands for its topics.
-func (p kafkaParams) Metrics() []scaler.Metric {
-	return p.metrics(p.Topic, p.ConsumerGroup)
-}
+// Name is that of the topic, or of the group when it stands for its topics.
+func (p kafkaParams) Name() string { return p.nameOf(p.Topic) }
 
-func (p lagParams) metrics(topic, group string) []scaler.Metric {
-	name := scaler.MetricName("kafka", topic)
-	if topic == "" {
-		name = scaler.MetricName("kafka", group, "topics")
+func (p groupParams) nameOf(topics string) string {
+	if topics == "" {
+		return scaler.MetricName("kafka", p.ConsumerGroup, "topics")
 	}
-	return []scaler.Metric{{
-		Name:       name,
-		Target:     float64(p.LagThreshold),
-		Activation: float64(p.ActivationLagThreshold),
-	}}
+	return scaler.MetricName("kafka", topics)
 }
 
 // Validate checks what parameters ask of each other.

@@ -70,13 +70,9 @@ func (p resourceParams) Validate() error {
 	return errors.Join(problems...)
 }
 
-// Metrics are named after the object and the key.
-func (p resourceParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName(strings.ToLower(p.ResourceKind), p.ResourceName, p.Key),
-		Target:     p.TargetValue,
-		Activation: p.ActivationTargetValue,
-	}}
+// Name is that of the object and the key.
+func (p resourceParams) Name() string {
+	return scaler.MetricName(strings.ToLower(p.ResourceKind), p.ResourceName, p.Key)
 }
 
 // The values of format and valueType that are no defaults of a switch.

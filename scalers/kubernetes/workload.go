@@ -62,14 +62,8 @@ func (p workloadParams) Warnings() []string {
 	return nil
 }
 
-// Metrics does not tell selectors apart, as in KEDA.
-func (p workloadParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName("workload", p.Namespace),
-		Target:     p.Value,
-		Activation: p.ActivationValue,
-	}}
-}
+// Name does not tell selectors apart, as in KEDA.
+func (p workloadParams) Name() string { return scaler.MetricName("workload", p.Namespace) }
 
 // role is the ClusterRole that an installation grants to this family, in the
 // namespaces of its choice.

@@ -87,10 +87,8 @@ func (p prometheusParams) NoData() scaler.NoDataRule {
 // ReadTimeout is the timeout, which would else end with a short interval.
 func (p prometheusParams) ReadTimeout() time.Duration { return p.Timeout }
 
-// Metrics does not tell queries apart, as in KEDA.
-func (p prometheusParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{Name: "prometheus", Target: p.Threshold, Activation: p.ActivationThreshold}}
-}
+// Name does not tell queries apart, as in KEDA.
+func (prometheusParams) Name() string { return "prometheus" }
 
 // querySource evaluates one query.
 type querySource struct {

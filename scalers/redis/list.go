@@ -30,14 +30,8 @@ type keyParams struct {
 	ActivationListLength int64 `param:"activationListLength" default:"0" role:"activation" unit:"elements"`
 }
 
-// Metrics is the same for all three types.
-func (p keyParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{
-		Name:       scaler.MetricName("redis", p.ListName),
-		Target:     float64(p.ListLength),
-		Activation: float64(p.ActivationListLength),
-	}}
-}
+// Name is the same for all three types.
+func (p keyParams) Name() string { return scaler.MetricName("redis", p.ListName) }
 
 // listParams is the metadata of a redis trigger.
 type listParams struct {

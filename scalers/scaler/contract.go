@@ -8,9 +8,14 @@ import (
 // What a family author writes for a trigger type. Each of the interfaces beside
 // Source and Params is for those that need it.
 type (
-	// Params is implemented by the params struct of every trigger type. Its tags
+	// Params is the params struct of a trigger type, a Named or a Metered. Its tags
 	// are described at package params.
 	Params = contract.Params
+	// Named is implemented by params with one metric, whose target and activation
+	// threshold are the parameters that have these roles.
+	Named = contract.Named
+	// Metered is implemented by params that say themselves which metrics they have.
+	Metered = contract.Metered
 	// Warner is implemented by params that are valid and still may not do what the
 	// user meant.
 	Warner = contract.Warner

@@ -75,10 +75,8 @@ func (p mssqlParams) ReadTimeout() time.Duration {
 	return config.ConnTimeout
 }
 
-// Metrics has a constant name, as in KEDA.
-func (p mssqlParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{Name: "mssql", Target: p.TargetValue, Activation: p.ActivationTargetValue}}
-}
+// Name is constant, as in KEDA.
+func (mssqlParams) Name() string { return "mssql" }
 
 // dsn is the connection string, as a URL unless the user gave another.
 func (p mssqlParams) dsn() string {

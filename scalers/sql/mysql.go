@@ -70,17 +70,17 @@ func (p mysqlParams) ReadTimeout() time.Duration {
 	return max(config.Timeout, config.ReadTimeout)
 }
 
-// Metrics is named after the database. With connectionString that is what
-// comes behind the last slash; options are left out of it.
-func (p mysqlParams) Metrics() []scaler.Metric {
+// Name is that of the database. With connectionString that is what comes behind
+// the last slash; options are left out of it.
+func (p mysqlParams) Name() string {
 	if p.ConnectionString == "" && p.DBName == "" && (p.Host == "" || p.Username == "") {
-		return nil // known once the authentication is
+		return "" // known once the authentication is
 	}
 	name := p.DBName
 	if p.ConnectionString != "" {
 		name, _, _ = strings.Cut(p.ConnectionString[strings.LastIndex(before(p.ConnectionString), "/")+1:], "?")
 	}
-	return []scaler.Metric{{Name: scaler.MetricName("mysql", name), Target: p.QueryValue, Activation: p.ActivationQueryValue}}
+	return scaler.MetricName("mysql", name)
 }
 
 // before is a connection string without its options, whose values may hold

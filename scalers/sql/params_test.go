@@ -27,15 +27,15 @@ func TestMetricNames(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.params.Metrics()[0].Name; got != tt.want {
+			if got := tt.params.Name(); got != tt.want {
 				t.Errorf("name = %s, want %s", got, tt.want)
 			}
 		})
 	}
-	if name := (postgresqlParams{}).Metrics()[0].Name; name != "postgresql" {
+	if name := (postgresqlParams{}).Name(); name != "postgresql" {
 		t.Errorf("postgresql is named %s", name)
 	}
-	if name := (mssqlParams{}).Metrics()[0].Name; name != "mssql" {
+	if name := (mssqlParams{}).Name(); name != "mssql" {
 		t.Errorf("mssql is named %s", name)
 	}
 }

@@ -92,10 +92,8 @@ func (p postgresqlParams) ReadTimeout() time.Duration {
 	return max(config.ConnectTimeout, statement)
 }
 
-// Metrics has a constant name, as in KEDA.
-func (p postgresqlParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{Name: "postgresql", Target: p.TargetQueryValue, Activation: p.ActivationTargetQueryValue}}
-}
+// Name is constant, as in KEDA.
+func (postgresqlParams) Name() string { return "postgresql" }
 
 // Silent keeps the doorbell off unless a channel is named.
 func (p postgresqlParams) Silent() string {

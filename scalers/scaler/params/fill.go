@@ -348,6 +348,34 @@ func (p *Plan) TargetKey() string {
 	return key
 }
 
+// Thresholds are the values of the parameters with the roles target and
+// activation, each 0 without one.
+func (p *Plan) Thresholds(params reflect.Value) (target, activation float64) {
+	for _, f := range p.fields {
+		switch f.role {
+		case scalerv1.ParameterRole_PARAMETER_ROLE_TARGET:
+			target = number(params.FieldByIndex(f.index))
+		case scalerv1.ParameterRole_PARAMETER_ROLE_ACTIVATION:
+			activation = number(params.FieldByIndex(f.index))
+		}
+	}
+	return target, activation
+}
+
+// number is the value of a parameter that is a number, 0 for one that is absent.
+func number(v reflect.Value) float64 {
+	switch {
+	case v.Kind() == reflect.Pointer && v.IsNil():
+		return 0
+	case v.Kind() == reflect.Pointer:
+		return number(v.Elem())
+	case v.CanInt():
+		return float64(v.Int())
+	default:
+		return v.Float()
+	}
+}
+
 // validate calls the rules of the params struct and of the groups in it.
 func (p *Plan) validate(params reflect.Value) error {
 	var problems []error

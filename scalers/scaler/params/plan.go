@@ -194,6 +194,9 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	}
 	f.value = value
 	f.readDefault(sf.Tag, fail)
+	if f.role != scalerv1.ParameterRole_PARAMETER_ROLE_UNSPECIFIED && !isInt(typ.Kind()) && typ.Kind() != reflect.Float64 {
+		fail("role is for numbers")
+	}
 	if len(f.exclusive) > 0 && f.value.kind != scalerv1.ValueType_VALUE_TYPE_STRING_LIST {
 		fail("exclusive is for lists")
 	}

@@ -68,9 +68,7 @@ type gaugeParams struct {
 	Activation float64 `param:"activation" default:"0" role:"activation"`
 }
 
-func (p gaugeParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{Name: "gauge", Target: p.Target, Activation: p.Activation}}
-}
+func (p gaugeParams) Name() string { return "gauge" }
 
 // gaugeSource is an honest source. The broken ones replace one of its methods.
 type gaugeSource struct{ p gaugeParams }

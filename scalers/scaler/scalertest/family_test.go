@@ -25,9 +25,7 @@ type tankParams struct {
 	Activation float64 `param:"activation" default:"0" role:"activation"`
 }
 
-func (p tankParams) Metrics() []scaler.Metric {
-	return []scaler.Metric{{Name: "tank", Target: p.Target, Activation: p.Activation}}
-}
+func (p tankParams) Name() string { return "tank" }
 
 type tankSource struct{ level float64 }
 

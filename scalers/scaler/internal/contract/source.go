@@ -72,17 +72,29 @@ type Metric struct {
 	Activation float64
 }
 
-// Params is implemented by the params struct of every trigger type, with a
-// value receiver. A params struct that has rules across fields also has
+// Params is the params struct of a trigger type: a Named or, where there is more
+// to say of its metrics, a Metered. Its methods have value receivers. One that has
+// rules across fields also has
 //
 //	Validate() error
 //
 // which joins all problems it finds with errors.Join; each starts with the
-// parameter's key. Neither does I/O.
-type Params interface {
-	// Metrics needs neither the source nor credentials: an HPA can be built
-	// from a trigger whose broker is down. Only parameters that come from the
-	// trigger's own metadata may be used. Names are unique within the trigger.
+// parameter's key. None of them does I/O.
+type Params any
+
+// Named is implemented by params with one metric, whose target and activation
+// threshold are the parameters that have these roles.
+type Named interface {
+	// Name is that of the metric. It needs neither the source nor credentials: an
+	// HPA can be built from a trigger whose broker is down. Only parameters that
+	// come from the trigger's own metadata may be used; "" means that the others
+	// have to be waited for.
+	Name() string
+}
+
+// Metered is implemented by params that say themselves which metrics they have.
+type Metered interface {
+	// Metrics is under the rules of Name, and names are unique within the trigger.
 	// A trigger whose source names its metrics (a Specced) returns nil.
 	Metrics() []Metric
 }

@@ -31,6 +31,7 @@ func Define[P contract.Params](triggerType string, open contract.Open[P], option
 	for _, option := range options {
 		option(&d.traits)
 	}
+	d.checkMetrics()
 	d.description = describe(triggerType, d.plan, d.traits)
 	return Trigger{Type: triggerType, ofObject: d.plan.OfObject(), bind: d.bind, description: d.description}
 }
@@ -61,12 +62,12 @@ func (d *definition[P]) bind(r Request, creds *contract.Credentials) (*Binding, 
 	wrong, warnings = append(wrong, filled.Problems...), append(warnings, filled.Warnings...)
 	var metrics []contract.Metric
 	if len(wrong) == 0 {
-		metrics = named(values.Metrics())
+		metrics = named(d.metrics(values))
 		checkMetrics(&wrong, metrics, d.plan.TargetKey(), f.Object.MetricSource)
 	}
 	unknown := d.description.Unknown(from.Metadata)
 	if err := wrong.Err(d.triggerType, append(slices.Clone(warnings), unknown...)...); err != nil {
-		return nil, &Rejection{err, knownMetrics(values), wrong.Texts()}
+		return nil, &Rejection{err, d.knownMetrics(values), wrong.Texts()}
 	}
 
 	b := &Binding{
@@ -88,6 +89,32 @@ func (d *definition[P]) bind(r Request, creds *contract.Credentials) (*Binding, 
 		b.Open = func(ctx context.Context) (contract.Source, error) { return d.open(ctx, values) }
 	}
 	return b, nil
+}
+
+// checkMetrics panics where the metrics of the type cannot be known.
+func (d *definition[P]) checkMetrics() {
+	typ := reflect.TypeFor[P]()
+	switch {
+	case typ.Implements(reflect.TypeFor[contract.Metered]()):
+	case !typ.Implements(reflect.TypeFor[contract.Named]()):
+		panic(fmt.Sprintf("%s: has neither a Name nor Metrics", typ))
+	case d.plan.TargetKey() == "":
+		panic(fmt.Sprintf("%s: one parameter has the role target where there are no Metrics", typ))
+	}
+}
+
+// metrics are what the params say themselves, else the one that they name.
+func (d *definition[P]) metrics(values P) []contract.Metric {
+	switch p := any(values).(type) {
+	case contract.Metered:
+		return p.Metrics()
+	case contract.Named:
+		if name := p.Name(); name != "" {
+			target, activation := d.plan.Thresholds(reflect.ValueOf(values))
+			return []contract.Metric{{Name: name, Target: target, Activation: activation}}
+		}
+	}
+	return nil
 }
 
 // describe says what a trigger type is.
@@ -131,13 +158,13 @@ func (r *Rejection) GRPCStatus() *status.Status { return status.Convert(r.error)
 
 // knownMetrics are the metrics of params of which something is wrong, none where
 // they cannot be told.
-func knownMetrics(values contract.Params) (metrics []contract.Metric) {
+func (d *definition[P]) knownMetrics(values P) (metrics []contract.Metric) {
 	defer func() {
 		if recover() != nil { // Metrics relies on what Validate has refused
 			metrics = nil
 		}
 	}()
-	metrics = named(values.Metrics())
+	metrics = named(d.metrics(values))
 	var wrong params.Problems
 	if checkMetrics(&wrong, metrics, "", false); len(wrong) > 0 {
 		return nil

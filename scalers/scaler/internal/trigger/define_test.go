@@ -61,9 +61,7 @@ type sampleParams struct {
 	Keytab    string            `param:"keytab" from:"auth" binary:"true"`
 }
 
-func (p sampleParams) Metrics() []contract.Metric {
-	return []contract.Metric{{Name: contract.MetricName("sample", p.Queue), Target: p.Length, Activation: p.Active}}
-}
+func (p sampleParams) Name() string { return contract.MetricName("sample", p.Queue) }
 
 func (p sampleParams) Validate() error {
 	var problems []error
@@ -681,6 +679,76 @@ func TestTraitsReachTheBinding(t *testing.T) {
 	}
 }
 
+// Params whose metrics cannot be known.
+type (
+	namelessParams struct {
+		Target float64 `param:"target" role:"target"`
+	}
+	aimlessParams   struct{ title }
+	undecidedParams struct {
+		title
+		First  float64 `param:"first" role:"target"`
+		Second float64 `param:"second" role:"target"`
+	}
+	title struct{}
+)
+
+func (title) Name() string { return "named" }
+
+func TestMetricsThatCannotBeKnownPanicWhenDefined(t *testing.T) {
+	for name, define := range map[string]func(){
+		"neither name nor metrics": func() { Define[namelessParams]("nameless", nil) },
+		"a name without a target":  func() { Define[aimlessParams]("aimless", nil) },
+		"a name with two targets":  func() { Define[undecidedParams]("undecided", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			define()
+		})
+	}
+}
+
+// countedParams have thresholds of every type that a number may have.
+type countedParams struct {
+	Target     *int32 `param:"target" role:"target"`
+	Activation int64  `param:"activation" default:"3" role:"activation"`
+	Empty      bool   `param:"empty"`
+}
+
+func (p countedParams) Name() string {
+	if p.Empty {
+		return ""
+	}
+	return "counted"
+}
+
+func TestMetricOfNameAndRoles(t *testing.T) {
+	counted := Define("counted", func(context.Context, countedParams) (contract.Source, error) { return nil, nil })
+	for name, tt := range map[string]struct {
+		metadata map[string]string
+		want     []contract.Metric
+		message  string
+	}{
+		"both":             {map[string]string{"target": "7"}, []contract.Metric{{Name: "counted", Target: 7, Activation: 3}}, ""},
+		"no target":        {nil, nil, "counted: target: target 0 is not greater than 0"},
+		"a name not known": {map[string]string{"empty": "true"}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := counted.bind(ask(tt.metadata), &contract.Credentials{})
+			if status.Convert(err).Message() != tt.message {
+				t.Fatalf("error = %v, want %q", err, tt.message)
+			}
+			if err == nil && !slices.Equal(b.Metrics, tt.want) {
+				t.Errorf("metrics = %v, want %v", b.Metrics, tt.want)
+			}
+		})
+	}
+}
+
 func TestMalformedTagsPanicWhenDefined(t *testing.T) {
 	tests := map[string]struct{ params any }{
 		"unknown tag": {struct {
@@ -688,6 +756,9 @@ func TestMalformedTagsPanicWhenDefined(t *testing.T) {
 		}{}},
 		"unknown source": {struct {
 			A string `param:"a" from:"metadata"`
+		}{}},
+		"a role that is no number": {struct {
+			A string `param:"a" role:"target"`
 		}{}},
 		"unknown role": {struct {
 			A string `param:"a" role:"goal"`
