@@ -108,7 +108,7 @@ func (p metricsAPIParams) Name() string { return scaler.MetricName("metric-api",
 
 // apiSource reads one number of a page.
 type apiSource struct {
-	page    *page
+	scaler.Member
 	place   document.Place
 	most    int64 // bytes of an answer
 	combine func(numbers []float64) float64
@@ -123,7 +123,7 @@ func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, err
 	if err != nil {
 		return nil, err
 	}
-	return &apiSource{page: page, place: place, most: p.MaxDocumentBytes, combine: combinations[p.AggregationType]}, nil
+	return scaler.Join(page, &apiSource{place: place, most: p.MaxDocumentBytes, combine: combinations[p.AggregationType]}), nil
 }
 
 // combinations are the ways to make one number of several.
@@ -141,14 +141,6 @@ func sum(numbers []float64) float64 {
 	}
 	return total
 }
-
-// Read asks for the page now.
-func (s *apiSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	return scaler.ReadAlone(ctx, s.page, s)
-}
-
-// Batch is the page: whoever reads another place of it shares the request.
-func (s *apiSource) Batch() scaler.Batch { return s.page }
 
 // find looks for the source's number in an answer. One that is no number says
 // nothing.

@@ -170,7 +170,7 @@ func TestLyingBroker(t *testing.T) {
 			l.tell(tt.lie)
 			defer l.tell(nil)
 			before := allocated()
-			_, err := (&lagSource{cluster: c, question: question{group: "crew", topics: []string{"jobs"}}}).Read(ctx)
+			_, err := newLagSource(c, question{group: "crew", topics: []string{"jobs"}}).Read(ctx)
 			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error = %v", err)
 			}

@@ -55,6 +55,7 @@ var partitions = scaler.NewAllowance("partitions", mostOfNamespace, mostOfAll)
 
 // lagSource reads how far one consumer group is behind.
 type lagSource struct {
+	scaler.Member
 	question
 	cluster *cluster
 	log     *slog.Logger
@@ -81,16 +82,8 @@ func openLag(ctx context.Context, c *cluster, q question) *lagSource {
 }
 
 func newLagSource(c *cluster, q question) *lagSource {
-	return &lagSource{question: q, cluster: c, log: slog.Default()}
+	return scaler.Join(c, &lagSource{question: q, cluster: c, log: slog.Default()})
 }
-
-// Read asks for committed offsets and log ends now.
-func (s *lagSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	return scaler.ReadAlone(ctx, s.cluster, s)
-}
-
-// Batch is the cluster: sources on it are read together.
-func (s *lagSource) Batch() scaler.Batch { return s.cluster }
 
 // Close forgets what was kept for the source. The connection is shared.
 func (s *lagSource) Close() error {

@@ -137,7 +137,7 @@ func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) 
 			return nil, err
 		}
 		object, err := scaler.Shared(ctx, reader, func(context.Context) (*secret, error) { return &secret{reader}, nil })
-		return &secretSource{object: object, lookup: l}, err
+		return scaler.Join(object, &secretSource{lookup: l}), err
 	}
 	view, err := configMaps.Watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})
 	return &configMapSource{view: view, lookup: l}, err
@@ -202,17 +202,9 @@ func (s *secret) Undivided() {}
 
 // secretSource reads one key of one Secret.
 type secretSource struct {
-	object *secret
+	scaler.Member
 	lookup lookup
 }
-
-// Read returns the number that stands there now.
-func (s *secretSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	return scaler.ReadAlone(ctx, s.object, s)
-}
-
-// Batch is the Secret.
-func (s *secretSource) Batch() scaler.Batch { return s.object }
 
 // reading makes a reading of an object. An error says where it looked and
 // nothing of what it found.

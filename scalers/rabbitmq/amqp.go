@@ -17,17 +17,9 @@ import (
 // amqpSource reads the length of one queue over AMQP: the messages that are
 // ready. Unacknowledged ones are not to be seen there.
 type amqpSource struct {
-	broker *broker
-	queue  string
+	scaler.Member
+	queue string
 }
-
-// Read asks for the queue now.
-func (s *amqpSource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	return scaler.ReadAlone(ctx, s.broker, s)
-}
-
-// Batch is the broker: its sources are read together.
-func (s *amqpSource) Batch() scaler.Batch { return s.broker }
 
 // broker is one vhost of a broker as one identity, with at most one connection
 // however many triggers ask. It is the batch of its sources.

@@ -131,7 +131,7 @@ func openRabbitMQ(ctx context.Context, p rabbitmqParams) (scaler.Source, error) 
 		if err != nil {
 			return nil, err
 		}
-		return &amqpSource{broker: b, queue: p.QueueName}, nil
+		return scaler.Join(b, &amqpSource{queue: p.QueueName}), nil
 	}
 	m, err := shareManagement(ctx, e, p.login, p.Timeout)
 	if err != nil {

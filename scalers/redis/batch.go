@@ -16,6 +16,7 @@ import (
 
 // source reads one number about one key.
 type source struct {
+	scaler.Member
 	server *server
 	what   string // for errors: kind and name of the key
 	key    string
@@ -31,14 +32,6 @@ type step struct {
 
 // mostSteps bounds the commands for one number, whatever the answers.
 const mostSteps = 5
-
-// Read asks now.
-func (s *source) Read(ctx context.Context) ([]scaler.Reading, error) {
-	return scaler.ReadAlone(ctx, s.server, s)
-}
-
-// Batch is the server: its sources are read together.
-func (s *source) Batch() scaler.Batch { return s.server }
 
 // question is one source on its way through its steps.
 type question struct {

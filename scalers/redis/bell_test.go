@@ -99,7 +99,7 @@ func sibling(s scaler.Source, key string) *source {
 	other := *s.(*source)
 	other.key, other.what = key, "key "+key
 	other.first = func() *step { return other.server.length(key) }
-	return &other
+	return scaler.Join(other.server, &other)
 }
 
 // TestKeysAreNoPrefixes: a key is heard for itself alone, whatever others begin

@@ -75,8 +75,8 @@ func (p keyParams) open(ctx context.Context, m mode, database int, s sentinelPar
 	if err != nil {
 		return nil, err
 	}
-	return &source{
+	return scaler.Join(server, &source{
 		server: server, what: "key " + p.ListName, key: p.ListName,
 		first: func() *step { return server.length(p.ListName) },
-	}, nil
+	}), nil
 }

@@ -122,7 +122,7 @@ func (p entriesParams) open(ctx context.Context, m mode, database int, s sentine
 	default:
 		first = server.lag(p.Stream, p.ConsumerGroup)
 	}
-	return &source{server: server, what: "stream " + p.Stream, key: p.Stream, first: func() *step { return first }}, nil
+	return scaler.Join(server, &source{server: server, what: "stream " + p.Stream, key: p.Stream, first: func() *step { return first }}), nil
 }
 
 // pending reads how many entries the group has got and not acknowledged. All

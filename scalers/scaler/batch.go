@@ -20,10 +20,34 @@ func ReadTogether(ctx context.Context, b contract.Batch, sources ...contract.Sou
 	return answers.results
 }
 
-// ReadAlone reads a source as a batch of one. It is the Read of a source that
-// is read no differently by itself.
-func ReadAlone(ctx context.Context, b contract.Batch, source contract.Source) ([]contract.Reading, error) {
-	result := ReadTogether(ctx, b, source)[0]
+// Member is embedded by a source that is read by itself as a batch of one. Join
+// makes it one of its batch.
+type Member struct {
+	batch contract.Batch
+	self  contract.Source
+}
+
+// Join makes a source, which embeds Member, one of a batch, usually the shared
+// connection.
+func Join[S joining](b contract.Batch, source S) S {
+	source.join(b, source)
+	return source
+}
+
+// joining is a source that embeds Member.
+type joining interface {
+	contract.Batched
+	join(b contract.Batch, self contract.Source)
+}
+
+func (m *Member) join(b contract.Batch, self contract.Source) { m.batch, m.self = b, self }
+
+// Batch implements Batched.
+func (m *Member) Batch() contract.Batch { return m.batch }
+
+// Read implements Source.
+func (m *Member) Read(ctx context.Context) ([]contract.Reading, error) {
+	result := ReadTogether(ctx, m.batch, m.self)[0]
 	return result.Readings, result.Err
 }
 

@@ -131,7 +131,7 @@ type Shaper interface {
 
 // Batched is a Source that can be read together with others of the same
 // endpoint. The sampler reads what is due together in one call of ReadBatch
-// instead of one Read each.
+// instead of one Read each. One that embeds Member has both methods.
 type Batched interface {
 	Source
 	// Batch is what the sources to be read together have in common, usually
