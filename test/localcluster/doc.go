@@ -23,4 +23,15 @@
 // every Deployment has one instance on 127.0.0.1, reached through ExternalName
 // Services, and instances can be neither cut nor told apart in the audit log
 // by address.
+// What libraries do, they do: kwok plays all Pods that are none of ours,
+// controller-runtime and client-go talk to the API server, kustomize renders.
+// What is here has none:
+//
+//	build, control plane   envtest starts an API server and etcd that somebody
+//	                       downloaded, without controllers; an HPA needs those
+//	kubelet, lifecycle,    the kubelet itself needs a container runtime and
+//	probe, volume, token   images; kwok runs nothing
+//	network, cut, door,    network plugins need that runtime, too, and cut
+//	port mapping           nothing
+//	audit                  what the API server wrote, read by who asked
 package localcluster
