@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
@@ -67,7 +68,7 @@ func connect[C any](ctx context.Context, p awsParams, to lending.Service, newCli
 		return nil, err
 	}
 	key := serviceKey{p.AWSRegion, p.AWSEndpoint, p.Fingerprint()}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*service[C], error) {
+	return client.Shared(ctx, key, func(ctx context.Context) (*service[C], error) {
 		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {
 			return nil, err

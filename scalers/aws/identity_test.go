@@ -18,8 +18,8 @@ import (
 // everything lets a user do all that moto knows.
 const everything = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
 
-// client ends its connections with the test.
-func client(t *testing.T) *http.Client {
+// plainClient ends its connections with the test.
+func plainClient(t *testing.T) *http.Client {
 	c := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
 	t.Cleanup(c.CloseIdleConnections)
 	return c
@@ -40,7 +40,7 @@ func caller(t *testing.T, config aws.Config) (string, error) {
 func config(t *testing.T, id amazon.Identity) aws.Config {
 	t.Helper()
 	id.Region = region
-	c, err := id.Config(t.Context(), client(t))
+	c, err := id.Config(t.Context(), plainClient(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -56,17 +57,17 @@ type connectionKey struct {
 // share returns the one connection for the address and the TLS material.
 func (p externalParams) share(ctx context.Context) (*connection, error) {
 	key := connectionKey{address: p.ScalerAddress, tls: p.wantsTLS(), unsafe: p.UnsafeSSL, secret: p.fingerprint()}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*connection, error) {
+	return client.Shared(ctx, key, func(ctx context.Context) (*connection, error) {
 		security, err := p.transport()
 		if err != nil {
 			return nil, err
 		}
-		return connect(scaler.DialerOf(ctx), p.ScalerAddress, security)
+		return connect(client.DialerOf(ctx), p.ScalerAddress, security)
 	})
 }
 
 // connect makes a connection that nobody uses yet.
-func connect(dialer *scaler.Dialer, address string, security credentials.TransportCredentials, more ...grpc.DialOption) (*connection, error) {
+func connect(dialer *client.Dialer, address string, security credentials.TransportCredentials, more ...grpc.DialOption) (*connection, error) {
 	host, port, err := outbound.HostPort(address)
 	if err != nil {
 		return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %v", err)
@@ -91,7 +92,7 @@ func connect(dialer *scaler.Dialer, address string, security credentials.Transpo
 	return c, nil
 }
 
-func options(dialer *scaler.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
+func options(dialer *client.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
 	return append(externalscaler.Bounded(mostAnswer, security),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialResolved(ctx, "tcp", address)

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -422,7 +423,7 @@ func TestServerComesBack(t *testing.T) {
 // TestWhatANameLeadsToIsJudged: a name server may say anything.
 func TestWhatANameLeadsToIsJudged(t *testing.T) {
 	for _, address := range []string{"169.254.169.254:80", "[fd00:ec2::23]:80", "0.0.0.0:9091"} {
-		conn, err := connect(new(scaler.Dialer), "servers:9090", insecure.NewCredentials(), both(address))
+		conn, err := connect(new(client.Dialer), "servers:9090", insecure.NewCredentials(), both(address))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -436,7 +437,7 @@ func TestWhatANameLeadsToIsJudged(t *testing.T) {
 // TestReadsGoRound: all addresses of a name are used.
 func TestReadsGoRound(t *testing.T) {
 	a, b := startServer(t, &userServer{}), startServer(t, &userServer{})
-	conn, err := connect(new(scaler.Dialer), "servers:9090", insecure.NewCredentials(), both(a.address, b.address))
+	conn, err := connect(new(client.Dialer), "servers:9090", insecure.NewCredentials(), both(a.address, b.address))
 	if err != nil {
 		t.Fatal(err)
 	}

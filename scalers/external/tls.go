@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // tlsParams is how the server is met. The authentication object's parameters
@@ -50,8 +50,8 @@ func (p tlsParams) wantsTLS() bool {
 }
 
 // material is what the library knows by other names.
-func (p tlsParams) material() scaler.TLSParams {
-	return scaler.TLSParams{CA: p.CACert, Cert: p.TLSClientCert, Key: p.TLSClientKey}
+func (p tlsParams) material() client.TLSParams {
+	return client.TLSParams{CA: p.CACert, Cert: p.TLSClientCert, Key: p.TLSClientKey}
 }
 
 func (p tlsParams) fingerprint() string { return p.material().Fingerprint() }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
 )
 
@@ -20,7 +21,7 @@ var metricsAPI = scaler.Define("metrics-api", openMetricsAPI)
 // metricsAPIParams is the metadata of a metrics-api trigger.
 type metricsAPIParams struct {
 	scaler.Object
-	scaler.HTTPAuthParams
+	client.HTTPAuthParams
 
 	// URL is what to GET.
 	URL string `param:"url,required"`

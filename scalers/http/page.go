@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
 )
 
@@ -19,8 +20,8 @@ const endpointsAtOnce = 5
 // server is one host as one identity. Its limit holds for all of its pages.
 type server struct {
 	host   string // with scheme
-	client *scaler.HTTPClient
-	places *scaler.Places
+	client *client.HTTPClient
+	places *client.Places
 }
 
 // serverKey tells servers apart.
@@ -38,29 +39,29 @@ func shareServer(ctx context.Context, p metricsAPIParams) (*server, serverKey, e
 	}
 	key := serverKey{
 		host:     address.Scheme + "://" + address.Host,
-		identity: scaler.Fingerprint(fmt.Sprintf("%#v", p.HTTPAuthParams)),
+		identity: client.Fingerprint(fmt.Sprintf("%#v", p.HTTPAuthParams)),
 		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
 	}
-	s, err := scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
-		client, err := p.client(ctx)
+	s, err := client.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+		own, err := p.client(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return &server{host: key.host, client: client, places: scaler.NewPlaces()}, nil
+		return &server{host: key.host, client: own, places: client.NewPlaces()}, nil
 	})
 	return s, key, err
 }
 
 // client authenticates in every mode that is asked for. Tokens are fetched
 // without the other credentials.
-func (p metricsAPIParams) client(ctx context.Context) (*scaler.HTTPClient, error) {
-	options := scaler.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
-	plain, err := scaler.HTTP(ctx, options)
+func (p metricsAPIParams) client(ctx context.Context) (*client.HTTPClient, error) {
+	options := client.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+	plain, err := client.HTTP(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	options.Authorize = p.Authorize(plain)
-	return scaler.HTTP(ctx, options)
+	return client.HTTP(ctx, options)
 }
 
 // answer is what a server said. It is understood once for all who look into it.
@@ -110,7 +111,7 @@ func (s *server) body(ctx context.Context, address string) ([]byte, error) {
 	}
 	if got.Status != http.StatusOK {
 		request.URL.User, request.URL.RawQuery = nil, ""
-		return nil, &scaler.HTTPError{Request: "GET " + request.URL.String(), Status: got.Status}
+		return nil, &client.HTTPError{Request: "GET " + request.URL.String(), Status: got.Status}
 	}
 	return got.Body, nil
 }
@@ -122,7 +123,7 @@ type page struct {
 	format string
 	// addresses are the URLs to ask for now, at least one.
 	addresses func(context.Context) ([]string, error)
-	pace      scaler.Pace
+	pace      client.Pace
 
 	mu      sync.Mutex
 	skipped int // endpoints left out of the last reading
@@ -142,7 +143,7 @@ func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return scaler.Shared(ctx, pageKey{key, p.URL, p.Format, p.Aggregate}, func(ctx context.Context) (*page, error) {
+	return client.Shared(ctx, pageKey{key, p.URL, p.Format, p.Aggregate}, func(ctx context.Context) (*page, error) {
 		if !p.Aggregate {
 			return &page{server: s, format: p.Format, addresses: func(context.Context) ([]string, error) { return []string{p.URL}, nil }}, nil
 		}
@@ -180,7 +181,7 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 		places <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-places }()
-			held, release := scaler.Held(ctx)
+			held, release := client.Held(ctx)
 			defer release()
 			a := p.get(held, address)
 			for i, source := range sources {

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
@@ -35,7 +35,7 @@ type security struct {
 }
 
 // dialer connects to brokers that the login may be shown to.
-func (s security) dialer(d *scaler.Dialer) *scaler.Dialer {
+func (s security) dialer(d *client.Dialer) *client.Dialer {
 	if !s.lent {
 		return d
 	}
@@ -81,7 +81,7 @@ type kafkaLogin struct {
 	oauthParams
 	kerberosParams
 	awsParams
-	scaler.TLSParams
+	client.TLSParams
 
 	// TLS turns TLS towards the brokers on.
 	TLS string `param:"tls" from:"trigger,auth" default:"disable" enum:"enable,disable"`
@@ -100,7 +100,7 @@ func (l kafkaLogin) Validate() error {
 }
 
 // checkTLS looks at the TLS material where it is used.
-func checkTLS(mode string, material scaler.TLSParams) error {
+func checkTLS(mode string, material client.TLSParams) error {
 	if mode != enable {
 		return nil
 	}
@@ -147,14 +147,14 @@ func (l kafkaLogin) security(ctx context.Context) (s security, err error) {
 
 // fingerprint tells identities apart.
 func (l kafkaLogin) fingerprint() string {
-	return scaler.Fingerprint(fmt.Sprintf("%#v", l))
+	return client.Fingerprint(fmt.Sprintf("%#v", l))
 }
 
 // apacheLogin is the identity of an apache-kafka trigger.
 type apacheLogin struct {
 	account
 	awsParams
-	scaler.TLSParams
+	client.TLSParams
 
 	// TLS turns TLS towards the brokers on. It is given once: in the trigger's
 	// metadata or by the authentication object.
@@ -200,5 +200,5 @@ func (l apacheLogin) security(ctx context.Context) (s security, err error) {
 
 // fingerprint tells identities apart.
 func (l apacheLogin) fingerprint() string {
-	return scaler.Fingerprint(fmt.Sprintf("%#v", l))
+	return client.Fingerprint(fmt.Sprintf("%#v", l))
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -38,7 +38,7 @@ const (
 type brokers struct {
 	client *kgo.Client
 	seeds  []string
-	held   *scaler.Holding             // for those that are known
+	held   *client.Holding             // for those that are known
 	start  func(func(context.Context)) // in a goroutine that close ends and waits for
 
 	mu        sync.Mutex
@@ -335,7 +335,7 @@ func (b *brokers) learn(ctx context.Context) error {
 		return err
 	}
 	// The first costs what the cluster does.
-	if err := b.held.Set(max(0, len(resp.Brokers)-1) * scaler.UsualCost); err != nil {
+	if err := b.held.Set(max(0, len(resp.Brokers)-1) * client.UsualCost); err != nil {
 		return err
 	}
 	b.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // Limits of a connection.
@@ -77,25 +78,25 @@ type endpoint struct {
 // until Close.
 func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	counted := new(traffic)
-	dialer := e.dialer(scaler.DialerOf(ctx))
+	dialer := e.dialer(client.DialerOf(ctx))
 	for _, server := range e.servers {
 		if err := dialer.Check(hostOf(server)); err != nil {
 			return nil, err
 		}
 	}
 	dial := e.dialler(dialer)
-	client, err := e.client(dial, counted, e.servers...)
+	franz, err := e.client(dial, counted, e.servers...)
 	if err != nil {
 		return nil, fmt.Errorf("bootstrapServers: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &cluster{client: client, traffic: counted, stop: stop}
+	c := &cluster{client: franz, traffic: counted, stop: stop}
 	c.brokers = &brokers{
-		client: client, seeds: e.servers, held: scaler.FurtherServers(ctx), standings: make(map[int32]*standing),
+		client: franz, seeds: e.servers, held: client.FurtherServers(ctx), standings: make(map[int32]*standing),
 		start: func(run func(context.Context)) { c.running.Go(func() { run(ctx) }) },
 	}
 	c.coordinators = &coordinators{brokers: c.brokers, node: make(map[string]int32)}
-	c.bell = newBell(ctx, client, func(broker int32) (*kgo.Client, error) {
+	c.bell = newBell(ctx, franz, func(broker int32) (*kgo.Client, error) {
 		at, err := c.brokers.address(broker)
 		if err != nil {
 			return nil, err
@@ -134,7 +135,7 @@ func (e endpoint) client(dial dialFunc, counted *traffic, servers ...string) (*k
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // dialler connects to one broker.
-func (e endpoint) dialler(d *scaler.Dialer) dialFunc {
+func (e endpoint) dialler(d *client.Dialer) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialLimit)
 		defer cancel()
@@ -146,7 +147,7 @@ func (e endpoint) dialler(d *scaler.Dialer) dialFunc {
 	}
 }
 
-func (e endpoint) dial(ctx context.Context, d *scaler.Dialer, network, address string) (net.Conn, error) {
+func (e endpoint) dial(ctx context.Context, d *client.Dialer, network, address string) (net.Conn, error) {
 	if e.tls == nil {
 		return d.DialContext(ctx, network, address)
 	}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // failure puts err under what was being asked, with the gRPC code that follows
@@ -65,7 +66,7 @@ func explain(err error) (codes.Code, string) {
 	case errors.As(err, new(loginError)):
 		return codes.Unauthenticated, err.Error()
 	}
-	if code, text, known := (scaler.TLSParams{}).NetworkFailure(err); known {
+	if code, text, known := (client.TLSParams{}).NetworkFailure(err); known {
 		return code, text
 	}
 	return codes.Unavailable, err.Error()

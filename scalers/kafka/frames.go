@@ -10,7 +10,7 @@ import (
 	"net"
 	"sync"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -160,5 +160,5 @@ const unsupportedVersion = 35
 // refuse ends a connection whose broker does not keep to the protocol.
 func (f *frames) refuse(reason error) error {
 	f.Close()
-	return &scaler.PeerError{Peer: f.peer, Reason: reason}
+	return &client.PeerError{Peer: f.peer, Reason: reason}
 }

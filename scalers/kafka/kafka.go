@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
@@ -128,7 +129,7 @@ func openKafka(ctx context.Context, p kafkaParams) (scaler.Source, error) {
 func share(ctx context.Context, servers []string, version, login string, secure func(context.Context) (security, error)) (*cluster, error) {
 	servers = seeds(servers)
 	key := clusterKey{servers: strings.Join(servers, ","), version: version, login: login}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*cluster, error) {
+	return client.Shared(ctx, key, func(ctx context.Context) (*cluster, error) {
 		secured, err := secure(ctx)
 		if err != nil {
 			return nil, err

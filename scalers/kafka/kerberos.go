@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/jcmturner/gokrb5/v8/client"
+	krb5client "github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
 	"github.com/jcmturner/gokrb5/v8/keytab"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/kerberos"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // kerberosParams are what sasl gssapi needs beside the user. Nothing of it is
@@ -55,7 +55,7 @@ func (p kerberosParams) mechanism(ctx context.Context, a account) (sasl.Mechanis
 	if err != nil {
 		return nil, err
 	}
-	dialer := scaler.DialerOf(ctx)
+	dialer := client.DialerOf(ctx)
 	for _, realm := range conf.Realms {
 		for _, address := range realm.KDC {
 			host, _, err := net.SplitHostPort(address)
@@ -116,7 +116,7 @@ func (l kerberosLogin) Authenticate(ctx context.Context, host string) (sasl.Sess
 	user := l.client(conf)
 	defer user.Destroy() // with what would renew its tickets
 	session, first, err := kerberos.Auth{
-		ClientFn: func(context.Context) *client.Client { return user }, Service: l.KerberosServiceName,
+		ClientFn: func(context.Context) *krb5client.Client { return user }, Service: l.KerberosServiceName,
 	}.AsMechanism().Authenticate(ctx, host)
 	if err != nil {
 		return nil, nil, centres.why()
@@ -124,10 +124,10 @@ func (l kerberosLogin) Authenticate(ctx context.Context, host string) (sasl.Sess
 	return session, first, nil
 }
 
-func (l kerberosLogin) client(conf *config.Config) *client.Client {
-	fast := client.DisablePAFXFAST(l.KerberosDisableFAST)
+func (l kerberosLogin) client(conf *config.Config) *krb5client.Client {
+	fast := krb5client.DisablePAFXFAST(l.KerberosDisableFAST)
 	if l.keys != nil {
-		return client.NewWithKeytab(l.Username, l.Realm, l.keys, conf, fast) //dials:through centres
+		return krb5client.NewWithKeytab(l.Username, l.Realm, l.keys, conf, fast) //dials:through centres
 	}
-	return client.NewWithPassword(l.Username, l.Realm, l.Password, conf, fast) //dials:through centres
+	return krb5client.NewWithPassword(l.Username, l.Realm, l.Password, conf, fast) //dials:through centres
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -42,14 +43,14 @@ func TestAnnouncedBrokersGetNoIdentity(t *testing.T) {
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
 	for name, own := range map[string]security{"verified": {tls: &tls.Config{MinVersion: tls.VersionTLS12}, lent: true}, "plain": {lent: true}} {
-		dial := endpoint{security: own}.dialler(own.dialer(scaler.DialerOf(ctx)))
+		dial := endpoint{security: own}.dialler(own.dialer(client.DialerOf(ctx)))
 		conn, err := dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", thief.Port()))
 		if err == nil || !strings.Contains(err.Error(), "bootstrapServers: host") {
 			t.Errorf("%s: %v, %v", name, conn, err)
 		}
 	}
 	unsafe := security{tls: &tls.Config{InsecureSkipVerify: true}, lent: true} //nolint:gosec // what is refused
-	if err := unsafe.dialer(scaler.DialerOf(context.Background())).Check("b-1.c.abc.c2.kafka.eu-west-1.amazonaws.com"); err == nil {
+	if err := unsafe.dialer(client.DialerOf(context.Background())).Check("b-1.c.abc.c2.kafka.eu-west-1.amazonaws.com"); err == nil {
 		t.Error("anybody may pose as a broker")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // oauthParams say where a token for sasl oauthbearer is bought.
@@ -36,13 +36,13 @@ func (p oauthParams) requireEndpoint() error {
 // mechanism logs in with a token that is bought when needed and kept until it
 // expires.
 func (p oauthParams) mechanism(ctx context.Context, a account) (sasl.Mechanism, error) {
-	client, err := scaler.HTTP(ctx, scaler.HTTPOptions{})
+	web, err := client.HTTP(ctx, client.HTTPOptions{})
 	if err != nil {
 		return nil, err
 	}
-	tokens := scaler.OAuthParams{
+	tokens := client.OAuthParams{
 		OAuthTokenURI: p.OAuthTokenEndpointURI, ClientID: a.Username, ClientSecret: a.Password, Scopes: p.Scopes,
-	}.Tokens(client)
+	}.Tokens(web)
 	return withToken(tokens.Token, p.OAuthExtensions), nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
@@ -372,7 +373,7 @@ func TestCancelled(t *testing.T) {
 // all triggers of a namespace. What is held is given back.
 func TestPartitionsAreBounded(t *testing.T) {
 	before := partitions
-	partitions = scaler.NewAllowance("partitions", mostPartitions+60, 0)
+	partitions = client.NewAllowance("partitions", mostPartitions+60, 0)
 	t.Cleanup(func() { partitions = before })
 	_, servers := fakeCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(mostPartitions+1, "huge"), kfake.SeedTopics(mostPartitions, "large"), kfake.SeedTopics(61, "jobs"))
 	c := join(t, servers)
@@ -443,7 +444,7 @@ func only(numbers ...int64) (r params.Ranges) {
 
 // TestBrokersOfAllClusters count together: each may be connected to.
 func TestBrokersOfAllClusters(t *testing.T) {
-	before := debug.SetMemoryLimit(4 * 5 * scaler.UsualCost) // a quarter is one namespace's
+	before := debug.SetMemoryLimit(4 * 5 * client.UsualCost) // a quarter is one namespace's
 	t.Cleanup(func() { debug.SetMemoryLimit(before) })
 	opening, release := scaler.Opening(t.Context())
 	defer release()

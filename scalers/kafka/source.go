@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
@@ -51,7 +52,7 @@ const (
 	mostOfAll       = 250_000
 )
 
-var partitions = scaler.NewAllowance("partitions", mostOfNamespace, mostOfAll)
+var partitions = client.NewAllowance("partitions", mostOfNamespace, mostOfAll)
 
 // lagSource reads how far one consumer group is behind.
 type lagSource struct {
@@ -59,7 +60,7 @@ type lagSource struct {
 	question
 	cluster *cluster
 	log     *slog.Logger
-	held    *scaler.Holding // of partitions
+	held    *client.Holding // of partitions
 
 	mu     sync.Mutex // Listen runs beside Read
 	since  map[partition]sighting

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/document"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/kube"
 )
@@ -136,7 +137,7 @@ func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) 
 		if err != nil {
 			return nil, err
 		}
-		object, err := scaler.Shared(ctx, reader, func(context.Context) (*secret, error) { return &secret{reader}, nil })
+		object, err := client.Shared(ctx, reader, func(context.Context) (*secret, error) { return &secret{reader}, nil })
 		return scaler.Join(object, &secretSource{lookup: l}), err
 	}
 	view, err := configMaps.Watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})
@@ -233,7 +234,7 @@ func (l lookup) find(ctx context.Context, object data) (float64, error) {
 	if l.Format == number {
 		return l.ofText(text)
 	}
-	ctx, release := scaler.Held(ctx)
+	ctx, release := client.Held(ctx)
 	defer release()
 	parsed, err := document.Parse(ctx, l.Format, []byte(text), document.MostBytes)
 	if err != nil {

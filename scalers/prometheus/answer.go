@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // answer is what the API says to an instant query. The client library of
@@ -52,7 +53,7 @@ type elements struct {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *elements) UnmarshalJSON(text []byte) error {
-	return scaler.EachElement(text, func(next element) {
+	return client.EachElement(text, func(next element) {
 		if e.count == 0 {
 			e.first = next
 		}

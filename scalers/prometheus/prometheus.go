@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // prometheus scales on the result of a PromQL query: of Prometheus, of a server
@@ -20,7 +21,7 @@ var prometheus = scaler.Define("prometheus", openPrometheus)
 // prometheusParams is the metadata of a prometheus trigger.
 type prometheusParams struct {
 	scaler.Object
-	scaler.HTTPAuthParams
+	client.HTTPAuthParams
 	managedParams
 
 	// ServerAddress is the base URL of the API; a path in it is kept.
@@ -121,7 +122,7 @@ func openPrometheus(ctx context.Context, p prometheusParams) (scaler.Source, err
 
 // Read evaluates the query at this moment.
 func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
-	ctx, release := scaler.Held(ctx)
+	ctx, release := client.Held(ctx)
 	defer release()
 	request, err := s.request(ctx, time.Now())
 	if err != nil {
@@ -158,14 +159,14 @@ func (s *querySource) request(ctx context.Context, now time.Time) (*http.Request
 
 // server is one host as one identity. Its reads at once are limited together.
 type server struct {
-	client  *scaler.HTTPClient
+	client  *client.HTTPClient
 	refused func() // what to do when the server refuses the identity, or nil
 }
 
 // do sends a request.
-func (s *server) do(request *http.Request) (*scaler.HTTPAnswer, error) {
+func (s *server) do(request *http.Request) (*client.HTTPAnswer, error) {
 	answer, err := s.client.Do(request)
-	var failed *scaler.HTTPError
+	var failed *client.HTTPError
 	if errors.As(err, &failed) && s.refused != nil &&
 		(failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden) {
 		s.refused()
@@ -184,15 +185,15 @@ type serverKey struct {
 func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*server, error) {
 	key := serverKey{
 		host:     address.Scheme + "://" + address.Host,
-		identity: scaler.Fingerprint(fmt.Sprintf("%#v %#v", p.HTTPAuthParams, p.managedParams)),
+		identity: client.Fingerprint(fmt.Sprintf("%#v %#v", p.HTTPAuthParams, p.managedParams)),
 		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
 	}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
-		options := scaler.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+	return client.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+		options := client.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
 		s := &server{}
 		var err error
 		if len(p.AuthModes) > 0 {
-			plain, plainErr := scaler.HTTP(ctx, options) // fetches tokens
+			plain, plainErr := client.HTTP(ctx, options) // fetches tokens
 			if plainErr != nil {
 				return nil, plainErr
 			}
@@ -200,7 +201,7 @@ func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*se
 		} else if options.Authorize, s.refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
 			return nil, err
 		}
-		s.client, err = scaler.HTTP(ctx, options)
+		s.client, err = client.HTTP(ctx, options)
 		return s, err
 	})
 }

@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // amqpSource reads the length of one queue over AMQP: the messages that are
@@ -27,7 +28,7 @@ type broker struct {
 	endpoint endpoint
 	sasl     amqp.Authentication
 	tls      *tls.Config // nil without TLS
-	dialer   *scaler.Dialer
+	dialer   *client.Dialer
 
 	turn    chan struct{} // held by who looks at current
 	current *connection   // nil before the first dial
@@ -39,8 +40,8 @@ type brokerKey struct{ scheme, host, vhost, identity string }
 // shareBroker returns the one broker for an endpoint and an identity.
 func shareBroker(ctx context.Context, e endpoint, l login) (*broker, error) {
 	key := brokerKey{scheme: e.scheme, host: e.host, vhost: e.vhost, identity: l.fingerprint(e) + e.serverName}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*broker, error) {
-		b := &broker{endpoint: e, sasl: l.sasl(e), dialer: scaler.DialerOf(ctx), turn: make(chan struct{}, 1)}
+	return client.Shared(ctx, key, func(ctx context.Context) (*broker, error) {
+		b := &broker{endpoint: e, sasl: l.sasl(e), dialer: client.DialerOf(ctx), turn: make(chan struct{}, 1)}
 		if !e.tls() {
 			return b, nil
 		}

@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // enable is the value of tls that is not the default.
@@ -17,8 +18,8 @@ const enable = "enable"
 
 // login is who asks, and how the connection is protected.
 type login struct {
-	scaler.TLSParams
-	scaler.OAuthParams
+	client.TLSParams
+	client.OAuthParams
 	scaler.PodIdentity
 
 	// Username logs in instead of the user in host; it needs password.
@@ -81,9 +82,9 @@ func (l login) workloadIdentity() bool {
 }
 
 // material is the TLS material that is in force.
-func (l login) material() scaler.TLSParams {
+func (l login) material() client.TLSParams {
 	if l.TLS != enable {
-		return scaler.TLSParams{}
+		return client.TLSParams{}
 	}
 	return l.TLSParams
 }
@@ -108,15 +109,15 @@ func (l login) sasl(e endpoint) amqp.Authentication {
 
 // http returns a client that logs in to e with every request. It is called
 // with the ctx of Open; a timeout of 0 is the process's default.
-func (l login) http(ctx context.Context, e endpoint, timeout time.Duration) (*scaler.HTTPClient, error) {
-	options := scaler.HTTPOptions{
+func (l login) http(ctx context.Context, e endpoint, timeout time.Duration) (*client.HTTPClient, error) {
+	options := client.HTTPOptions{
 		TLS: l.material(), UnsafeSSL: l.UnsafeSSL, Timeout: timeout,
 	}
 	var err error
 	switch {
 	case l.oauth():
-		var plain *scaler.HTTPClient
-		if plain, err = scaler.HTTP(ctx, options); err == nil {
+		var plain *client.HTTPClient
+		if plain, err = client.HTTP(ctx, options); err == nil {
 			options.Authorize = l.Authorize(plain)
 		}
 	case l.workloadIdentity():
@@ -127,7 +128,7 @@ func (l login) http(ctx context.Context, e endpoint, timeout time.Duration) (*sc
 	if err != nil {
 		return nil, err
 	}
-	return scaler.HTTP(ctx, options)
+	return client.HTTP(ctx, options)
 }
 
 // basic adds user and password to requests, where there are any.
@@ -147,6 +148,6 @@ func (l login) fingerprint(e endpoint) string {
 	// A user given apart and the same one in host are one identity.
 	name, password := l.user(e)
 	material := l.material()
-	return scaler.Fingerprint(name, password, fmt.Sprint(l.Username != "" || e.hasPassword), fmt.Sprint(l.UnsafeSSL),
+	return client.Fingerprint(name, password, fmt.Sprint(l.Username != "" || e.hasPassword), fmt.Sprint(l.UnsafeSSL),
 		material.Fingerprint(), fmt.Sprintf("%#v", l.OAuthParams), fmt.Sprintf("%#v", l.PodIdentity), l.WorkloadIdentityResource)
 }

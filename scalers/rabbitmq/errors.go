@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // failed puts err under what failed, with the gRPC code that follows from it.
@@ -31,7 +32,7 @@ func (e lostError) Unwrap() error { return e.error }
 
 // explain gives a failure of the connection its code and its words.
 func explain(err error) (codes.Code, string) {
-	if code, text, known := (scaler.TLSParams{}).NetworkFailure(err); known {
+	if code, text, known := (client.TLSParams{}).NetworkFailure(err); known {
 		return code, text
 	}
 	var answered *amqp.Error

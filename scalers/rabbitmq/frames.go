@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -34,7 +34,7 @@ type frames struct {
 	stage   byte      // how far the connection has come
 	began   time.Time // when the second began
 	count   int       // of the frames in it
-	refused atomic.Pointer[scaler.PeerError]
+	refused atomic.Pointer[client.PeerError]
 }
 
 func newFrames(conn net.Conn, peer string) *frames {
@@ -118,7 +118,7 @@ func (f *frames) check(kind byte, channel uint16, payload []byte) error {
 
 // refuse ends a connection whose broker does not keep to the protocol.
 func (f *frames) refuse(reason error) error {
-	r := &scaler.PeerError{Peer: f.peer, Reason: reason}
+	r := &client.PeerError{Peer: f.peer, Reason: reason}
 	f.refused.Store(r)
 	f.Close()
 	return r

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -66,7 +67,7 @@ func (s *patternSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // management is one vhost of a management API as one identity. It is the batch
 // of its sources.
 type management struct {
-	client   *scaler.HTTPClient
+	client   *client.HTTPClient
 	queues   string // URL of the vhost's queues
 	listings listings
 }
@@ -112,7 +113,7 @@ type managementKey struct {
 func shareManagement(ctx context.Context, e endpoint, l login, timeout time.Duration) (*management, error) {
 	queues := e.scheme + "://" + e.host + e.base + "/api/queues/" + segment(e.vhost)
 	key := managementKey{queues: queues, identity: l.fingerprint(e), timeout: timeout}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*management, error) {
+	return client.Shared(ctx, key, func(ctx context.Context) (*management, error) {
 		client, err := l.http(ctx, e, timeout)
 		if err != nil {
 			return nil, err
@@ -249,7 +250,7 @@ type queueList struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (l *queueList) UnmarshalJSON(text []byte) error {
 	l.given = string(text) != "null"
-	return scaler.EachElement(text, l.use)
+	return client.EachElement(text, l.use)
 }
 
 // matching asks for the queues that match a pattern, combined.
@@ -295,14 +296,14 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 	if err != nil {
 		return errHostMalformed
 	}
-	ctx, release := scaler.Held(ctx)
+	ctx, release := client.Held(ctx)
 	defer release()
 	got, err := m.client.Do(request.WithContext(ctx))
 	if err != nil {
 		return err
 	}
 	if got.Status != http.StatusOK {
-		return &scaler.HTTPError{Request: named(address), Status: got.Status}
+		return &client.HTTPError{Request: named(address), Status: got.Status}
 	}
 	if err := json.Unmarshal(got.Body, answer); err != nil {
 		return foreign(address)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // rings announces the doorbell of every type of the family. Streams ring as
@@ -39,7 +40,7 @@ func (s *source) Listen(ctx context.Context, listening, ring func()) error {
 	if err != nil {
 		return failure(s.server.what, s.what, err)
 	}
-	run := func(ctx context.Context, ears *scaler.Ears) error {
+	run := func(ctx context.Context, ears *client.Ears) error {
 		return explainBell(s.server.named(options.Addr), track(ctx, options, ears, s.server.check))
 	}
 	err = s.server.bell.Listen(ctx, options.Addr, s.key, run, listening, ring)
@@ -89,7 +90,7 @@ const (
 // track listens at one server. A connection receives the messages; the other
 // one reads the keys, which the server remembers for it until it has told once
 // that one was written. Keys that do not exist are remembered, too.
-func track(ctx context.Context, options *redis.Options, ears *scaler.Ears, check time.Duration) error {
+func track(ctx context.Context, options *redis.Options, ears *client.Ears, check time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	client, receiver := listener(ctx, options)
@@ -139,7 +140,7 @@ func listener(ctx context.Context, options *redis.Options) (client *redis.Client
 // tracker has one server remember the keys that somebody listens to.
 type tracker struct {
 	reader  *redis.Conn
-	ears    *scaler.Ears
+	ears    *client.Ears
 	written chan []string // keys that the server told of; nil for all
 
 	keys map[string]*tracked

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // mode is how the servers behind the addresses belong together.
@@ -26,7 +26,7 @@ const (
 
 // connectionParams say where Redis is and who asks.
 type connectionParams struct {
-	scaler.TLSParams
+	client.TLSParams
 
 	// Address has host:port of the server, or of several, separated by commas.
 	// A single server is the first one; a cluster or Sentinel needs only some
@@ -156,10 +156,10 @@ type dialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 
 // dialer opens connections to where the trigger's credentials may go, with TLS
 // when config is not nil, over which servers may send what resp lets through.
-func dialer(allowed *scaler.Dialer, config *tls.Config) dialFunc {
-	allowed = allowed.Guarded(scaler.Guard{
+func dialer(allowed *client.Dialer, config *tls.Config) dialFunc {
+	allowed = allowed.Guarded(client.Guard{
 		ReadBytes: mostRead,
-		Protocol:  func() scaler.Checker { return newRESP() },
+		Protocol:  func() client.Checker { return newRESP() },
 	})
 	if config == nil {
 		return allowed.DialContext
@@ -182,7 +182,7 @@ type server struct {
 	nodes     *nodes     // of a cluster, else nil
 	sentinels *sentinels // that name the master, else nil
 	scripts   scripts
-	bell      *scaler.SharedBell
+	bell      *client.SharedBell
 	end       context.CancelFunc // of all connections
 	check     time.Duration      // how often the doorbell's keys are told again
 }
@@ -205,16 +205,16 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 	}
 	key := serverKey{
 		mode: m, addresses: strings.Join(addresses, ","), database: database,
-		identity: scaler.Fingerprint(p.Username, p.Password, s.SentinelMaster, s.SentinelUsername, s.SentinelPassword,
+		identity: client.Fingerprint(p.Username, p.Password, s.SentinelMaster, s.SentinelUsername, s.SentinelPassword,
 			p.TLS, fmt.Sprint(p.EnableTLS != nil && *p.EnableTLS), fmt.Sprint(p.UnsafeSSL), p.Fingerprint()),
 	}
-	return scaler.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+	return client.Shared(ctx, key, func(ctx context.Context) (*server, error) {
 		config, err := p.encrypted()
 		if err != nil {
 			return nil, err
 		}
 		life, end := context.WithCancel(context.WithoutCancel(ctx))
-		options := p.options(addresses, until(life, dialer(scaler.DialerOf(ctx), config)))
+		options := p.options(addresses, until(life, dialer(client.DialerOf(ctx), config)))
 		options.DB, options.MasterName = database, s.SentinelMaster
 		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
 		return newServer(ctx, m, options, end)
@@ -225,7 +225,7 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end context.CancelFunc) (*server, error) {
 	s := &server{
 		mode: m, what: string(m) + " " + strings.Join(options.Addrs, ","),
-		bell: scaler.NewSharedBell(ctx), check: check, end: end,
+		bell: client.NewSharedBell(ctx), check: check, end: end,
 	}
 	switch m {
 	case cluster:

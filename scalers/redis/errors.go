@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // failure puts err under what was read and from where, with the gRPC code that
@@ -52,7 +53,7 @@ var refusals = []struct {
 func explain(err error) (codes.Code, string) {
 	var answered redis.Error
 	var number *strconv.NumError
-	code, text, known := (scaler.TLSParams{}).NetworkFailure(err)
+	code, text, known := (client.TLSParams{}).NetworkFailure(err)
 	switch {
 	case errors.Is(err, errNoSentinel) && known:
 		return code, "no Sentinel answers: " + text

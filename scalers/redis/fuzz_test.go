@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // FuzzServers has a server that lies: its answers are any bytes, in pieces of
@@ -88,7 +89,7 @@ func askLiar(t *testing.T, kind byte, address string) {
 	opening, release := scaler.Opening(t.Context())
 	defer release()
 	life, stop := context.WithCancel(opening)
-	dial := dialer(scaler.DialerOf(opening), nil)
+	dial := dialer(client.DialerOf(opening), nil)
 	options := connectionParams{}.options([]string{"liar:1"}, until(life, func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return dial(ctx, network, address)
 	}))

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -27,7 +27,7 @@ const (
 // What is asked where is told by them, so that their number is bounded here.
 type nodes struct {
 	cluster *redis.ClusterClient
-	held    *scaler.Holding
+	held    *client.Holding
 
 	mu    sync.Mutex
 	known map[string]*node
@@ -41,7 +41,7 @@ type node struct {
 
 // newNodes returns the servers of a cluster of which the options have some.
 func newNodes(ctx context.Context, options *redis.ClusterOptions) (*nodes, error) {
-	n := &nodes{held: scaler.FurtherServers(ctx), known: map[string]*node{}}
+	n := &nodes{held: client.FurtherServers(ctx), known: map[string]*node{}}
 	if err := n.remember(options.Addrs, time.Now()); err != nil {
 		return nil, err
 	}

@@ -9,14 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc/codes"
-
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
 )
 
@@ -31,7 +31,7 @@ func TestWhoGivesCredentialsIsBounded(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	answers := answersWithoutMeasure()
+	answers := boundtest.Answers()
 	answers["many values"] = func(w io.Writer) {
 		text := `{"data":{"a":[` + strings.Repeat("[],", 250_000) + `[]]}}`
 		fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
@@ -39,15 +39,15 @@ func TestWhoGivesCredentialsIsBounded(t *testing.T) {
 	ask := givers(t)
 	for what, answer := range answers {
 		t.Run(what, func(t *testing.T) {
-			address := serveHTTP(t, answer)
+			address := boundtest.Serve(t, answer)
 			t.Setenv("AWS_ENDPOINT_URL_STS", address)
 			for giver, ask := range ask {
-				ctx, release := Opening(t.Context())
-				before := allocated()
+				ctx, release := pool.Opening(t.Context())
+				before := boundtest.Allocated()
 				if err := ask(ctx, address); err == nil {
 					t.Errorf("%s: the answer is taken", giver)
 				}
-				if took := allocated() - before; took > 32<<20 {
+				if took := boundtest.Allocated() - before; took > 32<<20 {
 					t.Errorf("%s: %d bytes taken", giver, took)
 				}
 				release()
@@ -65,7 +65,7 @@ func givers(t *testing.T) map[string]func(ctx context.Context, address string) e
 			if err != nil {
 				return err
 			}
-			return readAll(ctx, client, address)
+			return boundtest.Read(ctx, client, address)
 		},
 		"STS": func(ctx context.Context, _ string) error {
 			client, err := identityHTTP(ctx)
@@ -80,11 +80,11 @@ func givers(t *testing.T) map[string]func(ctx context.Context, address string) e
 			return err
 		},
 		"a token endpoint": func(ctx context.Context, address string) error {
-			client, err := HTTP(ctx, HTTPOptions{})
+			own, err := client.HTTP(ctx, client.HTTPOptions{})
 			if err != nil {
 				return err
 			}
-			_, err = OAuthParams{OAuthTokenURI: address, ClientID: "id", ClientSecret: "secret"}.Tokens(client).Token(ctx)
+			_, err = client.OAuthParams{OAuthTokenURI: address, ClientID: "id", ClientSecret: "secret"}.Tokens(own).Token(ctx)
 			return err
 		},
 		"Vault, as it is read": func(ctx context.Context, address string) error {
@@ -100,7 +100,7 @@ func givers(t *testing.T) map[string]func(ctx context.Context, address string) e
 				return err
 			}
 			defer client.CloseIdleConnections()
-			return readAll(ctx, client, address)
+			return boundtest.Read(ctx, client, address)
 		}
 	}
 	return all
@@ -120,38 +120,4 @@ func clientOf(t *testing.T, store credentials.Store) func() (*http.Client, error
 	}
 	t.Fatalf("%T: where is its client?", store)
 	return nil
-}
-
-// TestCredentialsOfANamespaceAreBounded has the triggers of a namespace refer to
-// much: what is too much is refused, and taken once there is room.
-func TestCredentialsOfANamespaceAreBounded(t *testing.T) {
-	withFamily(t, func(t *testing.T, f *served) {
-		f.server.core.held.share = 1000
-		f.passwords.set(strings.Repeat("x", 500))
-		w := f.watch(t)
-		defer w.cancel()
-		var ids []string
-		for n := range 3 {
-			ids = append(ids, w.subscribe(t, fmt.Sprint("app-", n), authenticated))
-			pass(1)
-		}
-		pass(resolveSpread)
-		for n, id := range ids {
-			o := w.observation(id)
-			switch refused := o.GetOutcome() == scalerv1.Outcome_OUTCOME_ERROR; {
-			case refused != (n == 2):
-				t.Errorf("observation %d = %v", n, o.GetStatus())
-			case refused && (codes.Code(o.GetStatus().GetCode()) != codes.ResourceExhausted ||
-				o.GetStatus().GetMessage() != `well: the triggers of namespace "default" would have this family hold more than 1000 bytes of credentials`):
-				t.Errorf("the refusal is %v", o.GetStatus())
-			}
-		}
-		if err := w.stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Unsubscribe{Unsubscribe: &scalerv1.Unsubscribe{Id: ids[0]}}}); err != nil {
-			t.Fatal(err)
-		}
-		pass(3 * latestResolve)
-		if o := w.observation(ids[2]); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
-			t.Errorf("observation = %v, want a value: there is room again", o.GetStatus())
-		}
-	})
 }

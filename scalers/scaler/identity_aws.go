@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
@@ -128,7 +129,7 @@ func (p AWSIdentity) Config(ctx context.Context, region string, to lending.Servi
 	if err != nil {
 		return aws.Config{}, err
 	}
-	client, err := HTTPForLibrary(ctx, HTTPOptions{MaxAnswer: mostAWSAnswer})
+	client, err := client.HTTPForLibrary(ctx, client.HTTPOptions{MaxAnswer: mostAWSAnswer})
 	if err != nil {
 		return aws.Config{}, err
 	}

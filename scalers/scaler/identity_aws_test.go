@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 )
 
 // TestAWSRoles assumes roles against a server that answers as STS does.
@@ -59,7 +60,7 @@ func TestAWSRoles(t *testing.T) {
 			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "")
 			t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-			ctx, release := Opening(t.Context())
+			ctx, release := pool.Opening(t.Context())
 			defer release()
 			config, err := tt.params.Config(ctx, "eu-west-1", lending.AmazonSQS)
 			if err != nil {
@@ -86,7 +87,7 @@ func TestAWSRoles(t *testing.T) {
 // TestAWSRegionsHaveTheirOwn: a role is assumed where the trigger is, so its
 // credentials in one region are not those of another.
 func TestAWSRegionsHaveTheirOwn(t *testing.T) {
-	ctx, release := Opening(t.Context())
+	ctx, release := pool.Opening(t.Context())
 	defer release()
 	p := AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"}
 	first, err := p.Config(ctx, "eu-west-1", lending.AmazonSQS)
@@ -141,7 +142,7 @@ func TestAWSCallsTakeTheirTime(t *testing.T) {
 		}
 	}))
 	defer service.Close()
-	ctx, release := Opening(t.Context())
+	ctx, release := pool.Opening(t.Context())
 	defer release()
 	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
@@ -164,7 +165,7 @@ func TestAWSWritesNothingByItself(t *testing.T) {
 	before := os.Stderr
 	os.Stderr = file
 	defer func() { os.Stderr = before }()
-	ctx, release := Opening(t.Context())
+	ctx, release := pool.Opening(t.Context())
 	defer release()
 	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -66,25 +67,25 @@ func (o *observation) equal(other *observation) bool {
 }
 
 // observe works out what a snapshot means to the trigger of b.
-func observe(b *trigger.Binding, s *snapshot) *observation {
-	o := &observation{outcome: s.outcome, detection: s.detection, took: s.took, traceparent: s.traceparent, note: s.note}
+func observe(b *trigger.Binding, s *sampling.Snapshot) *observation {
+	o := &observation{outcome: s.Outcome, detection: s.Detection, took: s.Took, traceparent: s.Traceparent, note: s.Note}
 	metrics := b.Metrics
-	if s.specs != nil {
-		metrics = s.specs
+	if s.Specs != nil {
+		metrics = s.Specs
 	}
-	raw := s.readings
-	switch s.outcome {
+	raw := s.Readings
+	switch s.Outcome {
 	case scalerv1.Outcome_OUTCOME_ERROR:
-		o.err = s.err
+		o.err = s.Err
 		return o
 	case scalerv1.Outcome_OUTCOME_NO_DATA:
 		raw = instead(b.NoData, s, len(metrics))
 		if raw == nil {
-			o.err = s.missing
+			o.err = s.Missing
 			return o
 		}
-		if errors.Is(s.missing, contract.ErrPartial) {
-			o.warning = s.missing.Error()
+		if errors.Is(s.Missing, contract.ErrPartial) {
+			o.warning = s.Missing.Error()
 		}
 	case scalerv1.Outcome_OUTCOME_UNSPECIFIED, scalerv1.Outcome_OUTCOME_VALUE:
 	}
@@ -96,7 +97,7 @@ func observe(b *trigger.Binding, s *snapshot) *observation {
 		o.outcome, o.err = scalerv1.Outcome_OUTCOME_ERROR, err
 		return o
 	}
-	if !finite(readings) {
+	if !sampling.Finite(readings) {
 		o.outcome, o.err = scalerv1.Outcome_OUTCOME_NO_DATA, contract.ErrNoData
 		return o
 	}
@@ -117,12 +118,12 @@ func observe(b *trigger.Binding, s *snapshot) *observation {
 
 // instead returns the readings that stand for no data, or nil when the rule
 // makes it a failure.
-func instead(rule contract.NoDataRule, s *snapshot, metrics int) []contract.Reading {
+func instead(rule contract.NoDataRule, s *sampling.Snapshot, metrics int) []contract.Reading {
 	switch rule {
 	case contract.NoDataZero:
 		return make([]contract.Reading, metrics)
 	case contract.NoDataHold:
-		return s.last
+		return s.Last
 	default:
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -44,11 +45,11 @@ func TestObserve(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := measured(tt.rule)
-			var snap *snapshot
+			var snap *sampling.Snapshot
 			for i, readings := range tt.readings {
-				next := &snapshot{}
+				next := &sampling.Snapshot{}
 				if snap != nil {
-					next.last = snap.last
+					next.Last = snap.Last
 				}
 				err := error(nil)
 				if readings == nil {
@@ -57,7 +58,7 @@ func TestObserve(t *testing.T) {
 				if i == len(tt.readings)-1 && tt.err != nil {
 					err = tt.err
 				}
-				next.judge(readings, err)
+				next.Judge(readings, err)
 				snap = next
 			}
 			o := observe(b, snap)
@@ -95,8 +96,8 @@ func TestPartialAnswersAreTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := measured(tt.rule)
 			b.Warnings = []string{"nam: unknown parameter"}
-			snap := &snapshot{}
-			snap.judge(nil, tt.err)
+			snap := &sampling.Snapshot{}
+			snap.Judge(nil, tt.err)
 			o := observe(b, snap)
 			if o.outcome != scalerv1.Outcome_OUTCOME_NO_DATA || (o.err != nil) != tt.fails || o.warning != tt.told {
 				t.Errorf("observation = %+v", o)

@@ -22,16 +22,16 @@ func TestAChangedSecretIsPickedUpWithinAMinute(t *testing.T) {
 		w := f.watch(t)
 		defer w.cancel()
 		id := w.subscribe(t, "app", authenticated)
-		pass(time.Second)
+		wait(time.Second)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE || f.well.opens.Load() != 1 {
 			t.Fatalf("observation = %v after %d openings", o, f.well.opens.Load())
 		}
 		f.passwords.set("new")
-		pass(time.Minute)
+		wait(time.Minute)
 		if n := f.well.opens.Load(); n != 2 {
 			t.Errorf("%d sources were opened, want another with the new password", n)
 		}
-		pass(2 * time.Minute)
+		wait(2 * time.Minute)
 		if n := f.well.alive.Load(); n != 1 {
 			t.Errorf("%d sources are open, want the new one alone", n)
 		}
@@ -47,11 +47,11 @@ func TestWhatTheSourceRefusedIsReadAgainAtOnce(t *testing.T) {
 		w := f.watch(t)
 		defer w.cancel()
 		id := w.subscribe(t, "app", authenticated)
-		pass(time.Second)
+		wait(time.Second)
 		refusal := status.Error(codes.Unauthenticated, "login refused")
 		f.well.err.Store(&refusal)
 		f.passwords.set("new")
-		pass(30 * time.Second) // the read that is refused
+		wait(30 * time.Second) // the read that is refused
 		// As many as fit in before the refusals end, with a pause in between.
 		if n := f.well.opens.Load(); n < 2 {
 			t.Errorf("%d sources were opened, want another with the new password", n)
@@ -62,7 +62,7 @@ func TestWhatTheSourceRefusedIsReadAgainAtOnce(t *testing.T) {
 			}
 		})
 		f.well.err.Store(nil)
-		pass(time.Minute)
+		wait(time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v", o)
 		}
@@ -88,7 +88,7 @@ func TestWhoWaitsMovesAlong(t *testing.T) {
 			}
 			asked <- err
 		}()
-		pass(100 * time.Millisecond)
+		wait(100 * time.Millisecond)
 		f.passwords.set("new")
 		if err := <-asked; err != nil {
 			t.Errorf("GetMetrics: %v", err)
@@ -102,19 +102,19 @@ func TestCredentialsThatAreGoneEndTheReads(t *testing.T) {
 		w := f.watch(t)
 		defer w.cancel()
 		id := w.subscribe(t, "app", authenticated)
-		pass(time.Second)
+		wait(time.Second)
 		f.passwords.change(func(p *passwords) { p.err = status.Error(codes.PermissionDenied, "not granted any more") })
-		pass(time.Minute)
+		wait(time.Minute)
 		o := w.observation(id)
 		if codes.Code(o.GetStatus().GetCode()) != codes.PermissionDenied || o.GetStatus().GetMessage() != "well: not granted any more" {
 			t.Errorf("observation = %v, want the refusal", o)
 		}
-		pass(2 * time.Minute)
+		wait(2 * time.Minute)
 		if n := f.well.alive.Load(); n != 0 {
 			t.Errorf("%d sources are open with credentials that were taken away", n)
 		}
 		f.passwords.change(func(p *passwords) { p.err = nil })
-		pass(2 * time.Minute)
+		wait(2 * time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v, want a value: it is granted again", o)
 		}
@@ -127,13 +127,13 @@ func TestASilentAPIServerChangesNothing(t *testing.T) {
 		w := f.watch(t)
 		defer w.cancel()
 		id := w.subscribe(t, "app", authenticated)
-		pass(time.Second)
+		wait(time.Second)
 		f.passwords.change(func(p *passwords) { p.err = status.Error(codes.Unavailable, "the API server does not answer") })
-		pass(50 * time.Minute)
+		wait(50 * time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v, want a value with what was known", o)
 		}
-		pass(15 * time.Minute)
+		wait(15 * time.Minute)
 		if o := w.observation(id); codes.Code(o.GetStatus().GetCode()) != codes.Unavailable {
 			t.Errorf("observation = %v, want the credentials to be given up after an hour", o)
 		}
@@ -147,16 +147,16 @@ func TestAnEnvironmentMayChangeWithoutANewGeneration(t *testing.T) {
 		account := func(name string) change { return with(scalerv1.KeyServiceAccount, name) }
 		f.passwords.set("one")
 		w.subscribe(t, "app", authenticated, account("a"))
-		pass(time.Second)
+		wait(time.Second)
 		w.subscribe(t, "app", authenticated, account("a"), with(scalerv1.KeyMode, "active"))
-		pass(time.Second)
+		wait(time.Second)
 		f.passwords.change(func(p *passwords) {
 			if p.reads != 1 {
 				t.Errorf("resolved %d times: a mode changes no credentials", p.reads)
 			}
 		})
 		w.subscribe(t, "app", authenticated, account("b"))
-		pass(time.Second)
+		wait(time.Second)
 		f.passwords.change(func(p *passwords) {
 			if p.last.ServiceAccount != "b" {
 				t.Errorf("resolved for account %q, want b", p.last.ServiceAccount)
@@ -199,12 +199,12 @@ func TestWhatIsMendedIsTriedAtOnce(t *testing.T) {
 				w := f.watch(t)
 				defer w.cancel()
 				id := w.subscribe(t, "app", authenticated, slow)
-				pass(30*time.Minute + 10*time.Second)
+				wait(30*time.Minute + 10*time.Second)
 				if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_ERROR {
 					t.Fatalf("observation = %v, want an error", o)
 				}
 				tt.mended(f)
-				pass(latestResolve + time.Second)
+				wait(latestResolve + time.Second)
 				if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 					t.Errorf("observation = %v, want a value", o)
 				}

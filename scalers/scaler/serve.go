@@ -34,9 +34,12 @@ import (
 	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/tracing"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -54,7 +57,7 @@ type settings struct {
 	loopbackCredentials bool
 	// installation is the namespace of the core, and of this family's key.
 	installation    string
-	clients         []client
+	clients         []allowedClient
 	serving         identity.Policy
 	logLevel        slog.Level
 	readTimeout     time.Duration
@@ -106,13 +109,12 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.StringVar(&s.stateDir, "state-dir", "", "a folder of this process alone that outlives it, such as an emptyDir: endpoints that are read when it crashes are kept away from afterwards; empty for none")
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
-	outboundFlags(flags)
-	guardFlags(flags)
+	client.Flags(flags)
 	credentialFlags(flags, &s.credentials)
 	if err := flags.Parse(args); err != nil || s.showVersion {
 		return s, err
 	}
-	if err := checkOutbound(getenv); err != nil {
+	if err := client.CheckEnvironment(getenv); err != nil {
 		return s, err
 	}
 	if err := credentialEnvironment(getenv, &s.credentials); err != nil {
@@ -190,7 +192,7 @@ func Serve(ctx context.Context, family string, triggers ...trigger.Trigger) erro
 		return err
 	}
 	defer resolver.Close()
-	traces, stopTraces, err := tracing(ctx, family, os.Getenv)
+	traces, stopTraces, err := tracing.Provider(ctx, family, version, os.Getenv)
 	if err != nil {
 		log.Error("no traces are sent", "error", err)
 	}
@@ -205,7 +207,7 @@ func Serve(ctx context.Context, family string, triggers ...trigger.Trigger) erro
 	server := New(Config{
 		Family: family, Version: version, Triggers: triggers, Log: log, Resolver: resolver, Traces: traces,
 		ReadTimeout: s.readTimeout, MaxReadTimeout: s.maxReadTimeout, ShutdownTimeout: s.shutdownTimeout,
-		pool: poolConfig{book: book},
+		pool: pool.Config{Book: book},
 	})
 	return server.listenAndServe(ctx, s)
 }
@@ -424,7 +426,7 @@ func (s *Server) handler() http.Handler {
 
 // Refresh has every question that is asked read again and returns when the
 // answers stand. It is for tests that changed what a source will say.
-func (s *Server) Refresh(ctx context.Context) error { return s.core.sampler.refresh(ctx) }
+func (s *Server) Refresh(ctx context.Context) error { return s.core.sampler.Refresh(ctx) }
 
 // describeJSON is the answer to Describe as the flag --describe prints it.
 func describeJSON(family, version string, triggers []trigger.Trigger) ([]byte, error) {

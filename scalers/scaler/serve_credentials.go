@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
@@ -24,8 +25,8 @@ import (
 // for each.
 func stores() []credentials.Store {
 	return []credentials.Store{
-		vault.Store{HTTP: storeHTTP(new(Dialer).DialResolved)},
-		azure.KeyVault{HTTP: storeHTTP(new(Dialer).DialResolved)},
+		vault.Store{HTTP: storeHTTP(new(client.Dialer).DialResolved)},
+		azure.KeyVault{HTTP: storeHTTP(new(client.Dialer).DialResolved)},
 		// These answer at addresses of their own, and their clouds give
 		// identities away at link-local ones.
 		amazon.Secrets{HTTP: storeHTTP(outbound.DialIdentity)},
@@ -37,11 +38,11 @@ func stores() []credentials.Store {
 // together. They follow no redirect: the login would go along.
 func storeHTTP(dial outbound.DialFunc) func() (*http.Client, error) {
 	return func() (*http.Client, error) {
-		pool, process, err := newPlainTransport(dial)
+		pool, err := client.PlainTransport(dial)
 		if err != nil {
 			return nil, err
 		}
-		return outbound.Client(outbound.BoundTogether(pool.Transport, credentials.Limits), outbound.Stay, process.timeout), nil
+		return outbound.Client(outbound.BoundTogether(pool.Transport, credentials.Limits), outbound.Stay, pool.Timeout), nil
 	}
 }
 

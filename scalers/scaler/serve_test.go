@@ -59,7 +59,7 @@ func TestSettings(t *testing.T) {
 		"clients": {
 			args: []string{"--allow-client=keda=shop, orders", "--allow-client=probe"},
 			want: func(s settings) bool {
-				return reflect.DeepEqual(s.clients, []client{{"keda", []string{"shop", "orders"}}, {name: "probe"}})
+				return reflect.DeepEqual(s.clients, []allowedClient{{"keda", []string{"shop", "orders"}}, {name: "probe"}})
 			},
 		},
 		"a client that no certificate can be for": {args: []string{"--allow-client=Keda=shop"}, fail: `"Keda" cannot be the name of a client`},
@@ -201,7 +201,7 @@ func TestProbesAndMetrics(t *testing.T) {
 }
 
 func TestRequestsOfAllKinds(t *testing.T) {
-	other := trigger.Define("spring", func(context.Context, wellParams) (contract.Source, error) { return &fake{}, nil })
+	other := trigger.Define("spring", func(context.Context, wellParams) (contract.Source, error) { return podsSource{}, nil })
 	tests := map[string]struct {
 		triggers []trigger.Trigger
 		metadata map[string]string

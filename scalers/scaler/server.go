@@ -18,6 +18,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -44,7 +46,7 @@ type Config struct {
 	// before they are cut, and sources to let go; default 10 s.
 	ShutdownTimeout time.Duration
 
-	pool poolConfig
+	pool pool.Config
 }
 
 func (c Config) withDefaults() Config {
@@ -53,9 +55,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Resolver == nil {
 		c.Resolver = credentials.Unconnected()
-	}
-	if c.Traces == nil {
-		c.Traces = untraced
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -79,9 +78,9 @@ type core struct {
 	triggers map[string]trigger.Trigger
 	// detection is how each type announces to detect work.
 	detection map[string]scalerv1.Detection
-	sampler   *sampler
+	sampler   *sampling.Sampler
 	metrics   *metrics.Metrics
-	held      *Allowance // the credentials of subscriptions
+	held      *pool.Allowance // the credentials of subscriptions
 
 	mu       sync.Mutex
 	byID     map[string]map[*subscription]struct{}
@@ -94,14 +93,14 @@ type core struct {
 func newCore(cfg Config) *core {
 	cfg = cfg.withDefaults()
 	m := metrics.New(cfg.Family)
-	cfg.pool.changed = m.Connections
+	cfg.pool.Changed = m.Connections
 	c := &core{
 		Config: cfg, triggers: map[string]trigger.Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
-		held:      NewAllowance("bytes of credentials", mostHeld, 0),
-		sampler: newSampler(samplerConfig{
-			log: cfg.Log, metrics: m, spans: cfg.Traces, pool: newPool(cfg.pool),
-			readTimeout: cfg.ReadTimeout, maxReadTimeout: cfg.MaxReadTimeout,
+		held:      pool.NewAllowance("bytes of credentials", mostHeld, 0),
+		sampler: sampling.New(sampling.Config{
+			Log: cfg.Log, Metrics: m, Spans: cfg.Traces, Pool: pool.New(cfg.pool),
+			ReadTimeout: cfg.ReadTimeout, MaxReadTimeout: cfg.MaxReadTimeout,
 		}),
 		byID:     map[string]map[*subscription]struct{}{},
 		asked:    map[string]*asked{},

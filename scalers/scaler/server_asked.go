@@ -11,6 +11,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -44,11 +45,11 @@ func (c *core) ask(ctx context.Context, t trigger.Trigger, req trigger.Request, 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a := c.asked[key]; a != nil {
-		a.expiry.Reset(keepFor)
+		a.expiry.Reset(sampling.KeepFor)
 		return a.sub, nil
 	}
 	if most := mostOf(ctx); len(c.asked) >= most {
-		return nil, status.Errorf(codes.ResourceExhausted, "%d triggers were asked for without a stream within %v, as many as may be", most, keepFor)
+		return nil, status.Errorf(codes.ResourceExhausted, "%d triggers were asked for without a stream within %v, as many as may be", most, sampling.KeepFor)
 	}
 	// It outlives the request that made it, and ends with its expiry.
 	sub, err := c.subscribe(context.WithoutCancel(ctx), t, req, wishOf(req), func() {})
@@ -56,7 +57,7 @@ func (c *core) ask(ctx context.Context, t trigger.Trigger, req trigger.Request, 
 		return nil, failure.Status(t.Type, err).Err()
 	}
 	a := &asked{sub: sub}
-	a.expiry = time.AfterFunc(keepFor, func() { c.forget(key, a) })
+	a.expiry = time.AfterFunc(sampling.KeepFor, func() { c.forget(key, a) })
 	c.asked[key] = a
 	c.metrics.Subscriptions(t.Type, 1)
 	return sub, nil
@@ -90,14 +91,14 @@ func (c *core) forgetAll() {
 
 // wishOf is how a trigger is sampled whose client does not say: as often as KEDA
 // would read it.
-func wishOf(r trigger.Request) wish {
+func wishOf(r trigger.Request) sampling.Wish {
 	f, _ := r.Facts()
-	w := wish{interval: f.Object.PollingInterval, idle: r.Ref.GetScalerMetadata()[scalerv1.KeyMode] == scalerv1.ModeIdle}
-	if !w.idle && !f.UseCachedMetrics {
-		w.interval = min(w.interval, freshFor)
+	w := sampling.Wish{Interval: f.Object.PollingInterval, Idle: r.Ref.GetScalerMetadata()[scalerv1.KeyMode] == scalerv1.ModeIdle}
+	if !w.Idle && !f.UseCachedMetrics {
+		w.Interval = min(w.Interval, freshFor)
 	}
-	if !w.idle {
-		w.doorbell = scalerv1.Doorbell_DOORBELL_OFF
+	if !w.Idle {
+		w.Doorbell = scalerv1.Doorbell_DOORBELL_OFF
 	}
 	return w
 }

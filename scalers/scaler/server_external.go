@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -103,7 +104,7 @@ func (e *externalService) watcher(ctx context.Context, ref *externalscaler.Scale
 	}
 	facts, _ := req.Facts()
 	news := make(chan struct{}, 1)
-	sub, err := e.core.subscribe(ctx, t, req, wish{interval: facts.Object.PollingInterval, idle: true}, func() {
+	sub, err := e.core.subscribe(ctx, t, req, sampling.Wish{Interval: facts.Object.PollingInterval, Idle: true}, func() {
 		select {
 		case news <- struct{}{}:
 		default:

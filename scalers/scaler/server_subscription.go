@@ -16,6 +16,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -59,13 +61,13 @@ type subscription struct {
 
 	mu      sync.Mutex
 	binding *trigger.Binding // partial until credentials are known
-	user    *user            // the share in a question; nil until then
-	wish    wish
+	user    *sampling.User   // the share in a question; nil until then
+	wish    sampling.Wish
 	closed  bool
 	ready   chan struct{} // closed when user or failure stands
 	failure error         // why credentials cannot be had
 
-	held      *Holding // the credentials, in bytes
+	held      *pool.Holding // the credentials, in bytes
 	resolving bool
 	resolved  time.Time // when the credentials were read last
 	refused   time.Time // when the source refused them last
@@ -85,7 +87,7 @@ type subscription struct {
 // subscribe binds a trigger and starts sampling it. The error is that of its
 // binding: nothing but another trigger can help. Credentials are read
 // meanwhile, until ctx ends or the subscription is closed.
-func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Request, w wish, changed func()) (*subscription, error) {
+func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Request, w sampling.Wish, changed func()) (*subscription, error) {
 	b, err := c.bind(t, req, nil)
 	if err != nil {
 		return nil, err
@@ -220,7 +222,7 @@ func (s *subscription) fail(err error) {
 	s.becomeReady()
 	s.mu.Unlock()
 	if old != nil {
-		s.core.sampler.leave(old)
+		s.core.sampler.Leave(old)
 	}
 	s.changed()
 }
@@ -254,10 +256,10 @@ func (s *subscription) join(b *trigger.Binding, creds *contract.Credentials) {
 		return
 	}
 	old := s.user
-	u := newUser(s.wish)
-	u.silent, u.secrets = b.Silent, s.trigger.Secrets(creds)
-	u.payer = s.payer
-	u.deliver = func(snap *snapshot) { s.deliver(u, snap) }
+	u := sampling.NewUser(s.wish)
+	u.Silent, u.Secrets = b.Silent, s.trigger.Secrets(creds)
+	u.Payer = s.payer
+	u.Deliver = func(snap *sampling.Snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil
 	if s.specs == nil {
 		s.specs = b.Metrics
@@ -265,31 +267,31 @@ func (s *subscription) join(b *trigger.Binding, creds *contract.Credentials) {
 	s.mu.Unlock()
 
 	if old != nil {
-		s.core.sampler.leave(old)
+		s.core.sampler.Leave(old)
 	}
-	s.core.sampler.join(s.query(b), u)
+	s.core.sampler.Join(s.query(b), u)
 	s.mu.Lock()
 	s.becomeReady() // not before there is a question to ask
 	gone := s.closed
 	s.mu.Unlock()
 	if gone {
-		s.core.sampler.leave(u)
+		s.core.sampler.Leave(u)
 	}
 }
 
 // query is what the sampler reads for b.
-func (s *subscription) query(b *trigger.Binding) query {
-	return query{id: b.Question, triggerType: s.trigger.Type, hosts: b.Hosts, metrics: len(b.Metrics), timeout: b.Timeout, open: b.Open}
+func (s *subscription) query(b *trigger.Binding) sampling.Query {
+	return sampling.Query{ID: b.Question, Type: s.trigger.Type, Hosts: b.Hosts, Metrics: len(b.Metrics), Timeout: b.Timeout, Open: b.Open}
 }
 
 // deliver works out what a snapshot means to this subscription.
-func (s *subscription) deliver(u *user, snap *snapshot) {
+func (s *subscription) deliver(u *sampling.User, snap *sampling.Snapshot) {
 	s.mu.Lock()
-	if s.closed || s.user != u || snap.seq <= s.seq {
+	if s.closed || s.user != u || snap.Seq <= s.seq {
 		s.mu.Unlock()
 		return
 	}
-	s.seq, s.at = snap.seq, snap.at
+	s.seq, s.at = snap.Seq, snap.At
 	o := observe(s.binding, snap)
 	if o.err == nil {
 		if o.active() && !s.active {
@@ -299,13 +301,13 @@ func (s *subscription) deliver(u *user, snap *snapshot) {
 	}
 	news := s.everyRead || !o.equal(s.observation)
 	s.observation = o
-	if snap.specs != nil && !sameMetrics(s.specs, snap.specs) {
-		s.specs, news = snap.specs, true
+	if snap.Specs != nil && !sameMetrics(s.specs, snap.Specs) {
+		s.specs, news = snap.Specs, true
 	}
-	stale := failure.Refused(snap.err) && s.refers()
+	stale := failure.Refused(snap.Err) && s.refers()
 	s.refusing = stale
 	if stale {
-		s.refused = snap.at
+		s.refused = snap.At
 	}
 	s.mu.Unlock()
 	if stale {
@@ -334,12 +336,12 @@ func sameMetrics(a, b []contract.Metric) bool {
 }
 
 // change applies another wish.
-func (s *subscription) change(w wish) {
+func (s *subscription) change(w sampling.Wish) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wish = w
 	if s.user != nil {
-		s.core.sampler.change(s.user, w)
+		s.core.sampler.Change(s.user, w)
 	}
 }
 
@@ -360,7 +362,7 @@ func (s *subscription) close() {
 		retry.Stop()
 	}
 	if u != nil {
-		s.core.sampler.leave(u)
+		s.core.sampler.Leave(u)
 	}
 }
 
@@ -381,14 +383,14 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 	case err != nil:
 		return nil, s.status(err)
 	case !ok:
-		return nil, s.status(status.Errorf(codes.Unavailable, "the source was last read %s ago", time.Since(snap.at).Round(time.Second)))
+		return nil, s.status(status.Errorf(codes.Unavailable, "the source was last read %s ago", time.Since(snap.At).Round(time.Second)))
 	}
 	o := observe(b, snap)
 	if o.err != nil {
 		return nil, s.status(o.err)
 	}
 	if periodic {
-		s.core.metrics.Answered(s.trigger.Type, time.Since(snap.at))
+		s.core.metrics.Answered(s.trigger.Type, time.Since(snap.At))
 	}
 	return o, nil
 }
@@ -396,10 +398,10 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 // lookUp returns the snapshot of the question that the subscription asks, and
 // what it means by it. New credentials may move it to another question
 // meanwhile, which is then the one to wait for.
-func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Binding, snap *snapshot, ok bool, err error) {
+func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Binding, snap *sampling.Snapshot, ok bool, err error) {
 	for {
 		s.mu.Lock()
-		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.wish.interval
+		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.wish.Interval
 		s.mu.Unlock()
 		switch {
 		case closed:
@@ -407,9 +409,9 @@ func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Bi
 		case u == nil:
 			return nil, nil, false, failure
 		}
-		snap, ok = s.core.sampler.ask(ctx, u, s.freshness(b, interval, periodic))
+		snap, ok = s.core.sampler.Ask(ctx, u, s.freshness(b, interval, periodic))
 		if snap != nil {
-			s.name(u, snap.specs)
+			s.name(u, snap.Specs)
 			return b, snap, ok, nil
 		}
 		if ctx.Err() != nil {
@@ -420,7 +422,7 @@ func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Bi
 
 // name notes the metrics of a source that names them itself, for a caller who
 // has the snapshot before it is delivered.
-func (s *subscription) name(u *user, specs []contract.Metric) {
+func (s *subscription) name(u *sampling.User, specs []contract.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.user == u && s.specs == nil {
@@ -431,14 +433,14 @@ func (s *subscription) name(u *user, specs []contract.Metric) {
 func (s *subscription) status(err error) error { return failure.Status(s.trigger.Type, err).Err() }
 
 // freshness is how old a snapshot may be for who asks.
-func (s *subscription) freshness(b *trigger.Binding, interval time.Duration, periodic bool) freshness {
+func (s *subscription) freshness(b *trigger.Binding, interval time.Duration, periodic bool) sampling.Freshness {
 	switch {
 	case s.cached:
-		return freshness{allowed: b.Object.PollingInterval + s.core.sampler.deadline(b.Timeout, interval)}
+		return sampling.Freshness{Allowed: b.Object.PollingInterval + s.core.sampler.Deadline(b.Timeout, interval)}
 	case periodic:
-		return freshness{allowed: freshFor, who: s.asker()}
+		return sampling.Freshness{Allowed: freshFor, Who: s.asker()}
 	default:
-		return freshness{allowed: freshFor}
+		return sampling.Freshness{Allowed: freshFor}
 	}
 }
 

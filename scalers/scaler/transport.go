@@ -104,16 +104,16 @@ func payerOf(ctx context.Context, req trigger.Request) string {
 	return "(guests)"
 }
 
-// client is whom a family admits beside the core.
-type client struct {
+// allowedClient is whom a family admits beside the core.
+type allowedClient struct {
 	name       string
 	namespaces []string
 }
 
 // parseClient reads <name>[=<namespace>,...].
-func parseClient(text string) (client, error) {
+func parseClient(text string) (allowedClient, error) {
 	name, list, _ := strings.Cut(text, "=")
-	c := client{name: strings.TrimSpace(name)}
+	c := allowedClient{name: strings.TrimSpace(name)}
 	for _, namespace := range strings.Split(list, ",") {
 		if namespace = strings.TrimSpace(namespace); namespace != "" {
 			c.namespaces = append(c.namespaces, namespace)

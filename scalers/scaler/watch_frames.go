@@ -30,7 +30,7 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 		e.told.accepted, e.told.warnings = true, warnings
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Accepted{Accepted: &scalerv1.Accepted{
 			Id: e.id, Generation: e.generation, Detection: s.detection(), Warnings: warnings,
-			ReadDeadline: durationpb.New(s.core.sampler.deadline(s.binding.Timeout, s.wish.interval)),
+			ReadDeadline: durationpb.New(s.core.sampler.Deadline(s.binding.Timeout, s.wish.Interval)),
 		}}})
 	}
 	if s.specs != nil && !sameMetrics(e.told.specs, s.specs) {
@@ -94,8 +94,8 @@ func (s *subscription) detection() scalerv1.Detection {
 	if announced != scalerv1.Detection_DETECTION_DOORBELL {
 		return announced
 	}
-	off := s.wish.doorbell == scalerv1.Doorbell_DOORBELL_OFF
-	if off || s.binding.Silent != "" && s.wish.doorbell != scalerv1.Doorbell_DOORBELL_ON {
+	off := s.wish.Doorbell == scalerv1.Doorbell_DOORBELL_OFF
+	if off || s.binding.Silent != "" && s.wish.Doorbell != scalerv1.Doorbell_DOORBELL_ON {
 		return scalerv1.Detection_DETECTION_POLLING
 	}
 	return announced

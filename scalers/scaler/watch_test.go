@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -33,7 +34,38 @@ type well struct {
 	opens atomic.Int64
 	alive atomic.Int64
 	reads atomic.Int64
-	ringer
+	doorbell
+}
+
+// doorbell rings when the test says so.
+type doorbell struct {
+	mu        sync.Mutex
+	ringIt    func()
+	listening atomic.Int32 // at once
+}
+
+func (d *doorbell) Listen(ctx context.Context, listening, ring func()) error {
+	d.listening.Add(1)
+	defer d.listening.Add(-1)
+	d.mu.Lock()
+	d.ringIt = ring
+	d.mu.Unlock()
+	listening()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (d *doorbell) ring() {
+	d.mu.Lock()
+	ring := d.ringIt
+	d.mu.Unlock()
+	ring()
+}
+
+// wait lets the bubble's clock go on.
+func wait(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 type wellParams struct {
@@ -48,7 +80,7 @@ func (p wellParams) Metrics() []contract.Metric {
 }
 
 type wellSource struct {
-	*ringer
+	*doorbell
 	well *well
 }
 
@@ -73,7 +105,7 @@ func (w *well) trigger() trigger.Trigger {
 			return nil, ctx.Err()
 		}
 		w.alive.Add(1)
-		return &wellSource{&w.ringer, w}, nil
+		return &wellSource{&w.doorbell, w}, nil
 	}, trigger.RingsAt("nothing"))
 }
 
@@ -280,7 +312,7 @@ func TestWatchTellsWhatChanges(t *testing.T) {
 		f.well.level.Store(7)
 		w := f.watch(t)
 		id := w.subscribe(t, "app", with("nam", "typo"))
-		pass(time.Second)
+		wait(time.Second)
 		if a := w.now().accepted[id]; a.GetGeneration() != 1 || len(a.GetWarnings()) != 1 {
 			t.Errorf("accepted = %v", a)
 		}
@@ -292,12 +324,12 @@ func TestWatchTellsWhatChanges(t *testing.T) {
 			t.Errorf("observation = %v", o)
 		}
 		frames := w.now().frames
-		pass(10 * time.Minute)
+		wait(10 * time.Minute)
 		if beats := w.now().beats[id]; beats < 119 || w.now().frames-frames != beats {
 			t.Errorf("%d beats in ten minutes and %d frames: equal readings are covered by beats", beats, w.now().frames-frames)
 		}
 		f.well.level.Store(8)
-		pass(30 * time.Second)
+		wait(30 * time.Second)
 		if v := w.observation(id).GetValues()[0].GetValue(); v != 8 {
 			t.Errorf("value = %v, want 8", v)
 		}
@@ -309,9 +341,9 @@ func TestWatchTellsEveryReadForJobs(t *testing.T) {
 		f.well.level.Store(7)
 		w := f.watch(t)
 		id := w.subscribe(t, "batch", with(scalerv1.KeyKind, scalerv1.KindScaledJob), idle)
-		pass(time.Second)
+		wait(time.Second)
 		reads, frames, beats := f.well.reads.Load(), w.now().frames, w.now().beats[id]
-		pass(10 * time.Minute)
+		wait(10 * time.Minute)
 		told := w.now().frames - frames - (w.now().beats[id] - beats)
 		if n := f.well.reads.Load() - reads; int64(told) != n || n < 19 {
 			t.Errorf("%d of %d equal readings were told", told, n)
@@ -328,7 +360,7 @@ func TestWatchAppliesThresholdsPerSubscription(t *testing.T) {
 		w := f.watch(t)
 		low := w.subscribe(t, "low", with("activation", "6"))
 		at := w.subscribe(t, "at", with("activation", "7"))
-		pass(time.Second)
+		wait(time.Second)
 		if !w.observation(low).GetValues()[0].GetActive() || w.observation(at).GetValues()[0].GetActive() {
 			t.Errorf("observations = %v, %v", w.observation(low), w.observation(at))
 		}
@@ -344,7 +376,7 @@ func TestWatchTellsFailuresAndRecovery(t *testing.T) {
 		f.well.err.Store(&down)
 		w := f.watch(t)
 		id := w.subscribe(t, "app")
-		pass(20 * time.Second)
+		wait(20 * time.Second)
 		o := w.observation(id)
 		if o.GetOutcome() != scalerv1.Outcome_OUTCOME_ERROR || o.GetStatus().GetMessage() != "well: well is dry" || len(o.GetValues()) != 0 {
 			t.Errorf("observation = %v", o)
@@ -353,7 +385,7 @@ func TestWatchTellsFailuresAndRecovery(t *testing.T) {
 			t.Error("a failure that still holds has no beat")
 		}
 		f.well.err.Store(nil)
-		pass(2 * time.Minute)
+		wait(2 * time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v", o)
 		}
@@ -395,7 +427,7 @@ func TestWatchRejectsWrongTriggers(t *testing.T) {
 		good := w.subscribe(t, "good")
 		unknown := w.subscribe(t, "unknown", with(scalerv1.KeyTriggerType, "spring"))
 		zero := w.subscribe(t, "zero", with("target", "0"))
-		pass(time.Second)
+		wait(time.Second)
 		if r := w.now().rejected[id]; codes.Code(r.GetStatus().GetCode()) != codes.InvalidArgument || r.GetStatus().GetMessage() != `well: target: "many" is not a number` {
 			t.Errorf("rejected = %v", r)
 		} else if specs := r.GetSpecs(); len(specs) != 1 || specs[0].GetMetricName() != "well-deep" || specs[0].GetTargetSizeFloat() != 5 {
@@ -411,7 +443,7 @@ func TestWatchRejectsWrongTriggers(t *testing.T) {
 			t.Error("a wrong trigger took another one with it")
 		}
 		w.subscribe(t, "app", generation(2))
-		pass(time.Second)
+		wait(time.Second)
 		if w.now().accepted[id].GetGeneration() != 2 || w.observation(id).GetGeneration() != 2 {
 			t.Errorf("accepted = %v, observation = %v", w.now().accepted[id], w.observation(id))
 		}
@@ -422,14 +454,14 @@ func TestWatchFollowsGenerations(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
 		w := f.watch(t)
 		id := w.subscribe(t, "app", generation(5))
-		pass(time.Second)
+		wait(time.Second)
 		w.subscribe(t, "app", generation(4), with("target", "9"))
-		pass(time.Second)
+		wait(time.Second)
 		if got := w.now().specs[id]; got.GetGeneration() != 5 || got.GetSpecs()[0].GetTargetSizeFloat() != 5 {
 			t.Errorf("specs = %v: a lower generation is ignored", got)
 		}
 		w.subscribe(t, "app", generation(6), with("target", "9"))
-		pass(time.Second)
+		wait(time.Second)
 		if got := w.now().specs[id]; got.GetGeneration() != 6 || got.GetSpecs()[0].GetTargetSizeFloat() != 9 {
 			t.Errorf("specs = %v", got)
 		}
@@ -443,17 +475,17 @@ func TestPulseBetweenTwoFramesActivates(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
 		w := f.watch(t)
 		id := w.subscribe(t, "app", idle)
-		pass(time.Minute)
+		wait(time.Minute)
 		if n := w.observation(id).GetActivations(); n != 0 {
 			t.Fatalf("activations = %d before any work", n)
 		}
 		for range 3 {
 			f.well.level.Store(1)
 			f.well.ring()
-			pass(time.Second)
+			wait(time.Second)
 			f.well.level.Store(0)
 			f.well.ring()
-			pass(time.Second)
+			wait(time.Second)
 		}
 		o := w.observation(id)
 		if o.GetActivations() != 3 || o.GetValues()[0].GetActive() {
@@ -471,7 +503,7 @@ func TestTwoControllersShareTheQuestion(t *testing.T) {
 		leader, standby := f.watch(t), f.watch(t)
 		id := leader.subscribe(t, "app")
 		standby.subscribe(t, "app")
-		pass(time.Second)
+		wait(time.Second)
 		if leader.observation(id) == nil || standby.observation(id) == nil {
 			t.Fatal("one of them was told nothing")
 		}
@@ -479,9 +511,9 @@ func TestTwoControllersShareTheQuestion(t *testing.T) {
 			t.Errorf("%d sources", n)
 		}
 		leader.cancel()
-		pass(time.Second)
+		wait(time.Second)
 		f.well.level.Store(4)
-		pass(time.Minute)
+		wait(time.Minute)
 		if v := standby.observation(id).GetValues()[0].GetValue(); v != 4 {
 			t.Errorf("value = %v after the other left", v)
 		}
@@ -508,7 +540,7 @@ func TestRequestByReferenceIsAnsweredFromTheSubscription(t *testing.T) {
 		}
 		w := f.watch(t)
 		w.subscribe(t, "app")
-		pass(time.Second)
+		wait(time.Second)
 		if v, err := get("1"); v != 3 || err != nil {
 			t.Errorf("value = %v, %v", v, err)
 		}
@@ -516,7 +548,7 @@ func TestRequestByReferenceIsAnsweredFromTheSubscription(t *testing.T) {
 			t.Errorf("err = %v for another generation", err)
 		}
 		w.cancel()
-		pass(time.Second)
+		wait(time.Second)
 		if _, err := get("1"); status.Code(err) != codes.FailedPrecondition {
 			t.Errorf("err = %v after the stream ended", err)
 		}
@@ -527,7 +559,7 @@ func TestCredentialsAreResolvedAfreshAfterARefusal(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
 		w := f.watch(t)
 		id := w.subscribe(t, "app", with(scalerv1.KeyAuthenticationRef, "TriggerAuthentication/secret"))
-		pass(time.Second)
+		wait(time.Second)
 		if w.now().accepted[id] == nil || w.now().specs[id] == nil {
 			t.Error("a trigger is accepted, and its specs known, without credentials")
 		}
@@ -535,12 +567,12 @@ func TestCredentialsAreResolvedAfreshAfterARefusal(t *testing.T) {
 			t.Errorf("observation = %v", o)
 		}
 		f.passwords.set("wrong")
-		pass(3 * time.Minute)
+		wait(3 * time.Minute)
 		if o := w.observation(id); codes.Code(o.GetStatus().GetCode()) != codes.Unauthenticated {
 			t.Errorf("observation = %v", o)
 		}
 		f.passwords.set("right")
-		pass(3 * time.Minute)
+		wait(3 * time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v", o)
 		}
@@ -552,9 +584,9 @@ func TestDrainingIsSaidBeforeTheEnd(t *testing.T) {
 		f.well.level.Store(3)
 		w := f.watch(t)
 		id := w.subscribe(t, "app")
-		pass(time.Second)
+		wait(time.Second)
 		f.stop()
-		pass(5 * time.Second)
+		wait(5 * time.Second)
 		if !w.now().draining || w.now().ended != nil {
 			t.Fatalf("draining = %v, ended = %v", w.now().draining, w.now().ended)
 		}
@@ -562,7 +594,7 @@ func TestDrainingIsSaidBeforeTheEnd(t *testing.T) {
 		if w.now().beats[id] == 0 {
 			t.Error("no beat while draining")
 		}
-		pass(10 * time.Second)
+		wait(10 * time.Second)
 		if w.now().ended == nil {
 			t.Error("the stream outlives the limit")
 		}
@@ -587,7 +619,7 @@ func TestSlowClientGetsTheLatest(t *testing.T) {
 		}
 		for i := range 120 {
 			f.well.level.Store(int64(i + 1))
-			pass(time.Second)
+			wait(time.Second)
 		}
 		latest := map[string]float64{}
 		frames := 0
@@ -627,7 +659,7 @@ func TestStreamIsActiveSendsEdges(t *testing.T) {
 			if err != nil || answer.GetResult() != want {
 				t.Fatalf("answer %d = %v, %v; want %v", i, answer.GetResult(), err, want)
 			}
-			pass(time.Second)
+			wait(time.Second)
 			f.well.level.Store(int64((i + 1) % 2))
 			f.well.ring()
 		}
@@ -656,7 +688,7 @@ func TestAskedTriggersAreForgotten(t *testing.T) {
 		if n := f.well.alive.Load(); n != 100 {
 			t.Errorf("%d sources, want 100", n)
 		}
-		pass(2*keepFor + time.Second)
+		wait(2*sampling.KeepFor + time.Second)
 		if n := f.well.alive.Load(); n != 0 {
 			t.Errorf("%d sources are left", n)
 		}
@@ -673,22 +705,22 @@ func TestCreateAndDeleteLeaveNothing(t *testing.T) {
 			for i := range 50 {
 				w.subscribe(t, fmt.Sprint("app", i), with("name", fmt.Sprint(round, "-", i)), idle)
 			}
-			pass(time.Second)
+			wait(time.Second)
 			for i := range 50 {
 				id := fmt.Sprintf("ScaledObject/default/app%d/0", i)
 				if err := w.stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Unsubscribe{Unsubscribe: &scalerv1.Unsubscribe{Id: id}}}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			pass(time.Second)
+			wait(time.Second)
 		}
-		pass(keepFor + time.Second)
+		wait(sampling.KeepFor + time.Second)
 		if n := f.well.alive.Load(); n != 0 {
 			t.Errorf("%d sources are left", n)
 		}
 		s := f.server.core
-		if len(s.byID) != 0 || len(s.sampler.questions) != 0 || len(s.sampler.due) != 0 || len(s.sampler.groups) != 0 {
-			t.Errorf("left: %d ids, %d questions, %d due, %d groups", len(s.byID), len(s.sampler.questions), len(s.sampler.due), len(s.sampler.groups))
+		if len(s.byID) != 0 || s.sampler.Size() != 0 {
+			t.Errorf("left: %d ids, %d questions and batches", len(s.byID), s.sampler.Size())
 		}
 		if n := f.well.listening.Load(); n != 0 {
 			t.Errorf("%d still listen", n)

@@ -9,6 +9,7 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -118,17 +119,17 @@ func mostOf(ctx context.Context) int {
 }
 
 // watchWish is how the client of a stream wants a trigger sampled.
-func watchWish(req trigger.Request, r *scalerv1.Subscribe) wish {
-	w := wish{
-		interval: r.GetInterval().AsDuration(),
-		idle:     r.GetMode() != scalerv1.Mode_MODE_ACTIVE,
-		doorbell: r.GetDoorbell(),
+func watchWish(req trigger.Request, r *scalerv1.Subscribe) sampling.Wish {
+	w := sampling.Wish{
+		Interval: r.GetInterval().AsDuration(),
+		Idle:     r.GetMode() != scalerv1.Mode_MODE_ACTIVE,
+		Doorbell: r.GetDoorbell(),
 	}
 	if r.GetInterval() == nil {
 		facts, _ := req.Facts()
-		w.interval = facts.Object.PollingInterval
+		w.Interval = facts.Object.PollingInterval
 	}
-	w.interval = max(w.interval, shortestInterval)
+	w.Interval = max(w.Interval, sampling.ShortestInterval)
 	return w
 }
 
@@ -251,5 +252,5 @@ func (v *view) beats(now time.Time) []*scalerv1.WatchResponse {
 func (s *subscription) holds(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return now.Sub(s.at) <= 2*s.wish.interval+s.core.sampler.deadline(s.binding.Timeout, s.wish.interval)
+	return now.Sub(s.at) <= 2*s.wish.Interval+s.core.sampler.Deadline(s.binding.Timeout, s.wish.Interval)
 }

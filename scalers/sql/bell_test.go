@@ -15,6 +15,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 	"github.com/sluice-autoscaler/sluice/test/servers/fault"
@@ -152,7 +153,7 @@ func TestSwallowedSession(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer proxy.Heal()
-			bell := scaler.NewSharedBell(t.Context())
+			bell := client.NewSharedBell(t.Context())
 			defer bell.Close()
 			run := listener{config, login, listenerLimits{connect: patience, silence: tt.silence, answer: time.Second}}.listen
 			listening, ended := make(chan struct{}), make(chan error, 1)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // Limits of the connections to one database as one identity, whatever the
@@ -33,8 +34,8 @@ type database struct {
 
 	what    string // for errors: kind, host and port
 	explain func(error) (codes.Code, string)
-	bell    *scaler.SharedBell
-	notify  func(ctx context.Context, ears *scaler.Ears) error // nil where nothing can ring
+	bell    *client.SharedBell
+	notify  func(ctx context.Context, ears *client.Ears) error // nil where nothing can ring
 }
 
 // databaseKey tells databases apart.
@@ -43,7 +44,7 @@ type databaseKey struct{ kind, identity string }
 // share returns the one database for a kind of server and an identity, which
 // is a Fingerprint of all that the connection is made of.
 func share(ctx context.Context, kind, identity string, open func(context.Context) (*database, error)) (*database, error) {
-	return scaler.Shared(ctx, databaseKey{kind, identity}, func(ctx context.Context) (*database, error) {
+	return client.Shared(ctx, databaseKey{kind, identity}, func(ctx context.Context) (*database, error) {
 		d, err := open(ctx)
 		if err != nil {
 			return nil, err
@@ -52,12 +53,12 @@ func share(ctx context.Context, kind, identity string, open func(context.Context
 		d.SetMaxIdleConns(mostConnections)
 		d.SetConnMaxIdleTime(idleTime)
 		d.SetConnMaxLifetime(lifetime)
-		d.bell = scaler.NewSharedBell(ctx)
+		d.bell = client.NewSharedBell(ctx)
 		return d, nil
 	})
 }
 
-// Width implements scaler.Narrow: each read has a connection to itself.
+// Width implements client.Narrow: each read has a connection to itself.
 func (d *database) Width() (reads, slow int) { return mostConnections, mostSlow }
 
 // Close ends all connections.

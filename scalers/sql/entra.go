@@ -9,6 +9,7 @@ import (
 	"github.com/microsoft/go-mssqldb/msdsn"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
@@ -19,7 +20,7 @@ import (
 
 // verifying is the configuration of a client that lets nobody but host answer.
 func verifying(host string) (*tls.Config, error) {
-	config, err := scaler.TLSParams{}.Config(false)
+	config, err := client.TLSParams{}.Config(false)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // network gives failures that are not a server's answer their code and their
@@ -15,7 +15,7 @@ func network(err error) (codes.Code, string, bool) {
 	if errors.Is(err, driver.ErrBadConn) {
 		return codes.Unavailable, "the connection was lost", true
 	}
-	return scaler.NetworkFailure(err)
+	return client.NetworkFailure(err)
 }
 
 // refusal is what a server's error means.

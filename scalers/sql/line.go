@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // mostAnswer is what a server may send for a login, for a query or while it is
@@ -38,11 +39,11 @@ type line struct {
 	peer  string         // host and port
 	left  atomic.Int64   // bytes that may come for what was asked
 	mu    sync.Mutex     // of check
-	check scaler.Checker // nil for none
+	check client.Checker // nil for none
 	ended atomic.Pointer[error]
 }
 
-func newLine(raw net.Conn, peer string, check scaler.Checker) *line {
+func newLine(raw net.Conn, peer string, check client.Checker) *line {
 	l := &line{Conn: raw, from: raw, peer: peer, check: check}
 	l.ask()
 	return l
@@ -84,7 +85,7 @@ func (l *line) look(p []byte) error {
 func (l *line) end(reason error) error {
 	var known interface{ GRPCStatus() *status.Status }
 	if !errors.As(reason, &known) && !errors.As(reason, new(mssql.Error)) {
-		reason = &scaler.PeerError{Peer: l.peer, Reason: reason}
+		reason = &client.PeerError{Peer: l.peer, Reason: reason}
 	}
 	l.ended.CompareAndSwap(nil, &reason)
 	l.Close() // its error would say less

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 )
 
@@ -101,18 +102,18 @@ func (p mssqlParams) dsn() string {
 
 func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
-	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
+	identity := client.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
 	d, err := share(ctx, "mssql", identity, func(ctx context.Context) (*database, error) {
 		config, err := parseMSSQL(dsn)
 		if err != nil {
 			return nil, err
 		}
 		for _, host := range []string{config.Host, config.FailOverPartner} {
-			if err := scaler.DialerOf(ctx).Check(host); host != "" && err != nil {
+			if err := client.DialerOf(ctx).Check(host); host != "" && err != nil {
 				return nil, err
 			}
 		}
-		inner, dialer := mssql.NewConnectorConfig(belowTLS(config)), scaler.DialerOf(ctx) //dials:through its Dialer
+		inner, dialer := mssql.NewConnectorConfig(belowTLS(config)), client.DialerOf(ctx) //dials:through its Dialer
 		if p.Provider == "azure-workload" {
 			if inner, err = entraMSSQL(ctx, p.PodIdentity, &config); err != nil {
 				return nil, err

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // mysqlTrigger scales on the result of a query against MySQL or MariaDB.
@@ -124,8 +125,8 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := share(ctx, "mysql", scaler.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
-		overLines(config, scaler.DialerOf(ctx).DialContext)
+	d, err := share(ctx, "mysql", client.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
+		overLines(config, client.DialerOf(ctx).DialContext)
 		config.Logger = &mysql.NopLogger{}
 		inner, err := mysql.NewConnector(config) //dials:through DialFunc of its configuration
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // postgresql scales on the result of a query against PostgreSQL.
@@ -122,7 +123,7 @@ func quoted(value string) string { return "'" + escaper.Replace(value) + "'" }
 
 func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
-	identity := scaler.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
+	identity := client.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
 	d, err := share(ctx, "postgresql", identity, func(ctx context.Context) (*database, error) {
 		return newPostgreSQL(ctx, p, dsn)
 	})
@@ -137,7 +138,7 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 	if err != nil {
 		return nil, err
 	}
-	dialer := scaler.DialerOf(ctx)
+	dialer := client.DialerOf(ctx)
 	for host := range hosts(config) {
 		if err := dialer.Check(host); err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // postgresqlSource is a source that can ring.
@@ -69,7 +70,7 @@ type listenerLimits struct {
 var usualLimits = listenerLimits{connect: 30 * time.Second, silence: 20 * time.Second, answer: 10 * time.Second}
 
 // listen goes on until ctx ends, nobody is left or the session is lost.
-func (l listener) listen(ctx context.Context, ears *scaler.Ears) error {
+func (l listener) listen(ctx context.Context, ears *client.Ears) error {
 	session, err := l.connect(ctx)
 	if err != nil {
 		return err
@@ -191,7 +192,7 @@ func listenFailure(err error) error {
 
 // hear rings until the ears change. A session that is silent for long is
 // checked.
-func (l listener) hear(ctx context.Context, session *listening, ears *scaler.Ears) error {
+func (l listener) hear(ctx context.Context, session *listening, ears *client.Ears) error {
 	changed, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // Annotations of a ClusterTriggerAuthentication that keep its users from
@@ -15,7 +17,7 @@ const (
 	// AllowedNamespaces are the namespaces whose objects may use it.
 	AllowedNamespaces = "sluice.dev/allowed-namespaces"
 	// AllowedHosts are the hosts that its credentials may be sent to.
-	AllowedHosts = "sluice.dev/allowed-hosts"
+	AllowedHosts = contract.AllowedHosts
 )
 
 // authentication is a TriggerAuthentication or ClusterTriggerAuthentication, as
@@ -150,16 +152,4 @@ func (m metadata) patterns(annotation string) ([]string, error) {
 		}
 	}
 	return list, nil
-}
-
-// Matches reports whether a name is one of the patterns, regardless of case and
-// of the dot behind an absolute name.
-func Matches(patterns []string, name string) bool {
-	name = strings.TrimSuffix(strings.ToLower(name), ".")
-	for _, pattern := range patterns {
-		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
-			return true
-		}
-	}
-	return false
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -238,7 +239,7 @@ func (w *work) admit(o object, a *authentication) error {
 	if err != nil {
 		return invalid("%s: %v", o, err)
 	}
-	if namespaces != nil && !Matches(namespaces, w.ref.Namespace) {
+	if namespaces != nil && !contract.Matches(namespaces, w.ref.Namespace) {
 		return words.Errorf(codes.PermissionDenied, "%s may not be used in namespace %s: its annotation %s does not name it",
 			o, w.ref.Namespace, AllowedNamespaces)
 	}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // known is what can be watched. It has no more groups than families read:
@@ -57,7 +58,7 @@ func connect(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no API server is configured: %w", err)
 	}
-	return scaler.Shared(ctx, clusterKey{config.Host}, func(context.Context) (*cluster, error) {
+	return client.Shared(ctx, clusterKey{config.Host}, func(context.Context) (*cluster, error) {
 		config.QPS, config.Burst = requestsPerSecond, requestsAtOnce
 		config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
 		config.AcceptContentTypes, config.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"

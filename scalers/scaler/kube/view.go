@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -40,7 +40,7 @@ type Kind[O Object, V any] struct {
 
 // watched bounds how much memory is taken by what is kept of all objects: who may
 // edit a namespace decides how many there are, and how large.
-var watched = scaler.NewAllowance("bytes of watched objects", 32<<20, 96<<20)
+var watched = client.NewAllowance("bytes of watched objects", 32<<20, 96<<20)
 
 // perObject and perText are what an object, and each text of it, take beside the
 // texts themselves.
@@ -76,7 +76,7 @@ type View[V any] struct {
 	what   target
 	cancel context.CancelFunc
 	ended  chan struct{}
-	held   *scaler.Holding // of watched
+	held   *client.Holding // of watched
 
 	mu        sync.RWMutex
 	objects   map[string]V  // by name; nil until they were listed
@@ -130,7 +130,7 @@ func (k Kind[O, V]) ByName(ctx context.Context, namespace, name string) (*Reader
 	if err != nil {
 		return nil, err
 	}
-	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*Reader[V], error) {
+	return client.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*Reader[V], error) {
 		client, err := c.client(k.Group)
 		return &Reader[V]{what: what, client: client, read: func(object runtime.Object) (kept V, ok bool) {
 			typed, ok := object.(O)
@@ -159,7 +159,7 @@ func (k Kind[O, V]) Watch(ctx context.Context, selection Selection) (*View[V], e
 	if err != nil {
 		return nil, err
 	}
-	return scaler.Shared(ctx, viewKey{c.config.Host, what}, func(ctx context.Context) (*View[V], error) {
+	return client.Shared(ctx, viewKey{c.config.Host, what}, func(ctx context.Context) (*View[V], error) {
 		client, err := c.client(k.Group)
 		if err != nil {
 			return nil, err

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/kube/kubetest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
@@ -284,7 +285,7 @@ func await(t *testing.T, event <-chan struct{}) {
 // than a share, and no number of some of them for all.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	before := watched
-	watched = scaler.NewAllowance("bytes of watched objects", 3*perObject, 0)
+	watched = client.NewAllowance("bytes of watched objects", 3*perObject, 0)
 	t.Cleanup(func() { watched = before })
 	server := kubetest.Start(t)
 	server.Put(pod("a", "Running"), pod("b", "Running"))

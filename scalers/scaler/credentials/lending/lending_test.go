@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
@@ -246,11 +247,11 @@ func TestStoresAskWhoMay(t *testing.T) {
 		store credentials.Store
 		block string
 	}{
-		"AWS":              {amazon.Secrets{HTTP: client}, `{"region": "eu-west-1", "podIdentity": {"provider": "aws"}, "secrets": [{"parameter": "p", "name": "s"}]}`},
-		"Azure":            {azure.KeyVault{HTTP: client}, `{"vaultUri": "https://orders.vault.azure.net", "podIdentity": {"provider": "azure-workload"}, "secrets": [{"parameter": "p", "name": "s"}]}`},
-		"Google":           {google.SecretManager{HTTP: client}, `{"podIdentity": {"provider": "gcp"}, "secrets": [{"parameter": "p", "id": "s"}]}`},
-		"Vault by a file":  {vault.Store{HTTP: client}, vaultBlock("https://127.0.0.1:1", "kubernetes")},
-		"Vault by a token": {vault.Store{HTTP: client}, vaultBlock("https://127.0.0.1:1", "token")},
+		"AWS":              {amazon.Secrets{HTTP: plainClient}, `{"region": "eu-west-1", "podIdentity": {"provider": "aws"}, "secrets": [{"parameter": "p", "name": "s"}]}`},
+		"Azure":            {azure.KeyVault{HTTP: plainClient}, `{"vaultUri": "https://orders.vault.azure.net", "podIdentity": {"provider": "azure-workload"}, "secrets": [{"parameter": "p", "name": "s"}]}`},
+		"Google":           {google.SecretManager{HTTP: plainClient}, `{"podIdentity": {"provider": "gcp"}, "secrets": [{"parameter": "p", "id": "s"}]}`},
+		"Vault by a file":  {vault.Store{HTTP: plainClient}, vaultBlock("https://127.0.0.1:1", "kubernetes")},
+		"Vault by a token": {vault.Store{HTTP: plainClient}, vaultBlock("https://127.0.0.1:1", "token")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := tt.store.Read(t.Context(), json.RawMessage(tt.block), scopetest.Scope{Stranger: true})
@@ -261,7 +262,7 @@ func TestStoresAskWhoMay(t *testing.T) {
 	}
 }
 
-func client() (*http.Client, error) { return &http.Client{Transport: &http.Transport{}}, nil }
+func plainClient() (*http.Client, error) { return &http.Client{Transport: &http.Transport{}}, nil }
 
 // signed sends a request with the family's signature.
 func signed(t *testing.T, service lending.Service, thief *scalertest.Thief) error {
@@ -299,7 +300,7 @@ func send(t *testing.T, config aws.Config, address string, over aws.HTTPClient) 
 func connected(t *testing.T, service lending.Service, thief *scalertest.Thief) error {
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
-	conn, err := scaler.DialerOf(ctx).Lending(service, "host", true).DialContext(ctx, "tcp", thief.Addr())
+	conn, err := client.DialerOf(ctx).Lending(service, "host", true).DialContext(ctx, "tcp", thief.Addr())
 	if err == nil {
 		_, _ = conn.Write([]byte("families-own"))
 		conn.Close()
@@ -313,14 +314,14 @@ func connected(t *testing.T, service lending.Service, thief *scalertest.Thief) e
 func secretsManager(t *testing.T, _ lending.Service, thief *scalertest.Thief) error {
 	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://"+thief.Addr())
 	const block = `{"region": "eu-west-1", "podIdentity": {"provider": "aws"}, "secrets": [{"parameter": "p", "name": "s"}]}`
-	_, err := amazon.Secrets{HTTP: client}.Read(t.Context(), json.RawMessage(block), scopetest.Scope{})
+	_, err := amazon.Secrets{HTTP: plainClient}.Read(t.Context(), json.RawMessage(block), scopetest.Scope{})
 	return err
 }
 
 func keyVault(t *testing.T, _ lending.Service, thief *scalertest.Thief) error {
 	read := func(cloud string) error {
 		block := `{"vaultUri": "https://` + thief.Addr() + `", "podIdentity": {"provider": "azure-workload"}, "secrets": [{"parameter": "p", "name": "s"}]` + cloud + `}`
-		_, err := azure.KeyVault{HTTP: client}.Read(t.Context(), json.RawMessage(block), scopetest.Scope{})
+		_, err := azure.KeyVault{HTTP: plainClient}.Read(t.Context(), json.RawMessage(block), scopetest.Scope{})
 		return err
 	}
 	private := `, "cloud": {"type": "Private", "keyVaultResourceURL": "https://management.azure.com", "activeDirectoryEndpoint": "https://` + thief.Addr() + `"}`
@@ -334,7 +335,7 @@ func keyVault(t *testing.T, _ lending.Service, thief *scalertest.Thief) error {
 
 func googleSecrets(t *testing.T, _ lending.Service, thief *scalertest.Thief) error {
 	const block = `{"podIdentity": {"provider": "gcp"}, "secrets": [{"parameter": "p", "id": "s"}]}`
-	_, err := google.SecretManager{HTTP: client, Endpoint: "http://" + thief.Addr()}.Read(t.Context(), json.RawMessage(block), scopetest.Scope{})
+	_, err := google.SecretManager{HTTP: plainClient, Endpoint: "http://" + thief.Addr()}.Read(t.Context(), json.RawMessage(block), scopetest.Scope{})
 	return err
 }
 
@@ -344,10 +345,10 @@ func vaultBlock(address, method string) string {
 
 func vaultLogin(t *testing.T, _ lending.Service, thief *scalertest.Thief) error {
 	scope := scopetest.Scope{Files: map[string]string{"/var/run/secrets/kubernetes.io/serviceaccount/token": "e30.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6czpmIn0.e30"}}
-	if _, err := (vault.Store{HTTP: client}).Read(t.Context(), json.RawMessage(vaultBlock("http://"+thief.Addr(), "token")), scope); err == nil {
+	if _, err := (vault.Store{HTTP: plainClient}).Read(t.Context(), json.RawMessage(vaultBlock("http://"+thief.Addr(), "token")), scope); err == nil {
 		t.Error("VAULT_TOKEN goes anywhere")
 	}
-	_, err := vault.Store{HTTP: client}.Read(t.Context(), json.RawMessage(vaultBlock("http://"+thief.Addr(), "kubernetes")), scope)
+	_, err := vault.Store{HTTP: plainClient}.Read(t.Context(), json.RawMessage(vaultBlock("http://"+thief.Addr(), "kubernetes")), scope)
 	return err
 }
 

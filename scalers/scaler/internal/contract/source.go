@@ -220,6 +220,9 @@ type RingerAtWork interface {
 // with the reason in words for the user.
 var ErrDoorbellRefused = errors.New("doorbell refused")
 
+// AskAgain is after how long Listen is tried again that was refused.
+const AskAgain = 10 * time.Minute
+
 // Timed is a Source that knows when its answer changes, such as a schedule.
 type Timed interface {
 	Source

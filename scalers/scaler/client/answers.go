@@ -1,0 +1,68 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+)
+
+// wholeAnswers reads answers for a library that would do so without a bound.
+type wholeAnswers struct {
+	base http.RoundTripper
+	most int64
+}
+
+// RoundTrip implements http.RoundTripper. The answer's share of the memory is
+// given back when the library closes it, at the latest when the request's time
+// is over.
+func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx, end := context.WithCancelCause(request.Context())
+	defer end(nil)
+	response, err := w.base.RoundTrip(request.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	held, release := Held(ctx)
+	body, err := budget.ReadAll(held, end, response.Body, response.ContentLength, w.most)
+	if err != nil {
+		release()
+		if errors.Is(err, outbound.ErrTooLarge) {
+			err = tooLarge(requestName(request), w.most)
+		}
+		return nil, err
+	}
+	stop := context.AfterFunc(request.Context(), release)
+	response.Request = request
+	response.Body = heldBody{bytes.NewReader(body), func() { stop(); release() }}
+	return response, nil
+}
+
+type heldBody struct {
+	io.Reader
+	release func()
+}
+
+// Close gives the share back.
+func (b heldBody) Close() error {
+	b.release()
+	return nil
+}
+
+func tooLarge(name string, most int64) error {
+	return words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, most)
+}
+
+// Held returns a context whose answers keep their share of the memory, see
+// --answer-memory, until release is called: when nothing is left of them and of
+// what was made of them. It is for one answer, since who holds a share must not
+// wait for another. Without it an answer has its share while it arrives.
+func Held(ctx context.Context) (held context.Context, release func()) { return budget.Hold(ctx) }

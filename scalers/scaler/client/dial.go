@@ -1,0 +1,158 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
+)
+
+// Dialer opens the connections of one source. Every client of an event source
+// dials through one, so that no trigger can reach what it must not: addresses
+// that package outbound refuses, and hosts that its credentials may not be sent
+// to.
+//
+// What a server may send over its connections is bounded, too, see Guard.
+type Dialer struct {
+	hosts []string                // nil allows any
+	lend  func(host string) error // nil for a source that gets nothing of the family's identity
+	meter *wire.Meter             // of the endpoint; nil for one of each connection
+	guard Guard
+	book  *suspects.Book
+}
+
+// DialerOf returns the dialer for the source that is being opened. ctx is
+// Open's, or that of a dial of Shared.
+func DialerOf(ctx context.Context) *Dialer {
+	if l := pool.Of(ctx); l != nil {
+		return &Dialer{hosts: l.Hosts(), meter: l.Endpoint(), book: l.Book()}
+	}
+	return &Dialer{}
+}
+
+// Lending returns a dialer for connections over which the family shows its own
+// identity to a service. parameter leads to the hosts, those that the server
+// itself names included; verified says whether their certificates are looked at.
+func (d *Dialer) Lending(to lending.Service, parameter string, verified bool) *Dialer {
+	lending := *d
+	lending.lend = func(host string) error { return to.Check(parameter, host, verified) }
+	return &lending
+}
+
+// DialContext connects to a host and port.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Check(host); err != nil {
+		return nil, err
+	}
+	return d.DialResolved(ctx, network, address)
+}
+
+// DialResolved connects to an address whose host was given to Check by its
+// name before: clients that look names up by themselves dial addresses alone.
+func (d *Dialer) DialResolved(ctx context.Context, network, address string) (net.Conn, error) {
+	meter := cmp.Or(d.meter, &wire.Meter{})
+	conn, err := d.dial(ctx, network, address, meter)
+	if err != nil || d.guard.Protocol == nil {
+		return conn, err
+	}
+	return wire.Check(conn, address, meter, d.guard.Protocol()), nil
+}
+
+// dial returns a connection whose bytes are counted and not yet looked at.
+func (d *Dialer) dial(ctx context.Context, network, address string, meter *wire.Meter) (net.Conn, error) {
+	page, err := d.admit(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := outbound.DialChecked(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Count(conn, address, meter, page, d.guard.limits()), nil
+}
+
+// DialTLS connects to a host and port and shakes hands, for the host's name
+// unless config has another.
+func (d *Dialer) DialTLS(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Check(host); err != nil {
+		return nil, err
+	}
+	meter := cmp.Or(d.meter, &wire.Meter{})
+	raw, err := d.dial(ctx, network, address, meter)
+	if err != nil {
+		return nil, err
+	}
+	config = config.Clone()
+	config.ServerName = cmp.Or(config.ServerName, host)
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	if d.guard.Protocol == nil {
+		return conn, nil
+	}
+	return wire.Check(conn, address, meter, d.guard.Protocol()), nil
+}
+
+// admit notes that the source is read from an address, and refuses one that
+// ended the process a while ago.
+func (d *Dialer) admit(ctx context.Context, address string) (*suspects.Page, error) {
+	if d.meter == nil || d.book == nil {
+		return nil, nil //nolint:nilnil // nothing is noted on a page that is nil
+	}
+	page := d.book.At(address)
+	d.meter.Note(page)
+	return page, page.Admit(ctx)
+}
+
+// forMany is the dialer for a connection that serves many endpoints: what comes
+// over it is no one's.
+func (d *Dialer) forMany() *Dialer {
+	many := *d
+	many.meter, many.book = nil, nil
+	return &many
+}
+
+// Check refuses a host, without a port, that must not be connected to.
+func (d *Dialer) Check(host string) error {
+	if d.hosts != nil && !contract.Matches(d.hosts, host) {
+		return hostError(host)
+	}
+	if d.lend != nil {
+		if err := d.lend(host); err != nil {
+			return err
+		}
+	}
+	return outbound.CheckHost(host)
+}
+
+// hostError is the error about a host that the credentials are not for.
+type hostError string
+
+func (h hostError) Error() string {
+	return fmt.Sprintf("host %q is not in the annotation %s of the ClusterTriggerAuthentication", string(h), contract.AllowedHosts)
+}
+
+// GRPCStatus gives the error its code: trigger and authentication do not go
+// together.
+func (h hostError) GRPCStatus() *status.Status { return status.New(codes.InvalidArgument, h.Error()) }

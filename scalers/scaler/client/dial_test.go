@@ -1,0 +1,135 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+)
+
+// opening is the ctx of an Open whose credentials may be sent to these hosts.
+func opening(t *testing.T, hosts []string) context.Context {
+	t.Helper()
+	l := pool.New(pool.Config{}).Lease(hosts, nil)
+	t.Cleanup(l.Release)
+	return l.Context(t.Context())
+}
+
+// TestAddressesThatAreNoSources: the rules of addresses hold for what a source
+// dials, by its name and after that was looked up.
+func TestAddressesThatAreNoSources(t *testing.T) {
+	outbound.Allow()
+	defer outbound.Allow(outbound.Loopback...)
+	for _, address := range []string{"169.254.169.254:80", "[::ffff:169.254.169.254]:80", "metadata.goog:80", "127.0.0.1:80", "localhost:80", "2130706433:80"} {
+		conn, err := DialerOf(opening(t, nil)).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		if code, _ := failure.Explain(err); err == nil || code != codes.InvalidArgument {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	conn, err := DialerOf(opening(t, nil)).DialResolved(t.Context(), "tcp4", "localhost:80")
+	if err == nil {
+		conn.Close()
+	}
+	if code, text := failure.Explain(err); err == nil || code != codes.InvalidArgument || !strings.Contains(text, "127.0.0.1 is an address of the machine itself") {
+		t.Errorf("a name that leads there: %v", err)
+	}
+}
+
+func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	tests := map[string]struct {
+		hosts []string
+		host  string
+		ok    bool
+	}{
+		"any without a list":         {host: "127.0.0.1", ok: true},
+		"none with an empty one":     {hosts: []string{}, host: "127.0.0.1"},
+		"one that is listed":         {hosts: []string{"127.0.0.*"}, host: "127.0.0.1", ok: true},
+		"one that is not":            {hosts: []string{"*.kafka.svc"}, host: "127.0.0.1"},
+		"a name, whatever its case":  {hosts: []string{"LOCALhost"}, host: "localhost", ok: true},
+		"its address is another one": {hosts: []string{"localhost"}, host: "127.0.0.1"},
+		"another in front of a user": {hosts: []string{"good@*"}, host: "127.0.0.1"},
+		"a name that goes on":        {hosts: []string{"local"}, host: "localhost"},
+		"an address in six":          {hosts: []string{"127.0.0.1"}, host: "::ffff:127.0.0.1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn, err := DialerOf(opening(t, tt.hosts)).DialContext(t.Context(), "tcp4", net.JoinHostPort(tt.host, port))
+			if err == nil {
+				conn.Close()
+			}
+			if (err == nil) != tt.ok {
+				t.Errorf("error = %v", err)
+			}
+			if err != nil && status.Code(err) != codes.InvalidArgument {
+				t.Errorf("error = %v, want InvalidArgument", err)
+			}
+		})
+	}
+}
+
+func TestAbsoluteNamesAreTheSameHosts(t *testing.T) {
+	if err := (&Dialer{hosts: []string{"*.kafka.svc"}}).Check("Broker.Kafka.svc."); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHTTPKeepsToTheHosts(t *testing.T) {
+	asked := 0
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { asked++ })
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1), http.StatusFound)
+			return
+		}
+		_, _ = io.WriteString(w, "ok")
+	})
+	client, err := HTTP(opening(t, []string{"127.0.0.1"}), HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := client.Get(t.Context(), server.URL); err != nil || string(body) != "ok" {
+		t.Errorf("answer = %q, %v", body, err)
+	}
+	if _, err := client.Get(t.Context(), server.URL+"/away"); status.Code(err) != codes.InvalidArgument || asked != 0 {
+		t.Errorf("a redirect to another host: %v, asked %d times", err, asked)
+	}
+	if _, err := client.Get(t.Context(), "http://169.254.169.254/latest/meta-data"); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("the metadata service: %v", err)
+	}
+}
+
+// A trigger whose credentials may go elsewhere does not share a connection, nor
+// a source, with one that may not.
+func TestHostsArePartOfTheConnection(t *testing.T) {
+	shared := pool.New(pool.Config{})
+	dials := 0
+	dial := func(context.Context) (io.Closer, error) { dials++; return io.NopCloser(nil), nil }
+	for _, hosts := range [][]string{nil, {"a"}, {"a"}, {}} {
+		l := shared.Lease(hosts, nil)
+		defer l.Release()
+		if _, err := pool.Shared(l.Context(t.Context()), "broker", dial); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dials != 3 {
+		t.Errorf("%d connections, want one for each list of hosts", dials)
+	}
+}

@@ -1,0 +1,80 @@
+package client
+
+import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+)
+
+// Bounds of what it may cost to derive a key from a password: several times what
+// current tools write. A key made to cost more would take the processor or the
+// memory of everybody in the process.
+const (
+	maxIterations   = 2_000_000
+	maxScryptMemory = 256 << 20 // bytes, as scrypt needs 128 × cost × block size
+	maxScryptRounds = 16
+)
+
+var oidScrypt = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11591, 4, 11}
+
+// encryptedKey is the outer part of a PKCS#8 key encrypted with PBES2.
+//
+// Source: RFC 5958 section 3, RFC 8018 appendix A.4.
+type encryptedKey struct {
+	Algorithm struct {
+		ID     asn1.ObjectIdentifier
+		Params struct {
+			KDF    pkix.AlgorithmIdentifier
+			Cipher pkix.AlgorithmIdentifier
+		}
+	}
+	Data []byte
+}
+
+// pbkdf2Cost and scryptCost are the parameters of the two derivations, as far
+// as they cost. Source: RFC 8018 appendix A.2, RFC 7914 section 7.1.
+type pbkdf2Cost struct {
+	Salt       []byte
+	Iterations int
+	Length     int                      `asn1:"optional"`
+	PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
+}
+
+type scryptCost struct {
+	Salt                    []byte
+	Cost, BlockSize, Rounds int
+	Length                  int `asn1:"optional"`
+}
+
+// checkCost refuses keys that are malformed, or meant to be expensive.
+func checkCost(der []byte) error {
+	var key encryptedKey
+	if _, err := asn1.Unmarshal(der, &key); err != nil {
+		return err
+	}
+	kdf := key.Algorithm.Params.KDF
+	if kdf.Algorithm.Equal(oidScrypt) {
+		return checkScrypt(kdf.Parameters.FullBytes)
+	}
+	var cost pbkdf2Cost
+	if _, err := asn1.Unmarshal(kdf.Parameters.FullBytes, &cost); err != nil {
+		return err
+	}
+	if cost.Iterations < 1 || cost.Iterations > maxIterations {
+		return errors.New("too many iterations")
+	}
+	return nil
+}
+
+func checkScrypt(params []byte) error {
+	var cost scryptCost
+	if _, err := asn1.Unmarshal(params, &cost); err != nil {
+		return err
+	}
+	dear := cost.Cost < 1 || cost.BlockSize < 1 || cost.Rounds < 1 || cost.Rounds > maxScryptRounds ||
+		cost.Cost > maxScryptMemory/128/cost.BlockSize
+	if dear {
+		return errors.New("too much memory")
+	}
+	return nil
+}

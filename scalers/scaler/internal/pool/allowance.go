@@ -1,0 +1,123 @@
+package pool
+
+import (
+	"context"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+)
+
+// Allowance bounds how many of something the sources of a process hold: things
+// of which the source, or who made the trigger, decides how many there are. A
+// namespace has a share of it, so that one tenant cannot take it from others.
+type Allowance struct {
+	what string
+	flag string // that changes the share, or ""
+
+	mu    sync.Mutex
+	share int // of one namespace
+	all   int // of the process; 0 for any number
+	taken map[string]int
+	total int
+}
+
+// NewAllowance returns one that nothing was taken of. what stands behind a
+// number in an error, such as "partitions".
+func NewAllowance(what string, share, all int) *Allowance {
+	return &Allowance{what: what, share: share, all: all, taken: map[string]int{}}
+}
+
+// Of returns what the source, or the connection, holds that is being opened. ctx
+// is Open's, or that of a dial of Shared.
+func (a *Allowance) Of(ctx context.Context) *Holding {
+	h := &Holding{of: a, payers: nobody}
+	if l := Of(ctx); l != nil {
+		h.payers = l.payers
+	}
+	return h
+}
+
+// For returns what is held for one namespace.
+func (a *Allowance) For(namespace string) *Holding {
+	return &Holding{of: a, payers: func() []string { return []string{namespace} }}
+}
+
+// Holding is what one source, or one connection, holds of an Allowance. A nil
+// Holding is not counted.
+type Holding struct {
+	of     *Allowance
+	payers func() []string // the namespaces that use it now
+
+	payer string // guarded by of.mu, like n
+	n     int
+}
+
+// Set changes how many are held. More than may be are refused, and then as many
+// are held as before. It is called with no lock that ringing or closing needs.
+func (h *Holding) Set(n int) error {
+	if h == nil || h.less(n) {
+		return nil
+	}
+	return h.more(n, h.payers())
+}
+
+// less changes to a number that is no more than what is held.
+func (h *Holding) less(n int) bool {
+	h.of.mu.Lock()
+	defer h.of.mu.Unlock()
+	if n > h.n {
+		return false
+	}
+	h.of.take(h.payer, n-h.n)
+	h.n = n
+	return true
+}
+
+// more has the first of the namespaces pay that can: who shares a source with
+// somebody that has used up their share does not suffer from it.
+func (h *Holding) more(n int, payers []string) (err error) {
+	a := h.of
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.take(h.payer, -h.n)
+	defer func() { a.take(h.payer, h.n) }()
+	for _, payer := range payers {
+		if err = a.check(payer, n); err == nil {
+			h.payer, h.n = payer, n
+			return nil
+		}
+	}
+	return err
+}
+
+// check refuses to let a namespace have n more. a.mu is held.
+func (a *Allowance) check(payer string, n int) error {
+	switch {
+	case a.taken[payer]+n > a.share:
+		return a.refusal("the triggers of namespace %q", payer, a.share)
+	case a.all > 0 && a.total+n > a.all:
+		return a.refusal("all triggers, those of namespace %q among them,", payer, a.all)
+	}
+	return nil
+}
+
+func (a *Allowance) refusal(whose, payer string, most int) error {
+	err := words.Errorf(codes.ResourceExhausted, whose+" would have this family hold more than %d %s", payer, most, a.what)
+	if a.flag != "" {
+		err = words.Errorf(codes.ResourceExhausted, "%w, see %s", err, a.flag)
+	}
+	return err
+}
+
+// take is called with a.mu held.
+func (a *Allowance) take(payer string, n int) {
+	a.total += n
+	if a.taken[payer] += n; a.taken[payer] == 0 {
+		delete(a.taken, payer)
+	}
+}
+
+// nobody pays for what is opened outside of a family.
+func nobody() []string { return []string{""} }

@@ -1,0 +1,125 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// paidBy is the ctx of an Open for triggers of some namespaces.
+func paidBy(p *Pool, namespaces ...string) (context.Context, *Lease) {
+	l := p.Lease(nil, nil)
+	l.payers = func() []string { return namespaces }
+	return l.Context(context.Background()), l
+}
+
+func TestAllowance(t *testing.T) {
+	p := New(Config{})
+	a := NewAllowance("partitions", 10, 15)
+	of := func(namespaces ...string) *Holding {
+		ctx, _ := paidBy(p, namespaces...)
+		return a.Of(ctx)
+	}
+	set := func(h *Holding, n int, want string) {
+		t.Helper()
+		err := h.Set(n)
+		if want == "" && err != nil || want != "" && (status.Code(err) != codes.ResourceExhausted || err.Error() != want) {
+			t.Errorf("%d: %v, want %q", n, err, want)
+		}
+	}
+	const (
+		ofShop = `the triggers of namespace "shop" would have this family hold more than 10 partitions`
+		ofAll  = `all triggers, those of namespace "bank" among them, would have this family hold more than 15 partitions`
+	)
+	first, second, other := of("shop"), of("shop"), of("bank")
+	set(first, 8, "")
+	set(second, 3, ofShop)
+	set(second, 2, "")
+	set(first, 9, ofShop) // and still has 8
+	set(other, 6, ofAll)
+	set(other, 5, "")
+	set(first, 3, "")
+	set(other, 10, "")
+	// Who shares with somebody that has nothing left is served nevertheless.
+	set(other, 0, "")
+	set(first, 8, "")
+	both := of("shop", "bank")
+	set(both, 5, "")
+	set(first, 0, "")
+	set(second, 0, "")
+	set(both, 0, "")
+	if a.total != 0 || len(a.taken) != 0 {
+		t.Errorf("%d of %v are left", a.total, a.taken)
+	}
+}
+
+// TestANamespaceHasAShareOfConnections: one tenant with an endpoint for each
+// trigger takes no more than a share, and nobody else's connection.
+func TestANamespaceHasAShareOfConnections(t *testing.T) {
+	p := New(Config{})
+	p.memory.share = 2 * UsualCost
+	connect := func(ctx context.Context, where string) error {
+		_, err := Shared(ctx, where, func(ctx context.Context) (*conn, error) {
+			_, err := Shared(ctx, where, func(context.Context) (*part, error) { return &part{}, nil })
+			return &conn{}, err
+		})
+		return err
+	}
+	var leases []*Lease
+	for n := range 2 {
+		ctx, l := paidBy(p, "shop")
+		leases = append(leases, l)
+		for range 2 { // the same again is the same endpoint
+			if err := connect(ctx, fmt.Sprint(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	shop, ofShop := paidBy(p, "shop")
+	const want = `the triggers of namespace "shop" would have this family hold more than 131072 bytes of connections, see --connection-memory`
+	if err := connect(shop, "third"); status.Code(err) != codes.ResourceExhausted || err.Error() != want {
+		t.Errorf("the third: %v, want %q", err, want)
+	}
+	if err := connect(shop, "1"); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	ofShop.Release()
+	bank, ofBank := paidBy(p, "bank")
+	if err := connect(bank, "third"); err != nil {
+		t.Errorf("another namespace: %v", err)
+	}
+	leases[0].Release()
+	shop, again := paidBy(p, "shop")
+	if err := connect(shop, "fourth"); err != nil {
+		t.Errorf("there is room: %v", err)
+	}
+	for _, l := range []*Lease{leases[1], ofBank, again} {
+		l.Release()
+	}
+	if p.memory.total != 0 || len(p.connections) != 0 {
+		t.Errorf("%d bytes, %d connections are left", p.memory.total, len(p.connections))
+	}
+}
+
+// part is a connection that is only a part of another.
+type part struct{ conn }
+
+func (*part) Part() {}
+
+// TestFailedDialsGiveTheirMemoryBack to the namespace.
+func TestFailedDialsGiveTheirMemoryBack(t *testing.T) {
+	p := New(Config{})
+	p.memory.share = UsualCost
+	ctx, l := paidBy(p, "shop")
+	defer l.Release()
+	for range 3 {
+		_, err := Shared(ctx, "down", func(context.Context) (*conn, error) { return nil, fmt.Errorf("down") })
+		if err == nil || !strings.Contains(err.Error(), "down") {
+			t.Errorf("error = %v", err)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// Part is a shared connection that belongs to another one and takes next to
+// nothing of its own. All others count in what connections may take, see
+// --connection-memory.
+type Part interface{ Part() }
+
+// Costly is a shared connection that takes more memory than most, or less.
+type Costly interface {
+	// Cost is how many bytes it takes while it is read, about. It is called on a
+	// value that is nil.
+	Cost() int
+}
+
+// UsualCost is what a connection takes, or each further server of one: buffers,
+// goroutines and what TLS keeps.
+const UsualCost = 64 << 10
+
+func costOf(connection any) int {
+	switch c := connection.(type) {
+	case Part:
+		return 0
+	case Costly:
+		return c.Cost()
+	default:
+		return UsualCost
+	}
+}
+
+// FurtherServers returns what a connection holds of --connection-memory for
+// servers that it learns of, beside its own cost. ctx is that of its dial.
+func FurtherServers(ctx context.Context) *Holding {
+	h := &Holding{of: connectionMemory(), payers: nobody}
+	if l := Of(ctx); l != nil {
+		h.of, h.payers = l.pool.memory, l.payers
+	}
+	return h
+}
+
+// maxConnections is the flag, 0 for none.
+var maxConnections atomic.Int64
+
+// LimitMemory sets what connections may take together.
+func LimitMemory(most int64) { maxConnections.Store(most) }
+
+// unlimited is what connections may take where nothing limits memory.
+const unlimited = 1 << 30
+
+// connectionMemory is what connections may take: half of the memory that there
+// may be, and those of one namespace half of that.
+func connectionMemory() *Allowance {
+	most := int64(unlimited)
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		most = limit / 2
+	}
+	most = cmp.Or(maxConnections.Load(), most)
+	a := NewAllowance("bytes of connections", int(most/2), int(most))
+	a.flag = "--connection-memory"
+	return a
+}
