@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -119,6 +120,20 @@ type policies struct {
 	rest, floor int32
 }
 
+// What of policies counts. The API server takes no HPA with a longer period, in
+// seconds; a ScaledObject may have any, any number of them, and a record of any
+// age.
+const longestPeriod, mostPolicies = 1800, 100
+
+// bounded are policies that cost no more than those of an HPA.
+func bounded(all []autoscalingv2.HPAScalingPolicy) []autoscalingv2.HPAScalingPolicy {
+	kept := slices.Clone(all[:min(len(all), mostPolicies)])
+	for i := range kept {
+		kept[i].PeriodSeconds = min(kept[i].PeriodSeconds, longestPeriod)
+	}
+	return kept
+}
+
 // policiesOf has no policies for an object whose user wrote none.
 func policiesOf(so *v1alpha1.ScaledObject) policies {
 	p := policies{floor: so.HPAMinReplicas()}
@@ -129,7 +144,7 @@ func policiesOf(so *v1alpha1.ScaledObject) policies {
 	if up == nil {
 		return p
 	}
-	p.all = up.Policies
+	p.all = bounded(up.Policies)
 	if up.SelectPolicy != nil {
 		switch *up.SelectPolicy {
 		case autoscalingv2.DisabledPolicySelect:

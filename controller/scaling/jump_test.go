@@ -249,3 +249,26 @@ func TestActivationValueComesToTheJumpsReplicas(t *testing.T) {
 		}
 	}
 }
+
+// Policies of a ScaledObject are no HPA's yet, and the record of a rise is in a
+// status that a tenant may write: whatever is in them, an answer costs no more
+// than one for an HPA that the API server takes.
+func TestPoliciesThatNoHPATakes(t *testing.T) {
+	long := pods(4)
+	long.PeriodSeconds = math.MaxInt32
+	in := given(scaleUp(autoscalingv2.HPAScalingRules{Policies: []autoscalingv2.HPAScalingPolicy{long}}))
+	in.Object.Status.Activation = &v1alpha1.Activation{Time: metav1.NewMicroTime(t0)}
+	for _, age := range []time.Duration{time.Hour, 24 * time.Hour} { // in years it takes gigabytes
+		if n, held := Ceiling(in.Object, t0.Add(age)); held {
+			t.Errorf("after %v %d replicas, by a period that no HPA has", age, n)
+		}
+	}
+	many := make([]autoscalingv2.HPAScalingPolicy, 5000)
+	for i := range many {
+		many[i] = long
+	}
+	in = given(scaleUp(autoscalingv2.HPAScalingRules{Policies: many}))
+	if p := policiesOf(in.Object); len(p.all) != mostPolicies || p.longest() != longestPeriod*time.Second || many[0].PeriodSeconds != math.MaxInt32 {
+		t.Errorf("%d policies of up to %v, or the object was changed", len(p.all), p.longest())
+	}
+}
