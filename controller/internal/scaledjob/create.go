@@ -18,13 +18,11 @@ import (
 const (
 	// atOnce is how many Jobs of one object are created or deleted at a time.
 	atOnce = 10
-	// createRate is how many Jobs are created per second, those of all objects
-	// together: well within what an API server takes, and what comes after a
-	// mistake of a user's can still be stopped.
-	createRate = 100
 	// createSlice is how long Jobs are created before the object is looked at
 	// again: it may have been changed, paused or deleted.
 	createSlice = 500 * time.Millisecond
+	// mostOfSlice is more than the rate lets it create in that time.
+	mostOfSlice = 2 * namespaceRate
 	// nextSlice is the pause until then.
 	nextSlice = 20 * time.Millisecond
 )
@@ -43,19 +41,21 @@ type attempt struct {
 // request without an answer may still be carried out.
 func (a attempt) ended() bool { return a.tried && a.err == nil }
 
-// create starts up to n Jobs, as many as there is time for, several at a time.
-// After the first that is refused no more are tried. created counts those that
-// did not exist before.
-func (r *Reconciler) create(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger, n int) (created int, err error) {
+// create starts up to n Jobs, as many as there is time for, several at a time;
+// its turn to create each is waited for. After the first that is refused no more
+// are tried. created counts those that did not exist before.
+func (r *Reconciler) create(
+	ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger, n int, turn func(context.Context) error,
+) (created int, err error) {
 	var attempts []attempt
-	for _, s := range l.candidates(sj, n) {
+	for _, s := range l.candidates(sj, min(n, mostOfSlice)) {
 		attempts = append(attempts, attempt{sequence: s, name: jobName(sj, s)})
 	}
 	slice, cancel := context.WithTimeout(ctx, createSlice)
 	defer cancel()
 	var mu sync.Mutex
 	inParallel(len(attempts), func(i int) bool {
-		if r.limit().Wait(slice) != nil {
+		if turn(slice) != nil {
 			return false // its turn comes later
 		}
 		a := &attempts[i]

@@ -60,6 +60,8 @@ type round struct {
 	decision      scaling.JobsDecision
 	generation    int64
 	created, left int
+	// again is the pause until it may go on where it is not its turn, else 0.
+	again time.Duration
 }
 
 // String says how far it is.

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,10 +49,10 @@ type Reconciler struct {
 	Now     func() time.Time
 
 	notices notices
+	turns   turns
 
 	mu      sync.Mutex
 	objects map[types.NamespacedName]*memory
-	rate    *rate.Limiter
 }
 
 // Measures are kept for the operator of the installation.
@@ -267,7 +266,14 @@ func (r *Reconciler) start(ctx context.Context, sj *v1alpha1.ScaledJob, m *memor
 	if m.round == nil {
 		m.round = &round{decision: d, generation: sj.Generation}
 	}
-	created, err := r.create(ctx, sj, &m.ledger, int(d.Create))
+	turn, end, again := r.turns.begin(sj.Namespace, time.Now())
+	m.round.again, m.round.left = again, int(d.Create)
+	if turn == nil {
+		m.created = d.Arithmetic.Created
+		return 0
+	}
+	defer end()
+	created, err := r.create(ctx, sj, &m.ledger, int(d.Create), turn)
 	m.created = d.Arithmetic.Created + int32(created)
 	m.round.created += created
 	m.round.left = int(d.Create) - created
@@ -381,14 +387,4 @@ func triggerID(sj *v1alpha1.ScaledJob, index int) federation.ID {
 func lost(sj *v1alpha1.ScaledJob, m *memory, read time.Time) bool {
 	ttl := sj.Spec.JobTargetRef.TTLSecondsAfterFinished
 	return ttl != nil && read.Add(time.Duration(*ttl)*time.Second).Before(m.since)
-}
-
-// limit is the rate at which Jobs are created.
-func (r *Reconciler) limit() *rate.Limiter {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.rate == nil {
-		r.rate = rate.NewLimiter(createRate, createRate)
-	}
-	return r.rate
 }

@@ -56,7 +56,7 @@ func (r *Reconciler) report(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	case found.more:
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	case found.underWay && m.refused == nil:
-		return reconcile.Result{RequeueAfter: nextSlice}, nil
+		return reconcile.Result{RequeueAfter: max(m.round.again, nextSlice)}, nil
 	case found.soon:
 		wait = pace
 	case found.err != nil && wait == 0:
