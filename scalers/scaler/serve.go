@@ -32,6 +32,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -245,11 +246,11 @@ func (s *Server) listenAndServe(ctx context.Context, set settings) error {
 	if err != nil {
 		return err
 	}
-	httpListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.metricsAddress)
+	httpListener, err := inbound.Listen(ctx, set.metricsAddress)
 	if err != nil {
 		return errors.Join(fmt.Errorf("--metrics-address: %w", err), closeAll(entrances))
 	}
-	web := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second}
+	web := inbound.Server(s.handler())
 	webDone := make(chan error, 1)
 	go func() { webDone <- web.Serve(httpListener) }()
 	s.core.Log.Info("serving", "version", s.core.Version, "types", s.core.types(), "grpc", entrances[0].listener.Addr().String(), "metrics", httpListener.Addr().String())
@@ -420,7 +421,7 @@ func (s *Server) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("/metrics", promhttp.HandlerFor(s.core.metrics.Registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(s.core.metrics.Registry, promhttp.HandlerOpts{})))
 	return mux
 }
 

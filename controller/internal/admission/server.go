@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
 
 const (
@@ -89,16 +91,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		}()
 		defer func() { cancel(); <-done }()
 	}
-	mux, gate := http.NewServeMux(), &gate{}
+	mux, gate := http.NewServeMux(), inbound.NewGate(mostReviews, mostOfOne)
 	for path, handler := range s.Handlers {
-		mux.Handle(path, gate.ofPeers(handler))
+		mux.Handle(path, ofPeers(gate, handler))
 	}
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: longestHeader, ReadHeaderTimeout: headerTime, ReadTimeout: answerTime,
 		WriteTimeout: answerTime, IdleTimeout: idleTime, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(tls.NewListener(newPorch(listener), config)) }() // the library answers a panic of a handler
+	go func() {
+		served <- server.Serve(tls.NewListener(inbound.Listener(listener, mostConnections, mostConnectionsOfOne), config))
+	}() // the library answers a panic of a handler
 	select {
 	case err := <-served:
 		return err

@@ -3,10 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	apimetrics "sigs.k8s.io/custom-metrics-apiserver/pkg/apiserver/metrics"
+
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
 
 // freshness counts how old answers are; the API server's library leaves it to
@@ -42,14 +42,14 @@ func metricsEndpoint(address string) manager.RunnableFunc {
 		if address == "0" {
 			return nil
 		}
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		listener, err := inbound.Listen(ctx, address)
 		if err != nil {
 			return fmt.Errorf("--metrics-bind-address: %w", err)
 		}
 		mux := http.NewServeMux()
-		mux.Handle("/metrics", promhttp.HandlerFor(
-			prometheus.Gatherers{ctrlmetrics.Registry, prometheus.GathererFunc(apiServerMetrics)}, promhttp.HandlerOpts{}))
-		endpoint := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(
+			prometheus.Gatherers{ctrlmetrics.Registry, prometheus.GathererFunc(apiServerMetrics)}, promhttp.HandlerOpts{})))
+		endpoint := inbound.Server(mux)
 		stop := context.AfterFunc(ctx, func() { endpoint.Close() })
 		defer stop()
 		if err := endpoint.Serve(listener); ctx.Err() == nil {

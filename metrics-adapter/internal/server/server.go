@@ -38,6 +38,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
 )
 
@@ -187,9 +188,14 @@ func connection(ctx context.Context, api discovery.DiscoveryInterface) error {
 	return fmt.Errorf("the API server does not answer: %w", err)
 }
 
-// secure has the API server show our key, and ask of its callers what the
-// environment says where no flag does.
+// The library takes a header of 1 MiB from each connection, before it knows whose
+// it is. An API server needs one or two of them.
+const mostConnections, mostConnectionsOfOne = 128, 32
+
+// secure has the API server show our key, ask of its callers what the environment
+// says where no flag does, and bound what those who are not known can hold.
 func secure(serving *genericserver.SecureServingInfo, base *basecmd.AdapterBase, keys *federation.Keys, policy identity.Policy) {
+	serving.Listener = inbound.Listener(serving.Listener, mostConnections, mostConnectionsOfOne)
 	serving.Cert = &servingCertificate{keys: &keys.Holder, meanwhile: serving.Cert}
 	if base.SecureServing.MinTLSVersion == "" {
 		serving.MinTLSVersion = policy.MinVersion

@@ -1,4 +1,6 @@
-package admission
+// Package inbound bounds what those who reach a port can have a process hold,
+// whoever they are: connections, headers, and answers in the making.
+package inbound
 
 import (
 	"net"
@@ -10,6 +12,7 @@ import (
 // flood shuts nobody out.
 type porch struct {
 	net.Listener
+	most, ofOne int
 
 	mu    sync.Mutex
 	count int
@@ -28,8 +31,11 @@ func (v *visit) Close() error {
 	return v.Conn.Close()
 }
 
-func newPorch(l net.Listener) *porch {
-	return &porch{Listener: l, open: map[string]map[*visit]struct{}{}}
+// Listener lets so many connections be open at once, and so many of one address.
+func Listener(l net.Listener, most, ofOne int) net.Listener { return newPorch(l, most, ofOne) }
+
+func newPorch(l net.Listener, most, ofOne int) *porch {
+	return &porch{Listener: l, most: most, ofOne: ofOne, open: map[string]map[*visit]struct{}{}}
 }
 
 // Accept implements net.Listener.
@@ -48,10 +54,10 @@ func (p *porch) Accept() (net.Conn, error) {
 
 // enter takes a connection in, nil when there is no room for it.
 func (p *porch) enter(conn net.Conn) *visit {
-	address := hostOf(conn.RemoteAddr().String())
+	address := HostOf(conn.RemoteAddr().String())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.open[address]) >= mostConnectionsOfOne || p.count >= mostConnections && !p.makeRoom(address) {
+	if len(p.open[address]) >= p.ofOne || p.count >= p.most && !p.makeRoom(address) {
 		return nil
 	}
 	v := &visit{Conn: conn}

@@ -1,0 +1,55 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
+)
+
+// lastScrapes is how long what was asked may take when the controller ends.
+const lastScrapes = 2 * time.Second
+
+// scraped serves what the controller measures, and in full what it decided.
+// controller-runtime's own server has no bound on what anybody sends.
+func scraped(ctx context.Context, mgr ctrl.Manager, address string, decisions http.Handler) error {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{})))
+	mux.Handle(decisionsPath, decisions)
+	return listening(ctx, mgr, "metrics", "--metrics-bind-address", address, mux)
+}
+
+// probed serves the probes: the process answers, and it is ready to.
+func probed(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker) error {
+	mux := http.NewServeMux()
+	for path, checks := range map[string]map[string]healthz.Checker{
+		"/healthz": {"ping": healthz.Ping},
+		"/readyz":  {"ping": healthz.Ping, "key": ready},
+	} {
+		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
+		mux.Handle(path, handler)
+		mux.Handle(path+"/", handler)
+	}
+	return listening(ctx, mgr, "health", "--health-probe-bind-address", address, mux)
+}
+
+// listening serves at an address from the manager's start on; "0" and "" are none.
+func listening(ctx context.Context, mgr ctrl.Manager, name, flag, address string, handler http.Handler) error {
+	if address == "0" || address == "" {
+		return nil
+	}
+	listener, err := inbound.Listen(ctx, address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return mgr.Add(&manager.Server{Name: name, Server: inbound.Server(handler), Listener: listener, ShutdownTimeout: ptr.To(lastScrapes)})
+}

@@ -1,0 +1,176 @@
+package inbound
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestTurnsAreFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(16, 8)
+		var leave []func()
+		enter := func(address string, into chan<- string) {
+			go func() {
+				if end, ok := g.Enter(t.Context(), address); ok {
+					leave = append(leave, end)
+					into <- address
+				}
+			}()
+			synctest.Wait()
+		}
+		entered := make(chan string, 100)
+		for i := range g.most / g.ofOne {
+			for range g.ofOne * 2 {
+				enter(fmt.Sprint("flood-", i), entered)
+			}
+		}
+		if len(entered) != g.most {
+			t.Fatalf("%d inside, want %d", len(entered), g.most)
+		}
+		for len(entered) > 0 {
+			<-entered
+		}
+		enter("API server", entered)
+		leave[0]()
+		synctest.Wait()
+		if next := <-entered; next != "API server" {
+			t.Errorf("next is %s, want who has none inside", next)
+		}
+		for i := 1; i < len(leave); i++ {
+			leave[i]()
+			synctest.Wait()
+		}
+		if g.inside != 0 || len(g.callers) != 0 {
+			t.Errorf("%d inside and %d callers at the end", g.inside, len(g.callers))
+		}
+
+		// Who gives up leaves no trace, and takes no place.
+		for range g.ofOne {
+			enter("one", entered)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, ok := g.Enter(ctx, "one"); ok {
+			t.Error("one more than an address may have came in")
+		}
+		if g.inside != g.ofOne || len(g.callers["one"].waiting) != 0 {
+			t.Errorf("%d inside, %d waiting", g.inside, len(g.callers["one"].waiting))
+		}
+	})
+}
+
+// Room is made at the expense of whoever has the most.
+func TestFullPorch(t *testing.T) {
+	p := newPorch(nil, 1024, 256)
+	come := func(address string) *visit {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		return p.enter(from{ours, address})
+	}
+	for i := range p.most {
+		if come(fmt.Sprintf("10.0.0.%d", i%8)) == nil {
+			t.Fatalf("connection %d is refused", i)
+		}
+	}
+	v := come("10.0.1.1")
+	if v == nil || p.count != p.most {
+		t.Fatalf("a newcomer is let in: %v, of %d", v != nil, p.count)
+	}
+	if come("10.0.0.1") != nil {
+		t.Error("who has the most is let in when it is full")
+	}
+	v.leave()
+	v.leave()
+	if p.count != p.most-1 || p.open["10.0.1.1"] != nil {
+		t.Errorf("%d connections after one left", p.count)
+	}
+}
+
+// from is a connection from an address.
+type from struct {
+	net.Conn
+	host string
+}
+
+func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.host), Port: 1} }
+
+// Anybody who reaches the port for scrapes may connect and send. The most that
+// can be held is small, and a scraper at another address is answered.
+func TestAFloodOfScrapes(t *testing.T) {
+	listener, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inside, most atomic.Int32
+	full, release := make(chan struct{}), make(chan struct{})
+	server := Server(Scrapes(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if n := inside.Add(1); n > most.Load() {
+			most.Store(n)
+			if n == mostScrapesOfOne {
+				close(full)
+			}
+		}
+		defer inside.Add(-1)
+		<-release
+	})))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() { server.Close(); <-served }()
+	dial := func(from string) net.Conn {
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext(t.Context(), "tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	status := func(c net.Conn) int {
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return 0
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	const scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+	long := dial("127.0.0.2")
+	go fmt.Fprint(long, scrape+"X: "+strings.Repeat("x", 1<<20)+"\r\n\r\n") // is closed under its hands
+	if code := status(long); code != http.StatusRequestHeaderFieldsTooLarge && code != 0 {
+		t.Errorf("a header of 1 MiB is answered with %d", code)
+	}
+	for range mostConnectionsOfOne - 1 {
+		fmt.Fprint(dial("127.0.0.2"), scrape+"\r\n")
+	}
+	<-full
+	idle := dial("127.0.0.2")
+	for range mostConnectionsOfOne { // those that are refused are closed
+		idle = dial("127.0.0.2")
+	}
+	if _, err := idle.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("one more connection of an address is open: %v", err)
+	}
+	other := dial("127.0.0.3")
+	fmt.Fprint(other, scrape+"\r\n")
+	for inside.Load() != mostScrapesOfOne+1 && t.Context().Err() == nil {
+		<-time.After(time.Millisecond)
+	}
+	close(release)
+	if code := status(other); code != http.StatusOK {
+		t.Errorf("a scraper at another address is answered with %d", code)
+	}
+	if n := most.Load(); n > mostScrapes {
+		t.Errorf("%d scrapes at once", n)
+	}
+}
