@@ -2,7 +2,9 @@ package federation
 
 import (
 	"context"
+	"encoding/json"
 
+	"google.golang.org/grpc/codes"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -72,14 +75,102 @@ func StripWorkload(object any) (any, error) {
 		Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID,
 		ResourceVersion: meta.ResourceVersion, Generation: meta.Generation,
 	}
-	containers := make([]corev1.Container, len(template.Spec.Containers))
-	for i, c := range template.Spec.Containers {
-		containers[i] = corev1.Container{Name: c.Name, Env: c.Env, EnvFrom: c.EnvFrom, Resources: c.Resources}
+	containers, fit := stripContainers(template.Spec.Containers)
+	if !fit {
+		meta.Annotations = map[string]string{annotationCut: ""}
 	}
 	*template = corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 		ServiceAccountName: template.Spec.ServiceAccountName, Containers: containers,
 	}}
 	return object, nil
+}
+
+// What is kept of the containers of one workload. The API server bounds the whole
+// of it, at a few MiB that become many times as much once they are decoded.
+const (
+	mostContainers = 100
+	// mostOfContainers is what all of them may have, with perVariable for each.
+	mostOfContainers = 512 << 10
+	// annotationCut is on a workload in the cache that has more.
+	annotationCut = "sluice.dev/cut"
+)
+
+// Cut says why the containers of a workload from the cache are not known, nil when
+// they are.
+func Cut(object client.Object) error {
+	if _, cut := object.GetAnnotations()[annotationCut]; cut {
+		return coded(codes.InvalidArgument, "it has more than %d containers, or more than %d bytes of variables", mostContainers, mostOfContainers)
+	}
+	return nil
+}
+
+// stripContainers keeps what is read of containers, and nothing where it is too
+// much.
+func stripContainers(all []corev1.Container) (kept []corev1.Container, fit bool) {
+	if len(all) > mostContainers {
+		return nil, false
+	}
+	kept = make([]corev1.Container, len(all))
+	bytes := 0
+	for i, c := range all {
+		kept[i] = corev1.Container{Name: c.Name, Env: c.Env, EnvFrom: c.EnvFrom, Resources: corev1.ResourceRequirements{
+			Requests: builtins(c.Resources.Requests), Limits: builtins(c.Resources.Limits),
+		}}
+		for v := range c.Env {
+			bytes += len(c.Env[v].Name) + len(c.Env[v].Value) + perVariable
+		}
+		bytes += len(c.EnvFrom) * perVariable
+	}
+	if bytes > mostOfContainers {
+		return nil, false
+	}
+	return kept, true
+}
+
+// builtins are the resources that triggers may be about.
+func builtins(all corev1.ResourceList) corev1.ResourceList {
+	var kept corev1.ResourceList
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if quantity, ok := all[name]; ok {
+			if kept == nil {
+				kept = corev1.ResourceList{}
+			}
+			kept[name] = quantity
+		}
+	}
+	return kept
+}
+
+// mostOfOthers is what an object of another kind may have, as JSON.
+const mostOfOthers = 256 << 10
+
+// StripOthers is a transform for caches: of objects without a Go type it keeps
+// what is read of a workload, and of one that is too large the replicas alone.
+func StripOthers(object any) (any, error) {
+	o, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return cache.TransformStripManagedFields()(object)
+	}
+	spec := map[string]any{}
+	kept := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	kept.SetGroupVersionKind(o.GroupVersionKind())
+	kept.SetName(o.GetName())
+	kept.SetNamespace(o.GetNamespace())
+	kept.SetUID(o.GetUID())
+	kept.SetResourceVersion(o.GetResourceVersion())
+	kept.SetGeneration(o.GetGeneration())
+	for _, field := range []string{"replicas", "template"} {
+		value, found, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", field)
+		text, err := json.Marshal(value)
+		switch {
+		case !found:
+		case err != nil || len(text) > mostOfOthers:
+			kept.SetAnnotations(map[string]string{annotationCut: ""})
+		default:
+			spec[field] = value
+		}
+	}
+	return kept, nil
 }
 
 // TemplateOf finds the Pod template of an object of any kind where most have

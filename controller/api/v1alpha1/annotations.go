@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // Annotations of ScaledObjects and ScaledJobs, KEDA's and, with prefix
@@ -83,7 +85,7 @@ func (so *ScaledObject) TransfersHPAOwnership() bool {
 
 // HPAExcludedLabels are the keys of labels that are not copied to the HPA.
 // Keys are not trimmed, as in KEDA.
-func (so *ScaledObject) HPAExcludedLabels() []string {
+func (so *ScaledObject) HPAExcludedLabels() sets.Set[string] {
 	return separated(so.Annotations[AnnotationHPAExcludedLabels])
 }
 
@@ -185,10 +187,11 @@ func flag(annotations map[string]string, key string) bool {
 	return err != nil || on
 }
 
-// separated splits a list at commas without trimming its parts.
-func separated(text string) []string {
+// separated splits a list at commas without trimming its parts. It is a set,
+// since both an annotation and the labels that are looked up in it may be long.
+func separated(text string) sets.Set[string] {
 	if text == "" {
 		return nil
 	}
-	return strings.Split(text, ",")
+	return sets.New(strings.Split(text, ",")...)
 }

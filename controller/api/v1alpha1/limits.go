@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Limits bound what one object may ask for. Whoever may edit objects in one
@@ -61,12 +63,16 @@ func (l Limits) Transform(object any) (any, error) {
 	switch o := object.(type) {
 	case *ScaledObject:
 		l.CutScaledObject(o)
+		cutStatus(&o.Status)
 	case *ScaledJob:
 		l.CutScaledJob(o)
+		cutStatus(&o.Status)
 	case *TriggerAuthentication:
-		l.cutAuthentication(&o.Spec)
+		l.cutAuthentication(o, &o.Spec)
+		cutStatus(&o.Status)
 	case *ClusterTriggerAuthentication:
-		l.cutAuthentication(&o.Spec)
+		l.cutAuthentication(o, &o.Spec)
+		cutStatus(&o.Status)
 	}
 	return object, nil
 }
@@ -77,7 +83,7 @@ func (l Limits) CutScaledObject(so *ScaledObject) {
 	if so.Spec.Exceeds != "" {
 		return
 	}
-	err := errors.Join(l.triggers(so.Spec.Triggers), l.whole(so.Spec))
+	err := errors.Join(l.triggers(so.Spec.Triggers), l.whole(so.Spec), CutMetadata(so))
 	if err == nil {
 		return
 	}
@@ -97,7 +103,7 @@ func (l Limits) CutScaledJob(sj *ScaledJob) {
 	if sj.Spec.Exceeds != "" {
 		return
 	}
-	err := errors.Join(l.triggers(sj.Spec.Triggers), l.jobs(sj), l.whole(sj.Spec))
+	err := errors.Join(l.triggers(sj.Spec.Triggers), l.jobs(sj), l.whole(sj.Spec), CutMetadata(sj))
 	if err != nil {
 		sj.Spec = ScaledJobSpec{MinReplicaCount: sj.Spec.MinReplicaCount, MaxReplicaCount: sj.Spec.MaxReplicaCount, Exceeds: err.Error()}
 	}
@@ -110,8 +116,8 @@ func (l Limits) Authentication(spec TriggerAuthenticationSpec) error {
 
 // cutAuthentication drops one that exceeds a limit: families read it by
 // themselves and say the same.
-func (l Limits) cutAuthentication(spec *TriggerAuthenticationSpec) {
-	if l.Authentication(*spec) != nil {
+func (l Limits) cutAuthentication(o metav1.Object, spec *TriggerAuthenticationSpec) {
+	if l.Authentication(*spec) != nil || CutMetadata(o) != nil {
 		*spec = TriggerAuthenticationSpec{}
 	}
 }

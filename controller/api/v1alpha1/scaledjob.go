@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 const (
@@ -117,7 +118,7 @@ func (sj *ScaledJob) AuthenticationsTypes() string { return authenticationsTypes
 
 // JobExcludedLabels are the keys of labels that are not copied to Jobs. Keys
 // are not trimmed, as in KEDA.
-func (sj *ScaledJob) JobExcludedLabels() []string {
+func (sj *ScaledJob) JobExcludedLabels() sets.Set[string] {
 	return separated(sj.Annotations[AnnotationJobExcludedLabels])
 }
 

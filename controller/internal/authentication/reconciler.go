@@ -111,6 +111,7 @@ func (r *Reconciler) users(ctx context.Context, authentication client.Object) (v
 	named := []client.ListOption{
 		client.InNamespace(authentication.GetNamespace()), // "" is all
 		client.MatchingFields{ByReference: r.Kind + "/" + authentication.GetName()},
+		client.UnsafeDisableDeepCopy, // of many large objects the names are read
 	}
 	var objects v1alpha1.ScaledObjectList
 	if err := r.Client.List(ctx, &objects, named...); err != nil {

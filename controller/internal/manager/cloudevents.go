@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
 )
 
@@ -46,4 +47,22 @@ func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) err
 		return err
 	}
 	return mgr.Add(sinks)
+}
+
+// mostOfSource is what the spec of a source may have, as JSON, and its status.
+const mostOfSource = 16 << 10
+
+// keptSource is what the cache holds of a source. One that is too large has
+// nothing that it could send to.
+func keptSource(object any) (any, error) {
+	if source, ok := object.(eventing.Source); ok {
+		source.SetManagedFields(nil)
+		if v1alpha1.CutMetadata(source) != nil || !v1alpha1.Fits(source.Wants(), mostOfSource) {
+			*source.Wants() = eventing.CloudEventSourceSpec{}
+		}
+		if !v1alpha1.Fits(source.State(), mostOfSource) {
+			*source.State() = eventing.CloudEventSourceStatus{}
+		}
+	}
+	return object, nil
 }

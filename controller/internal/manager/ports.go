@@ -19,17 +19,17 @@ import (
 // lastScrapes is how long what was asked may take when the controller ends.
 const lastScrapes = 2 * time.Second
 
-// scraped serves what the controller measures, and in full what it decided.
+// serveScrapes serves what the controller measures, and in full what it decided.
 // controller-runtime's own server has no bound on what anybody sends.
-func scraped(ctx context.Context, mgr ctrl.Manager, address string, decisions http.Handler) error {
+func serveScrapes(ctx context.Context, mgr ctrl.Manager, address string, decisions http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{})))
 	mux.Handle(decisionsPath, decisions)
-	return listening(ctx, mgr, "metrics", "--metrics-bind-address", address, mux)
+	return serve(ctx, mgr, "metrics", "--metrics-bind-address", address, mux)
 }
 
-// probed serves the probes: the process answers, and it is ready to.
-func probed(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker) error {
+// serveProbes serves the probes: the process answers, and it is ready to.
+func serveProbes(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker) error {
 	mux := http.NewServeMux()
 	for path, checks := range map[string]map[string]healthz.Checker{
 		"/healthz": {"ping": healthz.Ping},
@@ -39,11 +39,11 @@ func probed(ctx context.Context, mgr ctrl.Manager, address string, ready healthz
 		mux.Handle(path, handler)
 		mux.Handle(path+"/", handler)
 	}
-	return listening(ctx, mgr, "health", "--health-probe-bind-address", address, mux)
+	return serve(ctx, mgr, "health", "--health-probe-bind-address", address, mux)
 }
 
-// listening serves at an address from the manager's start on; "0" and "" are none.
-func listening(ctx context.Context, mgr ctrl.Manager, name, flag, address string, handler http.Handler) error {
+// serve serves at an address from the manager's start on; "0" and "" are none.
+func serve(ctx context.Context, mgr ctrl.Manager, name, flag, address string, handler http.Handler) error {
 	if address == "0" || address == "" {
 		return nil
 	}

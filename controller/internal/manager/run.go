@@ -25,7 +25,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -293,12 +292,8 @@ func (p *process) addCloudEvents(context.Context) error {
 }
 
 // addProbes says whether the process lives, and whether it can be used.
-func (p *process) addProbes(context.Context) error {
-	return errors.Join(
-		p.mgr.AddHealthzCheck("ping", healthz.Ping),
-		p.mgr.AddReadyzCheck("ping", healthz.Ping),
-		p.mgr.AddReadyzCheck("key", p.keys.Ready),
-	)
+func (p *process) addProbes(ctx context.Context) error {
+	return serveProbes(ctx, p.mgr, p.HealthAddress, p.keys.Ready)
 }
 
 // addMetrics tells operators what is done: /metrics, OpenTelemetry, /decisions.
@@ -313,7 +308,7 @@ func (p *process) addMetrics(ctx context.Context) error {
 	}
 	return errors.Join(
 		export(ctx, p.mgr, p.Options, p.version, p.decisions),
-		p.mgr.AddMetricsServerExtraHandler(decisionsPath, decisions{
+		serveScrapes(ctx, p.mgr, p.MetricsAddress, decisions{
 			record: p.decisions.Record, leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options),
 		}),
 	)
@@ -340,16 +335,18 @@ func options(o Options) ctrl.Options {
 	workload := cache.ByObject{UnsafeDisableDeepCopy: &shared, Transform: federation.StripWorkload}
 	opts := ctrl.Options{
 		Scheme:                 scheme,
-		Metrics:                metricsserver.Options{BindAddress: o.MetricsAddress},
-		HealthProbeBindAddress: o.HealthAddress,
+		Metrics:                metricsserver.Options{BindAddress: "0"}, // see ports.go
+		HealthProbeBindAddress: "0",
 		PprofBindAddress:       o.ProfilingAddress,
 		Cache: cache.Options{
-			DefaultTransform: cache.TransformStripManagedFields(),
+			DefaultTransform: federation.StripOthers,
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.ScaledObject{}:                 selected,
 				&v1alpha1.ScaledJob{}:                    selected,
 				&v1alpha1.TriggerAuthentication{}:        selectedLogins,
 				&v1alpha1.ClusterTriggerAuthentication{}: selectedLogins,
+				&eventing.CloudEventSource{}:             {Transform: keptSource},
+				&eventing.ClusterCloudEventSource{}:      {Transform: keptSource},
 				&batchv1.Job{}:                           ofScaledJobs(),
 				&corev1.Pod{}:                            ofScaledJobs(),
 				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.Selector, Transform: scaledobject.Stripped},

@@ -124,7 +124,7 @@ func (c *Collector) register(registered map[[2]string]float64) {
 		"cluster_trigger_authentication": &v1alpha1.ClusterTriggerAuthenticationList{},
 		"cloudevent_source":              &eventing.CloudEventSourceList{},
 	} {
-		if err := c.client.List(context.Background(), list); err != nil {
+		if err := c.client.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
 			continue // as above
 		}
 		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: neither does the function

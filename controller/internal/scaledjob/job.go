@@ -5,7 +5,6 @@ import (
 	"encoding/base32"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,7 +61,7 @@ func newJob(sj *v1alpha1.ScaledJob, name, version string) *batchv1.Job {
 	}
 	excluded := sj.JobExcludedLabels()
 	for key, value := range sj.Labels {
-		if !slices.Contains(excluded, key) {
+		if !excluded.Has(key) {
 			job.Labels[key] = value
 		}
 	}
@@ -131,7 +130,7 @@ func Stripped(object any) (any, error) {
 	switch o := object.(type) {
 	case *batchv1.Job:
 		o.Spec = batchv1.JobSpec{}
-		o.ManagedFields = nil
+		o.ManagedFields, o.Finalizers, o.OwnerReferences = nil, nil, controllerOf(o)
 		generation := o.Annotations[v1alpha1.AnnotationScaledJobGeneration]
 		o.Annotations = map[string]string{v1alpha1.AnnotationScaledJobGeneration: generation}
 		o.Labels = map[string]string{v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName]}
@@ -143,10 +142,18 @@ func Stripped(object any) (any, error) {
 			ObjectMeta: metav1.ObjectMeta{
 				Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
 				Labels:          map[string]string{v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName]},
-				OwnerReferences: o.OwnerReferences,
+				OwnerReferences: controllerOf(o),
 			},
 			Status: corev1.PodStatus{Phase: o.Status.Phase, Conditions: o.Status.Conditions},
 		}
 	}
 	return object, nil
+}
+
+// controllerOf is the one owner that is looked at. There may be any number.
+func controllerOf(o metav1.Object) []metav1.OwnerReference {
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return []metav1.OwnerReference{*owner}
+	}
+	return nil
 }

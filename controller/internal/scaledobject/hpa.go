@@ -91,7 +91,7 @@ func hpaLabels(so *v1alpha1.ScaledObject, version string, selecting []string) ma
 	}
 	excluded := so.HPAExcludedLabels()
 	for key, value := range so.Labels {
-		if !slices.Contains(excluded, key) || slices.Contains(selecting, key) {
+		if !excluded.Has(key) || slices.Contains(selecting, key) {
 			labels[key] = value
 		}
 	}
@@ -100,8 +100,9 @@ func hpaLabels(so *v1alpha1.ScaledObject, version string, selecting []string) ma
 
 // keptLabels names the labels that are excluded in vain.
 func keptLabels(so *v1alpha1.ScaledObject, selecting []string) (warnings []string) {
-	for _, key := range so.HPAExcludedLabels() {
-		if _, has := so.Labels[key]; has && slices.Contains(selecting, key) {
+	excluded := so.HPAExcludedLabels()
+	for _, key := range selecting {
+		if _, has := so.Labels[key]; has && excluded.Has(key) {
 			warnings = append(warnings, fmt.Sprintf("annotation %s: %s is copied all the same, it selects the objects of this installation",
 				v1alpha1.AnnotationHPAExcludedLabels, key))
 		}
@@ -155,8 +156,27 @@ func Stripped(object any) (any, error) {
 			}
 		}
 		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: kept}
+		cut(hpa)
 	}
 	return object, nil
+}
+
+// mostOfHPA is what the spec of an HPA may have, as JSON; one of ours has a tenth.
+const mostOfHPA = 256 << 10
+
+// cut leaves of an HPA that is too large to be one of ours what it steers and who
+// owns it. One that is ours all the same differs from what it should be, and is
+// written again.
+func cut(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+	owner := metav1.GetControllerOf(hpa)
+	if v1alpha1.CutMetadata(hpa) != nil && owner != nil {
+		hpa.OwnerReferences = []metav1.OwnerReference{*owner}
+	}
+	if !v1alpha1.Fits(hpa.Spec, mostOfHPA) {
+		hpa.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: hpa.Spec.ScaleTargetRef, MinReplicas: hpa.Spec.MinReplicas, MaxReplicas: hpa.Spec.MaxReplicas,
+		}
+	}
 }
 
 func contains(all, some map[string]string) bool {

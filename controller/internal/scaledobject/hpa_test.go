@@ -2,6 +2,7 @@ package scaledobject
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,32 @@ func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
 	}
 	if got, err := Stripped(whole); err != nil || !apiequality.Semantic.DeepEqual(got, want) {
 		t.Errorf("kept %+v, %v", got, err)
+	}
+}
+
+// Anybody's HPAs are in the cache. Of one that is large is kept what it steers, and
+// whose it is: one of ours differs, and is written again.
+func TestLargeHPAsAreNotKept(t *testing.T) {
+	so := newObject()
+	deployment := v1alpha1.GroupVersionKindResource{Group: "apps", Version: "v1", Kind: "Deployment", Resource: "deployments"}
+	large := func() *autoscalingv2.HorizontalPodAutoscaler {
+		hpa := desiredHPA(so, deployment, metrics{}, "v", nil)
+		hpa.OwnerReferences = append(make([]metav1.OwnerReference, 2000), hpa.OwnerReferences...)
+		hpa.Spec.Metrics = make([]autoscalingv2.MetricSpec, 20_000)
+		for i := range 5000 {
+			hpa.Labels[fmt.Sprint("label-", i)] = "x"
+		}
+		return hpa
+	}
+	hpa := large()
+	if _, err := Stripped(hpa); err != nil {
+		t.Fatal(err)
+	}
+	if len(hpa.Spec.Metrics)+len(hpa.Labels)+len(hpa.OwnerReferences) > 10 {
+		t.Errorf("%d metrics, %d labels and %d owners are kept", len(hpa.Spec.Metrics), len(hpa.Labels), len(hpa.OwnerReferences))
+	}
+	if desired := desiredHPA(so, deployment, metrics{}, "v", nil); !owns(so, hpa) || hpa.Spec.ScaleTargetRef != desired.Spec.ScaleTargetRef || merge(hpa, desired) == nil {
+		t.Error("whose it is or what it steers is not known, or it passes for what it should be")
 	}
 }
 

@@ -69,7 +69,7 @@ func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) (n
 		return r.book.workload(key, so.Spec.ScaleTargetRef), unreadAgain
 	}
 	template := t.Template()
-	now = federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template}
+	now = federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template, Unread: t.Unread()}
 	r.book.read(key, so.Spec.ScaleTargetRef, now)
 	return now, 0
 }

@@ -50,6 +50,17 @@ func (t Target) Template() *corev1.PodTemplateSpec {
 	}
 }
 
+// Unread is why the containers of the template are not known, nil when they are.
+func (t Target) Unread() error {
+	if t.object == nil {
+		return nil
+	}
+	if err := federation.Cut(t.object); err != nil {
+		return fmt.Errorf("%s %s: %w", t.GVKR, t.Key, err)
+	}
+	return nil
+}
+
 // Client reads and writes targets. Deployments and StatefulSets come from the
 // cache of Reader, and so does every other kind that Kinds may watch; of the
 // rest the scale subresource is read each time.

@@ -136,7 +136,7 @@ func template(ctx context.Context, from client.Reader, target scaleTarget) (read
 			return readTarget{}, err
 		}
 		_, template := federation.ReadWorkload(object)
-		return readTarget{template, object.GetResourceVersion()}, nil
+		return readTarget{template, object.GetResourceVersion()}, federation.Cut(object)
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(target.kind)

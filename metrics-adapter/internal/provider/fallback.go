@@ -99,6 +99,10 @@ func (p *Provider) target(ctx context.Context, so *v1alpha1.ScaledObject, metric
 	return 0, "", fmt.Errorf("HPA %s has no metric %s", hpa.Name, metric)
 }
 
+// mostOfMetrics is what the metrics of an HPA may have, as JSON; those of one that
+// a ScaledObject has have a tenth.
+const mostOfMetrics = 256 << 10
+
 // StripHPA is a transform for caches: of an HPA it keeps what target reads.
 func StripHPA(object any) (any, error) {
 	hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler)
@@ -108,6 +112,9 @@ func StripHPA(object any) (any, error) {
 	kept := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{
 		Name: hpa.Name, Namespace: hpa.Namespace, UID: hpa.UID, ResourceVersion: hpa.ResourceVersion,
 	}}
+	if !v1alpha1.Fits(hpa.Spec.Metrics, mostOfMetrics) {
+		return kept, nil // none of a ScaledObject's
+	}
 	for _, spec := range hpa.Spec.Metrics {
 		if spec.External == nil {
 			continue

@@ -27,6 +27,13 @@ import (
 // selectorFor is how long the selector of a target's pods is taken for granted.
 const selectorFor = 30 * time.Second
 
+// mostWatches is how many targets of one namespace are watched at once: each takes
+// a stream of the API server, and holds all pods that the target selects.
+const mostWatches = 100
+
+// errTooMany is about a target that is watched when another one no longer is.
+var errTooMany = fmt.Errorf("the ready pods of %d other scale targets of the namespace are being counted, of which it may have no more", mostWatches)
+
 // ReadyPods knows how many pods of a scale target are ready, which the HPA
 // controller divides a target of type Value by. It watches the pods of those
 // targets whose objects may need the number, so that an answer takes no request.
@@ -37,6 +44,7 @@ type ReadyPods struct {
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // of Start, which owns the watches
 	watches map[scaleTarget]*podWatch
+	of      map[string]int // watches by namespace
 	running sync.WaitGroup
 }
 
@@ -77,6 +85,9 @@ func (r *ReadyPods) follow(old, object any) {
 	if w := r.watches[before]; w != nil && (!needs || now != before) {
 		w.end()
 		delete(r.watches, before)
+		if r.of[before.name.Namespace]--; r.of[before.name.Namespace] == 0 {
+			delete(r.of, before.name.Namespace)
+		}
 	}
 	if needs {
 		r.watch(now)
@@ -101,15 +112,19 @@ func hasValueTarget(so *v1alpha1.ScaledObject) bool {
 	return slices.ContainsFunc(so.Spec.Triggers, func(t v1alpha1.ScaleTrigger) bool { return t.MetricType == autoscalingv2.ValueMetricType })
 }
 
-// watch returns the watch of a target's pods, which it starts if there is none.
-// r.mu is held.
+// watch returns the watch of a target's pods, which it starts if there is none; nil
+// when its namespace has too many. r.mu is held.
 func (r *ReadyPods) watch(target scaleTarget) *podWatch {
 	if w := r.watches[target]; w != nil {
 		return w
 	}
-	if r.watches == nil {
-		r.watches = map[scaleTarget]*podWatch{}
+	if r.of[target.name.Namespace] >= mostWatches {
+		return nil
 	}
+	if r.watches == nil {
+		r.watches, r.of = map[scaleTarget]*podWatch{}, map[string]int{}
+	}
+	r.of[target.name.Namespace]++
 	w := &podWatch{known: make(chan struct{}), end: func() {}}
 	r.watches[target] = w
 	if r.ctx != nil {
@@ -138,6 +153,9 @@ func (r *ReadyPods) count(ctx context.Context, target scaleTarget) (int32, error
 	r.mu.Lock()
 	w := r.watch(target) //nolint:contextcheck // a watch outlives the answer
 	r.mu.Unlock()
+	if w == nil {
+		return 0, errTooMany
+	}
 	select {
 	case <-w.known:
 		return w.count()

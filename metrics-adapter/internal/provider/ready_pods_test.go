@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -196,4 +197,42 @@ func TestSelectorThatChangesIsFollowed(t *testing.T) {
 			t.Errorf("%s, %v", got, err)
 		}
 	})
+}
+
+// A watch takes a stream of the API server and holds pods. Those of one namespace
+// are counted; others have theirs, and so does who comes when there is room.
+func TestWatchesOfANamespaceAreBounded(t *testing.T) {
+	var r ReadyPods // nothing runs before Start
+	r.Now = time.Now
+	target := func(namespace string, i int) scaleTarget {
+		return scaleTarget{name: client.ObjectKey{Namespace: namespace, Name: fmt.Sprint("worker-", i)}}
+	}
+	r.mu.Lock()
+	for i := range 2 * mostWatches {
+		r.watch(target("greedy", i))
+	}
+	if len(r.watches) != mostWatches {
+		t.Errorf("%d watches of one namespace", len(r.watches))
+	}
+	if r.watch(target("shop", 0)) == nil {
+		t.Error("another namespace has none")
+	}
+	r.mu.Unlock()
+	if _, err := r.count(t.Context(), target("greedy", mostWatches)); !errors.Is(err, errTooMany) {
+		t.Errorf("one more is counted: %v", err)
+	}
+	so := &v1alpha1.ScaledObject{}
+	so.Namespace, so.Spec.ScaleTargetRef.Name = "greedy", "worker-0"
+	so.Status.ScaleTargetGVKR = &v1alpha1.GroupVersionKindResource{}
+	r.mu.Lock()
+	gone := targetOf(so)
+	r.watches[gone] = r.watches[target("greedy", 0)]
+	delete(r.watches, target("greedy", 0))
+	r.mu.Unlock()
+	r.follow(so, nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.watch(target("greedy", mostWatches)) == nil || r.of["greedy"] != mostWatches {
+		t.Errorf("there is no room for another one when one has gone: %d", r.of["greedy"])
+	}
 }

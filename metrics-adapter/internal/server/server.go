@@ -112,7 +112,7 @@ func managerOptions(o options) ctrl.Options {
 		HealthProbeBindAddress: "0",
 		PprofBindAddress:       o.profilingAddress,
 		Cache: cache.Options{
-			DefaultTransform:             cache.TransformStripManagedFields(),
+			DefaultTransform:             federation.StripOthers,
 			DefaultUnsafeDisableDeepCopy: &shared,
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.ScaledObject{}:                 {Label: o.selector, Transform: o.kept},
