@@ -11,10 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/youmark/pkcs8"
-
 	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/keycost"
 )
 
 // TLSParams is the client's side of a TLS connection to an event source. A
@@ -90,6 +89,9 @@ func (p TLSParams) authorities() (*x509.CertPool, error) {
 	if err := appendDirs(pool, dirs); err != nil {
 		return nil, err
 	}
+	if err := keycost.CheckAuthorities([]byte(p.CA)); err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
 	if p.CA != "" && !pool.AppendCertsFromPEM([]byte(p.CA)) {
 		return nil, errors.New("ca: holds no PEM certificate")
 	}
@@ -103,7 +105,7 @@ func (p TLSParams) pair() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	pair, err := tls.X509KeyPair([]byte(p.Cert), key)
+	pair, err := keycost.Pair([]byte(p.Cert), key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("cert and key: %s", strings.TrimPrefix(err.Error(), "tls: "))
 	}
@@ -123,7 +125,7 @@ func decryptKey(key, password []byte) ([]byte, error) {
 	case len(password) == 0:
 		return nil, errors.New("keyPassword: is required, because key is encrypted")
 	}
-	private, err := parseEncrypted(block.Bytes, password)
+	private, err := keycost.Decrypt(block.Bytes, password)
 	if err != nil {
 		return nil, errors.New("keyPassword: does not decrypt key")
 	}
@@ -132,20 +134,6 @@ func decryptKey(key, password []byte) ([]byte, error) {
 		return nil, errors.New("key: is of a kind that TLS does not use")
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
-
-// parseEncrypted decrypts a PKCS#8 key. Key and password are a tenant's, and
-// the library panics on lengths that do not fit its ciphers.
-func parseEncrypted(der, password []byte) (key any, err error) {
-	defer func() {
-		if recover() != nil {
-			err = errors.New("malformed")
-		}
-	}()
-	if err := checkCost(der); err != nil {
-		return nil, err
-	}
-	return pkcs8.ParsePKCS8PrivateKey(der, password)
 }
 
 // caDirs are the process's directories of certificate authorities; nil stands

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -190,4 +191,28 @@ func FuzzKey(f *testing.F) {
 			t.Errorf("the password is shown: %v", err)
 		}
 	})
+}
+
+// TestKeysAndAuthoritiesAreBounded: the bounds of package keycost are those of
+// what triggers give.
+func TestKeysAndAuthoritiesAreBounded(t *testing.T) {
+	cert, _ := keyPair(t)
+	long := block("PRIVATE KEY", make([]byte, 1<<20))
+	if _, err := (TLSParams{Cert: cert, Key: long}).Config(false); err == nil || !strings.Contains(err.Error(), "longer than an RSA key of 8192 bits") {
+		t.Errorf("key: error = %v", err)
+	}
+	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	modulus := new(big.Int).SetBit(big.NewInt(1), 1<<16, 1)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &rsa.PublicKey{N: modulus, E: 65537}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := block("CERTIFICATE", der)
+	if _, err := (TLSParams{CA: ca}).Config(false); err == nil || !strings.Contains(err.Error(), "ca: has an RSA key of more than 8192 bits") {
+		t.Errorf("ca: error = %v", err)
+	}
 }

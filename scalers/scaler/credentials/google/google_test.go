@@ -271,3 +271,18 @@ func TestTokensAreRenewedAheadOfTheirEnd(t *testing.T) {
 		t.Error("a token that has not ended is dropped because renewing fails")
 	}
 }
+
+// TestKeysThatTakeLongAreRefused: nothing ends the work on a key of many
+// thousand bits.
+func TestKeysThatTakeLongAreRefused(t *testing.T) {
+	key, err := json.Marshal(map[string]string{
+		"type": "service_account", "client_email": "a@b", "token_uri": "https://oauth2.googleapis.com/token",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: make([]byte, 1<<20)})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (google.Identity{Key: string(key)}).Account(t.Context(), http.DefaultClient); err == nil || !strings.Contains(err.Error(), "longer than an RSA key of 8192 bits") {
+		t.Errorf("error = %v", err)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/keycost"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -103,6 +104,9 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 	}
 	if !issues(config.TokenURL) {
 		return nil, words.Errorf(codes.InvalidArgument, "token_uri of the Google service account's key is not Google's (the family's flag %s makes exceptions)", lending.HostsFlag)
+	}
+	if err := keycost.CheckPrivate(config.PrivateKey); err != nil {
+		return nil, words.Errorf(codes.InvalidArgument, "private_key of the Google service account's key %w", err)
 	}
 	return &Account{TokenSource: &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
