@@ -16,6 +16,8 @@ import (
 	"github.com/jcmturner/gokrb5/v8/iana/patype"
 	"github.com/jcmturner/gokrb5/v8/messages"
 	"github.com/jcmturner/gokrb5/v8/types"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // Limits of one login.
@@ -237,8 +239,8 @@ func checkHashing(hints types.PADataSequence) error {
 		for _, kind := range kinds {
 			if n := len(kind.S2KParams); n == 0 {
 				continue // the default
-			} else if n != 4 || binary.BigEndian.Uint32(kind.S2KParams)-1 >= mostIterations {
-				return loginError{fmt.Sprintf("the Kerberos realm asked for more than %d iterations of the password's hash", mostIterations)}
+			} else if n != 4 || binary.BigEndian.Uint32(kind.S2KParams)-1 >= client.MostIterations {
+				return errIterations("Kerberos realm")
 			}
 		}
 	}

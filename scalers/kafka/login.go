@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/twmb/franz-go/pkg/sasl"
-)
 
-// mostIterations is how often a broker may have a password hashed. Kafka keeps
-// to 16384 itself; the client would count to any number, deaf to its context.
-const mostIterations = 100_000
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+)
 
 // careful is a login whose broker is not trusted. The client runs it on a
 // goroutine where nobody recovers.
@@ -33,27 +29,16 @@ type carefulSession struct{ sasl.Session }
 // Challenge implements sasl.Session.
 func (c carefulSession) Challenge(said []byte) (done bool, next []byte, err error) {
 	defer recovered(&err)
-	if err := checkIterations(said); err != nil {
-		return false, nil, err
+	if client.TooManyIterations(said) {
+		return false, nil, errIterations("broker")
 	}
 	return c.Session.Challenge(said)
 }
 
-// checkIterations looks at the attributes of SCRAM, of which no other login's
-// messages have the one for iterations.
-//
-// Source: RFC 5802, section 5.1.
-func checkIterations(said []byte) error {
-	for attribute := range bytes.SplitSeq(said, []byte(",")) {
-		text, found := bytes.CutPrefix(attribute, []byte("i="))
-		if !found {
-			continue
-		}
-		if n, err := strconv.Atoi(string(text)); err == nil && n > mostIterations {
-			return loginError{fmt.Sprintf("the broker asked for more than %d iterations of the password's hash", mostIterations)}
-		}
-	}
-	return nil
+// errIterations is about what hashes a password for too long. who asked for it
+// is the broker or the realm.
+func errIterations(who string) error {
+	return loginError{fmt.Sprintf("the %s asked for more than %d iterations of the password's hash", who, client.MostIterations)}
 }
 
 // recovered makes an error of a panic over what a broker sent.

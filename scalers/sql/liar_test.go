@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -408,6 +409,28 @@ func TestServersThatLie(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestPasswordsThatAreHashedForever has a server of PostgreSQL ask for ten million
+// iterations, which its client counts to: seconds, of each connection.
+func TestPasswordsThatAreHashedForever(t *testing.T) {
+	challenge := func(iterations int) []byte {
+		return message('R', fmt.Sprintf("\x00\x00\x00\x0br=nonce,s=c2FsdA==,i=%d", iterations))
+	}
+	l := lie{login: append(message('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"), challenge(10_000_000)...)}
+	family := scalertest.Serve(t, triggers...).WithAuth(connecting("postgresql", liar(t, "postgresql", l.honest("postgresql", false), nil), false))
+	if _, err := family.Observe(t.Context(), "postgresql", constant); err == nil || !strings.Contains(err.Error(), "more than 100000 iterations") {
+		t.Errorf("error = %v", err)
+	}
+	for i := range challenge(10_000_000) {
+		m := &messages{}
+		if err := errors.Join(m.Check(challenge(10_000_000)[:i]), m.Check(challenge(10_000_000)[i:])); err == nil {
+			t.Errorf("in two pieces, of which the first has %d bytes: it is let through", i)
+		}
+	}
+	if err := (&messages{}).Check(append(challenge(4096), postgresqlLogin...)); err != nil {
+		t.Errorf("what PostgreSQL asks for: %v", err)
 	}
 }
 

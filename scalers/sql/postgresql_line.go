@@ -11,6 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // overTheirLines has all sessions of config go through lines. The driver looks
@@ -61,10 +65,19 @@ const mostReported = 64 << 10
 
 var errReports = errors.New("the server reports more of its settings than there are")
 
+// longestLoginMessage is what a server may say at once about a login, in bytes.
+const longestLoginMessage = 8 << 10
+
+var (
+	errLongLogin  = errors.New("the server says more about a login than there is to say")
+	errIterations = scaler.Errorf(codes.FailedPrecondition, "login: the server asked for more than %d iterations of the password's hash (scram_iterations)", client.MostIterations)
+)
+
 // messages checks those of PostgreSQL, as far as the driver does not.
 type messages struct {
 	head     []byte // of the message that comes
 	body     uint32 // bytes of it that are to come
+	login    []byte // what came of one about a login
 	reported int
 }
 
@@ -73,7 +86,16 @@ func (m *messages) Check(p []byte) error {
 	for len(p) > 0 {
 		if m.body > 0 {
 			n := min(uint32(len(p)), m.body)
+			if m.head[0] == authentication {
+				m.login = append(m.login, p[:n]...)
+			}
 			p, m.body = p[n:], m.body-n
+			if m.body > 0 {
+				return nil
+			}
+			if err := m.whole(); err != nil {
+				return err
+			}
 			continue
 		}
 		n := min(len(p), 5-len(m.head))
@@ -84,7 +106,22 @@ func (m *messages) Check(p []byte) error {
 		if err := m.message(m.head[0], binary.BigEndian.Uint32(m.head[1:])); err != nil {
 			return err
 		}
-		m.head = m.head[:0]
+		if m.body == 0 {
+			m.head = m.head[:0]
+		}
+	}
+	return nil
+}
+
+// authentication is the kind of the messages of a login.
+const authentication = 'R'
+
+// whole looks at a message that has come.
+func (m *messages) whole() error {
+	tooMany := client.TooManyIterations(m.login)
+	m.head, m.login = m.head[:0], m.login[:0]
+	if tooMany {
+		return errIterations
 	}
 	return nil
 }
@@ -94,6 +131,9 @@ func (m *messages) message(kind byte, length uint32) error {
 		return errTooLong
 	}
 	m.body = length - 4
+	if kind == authentication && m.body > longestLoginMessage {
+		return errLongLogin
+	}
 	if kind == 'S' {
 		if m.reported += int(length); m.reported > mostReported {
 			return errReports
