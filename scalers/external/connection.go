@@ -62,7 +62,7 @@ func (p externalParams) share(ctx context.Context) (*connection, error) {
 		if err != nil {
 			return nil, err
 		}
-		return connect(client.DialerOf(ctx), p.ScalerAddress, security)
+		return connect(client.DialerOf(ctx), p.ScalerAddress, security, fewAddresses(ctx))
 	})
 }
 
