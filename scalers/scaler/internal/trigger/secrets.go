@@ -18,6 +18,11 @@ const shortestSecret = 5
 // address spells it: no address is longer.
 const longestInAddress = 64 << 10
 
+// mostParts is how many secrets are looked for within the values of a trigger:
+// far more than connection strings have. Each takes several times its length,
+// for as long as the trigger is there.
+const mostParts = 1000
+
 // Secrets lists what must not be shown of the credentials of a trigger, the
 // longest first: every value, what is secret within addresses and connection
 // strings, and all of it as an address spells it. A value that a parameter of
@@ -35,15 +40,23 @@ func (t Trigger) Secrets(c *contract.Credentials) []string {
 				continue
 			}
 			secrets = append(secrets, text)
-			if len(text) <= longestInAddress {
-				secrets = append(secrets, url.QueryEscape(text), url.PathEscape(text))
+			if len(text) > longestInAddress {
+				continue
+			}
+			for _, spelt := range []string{url.QueryEscape(text), url.PathEscape(text)} {
+				if spelt != text {
+					secrets = append(secrets, spelt)
+				}
 			}
 		}
 	}
+	parts := 0
 	for _, values := range []map[string]string{c.Parameters, c.Env} {
 		for _, value := range values {
 			add(value)
-			add(within(value)...)
+			found := within(value, mostParts-parts)
+			parts += len(found)
+			add(found...)
 		}
 	}
 	slices.SortFunc(secrets, func(a, b string) int {
@@ -52,7 +65,7 @@ func (t Trigger) Secrets(c *contract.Credentials) []string {
 		}
 		return strings.Compare(a, b)
 	})
-	return slices.Compact(secrets)
+	return slices.Clip(slices.Compact(secrets))
 }
 
 // enumerates is true for a value that a parameter of the type lists.
@@ -66,8 +79,11 @@ func (t Trigger) enumerates(value string) bool {
 // "Endpoint=...;SharedAccessKey=...".
 var secretPart = regexp.MustCompile(`(?i)(?:key|password|pwd|secret|token|signature|sig)=([^;& ]+)`)
 
-// within are the secrets that are part of a value.
-func within(value string) []string {
+// within are the secrets that are part of a value, up to most.
+func within(value string, most int) []string {
+	if most <= 0 {
+		return nil
+	}
 	var parts []string
 	if _, rest, ok := strings.Cut(value, "://"); ok && strings.Contains(rest, "@") {
 		_, raw, _ := strings.Cut(rest[:strings.LastIndex(rest, "@")], ":")
@@ -76,7 +92,7 @@ func within(value string) []string {
 			parts = append(parts, plain)
 		}
 	}
-	for _, found := range secretPart.FindAllStringSubmatch(value, -1) {
+	for _, found := range secretPart.FindAllStringSubmatch(value, most) {
 		parts = append(parts, found[1])
 	}
 	return parts
