@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -163,6 +164,14 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+func aThousandServers() string {
+	var all []string
+	for i := range 1000 {
+		all = append(all, fmt.Sprintf("h%d:1", i))
+	}
+	return strings.Join(all, ",")
+}
+
 // TestParameters names the parameter that is wrong. No broker is asked.
 func TestParameters(t *testing.T) {
 	valid := map[string]string{"bootstrapServers": "127.0.0.1:1", "consumerGroup": "crew", "topic": "jobs"}
@@ -179,6 +188,9 @@ func TestParameters(t *testing.T) {
 		"blank servers": {
 			metadata: map[string]string{"bootstrapServers": ","},
 			message:  "bootstrapServers: names no server"},
+		"servers without end": {
+			metadata: map[string]string{"bootstrapServers": aThousandServers()},
+			message:  "bootstrapServers: names 1000 servers, of 100 that there may be"},
 		"no group": {
 			metadata: map[string]string{"consumerGroup": " "},
 			message:  "consumerGroup: is required (looked in metadata, consumerGroupFromEnv)"},

@@ -57,10 +57,11 @@ type groupParams struct {
 
 // Validate checks that there is a server among the elements.
 func (p brokerParams) Validate() error {
-	if len(seeds(p.BootstrapServers)) == 0 {
+	named := len(seeds(p.BootstrapServers))
+	if named == 0 {
 		return errors.New("bootstrapServers: names no server")
 	}
-	return nil
+	return client.CheckServers("bootstrapServers", named)
 }
 
 // Silent keeps the doorbell off where fetching costs money or is not the real

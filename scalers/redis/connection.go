@@ -96,7 +96,7 @@ func (p connectionParams) addresses() ([]string, error) {
 	if len(all) == 0 {
 		return nil, errors.New("address: no addresses or hosts: give address, or host and port")
 	}
-	return all, nil
+	return all, client.CheckServers("address", len(all))
 }
 
 func filled(list []string) []string {

@@ -58,6 +58,8 @@ func TestRefusedMetadata(t *testing.T) {
 			"redis: address: no addresses or hosts: give address, or host and port"},
 		"hosts and ports of different number": {"redis-cluster", map[string]string{"listName": "l", "hosts": "a,b", "ports": "1"}, nil,
 			"redis-cluster: host: has 2 elements and port has 1, not one port for each host"},
+		"servers without end": {"redis-sentinel", map[string]string{"address": strings.Repeat("r:1,", 1000), "listName": "l", "sentinelMaster": "m"}, nil,
+			"redis-sentinel: address: names 1000 servers, of 100 that there may be"},
 		"TLS in two places": {"redis", map[string]string{"address": "r:1", "listName": "l", "enableTLS": "true"}, map[string]string{"tls": "enable"},
 			"redis: enableTLS: cannot be combined with the authentication parameter tls"},
 		"TLS that is no word": {"redis", map[string]string{"address": "r:1", "listName": "l"}, map[string]string{"tls": "yes"},

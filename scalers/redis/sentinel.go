@@ -21,6 +21,8 @@ const (
 	// headStart is the time that the Sentinel which answered last has before the
 	// others are asked, too.
 	headStart = 500 * time.Millisecond
+	// sentinelsAtOnce are asked beside each other: each takes a client.
+	sentinelsAtOnce = 8
 	// masterCheck is how long the master is taken to be the same while its
 	// connections hold.
 	masterCheck = 10 * time.Second
@@ -149,6 +151,7 @@ func (s *sentinels) ask(ctx context.Context) (string, error) {
 	late := time.NewTimer(headStart)
 	defer late.Stop()
 	var errs []error
+	asked := 1
 	for waiting := len(left) + 1; waiting > 0; {
 		select {
 		case one := <-said:
@@ -158,10 +161,12 @@ func (s *sentinels) ask(ctx context.Context) (string, error) {
 			}
 			errs = append(errs, one.err)
 			waiting--
-			begin(len(left))
+			asked--
 		case <-late.C:
-			begin(len(left))
 		}
+		n := min(len(left), sentinelsAtOnce-asked)
+		begin(n)
+		asked += n
 	}
 	return "", fmt.Errorf("%w: %w", errNoSentinel, errors.Join(errs...))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
@@ -84,8 +85,11 @@ func judgeMSSQL(options map[string]string) error {
 // parseMSSQL is what the driver makes of a connection string that has nothing
 // but options it may have. No file is opened but those listed.
 func parseMSSQL(dsn string) (msdsn.Config, error) {
-	config, err := understood(func() (msdsn.Config, error) { return msdsn.Parse(dsn) })
+	config, err := understood("connectionString", dsn, func() (msdsn.Config, error) { return msdsn.Parse(dsn) })
 	if err, refused := config.ProtocolParameters[verdict].(error); refused {
+		return config, err
+	}
+	if errors.As(err, new(connectionLengthError)) {
 		return config, err
 	}
 	if err != nil { // its text may quote the password

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -24,15 +25,34 @@ func forgetEnvironment() {
 	}
 }
 
-// understood is what a driver makes of a connection string. One that its parser
-// panics at is not understood either.
-func understood[C any](parse func() (C, error)) (config C, err error) {
+// longestConnection is that of a connection string, in bytes. What a driver makes
+// of it takes several hundred times as much.
+const longestConnection = 16 << 10
+
+// understood is what a driver makes of a connection string, which a parameter
+// gives. One that its parser panics at is not understood either.
+func understood[C any](parameter, text string, parse func() (C, error)) (config C, err error) {
+	if len(text) > longestConnection {
+		return config, connectionLengthError(parameter)
+	}
 	defer func() {
 		if recover() != nil {
 			err = scaler.Errorf(codes.InvalidArgument, "the client's parser gives up on it")
 		}
 	}()
 	return parse()
+}
+
+// connectionLengthError is the error about a connection string in a parameter.
+type connectionLengthError string
+
+func (c connectionLengthError) Error() string {
+	return fmt.Sprintf("%s: has more than %d bytes", string(c), longestConnection)
+}
+
+// GRPCStatus gives the error its code.
+func (c connectionLengthError) GRPCStatus() *status.Status {
+	return status.New(codes.InvalidArgument, c.Error())
 }
 
 // refusedOption is the error about an option that a connection string may not

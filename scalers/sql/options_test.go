@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -248,4 +249,30 @@ func FuzzConnectionStrings(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestConnectionStringsAreBounded: what drivers make of a long one takes all
+// memory, as a list of half a million hosts does.
+func TestConnectionStringsAreBounded(t *testing.T) {
+	long := strings.Repeat("h,", longestConnection)
+	for name, parse := range map[string]func() error{
+		"postgresql": func() error { _, err := parsePostgreSQL("host=" + long); return err },
+		"a URL":      func() error { _, err := parsePostgreSQL("postgres://" + long); return err },
+		"mysql":      func() error { _, err := mysqlParams{ConnectionString: long}.config(); return err },
+		"mssql":      func() error { _, err := parseMSSQL("server=h;database=" + long); return err },
+	} {
+		if err := parse(); err == nil || !strings.HasSuffix(err.Error(), ": has more than 16384 bytes") {
+			t.Errorf("%s: error = %v", name, err)
+		}
+	}
+	var thousand []string
+	for i := range 1000 {
+		thousand = append(thousand, fmt.Sprintf("h%d", i))
+	}
+	if _, err := parsePostgreSQL("sslmode=disable host=" + strings.Join(thousand, ",")); err == nil || !strings.Contains(err.Error(), "of 100 that there may be") {
+		t.Errorf("a thousand hosts: error = %v", err)
+	}
+	if _, err := parsePostgreSQL("host=" + strings.Join(thousand[:10], ",")); err != nil {
+		t.Errorf("ten hosts: %v", err)
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // postgresqlOptions are those that a connection string may have. Settings of
@@ -48,6 +50,9 @@ const mostCached = 16
 // nothing but options it may have. No file is opened but those listed.
 func parsePostgreSQL(dsn string) (*pgx.ConnConfig, error) {
 	config, err := parseAllowed(dsn, postgresqlOptions)
+	if errors.As(err, new(connectionLengthError)) {
+		return nil, err
+	}
 	if err != nil {
 		if rewritten, failed := withListedFiles(dsn); failed != nil {
 			return nil, failed
@@ -57,6 +62,13 @@ func parsePostgreSQL(dsn string) (*pgx.ConnConfig, error) {
 	}
 	if err != nil {
 		return nil, postgresqlProblem(err)
+	}
+	servers := map[string]bool{}
+	for host, port := range hosts(config) {
+		servers[fmt.Sprint(host, port)] = true
+	}
+	if err := client.CheckServers("connection", len(servers)); err != nil {
+		return nil, scaler.Errorf(codes.InvalidArgument, "%w", err)
 	}
 	config.StatementCacheCapacity = min(config.StatementCacheCapacity, mostCached)
 	config.DescriptionCacheCapacity = min(config.DescriptionCacheCapacity, mostCached)
@@ -69,7 +81,7 @@ func parsePostgreSQL(dsn string) (*pgx.ConnConfig, error) {
 }
 
 func parseAllowed(dsn string, options []string) (*pgx.ConnConfig, error) {
-	return understood(func() (*pgx.ConnConfig, error) {
+	return understood("connection", dsn, func() (*pgx.ConnConfig, error) {
 		return pgx.ParseConfigWithOptions(dsn, pgx.ParseConfigOptions{
 			ParseConfigOptions: pgconn.ParseConfigOptions{ConnStringAllowedKeys: options},
 		})
