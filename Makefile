@@ -22,7 +22,7 @@ FAMILIES := $(patsubst scalers/%/main.go,%,$(wildcard scalers/*/main.go))
 CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/main.go))
 SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
 # Modules whose connections go by the rules of outbound/.
-DIALLING := outbound identity $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod))
+DIALLING := outbound identity $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod scalers/scaler/credentials/go.mod))
 GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build

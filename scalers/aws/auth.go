@@ -12,13 +12,13 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // awsParams is where a service of AWS is asked, and by whom: the same for every
 // trigger of the family.
 type awsParams struct {
-	scaler.AWSIdentity
+	amazon.Params
 
 	// AWSRegion is the region of the service.
 	AWSRegion string `param:"awsRegion,required" from:"trigger,auth"`

@@ -21,7 +21,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/sts v1.51.8
 	github.com/aws/smithy-go v1.28.9
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
-	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0-00010101000000-000000000000
+	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0-00010101000000-000000000000
 	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
@@ -88,6 +88,7 @@ require (
 	github.com/ryanuber/go-glob v1.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/scalers/scaler/credentials v0.0.0
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect
@@ -125,3 +126,5 @@ require (
 )
 
 replace github.com/sluice-autoscaler/sluice/identity => ../../identity
+
+replace github.com/sluice-autoscaler/sluice/scalers/scaler/credentials => ../scaler/credentials

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 )
 
 // handler stands in for a service of AWS that speaks JSON, for answers that
@@ -64,6 +64,6 @@ func (h *handler) requests() int {
 func params(h *handler) awsParams {
 	return awsParams{
 		AWSRegion: region, AWSEndpoint: h.URL,
-		AWSIdentity: scaler.AWSIdentity{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "hush-hush"},
+		Params: amazon.Params{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "hush-hush"},
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -124,7 +124,7 @@ func TestSecretsManager(t *testing.T) {
 	}
 }
 
-func readSecrets(t *testing.T, raw json.RawMessage, s scope) (*credentials.Values, error) {
+func readSecrets(t *testing.T, raw json.RawMessage, s scope) (*store.Values, error) {
 	t.Helper()
 	return amazon.Secrets{HTTP: func() (*http.Client, error) { return &http.Client{Transport: &http.Transport{}}, nil }}.
 		Read(within(t), raw, s)

@@ -10,7 +10,7 @@ replace (
 
 require (
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
-	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0-00010101000000-000000000000
+	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
 	k8s.io/api v0.37.2
@@ -95,6 +95,7 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/scalers/scaler/credentials v0.0.0
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
@@ -125,3 +126,5 @@ require (
 replace github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers
 
 replace github.com/sluice-autoscaler/sluice/identity => ../../identity
+
+replace github.com/sluice-autoscaler/sluice/scalers/scaler/credentials => ../scaler/credentials

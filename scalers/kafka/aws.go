@@ -11,14 +11,13 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // awsParams is the AWS identity that signs the token of MSK IAM.
 type awsParams struct {
-	scaler.AWSIdentity
+	amazon.Params
 
 	// AWSRegion is the region of the MSK cluster.
 	AWSRegion string `param:"awsRegion"`

@@ -117,6 +117,7 @@ require (
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
+	github.com/sluice-autoscaler/sluice/scalers/scaler/credentials v0.0.0
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.19.0
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0
@@ -136,3 +137,5 @@ replace (
 )
 
 replace github.com/sluice-autoscaler/sluice/identity => ../../identity
+
+replace github.com/sluice-autoscaler/sluice/scalers/scaler/credentials => ../scaler/credentials

@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -177,7 +178,7 @@ func (o operator) allow(acls *kadm.ACLBuilder) {
 // TestMSKToken proves that the token of MSK IAM is signed for the region that
 // the user names, and signed once.
 func TestMSKToken(t *testing.T) {
-	p := awsParams{AWSRegion: "eu-west-3", AWSIdentity: scaler.AWSIdentity{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "s3cr3t"}}
+	p := awsParams{AWSRegion: "eu-west-3", Params: amazon.Params{AWSAccessKeyID: "AKIAEXAMPLE", AWSSecretAccessKey: "s3cr3t"}}
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
 	config, err := p.Config(ctx, p.AWSRegion, lending.AmazonMSK)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // triggers is the whole family. A new trigger type adds its file and its line.
@@ -21,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := scaler.Serve(ctx, "kafka", triggers...); err != nil {
+	if err := scaler.Serve(ctx, "kafka", triggers, scaler.WithCredentials(credentials.FromCluster)); err != nil {
 		fmt.Fprintln(os.Stderr, "kafka:", err)
 		os.Exit(1)
 	}

@@ -17,14 +17,15 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // managedParams are the identities of the managed services. They count where no
 // authModes are given.
 type managedParams struct {
-	scaler.AWSIdentity
+	amazon.Params
 
 	// AWSRegion is the region that requests are signed for.
 	AWSRegion string `param:"awsRegion" from:"trigger,auth"`
@@ -60,7 +61,7 @@ func (p managedParams) OwnIdentity() string {
 	if p.service() == googleService && p.GoogleKeyFile != "" && p.GoogleKey == "" && p.GoogleKeyOfEnv == "" {
 		return "credentialsFromEnvFile"
 	}
-	return p.AWSIdentity.OwnIdentity()
+	return p.Params.OwnIdentity()
 }
 
 // service is where the identity leads: to AWS when there is anything of it,
@@ -172,16 +173,16 @@ func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verif
 		return nil, err
 	}
 	if key != "" && key == cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv) {
-		return scaler.GoogleAccount(ctx, key, googleScope)
+		return google.AccountOf(ctx, key, googleScope)
 	}
 	loan, err := lending.GoogleMonitoring.Lend("serverAddress", verified, server.Hostname())
 	switch {
 	case err != nil:
 		return nil, err
 	case key != "":
-		return scaler.GoogleAccount(ctx, key, googleScope)
+		return google.AccountOf(ctx, key, googleScope)
 	default:
-		return scaler.GoogleIdentity(ctx, loan)
+		return google.OwnAccount(ctx, loan)
 	}
 }
 
@@ -211,7 +212,7 @@ func (p managedParams) authorize(ctx context.Context, server *url.URL, unsafe bo
 		if err != nil {
 			return nil, nil, err
 		}
-		tokens, err := scaler.AzureIdentity(ctx, p.PodIdentity, loan)
+		tokens, err := azure.TokensFor(ctx, p.PodIdentity, loan)
 		return bearing(func(ctx context.Context) (string, error) { return tokens.Token(ctx, "managed Prometheus of Azure") }), nil, err
 	default:
 		return nil, nil, nil

@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // entra returns what adds a token of Microsoft Entra to a request. Tokens are
@@ -17,7 +17,7 @@ func (l login) entra(ctx context.Context, e endpoint) (func(*http.Request) error
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := scaler.AzureIdentity(ctx, l.PodIdentity, loan)
+	tokens, err := azure.TokensFor(ctx, l.PodIdentity, loan)
 	if err != nil {
 		return nil, err
 	}

@@ -75,6 +75,7 @@ require (
 	github.com/ryanuber/go-glob v1.0.0 // indirect
 	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
 	github.com/sluice-autoscaler/sluice/outbound v0.0.0 // indirect
+	github.com/sluice-autoscaler/sluice/scalers/scaler/credentials v0.0.0
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect
@@ -119,3 +120,5 @@ replace (
 )
 
 replace github.com/sluice-autoscaler/sluice/identity => ../../identity
+
+replace github.com/sluice-autoscaler/sluice/scalers/scaler/credentials => ../scaler/credentials

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // triggers is the whole family. A new trigger type adds its file and its line.
@@ -20,7 +21,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := scaler.Serve(ctx, "rabbitmq", triggers...); err != nil {
+	if err := scaler.Serve(ctx, "rabbitmq", triggers, scaler.WithCredentials(credentials.FromCluster)); err != nil {
 		fmt.Fprintln(os.Stderr, "rabbitmq:", err)
 		os.Exit(1)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // triggers is the whole family. A new trigger type adds its file and its line.
@@ -28,7 +29,7 @@ func main() {
 	defer stop()
 
 	redis.SetLogger(quiet{})
-	if err := scaler.Serve(ctx, "redis", triggers...); err != nil {
+	if err := scaler.Serve(ctx, "redis", triggers, scaler.WithCredentials(credentials.FromCluster)); err != nil {
 		fmt.Fprintln(os.Stderr, "redis:", err)
 		os.Exit(1)
 	}

@@ -12,7 +12,7 @@ for main in ../*/main.go; do
 	[ -f "$main" ] && families="$families $(dirname "$main")"
 done
 # shellcheck disable=SC2086 # a list of folders
-go run -trimpath ./cmd/docgen . client $families
+go run -trimpath ./cmd/docgen client credentials/amazon $families
 
 pages=$(mktemp -d)
 trap 'rm -rf "$pages"' EXIT

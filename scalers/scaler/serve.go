@@ -36,7 +36,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
@@ -69,7 +68,10 @@ type settings struct {
 	stateDir string
 	// showVersion asks for the version, and for nothing else.
 	showVersion bool
-	credentials credentials.Config
+	// credentials is whether triggers may refer to some, which resolver makes a
+	// resolver of.
+	credentials bool
+	resolver    OpenResolver
 }
 
 // environment names a flag's environment variable.
@@ -82,13 +84,11 @@ var environment = map[string]string{
 	"read-timeout":     "SLUICE_READ_TIMEOUT",
 	"max-read-timeout": "SLUICE_MAX_READ_TIMEOUT",
 	"shutdown-timeout": "SLUICE_SHUTDOWN_TIMEOUT",
-
-	"cluster-object-namespace": "KEDA_CLUSTER_OBJECT_NAMESPACE",
 }
 
 // parseSettings reads flags from args and what they leave out from getenv.
-func parseSettings(family string, args []string, getenv func(string) string, output io.Writer) (settings, error) {
-	var s settings
+func parseSettings(family string, args []string, getenv func(string) string, output io.Writer, options ...ServeOption) (settings, error) {
+	s := settings{resolver: withoutCredentials(family)}
 	flags := flag.NewFlagSet(family, flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.StringVar(&s.grpcAddress, "grpc-address", ":9090", "where the gRPC services listen, with mTLS")
@@ -111,14 +111,17 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	flags.BoolVar(&s.describe, "describe", false, "print what the family serves as JSON and exit")
 	client.Flags(flags)
-	credentialFlags(flags, &s.credentials)
+	var with serveOptions
+	for _, option := range options {
+		option(&with)
+	}
+	if with.credentials != nil {
+		s.credentials, s.resolver = true, with.credentials(flags, getenv)
+	}
 	if err := flags.Parse(args); err != nil || s.showVersion {
 		return s, err
 	}
 	if err := client.CheckEnvironment(getenv); err != nil {
-		return s, err
-	}
-	if err := credentialEnvironment(getenv, &s.credentials); err != nil {
 		return s, err
 	}
 	var err error
@@ -168,19 +171,21 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 
 // Serve runs a family until ctx ends: flags, logs, gRPC with health and
 // reflection, metrics and graceful stop. A family's main calls nothing else.
-func Serve(ctx context.Context, family string, triggers ...trigger.Trigger) error {
-	s, err := parseSettings(family, os.Args[1:], os.Getenv, os.Stderr)
+func Serve(ctx context.Context, family string, triggers []trigger.Trigger, options ...ServeOption) error {
+	s, err := parseSettings(family, os.Args[1:], os.Getenv, os.Stderr, options...)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return nil
 	case err != nil:
 		return err
-	}
-	switch {
 	case s.showVersion:
 		fmt.Println("scaler-"+family, version)
 		return nil
-	case s.describe:
+	}
+	if err := checkCredentials(triggers, s.credentials); err != nil {
+		return err
+	}
+	if s.describe {
 		return printDescription(os.Stdout, family, triggers)
 	}
 	log := newLog(os.Stderr, s.logLevel).With("family", family)
@@ -188,7 +193,7 @@ func Serve(ctx context.Context, family string, triggers ...trigger.Trigger) erro
 	if _, err := memlimit.Set(); err != nil {
 		log.Warn("the garbage collector does not know the memory limit of the container", "error", err)
 	}
-	resolver, err := newResolver(s.credentials, log)
+	resolver, err := s.resolver(log)
 	if err != nil {
 		return err
 	}

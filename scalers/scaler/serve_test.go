@@ -234,7 +234,7 @@ func TestRequestsOfAllKinds(t *testing.T) {
 		},
 		"credentials that nobody resolves": {
 			metadata: map[string]string{"name": "deep", scalerv1.KeyAuthenticationRef: "TriggerAuthentication/secret"}, metric: "well-deep",
-			code: codes.FailedPrecondition, message: "well: authenticationRef: TriggerAuthentication secret: this family has no access to an API server",
+			code: codes.InvalidArgument, message: "well: authenticationRef: TriggerAuthentication/secret is not read: family wells takes no credentials",
 		},
 	}
 	for name, tt := range tests {

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
@@ -54,7 +53,7 @@ func (c Config) withDefaults() Config {
 		c.Version = "dev"
 	}
 	if c.Resolver == nil {
-		c.Resolver = credentials.Unconnected()
+		c.Resolver = noCredentials{c.Family}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

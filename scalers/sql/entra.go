@@ -10,7 +10,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // Tokens of Entra are the family's own, so they go to Azure's databases and to
@@ -58,7 +59,7 @@ func entraPostgreSQL(ctx context.Context, id scaler.PodIdentity, config *pgx.Con
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := scaler.AzureIdentity(ctx, id, loan)
+	tokens, err := azure.TokensFor(ctx, id, loan)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func entraMSSQL(ctx context.Context, id scaler.PodIdentity, config *msdsn.Config
 			config.Encryption = msdsn.EncryptionRequired
 		}
 	}
-	tokens, err := scaler.AzureIdentity(ctx, id, loan)
+	tokens, err := azure.TokensFor(ctx, id, loan)
 	if err != nil {
 		return nil, err
 	}

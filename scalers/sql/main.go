@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 )
 
 // triggers is the whole family. A new trigger type adds its file and its line.
@@ -23,7 +24,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := scaler.Serve(ctx, "sql", triggers...); err != nil {
+	if err := scaler.Serve(ctx, "sql", triggers, scaler.WithCredentials(credentials.FromCluster)); err != nil {
 		fmt.Fprintln(os.Stderr, "sql:", err)
 		os.Exit(1)
 	}

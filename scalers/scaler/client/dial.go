@@ -11,11 +11,11 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // Dialer opens the connections of one source. Every client of an event source

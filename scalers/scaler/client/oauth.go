@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -60,7 +60,7 @@ type Tokens struct {
 func (p OAuthParams) Tokens(client *HTTPClient) *Tokens {
 	scopes := slices.DeleteFunc(slices.Clone(p.Scopes), func(scope string) bool { return strings.TrimSpace(scope) == "" })
 	plain := *client.client
-	plain.Transport = outbound.Bound(plain.Transport, credentials.Limits)
+	plain.Transport = outbound.Bound(plain.Transport, budget.Logins)
 	// The request's body carries the secret: it goes nowhere else.
 	plain.CheckRedirect = func(*http.Request, []*http.Request) error {
 		return outbound.RedirectError("the token endpoint redirects")

@@ -13,9 +13,14 @@ import (
 	"go.uber.org/goleak"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	outbound.Allow(outbound.Loopback...) // where servers and attackers are
+	goleak.VerifyTestMain(m)
+}
 
 // apiServer answers as an API server does where a test needs what a real one
 // cannot be made to say: refusals, silence and counts. Real ones are asked by

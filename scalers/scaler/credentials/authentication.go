@@ -6,19 +6,12 @@ import (
 	"net/url"
 	"path"
 	"strings"
-
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
-// Annotations of a ClusterTriggerAuthentication that keep its users from
-// turning it against its owner. Both are lists joined by commas, whose entries
-// may have "*" for any text without a "/". Absent means no limit, as in KEDA.
-const (
-	// AllowedNamespaces are the namespaces whose objects may use it.
-	AllowedNamespaces = "sluice.dev/allowed-namespaces"
-	// AllowedHosts are the hosts that its credentials may be sent to.
-	AllowedHosts = contract.AllowedHosts
-)
+// allowedNamespaces is the annotation of a ClusterTriggerAuthentication with the
+// namespaces whose objects may use it, written as contract.AllowedHosts is. Both
+// keep its users from turning it against its owner.
+const allowedNamespaces = "sluice.dev/allowed-namespaces"
 
 // authentication is a TriggerAuthentication or ClusterTriggerAuthentication, as
 // the API has it.

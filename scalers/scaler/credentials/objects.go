@@ -8,8 +8,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // secretObject returns a Secret, read once for all who name it.
@@ -147,7 +148,7 @@ func (s scope) Token(ctx context.Context, account string, audiences ...string) (
 	return s.w.token(ctx, s.w.ref.Namespace, account, audiences...)
 }
 
-func (s scope) File(path string) ([]byte, error) { return ReadFile(s.w.ReadableFiles, path) }
+func (s scope) File(path string) ([]byte, error) { return readable.Read(path) }
 
 func (s scope) OwnIdentity() error { return lending.CheckNamespace(s.w.ref.Namespace) }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -28,9 +29,7 @@ type Config struct {
 	// ClusterTriggerAuthentications.
 	ClusterNamespace string
 	// Stores are the secret stores that authentication objects may name.
-	Stores []Store
-	// ReadableFiles are files and directories that parameters may name.
-	ReadableFiles []string
+	Stores []store.Store
 	// FilePathRoot is the directory of spec.filePath; "" allows none.
 	FilePathRoot string
 	// TokenExpiry is how long bound tokens last; default 1 h.
@@ -46,14 +45,14 @@ type Config struct {
 type Resolver struct {
 	Config
 	api    *api
-	stores map[string]Store
+	stores map[string]store.Store
 
 	authentications *shelf[object, *authentication]
 	secrets         *shelf[object, *secret]
 	configMaps      *shelf[object, *configMap]
 	accounts        *shelf[object, *serviceAccount]
 	tokens          *shelf[tokenKey, bearer]
-	values          *shelf[storeKey, *Values]
+	values          *shelf[storeKey, storeValues]
 }
 
 // New makes a Resolver.
@@ -68,10 +67,6 @@ func New(config Config) (*Resolver, error) {
 	return newResolver(config, api), nil
 }
 
-// Unconnected is a Resolver without access to any cluster: it knows literals,
-// and says so of all else.
-func Unconnected() *Resolver { return newResolver(Config{}, nil) }
-
 func newResolver(config Config, api *api) *Resolver {
 	if config.Log == nil {
 		config.Log = slog.Default()
@@ -80,13 +75,13 @@ func newResolver(config Config, api *api) *Resolver {
 		config.TokenExpiry = time.Hour
 	}
 	r := &Resolver{
-		Config: config, api: api, stores: map[string]Store{},
+		Config: config, api: api, stores: map[string]store.Store{},
 		authentications: newShelf[object, *authentication]("authentication", config.Log),
 		secrets:         newShelf[object, *secret]("Secret", config.Log),
 		configMaps:      newShelf[object, *configMap]("ConfigMap", config.Log),
 		accounts:        newShelf[object, *serviceAccount]("ServiceAccount", config.Log),
 		tokens:          newShelf[tokenKey, bearer]("token", config.Log),
-		values:          newShelf[storeKey, *Values]("secret store", config.Log),
+		values:          newShelf[storeKey, storeValues]("secret store", config.Log),
 	}
 	for _, s := range config.Stores {
 		r.stores[s.Block()] = s
@@ -235,15 +230,15 @@ func (w *work) authenticationObject(ctx context.Context) (object, *authenticatio
 // admit refuses namespaces that may not use a cluster's authentication object,
 // and notes where its credentials may be sent.
 func (w *work) admit(o object, a *authentication) error {
-	namespaces, err := a.Metadata.patterns(AllowedNamespaces)
+	namespaces, err := a.Metadata.patterns(allowedNamespaces)
 	if err != nil {
 		return invalid("%s: %v", o, err)
 	}
 	if namespaces != nil && !contract.Matches(namespaces, w.ref.Namespace) {
 		return words.Errorf(codes.PermissionDenied, "%s may not be used in namespace %s: its annotation %s does not name it",
-			o, w.ref.Namespace, AllowedNamespaces)
+			o, w.ref.Namespace, allowedNamespaces)
 	}
-	if w.creds.Hosts, err = a.Metadata.patterns(AllowedHosts); err != nil {
+	if w.creds.Hosts, err = a.Metadata.patterns(contract.AllowedHosts); err != nil {
 		return invalid("%s: %v", o, err)
 	}
 	return nil
@@ -312,22 +307,32 @@ func (k storeKey) size() int { return len(k.text) + len(k.namespace) + len(k.tri
 // String is what logs show of it.
 func (k storeKey) String() string { return k.block + " of namespace " + k.namespace }
 
-func (w *work) stored(ctx context.Context, b storeBlock) (*Values, error) {
-	store := w.stores[b.name]
-	if store == nil {
-		return nil, words.Errorf(codes.Unimplemented, "this family cannot read it")
+// storeValues are what a store has to say, as a shelf keeps it.
+type storeValues struct{ *store.Values }
+
+func (v storeValues) size() (bytes int) {
+	for parameter, value := range v.Parameters {
+		bytes += len(parameter) + len(value) + perValue
+	}
+	return bytes
+}
+
+func (w *work) stored(ctx context.Context, b storeBlock) (storeValues, error) {
+	from := w.stores[b.name]
+	if from == nil {
+		return storeValues{}, words.Errorf(codes.Unimplemented, "this family cannot read it")
 	}
 	key := storeKey{block: b.name, text: string(b.text), namespace: w.namespace, trigger: w.ref.Namespace, account: w.ref.ServiceAccount}
-	return take(ctx, w, w.values, key, func(ctx context.Context) (*Values, time.Time, error) {
+	return take(ctx, w, w.values, key, func(ctx context.Context) (storeValues, time.Time, error) {
 		// What the login is made of is read anew with it, so that two ages do
 		// not add up.
 		inner := &work{Resolver: w.Resolver, ref: w.ref, namespace: w.namespace, creds: new(Credentials)}
 		inner.ref.NotBefore = time.Now().Add(-retryAfter)
-		values, err := store.Read(ctx, json.RawMessage(key.text), scope{inner})
+		values, err := from.Read(ctx, json.RawMessage(key.text), scope{inner})
 		if err != nil {
-			return nil, time.Time{}, err
+			return storeValues{}, time.Time{}, err
 		}
-		return values, values.ReadAgain, nil
+		return storeValues{values}, values.ReadAgain, nil
 	})
 }
 

@@ -18,7 +18,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 const shop = `
@@ -440,7 +441,7 @@ func TestValuesOfATriggerAreBounded(t *testing.T) {
 	names := func(spec string) func(*testing.T, *apiServer) (*Credentials, error) {
 		return func(t *testing.T, s *apiServer) (*Credentials, error) {
 			t.Helper()
-			return resolve(t, s.resolver(t, func(c *Config) { c.Stores = []Store{giver{"a": half, "b": half, "c": half}} }), s, spec, false, nil)
+			return resolve(t, s.resolver(t, func(c *Config) { c.Stores = []store.Store{giver{"a": half, "b": half, "c": half}} }), s, spec, false, nil)
 		}
 	}
 	for name, tt := range map[string]struct {
@@ -486,8 +487,8 @@ type giver map[string]string
 
 func (giver) Block() string { return "hashiCorpVault" }
 
-func (g giver) Read(context.Context, json.RawMessage, Scope) (*Values, error) {
-	return &Values{Parameters: g}, nil
+func (g giver) Read(context.Context, json.RawMessage, store.Scope) (*store.Values, error) {
+	return &store.Values{Parameters: g}, nil
 }
 
 func TestRestrictedSecrets(t *testing.T) {
@@ -542,16 +543,16 @@ func TestFilePath(t *testing.T) {
 	}
 }
 
-// store is a secret store that is asked and counts.
-type store struct {
+// counted is a secret store that is asked and counts.
+type counted struct {
 	mu    sync.Mutex
 	reads int
-	read  func(context.Context, json.RawMessage, Scope) (*Values, error)
+	read  func(context.Context, json.RawMessage, store.Scope) (*store.Values, error)
 }
 
-func (*store) Block() string { return "hashiCorpVault" }
+func (*counted) Block() string { return "hashiCorpVault" }
 
-func (s *store) Read(ctx context.Context, block json.RawMessage, scope Scope) (*Values, error) {
+func (s *counted) Read(ctx context.Context, block json.RawMessage, scope store.Scope) (*store.Values, error) {
 	s.mu.Lock()
 	s.reads++
 	s.mu.Unlock()
@@ -561,7 +562,7 @@ func (s *store) Read(ctx context.Context, block json.RawMessage, scope Scope) (*
 func TestAStoreIsAskedOnceForAll(t *testing.T) {
 	api := startAPI(t)
 	api.put(t, shop)
-	vault := &store{read: func(ctx context.Context, block json.RawMessage, scope Scope) (*Values, error) {
+	vault := &counted{read: func(ctx context.Context, block json.RawMessage, scope store.Scope) (*store.Values, error) {
 		if string(block) != `{"address":"http://vault"}` {
 			return nil, invalid("hashiCorpVault.address: %s", block)
 		}
@@ -574,9 +575,9 @@ func TestAStoreIsAskedOnceForAll(t *testing.T) {
 			return nil, err
 		}
 		role, err := scope.WorkloadRole(ctx)
-		return &Values{Parameters: map[string]string{"a": password, "b": token, "c": role}}, err
+		return &store.Values{Parameters: map[string]string{"a": password, "b": token, "c": role}}, err
 	}}
-	r := api.resolver(t, func(c *Config) { c.Stores = []Store{vault} })
+	r := api.resolver(t, func(c *Config) { c.Stores = []store.Store{vault} })
 	const spec = `{hashiCorpVault: {address: "http://vault"}}`
 	for range 3 {
 		creds, err := resolve(t, r, api, spec, false, nil)
@@ -603,10 +604,10 @@ func TestAStoreIsAskedOnceForAll(t *testing.T) {
 
 func TestAStoreMayFail(t *testing.T) {
 	api := startAPI(t)
-	vault := &store{read: func(context.Context, json.RawMessage, Scope) (*Values, error) {
+	vault := &counted{read: func(context.Context, json.RawMessage, store.Scope) (*store.Values, error) {
 		return nil, status.Error(codes.Unavailable, "hashiCorpVault: Vault is sealed")
 	}}
-	r := api.resolver(t, func(c *Config) { c.Stores = []Store{vault} })
+	r := api.resolver(t, func(c *Config) { c.Stores = []store.Store{vault} })
 	_, err := resolve(t, r, api, `{hashiCorpVault: {address: "http://vault"}}`, false, nil)
 	if want := "TriggerAuthentication shop/auth: hashiCorpVault: Vault is sealed"; status.Code(err) != codes.Unavailable || status.Convert(err).Message() != want {
 		t.Errorf("error = %v, want %q", err, want)
@@ -624,7 +625,10 @@ func TestErrorsHoldNothingThatWasRead(t *testing.T) {
 }
 
 func TestWithoutACluster(t *testing.T) {
-	r := Unconnected()
+	r, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(r.Close)
 	creds, err := r.Resolve(t.Context(), Reference{Namespace: "shop", Variables: []string{"A", "B"}, Env: map[string]scalerv1.EnvVar{"A": literal("a")}})
 	if err != nil || !maps.Equal(creds.Env, map[string]string{"A": "a"}) {
@@ -689,8 +693,8 @@ func TestAnAPIServerThatIsAwayTakesNothingAway(t *testing.T) {
 // mistake.
 func TestWhatIsEmptyIsAbsent(t *testing.T) {
 	about := "TriggerAuthentication shop/auth: "
-	vault := &store{read: func(context.Context, json.RawMessage, Scope) (*Values, error) {
-		return &Values{Parameters: map[string]string{"username": "ann", "password": ""}}, nil
+	vault := &counted{read: func(context.Context, json.RawMessage, store.Scope) (*store.Values, error) {
+		return &store.Values{Parameters: map[string]string{"username": "ann", "password": ""}}, nil
 	}}
 	tests := map[string]struct {
 		spec string
@@ -738,7 +742,7 @@ func TestWhatIsEmptyIsAbsent(t *testing.T) {
 			if tt.spec == "" {
 				tt.spec = "{}"
 			}
-			creds, err := resolve(t, s.resolver(t, func(c *Config) { c.Stores = []Store{vault} }), s, tt.spec, false, tt.edit)
+			creds, err := resolve(t, s.resolver(t, func(c *Config) { c.Stores = []store.Store{vault} }), s, tt.spec, false, tt.edit)
 			if err != nil {
 				t.Fatal(err)
 			}

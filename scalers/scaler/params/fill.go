@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // Lookup is everything that a trigger's parameters may come from.

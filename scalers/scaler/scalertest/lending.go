@@ -3,7 +3,7 @@ package scalertest
 import (
 	"testing"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // LendTo makes the family's own identity good for these hosts until the test

@@ -24,9 +24,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // Identity is who asks AWS: keys when there are any, else a role, else the
@@ -106,7 +106,7 @@ func boundAnswers(stack *middleware.Stack) error {
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleDeserialize(ctx, in)
 			if answer, ok := out.RawResponse.(*smithyhttp.Response); ok && answer != nil && answer.Body != nil {
-				answer.Body = outbound.BoundBody(answer.Body, credentials.Limits)
+				answer.Body = outbound.BoundBody(answer.Body, budget.Logins)
 			}
 			return out, metadata, err
 		}), middleware.After)

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // Secrets is AWS Secrets Manager.
@@ -53,11 +53,11 @@ type secret struct {
 // version is what parameters have in common that are taken from one answer.
 type version struct{ name, id, stage string }
 
-// Block implements credentials.Store.
+// Block implements store.Store.
 func (Secrets) Block() string { return blockName }
 
-// Read implements credentials.Store.
-func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope credentials.Scope) (*credentials.Values, error) {
+// Read implements store.Store.
+func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope store.Scope) (*store.Values, error) {
 	b, err := decodeSecrets(raw)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope credential
 		return nil, words.Errorf(codes.InvalidArgument, "%s.region: is required, the family has no AWS_REGION", blockName)
 	}
 	service := secretsmanager.NewFromConfig(config)
-	values := &credentials.Values{Parameters: map[string]string{}}
+	values := &store.Values{Parameters: map[string]string{}}
 	texts := map[version]string{}
 	for _, one := range b.Secrets {
 		v := version{one.Name, one.VersionID, one.VersionStage}
@@ -145,7 +145,7 @@ func (b *secretsBlock) usesPodIdentity() bool {
 }
 
 // identity is who asks Secrets Manager.
-func (b *secretsBlock) identity(ctx context.Context, scope credentials.Scope) (Identity, error) {
+func (b *secretsBlock) identity(ctx context.Context, scope store.Scope) (Identity, error) {
 	id := Identity{Region: b.Region, RegionOf: blockName + ".region", Federated: true}
 	var err error
 	if b.usesPodIdentity() {

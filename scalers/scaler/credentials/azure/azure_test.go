@@ -18,9 +18,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -127,7 +127,7 @@ func (c *cloud) client() *http.Client {
 	return client
 }
 
-func (c *cloud) read(t *testing.T, block map[string]any, scope scopetest.Scope) (*credentials.Values, error) {
+func (c *cloud) read(t *testing.T, block map[string]any, scope scopetest.Scope) (*store.Values, error) {
 	t.Helper()
 	raw, err := json.Marshal(block)
 	if err != nil {

@@ -18,10 +18,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // KeyVault is Azure Key Vault.
@@ -89,11 +89,11 @@ var kinds = map[string]kind{
 // private is a cloud whose addresses the block gives.
 const private = "private"
 
-// Block implements credentials.Store.
+// Block implements store.Store.
 func (KeyVault) Block() string { return blockName }
 
-// Read implements credentials.Store.
-func (k KeyVault) Read(ctx context.Context, raw json.RawMessage, scope credentials.Scope) (*credentials.Values, error) {
+// Read implements store.Store.
+func (k KeyVault) Read(ctx context.Context, raw json.RawMessage, scope store.Scope) (*store.Values, error) {
 	b, err := decodeVault(raw)
 	if err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (k KeyVault) Read(ctx context.Context, raw json.RawMessage, scope credentia
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.vaultUri: cannot be used", blockName)
 	}
-	values := &credentials.Values{Parameters: map[string]string{}}
+	values := &store.Values{Parameters: map[string]string{}}
 	for _, one := range b.Secrets {
 		if values.Parameters[one.Parameter], err = one.read(ctx, vault, b.host); err != nil {
 			return nil, err
@@ -204,7 +204,7 @@ func (b *vaultBlock) checkCloud(problems *block.Problems) {
 }
 
 // credential is who asks the vault.
-func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope credentials.Scope) (azcore.TokenCredential, error) {
+func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope store.Scope) (azcore.TokenCredential, error) {
 	var credential azcore.TokenCredential
 	if b.usesPodIdentity() {
 		if err := b.lend(scope); err != nil {
@@ -240,7 +240,7 @@ func (b *vaultBlock) credential(ctx context.Context, client *http.Client, scope 
 
 // lend sees to it that a token of the family is for the vaults of the block's
 // cloud and goes to one of them.
-func (b *vaultBlock) lend(scope credentials.Scope) error {
+func (b *vaultBlock) lend(scope store.Scope) error {
 	if err := scope.OwnIdentity(); err != nil {
 		return words.Errorf(status.Code(err), "%s.podIdentity: %w", blockName, err)
 	}

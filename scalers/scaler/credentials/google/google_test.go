@@ -25,9 +25,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -149,7 +149,7 @@ func (c *cloud) secret(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-func read(t *testing.T, c *cloud, block string, scope scopetest.Scope) (*credentials.Values, error) {
+func read(t *testing.T, c *cloud, block string, scope scopetest.Scope) (*store.Values, error) {
 	t.Helper()
 	return google.SecretManager{Endpoint: c.URL, HTTP: func() (*http.Client, error) {
 		return &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}, nil

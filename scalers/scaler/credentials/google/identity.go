@@ -19,10 +19,10 @@ import (
 	"golang.org/x/oauth2/google"
 	"google.golang.org/grpc/codes"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/keycost"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // Scope is the widest access that a token can have: what may be done with it

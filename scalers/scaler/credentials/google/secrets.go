@@ -14,11 +14,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // SecretManager is Google Secret Manager. It is asked over its REST API: one
@@ -55,11 +55,11 @@ type secret struct {
 	Version   string `json:"version"`
 }
 
-// Block implements credentials.Store.
+// Block implements store.Store.
 func (SecretManager) Block() string { return blockName }
 
-// Read implements credentials.Store.
-func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope credentials.Scope) (*credentials.Values, error) {
+// Read implements store.Store.
+func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope store.Scope) (*store.Values, error) {
 	b, err := decodeSecrets(raw)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope cred
 		return nil, words.Errorf(codes.FailedPrecondition,
 			"%s: the project is not known: the key has no project_id, and the family no CLOUDSDK_CORE_PROJECT", blockName)
 	}
-	values := &credentials.Values{Parameters: map[string]string{}}
+	values := &store.Values{Parameters: map[string]string{}}
 	for _, one := range b.Secrets {
 		if values.Parameters[one.Parameter], err = s.read(ctx, client, account, one); err != nil {
 			return nil, err
@@ -97,7 +97,7 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope cred
 }
 
 // lend sees to it that the family may be who asks.
-func (s SecretManager) lend(scope credentials.Scope) error {
+func (s SecretManager) lend(scope store.Scope) error {
 	if err := scope.OwnIdentity(); err != nil {
 		return words.Errorf(status.Code(err), "%s.podIdentity: %w", blockName, err)
 	}

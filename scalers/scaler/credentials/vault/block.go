@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/block"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/block"
 )
 
 const blockName = "hashiCorpVault"

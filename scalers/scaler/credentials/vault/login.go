@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // login is a token of Vault.
@@ -28,7 +28,7 @@ type login struct {
 const ownTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 // login logs in by the block's method. Afterwards the client has a token.
-func (v *server) login(ctx context.Context, b *vaultBlock, scope credentials.Scope) (login, error) {
+func (v *server) login(ctx context.Context, b *vaultBlock, scope store.Scope) (login, error) {
 	if b.Authentication == "token" {
 		return v.useToken(ctx, b, scope)
 	}
@@ -49,7 +49,7 @@ func (v *server) login(ctx context.Context, b *vaultBlock, scope credentials.Sco
 
 // useToken takes the token of the block, or the family's, and asks whether it
 // is good: a path that is denied could not tell.
-func (v *server) useToken(ctx context.Context, b *vaultBlock, scope credentials.Scope) (login, error) {
+func (v *server) useToken(ctx context.Context, b *vaultBlock, scope store.Scope) (login, error) {
 	token, err := b.token(scope)
 	if err != nil {
 		return login{}, err
@@ -87,7 +87,7 @@ func (v *server) renew(ctx context.Context, self *api.Secret, left time.Duration
 
 // token is the one to use. VAULT_TOKEN comes first, as KEDA has it, but never
 // goes to an address that a user chose.
-func (b *vaultBlock) token(scope credentials.Scope) (string, error) {
+func (b *vaultBlock) token(scope store.Scope) (string, error) {
 	if b.isOurs() {
 		return os.Getenv("VAULT_TOKEN"), b.lend(scope)
 	}
@@ -112,7 +112,7 @@ func (b *vaultBlock) isOurs() bool {
 
 // lend sees to it that the family may show who it is: to its own Vault, and to
 // those that it was started with.
-func (b *vaultBlock) lend(scope credentials.Scope) error {
+func (b *vaultBlock) lend(scope store.Scope) error {
 	if err := scope.OwnIdentity(); err != nil {
 		return words.Errorf(status.Code(err), "%s: %w", blockName, err)
 	}
@@ -129,7 +129,7 @@ func sameServer(a, b string) bool {
 }
 
 // serviceAccountToken is what a login with kubernetes presents.
-func serviceAccountToken(ctx context.Context, b *vaultBlock, scope credentials.Scope) (string, error) {
+func serviceAccountToken(ctx context.Context, b *vaultBlock, scope store.Scope) (string, error) {
 	var jwt, field string
 	switch c := b.Credential; {
 	case c != nil && c.ServiceAccountName != "":

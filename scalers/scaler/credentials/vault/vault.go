@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -24,12 +24,12 @@ type Store struct {
 	HTTP func() (*http.Client, error)
 }
 
-// Block implements credentials.Store.
+// Block implements store.Store.
 func (Store) Block() string { return blockName }
 
-// Read implements credentials.Store: it logs in, reads every path once, and
+// Read implements store.Store: it logs in, reads every path once, and
 // logs out again. A login that leases hang on ends by itself, with them.
-func (s Store) Read(ctx context.Context, raw json.RawMessage, scope credentials.Scope) (*credentials.Values, error) {
+func (s Store) Read(ctx context.Context, raw json.RawMessage, scope store.Scope) (*store.Values, error) {
 	b, err := decode(raw)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (s Store) Read(ctx context.Context, raw json.RawMessage, scope credentials.
 	if err != nil {
 		return nil, err
 	}
-	values := &credentials.Values{Parameters: map[string]string{}}
+	values := &store.Values{Parameters: map[string]string{}}
 	answers := map[request]*answer{}
 	leased := false
 	for i, secret := range b.Secrets {

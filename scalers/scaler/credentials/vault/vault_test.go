@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var store = vault.Store{HTTP: func() (*http.Client, error) {
+var reader = vault.Store{HTTP: func() (*http.Client, error) {
 	return &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}, nil
 }}
 
@@ -35,9 +35,9 @@ func environment(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, block any, scope scopetest.Scope) (*credentials.Values, error) {
+func read(t *testing.T, block any, scope scopetest.Scope) (*store.Values, error) {
 	t.Helper()
-	return store.Read(t.Context(), []byte(mustJSON(block)), scope)
+	return reader.Read(t.Context(), []byte(mustJSON(block)), scope)
 }
 
 // secrets is the list of a block: parameter, type, path and key of each.
@@ -316,7 +316,7 @@ func TestAllProblemsOfABlockAtOnce(t *testing.T) {
 	if status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
 		t.Errorf("error = %v\nwant %s", err, want)
 	}
-	if _, err := store.Read(t.Context(), []byte(`{"secrets": "none"}`), scopetest.Scope{}); status.Code(err) != codes.InvalidArgument {
+	if _, err := reader.Read(t.Context(), []byte(`{"secrets": "none"}`), scopetest.Scope{}); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("a block of another shape: %v", err)
 	}
 }

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// AllowedHosts is the annotation of an authentication object that lists the
-// hosts which its credentials may be sent to.
+// AllowedHosts is the annotation of a ClusterTriggerAuthentication with the hosts
+// that its credentials may be sent to: a list joined by commas, whose entries may
+// have "*" for any text without a "/". Absent means no limit, as in KEDA.
 const AllowedHosts = "sluice.dev/allowed-hosts"
 
 // Matches reports whether a name is one of the patterns, regardless of case and

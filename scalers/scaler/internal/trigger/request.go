@@ -85,7 +85,7 @@ func (r Request) Refers() string {
 	if reserved[scalerv1.KeySecretKeyRef] != "" {
 		return "secretKeyRef"
 	}
-	if strings.TrimSpace(reserved["identityOwner"]) == "operator" { // of AWSIdentity
+	if strings.TrimSpace(reserved["identityOwner"]) == "operator" { // of amazon.Params
 		return "identityOwner operator"
 	}
 	env, err := scalerv1.DecodeEnv(reserved[scalerv1.KeyEnv])

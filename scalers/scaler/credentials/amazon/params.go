@@ -1,4 +1,4 @@
-package scaler
+package amazon
 
 import (
 	"cmp"
@@ -11,16 +11,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/login"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
-// AWSIdentity is who a trigger is to AWS. A params struct embeds it beside its
+// Params are who a trigger is to AWS. A params struct embeds it beside its
 // region. Where keys are needed and missing, CheckAWS says so; it is not a
 // Validate because some triggers need an identity of AWS only at times.
-type AWSIdentity struct {
+type Params struct {
 	contract.PodIdentity
 
 	// IdentityOwner says who asks: operator is the family's own identity, pod a
@@ -37,7 +37,7 @@ type AWSIdentity struct {
 }
 
 // CheckAWS checks that one way to log in is given completely.
-func (p AWSIdentity) CheckAWS() error {
+func (p Params) CheckAWS() error {
 	if !p.needsKeys() {
 		return nil
 	}
@@ -51,12 +51,12 @@ func (p AWSIdentity) CheckAWS() error {
 	return errors.Join(problems...)
 }
 
-func (p AWSIdentity) needsKeys() bool {
+func (p Params) needsKeys() bool {
 	return p.Provider != "aws" && p.IdentityOwner != "operator" && p.role() == ""
 }
 
 // role is the role to assume, if any.
-func (p AWSIdentity) role() string {
+func (p Params) role() string {
 	if p.Provider == "aws" || p.Provider == "aws-eks" {
 		return cmp.Or(p.RoleARN, p.AWSRoleARN)
 	}
@@ -64,16 +64,16 @@ func (p AWSIdentity) role() string {
 }
 
 // identity picks the way to log in.
-func (p AWSIdentity) identity(region string) amazon.Identity {
+func (p Params) identity(region string) Identity {
 	switch {
 	case p.Provider == "aws":
-		return amazon.Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID, Federated: true}
+		return Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID, Federated: true}
 	case p.IdentityOwner == "operator":
-		return amazon.Identity{Region: region}
+		return Identity{Region: region}
 	case p.role() != "":
-		return amazon.Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID}
+		return Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID}
 	default:
-		return amazon.Identity{
+		return Identity{
 			Region: region, AccessKeyID: p.AWSAccessKeyID, SecretAccessKey: p.AWSSecretAccessKey, SessionToken: p.AWSSessionToken,
 		}
 	}
@@ -84,7 +84,7 @@ func (p AWSIdentity) identity(region string) amazon.Identity {
 type awsKey struct{ region, identity string }
 
 // Fingerprint tells this identity from others in a key of Shared.
-func (p AWSIdentity) Fingerprint() string {
+func (p Params) Fingerprint() string {
 	id := p.identity("")
 	return fingerprint.Of(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))
 }
@@ -92,7 +92,7 @@ func (p AWSIdentity) Fingerprint() string {
 // Lend refuses to sign for a service at a URL, which a parameter has, as the
 // family or a role that it assumes. What keys of a tenant sign may go anywhere.
 // verified says whether certificates are looked at.
-func (p AWSIdentity) Lend(to lending.Service, parameter string, u *url.URL, verified bool) error {
+func (p Params) Lend(to lending.Service, parameter string, u *url.URL, verified bool) error {
 	if !p.Own() {
 		return nil
 	}
@@ -100,12 +100,12 @@ func (p AWSIdentity) Lend(to lending.Service, parameter string, u *url.URL, veri
 }
 
 // Own reports whether it is the family's, as a role is that the family assumes.
-func (p AWSIdentity) Own() bool { return p.identity("").Own() }
+func (p Params) Own() bool { return p.identity("").Own() }
 
 // OwnIdentity names the parameter by which the trigger uses the family's own
 // identity, or a role that the family assumes. A pod identity is no parameter: it
 // is looked at where it is resolved.
-func (p AWSIdentity) OwnIdentity() string {
+func (p Params) OwnIdentity() string {
 	switch {
 	case p.IdentityOwner == "operator":
 		return "identityOwner"
@@ -119,11 +119,11 @@ func (p AWSIdentity) OwnIdentity() string {
 // Config returns a configuration for clients of a service of AWS, which sign
 // for its hosts alone unless the keys are the trigger's own. It is called from
 // Open with Open's ctx and asks nothing yet. Failures of its clients go through
-// amazon.Failure; after a refused login, amazon.Forget.
-func (p AWSIdentity) Config(ctx context.Context, region string, to lending.Service) (aws.Config, error) {
+// Failure; after a refused login, Forget.
+func (p Params) Config(ctx context.Context, region string, to lending.Service) (aws.Config, error) {
 	id := p.identity(region)
 	key := awsKey{region, p.Fingerprint()}
-	config, err := identify(ctx, key, func(ctx context.Context, client *http.Client) (aws.Config, error) {
+	config, err := login.Share(ctx, key, func(ctx context.Context, client *http.Client) (aws.Config, error) {
 		return id.Config(ctx, client)
 	})
 	if err != nil {

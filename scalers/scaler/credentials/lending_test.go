@@ -1,4 +1,4 @@
-package lending_test
+package credentials_test
 
 import (
 	"crypto/rand"
@@ -17,27 +17,20 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
-
-func TestMain(m *testing.M) {
-	outbound.Allow(outbound.Loopback...) // the attackers
-	goleak.VerifyTestMain(m)
-}
 
 // provider is one service that the family's identity is lent for.
 type provider struct {
@@ -144,7 +137,6 @@ func TestNoTokenReachesAnAttacker(t *testing.T) {
 	}
 }
 
-// TestHostsOfServices: names count to their end and in full.
 // TestProofsGoToNamedHosts: what proves the identity itself is shown to hosts that
 // were named, and not to those that get a token, or are of a domain that does.
 func TestProofsGoToNamedHosts(t *testing.T) {
@@ -161,6 +153,7 @@ func TestProofsGoToNamedHosts(t *testing.T) {
 	}
 }
 
+// TestHostsOfServices: names count to their end and in full.
 func TestHostsOfServices(t *testing.T) {
 	for _, service := range lending.Services() {
 		row := providers[service]
@@ -244,7 +237,7 @@ func TestStoresAskWhoMay(t *testing.T) {
 	process(t)
 	t.Setenv("VAULT_ADDR", "https://127.0.0.1:1")
 	for name, tt := range map[string]struct {
-		store credentials.Store
+		store store.Store
 		block string
 	}{
 		"AWS":              {amazon.Secrets{HTTP: plainClient}, `{"region": "eu-west-1", "podIdentity": {"provider": "aws"}, "secrets": [{"parameter": "p", "name": "s"}]}`},
@@ -268,7 +261,7 @@ func plainClient() (*http.Client, error) { return &http.Client{Transport: &http.
 func signed(t *testing.T, service lending.Service, thief *scalertest.Thief) error {
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
-	config, err := scaler.AWSIdentity{IdentityOwner: "operator"}.Config(ctx, "eu-west-1", service)
+	config, err := amazon.Params{IdentityOwner: "operator"}.Config(ctx, "eu-west-1", service)
 	if err != nil {
 		return err
 	}
@@ -362,7 +355,7 @@ func TestRedirectsTakeNoIdentityAlong(t *testing.T) {
 	defer known.Close()
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
-	config, err := scaler.AWSIdentity{IdentityOwner: "operator"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
+	config, err := amazon.Params{IdentityOwner: "operator"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +402,7 @@ func TestKeysOfTenantsAskGoogle(t *testing.T) {
 			}
 			ctx, release := scaler.Opening(t.Context())
 			defer release()
-			account, err := scaler.GoogleAccount(ctx, string(json), google.Scope)
+			account, err := google.AccountOf(ctx, string(json), google.Scope)
 			if err == nil {
 				_, _ = account.Token()
 			}
@@ -427,7 +420,7 @@ func TestRegionsAreNoHosts(t *testing.T) {
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
 	for _, region := range []string{"evil.example/#", "evil.example", "x.evil.example:443/", "s3", "elb", "us-east-1.evil", "a@evil", "us_east_1", "-", "us-east-1\r\n"} {
-		for name, identity := range map[string]scaler.AWSIdentity{
+		for name, identity := range map[string]amazon.Params{
 			"the family's": {IdentityOwner: "operator"}, "a role's": {AWSRoleARN: "arn:aws:iam::1:role/r"},
 			"a tenant's keys": {AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"},
 		} {
@@ -445,7 +438,7 @@ func TestRegionsAreNoHosts(t *testing.T) {
 
 // TestTenantsKeysGoAnywhere: they are not the family's.
 func TestTenantsKeysGoAnywhere(t *testing.T) {
-	p := scaler.AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}
+	p := amazon.Params{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}
 	ctx, release := scaler.Opening(t.Context())
 	defer release()
 	config, err := p.Config(ctx, "elasticmq", lending.AmazonSQS)

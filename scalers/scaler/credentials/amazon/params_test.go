@@ -1,4 +1,4 @@
-package scaler
+package amazon_test
 
 import (
 	"fmt"
@@ -12,28 +12,29 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
 // TestAWSRoles assumes roles against a server that answers as STS does.
 func TestAWSRoles(t *testing.T) {
 	tests := map[string]struct {
-		params AWSIdentity
+		params amazon.Params
 		form   map[string]string // what STS must be asked
 	}{
 		"role of the authentication parameters": {
-			params: AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"},
+			params: amazon.Params{AWSRoleARN: "arn:aws:iam::1:role/reader"},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/reader", "RoleSessionName": "KEDA"}},
 		"role of the pod identity": {
-			params: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/pod", ExternalID: "x1"}},
+			params: amazon.Params{PodIdentity: contract.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/pod", ExternalID: "x1"}},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/pod", "ExternalId": "x1"}},
 		"role of the workload under pod identity": {
-			params: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws"}, AWSRoleARN: "arn:aws:iam::1:role/workload"},
+			params: amazon.Params{PodIdentity: contract.PodIdentity{Provider: "aws"}, AWSRoleARN: "arn:aws:iam::1:role/workload"},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/workload"}},
 		"role of the workload under aws-eks": {
-			params: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws-eks"}, AWSRoleARN: "arn:aws:iam::1:role/eks"},
+			params: amazon.Params{PodIdentity: contract.PodIdentity{Provider: "aws-eks"}, AWSRoleARN: "arn:aws:iam::1:role/eks"},
 			form:   map[string]string{"Action": "AssumeRole", "RoleArn": "arn:aws:iam::1:role/eks"}},
 	}
 	for name, tt := range tests {
@@ -89,7 +90,7 @@ func TestAWSRoles(t *testing.T) {
 func TestAWSRegionsHaveTheirOwn(t *testing.T) {
 	ctx, release := pool.Opening(t.Context())
 	defer release()
-	p := AWSIdentity{AWSRoleARN: "arn:aws:iam::1:role/reader"}
+	p := amazon.Params{AWSRoleARN: "arn:aws:iam::1:role/reader"}
 	first, err := p.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
@@ -106,16 +107,16 @@ func TestAWSRegionsHaveTheirOwn(t *testing.T) {
 func TestAWSKeysThatAreMissing(t *testing.T) {
 	both := "awsAccessKeyID: is required without a role or pod identity\nawsSecretAccessKey: is required without a role or pod identity"
 	tests := map[string]struct {
-		identity AWSIdentity
+		identity amazon.Params
 		want     string
 	}{
 		"no way to log in":     {want: both},
-		"another pod identity": {identity: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "gcp"}}, want: both},
-		"a key without secret": {identity: AWSIdentity{AWSAccessKeyID: "AKIA"}, want: "awsSecretAccessKey: is required without a role or pod identity"},
-		"keys":                 {identity: AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}},
-		"a role":               {identity: AWSIdentity{AWSRoleARN: "arn"}},
-		"pod identity":         {identity: AWSIdentity{PodIdentity: contract.PodIdentity{Provider: "aws"}}},
-		"the family":           {identity: AWSIdentity{IdentityOwner: "operator"}},
+		"another pod identity": {identity: amazon.Params{PodIdentity: contract.PodIdentity{Provider: "gcp"}}, want: both},
+		"a key without secret": {identity: amazon.Params{AWSAccessKeyID: "AKIA"}, want: "awsSecretAccessKey: is required without a role or pod identity"},
+		"keys":                 {identity: amazon.Params{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}},
+		"a role":               {identity: amazon.Params{AWSRoleARN: "arn"}},
+		"pod identity":         {identity: amazon.Params{PodIdentity: contract.PodIdentity{Provider: "aws"}}},
+		"the family":           {identity: amazon.Params{IdentityOwner: "operator"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -144,7 +145,7 @@ func TestAWSCallsTakeTheirTime(t *testing.T) {
 	defer service.Close()
 	ctx, release := pool.Opening(t.Context())
 	defer release()
-	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
+	config, err := amazon.Params{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestAWSWritesNothingByItself(t *testing.T) {
 	defer func() { os.Stderr = before }()
 	ctx, release := pool.Opening(t.Context())
 	defer release()
-	config, err := AWSIdentity{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
+	config, err := amazon.Params{AWSAccessKeyID: "AKIA", AWSSecretAccessKey: "s"}.Config(ctx, "eu-west-1", lending.AmazonSQS)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package credentials
+package readable
 
 import (
 	"os"
@@ -31,6 +31,8 @@ func TestReadableFiles(t *testing.T) {
 	if err := syscall.Mkfifo(in("listed/pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	Set([]string{in("listed"), in("single")})
+	t.Cleanup(func() { Set(nil) })
 	tests := map[string]struct{ path, content, message string }{
 		"a file of a directory that is listed":     {path: in("listed/data/token"), content: "hunter2"},
 		"a link within it, as in a mounted volume": {path: in("listed/token"), content: "hunter2"},
@@ -46,7 +48,7 @@ func TestReadableFiles(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			content, err := ReadFile([]string{in("listed"), in("single")}, tt.path)
+			content, err := Read(tt.path)
 			if string(content) != tt.content || !strings.Contains(status.Convert(err).Message(), tt.message) {
 				t.Errorf("content = %q, error = %v, want %q, %q", content, err, tt.content, tt.message)
 			}
@@ -54,5 +56,12 @@ func TestReadableFiles(t *testing.T) {
 				t.Errorf("error = %v", err)
 			}
 		})
+	}
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,16 +1,12 @@
-package credentials
+// Package store is what a secret store is to the resolver of credentials, and the
+// resolver to a store.
+package store
 
 import (
 	"context"
 	"encoding/json"
 	"time"
-
-	"github.com/sluice-autoscaler/sluice/outbound"
 )
-
-// Limits bound what is read of whoever gives tokens, each time, and of a store in
-// one read together. What a Secret can have fits in.
-var Limits = outbound.Limits{Bytes: mostBytes, Values: 20_000}
 
 // Store reads what one block of an authentication object asks for, such as
 // hashiCorpVault. It is written once for all families and holds no state that
@@ -44,13 +40,6 @@ type Values struct {
 	// certificate ends. Zero means as often as a Secret is read. After the
 	// source has refused the values they are read again in any case.
 	ReadAgain time.Time
-}
-
-func (v *Values) size() (bytes int) {
-	for parameter, value := range v.Parameters {
-		bytes += len(parameter) + len(value) + perValue
-	}
-	return bytes
 }
 
 // Scope is what a Store may use of the trigger and of the cluster. Its errors

@@ -1,6 +1,7 @@
-package scaler
+package credentials
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -11,20 +12,38 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/lending"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
+
+// FromCluster has a family read credentials of the cluster that it runs in, and
+// of the secret stores and clouds that these name:
+//
+//	err := scaler.Serve(ctx, "kafka", triggers, scaler.WithCredentials(credentials.FromCluster))
+func FromCluster(flags *flag.FlagSet, getenv func(string) string) scaler.OpenResolver {
+	var c Config
+	flags.StringVar(&c.ClusterNamespace, "cluster-object-namespace", cmp.Or(getenv("KEDA_CLUSTER_OBJECT_NAMESPACE"), "keda"), "the namespace with the Secrets of ClusterTriggerAuthentications")
+	flags.StringVar(&c.FilePathRoot, "filepath-auth-root-path", "", "the directory below which spec.filePath of a ClusterTriggerAuthentication may name a file")
+	identityFlags(flags)
+	return func(log *slog.Logger) (scaler.ClosingResolver, error) {
+		if err := readEnvironment(getenv, &c); err != nil {
+			return nil, err
+		}
+		return connect(c, log)
+	}
+}
 
 // stores are the secret stores that authentication objects may name, one line
 // for each.
-func stores() []credentials.Store {
-	return []credentials.Store{
+func stores() []store.Store {
+	return []store.Store{
 		vault.Store{HTTP: storeHTTP(new(client.Dialer).DialResolved)},
 		azure.KeyVault{HTTP: storeHTTP(new(client.Dialer).DialResolved)},
 		// These answer at addresses of their own, and their clouds give
@@ -42,22 +61,8 @@ func storeHTTP(dial outbound.DialFunc) func() (*http.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		return outbound.Client(outbound.BoundTogether(pool.Transport, credentials.Limits), outbound.Stay, pool.Timeout), nil
+		return outbound.Client(outbound.BoundTogether(pool.Transport, budget.Logins), outbound.Stay, pool.Timeout), nil
 	}
-}
-
-// credentialFlags adds the flags on what a family may read for its triggers.
-func credentialFlags(flags *flag.FlagSet, c *credentials.Config) {
-	flags.StringVar(&c.ClusterNamespace, "cluster-object-namespace", "keda", "the namespace with the Secrets of ClusterTriggerAuthentications")
-	flags.StringVar(&c.FilePathRoot, "filepath-auth-root-path", "", "the directory below which spec.filePath of a ClusterTriggerAuthentication may name a file")
-	flags.Func("readable-files", "a file, or a directory of files, that a parameter may name; may be repeated",
-		func(path string) error {
-			c.ReadableFiles = append(c.ReadableFiles, path)
-			readable.Set(c.ReadableFiles)
-			return nil
-		})
-	outbound.Flag(flags, "allow-source-address", "an address or network that may be an event source although it is the machine's own, link-local, multicast or a cloud's metadata service; may be repeated")
-	identityFlags(flags)
 }
 
 // identityFlags adds the flags on whom a family lends its own identity.
@@ -80,8 +85,8 @@ func identityFlags(flags *flag.FlagSet) {
 		})
 }
 
-// credentialEnvironment reads what KEDA is told by environment variables.
-func credentialEnvironment(getenv func(string) string, c *credentials.Config) error {
+// readEnvironment reads what KEDA is told by environment variables.
+func readEnvironment(getenv func(string) string, c *Config) error {
 	// As in KEDA, nothing but "true" turns it on.
 	c.RestrictSecrets, _ = strconv.ParseBool(getenv("KEDA_RESTRICT_SECRET_ACCESS"))
 	if text := getenv("KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY"); text != "" {
@@ -94,14 +99,14 @@ func credentialEnvironment(getenv func(string) string, c *credentials.Config) er
 	return nil
 }
 
-// newResolver resolves credentials under the identity of the process. Outside
-// of a cluster and without a kubeconfig there is none, and triggers that refer
-// to credentials are told so.
-func newResolver(c credentials.Config, log *slog.Logger) (*credentials.Resolver, error) {
-	config, err := ClusterConfig()
+// connect resolves credentials under the identity of the process. Outside of a
+// cluster and without a kubeconfig there is none, and triggers that refer to
+// credentials are told so.
+func connect(c Config, log *slog.Logger) (*Resolver, error) {
+	config, err := scaler.ClusterConfig()
 	if err != nil && !clientcmd.IsEmptyConfig(err) {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	c.Cluster, c.Stores, c.Log = config, stores(), log
-	return credentials.New(c)
+	return New(c)
 }

@@ -1,4 +1,4 @@
-package scaler
+package credentials
 
 import (
 	"context"
@@ -10,14 +10,15 @@ import (
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/login"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/scopetest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/vault"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/scopetest"
 )
 
 // TestWhoGivesCredentialsIsBounded has every store, and all who give tokens, send
@@ -61,14 +62,14 @@ func givers(t *testing.T) map[string]func(ctx context.Context, address string) e
 	t.Helper()
 	all := map[string]func(context.Context, string) error{
 		"identities": func(ctx context.Context, address string) error {
-			client, err := identityHTTP(ctx)
+			client, err := login.HTTP(ctx)
 			if err != nil {
 				return err
 			}
 			return boundtest.Read(ctx, client, address)
 		},
 		"STS": func(ctx context.Context, _ string) error {
-			client, err := identityHTTP(ctx)
+			client, err := login.HTTP(ctx)
 			if err != nil {
 				return err
 			}
@@ -93,9 +94,9 @@ func givers(t *testing.T) map[string]func(ctx context.Context, address string) e
 			return err
 		},
 	}
-	for _, store := range stores() {
-		all[store.Block()] = func(ctx context.Context, address string) error {
-			client, err := clientOf(t, store)()
+	for _, each := range stores() {
+		all[each.Block()] = func(ctx context.Context, address string) error {
+			client, err := clientOf(t, each)()
 			if err != nil {
 				return err
 			}
@@ -106,18 +107,18 @@ func givers(t *testing.T) map[string]func(ctx context.Context, address string) e
 	return all
 }
 
-func clientOf(t *testing.T, store credentials.Store) func() (*http.Client, error) {
+func clientOf(t *testing.T, from store.Store) func() (*http.Client, error) {
 	t.Helper()
-	switch store := store.(type) {
+	switch from := from.(type) {
 	case vault.Store:
-		return store.HTTP
+		return from.HTTP
 	case azure.KeyVault:
-		return store.HTTP
+		return from.HTTP
 	case amazon.Secrets:
-		return store.HTTP
+		return from.HTTP
 	case google.SecretManager:
-		return store.HTTP
+		return from.HTTP
 	}
-	t.Fatalf("%T: where is its client?", store)
+	t.Fatalf("%T: where is its client?", from)
 	return nil
 }
