@@ -16,9 +16,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // ask asks the server at an address about a trigger, as the sampler does.
@@ -269,5 +272,35 @@ func TestServerThatHangsUp(t *testing.T) {
 		case <-over:
 			return
 		}
+	}
+}
+
+// TestStreamsHoldLittle: half a message of each stream waits for the rest, and
+// there are streams for every trigger.
+func TestStreamsHoldLittle(t *testing.T) {
+	begun := make(chan struct{}, 10)
+	address := serveHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		_, _ = w.Write(framed(0, make([]byte, 200<<10))[:190<<10])
+		w.(http.Flusher).Flush()
+		begun <- struct{}{}
+		<-r.Context().Done()
+	})
+	conn, err := connect(new(client.Dialer), address, insecure.NewCredentials())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	source := &pushSource{externalSource: &externalSource{conn: conn}, kind: scalerv1.KindScaledObject}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := source.Listen(ctx, func() {}, func() {}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("activity: error = %v", err)
+	}
+	if err := source.WatchSpecs(ctx, func() {}); err != nil {
+		t.Errorf("metrics: error = %v, want them to be asked for", err)
+	}
+	if len(begun) != 2 {
+		t.Errorf("%d streams were answered, not 2", len(begun))
 	}
 }

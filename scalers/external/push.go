@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -15,6 +17,13 @@ import (
 // externalPush scales on what a gRPC server of the user's says, which also
 // tells by itself when work arrives and when its metrics change.
 var externalPush = scaler.Define("external-push", openPush, scaler.PassesThrough(), scaler.RingsAt(pushCost))
+
+// Part of a message may be there of every stream, of which each trigger has two
+// for as long as it is there.
+const (
+	mostPushed   = 1 << 10  // a yes or no, in bytes
+	mostStreamed = 16 << 10 // a hundred metrics with usual names
+)
 
 // pushCost is what a doorbell asks of the server.
 const pushCost = "one StreamIsActive for each trigger"
@@ -81,12 +90,12 @@ func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
 func (s *pushSource) RingsAtWork() {}
 
 func (s *pushSource) streamActivity(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.IsActiveResponse], error) {
-	return s.conn.stream.StreamIsActive(ctx, s.ref)
+	return s.conn.stream.StreamIsActive(ctx, s.ref, grpc.MaxCallRecvMsgSize(mostPushed))
 }
 
 // WatchSpecs hears the server name its metrics, until the stream ends. It returns nil
-// when the server does not stream them, or they are of a ScaledJob: the server
-// is then asked before every read.
+// when the server does not stream them, or sends more than a stream may hold, or
+// they are of a ScaledJob: the server is then asked before every read.
 func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	if s.kind != scalerv1.KindScaledObject {
 		return nil
@@ -97,7 +106,7 @@ func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 		}
 	})
 	err = s.streamEnded(ctx, "StreamMetricSpec", err)
-	if errors.Is(err, scaler.ErrDoorbellRefused) {
+	if errors.Is(err, scaler.ErrDoorbellRefused) || status.Code(err) == codes.ResourceExhausted {
 		return nil
 	}
 	return err
@@ -112,5 +121,5 @@ func (s *pushSource) streamEnded(ctx context.Context, method string, err error) 
 }
 
 func (s *pushSource) streamSpecs(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.GetMetricSpecResponse], error) {
-	return s.conn.stream.StreamMetricSpec(ctx, s.ref)
+	return s.conn.stream.StreamMetricSpec(ctx, s.ref, grpc.MaxCallRecvMsgSize(mostStreamed))
 }
