@@ -16,13 +16,21 @@ import (
 const (
 	mostHeader  = 64 << 10
 	mostDrained = 64 << 10 // beyond it a connection is closed instead of used again
-	// mostBuffered is the most of an answer over HTTP/2 that waits to be read,
-	// and of all answers of a connection four times that.
-	mostBuffered = 1 << 20
 )
 
 // DialFunc is Dial, or what stands for it.
 type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// http1 is the only protocol that is spoken. Over HTTP/2 answers share a
+// connection and wait in the process's own memory, a part of each, until they are
+// read: hundreds of servers that answer at once would take all of it, and some
+// large answers that wait for their turn would hold up all others of the same
+// server. Over HTTP/1 what is not read waits with who has sent it.
+var http1 = func() *http.Protocols {
+	only := new(http.Protocols)
+	only.SetHTTP1(true)
+	return only
+}()
 
 // NewTransport makes a pool of connections. dial gets addresses of servers, or
 // of the proxy that the environment names: who uses the pool goes through Guard.
@@ -32,11 +40,10 @@ func NewTransport(dial DialFunc, config *tls.Config) *http.Transport {
 		DialContext:            dial,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    10 * time.Second,
-		ForceAttemptHTTP2:      true,
+		Protocols:              http1,
 		IdleConnTimeout:        90 * time.Second,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: mostHeader,
-		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: mostBuffered, MaxReceiveBufferPerConnection: 4 * mostBuffered},
 	}
 }
 
@@ -85,7 +92,7 @@ type Sender struct{ client *http.Client }
 func NewSender() *Sender {
 	pool := NewTransport(DialChecked, nil)
 	pool.MaxIdleConns, pool.MaxIdleConnsPerHost, pool.IdleConnTimeout = 100, 1, 30*time.Second
-	pool.ForceAttemptHTTP2, pool.DisableCompression = false, true
+	pool.DisableCompression = true
 	// A redirect would lead a request to where nobody sent it.
 	return &Sender{Client(Guard(pool, CheckHost), Stay, 0)}
 }

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -92,5 +93,31 @@ func flood(start string) func(net.Conn) {
 		for block := bytes.Repeat([]byte("secret"), 10_000); err == nil; {
 			_, err = conn.Write(block)
 		}
+	}
+}
+
+// TestAnswersShareNoConnection: what waits to be read is not to be in the memory
+// of the process, nor in the way of other answers.
+func TestAnswersShareNoConnection(t *testing.T) {
+	Allow(Loopback...)
+	defer Allow()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Spoken", r.Proto) }))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	pool := NewTransport(Dial, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // of a test
+	pool.Proxy = nil
+	defer pool.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := pool.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if spoken := answer.Header.Get("Spoken"); spoken != "HTTP/1.1" {
+		t.Errorf("%s is spoken", spoken)
 	}
 }
