@@ -1,19 +1,14 @@
 package scaler
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 
-	"google.golang.org/grpc/codes"
-
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/serving"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // ServeOption is what a family has beside its triggers.
@@ -59,40 +54,7 @@ func checkCredentials(triggers []trigger.Trigger, taken bool) error {
 	return nil
 }
 
-// noCredentials is the resolver of a family that takes none. What the workload
-// has in plain text is known all the same.
-type noCredentials struct{ family string }
-
-// Resolve implements contract.Resolver.
-func (n noCredentials) Resolve(_ context.Context, ref contract.Reference) (*contract.Credentials, error) {
-	if ref.Authentication != "" {
-		return nil, n.refuse("authenticationRef: " + ref.Authentication)
-	}
-	if parameters := slices.Sorted(maps.Keys(ref.Inline)); len(parameters) > 0 {
-		return nil, n.refuse("secretKeyRef (" + parameters[0] + "): a Secret")
-	}
-	var refused error
-	env, err := scalerv1.ResolveEnv(ref.Env, ref.Variables, func(name string, _ scalerv1.EnvVar) (string, scalerv1.Finding) {
-		refused = n.refuse("variable " + name + ": a Secret or ConfigMap")
-		return "", scalerv1.Absent
-	})
-	switch {
-	case refused != nil:
-		return nil, refused
-	case err != nil:
-		return nil, words.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	return &contract.Credentials{Env: env}, nil
-}
-
-func (n noCredentials) refuse(what string) error {
-	return words.Errorf(codes.InvalidArgument, "%s is not read: family %s takes no credentials", what, n.family)
-}
-
-// Close implements ClosingResolver: nothing is held.
-func (noCredentials) Close() {}
-
 // withoutCredentials is the source of a family that takes none.
 func withoutCredentials(family string) OpenResolver {
-	return func(*slog.Logger) (ClosingResolver, error) { return noCredentials{family}, nil }
+	return func(*slog.Logger) (ClosingResolver, error) { return serving.NoCredentials{Family: family}, nil }
 }

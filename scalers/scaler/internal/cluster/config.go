@@ -1,4 +1,5 @@
-package scaler
+// Package cluster says how the API server is reached.
+package cluster
 
 import (
 	"errors"
@@ -9,7 +10,7 @@ import (
 
 // ClusterConfig is how the API server is reached: as the Pod's ServiceAccount, or
 // else as KUBECONFIG says.
-func ClusterConfig() (*rest.Config, error) {
+func Config() (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
 	if err == nil || !errors.Is(err, rest.ErrNotInCluster) {
 		return config, err

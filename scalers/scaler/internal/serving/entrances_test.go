@@ -1,9 +1,10 @@
-package scaler
+package serving
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -73,10 +74,16 @@ func guardIn(t *testing.T, env map[string]string, args ...string) *fortress {
 // guardWith is guardIn with further triggers.
 func guardWith(t *testing.T, env map[string]string, more []trigger.Trigger, args ...string) *fortress {
 	t.Helper()
-	set, err := parseSettings("wells", append([]string{
+	var set Listen
+	flags := flag.NewFlagSet("wells", flag.ContinueOnError)
+	set.AddFlags(flags)
+	if err := flags.Parse(append([]string{
 		"--grpc-address=127.0.0.1:0", "--loopback-address=127.0.0.1:0", "--installation=" + installation,
-	}, args...), func(name string) string { return env[name] }, t.Output())
-	if err != nil {
+	}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if set.Policy, err = identity.ServingPolicy(func(name string) string { return env[name] }); err != nil {
 		t.Fatal(err)
 	}
 	g := &fortress{t: t, keys: &identity.Holder{}, well: &well{}}
@@ -85,7 +92,7 @@ func guardWith(t *testing.T, env map[string]string, more []trigger.Trigger, args
 		t.Fatal(err)
 	}
 	keys := g.keys
-	if set.plaintext {
+	if set.Plaintext {
 		keys = nil
 	}
 	entrances, err := open(t.Context(), set, keys)
@@ -471,12 +478,6 @@ func TestCallersWithAnOldTLS(t *testing.T) {
 			}
 		})
 	}
-	_, err := parseSettings("wells", []string{"--installation=" + installation}, func(name string) string {
-		return map[string]string{"KEDA_SERVICE_MIN_TLS_VERSION": "SSL3"}[name]
-	}, t.Output())
-	if want := `KEDA_SERVICE_MIN_TLS_VERSION: "SSL3" is not one of TLS10, TLS11, TLS12, TLS13`; err == nil || err.Error() != want {
-		t.Errorf("error = %v, want %s", err, want)
-	}
 }
 
 func TestAddressesThatCannotBe(t *testing.T) {
@@ -486,14 +487,14 @@ func TestAddressesThatCannotBe(t *testing.T) {
 	}
 	defer taken.Close()
 	for name, tt := range map[string]struct {
-		set  settings
+		set  Listen
 		want string
 	}{
-		"loopback is no loopback": {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: "0.0.0.0:0"}, "--loopback-address: is not an address of the loopback device"},
-		"loopback is everywhere":  {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: ":0"}, "--loopback-address: is not an address of the loopback device"},
-		"loopback has no port":    {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: "127.0.0.1"}, "--loopback-address: address 127.0.0.1: missing port"},
-		"loopback is taken":       {settings{grpcAddress: "127.0.0.1:0", loopbackAddress: taken.Addr().String()}, "--loopback-address: listen"},
-		"the front is taken":      {settings{grpcAddress: taken.Addr().String()}, "--grpc-address: listen"},
+		"loopback is no loopback": {Listen{GRPCAddress: "127.0.0.1:0", LoopbackAddress: "0.0.0.0:0"}, "--loopback-address: is not an address of the loopback device"},
+		"loopback is everywhere":  {Listen{GRPCAddress: "127.0.0.1:0", LoopbackAddress: ":0"}, "--loopback-address: is not an address of the loopback device"},
+		"loopback has no port":    {Listen{GRPCAddress: "127.0.0.1:0", LoopbackAddress: "127.0.0.1"}, "--loopback-address: address 127.0.0.1: missing port"},
+		"loopback is taken":       {Listen{GRPCAddress: "127.0.0.1:0", LoopbackAddress: taken.Addr().String()}, "--loopback-address: listen"},
+		"the front is taken":      {Listen{GRPCAddress: taken.Addr().String()}, "--grpc-address: listen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := open(t.Context(), tt.set, nil); err == nil || !strings.HasPrefix(err.Error(), tt.want) {

@@ -1,8 +1,9 @@
-package scaler
+package serving
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/cluster"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
@@ -104,38 +106,70 @@ func payerOf(ctx context.Context, req trigger.Request) string {
 	return "(guests)"
 }
 
-// allowedClient is whom a family admits beside the core.
-type allowedClient struct {
-	name       string
-	namespaces []string
+// Client is whom a family admits beside the core.
+type Client struct {
+	Name       string
+	Namespaces []string
 }
 
 // parseClient reads <name>[=<namespace>,...].
-func parseClient(text string) (allowedClient, error) {
+func parseClient(text string) (Client, error) {
 	name, list, _ := strings.Cut(text, "=")
-	c := allowedClient{name: strings.TrimSpace(name)}
+	c := Client{Name: strings.TrimSpace(name)}
 	for _, namespace := range strings.Split(list, ",") {
 		if namespace = strings.TrimSpace(namespace); namespace != "" {
-			c.namespaces = append(c.namespaces, namespace)
+			c.Namespaces = append(c.Namespaces, namespace)
 		}
 	}
-	return c, identity.Client(c.name).Check()
+	return c, identity.Client(c.Name).Check()
+}
+
+// Listen is where a family is reached, and by whom.
+type Listen struct {
+	// GRPCAddress is that of the core, LoopbackAddress one inside the Pod, and
+	// MetricsAddress that of probes and metrics.
+	GRPCAddress     string
+	LoopbackAddress string
+	MetricsAddress  string
+	// Plaintext serves GRPCAddress without TLS.
+	Plaintext           bool
+	LoopbackCredentials bool
+	// Installation is the namespace of the core, and of this family's key.
+	Installation string
+	Clients      []Client
+	Policy       identity.Policy // of TLS
+}
+
+// AddFlags adds the flags that say so.
+func (l *Listen) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar(&l.GRPCAddress, "grpc-address", ":9090", "where the gRPC services listen, with mTLS")
+	flags.BoolVar(&l.Plaintext, "plaintext", false, "serve --grpc-address without TLS; references to credentials are refused")
+	flags.StringVar(&l.LoopbackAddress, "loopback-address", "127.0.0.1:9091", "where they listen without TLS inside the Pod, for kubectl port-forward; empty for nowhere")
+	flags.BoolVar(&l.LoopbackCredentials, "loopback-credentials", false, "let requests over --loopback-address refer to credentials")
+	flags.StringVar(&l.Installation, "installation", "", "namespace of the core and of this family's key (default $POD_NAMESPACE)")
+	flags.Func("allow-client", "<name>[=<namespace>,...]: also serve the client <name>.client.<installation>, which may refer to credentials in these namespaces; may be repeated",
+		func(text string) error {
+			c, err := parseClient(text)
+			l.Clients = append(l.Clients, c)
+			return err
+		})
+	flags.StringVar(&l.MetricsAddress, "metrics-address", ":8080", "where /metrics, /healthz and /readyz listen")
 }
 
 // keys follows the Secret with this family's key until the returned function
 // is called. Both are nil for a family that serves plaintext.
-func (s *Server) keys(ctx context.Context, set settings) (*identity.Holder, func(), error) {
-	if set.plaintext {
+func (s *Server) keys(ctx context.Context, set Listen) (*identity.Holder, func(), error) {
+	if set.Plaintext {
 		return nil, func() {}, nil
 	}
 	me, keys := identity.Scaler(s.core.Family), &identity.Holder{}
-	watch, err := watchKey(me, set.installation)
+	watch, err := watchKey(me, set.Installation)
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this family's key: %w; --plaintext serves without", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var following sync.WaitGroup
-	following.Go(func() { keys.Follow(ctx, me, set.installation, s.core.Log, watch) })
+	following.Go(func() { keys.Follow(ctx, me, set.Installation, s.core.Log, watch) })
 	return keys, func() {
 		cancel()
 		following.Wait()
@@ -144,7 +178,7 @@ func (s *Server) keys(ctx context.Context, set settings) (*identity.Holder, func
 
 // watchKey follows a key as the process's own ServiceAccount.
 func watchKey(who identity.Identity, installation string) (identity.Watch, error) {
-	config, err := ClusterConfig()
+	config, err := cluster.Config()
 	if err != nil {
 		return nil, err
 	}
@@ -160,13 +194,13 @@ func watchKey(who identity.Identity, installation string) (identity.Watch, error
 }
 
 // open opens the ways in: that of the core first.
-func open(ctx context.Context, set settings, keys *identity.Holder) ([]entrance, error) {
+func open(ctx context.Context, set Listen, keys *identity.Holder) ([]entrance, error) {
 	in, err := front(ctx, set, keys)
 	if err != nil {
 		return nil, fmt.Errorf("--grpc-address: %w", err)
 	}
 	entrances := []entrance{in}
-	if set.loopbackAddress == "" {
+	if set.LoopbackAddress == "" {
 		return entrances, nil
 	}
 	in, err = loopback(ctx, set)
@@ -185,25 +219,25 @@ func closeAll(entrances []entrance) error {
 }
 
 // loopback is the way in from inside the Pod: kubectl port-forward ends there.
-func loopback(ctx context.Context, set settings) (entrance, error) {
-	host, _, err := net.SplitHostPort(set.loopbackAddress)
+func loopback(ctx context.Context, set Listen) (entrance, error) {
+	host, _, err := net.SplitHostPort(set.LoopbackAddress)
 	if err != nil {
 		return entrance{}, err
 	}
 	if address := net.ParseIP(host); address == nil || !address.IsLoopback() {
 		return entrance{}, errors.New("is not an address of the loopback device")
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.loopbackAddress)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.LoopbackAddress)
 	g := guest{
-		everywhere: set.loopbackCredentials,
+		everywhere: set.LoopbackCredentials,
 		remedy:     "over loopback that is so with --loopback-credentials alone",
 	}
 	return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, err
 }
 
 // front is the way in for the core and for the clients named by the flags.
-func front(ctx context.Context, set settings, keys *identity.Holder) (entrance, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.grpcAddress)
+func front(ctx context.Context, set Listen, keys *identity.Holder) (entrance, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", set.GRPCAddress)
 	if err != nil {
 		return entrance{}, err
 	}
@@ -213,13 +247,13 @@ func front(ctx context.Context, set settings, keys *identity.Holder) (entrance, 
 		return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, nil
 	}
 	guests := map[string]guest{
-		identity.Controller.In(set.installation):     {everywhere: true, core: true},
-		identity.MetricsAdapter.In(set.installation): {everywhere: true, core: true},
+		identity.Controller.In(set.Installation):     {everywhere: true, core: true},
+		identity.MetricsAdapter.In(set.Installation): {everywhere: true, core: true},
 	}
-	for _, c := range set.clients {
-		guests[identity.Client(c.name).In(set.installation)] = guest{
-			namespaces: c.namespaces,
-			remedy:     fmt.Sprintf("client %s may do so in the namespaces of --allow-client=%s=... alone", c.name, c.name),
+	for _, c := range set.Clients {
+		guests[identity.Client(c.Name).In(set.Installation)] = guest{
+			namespaces: c.Namespaces,
+			remedy:     fmt.Sprintf("client %s may do so in the namespaces of --allow-client=%s=... alone", c.Name, c.Name),
 		}
 	}
 	var names []string
@@ -227,7 +261,7 @@ func front(ctx context.Context, set settings, keys *identity.Holder) (entrance, 
 		names = append(names, name)
 	}
 	who := func(ctx context.Context) guest { return guests[identity.Caller(ctx, names...)] }
-	return entrance{l, keys.Server(set.serving, names...), who}, nil
+	return entrance{l, keys.Server(set.Policy, names...), who}, nil
 }
 
 // options are the server options that the entrance needs.
