@@ -77,7 +77,7 @@ func (s source) cost(ctx context.Context, o options) (row []string, err error) {
 			return nil, err
 		}
 	}
-	p, err := start(ctx, o.binaries, s.family)
+	p, err := start(ctx, o.binaries, s)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ type process struct {
 	conn    *grpc.ClientConn
 }
 
-func start(ctx context.Context, binaries, family string) (*process, error) {
+func start(ctx context.Context, binaries string, s source) (*process, error) {
 	var ports [2]string
 	for i := range ports {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback+":0")
@@ -114,8 +114,10 @@ func start(ctx context.Context, binaries, family string) (*process, error) {
 		l.Close()
 	}
 	p := &process{metrics: "http://" + ports[1] + "/metrics"}
-	p.cmd = exec.CommandContext(ctx, filepath.Join(binaries, "scaler-"+family), //nolint:gosec // ours
-		"--plaintext", "--allow-source-address="+loopback, "--identity-hosts=127.0.0.1", "--grpc-address="+ports[0], "--loopback-address=", "--metrics-address="+ports[1], "--log-level=error")
+	args := append([]string{
+		"--plaintext", "--allow-source-address=" + loopback, "--grpc-address=" + ports[0], "--loopback-address=", "--metrics-address=" + ports[1], "--log-level=error",
+	}, s.args...)
+	p.cmd = exec.CommandContext(ctx, filepath.Join(binaries, "scaler-"+s.family), args...) //nolint:gosec // ours
 	// GOGC is that of deploy/manifests/templates.
 	p.cmd.Env = append(os.Environ(), "GOGC=50", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=example")
 	p.cmd.Stderr = os.Stderr

@@ -23,7 +23,9 @@ type source struct {
 	of func(i int) map[string]string
 	// secret are authentication parameters.
 	secret map[string]string
-	rings  bool
+	// args are those of the family's process beside what all have.
+	args  []string
+	rings bool
 	// prepare makes what n triggers read, with nothing to do; nil for nothing.
 	prepare func(ctx context.Context, n int) error
 	// happen brings work to the i-th trigger, and returns once it is there.
@@ -269,6 +271,7 @@ func awsSources(ctx context.Context, address string, ends *closing) ([]source, e
 	}
 	for i := range all {
 		all[i].name, all[i].family, all[i].metadata, all[i].secret = all[i].triggerType, "aws", metadata, secret
+		all[i].args = []string{"--identity-hosts=127.0.0.1"}
 	}
 	return all, nil
 }
