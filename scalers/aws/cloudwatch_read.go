@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,21 +141,23 @@ func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sou
 		question.MetricDataQueries[i].Id = aws.String(id(source, i))
 		left = append(left, i)
 	}
-	series := make(map[string]types.MetricDataResult, len(sources))
+	series := make(seen, len(sources))
+	for i, source := range sources {
+		series[id(source, i)] = nil
+	}
 	for {
 		out, err := client.GetMetricData(ctx, question)
 		if err != nil {
 			return left, err
 		}
-		for _, result := range out.MetricDataResults {
-			first, known := series[aws.ToString(result.Id)]
-			// Pages may begin with a series that goes on, or with none of its values.
-			if !known || len(first.Values) == 0 && aws.ToString(first.Label) == aws.ToString(result.Label) {
-				series[aws.ToString(result.Id)] = result
-			}
+		for i := range out.MetricDataResults {
+			series.note(&out.MetricDataResults[i])
 		}
 		left = slices.DeleteFunc(left, func(i int) bool {
-			one := series[id(sources[i], i)]
+			var one types.MetricDataResult
+			if held := series[id(sources[i], i)]; held != nil {
+				one = *held
+			}
 			// Values come newest first, so no later page has one that counts.
 			known := len(one.Values) > 0 || out.NextToken == nil
 			if known {
@@ -168,6 +171,27 @@ func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sou
 			return nil, nil
 		}
 		question.NextToken = out.NextToken
+	}
+}
+
+// seen is what is known of each query by its id, nil for nothing. Pages may come
+// for as long as there is time, and what is not asked for is not kept.
+type seen map[string]*types.MetricDataResult
+
+// longestLabel is that of a label by which series are told apart, in bytes.
+const longestLabel = 1 << 10
+
+// note keeps what counts of a series: its newest value, of the first series of a
+// query. Pages may begin with a series that goes on, or with none of its values.
+func (s seen) note(result *types.MetricDataResult) {
+	first, asked := s[aws.ToString(result.Id)]
+	label := aws.ToString(result.Label)
+	label = strings.Clone(label[:min(len(label), longestLabel)])
+	if !asked || first != nil && (len(first.Values) > 0 || aws.ToString(first.Label) != label) {
+		return
+	}
+	s[aws.ToString(result.Id)] = &types.MetricDataResult{
+		Label: &label, StatusCode: result.StatusCode, Values: slices.Clone(result.Values[:min(len(result.Values), 1)]),
 	}
 }
 
