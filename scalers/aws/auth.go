@@ -58,17 +58,13 @@ type service[C any] struct {
 	config aws.Config
 }
 
-// serviceKey tells services of one kind apart.
-type serviceKey struct{ region, endpoint, identity string }
-
 // connect returns the service that newClient makes clients of. It is called
 // with the ctx of Open and asks nothing yet.
 func connect[C any](ctx context.Context, p awsParams, to lending.Service, newClient func(aws.Config) C) (*service[C], error) {
 	if err := p.lend(to); err != nil {
 		return nil, err
 	}
-	key := serviceKey{p.AWSRegion, p.AWSEndpoint, p.Fingerprint()}
-	return client.Shared(ctx, key, func(ctx context.Context) (*service[C], error) {
+	return client.Shared(ctx, []any{p.AWSRegion, p.AWSEndpoint, p.Fingerprint()}, func(ctx context.Context) (*service[C], error) {
 		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {
 			return nil, err

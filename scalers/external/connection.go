@@ -45,19 +45,10 @@ type connection struct {
 	conns  []*grpc.ClientConn
 }
 
-// connectionKey tells connections apart. TLS material is part of it: another
-// trigger's identity must not be used.
-type connectionKey struct {
-	address string
-	tls     bool
-	unsafe  bool
-	secret  string
-}
-
 // share returns the one connection for the address and the TLS material.
 func (p externalParams) share(ctx context.Context) (*connection, error) {
-	key := connectionKey{address: p.ScalerAddress, tls: p.wantsTLS(), unsafe: p.UnsafeSSL, secret: p.fingerprint()}
-	return client.Shared(ctx, key, func(ctx context.Context) (*connection, error) {
+	// Another trigger's identity must not be used.
+	return client.Shared(ctx, []any{p.ScalerAddress, p.wantsTLS(), p.UnsafeSSL, p.material()}, func(ctx context.Context) (*connection, error) {
 		security, err := p.transport()
 		if err != nil {
 			return nil, err

@@ -54,8 +54,6 @@ func (p tlsParams) material() client.TLSParams {
 	return client.TLSParams{CA: p.CACert, Cert: p.TLSClientCert, Key: p.TLSClientKey}
 }
 
-func (p tlsParams) fingerprint() string { return p.material().Fingerprint() }
-
 // transport is plaintext unless something asks for TLS. Its error names the
 // parameter at fault and holds nothing of its value.
 func (p tlsParams) transport() (credentials.TransportCredentials, error) {

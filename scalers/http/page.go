@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -22,34 +20,6 @@ type server struct {
 	host   string // with scheme
 	client *client.HTTPClient
 	places *client.Places
-}
-
-// serverKey tells servers apart.
-type serverKey struct {
-	host, identity string
-	unsafe         bool
-	timeout        time.Duration
-}
-
-// shareServer returns the one server for a host and an identity.
-func shareServer(ctx context.Context, p metricsAPIParams) (*server, serverKey, error) {
-	address, err := parseURL(p.URL)
-	if err != nil {
-		return nil, serverKey{}, err
-	}
-	key := serverKey{
-		host:     address.Scheme + "://" + address.Host,
-		identity: client.Fingerprint(fmt.Sprintf("%#v", p.HTTPAuthParams)),
-		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
-	}
-	s, err := client.Shared(ctx, key, func(ctx context.Context) (*server, error) {
-		own, err := p.client(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return &server{host: key.host, client: own, places: client.NewPlaces()}, nil
-	})
-	return s, key, err
 }
 
 // client authenticates in every mode that is asked for. Tokens are fetched
@@ -129,21 +99,23 @@ type page struct {
 	skipped int // endpoints left out of the last reading
 }
 
-// pageKey tells pages apart.
-type pageKey struct {
-	server    serverKey
-	url       string
-	format    string
-	aggregate bool
-}
-
-// sharePage returns the one page for a URL, a format and an identity.
+// sharePage returns the one page for a URL, a format and an identity, of the one
+// server for its host.
 func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
-	s, key, err := shareServer(ctx, p)
+	address, err := parseURL(p.URL)
 	if err != nil {
 		return nil, err
 	}
-	return client.Shared(ctx, pageKey{key, p.URL, p.Format, p.Aggregate}, func(ctx context.Context) (*page, error) {
+	host := address.Scheme + "://" + address.Host
+	where := []any{host, p.HTTPAuthParams, p.UnsafeSSL, p.Timeout}
+	s, err := client.Shared(ctx, where, func(ctx context.Context) (*server, error) {
+		own, err := p.client(ctx)
+		return &server{host: host, client: own, places: client.NewPlaces()}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return client.Shared(ctx, []any{where, p.URL, p.Format, p.Aggregate}, func(ctx context.Context) (*page, error) {
 		if !p.Aggregate {
 			return &page{server: s, format: p.Format, addresses: func(context.Context) ([]string, error) { return []string{p.URL}, nil }}, nil
 		}

@@ -54,7 +54,7 @@ func (p apacheKafkaParams) Shape(raw []scaler.Reading) []scaler.Reading {
 
 // openApacheKafka connects to nothing yet: the first read does.
 func openApacheKafka(ctx context.Context, p apacheKafkaParams) (scaler.Source, error) {
-	c, err := share(ctx, p.BootstrapServers, "", p.fingerprint(), p.security)
+	c, err := share(ctx, p.BootstrapServers, "", p.apacheLogin)
 	if err != nil {
 		return nil, err
 	}

@@ -145,11 +145,6 @@ func (l kafkaLogin) security(ctx context.Context) (s security, err error) {
 	return s, err
 }
 
-// fingerprint tells identities apart.
-func (l kafkaLogin) fingerprint() string {
-	return client.Fingerprint(fmt.Sprintf("%#v", l))
-}
-
 // apacheLogin is the identity of an apache-kafka trigger.
 type apacheLogin struct {
 	account
@@ -196,9 +191,4 @@ func (l apacheLogin) security(ctx context.Context) (s security, err error) {
 		s.login, err = l.awsParams.mechanism(ctx)
 	}
 	return s, err
-}
-
-// fingerprint tells identities apart.
-func (l apacheLogin) fingerprint() string {
-	return client.Fingerprint(fmt.Sprintf("%#v", l))
 }

@@ -59,13 +59,6 @@ type cluster struct {
 	running   sync.WaitGroup // what goes on beside the reads
 }
 
-// clusterKey tells connections apart.
-type clusterKey struct {
-	servers string // sorted and joined
-	version string
-	login   string // fingerprint of credentials and TLS material
-}
-
 // endpoint is how a cluster is reached.
 type endpoint struct {
 	servers []string

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -115,7 +114,7 @@ func (p kafkaParams) Shape(raw []scaler.Reading) []scaler.Reading {
 
 // openKafka connects to nothing yet: the first read does.
 func openKafka(ctx context.Context, p kafkaParams) (scaler.Source, error) {
-	c, err := share(ctx, p.BootstrapServers, p.Version, p.fingerprint(), p.security)
+	c, err := share(ctx, p.BootstrapServers, p.Version, p.kafkaLogin)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +125,13 @@ func openKafka(ctx context.Context, p kafkaParams) (scaler.Source, error) {
 	return openLag(ctx, c, asked), nil
 }
 
-// share returns the one client for a cluster and an identity.
-func share(ctx context.Context, servers []string, version, login string, secure func(context.Context) (security, error)) (*cluster, error) {
+// share returns the one client for a cluster and a login.
+func share(ctx context.Context, servers []string, version string, login interface {
+	security(context.Context) (security, error)
+}) (*cluster, error) {
 	servers = seeds(servers)
-	key := clusterKey{servers: strings.Join(servers, ","), version: version, login: login}
-	return client.Shared(ctx, key, func(ctx context.Context) (*cluster, error) {
-		secured, err := secure(ctx)
+	return client.Shared(ctx, []any{servers, version, login}, func(ctx context.Context) (*cluster, error) {
+		secured, err := login.security(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -137,7 +137,7 @@ func openResource(ctx context.Context, p resourceParams) (scaler.Source, error) 
 		if err != nil {
 			return nil, err
 		}
-		object, err := client.Shared(ctx, reader, func(context.Context) (*secret, error) { return &secret{reader}, nil })
+		object, err := client.Shared(ctx, []any{p.Namespace, p.ResourceName}, func(context.Context) (*secret, error) { return &secret{reader}, nil })
 		return scaler.Join(object, &secretSource{lookup: l}), err
 	}
 	view, err := configMaps.Watch(ctx, kube.Selection{Namespace: p.Namespace, Name: p.ResourceName})

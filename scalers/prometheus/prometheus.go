@@ -104,7 +104,10 @@ func openPrometheus(ctx context.Context, p prometheusParams) (scaler.Source, err
 	if err != nil {
 		return nil, err
 	}
-	s, err := shareServer(ctx, p, address)
+	host := address.Scheme + "://" + address.Host
+	s, err := client.Shared(ctx, []any{host, p.HTTPAuthParams, p.managedParams, p.UnsafeSSL, p.Timeout}, func(ctx context.Context) (*server, error) {
+		return p.connect(ctx, address)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -174,34 +177,20 @@ func (s *server) do(request *http.Request) (*client.HTTPAnswer, error) {
 	return answer, err
 }
 
-// serverKey tells servers apart.
-type serverKey struct {
-	host, identity string
-	unsafe         bool
-	timeout        time.Duration
-}
-
-// shareServer returns the one server for a host and an identity.
-func shareServer(ctx context.Context, p prometheusParams, address *url.URL) (*server, error) {
-	key := serverKey{
-		host:     address.Scheme + "://" + address.Host,
-		identity: client.Fingerprint(fmt.Sprintf("%#v %#v", p.HTTPAuthParams, p.managedParams)),
-		unsafe:   p.UnsafeSSL, timeout: p.Timeout,
-	}
-	return client.Shared(ctx, key, func(ctx context.Context) (*server, error) {
-		options := client.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
-		s := &server{}
-		var err error
-		if len(p.AuthModes) > 0 {
-			plain, plainErr := client.HTTP(ctx, options) // fetches tokens
-			if plainErr != nil {
-				return nil, plainErr
-			}
-			options.Authorize = p.Authorize(plain)
-		} else if options.Authorize, s.refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
-			return nil, err
+// connect makes a server that nobody uses yet.
+func (p prometheusParams) connect(ctx context.Context, address *url.URL) (*server, error) {
+	options := client.HTTPOptions{TLS: p.TLS(), UnsafeSSL: p.UnsafeSSL, Timeout: p.Timeout}
+	s := &server{}
+	var err error
+	if len(p.AuthModes) > 0 {
+		plain, plainErr := client.HTTP(ctx, options) // fetches tokens
+		if plainErr != nil {
+			return nil, plainErr
 		}
-		s.client, err = client.HTTP(ctx, options)
-		return s, err
-	})
+		options.Authorize = p.Authorize(plain)
+	} else if options.Authorize, s.refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
+		return nil, err
+	}
+	s.client, err = client.HTTP(ctx, options)
+	return s, err
 }

@@ -34,13 +34,9 @@ type broker struct {
 	current *connection   // nil before the first dial
 }
 
-// brokerKey tells connections apart.
-type brokerKey struct{ scheme, host, vhost, identity string }
-
 // shareBroker returns the one broker for an endpoint and an identity.
 func shareBroker(ctx context.Context, e endpoint, l login) (*broker, error) {
-	key := brokerKey{scheme: e.scheme, host: e.host, vhost: e.vhost, identity: l.fingerprint(e) + e.serverName}
-	return client.Shared(ctx, key, func(ctx context.Context) (*broker, error) {
+	return client.Shared(ctx, []any{e.scheme, e.host, e.vhost, e.serverName, l.identity(e)}, func(ctx context.Context) (*broker, error) {
 		b := &broker{endpoint: e, sasl: l.sasl(e), dialer: client.DialerOf(ctx), turn: make(chan struct{}, 1)}
 		if !e.tls() {
 			return b, nil

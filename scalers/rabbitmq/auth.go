@@ -143,11 +143,10 @@ func (l login) basic(e endpoint) func(*http.Request) error {
 	}
 }
 
-// fingerprint tells identities towards e apart.
-func (l login) fingerprint(e endpoint) string {
-	// A user given apart and the same one in host are one identity.
+// identity is all that tells who asks e, and how. A user given apart and the same
+// one in host are one identity.
+func (l login) identity(e endpoint) []any {
 	name, password := l.user(e)
-	material := l.material()
-	return client.Fingerprint(name, password, fmt.Sprint(l.Username != "" || e.hasPassword), fmt.Sprint(l.UnsafeSSL),
-		material.Fingerprint(), fmt.Sprintf("%#v", l.OAuthParams), fmt.Sprintf("%#v", l.PodIdentity), l.WorkloadIdentityResource)
+	return []any{name, password, l.Username != "" || e.hasPassword, l.UnsafeSSL,
+		l.material(), l.OAuthParams, l.PodIdentity, l.WorkloadIdentityResource}
 }

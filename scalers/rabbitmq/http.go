@@ -103,17 +103,10 @@ func (l *listings) succeeded() {
 	l.rest = 0
 }
 
-// managementKey tells them apart.
-type managementKey struct {
-	queues, identity string
-	timeout          time.Duration
-}
-
 // shareManagement returns the one management for an endpoint and an identity.
 func shareManagement(ctx context.Context, e endpoint, l login, timeout time.Duration) (*management, error) {
 	queues := e.scheme + "://" + e.host + e.base + "/api/queues/" + segment(e.vhost)
-	key := managementKey{queues: queues, identity: l.fingerprint(e), timeout: timeout}
-	return client.Shared(ctx, key, func(ctx context.Context) (*management, error) {
+	return client.Shared(ctx, []any{queues, l.identity(e), timeout}, func(ctx context.Context) (*management, error) {
 		client, err := l.http(ctx, e, timeout)
 		if err != nil {
 			return nil, err

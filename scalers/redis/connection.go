@@ -187,13 +187,6 @@ type server struct {
 	check     time.Duration      // how often the doorbell's keys are told again
 }
 
-// serverKey tells clients apart.
-type serverKey struct {
-	mode                mode
-	addresses, identity string
-	database            int
-}
-
 // share returns the one client for the same servers, database and identity.
 func share(ctx context.Context, m mode, p connectionParams, database int, s sentinelParams) (*server, error) {
 	addresses, err := p.addresses()
@@ -203,12 +196,9 @@ func share(ctx context.Context, m mode, p connectionParams, database int, s sent
 	if m == single {
 		addresses = addresses[:1]
 	}
-	key := serverKey{
-		mode: m, addresses: strings.Join(addresses, ","), database: database,
-		identity: client.Fingerprint(p.Username, p.Password, s.SentinelMaster, s.SentinelUsername, s.SentinelPassword,
-			p.TLS, fmt.Sprint(p.EnableTLS != nil && *p.EnableTLS), fmt.Sprint(p.UnsafeSSL), p.Fingerprint()),
-	}
-	return client.Shared(ctx, key, func(ctx context.Context) (*server, error) {
+	encrypted := p.EnableTLS != nil && *p.EnableTLS
+	login := []any{p.Username, p.Password, s, p.TLS, encrypted, p.UnsafeSSL, p.TLSParams}
+	return client.Shared(ctx, []any{m, addresses, database, login}, func(ctx context.Context) (*server, error) {
 		config, err := p.encrypted()
 		if err != nil {
 			return nil, err

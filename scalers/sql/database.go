@@ -38,13 +38,10 @@ type database struct {
 	notify  func(ctx context.Context, ears *client.Ears) error // nil where nothing can ring
 }
 
-// databaseKey tells databases apart.
-type databaseKey struct{ kind, identity string }
-
-// share returns the one database for a kind of server and an identity, which
-// is a Fingerprint of all that the connection is made of.
-func share(ctx context.Context, kind, identity string, open func(context.Context) (*database, error)) (*database, error) {
-	return client.Shared(ctx, databaseKey{kind, identity}, func(ctx context.Context) (*database, error) {
+// share returns the one database for all that its connections are made of, the
+// kind of server among it.
+func share(ctx context.Context, params []any, open func(context.Context) (*database, error)) (*database, error) {
+	return client.Shared(ctx, params, func(ctx context.Context) (*database, error) {
 		d, err := open(ctx)
 		if err != nil {
 			return nil, err

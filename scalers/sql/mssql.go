@@ -102,8 +102,7 @@ func (p mssqlParams) dsn() string {
 
 func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
-	identity := client.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
-	d, err := share(ctx, "mssql", identity, func(ctx context.Context) (*database, error) {
+	d, err := share(ctx, []any{"mssql", dsn, p.PodIdentity}, func(ctx context.Context) (*database, error) {
 		config, err := parseMSSQL(dsn)
 		if err != nil {
 			return nil, err

@@ -128,7 +128,7 @@ func openMySQL(ctx context.Context, p mysqlParams) (scaler.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := share(ctx, "mysql", client.Fingerprint(config.FormatDSN()), func(ctx context.Context) (*database, error) {
+	d, err := share(ctx, []any{"mysql", config.FormatDSN()}, func(ctx context.Context) (*database, error) {
 		overLines(config, client.DialerOf(ctx).DialContext)
 		config.Logger = &mysql.NopLogger{}
 		inner, err := mysql.NewConnector(config) //dials:through DialFunc of its configuration

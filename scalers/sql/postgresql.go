@@ -123,8 +123,7 @@ func quoted(value string) string { return "'" + escaper.Replace(value) + "'" }
 
 func openPostgreSQL(ctx context.Context, p postgresqlParams) (scaler.Source, error) {
 	dsn := p.dsn()
-	identity := client.Fingerprint(dsn, fmt.Sprintf("%#v", p.PodIdentity))
-	d, err := share(ctx, "postgresql", identity, func(ctx context.Context) (*database, error) {
+	d, err := share(ctx, []any{"postgresql", dsn, p.PodIdentity}, func(ctx context.Context) (*database, error) {
 		return newPostgreSQL(ctx, p, dsn)
 	})
 	if err != nil {

@@ -10,21 +10,22 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 )
 
-// Shared returns the connection for key, dialled at most once at a time and
-// shared by all sources that ask for an equal key of the same type. It is
-// called from Open with Open's ctx; the connection is released when the source
-// that Open returns is closed. With the last one the connection is closed too, if
-// it is an io.Closer.
+// Shared returns the connection that is made of params, dialled at most once at a
+// time and shared by all sources that ask for one of the same type and of equal
+// params. It is called from Open with Open's ctx; the connection is released when
+// the source that Open returns is closed. With the last one the connection is
+// closed too, if it is an io.Closer.
 //
-// key has everything that tells one connection from another: the endpoint, and
-// the credentials by their Fingerprint. A failed dial is returned to all who
-// wait for it and not remembered.
+// params are everything that dial uses of a trigger: where the endpoint is, who
+// asks, and how; a list of several is as good as a struct. They are compared by
+// what they hold, behind pointers too, and only a fingerprint of them is kept. A
+// failed dial is returned to all who wait for it and not remembered.
 //
 // A dial goes on for as long as anybody waits for it, so its ctx may outlive
 // that of the caller who happened to be first. A dial may call Shared itself
 // with its own ctx; what it takes is released after the connection is closed.
-func Shared[K comparable, V any](ctx context.Context, key K, dial func(context.Context) (V, error)) (V, error) {
-	return pool.Shared(ctx, key, dial)
+func Shared[V any](ctx context.Context, params any, dial func(context.Context) (V, error)) (V, error) {
+	return pool.Shared(ctx, params, dial)
 }
 
 // What a shared connection may say of itself.

@@ -72,7 +72,7 @@ func (p TLSParams) Config(unsafe bool) (*tls.Config, error) {
 	return config, nil
 }
 
-// Fingerprint tells these parameters from others in a key of Shared.
+// Fingerprint tells these parameters from others without keeping them.
 func (p TLSParams) Fingerprint() string {
 	return fingerprint.Of(p.CA, p.Cert, p.Key, p.KeyPassword)
 }

@@ -49,16 +49,13 @@ type cluster struct {
 	http   *http.Client
 }
 
-// clusterKey tells API servers apart.
-type clusterKey struct{ host string }
-
 // connect returns the one connection of the process to its API server.
 func connect(ctx context.Context) (*cluster, error) {
 	config, err := scaler.ClusterConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no API server is configured: %w", err)
 	}
-	return client.Shared(ctx, clusterKey{config.Host}, func(context.Context) (*cluster, error) {
+	return client.Shared(ctx, config.Host, func(context.Context) (*cluster, error) {
 		config.QPS, config.Burst = requestsPerSecond, requestsAtOnce
 		config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
 		config.AcceptContentTypes, config.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"

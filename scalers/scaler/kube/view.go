@@ -93,12 +93,6 @@ type target struct {
 	resource, role string
 }
 
-// viewKey tells views of one Kind apart.
-type viewKey struct {
-	host string
-	target
-}
-
 // Reader reads one object by its name, now. It is for kinds that nobody may list
 // and watch, such as Secrets.
 type Reader[V any] struct {
@@ -130,7 +124,7 @@ func (k Kind[O, V]) ByName(ctx context.Context, namespace, name string) (*Reader
 	if err != nil {
 		return nil, err
 	}
-	return client.Shared(ctx, viewKey{c.config.Host, what}, func(context.Context) (*Reader[V], error) {
+	return client.Shared(ctx, []any{c.config.Host, what}, func(context.Context) (*Reader[V], error) {
 		client, err := c.client(k.Group)
 		return &Reader[V]{what: what, client: client, read: func(object runtime.Object) (kept V, ok bool) {
 			typed, ok := object.(O)
@@ -159,7 +153,7 @@ func (k Kind[O, V]) Watch(ctx context.Context, selection Selection) (*View[V], e
 	if err != nil {
 		return nil, err
 	}
-	return client.Shared(ctx, viewKey{c.config.Host, what}, func(ctx context.Context) (*View[V], error) {
+	return client.Shared(ctx, []any{c.config.Host, what}, func(ctx context.Context) (*View[V], error) {
 		client, err := c.client(k.Group)
 		if err != nil {
 			return nil, err

@@ -17,34 +17,23 @@ func (p *Plan) Question(triggerType string, params reflect.Value, hosts []string
 	asked := []string{triggerType}
 	for _, f := range p.fields {
 		if f.question {
-			asked = append(asked, f.name+"="+canonical(params.FieldByIndex(f.index)))
+			asked = append(asked, f.name+"="+fingerprint.Text(params.FieldByIndex(f.index)))
 		}
 	}
 	slices.Sort(asked[1:])
 	if p.identity != nil && p.asksID {
-		asked = append(asked, canonical(params.FieldByIndex(p.identity)))
+		asked = append(asked, fingerprint.Text(params.FieldByIndex(p.identity)))
 	}
 	if p.object != nil {
 		switch object := params.FieldByIndex(p.object); p.asksObject {
 		case "true":
-			asked = append(asked, canonical(object))
+			asked = append(asked, fingerprint.Text(object))
 		case "namespace":
-			asked = append(asked, canonical(object.FieldByName("Namespace")))
+			asked = append(asked, fingerprint.Text(object.FieldByName("Namespace")))
 		}
 	}
 	if hosts != nil {
 		asked = append(asked, fmt.Sprintf("%q", hosts))
 	}
 	return fingerprint.Of(strings.Join(asked, "\n"))
-}
-
-// canonical writes a value in Go syntax, which quotes texts and sorts maps.
-func canonical(v reflect.Value) string {
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return "absent"
-		}
-		v = v.Elem()
-	}
-	return fmt.Sprintf("%#v", v.Interface())
 }

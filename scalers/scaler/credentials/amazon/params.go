@@ -83,7 +83,7 @@ func (p Params) identity(region string) Identity {
 // are assumed.
 type awsKey struct{ region, identity string }
 
-// Fingerprint tells this identity from others in a key of Shared.
+// Fingerprint tells this identity from others without keeping it.
 func (p Params) Fingerprint() string {
 	id := p.identity("")
 	return fingerprint.Of(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))

@@ -13,18 +13,19 @@ import (
 	"sync"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
 // Shared is the function of that name of package client.
-func Shared[K comparable, V any](ctx context.Context, key K, dial func(context.Context) (V, error)) (V, error) {
+func Shared[V any](ctx context.Context, params any, dial func(context.Context) (V, error)) (V, error) {
 	var none V
 	lease := Of(ctx)
 	if lease == nil {
 		return none, errors.New("no pool of connections: Shared is called with the context of Open")
 	}
-	id := sharedID{connection: reflect.TypeFor[V](), key: key, hosts: fmt.Sprintf("%#v", lease.allowed)}
+	id := sharedID{connection: reflect.TypeFor[V](), params: fingerprint.OfValue(params), hosts: fmt.Sprintf("%#v", lease.allowed)}
 	value, err := lease.take(ctx, id, costOf(none), func(ctx context.Context) (any, error) { return dial(ctx) })
 	if err != nil {
 		return none, err
@@ -35,7 +36,7 @@ func Shared[K comparable, V any](ctx context.Context, key K, dial func(context.C
 // sharedID is what two equal connections have in common.
 type sharedID struct {
 	connection reflect.Type
-	key        any
+	params     string // fingerprint of what it is made of
 	hosts      string // that its credentials may be sent to
 }
 
