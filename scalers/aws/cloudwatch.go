@@ -30,9 +30,9 @@ type cloudWatchParams struct {
 	// parameters that name one metric are not used.
 	Expression string `param:"expression"`
 	// Namespace is the metric's.
-	Namespace string `param:"namespace"`
+	Namespace string `param:"namespace" without:"expression"`
 	// MetricName is the metric's name in its namespace.
-	MetricName string `param:"metricName"`
+	MetricName string `param:"metricName" without:"expression"`
 	// DimensionName lists the names of the metric's dimensions; a metric
 	// without any has neither names nor values.
 	DimensionName []string `param:"dimensionName" separator:";"`
@@ -77,12 +77,6 @@ func (p cloudWatchParams) Validate() error {
 
 func (p cloudWatchParams) validateMetric() []error {
 	var problems []error
-	if p.Namespace == "" {
-		problems = append(problems, errors.New("namespace: is required without expression"))
-	}
-	if p.MetricName == "" {
-		problems = append(problems, errors.New("metricName: is required without expression"))
-	}
 	names, values := len(p.DimensionName), len(p.DimensionValue)
 	switch {
 	case names == 0 && values > 0:

@@ -39,7 +39,7 @@ type mssqlParams struct {
 	// replaces the parameters below.
 	ConnectionString string `param:"connectionString" from:"auth,env" secret:"true"`
 	// Host is the server.
-	Host string `param:"host" from:"auth,trigger"`
+	Host string `param:"host" from:"auth,trigger" without:"connectionString"`
 	// Port is the server's, 1433 by default.
 	Port int `param:"port" from:"auth,trigger"`
 	// Username logs in.
@@ -50,18 +50,14 @@ type mssqlParams struct {
 	Database string `param:"database" from:"auth,trigger"`
 }
 
-// Validate checks what parameters ask of each other.
+// Validate checks the identity.
 func (p mssqlParams) Validate() error {
-	var problems []error
-	if p.ConnectionString == "" && p.Host == "" {
-		problems = append(problems, errors.New("host: is required without connectionString"))
-	}
 	switch p.Provider {
 	case "", "none", "azure-workload":
+		return nil
 	default:
-		problems = append(problems, fmt.Errorf("podIdentity: provider %s is not for mssql, only azure-workload is", p.Provider))
+		return fmt.Errorf("podIdentity: provider %s is not for mssql, only azure-workload is", p.Provider)
 	}
-	return errors.Join(problems...)
 }
 
 // ReadTimeout is the longest of the connection string's own timeouts.

@@ -33,33 +33,17 @@ type mysqlParams struct {
 	// replaces the parameters below.
 	ConnectionString string `param:"connectionString" from:"auth,env" secret:"true"`
 	// Host is the server.
-	Host string `param:"host" from:"trigger,auth"`
+	Host string `param:"host" from:"trigger,auth" without:"connectionString"`
 	// Port is the server's.
-	Port string `param:"port" from:"trigger,auth"`
+	Port string `param:"port" from:"trigger,auth" without:"connectionString"`
 	// DBName is the database. Without it the query names one with each table.
 	DBName string `param:"dbName" from:"trigger,auth"`
 	// Username logs in.
-	Username string `param:"username" from:"trigger,auth,env"`
+	Username string `param:"username" from:"trigger,auth,env" without:"connectionString"`
 	// Password belongs to username.
 	Password string `param:"password" from:"auth,env" secret:"true"`
 	// MetricName is accepted and has no effect, as in KEDA.
 	MetricName string `param:"metricName" question:"false"`
-}
-
-// Validate checks what parameters ask of each other.
-func (p mysqlParams) Validate() error {
-	if p.ConnectionString != "" {
-		return nil
-	}
-	var problems []error
-	for _, one := range []struct{ key, value string }{
-		{"host", p.Host}, {"port", p.Port}, {"username", p.Username},
-	} {
-		if one.value == "" {
-			problems = append(problems, fmt.Errorf("%s: is required without connectionString", one.key))
-		}
-	}
-	return errors.Join(problems...)
 }
 
 // ReadTimeout is the longest of the connection string's own timeouts.

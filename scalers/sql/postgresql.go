@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
 // postgresql scales on the result of a query against PostgreSQL.
@@ -40,15 +41,15 @@ type postgresqlParams struct {
 	// five parameters below. Pod identity azure-workload ignores it.
 	Connection string `param:"connection" from:"auth,env" secret:"true"`
 	// Host is the server.
-	Host string `param:"host" from:"auth,trigger"`
+	Host string `param:"host" from:"auth,trigger" without:"connection"`
 	// Port is the server's.
-	Port string `param:"port" from:"auth,trigger"`
+	Port string `param:"port" from:"auth,trigger" without:"connection"`
 	// UserName logs in.
-	UserName string `param:"userName" from:"auth,trigger"`
+	UserName string `param:"userName" from:"auth,trigger" without:"connection"`
 	// DBName is the database.
-	DBName string `param:"dbName" from:"auth,trigger"`
+	DBName string `param:"dbName" from:"auth,trigger" without:"connection"`
 	// SSLMode is that of libpq, such as disable, require or verify-full.
-	SSLMode string `param:"sslmode" from:"auth,trigger"`
+	SSLMode string `param:"sslmode" from:"auth,trigger" without:"connection"`
 	// Password belongs to userName.
 	Password string `param:"password" from:"auth,env" secret:"true"`
 	// ListenChannel is a channel of NOTIFY. A notification, whatever it says,
@@ -57,20 +58,13 @@ type postgresqlParams struct {
 	ListenChannel string `param:"listenChannel"`
 }
 
-// Validate checks what parameters ask of each other.
+// Validate checks what is required where pod identity ignores the connection.
 func (p postgresqlParams) Validate() error {
-	if p.Connection != "" && !p.entra() {
+	if !p.entra() {
 		return nil
 	}
-	var problems []error
-	for _, one := range []struct{ key, value string }{
-		{"host", p.Host}, {"port", p.Port}, {"userName", p.UserName}, {"dbName", p.DBName}, {"sslmode", p.SSLMode},
-	} {
-		if one.value == "" {
-			problems = append(problems, fmt.Errorf("%s: is required without connection", one.key))
-		}
-	}
-	return errors.Join(problems...)
+	p.Connection = ""
+	return params.Missing(p)
 }
 
 // entra reports whether tokens of Entra log in.

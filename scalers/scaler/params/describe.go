@@ -53,11 +53,19 @@ func (f *field) describe(meaning string) *scalerv1.Parameter {
 		DefaultValue:  f.def,
 		AllowedValues: f.enum,
 		Sources:       f.sources,
-		Description:   meaning,
+		Description:   strings.TrimPrefix(meaning+f.condition(), " "),
 		Question:      f.question,
 		Deprecated:    strings.TrimPrefix(f.deprecated+f.removal(), ", "),
 		Role:          f.role,
 	}
+}
+
+// condition says when a parameter is required that is not always.
+func (f *field) condition() string {
+	if f.without == "" {
+		return ""
+	}
+	return " Required without " + f.without + "."
 }
 
 func (f *field) removal() string {

@@ -376,9 +376,29 @@ func number(v reflect.Value) float64 {
 	}
 }
 
+// Missing says which parameters a params struct lacks that are required without
+// another. It is for a Validate by whose rules that other does not count.
+func Missing(params any) error {
+	v := reflect.ValueOf(params)
+	return Of(v.Type()).missing(v)
+}
+
+func (p *Plan) missing(params reflect.Value) error {
+	var problems []error
+	for _, f := range p.fields {
+		if f.without == "" || !params.FieldByIndex(f.index).IsZero() {
+			continue
+		}
+		if other := p.named(f.without); params.FieldByIndex(other.index).IsZero() {
+			problems = append(problems, fmt.Errorf("%s: is required without %s", f.name, other.name))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // validate calls the rules of the params struct and of the groups in it.
 func (p *Plan) validate(params reflect.Value) error {
-	var problems []error
+	problems := []error{p.missing(params)}
 	for _, g := range p.groups {
 		if rules, ok := g.of(params).(interface{ Validate() error }); ok {
 			problems = append(problems, rules.Validate())

@@ -8,6 +8,7 @@
 //	from:"trigger,env"   where it may come from, first match wins: trigger,
 //	                     env, auth; trigger alone when absent
 //	default:"5"          the value when the parameter is absent
+//	without:"a"          it is required where that parameter is not given
 //	role:"target"        or "activation": what it is to the autoscaler
 //	enum:"a,b"           every accepted value (of each element of a list)
 //	unit:"messages"      of a number
@@ -66,6 +67,7 @@ type field struct {
 	name string
 	aliases    []string
 	required   bool
+	without    string // the parameter that stands for it, or ""
 	sources    []scalerv1.ValueSource
 	def        string
 	hasDefault bool
@@ -93,7 +95,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
 	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values",
-	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once", "together",
+	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once", "together", "without",
 }
 
 // tagKey finds the keys of a struct tag.
@@ -144,6 +146,19 @@ func (p *Plan) checkKeys(params reflect.Type) {
 			seen[key] = true
 		}
 	}
+	for _, f := range p.fields {
+		if f.without != "" && p.named(f.without) == nil {
+			panic(fmt.Sprintf("%s: parameter %s is without %s, which is none", params, f.name, f.without))
+		}
+	}
+}
+
+// named is the parameter with a name, or nil.
+func (p *Plan) named(name string) *field {
+	if i := slices.IndexFunc(p.fields, func(f *field) bool { return f.name == name }); i >= 0 {
+		return p.fields[i]
+	}
+	return nil
 }
 
 // OfObject is true when the object is part of the question.
@@ -168,6 +183,7 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	f.enum = elements(sf.Tag.Get("enum"))
 	f.exclusive = elements(sf.Tag.Get("exclusive"))
 	f.together = elements(sf.Tag.Get("together"))
+	f.without = sf.Tag.Get("without")
 	f.unit = sf.Tag.Get("unit")
 	f.removed, f.deprecated = sf.Tag.Get("removed"), sf.Tag.Get("deprecated")
 	f.readSources(sf.Tag.Get("from"), fail)
@@ -196,6 +212,9 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 	f.readDefault(sf.Tag, fail)
 	if f.role != scalerv1.ParameterRole_PARAMETER_ROLE_UNSPECIFIED && !isInt(typ.Kind()) && typ.Kind() != reflect.Float64 {
 		fail("role is for numbers")
+	}
+	if f.without != "" && (f.required || f.hasDefault) {
+		fail("without is for a parameter that may be absent")
 	}
 	if len(f.exclusive) > 0 && f.value.kind != scalerv1.ValueType_VALUE_TYPE_STRING_LIST {
 		fail("exclusive is for lists")

@@ -788,6 +788,17 @@ func TestMalformedTagsPanicWhenDefined(t *testing.T) {
 		"exclusive without a list": {struct {
 			A string `param:"a" exclusive:"x,y"`
 		}{}},
+		"without what is no parameter": {struct {
+			A string `param:"a" without:"b"`
+		}{}},
+		"without and with a default": {struct {
+			A string `param:"a" default:"x" without:"b"`
+			B string `param:"b"`
+		}{}},
+		"without and required": {struct {
+			A string `param:"a,required" without:"b"`
+			B string `param:"b"`
+		}{}},
 		"a truth that is none": {struct {
 			A string `param:"a" question:"no"`
 		}{}},
