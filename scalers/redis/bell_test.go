@@ -58,7 +58,7 @@ func await[T any](t *testing.T, what string, c <-chan T) T {
 func openAt(t testing.TB, address, key, password string) scaler.Source {
 	t.Helper()
 	p := listParams{keyParams: keyParams{connectionParams: connectionParams{Address: []string{address}, Password: password}, ListName: key}}
-	s, err := scalertest.Open(t, openList, p)
+	s, err := scalertest.Open(t, open[listParams], p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestKeysThatMove(t *testing.T) {
 	c := servers.Cluster(t)
 	client := operator(t, &redis.UniversalOptions{Addrs: c.Addrs()}).(*redis.ClusterClient)
 	p := clusterListParams{keyParams: keyParams{connectionParams: connectionParams{Address: c.Addrs()}, ListName: "moves"}}
-	s, err := scalertest.Open(t, openClusterList, p)
+	s, err := scalertest.Open(t, open[clusterListParams], p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func BenchmarkLengths(b *testing.B) {
 	defer release()
 	var sources []scaler.Source
 	for i := range benchTriggers {
-		s, err := openList(ctx, listParams{keyParams: keyParams{
+		s, err := open(ctx, listParams{keyParams: keyParams{
 			connectionParams: connectionParams{Address: []string{proxy.Addr()}}, ListName: fmt.Sprintf("bench-%d", i),
 		}})
 		if err != nil {
@@ -72,7 +72,7 @@ func idleKey(i int) string { return fmt.Sprint("idle-", i) }
 func listenToAll(b *testing.B, address string, triggers int) (stop func()) {
 	b.Helper()
 	return scalertest.ListenToAll(b, triggers, func(ctx context.Context, i int) (scaler.Source, error) {
-		return openList(ctx, listParams{keyParams: keyParams{connectionParams: connectionParams{Address: []string{address}}, ListName: idleKey(i)}})
+		return open(ctx, listParams{keyParams: keyParams{connectionParams: connectionParams{Address: []string{address}}, ListName: idleKey(i)}})
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
@@ -49,10 +50,40 @@ type connectionParams struct {
 	UnsafeSSL bool `param:"unsafeSsl" default:"false"`
 }
 
+// connection is how any of the types connects.
+func (p connectionParams) connection() connectionParams { return p }
+
+// flavour is which kind of servers there are, and what only some of them have.
+type flavour struct {
+	mode     mode
+	database int
+	sentinelParams
+}
+
 // databaseParams are for servers with several databases; a cluster has one.
 type databaseParams struct {
 	// DatabaseIndex is the database of the key.
 	DatabaseIndex int `param:"databaseIndex" default:"0"`
+}
+
+func (p databaseParams) flavour() flavour { return flavour{mode: single, database: p.DatabaseIndex} }
+
+// clusterDatabase accepts what the other types need and a cluster does not.
+type clusterDatabase struct {
+	// DatabaseIndex is ignored: a cluster has one database.
+	DatabaseIndex int `param:"databaseIndex" default:"0" question:"false"`
+}
+
+func (clusterDatabase) flavour() flavour { return flavour{mode: cluster} }
+
+// sentinelDatabase is at the master that Sentinels name.
+type sentinelDatabase struct {
+	databaseParams
+	sentinelParams
+}
+
+func (p sentinelDatabase) flavour() flavour {
+	return flavour{mode: sentinel, database: p.DatabaseIndex, sentinelParams: p.sentinelParams}
 }
 
 // sentinelParams say who watches over the servers.
@@ -187,27 +218,40 @@ type server struct {
 	check     time.Duration      // how often the doorbell's keys are told again
 }
 
+// open opens the source of any of the types.
+func open[P interface {
+	connection() connectionParams
+	flavour() flavour
+	source(*server) *source
+}](ctx context.Context, p P) (scaler.Source, error) {
+	s, err := share(ctx, p.connection(), p.flavour())
+	if err != nil {
+		return nil, err
+	}
+	return scaler.Join(s, p.source(s)), nil
+}
+
 // share returns the one client for the same servers, database and identity.
-func share(ctx context.Context, m mode, p connectionParams, database int, s sentinelParams) (*server, error) {
+func share(ctx context.Context, p connectionParams, f flavour) (*server, error) {
 	addresses, err := p.addresses()
 	if err != nil {
 		return nil, err
 	}
-	if m == single {
+	if f.mode == single {
 		addresses = addresses[:1]
 	}
 	encrypted := p.EnableTLS != nil && *p.EnableTLS
-	login := []any{p.Username, p.Password, s, p.TLS, encrypted, p.UnsafeSSL, p.TLSParams}
-	return client.Shared(ctx, []any{m, addresses, database, login}, func(ctx context.Context) (*server, error) {
+	login := []any{p.Username, p.Password, p.TLS, encrypted, p.UnsafeSSL, p.TLSParams}
+	return client.Shared(ctx, []any{f, addresses, login}, func(ctx context.Context) (*server, error) {
 		config, err := p.encrypted()
 		if err != nil {
 			return nil, err
 		}
 		life, end := context.WithCancel(context.WithoutCancel(ctx))
 		options := p.options(addresses, until(life, dialer(client.DialerOf(ctx), config)))
-		options.DB, options.MasterName = database, s.SentinelMaster
-		options.SentinelUsername, options.SentinelPassword = s.SentinelUsername, s.SentinelPassword
-		return newServer(ctx, m, options, end)
+		options.DB, options.MasterName = f.database, f.SentinelMaster
+		options.SentinelUsername, options.SentinelPassword = f.SentinelUsername, f.SentinelPassword
+		return newServer(ctx, f.mode, options, end)
 	})
 }
 

@@ -1,22 +1,18 @@
 package main
 
-import (
-	"context"
-
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-)
+import "github.com/sluice-autoscaler/sluice/scalers/scaler"
 
 // redisList scales on the number of elements of one key: a list, set, sorted
 // set or hash.
-var redisList = scaler.Define("redis", openList, rings)
+var redisList = scaler.Define[listParams]("redis", open, rings)
 
 // redisClusterList scales on the number of elements of one key of a Redis
 // Cluster: a list, set, sorted set or hash.
-var redisClusterList = scaler.Define("redis-cluster", openClusterList, rings)
+var redisClusterList = scaler.Define[clusterListParams]("redis-cluster", open, rings)
 
 // redisSentinelList scales on the number of elements of one key at the master
 // that Sentinels name: a list, set, sorted set or hash.
-var redisSentinelList = scaler.Define("redis-sentinel", openSentinelList, rings)
+var redisSentinelList = scaler.Define[sentinelListParams]("redis-sentinel", open, rings)
 
 // keyParams are what the types for a key have in common.
 type keyParams struct {
@@ -48,35 +44,13 @@ type clusterListParams struct {
 // sentinelListParams is the metadata of a redis-sentinel trigger.
 type sentinelListParams struct {
 	keyParams
-	databaseParams
-	sentinelParams
+	sentinelDatabase
 }
 
-// clusterDatabase accepts what the other types need and a cluster does not.
-type clusterDatabase struct {
-	// DatabaseIndex is ignored: a cluster has one database.
-	DatabaseIndex int `param:"databaseIndex" default:"0" question:"false"`
-}
-
-func openList(ctx context.Context, p listParams) (scaler.Source, error) {
-	return p.open(ctx, single, p.DatabaseIndex, sentinelParams{})
-}
-
-func openClusterList(ctx context.Context, p clusterListParams) (scaler.Source, error) {
-	return p.open(ctx, cluster, 0, sentinelParams{})
-}
-
-func openSentinelList(ctx context.Context, p sentinelListParams) (scaler.Source, error) {
-	return p.open(ctx, sentinel, p.DatabaseIndex, p.sentinelParams)
-}
-
-func (p keyParams) open(ctx context.Context, m mode, database int, s sentinelParams) (scaler.Source, error) {
-	server, err := share(ctx, m, p.connectionParams, database, s)
-	if err != nil {
-		return nil, err
+// source reads the number of elements.
+func (p keyParams) source(s *server) *source {
+	return &source{
+		server: s, what: "key " + p.ListName, key: p.ListName,
+		first: func() *step { return s.length(p.ListName) },
 	}
-	return scaler.Join(server, &source{
-		server: server, what: "key " + p.ListName, key: p.ListName,
-		first: func() *step { return server.length(p.ListName) },
-	}), nil
 }

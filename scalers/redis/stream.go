@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -13,15 +12,15 @@ import (
 
 // redisStreams scales on a stream: on its length, or on what a consumer group
 // has pending or has not got yet.
-var redisStreams = scaler.Define("redis-streams", openStream, rings)
+var redisStreams = scaler.Define[streamParams]("redis-streams", open, rings)
 
 // redisClusterStreams scales on a stream of a Redis Cluster: on its length, or on
 // what a consumer group has pending or has not got yet.
-var redisClusterStreams = scaler.Define("redis-cluster-streams", openClusterStream, rings)
+var redisClusterStreams = scaler.Define[clusterStreamParams]("redis-cluster-streams", open, rings)
 
 // redisSentinelStreams scales on a stream at the master that Sentinels name: on
 // its length, or on what a consumer group has pending or has not got yet.
-var redisSentinelStreams = scaler.Define("redis-sentinel-streams", openSentinelStream, rings)
+var redisSentinelStreams = scaler.Define[sentinelStreamParams]("redis-sentinel-streams", open, rings)
 
 // entriesParams are what the types for a stream have in common.
 //
@@ -93,36 +92,20 @@ type clusterStreamParams struct {
 // sentinelStreamParams is the metadata of a redis-sentinel-streams trigger.
 type sentinelStreamParams struct {
 	entriesParams
-	databaseParams
-	sentinelParams
+	sentinelDatabase
 }
 
-func openStream(ctx context.Context, p streamParams) (scaler.Source, error) {
-	return p.open(ctx, single, p.DatabaseIndex, sentinelParams{})
-}
-
-func openClusterStream(ctx context.Context, p clusterStreamParams) (scaler.Source, error) {
-	return p.open(ctx, cluster, 0, sentinelParams{})
-}
-
-func openSentinelStream(ctx context.Context, p sentinelStreamParams) (scaler.Source, error) {
-	return p.open(ctx, sentinel, p.DatabaseIndex, p.sentinelParams)
-}
-
-func (p entriesParams) open(ctx context.Context, m mode, database int, s sentinelParams) (scaler.Source, error) {
-	server, err := share(ctx, m, p.connectionParams, database, s)
-	if err != nil {
-		return nil, err
-	}
+// source reads the number of entries that count.
+func (p entriesParams) source(s *server) *source {
 	first := integer("XLEN", p.Stream)
 	switch {
 	case p.ConsumerGroup == "":
 	case p.LagCount == 0:
 		first = pending(p.Stream, p.ConsumerGroup)
 	default:
-		first = server.lag(p.Stream, p.ConsumerGroup)
+		first = s.lag(p.Stream, p.ConsumerGroup)
 	}
-	return scaler.Join(server, &source{server: server, what: "stream " + p.Stream, key: p.Stream, first: func() *step { return first }}), nil
+	return &source{server: s, what: "stream " + p.Stream, key: p.Stream, first: func() *step { return first }}
 }
 
 // pending reads how many entries the group has got and not acknowledged. All
