@@ -111,7 +111,7 @@ func (s *Sampler) queue(q *question, now time.Time) {
 
 // member begins the read of a member. s.mu is held.
 func (s *Sampler) member(q *question, now time.Time, deadline time.Duration) *member {
-	q.reading = true
+	q.state = reading
 	s.schedule(q) // takes it out of the heap
 	a := s.begin(q, q.takeCause(now), deadline)
 	return &member{attempt: a, o: q.opened, deadline: deadline, until: now.Add(deadline)}
@@ -142,10 +142,10 @@ func (g *batchGroup) take(l *lane, now time.Time) []*question {
 			return questions
 		}
 		delete(l.waiting, q)
-		if q.reading || q.stuck || q.opened == nil || q.opened.group != g || len(q.users) == 0 {
+		if q.state != resting || q.opened == nil || q.opened.group != g || len(q.users) == 0 {
 			continue // it went away, or is on its way, meanwhile
 		}
-		q.reading = true
+		q.state = reading
 		regular = regular || !q.next.After(now)
 		questions = append(questions, q)
 	}
@@ -157,7 +157,7 @@ func (g *batchGroup) take(l *lane, now time.Time) []*question {
 			break
 		}
 		if q.soon(now) && g.lane(q.opened) == l && !q.opened.pace.alone {
-			q.reading = true
+			q.state = reading
 			questions = append(questions, q)
 		}
 	}
@@ -171,7 +171,7 @@ func (q *question) soon(now time.Time) bool {
 	if !q.awaited.IsZero() && q.awaited.Before(due) {
 		due = q.awaited
 	}
-	return !q.reading && !q.stuck && len(q.users) > 0 && q.failures < 2 &&
+	return q.state == resting && len(q.users) > 0 && q.failures < 2 &&
 		!due.After(now.Add(q.window())) &&
 		(q.snap == nil || now.Sub(q.snap.At) > q.interval/2)
 }

@@ -223,7 +223,7 @@ func (s *Sampler) readNow(q *question, run *bellRun) {
 	if q.bell.run != run || run.stopped {
 		return
 	}
-	if q.reading {
+	if q.state.busy() {
 		q.bell.ringAt = time.Now() // that read may have begun too early
 		return
 	}

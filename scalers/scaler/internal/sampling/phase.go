@@ -281,7 +281,7 @@ func (q *question) spares(p *phase, now time.Time) bool {
 // phase and how old the answer may be. s.mu is held.
 func (s *Sampler) asked(q *question, who any, now time.Time) (at *phase, wanted time.Duration) {
 	at, expected := q.phases.note(who, now)
-	if !q.reading && q.failures < 2 && q.next.After(now) {
+	if !q.state.busy() && q.failures < 2 && q.next.After(now) {
 		q.next, q.awaited = s.regularly(q, now)
 		s.schedule(q)
 	}

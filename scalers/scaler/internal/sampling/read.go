@@ -69,13 +69,13 @@ func (q *question) regular() scalerv1.Detection {
 	return scalerv1.Detection_DETECTION_POLLING
 }
 
-// attempt is one read, or opening and read, of one question. Exactly one of
-// its return and its abandonment makes a snapshot.
+// attempt is one read, or opening and read, of one question. Whichever is first of
+// its return and its deadline makes a snapshot, and ends it.
 type attempt struct {
-	q         *question
-	cause     scalerv1.Detection
-	watchdog  *time.Timer
-	abandoned bool // guarded by sampler.mu
+	q        *question
+	cause    scalerv1.Detection
+	watchdog *time.Timer
+	over     bool // guarded by Sampler.mu
 }
 
 // begin notes that a read starts and arranges that a source which does not
@@ -90,11 +90,11 @@ func (s *Sampler) begin(q *question, cause scalerv1.Detection, deadline time.Dur
 
 func (s *Sampler) abandon(a *attempt, took time.Duration) {
 	s.mu.Lock()
-	if a.abandoned || !a.q.reading {
+	if a.over || !a.q.state.busy() {
 		s.mu.Unlock()
 		return
 	}
-	a.abandoned, a.q.stuck = true, true
+	a.over, a.q.state = true, telling
 	s.mu.Unlock()
 	s.complete(a.q, a.cause, took, nil, errStuck)
 }
@@ -108,11 +108,11 @@ func (s *Sampler) returned(a *attempt) bool {
 	a.watchdog.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !a.abandoned {
-		a.abandoned = true // the watchdog comes too late
+	if !a.over {
+		a.over = true // the watchdog comes too late
 		return true
 	}
-	a.q.stuck = false
+	a.q.state = a.q.state.returned()
 	return false
 }
 
@@ -204,7 +204,7 @@ func (s *Sampler) handOver(q *question, o *opened) bool {
 	if o.group == nil {
 		return false
 	}
-	q.reading = false
+	q.state = resting
 	q.next = time.Now()
 	s.schedule(q)
 	return true
@@ -336,7 +336,7 @@ func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 		Type: q.Type, At: snap.At, Took: snap.Took, Outcome: snap.Outcome, Cause: snap.Detection, Err: snap.Err,
 	}.Trace(s.tracer)
 	q.snap = snap
-	q.reading, q.began = false, time.Time{}
+	q.state, q.began = q.state.completed(), time.Time{}
 	s.plan(q, old, snap, now)
 	q.wake()
 	users := make([]*User, 0, len(q.users))

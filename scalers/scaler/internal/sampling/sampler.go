@@ -42,7 +42,8 @@ const (
 
 // Sampler owns time: it decides when each question is read, shares the answer
 // among all who ask it and keeps the last one. One goroutine keeps one timer
-// for all questions; a goroutine exists per read only while the read lasts.
+// for all questions; a read has a goroutine of its own while it lasts, and so has
+// each doorbell that is listened for.
 type Sampler struct {
 	Config
 	tracer trace.Tracer
@@ -93,9 +94,8 @@ type question struct {
 	interval time.Duration // the shortest of the users'; 0 without users
 	expires  time.Time     // when the question is closed; set without users
 
-	opened  *opened       // the open source, or nil
-	reading bool          // a read, or an opening, is in flight
-	stuck   bool          // a read did not return at its deadline
+	opened  *opened // the open source, or nil
+	state   state
 	next    time.Time     // the regular read
 	awaited time.Time     // the question that next gives the time to come; or zero
 	paid    time.Time     // until when the regular reads so far are enough
@@ -286,10 +286,10 @@ func (s *Sampler) await(ctx context.Context, done <-chan struct{}) bool {
 func (s *Sampler) hurry(q *question, at *phase, wanted, allowed time.Duration) time.Duration {
 	now := time.Now()
 	age := now.Sub(q.snap.At)
-	if age < wanted || q.snap.Took >= patience || q.stuck || q.failures >= 2 {
+	if age < wanted || q.snap.Took >= patience || q.state.late() || q.failures >= 2 {
 		return 0
 	}
-	if q.reading {
+	if q.state.busy() {
 		if q.began.IsZero() {
 			return patience
 		}
@@ -356,7 +356,7 @@ func phaseOf(name string) uint64 {
 func (s *Sampler) schedule(q *question) {
 	at := q.next
 	switch {
-	case s.questions[q.ID] != q, q.reading:
+	case s.questions[q.ID] != q, q.state.busy():
 		if q.index >= 0 {
 			heap.Remove(&s.due, q.index)
 		}
@@ -433,15 +433,15 @@ func (s *Sampler) tick(q *question, now time.Time) {
 	switch {
 	case len(q.users) == 0:
 		s.remove(q)
-	case q.stuck:
+	case q.state == stuck:
 		// The read before still has not returned. A second one beside it is
 		// against the contract, so that one's failure stands for this one.
 		s.spawn(func(context.Context) { s.repeatFailure(q) })
-		q.reading = true
+		q.state = telling
 	case q.opened != nil && q.opened.group != nil:
 		s.queue(q, now)
 	default:
-		q.reading = true
+		q.state = reading
 		cause := q.takeCause(now)
 		s.spawn(func(ctx context.Context) { s.read(ctx, q, cause) })
 	}
@@ -534,7 +534,7 @@ func (s *Sampler) Refresh(ctx context.Context) error {
 		// to see, so it is waited for first.
 		for {
 			s.mu.Lock()
-			inFlight, done := q.reading, q.done
+			inFlight, done := q.state.busy(), q.done
 			if len(q.users) == 0 { // they have left since
 				s.mu.Unlock()
 				break
