@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -14,27 +13,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 const (
-	// resolveTimeout bounds one attempt to read credentials.
-	resolveTimeout = 10 * time.Second
-	// resolveSpread is how far apart triggers of the same Secret resolve it.
-	resolveSpread = 5 * time.Second
-	// soonestResolve and latestResolve bound the pause before credentials that
-	// could not be read, or that the source refuses, are read again: whoever
-	// mends what is wrong sees it at once, whatever the interval. A thousand
-	// triggers of one Secret are one read.
-	soonestResolve = time.Second
-	latestResolve  = 5 * time.Second
-	// longestKept is how long a source goes on with credentials that cannot be
-	// read again because nobody answers.
-	longestKept = time.Hour
 	// mostHeld is what the credentials of all triggers of a namespace may have,
 	// in bytes.
 	mostHeld = 16 << 20
@@ -51,9 +35,9 @@ type subscription struct {
 	// changed is called, not under any lock, after anything that is told to
 	// the client has changed.
 	changed func()
-	resolve func()             // starts one attempt to read the credentials
-	refs    contract.Reference // where they are
-	cached  bool               // UseCachedMetrics
+	cancel  context.CancelFunc
+	login   *login
+	cached  bool // UseCachedMetrics
 	// everyRead is set when each read is news to the client, equal ones
 	// included: Jobs are started by the moment of a reading.
 	everyRead bool
@@ -66,15 +50,6 @@ type subscription struct {
 	closed  bool
 	ready   chan struct{} // closed when user or failure stands
 	failure error         // why credentials cannot be had
-
-	held      *pool.Holding // the credentials, in bytes
-	resolving bool
-	resolved  time.Time // when the credentials were read last
-	refused   time.Time // when the source refused them last
-	refusing  bool      // the last read was refused
-	retries   int
-	retry     *time.Timer // for the next attempt to read them
-	cancel    context.CancelFunc
 
 	seq         uint64
 	at          time.Time // when the last read was completed; zero before
@@ -96,15 +71,17 @@ func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Req
 	ctx, cancel := context.WithCancel(ctx)
 	s := &subscription{
 		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
-		held: c.held.For(facts.References.Namespace),
-		refs: facts.References, cached: facts.UseCachedMetrics,
-		wish:  w,
+		cached: facts.UseCachedMetrics, wish: w,
 		ready: make(chan struct{}), specs: b.Metrics,
 		everyRead: facts.Object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
 	}
-	s.resolve = func() { c.running.Go(func() { s.resolveOnce(ctx) }) }
+	s.login = &login{loginConfig: loginConfig{
+		resolver: c.Resolver, refs: facts.References, held: c.held.For(facts.References.Namespace),
+		use: s.use, lost: s.lost,
+		start: func(attempt func(context.Context)) { c.running.Go(func() { attempt(ctx) }) },
+	}}
 	if b.Question == "" {
-		s.refresh()
+		s.login.refresh()
 	} else {
 		s.join(b, nil)
 	}
@@ -121,102 +98,26 @@ func (c *core) bind(t trigger.Trigger, req trigger.Request, creds *contract.Cred
 	return b, err
 }
 
-// refresh reads the credentials, unless that is under way.
-func (s *subscription) refresh() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.resolving {
-		return
-	}
-	s.resolving = true
-	s.resolve()
-}
-
-// resolveOnce reads the credentials and joins the question that they lead to.
-func (s *subscription) resolveOnce(ctx context.Context) {
-	rctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	refs := s.refs
-	s.mu.Lock()
-	refs.NotBefore = s.refused
-	s.mu.Unlock()
-	creds, err := resolveSafely(rctx, s.core.Resolver, refs)
-	if err == nil {
-		err = s.hold(creds)
-	}
-	var b *trigger.Binding
-	if err == nil {
-		b, err = s.core.bind(s.trigger, s.req, creds)
-	}
+// use understands the trigger with credentials, and returns what goes on with
+// them.
+func (s *subscription) use(creds *contract.Credentials) (func(), error) {
+	b, err := s.core.bind(s.trigger, s.req, creds)
 	if err != nil {
-		s.fail(failure.Redact(err, s.trigger.Secrets(creds)))
-		return
+		return nil, failure.Redact(err, s.trigger.Secrets(creds))
 	}
+	return func() { s.join(b, creds) }, nil
+}
+
+// lost notes why there are no credentials, unless a source goes on with those
+// that it has.
+func (s *subscription) lost(err error, keep bool) {
 	s.mu.Lock()
-	s.resolving, s.retries, s.resolved = false, 0, time.Now()
-	switch {
-	case s.closed:
-	case s.refusing:
-		s.refused = s.resolved // what was read by now will not do
-		s.tryAgain(latestResolve)
-	case !creds.ReadAgain.IsZero():
-		// A thousand triggers that came together are not resolved together.
-		s.tryAgain(time.Until(creds.ReadAgain) + time.Duration(rand.Int64N(int64(resolveSpread))))
-	}
-	s.mu.Unlock()
-	s.join(b, creds)
-}
-
-// hold counts the credentials, if the namespace may have so many.
-func (s *subscription) hold(creds *contract.Credentials) error {
-	bytes := 0
-	for _, values := range []map[string]string{creds.Parameters, creds.Env} {
-		for _, value := range values {
-			bytes += len(value)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	return s.held.Set(bytes)
-}
-
-func resolveSafely(ctx context.Context, r contract.Resolver, refs contract.Reference) (creds *contract.Credentials, err error) {
-	defer defect.Recovered("resolve credentials", &err)
-	return r.Resolve(ctx, refs)
-}
-
-// tryAgain reads the credentials after a pause; s.mu is held.
-func (s *subscription) tryAgain(pause time.Duration) {
-	if s.retry != nil {
-		s.retry.Stop()
-	}
-	s.retry = time.AfterFunc(pause, s.refresh)
-}
-
-// fail notes why there are no credentials and tries again later: a Secret may
-// be created and a right be granted at any time. A source that has credentials
-// goes on with them while nobody answers, for a bounded time; that they are gone
-// or no longer granted counts at once.
-func (s *subscription) fail(err error) {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	s.resolving = false
-	pause := min(soonestResolve<<min(s.retries, 3), latestResolve)
-	s.retries++
-	s.tryAgain(pause)
 	old := s.user
-	if old != nil && failure.Silent(err) && time.Since(s.resolved) < longestKept {
+	if s.closed || old != nil && keep {
 		s.mu.Unlock()
 		return
 	}
 	s.user, s.failure = nil, err
-	_ = s.held.Set(0)
 	s.at = time.Now()
 	s.observation = &observation{outcome: scalerv1.Outcome_OUTCOME_ERROR, err: err, detection: scalerv1.Detection_DETECTION_POLLING}
 	s.becomeReady()
@@ -304,23 +205,11 @@ func (s *subscription) deliver(u *sampling.User, snap *sampling.Snapshot) {
 	if snap.Specs != nil && !sameMetrics(s.specs, snap.Specs) {
 		s.specs, news = snap.Specs, true
 	}
-	stale := failure.Refused(snap.Err) && s.refers()
-	s.refusing = stale
-	if stale {
-		s.refused = snap.At
-	}
+	s.login.answered(snap.Err, snap.At)
 	s.mu.Unlock()
-	if stale {
-		s.refresh()
-	}
 	if news {
 		s.changed()
 	}
-}
-
-// refers is true when the trigger's credentials come by reference.
-func (s *subscription) refers() bool {
-	return s.refs.Authentication != "" || len(s.refs.Inline) > 0 || len(s.refs.Variables) > 0
 }
 
 func sameMetrics(a, b []contract.Metric) bool {
@@ -353,14 +242,11 @@ func (s *subscription) close() {
 		return
 	}
 	s.closed = true
-	_ = s.held.Set(0)
-	u, retry := s.user, s.retry
+	u := s.user
 	s.becomeReady()
 	s.mu.Unlock()
 	s.cancel()
-	if retry != nil {
-		retry.Stop()
-	}
+	s.login.close()
 	if u != nil {
 		s.core.sampler.Leave(u)
 	}
