@@ -11,6 +11,9 @@ import (
 const (
 	maxMetrics    = 100
 	maxMetricName = 1024 // bytes
+	// maxNames is what all names of one trigger may have, in bytes: each of
+	// thousands of triggers is remembered with them.
+	maxNames = 4 << 10
 )
 
 // Metric is one metric that a server names, with its target.
@@ -37,9 +40,13 @@ func (x *GetMetricSpecResponse) Metrics(anyTarget bool) ([]Metric, error) {
 	}
 	var metrics []Metric
 	targets := map[string]float64{}
+	bytes := 0
 	for _, spec := range specs {
 		name := spec.GetMetricName()
+		bytes += len(name)
 		switch {
+		case bytes > maxNames:
+			return nil, fmt.Errorf("names metrics by more than %d bytes together", maxNames)
 		case name == "":
 			return nil, errors.New("a metric has no name")
 		case len(name) > maxMetricName:
