@@ -173,7 +173,9 @@ func ExampleJoin() {
 	<-rung
 	fmt.Println("orders rings")
 	stop()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		fmt.Println(err)
+	}
 	// Output:
 	// one request for 2
 	// 12

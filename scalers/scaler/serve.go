@@ -63,7 +63,7 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	s := settings{resolver: withoutCredentials(family)}
 	flags := flag.NewFlagSet(family, flag.ContinueOnError)
 	flags.SetOutput(output)
-	s.Listen.AddFlags(flags)
+	s.AddFlags(flags)
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.DurationVar(&s.readTimeout, "read-timeout", 10*time.Second, "the longest that one read of a source may take; a shorter polling interval shortens it, down to 3s")
 	flags.DurationVar(&s.maxReadTimeout, "max-read-timeout", time.Minute, "the longest that one read may take where the trigger has a timeout of its own")

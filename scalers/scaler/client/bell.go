@@ -60,7 +60,7 @@ func (b *SharedBell) Close() {
 // Listen calls ring when something happens to topic at place, until ctx ends,
 // and listening once that is so. The first who listens at a place starts run,
 // which listens for all others there, too; its error ends listening for all.
-// After an error run is started again later, as Backoff has it; one wrapping
+// After an error run is started again, ever later up to a minute; one wrapping
 // ErrDoorbellRefused is the answer to everybody for some time.
 //
 // run returns when ctx ends, when something fails, or when Ears.Topics says

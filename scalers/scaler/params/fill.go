@@ -357,6 +357,7 @@ func (p *Plan) Thresholds(params reflect.Value) (target, activation float64) {
 			target = number(params.FieldByIndex(f.index))
 		case scalerv1.ParameterRole_PARAMETER_ROLE_ACTIVATION:
 			activation = number(params.FieldByIndex(f.index))
+		case scalerv1.ParameterRole_PARAMETER_ROLE_UNSPECIFIED:
 		}
 	}
 	return target, activation

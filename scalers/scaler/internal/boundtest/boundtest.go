@@ -104,6 +104,7 @@ func Answers() map[string]func(io.Writer) {
 	}
 }
 
+// Read reads an answer to its end.
 func Read(ctx context.Context, client *http.Client, address string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

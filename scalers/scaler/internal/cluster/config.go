@@ -8,7 +8,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// ClusterConfig is how the API server is reached: as the Pod's ServiceAccount, or
+// Config is how the API server is reached: as the Pod's ServiceAccount, or
 // else as KUBECONFIG says.
 func Config() (*rest.Config, error) {
 	config, err := rest.InClusterConfig()

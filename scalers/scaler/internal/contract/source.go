@@ -204,7 +204,8 @@ type Ringer interface {
 	// wants it that is idle (any, for a RingerAtWork). An error wrapping
 	// ErrDoorbellRefused means that permission or feature is missing: the
 	// question is polled, visibly, and Listen is tried again every 10 minutes.
-	// Any other error is tried again, as Backoff has it, while polling goes on.
+	// After any other error it is tried again, ever later up to a minute, while
+	// polling goes on.
 	Listen(ctx context.Context, listening, ring func()) error
 }
 
@@ -242,6 +243,6 @@ type Specced interface {
 	// WatchSpecs calls changed whenever Specs would return something else,
 	// until ctx ends. It returns nil at once when the source cannot tell:
 	// Specs is then called before every Read. After an error it is called
-	// again, as Backoff has it.
+	// again, ever later up to a minute.
 	WatchSpecs(ctx context.Context, changed func()) error
 }

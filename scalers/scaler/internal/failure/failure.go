@@ -97,6 +97,7 @@ func Unheard(err error) bool {
 	return code == codes.DeadlineExceeded
 }
 
+// Text is that of an error, "" for none.
 func Text(err error) string {
 	if err == nil {
 		return ""

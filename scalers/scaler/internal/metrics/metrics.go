@@ -29,6 +29,7 @@ type Metrics struct {
 	requestDuration *prometheus.HistogramVec
 }
 
+// New makes the metrics of a family.
 func New(family string) *Metrics {
 	labels := prometheus.Labels{"family": family}
 	m := &Metrics{
@@ -96,14 +97,21 @@ func (m *Metrics) Announce(triggerType string) {
 	}
 }
 
+// Questions counts questions that are sampled from now on, or no more.
 func (m *Metrics) Questions(triggerType string, n int) {
 	m.asked.WithLabelValues(triggerType).Add(float64(n))
 }
+
+// Subscriptions counts triggers that clients subscribed to, or left.
 func (m *Metrics) Subscriptions(triggerType string, n int) {
 	m.subscribed.WithLabelValues(triggerType).Add(float64(n))
 }
+
+// Ring counts a ring of a doorbell.
 func (m *Metrics) Ring(triggerType string) { m.rings.WithLabelValues(triggerType).Inc() }
-func (m *Metrics) Connections(n int)       { m.shared.Set(float64(n)) }
+
+// Connections notes how many connections sources share.
+func (m *Metrics) Connections(n int) { m.shared.Set(float64(n)) }
 
 // Answered notes how old a metric was that was asked for.
 func (m *Metrics) Answered(triggerType string, age time.Duration) {
@@ -120,8 +128,10 @@ func (m *Metrics) Read(triggerType string, outcome scalerv1.Outcome, cause scale
 	}
 }
 
-// OutcomeLabel and CauseLabel are the words of metrics and traces.
-func OutcomeLabel(outcome scalerv1.Outcome) string   { return outcomeLabels[outcome] }
+// OutcomeLabel is the word of metrics and traces for an outcome.
+func OutcomeLabel(outcome scalerv1.Outcome) string { return outcomeLabels[outcome] }
+
+// CauseLabel is theirs for what caused a read.
 func CauseLabel(detection scalerv1.Detection) string { return causeLabels[detection] }
 
 // requestsKey is where the context of a read says who counts its requests.

@@ -38,6 +38,7 @@ type Places struct {
 	answers     atomic.Int64  // reads that were answered so far
 }
 
+// NewPlaces returns those of a connection.
 func NewPlaces(connection any) *Places {
 	reads, slow := ReadsPerEndpoint, slowPerEndpoint
 	if n, ok := connection.(Narrow); ok {
@@ -46,8 +47,8 @@ func NewPlaces(connection any) *Places {
 	return &Places{reads: make(chan struct{}, reads), slow: make(chan struct{}, slow)}
 }
 
-// place is what one read holds of the places while it lasts.
-type place struct {
+// Place is what one read holds of the places while it lasts.
+type Place struct {
 	places  *Places
 	answers int64 // of the places when it began
 
@@ -57,7 +58,7 @@ type place struct {
 
 // Enter waits for a place, no longer than limit. A source without a shared
 // connection has no places, and nothing to wait for.
-func (all *Places) Enter(ctx context.Context, slow bool, limit time.Duration) (*place, error) {
+func (all *Places) Enter(ctx context.Context, slow bool, limit time.Duration) (*Place, error) {
 	if all == nil {
 		return nil, nil //nolint:nilnil // a nil place is one that is free
 	}
@@ -74,7 +75,7 @@ func (all *Places) Enter(ctx context.Context, slow bool, limit time.Duration) (*
 		}
 		return nil, err
 	}
-	return &place{places: all, answers: all.answers.Load(), slow: slow}, nil
+	return &Place{places: all, answers: all.answers.Load(), slow: slow}, nil
 }
 
 func enter(ctx context.Context, lane chan struct{}, over <-chan time.Time) error {
@@ -103,7 +104,7 @@ var ErrMakeWay = errors.New("slow, and other slow reads are under way")
 // Watch takes a slow place for the read once it is slow. Where there is none it
 // ends the read instead, which then waits for one and is made again: a place
 // for quick ones is not for it.
-func (p *place) Watch(end context.CancelCauseFunc) (stop func() bool) {
+func (p *Place) Watch(end context.CancelCauseFunc) (stop func() bool) {
 	if p == nil || p.slow {
 		return func() bool { return false }
 	}
@@ -114,7 +115,7 @@ func (p *place) Watch(end context.CancelCauseFunc) (stop func() bool) {
 	}).Stop
 }
 
-func (p *place) slowDown() bool {
+func (p *Place) slowDown() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.left {
@@ -130,7 +131,7 @@ func (p *place) slowDown() bool {
 }
 
 // Leave gives the place back.
-func (p *place) Leave() {
+func (p *Place) Leave() {
 	if p == nil {
 		return
 	}
@@ -146,7 +147,7 @@ func (p *place) Leave() {
 // Remember says whether the next read of the same question is to begin as a
 // slow one, when this one has taken so long and was before. An endpoint that
 // answers nobody tells nothing about a question.
-func (p *place) Remember(before bool, took time.Duration, err error) bool {
+func (p *Place) Remember(before bool, took time.Duration, err error) bool {
 	if p == nil {
 		return false
 	}

@@ -57,6 +57,7 @@ type Config struct {
 	Changed func(connections int)
 }
 
+// New makes a pool without connections.
 func New(c Config) *Pool {
 	if c.Changed == nil {
 		c.Changed = func(int) {}

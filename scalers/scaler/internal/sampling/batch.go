@@ -24,7 +24,7 @@ const (
 	aloneAtOnce = 16
 )
 
-// batchGroup is the questions that are read together. It is guarded by sampler.mu.
+// batchGroup is the questions that are read together. It is guarded by Sampler.mu.
 type batchGroup struct {
 	batch     contract.Batch
 	undivided bool   // one answer for all: nobody is read alone

@@ -26,7 +26,7 @@ const (
 	fruitlessReads = 40
 )
 
-// bell is the doorbell of one question, guarded by sampler.mu. A ring carries
+// bell is the doorbell of one question, guarded by Sampler.mu. A ring carries
 // no truth: all it can do is to have the question read a little earlier.
 type bell struct {
 	run    *bellRun

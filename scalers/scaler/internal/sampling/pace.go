@@ -9,7 +9,7 @@ const (
 )
 
 // pace is how a source answers, as far as that decides how it is read next. It
-// is guarded by sampler.mu.
+// is guarded by Sampler.mu.
 type pace struct {
 	// slow is true when it did not answer the last time, or took long: more than
 	// half of its time in a batch, more than slowAfter without. It does not stand

@@ -27,11 +27,11 @@ type opened struct {
 	source contract.Source
 	lease  *pool.Lease
 	group  *batchGroup // of a Batched, else nil
-	pace   pace        // guarded by sampler.mu
+	pace   pace        // guarded by Sampler.mu
 	stop   context.CancelFunc
 	busy   sync.WaitGroup // calls into source that have not returned
 
-	specs      []contract.Metric // as a Specced named them last; guarded by sampler.mu
+	specs      []contract.Metric // as a Specced named them last; guarded by Sampler.mu
 	specsStale bool              // Specs is to be called before the next Read; same
 	// specsSilent is true when the source cannot tell that its specs change;
 	// same.

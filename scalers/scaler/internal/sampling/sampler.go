@@ -69,6 +69,7 @@ type Config struct {
 	MaxReadTimeout time.Duration
 }
 
+// New makes a sampler, which does nothing before Start.
 func New(c Config) *Sampler {
 	if c.Spans == nil {
 		c.Spans = noop.NewTracerProvider()
@@ -85,7 +86,7 @@ func New(c Config) *Sampler {
 }
 
 // question is what several triggers may ask alike. All fields are guarded by
-// sampler.mu, except those of opened that say otherwise.
+// Sampler.mu, except those of opened that say otherwise.
 type question struct {
 	Query            // of any user: they open the same source
 	secrets []string // never to be shown in an error
@@ -111,14 +112,14 @@ type question struct {
 	bell     bell
 }
 
-// wake lets go who waits for the next snapshot. sampler.mu is held.
+// wake lets go who waits for the next snapshot. Sampler.mu is held.
 func (q *question) wake() {
 	close(q.done)
 	q.done = make(chan struct{})
 }
 
 // User is one subscription's share in a question. The sampler owns q; the
-// other fields are written under sampler.mu after join.
+// other fields are written under Sampler.mu after join.
 type User struct {
 	Wish
 	Silent  string // why the doorbell stays off unasked, or ""
@@ -139,6 +140,7 @@ type Wish struct {
 	Doorbell scalerv1.Doorbell
 }
 
+// NewUser makes one that has joined no question yet.
 func NewUser(w Wish) *User { return &User{Wish: w, joined: make(chan struct{})} }
 
 // payers are the namespaces that use the question.

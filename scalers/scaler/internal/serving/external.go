@@ -51,7 +51,7 @@ func (e *externalService) metricSpecs(ctx context.Context, req trigger.Request) 
 	return sub.currentSpecs(ctx)
 }
 
-// GetMetrics answers from the snapshot; see sampler.ask for how long it waits.
+// GetMetrics answers from the snapshot; see Sampler.Ask for how long it waits.
 func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
 	sub, err := e.core.find(ctx, trigger.Request{Ref: r.GetScaledObjectRef()})
 	if err != nil {

@@ -95,7 +95,7 @@ func (v *view) subscribe(ctx context.Context, r *scalerv1.Subscribe) error {
 		e.rejected = status.Convert(err)
 	} else if sub, err := v.core.subscribe(ctx, t, req, w, func() { v.mark(e) }); err != nil {
 		e.rejected = failure.Status(t.Type, err)
-		if r := (*trigger.Rejection)(nil); errors.As(err, &r) {
+		if r := (*trigger.RejectionError)(nil); errors.As(err, &r) {
 			e.metrics = r.Metrics
 		}
 	} else {

@@ -46,7 +46,7 @@ func (w *watchService) Check(ctx context.Context, r *scalerv1.CheckRequest) (*sc
 	}
 	answer := &scalerv1.CheckResponse{}
 	_, err = t.Bind(req.Ref, nil)
-	if wrong := (*trigger.Rejection)(nil); errors.As(err, &wrong) {
+	if wrong := (*trigger.RejectionError)(nil); errors.As(err, &wrong) {
 		answer.Problems = wrong.Problems
 	}
 	return answer, nil

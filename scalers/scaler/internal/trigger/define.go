@@ -67,7 +67,7 @@ func (d *definition[P]) bind(r Request, creds *contract.Credentials) (*Binding, 
 	}
 	unknown := d.description.Unknown(from.Metadata)
 	if err := wrong.Err(d.triggerType, append(slices.Clone(warnings), unknown...)...); err != nil {
-		return nil, &Rejection{err, d.knownMetrics(values), wrong.Texts()}
+		return nil, &RejectionError{err, d.knownMetrics(values), wrong.Texts()}
 	}
 
 	b := &Binding{
@@ -131,7 +131,7 @@ func describe(triggerType string, p *params.Plan, t traits) *scalerv1.TriggerTyp
 
 // lookupFor gathers the sources of a request. Without credentials only what
 // the request carries itself is known.
-func lookupFor(r Request, f facts, creds *contract.Credentials) params.Lookup {
+func lookupFor(r Request, f Facts, creds *contract.Credentials) params.Lookup {
 	l := params.Lookup{Metadata: r.userMetadata(), Env: scalerv1.LiteralEnv(f.References.Env)}
 	if creds == nil {
 		l.AuthPending = f.References.Authentication != "" || len(f.References.Inline) > 0
@@ -145,16 +145,16 @@ func lookupFor(r Request, f facts, creds *contract.Credentials) params.Lookup {
 	return l
 }
 
-// Rejection says why a trigger cannot be served, and which metrics it would
+// RejectionError says why a trigger cannot be served, and which metrics it would
 // have as far as what is wrong leaves them known.
-type Rejection struct {
+type RejectionError struct {
 	error
 	Metrics  []contract.Metric
 	Problems []string
 }
 
 // GRPCStatus makes the status package see the code and the text alone.
-func (r *Rejection) GRPCStatus() *status.Status { return status.Convert(r.error) }
+func (r *RejectionError) GRPCStatus() *status.Status { return status.Convert(r.error) }
 
 // knownMetrics are the metrics of params of which something is wrong, none where
 // they cannot be told.

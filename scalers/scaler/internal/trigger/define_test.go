@@ -863,7 +863,7 @@ func (p hostParams) Metrics() []contract.Metric {
 func TestMetricsThatRelyOnWhatIsWrongAreNotKnown(t *testing.T) {
 	trigger := Define("host", func(context.Context, hostParams) (contract.Source, error) { return nil, nil })
 	_, err := trigger.bind(Request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere", "ulr": "http://here"}}}, nil)
-	var r *Rejection
+	var r *RejectionError
 	if !errors.As(err, &r) || len(r.Metrics) != 0 || status.Convert(err).Message() != "host: url: is none; ulr: unknown parameter" {
 		t.Errorf("%v with %v", err, r)
 	}

@@ -22,8 +22,8 @@ type Request struct {
 	Ref *externalscaler.ScaledObjectRef
 }
 
-// facts is what the reserved keys of a request say.
-type facts struct {
+// Facts is what the reserved keys of a request say.
+type Facts struct {
 	Object           contract.Object     // without Metadata
 	UseCachedMetrics bool                // the snapshot lasts as long as the interval
 	noData           contract.NoDataRule // the user's, "" leaves it to the trigger
@@ -102,9 +102,9 @@ func (r Request) Refers() string {
 
 // Facts reads the reserved keys. Absent ones have defaults, so that a request
 // made by hand or by KEDA is as good as one by the core.
-func (r Request) Facts() (facts, params.Problems) {
+func (r Request) Facts() (Facts, params.Problems) {
 	reserved := r.Ref.GetScalerMetadata()
-	f := facts{References: contract.Reference{
+	f := Facts{References: contract.Reference{
 		Namespace:      r.Ref.GetNamespace(),
 		Variables:      r.variables(),
 		Authentication: reserved[scalerv1.KeyAuthenticationRef],

@@ -22,7 +22,7 @@ type Trigger struct {
 
 // Bind understands the trigger of one object. Without credentials (nil) the
 // binding is partial when the trigger refers to any, see Binding. An error is a
-// *Rejection, or a defect of the family.
+// *RejectionError, or a defect of the family.
 func (t Trigger) Bind(ref *externalscaler.ScaledObjectRef, creds *contract.Credentials) (b *Binding, err error) {
 	defer defect.Recovered("bind", &err)
 	return t.bind(Request{Ref: ref}, creds)
