@@ -117,12 +117,15 @@ func (c *centres) serve(listener net.Listener, addresses []string) {
 		if err != nil {
 			return
 		}
-		problem := c.exchange(conn, addresses)
-		c.mu.Lock()
-		c.problem = problem
-		c.mu.Unlock()
+		c.note(c.exchange(conn, addresses))
 		conn.Close()
 	}
+}
+
+func (c *centres) note(problem error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problem = problem
 }
 
 // exchange passes a request on, and its answer back.
@@ -143,6 +146,7 @@ func (c *centres) exchange(library net.Conn, addresses []string) error {
 	if err != nil {
 		return err
 	}
+	c.note(refusal) // before the library knows of it: then somebody asks why
 	if err := writeExchange(library, answer); err != nil {
 		return err
 	}
