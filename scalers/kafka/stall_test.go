@@ -175,6 +175,9 @@ func TestSilentBroker(t *testing.T) {
 					}
 					continue
 				}
+				if a.i == 3 && a.Err == nil && len(tt.keys) > 0 && !slices.Contains(tt.keys, listOffsetsKey) {
+					continue // its request was the first on a new connection
+				}
 				want := questions[a.i].subject(a.i == 3) + b.named() + ": no answer in time"
 				if status.Code(a.Err) != codes.DeadlineExceeded || message(a.Err) != want {
 					t.Errorf("member %d: %v, %v, want %q", a.i, a.Readings, a.Err, want)
