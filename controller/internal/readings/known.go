@@ -71,9 +71,6 @@ func Seed(known []Known, health map[string]v1alpha1.HealthStatus, since map[stri
 	}
 }
 
-// Since is the generation that brought the trigger.
-func (k *Known) Since() int64 { return k.since }
-
 // Anew forgets what was read: the trigger is asked afresh.
 func (k *Known) Anew(now time.Time) {
 	*k = Known{hash: k.hash, since: k.since, firstSeen: now}
