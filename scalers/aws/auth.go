@@ -64,7 +64,7 @@ func connect[C any](ctx context.Context, p awsParams, to lending.Service, newCli
 	if err := p.lend(to); err != nil {
 		return nil, err
 	}
-	return client.Shared(ctx, []any{p.AWSRegion, p.AWSEndpoint, p.Fingerprint()}, func(ctx context.Context) (*service[C], error) {
+	return client.Shared(ctx, []any{p.AWSEndpoint, p.Identity(p.AWSRegion)}, func(ctx context.Context) (*service[C], error) {
 		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {
 			return nil, err

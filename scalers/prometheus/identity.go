@@ -162,9 +162,6 @@ func (p managedParams) azureLoan(server *url.URL, verified bool) (lending.Loan, 
 	return azureClouds[cloud].Lend("serverAddress", verified, server.Hostname())
 }
 
-// googleScope lets a token read metrics and nothing else.
-const googleScope = "https://www.googleapis.com/auth/monitoring.read"
-
 // googleAccount is the trigger's own, if it has a key, else the family's: a key
 // in a file is the family's, too.
 func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verified bool) (*google.Account, error) {
@@ -173,14 +170,14 @@ func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verif
 		return nil, err
 	}
 	if key != "" && key == cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv) {
-		return google.AccountOf(ctx, key, googleScope)
+		return google.AccountOf(ctx, key, lending.GoogleMonitoring.Scope())
 	}
 	loan, err := lending.GoogleMonitoring.Lend("serverAddress", verified, server.Hostname())
 	switch {
 	case err != nil:
 		return nil, err
 	case key != "":
-		return google.AccountOf(ctx, key, googleScope)
+		return google.AccountOf(ctx, key, lending.GoogleMonitoring.Scope())
 	default:
 		return google.OwnAccount(ctx, loan)
 	}

@@ -141,7 +141,7 @@ func TestGoogle(t *testing.T) {
 			text, _ := base64.RawURLEncoding.DecodeString(parts[1])
 			_ = json.Unmarshal(text, &claims)
 		}
-		if claims.Issuer != "reader@shop.iam" || claims.Scope != googleScope {
+		if claims.Issuer != "reader@shop.iam" || claims.Scope != "https://www.googleapis.com/auth/monitoring.read" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

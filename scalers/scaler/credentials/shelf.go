@@ -128,15 +128,20 @@ func (s *shelf[K, V]) close() {
 // take returns the value for key, from a read that began at notBefore or
 // later, and when it is to be read again.
 func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
+	var none V
 	var e *entry[K, V]
 	for {
 		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return none, time.Time{}, errClosed
+		}
 		if e == nil || e.place == nil && !e.serves(notBefore) {
 			e = s.entry(key)
 		}
 		now := time.Now()
 		e.used = now
-		if e.serves(notBefore) || s.closed {
+		if e.serves(notBefore) {
 			defer s.mu.Unlock()
 			e.moveUp()
 			return e.value, e.again, e.err
@@ -150,11 +155,13 @@ func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get 
 		select {
 		case <-turn:
 		case <-ctx.Done():
-			var none V
 			return none, time.Time{}, timedOut(ctx)
 		}
 	}
 }
+
+// errClosed is the failure of whoever asks once the family ends.
+var errClosed = status.Error(codes.Canceled, "the family ends")
 
 func timedOut(ctx context.Context) error {
 	return status.FromContextError(ctx.Err()).Err()

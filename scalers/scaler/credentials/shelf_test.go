@@ -286,6 +286,26 @@ func (s *shelf[K, V]) checkCounts(t *testing.T) {
 	}
 }
 
+// TestClosedShelfSaysNothing: what it never read, and what it had read, is unknown.
+func TestClosedShelfSaysNothing(t *testing.T) {
+	s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+	r := new(reader)
+	r.says("login")
+	if _, _, err := s.take(t.Context(), "shop/known", time.Time{}, r.read); err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	for _, key := range []name{"shop/known", "shop/unknown"} {
+		value, _, err := s.take(t.Context(), key, time.Time{}, r.read)
+		if value != "" || status.Code(err) != codes.Canceled {
+			t.Errorf("%s: got %q, %v", key, value, err)
+		}
+	}
+	if r.reads.Load() != 1 {
+		t.Errorf("%d reads", r.reads.Load())
+	}
+}
+
 // TestStoresThatDoNotAnswerHoldTheirOwn: reads of one namespace that never end
 // leave places for those of others.
 func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {

@@ -52,7 +52,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// same are documents and places in which GJSON finds the same.
+// documents and places are those in which GJSON finds the same.
 var documents = []string{
 	`{"a":{"b":[1,7.5,{"c":"d"}]},"n":null,"t":true,"f":false,"s":"x\"y","e":{},"l":[]}`,
 	`{"q":[{"n":"a","v":1,"s":"up"},{"n":"b","v":2,"s":"down"},{"n":"c","v":2.5,"s":"up","x":{"y":[1,2]}}]}`,

@@ -134,7 +134,7 @@ func (s Service) Lend(parameter string, verified bool, hosts ...string) (Loan, e
 			return Loan{}, err
 		}
 	}
-	return Loan{known[s].scope}, nil
+	return Loan{s.Scope()}, nil
 }
 
 // LendFor is leave to send a host tokens for an audience that a trigger names,
@@ -142,11 +142,11 @@ func (s Service) Lend(parameter string, verified bool, hosts ...string) (Loan, e
 // as an entry of the host and one of the host that the audience is a URL of.
 func (s Service) LendFor(parameter, host, audienceParameter, audience string) (Loan, error) {
 	scope := strings.TrimSuffix(audience, "/") + "/.default" // in the way of Entra
-	if !listed(host) {
+	if !Listed(host) {
 		return Loan{}, words.Errorf(codes.InvalidArgument, "%s: host %q is no host of %s and gets nothing of this family's own identity for an audience that others choose (its flag %s makes exceptions)",
 			parameter, host, s, HostsFlag)
 	}
-	if u, err := url.Parse(audience); err == nil && u.Scheme == "https" && listed(u.Hostname()) {
+	if u, err := url.Parse(audience); err == nil && u.Scheme == "https" && Listed(u.Hostname()) {
 		return Loan{scope}, nil
 	}
 	if slices.ContainsFunc(hosts(), func(h Host) bool { return h.audience != "" && h.audience == audience && matches(h.pattern, host) }) {
@@ -156,15 +156,12 @@ func (s Service) LendFor(parameter, host, audienceParameter, audience string) (L
 		audienceParameter, host, HostsFlag)
 }
 
-// Listed reports whether the family was started with this host.
-func Listed(host string) bool { return listed(host) }
-
 // trusts reports whether the family was started with the host for this service.
 func (s Service) trusts(host string) bool {
 	if known[s].proof {
 		return ListedForProof(host)
 	}
-	return listed(host)
+	return Listed(host)
 }
 
 // ListedForProof reports whether the family was started with this very host, and
@@ -174,7 +171,8 @@ func ListedForProof(host string) bool {
 	return slices.ContainsFunc(hosts(), func(h Host) bool { return h.audience == "" && h.pattern == canonical(host) })
 }
 
-func listed(host string) bool {
+// Listed reports whether the family was started with this host.
+func Listed(host string) bool {
 	return slices.ContainsFunc(hosts(), func(h Host) bool { return matches(h.pattern, host) })
 }
 

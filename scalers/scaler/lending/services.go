@@ -102,6 +102,9 @@ func Services() []Service {
 // String is what its vendor calls it.
 func (s Service) String() string { return known[s].name }
 
+// Scope is what tokens of the service are for.
+func (s Service) Scope() string { return known[s].scope }
+
 // Owns reports whether a host is the service's own. Names of clouds have to be
 // known to the end and in full: under most of them customers have hosts, too,
 // such as buckets, load balancers and machines.

@@ -4,16 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/login"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
@@ -63,8 +60,9 @@ func (p Params) role() string {
 	return p.AWSRoleARN
 }
 
-// identity picks the way to log in.
-func (p Params) identity(region string) Identity {
+// Identity picks the way to log in. The region is a part of it: it is where roles
+// are assumed.
+func (p Params) Identity(region string) Identity {
 	switch {
 	case p.Provider == "aws":
 		return Identity{Region: region, RoleARN: p.role(), ExternalID: p.ExternalID, Federated: true}
@@ -79,16 +77,6 @@ func (p Params) identity(region string) Identity {
 	}
 }
 
-// awsKey tells identities apart. The region is part of it: it is where roles
-// are assumed.
-type awsKey struct{ region, identity string }
-
-// Fingerprint tells this identity from others without keeping it.
-func (p Params) Fingerprint() string {
-	id := p.identity("")
-	return fingerprint.Of(id.AccessKeyID, id.SecretAccessKey, id.SessionToken, id.RoleARN, id.ExternalID, strconv.FormatBool(id.Federated))
-}
-
 // Lend refuses to sign for a service at a URL, which a parameter has, as the
 // family or a role that it assumes. What keys of a tenant sign may go anywhere.
 // verified says whether certificates are looked at.
@@ -100,7 +88,7 @@ func (p Params) Lend(to lending.Service, parameter string, u *url.URL, verified 
 }
 
 // Own reports whether it is the family's, as a role is that the family assumes.
-func (p Params) Own() bool { return p.identity("").Own() }
+func (p Params) Own() bool { return p.Identity("").Own() }
 
 // OwnIdentity names the parameter by which the trigger uses the family's own
 // identity, or a role that the family assumes. A pod identity is no parameter: it
@@ -121,11 +109,8 @@ func (p Params) OwnIdentity() string {
 // Open with Open's ctx and asks nothing yet. Failures of its clients go through
 // Failure; after a refused login, Forget.
 func (p Params) Config(ctx context.Context, region string, to lending.Service) (aws.Config, error) {
-	id := p.identity(region)
-	key := awsKey{region, p.Fingerprint()}
-	config, err := login.Share(ctx, key, func(ctx context.Context, client *http.Client) (aws.Config, error) {
-		return id.Config(ctx, client)
-	})
+	id := p.Identity(region)
+	config, err := login.Share(ctx, id, id.Config)
 	if err != nil {
 		return aws.Config{}, err
 	}

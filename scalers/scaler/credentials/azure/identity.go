@@ -5,7 +5,6 @@ package azure
 import (
 	"cmp"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
@@ -112,7 +112,7 @@ func (t transport) Do(request *http.Request) (*http.Response, error) {
 	if err != nil || answer.StatusCode < 400 {
 		return answer, err
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10)) // so that the connection serves again
+	outbound.Drain(answer.Body)
 	_ = answer.Body.Close()
 	answer.Body, answer.ContentLength = http.NoBody, 0
 	return answer, nil

@@ -2,19 +2,13 @@ package google
 
 import (
 	"context"
-	"net/http"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/internal/login"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
-
-// accountKey tells identities apart.
-type accountKey struct{ key, scopes string }
 
 // AccountOf returns the account of Google Cloud that the JSON key of a
 // service account is for. It is called from Open with Open's ctx. Failures of
@@ -23,18 +17,15 @@ func AccountOf(ctx context.Context, key string, scopes ...string) (*Account, err
 	if key == "" {
 		return nil, words.Errorf(codes.InvalidArgument, "the key of the Google service account is empty")
 	}
-	return shared(ctx, key, scopes...)
+	return shared(ctx, Identity{Key: key, Scopes: scopes})
 }
 
 // OwnAccount returns the process's own account (pod identity gcp), for the
 // hosts of a loan.
 func OwnAccount(ctx context.Context, to lending.Loan) (*Account, error) {
-	return shared(ctx, "", to.Scope())
+	return shared(ctx, Identity{Scopes: []string{to.Scope()}})
 }
 
-func shared(ctx context.Context, key string, scopes ...string) (*Account, error) {
-	id := accountKey{fingerprint.Of(key), strings.Join(scopes, " ")}
-	return login.Share(ctx, id, func(ctx context.Context, client *http.Client) (*Account, error) {
-		return Identity{Key: key, Scopes: scopes}.Account(ctx, client)
-	})
+func shared(ctx context.Context, id Identity) (*Account, error) {
+	return login.Share(ctx, id, id.Account)
 }

@@ -103,9 +103,8 @@ func checkScrypt(params []byte) error {
 	if _, err := asn1.Unmarshal(params, &cost); err != nil {
 		return err
 	}
-	dear := cost.Cost < 1 || cost.BlockSize < 1 || cost.Rounds < 1 || cost.Rounds > maxScryptRounds ||
-		cost.Cost > maxScryptMemory/128/cost.BlockSize
-	if dear {
+	if cost.Cost < 1 || cost.BlockSize < 1 || cost.Rounds < 1 || cost.Rounds > maxScryptRounds ||
+		cost.Cost > maxScryptMemory/128/cost.BlockSize {
 		return errors.New("too much memory")
 	}
 	return nil

@@ -3,9 +3,9 @@ package pool
 import (
 	"cmp"
 	"context"
-	"math"
-	"runtime/debug"
 	"sync/atomic"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 )
 
 // Part is a shared connection that belongs to another one and takes next to
@@ -51,17 +51,10 @@ var maxConnections atomic.Int64
 // LimitMemory sets what connections may take together.
 func LimitMemory(most int64) { maxConnections.Store(most) }
 
-// unlimited is what connections may take where nothing limits memory.
-const unlimited = 1 << 30
-
 // connectionMemory is what connections may take: half of the memory that there
 // may be, and those of one namespace half of that.
 func connectionMemory() *Allowance {
-	most := int64(unlimited)
-	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
-		most = limit / 2
-	}
-	most = cmp.Or(maxConnections.Load(), most)
+	most := cmp.Or(maxConnections.Load(), budget.Part(2))
 	a := NewAllowance("bytes of connections", int(most/2), int(most))
 	a.flag = "--connection-memory"
 	return a

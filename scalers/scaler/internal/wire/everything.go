@@ -2,16 +2,12 @@ package wire
 
 import (
 	"errors"
-	"math"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// unlimited is what all reads may take together in a process whose memory has no
-// limit.
-const unlimited = 1 << 30
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+)
 
 // errCrowded is the refusal of a server whose answers take the most memory,
 // when all together take too much.
@@ -25,12 +21,7 @@ var everything = &ledger{limit: sync.OnceValue(share), conns: map[*conn]struct{}
 
 // share is a quarter of the memory that there may be: what is made of an answer
 // takes more than the answer.
-func share() int64 {
-	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
-		return limit / 4
-	}
-	return unlimited
-}
+func share() int64 { return budget.Part(4) }
 
 type ledger struct {
 	limit func() int64

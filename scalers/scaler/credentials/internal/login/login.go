@@ -15,9 +15,9 @@ import (
 // connections of its own, see outbound.DialIdentity, and follows no redirect: the
 // proof of who asks would go along.
 func HTTP(ctx context.Context) (*http.Client, error) {
-	pooled, err := client.Shared(ctx, struct{}{}, func(context.Context) (*connections, error) {
-		dialled, err := client.PlainTransport(outbound.DialIdentity)
-		return &connections{dialled}, err
+	// The name tells them from the connections of sources.
+	pooled, err := client.Shared(ctx, "identities", func(context.Context) (*client.Connections, error) {
+		return client.PlainTransport(outbound.DialIdentity)
 	})
 	if err != nil {
 		return nil, err
@@ -25,16 +25,13 @@ func HTTP(ctx context.Context) (*http.Client, error) {
 	return outbound.Client(outbound.Bound(pooled.Transport, budget.Logins), outbound.Stay, pooled.Timeout), nil
 }
 
-// connections tells the connections of identities from those of sources.
-type connections struct{ *client.Connections }
-
-// Share shares what an identity, which the key tells from others, makes of the
-// client of identities.
-func Share[K comparable, V any](ctx context.Context, key K, obtain func(context.Context, *http.Client) (V, error)) (V, error) {
-	return client.Shared(ctx, key, func(ctx context.Context) (identity V, err error) {
+// Share shares what is made of an identity and the client of identities. The
+// identity is compared like the params of client.Shared.
+func Share[V any](ctx context.Context, identity any, obtain func(context.Context, *http.Client) (V, error)) (V, error) {
+	return client.Shared(ctx, identity, func(ctx context.Context) (made V, err error) {
 		client, err := HTTP(ctx)
 		if err != nil {
-			return identity, err
+			return made, err
 		}
 		return obtain(ctx, client)
 	})
