@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // TestSentinelsThatStallAreFew: each that is asked takes a client with its
@@ -20,18 +18,21 @@ func TestSentinelsThatStallAreFew(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var asked atomic.Int32
-		options := &redis.UniversalOptions{MasterName: "m", DialerRetries: 1, MaxRetries: -1}
-		options.Dialer = func(ctx context.Context, _, address string) (net.Conn, error) {
+		var addresses []string
+		for i := range 100 {
+			addresses = append(addresses, fmt.Sprintf("s%d:1", i))
+		}
+		// With others than those of every client the library would look names up,
+		// and leave the process a resolver that belongs to the bubble.
+		options := connectionParams{}.options(addresses, func(ctx context.Context, _, address string) (net.Conn, error) {
 			if address == "s0:1" {
 				return nil, errors.New("refused")
 			}
 			asked.Add(1)
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}
-		for i := range 100 {
-			options.Addrs = append(options.Addrs, fmt.Sprintf("s%d:1", i))
-		}
+		})
+		options.MasterName = "m"
 		done := make(chan struct{})
 		go func() {
 			_, _ = newSentinels(options).ask(ctx)
