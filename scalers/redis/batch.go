@@ -53,14 +53,11 @@ func (s *server) ReadBatch(ctx context.Context, sources []scaler.Source, answer 
 	if s.sentinels != nil {
 		s.sentinels.check()
 	}
-	questions := make([]*question, len(sources))
+	parts := map[*redis.Client][]*question{}
 	for i, one := range sources {
 		one := one.(*source)
-		questions[i] = &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
-	}
-	parts := map[*redis.Client][]*question{}
-	for _, q := range questions {
-		node, err := s.find(ctx, q.source.key)
+		q := &question{source: one, step: one.first(), answer: func(r scaler.Result) { answer(i, r) }}
+		node, err := s.find(ctx, one.key)
 		if err != nil {
 			q.fail(s.what, err)
 			continue

@@ -44,7 +44,7 @@ type resp struct {
 
 func newRESP() *resp { return &resp{state: (*resp).first} }
 
-// Check implements scaler.Checker.
+// Check implements client.Checker.
 func (r *resp) Check(p []byte) (err error) {
 	for len(p) > 0 && err == nil {
 		p, err = r.state(r, p)

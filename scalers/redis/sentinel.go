@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// mostSentinels is how many are asked beyond those of the trigger; they name
-	// each other.
+	// mostSentinels is up to how many those that are named by others are added;
+	// the trigger may name more.
 	mostSentinels = 16
 	// headStart is the time that the Sentinel which answered last has before the
 	// others are asked, too.
@@ -151,7 +151,7 @@ func (s *sentinels) ask(ctx context.Context) (string, error) {
 	late := time.NewTimer(headStart)
 	defer late.Stop()
 	var errs []error
-	asked := 1
+	pending := 1
 	for waiting := len(left) + 1; waiting > 0; {
 		select {
 		case one := <-said:
@@ -161,12 +161,12 @@ func (s *sentinels) ask(ctx context.Context) (string, error) {
 			}
 			errs = append(errs, one.err)
 			waiting--
-			asked--
+			pending--
 		case <-late.C:
 		}
-		n := min(len(left), sentinelsAtOnce-asked)
+		n := min(len(left), sentinelsAtOnce-pending)
 		begin(n)
-		asked += n
+		pending += n
 	}
 	return "", fmt.Errorf("%w: %w", errNoSentinel, errors.Join(errs...))
 }
