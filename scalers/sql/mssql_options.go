@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"maps"
 	"slices"
 
@@ -85,11 +84,11 @@ func judgeMSSQL(options map[string]string) error {
 // parseMSSQL is what the driver makes of a connection string that has nothing
 // but options it may have. No file is opened but those listed.
 func parseMSSQL(dsn string) (msdsn.Config, error) {
-	config, err := understood("connectionString", dsn, func() (msdsn.Config, error) { return msdsn.Parse(dsn) })
-	if err, refused := config.ProtocolParameters[verdict].(error); refused {
-		return config, err
+	if err := tooLong("connectionString", dsn); err != nil {
+		return msdsn.Config{}, err
 	}
-	if errors.As(err, new(connectionLengthError)) {
+	config, err := understood(func() (msdsn.Config, error) { return msdsn.Parse(dsn) })
+	if err, refused := config.ProtocolParameters[verdict].(error); refused {
 		return config, err
 	}
 	if err != nil { // its text may quote the password

@@ -86,10 +86,10 @@ func (p mysqlParams) config() (*mysql.Config, error) {
 		config.DBName, config.User, config.Passwd = p.DBName, p.Username, p.Password
 		return config, nil
 	}
-	config, err := understood("connectionString", p.ConnectionString, func() (*mysql.Config, error) { return mysql.ParseDSN(p.ConnectionString) })
-	if errors.As(err, new(connectionLengthError)) {
+	if err := tooLong("connectionString", p.ConnectionString); err != nil {
 		return nil, err
 	}
+	config, err := understood(func() (*mysql.Config, error) { return mysql.ParseDSN(p.ConnectionString) })
 	if err != nil { // its text may quote the password
 		return nil, scaler.Errorf(codes.InvalidArgument, "connectionString: is not user:password@tcp(host:port)/database?options")
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
@@ -29,30 +28,23 @@ func forgetEnvironment() {
 // of it takes several hundred times as much.
 const longestConnection = 16 << 10
 
-// understood is what a driver makes of a connection string, which a parameter
-// gives. One that its parser panics at is not understood either.
-func understood[C any](parameter, text string, parse func() (C, error)) (config C, err error) {
-	if len(text) > longestConnection {
-		return config, connectionLengthError(parameter)
+// tooLong refuses a connection string that a parameter gives.
+func tooLong(parameter, text string) error {
+	if len(text) <= longestConnection {
+		return nil
 	}
+	return scaler.Errorf(codes.InvalidArgument, "%s: has more than %d bytes", parameter, longestConnection)
+}
+
+// understood is what a driver makes of a connection string. One that its parser
+// panics at is not understood either.
+func understood[C any](parse func() (C, error)) (config C, err error) {
 	defer func() {
 		if recover() != nil {
 			err = scaler.Errorf(codes.InvalidArgument, "the client's parser gives up on it")
 		}
 	}()
 	return parse()
-}
-
-// connectionLengthError is the error about a connection string in a parameter.
-type connectionLengthError string
-
-func (c connectionLengthError) Error() string {
-	return fmt.Sprintf("%s: has more than %d bytes", string(c), longestConnection)
-}
-
-// GRPCStatus gives the error its code.
-func (c connectionLengthError) GRPCStatus() *status.Status {
-	return status.New(codes.InvalidArgument, c.Error())
 }
 
 // refusedOption is the error about an option that a connection string may not

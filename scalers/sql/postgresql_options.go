@@ -49,10 +49,10 @@ const mostCached = 16
 // parsePostgreSQL is what the driver makes of a connection string that has
 // nothing but options it may have. No file is opened but those listed.
 func parsePostgreSQL(dsn string) (*pgx.ConnConfig, error) {
-	config, err := parseAllowed(dsn, postgresqlOptions)
-	if errors.As(err, new(connectionLengthError)) {
+	if err := tooLong("connection", dsn); err != nil {
 		return nil, err
 	}
+	config, err := parseAllowed(dsn, postgresqlOptions)
 	if err != nil {
 		if rewritten, failed := withListedFiles(dsn); failed != nil {
 			return nil, failed
@@ -81,7 +81,7 @@ func parsePostgreSQL(dsn string) (*pgx.ConnConfig, error) {
 }
 
 func parseAllowed(dsn string, options []string) (*pgx.ConnConfig, error) {
-	return understood("connection", dsn, func() (*pgx.ConnConfig, error) {
+	return understood(func() (*pgx.ConnConfig, error) {
 		return pgx.ParseConfigWithOptions(dsn, pgx.ParseConfigOptions{
 			ParseConfigOptions: pgconn.ParseConfigOptions{ConnStringAllowedKeys: options},
 		})
@@ -148,7 +148,7 @@ func withListedFiles(dsn string) (string, error) {
 		}
 		text.WriteString(option + "=" + quoted(settings[option]) + " ")
 	}
-	return text.String(), nil
+	return text.String(), tooLong("connection", text.String())
 }
 
 var plainOption = regexp.MustCompile(`^[a-z_]+$`)
