@@ -89,15 +89,18 @@ func (r *relay) encrypt() error {
 	r.mu.Lock()
 	r.near = near
 	r.mu.Unlock()
-	go func() { // until either end is closed
-		_, _ = io.Copy(server, driver)
-		r.Conn.Close()
-	}()
-	go func() {
-		_, _ = io.Copy(driver, r.line)
-		far.Close()
-	}()
+	go passOn(server, driver, r.Conn) // until either end is closed
+	go passOn(driver, r.line, far)
 	return nil
+}
+
+// passOn copies, and closes what that ends with.
+func passOn(to io.Writer, from io.Reader, last io.Closer) {
+	defer last.Close()
+	_ = safely(func() error {
+		_, err := io.Copy(to, from)
+		return err
+	})
 }
 
 // Read implements net.Conn.
