@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // TestLayouts encodes answers of all kinds that are asked for, in all versions,
@@ -169,12 +171,12 @@ func TestLyingBroker(t *testing.T) {
 			defer cancel()
 			l.tell(tt.lie)
 			defer l.tell(nil)
-			before := allocated()
+			before := scalertest.Allocated()
 			_, err := newLagSource(c, question{group: "crew", topics: []string{"jobs"}}).Read(ctx)
 			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error = %v", err)
 			}
-			if took := allocated() - before; took > 128<<20 {
+			if took := scalertest.Allocated() - before; took > 128<<20 {
 				t.Errorf("the lie cost %d bytes", took)
 			}
 		})
@@ -195,11 +197,11 @@ func TestHalfAnAnswer(t *testing.T) {
 	if _, err := conn.Write(request); err != nil {
 		t.Fatal(err)
 	}
-	before := allocated()
+	before := scalertest.Allocated()
 	if n, err := conn.Read(make([]byte, 4)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("handed over %d bytes of half an answer, %v", n, err)
 	}
-	if took := allocated() - before; took > 1<<20 {
+	if took := scalertest.Allocated() - before; took > 1<<20 {
 		t.Errorf("%d bytes taken for it", took)
 	}
 }

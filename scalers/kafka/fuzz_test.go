@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // FuzzAnswer proves that what passes as an answer is decoded within bounds, and
@@ -35,9 +35,9 @@ func FuzzAnswer(f *testing.F) {
 		request := kmsg.RequestForKey(key)
 		request.SetVersion(version)
 		response := request.ResponseKind()
-		before := allocated()
+		before := scalertest.Allocated()
 		err := response.ReadFrom(body)
-		if took := allocated() - before; took > 2*mostDecoded+uint64(64*len(body)) {
+		if took := scalertest.Allocated() - before; took > 2*mostDecoded+uint64(64*len(body)) {
 			t.Errorf("%d bytes taken for %d (%v)", took, len(body), err)
 		}
 		if groups, ok := response.(*kmsg.DescribeGroupsResponse); ok {
@@ -75,14 +75,9 @@ func FuzzBroker(f *testing.F) {
 		n := byte(0)
 		l.tell(func(_ asked, answer []byte) []byte {
 			n++
-			for rest := lies; len(rest) >= 8; rest = rest[8:] {
-				if rest[0] == n-1 {
-					answer = alter(answer, rest[1], int(binary.BigEndian.Uint16(rest[2:])), rest[4:8])
-				}
-			}
-			return answer
+			return scalertest.Alter(answer, n-1, lies, 16<<20)
 		})
-		before := allocated()
+		before := scalertest.Allocated()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		c, err := endpoint{servers: []string{l.servers}}.connect(ctx)
@@ -100,29 +95,8 @@ func FuzzBroker(f *testing.F) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		if took := allocated() - before; took > 256<<20 {
+		if took := scalertest.Allocated() - before; took > 256<<20 {
 			t.Errorf("%d bytes taken", took)
 		}
 	})
-}
-
-// alter makes something else of an answer.
-func alter(answer []byte, how byte, at int, value []byte) []byte {
-	altered := append([]byte(nil), answer...)
-	at %= len(answer)
-	switch how % 5 {
-	case 0:
-		copy(altered[at:], value)
-	case 1:
-		altered = altered[:at]
-	case 2:
-		for range at%100 + 1 {
-			altered = append(altered, answer...)
-		}
-	case 3:
-		altered = append(altered, make([]byte, binary.BigEndian.Uint32(value)%(16<<20))...)
-	case 4:
-		altered[at] ^= value[0] | 1
-	}
-	return altered
 }

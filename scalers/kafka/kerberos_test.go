@@ -23,6 +23,7 @@ import (
 	"github.com/jcmturner/gofork/encoding/asn1"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // realm is a key distribution centre that knows alice.
@@ -41,37 +42,19 @@ const aes256 = 18
 
 func startRealm(t *testing.T) *realm {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &realm{t: t, address: listener.Addr().String(), lasts: time.Hour}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				request, err := readExchange(conn)
-				if err != nil {
-					return
-				}
-				if r.answer != nil {
-					_, _ = conn.Write(r.answer(request))
-				} else if answer, err := r.own(request); err != nil {
-					t.Errorf("the realm: %v", err)
-				} else {
-					_ = writeExchange(conn, answer)
-				}
-			})
+	r := &realm{t: t, lasts: time.Hour}
+	r.address = scalertest.Listen(t, func(conn net.Conn) {
+		request, err := readExchange(conn)
+		if err != nil {
+			return
 		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		running.Wait()
+		if r.answer != nil {
+			_, _ = conn.Write(r.answer(request))
+		} else if answer, err := r.own(request); err != nil {
+			t.Errorf("the realm: %v", err)
+		} else {
+			_ = writeExchange(conn, answer)
+		}
 	})
 	return r
 }

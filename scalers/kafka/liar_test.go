@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/binary"
 	"net"
-	"runtime/metrics"
 	"sync"
 	"testing"
 
@@ -98,11 +97,4 @@ func (c *lyingConn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
-}
-
-// allocated is how much memory the process has asked for so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // liar is a broker that knows as much of AMQP as a queue's length takes, and
@@ -27,28 +27,8 @@ type liar struct {
 
 func newLiar(t testing.TB) *liar {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &liar{address: listener.Addr().String()}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				l.serve(conn)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		running.Wait()
-	})
+	l := new(liar)
+	l.address = scalertest.Listen(t, l.serve)
 	return l
 }
 
@@ -136,13 +116,6 @@ func lengthAt(t testing.TB, address string, limit time.Duration) error {
 	return err
 }
 
-// allocated is how much memory the process has asked for so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
 // TestLyingBroker has a broker announce more than there is, send what nobody
 // had asked for, and both without end. The reading fails and says so; nothing is
 // left behind of the connection.
@@ -226,43 +199,14 @@ func FuzzBroker(f *testing.F) {
 			mu.Lock()
 			defer mu.Unlock()
 			n++
-			for rest := lies; len(rest) >= 8; rest = rest[8:] {
-				if rest[0] == n-1 {
-					frame = alter(frame, rest[1], int(binary.BigEndian.Uint16(rest[2:])), rest[4:8])
-				}
-			}
-			return frame
+			return scalertest.Alter(frame, n-1, lies, 1<<20)
 		})
-		before := allocated()
+		before := scalertest.Allocated()
 		if err := lengthAt(t, l.address, 300*time.Millisecond); err != nil && status.Code(err) == codes.Unknown {
 			t.Errorf("an error without a code: %v", err)
 		}
-		if took := allocated() - before; took > 128<<20 {
+		if took := scalertest.Allocated() - before; took > 128<<20 {
 			t.Errorf("%d bytes taken", took)
 		}
 	})
-}
-
-// alter makes something else of a frame.
-func alter(frame []byte, how byte, at int, value []byte) []byte {
-	if len(frame) == 0 {
-		return frame
-	}
-	altered := append([]byte(nil), frame...)
-	at %= len(frame)
-	switch how % 5 {
-	case 0:
-		copy(altered[at:], value)
-	case 1:
-		altered = altered[:at]
-	case 2:
-		for range at%100 + 1 {
-			altered = append(altered, frame...)
-		}
-	case 3:
-		altered = append(altered, make([]byte, binary.BigEndian.Uint32(value)%(1<<20))...)
-	case 4:
-		altered[at] ^= value[0] | 1
-	}
-	return altered
 }

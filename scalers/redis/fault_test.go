@@ -201,7 +201,7 @@ func TestHalfAnswers(t *testing.T) {
 // is as old as not to know the greeting.
 func saying(t *testing.T, answer string, half bool) string {
 	t.Helper()
-	return listening(t, func(c net.Conn) {
+	return scalertest.Listen(t, func(c net.Conn) {
 		for command := make([]byte, 4096); ; {
 			n, err := c.Read(command)
 			if err != nil {
@@ -222,7 +222,7 @@ func saying(t *testing.T, answer string, half bool) string {
 // words in capitals.
 func standIn(t *testing.T, answer func(command string) string) string {
 	t.Helper()
-	return listening(t, func(c net.Conn) {
+	return scalertest.Listen(t, func(c net.Conn) {
 		in := bufio.NewReader(c)
 		for {
 			command, err := readCommand(in)
@@ -256,36 +256,6 @@ func readCommand(in *bufio.Reader) (string, error) {
 	return strings.Join(words, " "), nil
 }
 
-// listening serves connections until the test ends.
-func listening(t *testing.T, serve func(net.Conn)) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	var open sync.Map
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Store(c, nil)
-			running.Go(func() {
-				defer c.Close()
-				serve(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
-		running.Wait()
-	})
-	return l.Addr().String()
-}
-
 // TestClosingWaitsForNobody: servers, nodes and Sentinels that take a
 // connection and say nothing. Whatever waits for their answer ends with the
 // source, and not with the time that an answer may take.
@@ -293,7 +263,7 @@ func TestClosingWaitsForNobody(t *testing.T) {
 	for _, trigger := range triggers {
 		t.Run(trigger.Type, func(t *testing.T) {
 			asked := make(chan struct{}, 100)
-			address := listening(t, func(c net.Conn) {
+			address := scalertest.Listen(t, func(c net.Conn) {
 				for command := make([]byte, 4096); ; {
 					if _, err := c.Read(command); err != nil {
 						return

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // FuzzServers has a server that lies: its answers are any bytes, in pieces of
@@ -37,21 +37,15 @@ func FuzzServers(f *testing.F) {
 			return
 		}
 		answers := bytes.Split(text, []byte{0})
-		address := listening(t, func(c net.Conn) { lie(c, how/8%3, answers) })
-		before := allocated()
+		address := scalertest.Listen(t, func(c net.Conn) { lie(c, how/8%3, answers) })
+		before := scalertest.Allocated()
 		askLiar(t, how%8, address)
 		// What a read may take, times what it becomes: an element of 4 bytes is
 		// a number of 8 in an interface of 16.
-		if more := allocated() - before; more > 12*mostRead+1<<24 {
+		if more := scalertest.Allocated() - before; more > 12*mostRead+1<<24 {
 			t.Errorf("%d bytes were allocated", more)
 		}
 	})
-}
-
-func allocated() uint64 {
-	var stats runtime.MemStats
-	runtime.ReadMemStats(&stats)
-	return stats.TotalAlloc
 }
 
 // lie answers commands until the peer has enough.

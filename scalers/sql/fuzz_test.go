@@ -15,6 +15,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	mssql "github.com/microsoft/go-mssqldb"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // piped has a driver open one database whose server lies, within the process.
@@ -144,11 +146,11 @@ func fuzzServer(f *testing.F, triggerType string) {
 		d := &database{DB: db, what: triggerType, explain: explainPostgreSQL}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		before := allocated()
+		before := scalertest.Allocated()
 		_, _ = (&source{database: d, query: "SELECT 42", none: noRows}).Read(ctx)
 		p.close()
 		db.Close()
-		if grown := allocated() - before; grown > mostFuzzed {
+		if grown := scalertest.Allocated() - before; grown > mostFuzzed {
 			t.Errorf("it took %d MiB of memory", grown>>20)
 		}
 	})

@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"path/filepath"
-	"runtime/metrics"
 	"strings"
-	"sync"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -233,38 +231,9 @@ var tdsLogin = tdsPacket(1, (&standIn{}).loginAs("")...)
 // liar is a server that lies to everybody.
 func liar(t testing.TB, triggerType string, l lie, certificate *tls.Config) (address string) {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	var open sync.Map
-	running.Go(func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			open.Store(c, nil)
-			running.Go(func() {
-				defer c.Close()
-				_ = l.tell(triggerType, c, certificate) // it ends with the client
-			})
-		}
+	return scalertest.Listen(t, func(c net.Conn) {
+		_ = l.tell(triggerType, c, certificate) // it ends with the client
 	})
-	t.Cleanup(func() {
-		listener.Close()
-		open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
-		running.Wait()
-	})
-	return listener.Addr().String()
-}
-
-// allocated is how many bytes the process has asked for since it began.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
 }
 
 // repeated is a part that is long enough to be sent at a fair pace.
@@ -395,12 +364,12 @@ func TestServersThatLie(t *testing.T) {
 					}
 					auth := connecting(triggerType, liar(t, triggerType, l.honest(triggerType, withTLS), config), withTLS)
 					family := scalertest.Serve(t, triggers...).WithAuth(auth)
-					before := allocated()
+					before := scalertest.Allocated()
 					got, err := family.Observe(t.Context(), triggerType, constant)
 					if code := status.Code(err); code != codes.Unavailable && code != codes.FailedPrecondition && (!strings.Contains(name, "error") || code != codes.NotFound && code != codes.Unauthenticated) {
 						t.Errorf("observed %+v, %v", got, err)
 					}
-					if grown := allocated() - before; grown > most {
+					if grown := scalertest.Allocated() - before; grown > most {
 						t.Errorf("it took %d MiB of memory, with %v", grown>>20, err)
 					}
 					if c.opened() {
@@ -458,12 +427,12 @@ func TestLongAnswers(t *testing.T) {
 				for key, value := range s.metadata {
 					metadata[key] = value
 				}
-				before := allocated()
+				before := scalertest.Allocated()
 				got, err := family.Observe(t.Context(), s.triggerType, metadata)
 				if status.Code(err) != tt.code || err == nil && got.Value != tt.want {
 					t.Errorf("observed %+v, %v, want %v %s", got, err, tt.code, tt.message)
 				}
-				if grown := allocated() - before; grown > most {
+				if grown := scalertest.Allocated() - before; grown > most {
 					t.Errorf("it took %d MiB of memory", grown>>20)
 				}
 				metadata["query"] = "SELECT 3" // and the next one has a session

@@ -52,7 +52,7 @@ const mostTold = 5
 
 func newTokens() *tokens { return &tokens{prelogin: true} }
 
-// Check implements scaler.Checker.
+// Check implements client.Checker.
 func (t *tokens) Check(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), max(t.body, headerOfPacket-len(t.head)))

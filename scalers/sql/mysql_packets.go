@@ -39,7 +39,7 @@ type packets struct {
 	results bool // whether the login is over
 }
 
-// Check implements scaler.Checker.
+// Check implements client.Checker.
 func (k *packets) Check(p []byte) error {
 	const head = 4
 	for len(p) > 0 {

@@ -29,9 +29,9 @@ func Allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// Serve answers each connection by itself, and not as the library of a
-// server would let it.
-func Serve(t testing.TB, answer func(io.Writer)) (address string) {
+// Listen serves each connection to an address of 127.0.0.1 until the test ends,
+// which waits for all of them.
+func Listen(t testing.TB, serve func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -46,9 +46,7 @@ func Serve(t testing.TB, answer func(io.Writer)) (address string) {
 			}
 			running.Go(func() {
 				defer conn.Close()
-				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					answer(conn)
-				}
+				serve(conn)
 			})
 		}
 	})
@@ -56,7 +54,18 @@ func Serve(t testing.TB, answer func(io.Writer)) (address string) {
 		l.Close()
 		running.Wait()
 	})
-	return "http://" + l.Addr().String()
+	return l.Addr().String()
+}
+
+// Serve answers each connection by itself, and not as the library of a
+// server would let it.
+func Serve(t testing.TB, answer func(io.Writer)) (address string) {
+	t.Helper()
+	return "http://" + Listen(t, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			answer(conn)
+		}
+	})
 }
 
 // Answers are what a server may do, by the part of the answer.
