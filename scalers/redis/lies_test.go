@@ -241,6 +241,10 @@ func TestClustersTogetherNameTooManyServers(t *testing.T) {
 		t.Error("not refused beyond the share")
 	}
 	first.server.nodes.close()
+	// The library may have asked before, and be answered only now.
+	if err := first.server.nodes.remember([]string{"192.0.2.1:6379"}, time.Now()); err == nil {
+		t.Error("servers are held for a cluster that nobody reads any more")
+	}
 	if refused(third) {
 		t.Error("refused when there is room again")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -29,8 +30,9 @@ type nodes struct {
 	cluster *redis.ClusterClient
 	held    *client.Holding
 
-	mu    sync.Mutex
-	known map[string]*node
+	mu     sync.Mutex
+	known  map[string]*node
+	closed bool // what the library still learns is held no more
 }
 
 type node struct {
@@ -90,6 +92,9 @@ func (n *nodes) refresh(ctx context.Context) { n.cluster.ReloadState(ctx) }
 // remember notes that servers were named, and fails when they are too many, with
 // those that were named in the last minutes. n.mu is held, but by newNodes.
 func (n *nodes) remember(addresses []string, now time.Time) error {
+	if n.closed {
+		return net.ErrClosed
+	}
 	n.forget(now)
 	fresh := map[string]bool{}
 	for _, address := range addresses {
@@ -131,6 +136,7 @@ func (n *nodes) forget(now time.Time) {
 func (n *nodes) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.closed = true
 	for _, known := range n.known {
 		if known.own != nil {
 			known.own.Close()
