@@ -1,14 +1,18 @@
 package serving
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
 // TestCredentialsOfANamespaceAreBounded has the triggers of a namespace refer to
@@ -41,6 +45,33 @@ func TestCredentialsOfANamespaceAreBounded(t *testing.T) {
 		wait(3 * latestResolve)
 		if o := w.observation(ids[2]); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
 			t.Errorf("observation = %v, want a value: there is room again", o.GetStatus())
+		}
+	})
+}
+
+// TestAGuestTakesNoRoomOfANamespace has a guest name the namespace of somebody
+// else for as much as that may have.
+func TestAGuestTakesNoRoomOfANamespace(t *testing.T) {
+	withFamily(t, func(t *testing.T, f *served) {
+		c := f.server.core
+		c.held = pool.NewAllowance("bytes of credentials", 1000, 0)
+		f.passwords.set(strings.Repeat("x", 500))
+		ref := wellRef("default", scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well")
+		for range 2 {
+			sub, err := c.subscribe(context.WithValue(t.Context(), guestKey{}, guest{}), c.Triggers[0], trigger.Request{Ref: ref},
+				sampling.Wish{Interval: time.Minute}, func() {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sub.close()
+			wait(time.Second)
+		}
+		w := f.watch(t)
+		defer w.cancel()
+		id := w.subscribe(t, "app", authenticated)
+		wait(time.Second)
+		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {
+			t.Errorf("observation = %v, want a value", o.GetStatus())
 		}
 	})
 }

@@ -76,7 +76,7 @@ func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Req
 		everyRead: facts.Object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
 	}
 	s.login = &login{loginConfig: loginConfig{
-		resolver: c.Resolver, refs: facts.References, held: c.held.For(facts.References.Namespace),
+		resolver: c.Resolver, refs: facts.References, held: c.held.For(s.payer),
 		use: s.use, lost: s.lost,
 		start: func(attempt func(context.Context)) { c.running.Go(func() { attempt(ctx) }) },
 	}}
