@@ -3,6 +3,8 @@ package sampling
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,9 +159,9 @@ func (s *Sampler) hears(q *question, run *bellRun) {
 
 // deaf notes why listening ended, and plans when to listen again.
 func (s *Sampler) deaf(q *question, run *bellRun, err error) {
+	err = s.redact(q, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err = failure.Redact(err, q.secrets)
 	if errors.Is(err, contract.ErrDoorbellRefused) {
 		q.bell.backoff.Rest(contract.AskAgain)
 		q.bell.why = refusal(err)
@@ -205,10 +207,7 @@ func (s *Sampler) setNote(q *question, run *bellRun, note string) {
 	snap.Seq++
 	snap.Note = note
 	q.snap = &snap
-	users := make([]*User, 0, len(q.users))
-	for u := range q.users {
-		users = append(users, u)
-	}
+	users := slices.Collect(maps.Keys(q.users))
 	s.mu.Unlock()
 	for _, u := range users {
 		u.Deliver(&snap)

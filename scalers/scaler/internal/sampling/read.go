@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -314,6 +315,7 @@ func (s *Sampler) dispose(q *question) {
 // complete makes a snapshot of what a read came to, plans the next one and
 // tells everybody who asks the question.
 func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Duration, readings []contract.Reading, err error) {
+	err = s.redact(q, err)
 	s.mu.Lock()
 	now := time.Now()
 	old := q.snap
@@ -331,7 +333,7 @@ func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	if err == nil && len(readings) != want {
 		err = fmt.Errorf("%w: %d readings for %d metrics", defect.Err, len(readings), want)
 	}
-	snap.Judge(readings, failure.Redact(err, q.secrets))
+	snap.judge(readings, err)
 	snap.Traceparent = tracing.Read{
 		Type: q.Type, At: snap.At, Took: snap.Took, Outcome: snap.Outcome, Cause: snap.Detection, Err: snap.Err,
 	}.Trace(s.tracer)
@@ -339,10 +341,7 @@ func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	q.state, q.began = q.state.completed(), time.Time{}
 	s.plan(q, old, snap, now)
 	q.wake()
-	users := make([]*User, 0, len(q.users))
-	for u := range q.users {
-		users = append(users, u)
-	}
+	users := slices.Collect(maps.Keys(q.users))
 	s.mu.Unlock()
 
 	s.Metrics.Read(q.Type, snap.Outcome, snap.Detection, snap.Took, snap.Err)
@@ -350,6 +349,18 @@ func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	for _, u := range users {
 		u.Deliver(snap)
 	}
+}
+
+// redact takes the credentials of a question out of an error. There may be many,
+// and nobody waits for the search.
+func (s *Sampler) redact(q *question, err error) error {
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	secrets := q.secrets
+	s.mu.Unlock()
+	return failure.Redact(err, secrets)
 }
 
 // plan decides when the question is read next. s.mu is held.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,9 +22,6 @@ import (
 
 // How the sampler spends time.
 const (
-	// ShortestInterval is the shortest time between two regular reads of one
-	// question that a subscription can ask for.
-	ShortestInterval = time.Second
 	// shortestDeadline is the least time that a read is given, however short
 	// the interval: a query may well take longer than the pause between two.
 	shortestDeadline = 3 * time.Second
@@ -147,13 +145,11 @@ func NewUser(w Wish) *User { return &User{Wish: w, joined: make(chan struct{})} 
 func (s *Sampler) payers(q *question) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var payers []string
+	payers := map[string]struct{}{}
 	for u := range q.users {
-		if !slices.Contains(payers, u.Payer) {
-			payers = append(payers, u.Payer)
-		}
+		payers[u.Payer] = struct{}{}
 	}
-	return payers // none when it was left while it is opened
+	return slices.Collect(maps.Keys(payers)) // none when it was left while it is opened
 }
 
 // Join makes u a user of a question, which is read at once unless somebody
@@ -315,8 +311,8 @@ func (s *Sampler) retune(q *question, now time.Time) {
 			q.interval = u.Interval
 		}
 	}
-	if q.interval > 0 && q.interval < ShortestInterval {
-		q.interval = ShortestInterval
+	if q.interval > 0 {
+		q.interval = max(q.interval, scalerv1.ShortestInterval)
 	}
 	if q.interval > 0 && old != q.interval {
 		q.limitPaid(now)
