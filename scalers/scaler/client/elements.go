@@ -8,9 +8,9 @@ import (
 
 var errNoList = errors.New("is not a list")
 
-// EachElement decodes the elements of a list in JSON one after another, for those who
-// do not need all of them at once: a list of millions takes many times the
-// memory of its text. null is a list without elements.
+// EachElement decodes the elements of a list in JSON one after another, for
+// those who do not need all of them at once: a list of millions takes many times
+// the memory of its text. null is a list without elements.
 func EachElement[T any](text []byte, use func(T)) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	switch open, err := decoder.Token(); {

@@ -62,7 +62,7 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 		if err != nil {
 			return nil, err
 		}
-		// guarded has seen the host, and this may be a proxy. Connections serve
+		// outbound.Guard has seen the host, and this may be a proxy. Connections serve
 		// many sources, so that each answer is bounded by itself.
 		return newTransport(DialerOf(ctx).forMany().DialResolved, config, process), nil
 	})

@@ -182,7 +182,7 @@ func (w *filling) fixed(f *field, found *hit) bool {
 // missing warns of variables that were named for a parameter in vain: whoever
 // names one does not mean the default.
 func (w *filling) missing(f *field) {
-	if !slices.Contains(f.sources, scalerv1.ValueSource_VALUE_SOURCE_ENV) {
+	if !f.from(scalerv1.ValueSource_VALUE_SOURCE_ENV) {
 		return
 	}
 	for _, key := range f.keys() {
@@ -207,7 +207,7 @@ func (w *filling) mark(f *field) {
 // fromUnknownVariable reports whether the trigger names a variable for f whose
 // value is not resolved yet.
 func (w *filling) fromUnknownVariable(f *field) bool {
-	if !slices.Contains(f.sources, scalerv1.ValueSource_VALUE_SOURCE_ENV) {
+	if !f.from(scalerv1.ValueSource_VALUE_SOURCE_ENV) {
 		return false
 	}
 	for _, key := range f.keys() {

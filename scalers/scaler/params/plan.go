@@ -295,9 +295,5 @@ func elements(tag string) []string {
 	if tag == "" {
 		return nil
 	}
-	list := strings.Split(tag, ",")
-	for i := range list {
-		list[i] = strings.TrimSpace(list[i])
-	}
-	return list
+	return split(tag, ",")
 }

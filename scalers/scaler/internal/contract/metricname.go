@@ -2,8 +2,8 @@ package contract
 
 import "strings"
 
-// metricNameChars are replaced in metric names, one for one, as KEDA does
-// . Everything else survives.
+// metricNameChars are replaced in metric names, one for one, as KEDA does.
+// Everything else survives.
 var metricNameChars = strings.NewReplacer("/", "-", ".", "-", ":", "-", "%", "-", "(", "-", ")", "-")
 
 // MetricName joins prefix and parts with "-" and replaces each of / . : % ( )

@@ -4,13 +4,13 @@ import (
 	"slices"
 	"time"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
 // How the sampler meets the HPA controller, which asks for the metrics of each
-// HPA once a period, at a time of the period that stays nearly the same.
+// HPA once in a scalerv1.SyncPeriod, at a time of it that stays nearly the same.
 const (
-	syncPeriod = 15 * time.Second
 	// recent is how old a value may be for somebody who asks at a time of their
 	// own, and recentForExpected where the value was read for that question.
 	recent            = time.Second
@@ -104,7 +104,7 @@ func (a *asker) passed(now time.Time) time.Duration {
 	if (a.gap - before).Abs() < together {
 		return min(a.gap, before)
 	}
-	return syncPeriod
+	return scalerv1.SyncPeriod
 }
 
 // find returns the phase that a question of now belongs to, that of the asker
@@ -121,7 +121,7 @@ func (p *phases) find(own *phase, now time.Time) (at *phase, found bool) {
 	if len(p.all) == mostPhases {
 		return nil, false
 	}
-	at = &phase{first: now, period: syncPeriod}
+	at = &phase{first: now, period: scalerv1.SyncPeriod}
 	p.all = append(p.all, at)
 	return at, false
 }
@@ -277,8 +277,8 @@ func (q *question) spares(p *phase, now time.Time) bool {
 	}
 }
 
-// asked notes that the HPA controller asks, for who, and plans by it. It returns the
-// phase and how old the answer may be. s.mu is held.
+// asked notes that the HPA controller asks, for who, and plans by it. It returns
+// the phase and how old the answer may be. s.mu is held.
 func (s *Sampler) asked(q *question, who any, now time.Time) (at *phase, wanted time.Duration) {
 	at, expected := q.phases.note(who, now)
 	if !q.state.busy() && q.failures < 2 && q.next.After(now) {

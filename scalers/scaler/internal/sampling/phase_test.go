@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
@@ -28,7 +29,7 @@ type hpa struct {
 
 // run asks so many times.
 func (h *hpa) run(ctx context.Context, s *bench, u *testUser, after time.Duration, times int) {
-	h.runEvery(ctx, s, u, after, times, syncPeriod, 60*time.Millisecond)
+	h.runEvery(ctx, s, u, after, times, scalerv1.SyncPeriod, 60*time.Millisecond)
 }
 
 // runEvery asks after each period, and up to so much later.
@@ -65,7 +66,7 @@ func TestValueIsFreshWhenTheHPAAsks(t *testing.T) {
 		"of a slow source":      {took: 2 * time.Second, age: recentForExpected},
 		"of a very slow source": {took: 3 * time.Second, age: recentForExpected},
 	} {
-		for _, interval := range []time.Duration{5 * time.Second, 10 * time.Second, syncPeriod} {
+		for _, interval := range []time.Duration{5 * time.Second, 10 * time.Second, scalerv1.SyncPeriod} {
 			t.Run(fmt.Sprint(name, " every ", interval), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, s *bench) {
 					source := taking(tt.took)
@@ -94,24 +95,24 @@ func TestValueIsFreshWhenTheHPAAsks(t *testing.T) {
 // that is no clock, and some that are told another period.
 func TestQuestionAtAnotherTimeIsAnsweredByAReadOfThatMoment(t *testing.T) {
 	for name, tt := range map[string]struct{ period, late time.Duration }{
-		"by a busy controller":               {syncPeriod, 4 * time.Second},
+		"by a busy controller":               {scalerv1.SyncPeriod, 4 * time.Second},
 		"with a longer period":               {40 * time.Second, 100 * time.Millisecond},
 		"with a longer period, by and large": {20 * time.Second, 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *bench) {
 				source := taking(50 * time.Millisecond)
-				u := userEvery(syncPeriod)
+				u := userEvery(scalerv1.SyncPeriod)
 				s.Join(asking("q", source), u.User)
 				pass(time.Minute)
 				start, reads := time.Now(), source.count()
 				h := &hpa{}
 				h.runEvery(t.Context(), s, u, 7*time.Second, 1000, tt.period, tt.late)
 				slices.Sort(h.ages)
-				if h.ages[600] > recentForExpected || h.ages[len(h.ages)-1] > syncPeriod {
+				if h.ages[600] > recentForExpected || h.ages[len(h.ages)-1] > scalerv1.SyncPeriod {
 					t.Errorf("ages %v", h.ages)
 				}
-				if n, most := source.count()-reads, int(time.Since(start)/syncPeriod)+2; n > most {
+				if n, most := source.count()-reads, int(time.Since(start)/scalerv1.SyncPeriod)+2; n > most {
 					t.Errorf("%d reads, want at most %d", n, most)
 				}
 			})
@@ -130,7 +131,7 @@ func TestManyAskersCostNoMoreReads(t *testing.T) {
 		}
 		users := make([]*testUser, len(afters))
 		for i := range users {
-			users[i] = userEvery(syncPeriod)
+			users[i] = userEvery(scalerv1.SyncPeriod)
 			s.Join(asking("q", source), users[i].User)
 		}
 		pass(time.Minute)
@@ -141,7 +142,7 @@ func TestManyAskersCostNoMoreReads(t *testing.T) {
 			all.Go(func() { hpas[i].run(t.Context(), s, users[i], afters[i], 40) })
 		}
 		all.Wait()
-		if n, most := source.count()-reads, int(time.Since(start)/syncPeriod)+2; n > most {
+		if n, most := source.count()-reads, int(time.Since(start)/scalerv1.SyncPeriod)+2; n > most {
 			t.Errorf("%d reads, want at most %d", n, most)
 		}
 		for i := range hpas {
@@ -161,7 +162,7 @@ func TestBatchMeetsItsAskers(t *testing.T) {
 		box := &mailbox{}
 		users := make([]*testUser, members)
 		for i := range users {
-			users[i] = userEvery(syncPeriod)
+			users[i] = userEvery(scalerv1.SyncPeriod)
 			s.Join(asking(fmt.Sprint("q", i), &letter{box: box}), users[i].User)
 		}
 		pass(time.Minute)
@@ -169,18 +170,18 @@ func TestBatchMeetsItsAskers(t *testing.T) {
 		hpas := make([]hpa, members)
 		for i := range users {
 			all.Go(func() {
-				hpas[i].run(t.Context(), s, users[i], time.Duration(i)*syncPeriod/members, rounds)
+				hpas[i].run(t.Context(), s, users[i], time.Duration(i)*scalerv1.SyncPeriod/members, rounds)
 			})
 		}
-		pass(3 * syncPeriod)
+		pass(3 * scalerv1.SyncPeriod)
 		before, start := len(box.requests()), time.Now()
 		all.Wait()
-		periods := int(time.Since(start) / syncPeriod)
+		periods := int(time.Since(start) / scalerv1.SyncPeriod)
 		sizes, read := box.requests()[before:], 0
 		for _, n := range sizes {
 			read += n
 		}
-		if most := (periods + 1) * int(syncPeriod/along); len(sizes) > most {
+		if most := (periods + 1) * int(scalerv1.SyncPeriod/along); len(sizes) > most {
 			t.Errorf("%d requests in %d periods, want at most %d", len(sizes), periods, most)
 		}
 		if most := (periods + 2) * members; read > most {
@@ -209,7 +210,7 @@ func TestWhatCostsAsMuchForOneIsReadForAll(t *testing.T) {
 				box := &mailbox{}
 				users := make([]*testUser, members)
 				for i := range users {
-					users[i] = userEvery(syncPeriod)
+					users[i] = userEvery(scalerv1.SyncPeriod)
 					s.Join(asking(fmt.Sprint("q", i), &letter{box: box, batch: page{box}}), users[i].User)
 				}
 				pass(time.Minute)
@@ -218,7 +219,7 @@ func TestWhatCostsAsMuchForOneIsReadForAll(t *testing.T) {
 				before := len(box.requests())
 				for i := range users {
 					all.Go(func() {
-						hpas[i].run(t.Context(), s, users[i], time.Duration(i)*syncPeriod/time.Duration(members), rounds)
+						hpas[i].run(t.Context(), s, users[i], time.Duration(i)*scalerv1.SyncPeriod/time.Duration(members), rounds)
 					})
 				}
 				all.Wait()
@@ -248,7 +249,7 @@ func TestStalledSourceHoldsUpNoHPAWorker(t *testing.T) {
 			}
 			return contract.One(1), nil
 		}
-		u := userEvery(syncPeriod)
+		u := userEvery(scalerv1.SyncPeriod)
 		s.Join(asking("q", source), u.User)
 		pass(time.Second)
 		stalled = true
@@ -282,7 +283,7 @@ func TestCachedMetricsAreReadAtTheIntervalAlone(t *testing.T) {
 			if _, ok := s.Ask(t.Context(), u.User, Freshness{Allowed: 70 * time.Second}); !ok {
 				t.Fatal("no answer")
 			}
-			pass(syncPeriod)
+			pass(scalerv1.SyncPeriod)
 		}
 		if n := source.count() - reads; n != 10 {
 			t.Errorf("%d reads in ten minutes, want one a minute", n)

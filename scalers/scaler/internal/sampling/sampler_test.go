@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ import (
 )
 
 // allowedAge is that of an answer to the HPA controller.
-const allowedAge = 15 * time.Second
+const allowedAge = scalerv1.SyncPeriod
 
 // bench is a sampler that runs until its test ends, on the bubble's clock.
 type bench struct {
@@ -546,6 +547,32 @@ func TestAskWaitsForTheFirstRead(t *testing.T) {
 	})
 }
 
+func TestJudge(t *testing.T) {
+	last, now, down := contract.One(4), contract.One(0), errors.New("down")
+	missing := fmt.Errorf("query: %w", contract.ErrNoData)
+	partial := fmt.Errorf("half of it is lost: %w", contract.ErrPartial)
+	for name, tt := range map[string]struct {
+		readings []contract.Reading
+		err      error
+		want     Snapshot
+	}{
+		"a value":                  {readings: now, want: Snapshot{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Readings: now, Last: now}},
+		"no data":                  {err: missing, want: Snapshot{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Missing: missing, Last: last}},
+		"part of the data":         {err: partial, want: Snapshot{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Missing: partial, Last: last}},
+		"an error":                 {err: down, want: Snapshot{Outcome: scalerv1.Outcome_OUTCOME_ERROR, Err: down, Last: last}},
+		"readings beside no data":  {readings: now, err: missing, want: Snapshot{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Missing: missing, Last: last}},
+		"readings beside an error": {readings: now, err: down, want: Snapshot{Outcome: scalerv1.Outcome_OUTCOME_ERROR, Err: down, Last: last}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := Snapshot{Last: last}
+			s.judge(tt.readings, tt.err)
+			if !reflect.DeepEqual(s, tt.want) {
+				t.Errorf("snapshot = %+v, want %+v", s, tt.want)
+			}
+		})
+	}
+}
+
 func TestNaNAndInfinityAreNoData(t *testing.T) {
 	for name, reading := range map[string]contract.Reading{
 		"NaN":             {Value: nan(), Activity: 1},
@@ -554,7 +581,7 @@ func TestNaNAndInfinityAreNoData(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &Snapshot{}
-			s.Judge([]contract.Reading{reading}, nil)
+			s.judge([]contract.Reading{reading}, nil)
 			if s.Outcome != scalerv1.Outcome_OUTCOME_NO_DATA {
 				t.Errorf("outcome = %v", s.Outcome)
 			}

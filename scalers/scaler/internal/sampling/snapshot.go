@@ -46,9 +46,9 @@ type Snapshot struct {
 // reason for there being none.
 var errLost = fmt.Errorf("%w: left out of its batch's answers", defect.Err)
 
-// Judge decides which of the three outcomes a read has. It is the one place
+// judge decides which of the three outcomes a read has. It is the one place
 // where "no data" is told from a value and from an error.
-func (s *Snapshot) Judge(readings []contract.Reading, err error) {
+func (s *Snapshot) judge(readings []contract.Reading, err error) {
 	switch {
 	case errors.Is(err, contract.ErrNoData):
 		s.Outcome, s.Missing = scalerv1.Outcome_OUTCOME_NO_DATA, err

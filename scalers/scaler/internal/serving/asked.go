@@ -2,6 +2,7 @@ package serving
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -79,10 +80,7 @@ func (c *core) forget(key string, a *asked) {
 // forgetAll ends what clients asked; at shutdown.
 func (c *core) forgetAll() {
 	c.mu.Lock()
-	all := make(map[string]*asked, len(c.asked))
-	for key, a := range c.asked {
-		all[key] = a
-	}
+	all := maps.Clone(c.asked)
 	c.mu.Unlock()
 	for key, a := range all {
 		c.forget(key, a)
@@ -95,7 +93,7 @@ func wishOf(r trigger.Request) sampling.Wish {
 	f, _ := r.Facts()
 	w := sampling.Wish{Interval: f.Object.PollingInterval, Idle: r.Ref.GetScalerMetadata()[scalerv1.KeyMode] == scalerv1.ModeIdle}
 	if !w.Idle && !f.UseCachedMetrics {
-		w.Interval = min(w.Interval, freshFor)
+		w.Interval = min(w.Interval, scalerv1.SyncPeriod)
 	}
 	if !w.Idle {
 		w.Doorbell = scalerv1.Doorbell_DOORBELL_OFF

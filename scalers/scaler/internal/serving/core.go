@@ -39,7 +39,7 @@ type Config struct {
 	Log *slog.Logger
 	// Traces receives a span for every read; by default nothing does.
 	Traces trace.TracerProvider
-	// ReadTimeout is the longest that one read may take; default 10 s.
+	// ReadTimeout is the longest that one read may take; default scalerv1.ReadDeadline.
 	ReadTimeout time.Duration
 	// MaxReadTimeout bounds what a trigger may ask for itself; default 60 s.
 	MaxReadTimeout time.Duration
@@ -62,7 +62,7 @@ func (c Config) withDefaults() Config {
 		c.Log = slog.Default()
 	}
 	if c.ReadTimeout <= 0 {
-		c.ReadTimeout = 10 * time.Second
+		c.ReadTimeout = scalerv1.ReadDeadline
 	}
 	if c.MaxReadTimeout <= 0 {
 		c.MaxReadTimeout = time.Minute

@@ -2,6 +2,7 @@ package serving
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
@@ -116,6 +117,19 @@ func (e *externalService) watcher(ctx context.Context, ref *externalscaler.Scale
 	return sub, news, nil
 }
 
+// next waits for news of a stream's subscription. Without more the stream ends,
+// with err.
+func (e *externalService) next(ctx context.Context, news <-chan struct{}) (more bool, err error) {
+	select {
+	case <-news:
+		return true, nil
+	case <-ctx.Done():
+		return false, nil
+	case <-e.core.draining:
+		return false, status.Error(codes.Unavailable, "this instance is about to go")
+	}
+}
+
 // StreamIsActive sends the state at the start and each change of it. A failure
 // of the source is not an end of the stream: polling tells of it.
 func (e *externalService) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
@@ -143,12 +157,8 @@ func (e *externalService) StreamIsActive(ref *externalscaler.ScaledObjectRef, st
 				continue
 			}
 		}
-		select {
-		case <-news:
-		case <-stream.Context().Done():
-			return nil
-		case <-e.core.draining:
-			return status.Error(codes.Unavailable, "this instance is about to go")
+		if more, err := e.next(stream.Context(), news); !more {
+			return err
 		}
 	}
 }
@@ -172,18 +182,14 @@ func (e *externalService) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, 
 		sub.mu.Lock()
 		specs := sub.specs
 		sub.mu.Unlock()
-		if specs != nil && !sameMetrics(sent, specs) {
+		if specs != nil && !slices.Equal(sent, specs) {
 			if err := stream.Send(&externalscaler.GetMetricSpecResponse{MetricSpecs: wireSpecs(specs)}); err != nil {
 				return err
 			}
 			sent = specs
 		}
-		select {
-		case <-news:
-		case <-stream.Context().Done():
-			return nil
-		case <-e.core.draining:
-			return status.Error(codes.Unavailable, "this instance is about to go")
+		if more, err := e.next(stream.Context(), news); !more {
+			return err
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (e *entry) frames() []*scalerv1.WatchResponse {
 			ReadDeadline: durationpb.New(s.core.sampler.Deadline(s.binding.Timeout, s.wish.Interval)),
 		}}})
 	}
-	if s.specs != nil && !sameMetrics(e.told.specs, s.specs) {
+	if s.specs != nil && !slices.Equal(e.told.specs, s.specs) {
 		e.told.specs = s.specs
 		frames = append(frames, &scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Specs{Specs: &scalerv1.Specs{
 			Id: e.id, Generation: e.generation, Specs: wireSpecs(s.specs),

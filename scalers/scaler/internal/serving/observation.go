@@ -3,6 +3,7 @@ package serving
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -55,15 +56,8 @@ func (o *observation) equal(other *observation) bool {
 	if o == nil || other == nil {
 		return o == other
 	}
-	if o.outcome != other.outcome || o.note != other.note || o.warning != other.warning || len(o.values) != len(other.values) || failure.Text(o.err) != failure.Text(other.err) {
-		return false
-	}
-	for i := range o.values {
-		if o.values[i] != other.values[i] {
-			return false
-		}
-	}
-	return true
+	return o.outcome == other.outcome && o.note == other.note && o.warning == other.warning &&
+		slices.Equal(o.values, other.values) && failure.Text(o.err) == failure.Text(other.err)
 }
 
 // observe works out what a snapshot means to the trigger of b.

@@ -21,47 +21,38 @@ func measured(rule contract.NoDataRule) *trigger.Binding {
 }
 
 func TestObserve(t *testing.T) {
-	down := errors.New("down")
+	value := func(readings ...contract.Reading) sampling.Snapshot {
+		return sampling.Snapshot{Outcome: scalerv1.Outcome_OUTCOME_VALUE, Readings: readings, Last: readings}
+	}
+	noData := func(last ...contract.Reading) sampling.Snapshot {
+		return sampling.Snapshot{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Missing: fmt.Errorf("query: %w", contract.ErrNoData), Last: last}
+	}
+	four := contract.Reading{Value: 4, Activity: 4}
 	tests := map[string]struct {
-		rule     contract.NoDataRule
-		readings [][]contract.Reading // successive reads; nil is ErrNoData
-		err      error                // of the last read
-		outcome  scalerv1.Outcome
-		value    float64
-		active   bool
-		failing  bool
+		rule    contract.NoDataRule
+		snap    sampling.Snapshot
+		outcome scalerv1.Outcome
+		value   float64
+		active  bool
+		failing bool
 	}{
-		"a value":                      {readings: [][]contract.Reading{contract.One(3)}, outcome: 1, value: 3, active: true},
-		"zero is a value":              {readings: [][]contract.Reading{contract.One(0)}, outcome: 1},
-		"a negative value is zero":     {readings: [][]contract.Reading{contract.One(-2)}, outcome: 1},
-		"activity is the raw number's": {readings: [][]contract.Reading{{{Value: 0, Activity: 2}}}, outcome: 1, active: true},
-		"no data is a failure":         {readings: [][]contract.Reading{nil}, outcome: 2, failing: true},
-		"no data may be zero":          {rule: contract.NoDataZero, readings: [][]contract.Reading{nil}, outcome: 2},
-		"no data may hold":             {rule: contract.NoDataHold, readings: [][]contract.Reading{contract.One(4), nil, nil}, outcome: 2, value: 4, active: true},
-		"nothing to hold is a failure": {rule: contract.NoDataHold, readings: [][]contract.Reading{nil}, outcome: 2, failing: true},
-		"an error is not held":         {rule: contract.NoDataHold, readings: [][]contract.Reading{contract.One(4), nil}, err: down, outcome: 3, failing: true},
-		"too few readings":             {readings: [][]contract.Reading{{}}, outcome: 3, failing: true},
+		"a value":                      {snap: value(four), outcome: 1, value: 4, active: true},
+		"zero is a value":              {snap: value(contract.Reading{}), outcome: 1},
+		"a negative value is zero":     {snap: value(contract.Reading{Value: -2, Activity: -2}), outcome: 1},
+		"activity is the raw number's": {snap: value(contract.Reading{Value: 0, Activity: 2}), outcome: 1, active: true},
+		"no data is a failure":         {snap: noData(four), outcome: 2, failing: true},
+		"no data may be zero":          {rule: contract.NoDataZero, snap: noData(four), outcome: 2},
+		"no data may hold":             {rule: contract.NoDataHold, snap: noData(four), outcome: 2, value: 4, active: true},
+		"nothing to hold is a failure": {rule: contract.NoDataHold, snap: noData(), outcome: 2, failing: true},
+		"an error is not held": {
+			rule: contract.NoDataHold, outcome: 3, failing: true,
+			snap: sampling.Snapshot{Outcome: scalerv1.Outcome_OUTCOME_ERROR, Err: errors.New("down"), Last: []contract.Reading{four}},
+		},
+		"too few readings": {snap: value(), outcome: 3, failing: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := measured(tt.rule)
-			var snap *sampling.Snapshot
-			for i, readings := range tt.readings {
-				next := &sampling.Snapshot{}
-				if snap != nil {
-					next.Last = snap.Last
-				}
-				err := error(nil)
-				if readings == nil {
-					err = fmt.Errorf("query: %w", contract.ErrNoData)
-				}
-				if i == len(tt.readings)-1 && tt.err != nil {
-					err = tt.err
-				}
-				next.Judge(readings, err)
-				snap = next
-			}
-			o := observe(b, snap)
+			o := observe(measured(tt.rule), &tt.snap)
 			if o.outcome != tt.outcome || (o.err != nil) != tt.failing {
 				t.Fatalf("outcome = %v, err = %v", o.outcome, o.err)
 			}
@@ -96,9 +87,7 @@ func TestPartialAnswersAreTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := measured(tt.rule)
 			b.Warnings = []string{"nam: unknown parameter"}
-			snap := &sampling.Snapshot{}
-			snap.Judge(nil, tt.err)
-			o := observe(b, snap)
+			o := observe(b, &sampling.Snapshot{Outcome: scalerv1.Outcome_OUTCOME_NO_DATA, Missing: tt.err})
 			if o.outcome != scalerv1.Outcome_OUTCOME_NO_DATA || (o.err != nil) != tt.fails || o.warning != tt.told {
 				t.Errorf("observation = %+v", o)
 			}

@@ -16,13 +16,21 @@ import (
 // authenticated is a trigger with an authenticationRef.
 var authenticated = with(scalerv1.KeyAuthenticationRef, "TriggerAuthentication/secret")
 
+// loggedIn subscribes to a trigger whose password is read again after a time,
+// and is read by then.
+func loggedIn(t *testing.T, f *served, again time.Duration) (w *watcher, id string) {
+	t.Helper()
+	f.passwords.change(func(p *passwords) { p.password, p.again = "old", again })
+	w = f.watch(t)
+	id = w.subscribe(t, "app", authenticated)
+	wait(time.Second)
+	return w, id
+}
+
 func TestAChangedSecretIsPickedUpWithinAMinute(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
-		f.passwords.change(func(p *passwords) { p.password, p.again = "old", 45*time.Second })
-		w := f.watch(t)
+		w, id := loggedIn(t, f, 45*time.Second)
 		defer w.cancel()
-		id := w.subscribe(t, "app", authenticated)
-		wait(time.Second)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE || f.well.opens.Load() != 1 {
 			t.Fatalf("observation = %v after %d openings", o, f.well.opens.Load())
 		}
@@ -43,11 +51,8 @@ func TestAChangedSecretIsPickedUpWithinAMinute(t *testing.T) {
 
 func TestWhatTheSourceRefusedIsReadAgainAtOnce(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
-		f.passwords.change(func(p *passwords) { p.password, p.again = "old", time.Hour })
-		w := f.watch(t)
+		w, id := loggedIn(t, f, time.Hour)
 		defer w.cancel()
-		id := w.subscribe(t, "app", authenticated)
-		wait(time.Second)
 		refusal := status.Error(codes.Unauthenticated, "login refused")
 		f.well.err.Store(&refusal)
 		f.passwords.set("new")
@@ -98,11 +103,8 @@ func TestWhoWaitsMovesAlong(t *testing.T) {
 
 func TestCredentialsThatAreGoneEndTheReads(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
-		f.passwords.change(func(p *passwords) { p.password, p.again = "old", 45*time.Second })
-		w := f.watch(t)
+		w, id := loggedIn(t, f, 45*time.Second)
 		defer w.cancel()
-		id := w.subscribe(t, "app", authenticated)
-		wait(time.Second)
 		f.passwords.change(func(p *passwords) { p.err = status.Error(codes.PermissionDenied, "not granted any more") })
 		wait(time.Minute)
 		o := w.observation(id)
@@ -123,11 +125,8 @@ func TestCredentialsThatAreGoneEndTheReads(t *testing.T) {
 
 func TestASilentAPIServerChangesNothing(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
-		f.passwords.change(func(p *passwords) { p.password, p.again = "old", 45*time.Second })
-		w := f.watch(t)
+		w, id := loggedIn(t, f, 45*time.Second)
 		defer w.cancel()
-		id := w.subscribe(t, "app", authenticated)
-		wait(time.Second)
 		f.passwords.change(func(p *passwords) { p.err = status.Error(codes.Unavailable, "the API server does not answer") })
 		wait(50 * time.Minute)
 		if o := w.observation(id); o.GetOutcome() != scalerv1.Outcome_OUTCOME_VALUE {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,11 +19,9 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
 
-const (
-	// mostHeld is what the credentials of all triggers of a namespace may have,
-	// in bytes.
-	mostHeld = 16 << 20
-)
+// mostHeld is what the credentials of all triggers of a namespace may have, in
+// bytes.
+const mostHeld = 16 << 20
 
 // subscription is one trigger of one object as one client sees it: its
 // binding, its share in a question, and what the last snapshot means to it.
@@ -144,7 +143,7 @@ func (s *subscription) join(b *trigger.Binding, creds *contract.Credentials) {
 		s.mu.Unlock()
 		return
 	}
-	renamed := b.Metrics != nil && s.specs != nil && !sameMetrics(s.specs, b.Metrics)
+	renamed := b.Metrics != nil && s.specs != nil && !slices.Equal(s.specs, b.Metrics)
 	if renamed {
 		s.specs = b.Metrics
 	}
@@ -202,7 +201,7 @@ func (s *subscription) deliver(u *sampling.User, snap *sampling.Snapshot) {
 	}
 	news := s.everyRead || !o.equal(s.observation)
 	s.observation = o
-	if snap.Specs != nil && !sameMetrics(s.specs, snap.Specs) {
+	if snap.Specs != nil && !slices.Equal(s.specs, snap.Specs) {
 		s.specs, news = snap.Specs, true
 	}
 	s.login.answered(snap.Err, snap.At)
@@ -210,18 +209,6 @@ func (s *subscription) deliver(u *sampling.User, snap *sampling.Snapshot) {
 	if news {
 		s.changed()
 	}
-}
-
-func sameMetrics(a, b []contract.Metric) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // change applies another wish.
@@ -251,9 +238,6 @@ func (s *subscription) close() {
 		s.core.sampler.Leave(u)
 	}
 }
-
-// freshFor is how old an answer may be without a read that is tried before.
-const freshFor = 15 * time.Second
 
 // ask returns what the trigger's source says, within the rules of freshness.
 // periodic is true for the HPA controller, which asks again. Its error is a
@@ -324,9 +308,9 @@ func (s *subscription) freshness(b *trigger.Binding, interval time.Duration, per
 	case s.cached:
 		return sampling.Freshness{Allowed: b.Object.PollingInterval + s.core.sampler.Deadline(b.Timeout, interval)}
 	case periodic:
-		return sampling.Freshness{Allowed: freshFor, Who: s.asker()}
+		return sampling.Freshness{Allowed: scalerv1.SyncPeriod, Who: s.asker()}
 	default:
-		return sampling.Freshness{Allowed: freshFor}
+		return sampling.Freshness{Allowed: scalerv1.SyncPeriod}
 	}
 }
 

@@ -129,7 +129,7 @@ func watchWish(req trigger.Request, r *scalerv1.Subscribe) sampling.Wish {
 		facts, _ := req.Facts()
 		w.Interval = facts.Object.PollingInterval
 	}
-	w.Interval = max(w.Interval, sampling.ShortestInterval)
+	w.Interval = max(w.Interval, scalerv1.ShortestInterval)
 	return w
 }
 

@@ -47,8 +47,8 @@ type definition[P contract.Params] struct {
 
 // bind understands one trigger of one object. Without credentials (nil) the
 // binding is partial when the trigger refers to any: it has metrics, unless a
-// variable may be part of their names, but no question and no source yet. An error is InvalidArgument and has every
-// problem.
+// variable may be part of their names, but no question and no source yet. An
+// error is InvalidArgument and has every problem.
 func (d *definition[P]) bind(r Request, creds *contract.Credentials) (*Binding, error) {
 	f, wrong := r.Facts()
 	var values P

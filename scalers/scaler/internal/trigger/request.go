@@ -14,9 +14,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
-// defaultPollingInterval is KEDA's, for requests that name none.
-const defaultPollingInterval = 30 * time.Second
-
 // Request is one trigger of one object as it came over the wire.
 type Request struct {
 	Ref *externalscaler.ScaledObjectRef
@@ -114,7 +111,7 @@ func (r Request) Facts() (Facts, params.Problems) {
 		Namespace:       r.Ref.GetNamespace(),
 		Name:            r.Ref.GetName(),
 		TriggerName:     reserved[scalerv1.KeyTriggerName],
-		PollingInterval: defaultPollingInterval,
+		PollingInterval: scalerv1.DefaultPollingInterval,
 		MetricType:      contract.AverageValue,
 	}}
 	reading := reservedReader{from: reserved}
