@@ -108,7 +108,7 @@ func New(config Config) *Federation {
 		services:  map[string]*service{},
 		instances: map[instanceKey]*instance{},
 		subs:      map[string]*subscription{},
-		shares:    shares{most: config.MostOfNamespace, taken: map[share]int{}, waiting: map[share]int{}},
+		shares:    newShares(config.MostOfNamespace),
 	}
 	if f.log == nil {
 		f.log = slog.Default()

@@ -16,7 +16,11 @@ type share struct{ namespace, family string }
 type shares struct {
 	most    int // 0 is any number
 	taken   map[share]int
-	waiting map[share]int
+	waiting map[share]map[*subscription]bool
+}
+
+func newShares(most int) shares {
+	return shares{most: most, taken: map[share]int{}, waiting: map[share]map[*subscription]bool{}}
 }
 
 // enter gives a subscription its part, or says why there is none for it.
@@ -25,53 +29,49 @@ func (s *shares) enter(of *service, sub *subscription) error {
 		return nil
 	}
 	wanted := share{sub.snapshot().Namespace, cmp.Or(of.view.family, of.triggerType)}
-	if sub.share != wanted {
-		s.leave(sub)
-		sub.share, sub.waits = wanted, true
-		s.waiting[wanted]++
+	if sub.share == wanted && !s.waiting[wanted][sub] {
+		return nil
 	}
-	if sub.waits && s.taken[wanted] < s.most {
+	s.leave(sub)
+	sub.share = wanted
+	if s.taken[wanted] < s.most {
 		s.taken[wanted]++
-		s.less(s.waiting, wanted)
-		sub.waits = false
+		return nil
 	}
-	if sub.waits {
-		return coded(codes.ResourceExhausted, "namespace %s has %d triggers of family %s already, as many as --max-namespace-triggers lets it have",
-			wanted.namespace, s.most, wanted.family)
+	if s.waiting[wanted] == nil {
+		s.waiting[wanted] = map[*subscription]bool{}
 	}
-	return nil
+	s.waiting[wanted][sub] = true
+	return coded(codes.ResourceExhausted, "namespace %s has %d triggers of family %s already, as many as --max-namespace-triggers lets it have",
+		wanted.namespace, s.most, wanted.family)
 }
 
 // leave takes a subscription's part back, and returns the share that has room
 // by that.
 func (s *shares) leave(sub *subscription) share {
 	had := sub.share
+	sub.share = share{}
 	switch {
 	case had == share{}:
-	case sub.waits:
-		s.less(s.waiting, had)
+	case s.waiting[had][sub]:
+		if delete(s.waiting[had], sub); len(s.waiting[had]) == 0 {
+			delete(s.waiting, had)
+		}
 	default:
-		s.less(s.taken, had)
+		if s.taken[had]--; s.taken[had] == 0 {
+			delete(s.taken, had)
+		}
 	}
-	sub.share, sub.waits = share{}, false
 	return had
 }
 
-func (s *shares) less(counts map[share]int, of share) {
-	if counts[of]--; counts[of] <= 0 {
-		delete(counts, of)
-	}
-}
-
-// makeRoom lets in one of those who wait for a share.
+// makeRoom lets in those who wait for a share, as far as there is room. Whose
+// Service nobody reaches takes none.
 func (f *Federation) makeRoom(of share) {
-	if f.shares.waiting[of] == 0 {
-		return
-	}
-	for _, sub := range f.subs {
-		if sub.waits && sub.share == of {
-			f.place(sub.service, sub)
+	for sub := range f.shares.waiting[of] {
+		if f.shares.taken[of] >= f.shares.most {
 			return
 		}
+		f.place(sub.service, sub)
 	}
 }

@@ -48,6 +48,37 @@ func TestNamespacesHaveAShareOfAFamily(t *testing.T) {
 	}
 }
 
+// Whoever waits while its Service has no instance keeps the place that became
+// free from nobody.
+func TestRoomGoesToWhoCanBeServed(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 1 })
+	for _, triggerType := range []string{"kafka", "apache-kafka"} {
+		svc := plainService(triggerType)
+		svc.Labels = map[string]string{familyLabel: "kafka"}
+		w.put(svc)
+		w.addresses(triggerType, newFamily(t, w.bell))
+	}
+	first, lost := trigger("kafka", 0), trigger("apache-kafka", 1)
+	w.Subscribe(first)
+	w.until("the first is served", w.observed(first, 7))
+	w.Subscribe(lost)
+	unreachable := func(one Trigger, code codes.Code) func() bool {
+		return func() bool { return status.Code(w.state(one).Unreachable) == code }
+	}
+	w.until("the other type waits", unreachable(lost, codes.ResourceExhausted))
+	w.addresses("apache-kafka")
+	w.until("its instance is gone", unreachable(lost, codes.Unavailable))
+	next := trigger("kafka", 2)
+	w.Subscribe(next)
+	w.until("the next waits", unreachable(next, codes.ResourceExhausted))
+
+	w.Unsubscribe(first.ID)
+	w.until("the next has its place", w.observed(next, 7))
+	if w.observed(lost, 7)() {
+		t.Error("what has no instance is observed")
+	}
+}
+
 // A panic over what is said of one trigger is that trigger's, and ends neither
 // the stream nor the process.
 func TestAPanicIsOneTriggers(t *testing.T) {

@@ -20,15 +20,14 @@ type subscription struct {
 	key           uint64      // of its question
 	current, next *assignment // next is being moved to; current still answers
 	share         share       // of what it has a part, or waits for one
-	waits         bool        // for a part of its share
 
 	mu      sync.Mutex
 	trigger Trigger
 	state   State
 }
 
-// assignment is a subscription at an instance, for one content of the trigger. It is
-// replaced, never reused.
+// assignment is a subscription at an instance, for one content of the trigger.
+// It is replaced, never reused.
 type assignment struct {
 	sub        *subscription
 	inst       *instance
