@@ -225,13 +225,17 @@ func newDirectory(config Config, changed func(triggerType string)) (*directory, 
 	for _, follow := range []struct {
 		informer cache.SharedIndexInformer
 		service  func(any) string
+		then     func() // may be nil
 	}{
-		{services.Informer(), serviceName},
-		{endpoints.Informer(), sliceService},
+		{services.Informer(), serviceName, config.ServicesChanged},
+		{endpoints.Informer(), sliceService, nil},
 	} {
 		registration, err := follow.informer.AddEventHandler(onAny(func(object any) {
 			if t, ok := strings.CutPrefix(follow.service(object), servicePrefix); ok && canBeAType(t) {
 				changed(t)
+				if follow.then != nil {
+					follow.then()
+				}
 			}
 		}))
 		if err != nil {

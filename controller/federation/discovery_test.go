@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -202,6 +203,27 @@ func TestAServiceThatGoesAndComesHealsByItself(t *testing.T) {
 	w.until("the new family is heard", w.observed(orders, 9))
 	if err := w.state(orders).Unreachable; err != nil {
 		t.Errorf("Unreachable = %v", err)
+	}
+}
+
+// TestServicesAreToldOf: who keeps their keys is told of Services, and not of
+// addresses, which come and go with every Pod.
+func TestServicesAreToldOf(t *testing.T) {
+	b := newBell()
+	var told atomic.Int32
+	w := newWorldWith(t, b, func(c *Config) {
+		c.ServicesChanged = func() { told.Add(1); b.ring() }
+	})
+	orders := trigger("kafka", 1)
+	w.Subscribe(orders)
+	w.put(plainService("kafka"))
+	w.until("the Service is told of", func() bool { return told.Load() == 1 })
+	w.addresses("kafka", newFamily(t, w.bell))
+	w.until("the value is known", w.observed(orders, 7))
+	w.deleteService("kafka")
+	w.until("its end is known", func() bool { return told.Load() >= 2 && w.state(orders).Unreachable != nil })
+	if n := told.Load(); n != 2 {
+		t.Errorf("told %d times, want once that it came and once that it went", n)
 	}
 }
 

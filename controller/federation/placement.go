@@ -86,9 +86,6 @@ func (f *Federation) knows() bool {
 
 // refresh takes over what the cluster says of a type's Service.
 func (f *Federation) refresh(triggerType string) {
-	if f.config.ServicesChanged != nil {
-		defer f.config.ServicesChanged()
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v, exists := f.directory.look(triggerType)
@@ -181,7 +178,7 @@ func (f *Federation) setReadiness(i *instance, verdict readiness, reason string)
 	case before == down:
 		f.log.Info("family instance is ready again", "family", i.family, "address", i.address)
 	}
-	f.settleHolders(i)
+	f.updateHolders(i)
 }
 
 // described records what an instance is, at the start of each session.
@@ -196,7 +193,7 @@ func (f *Federation) described(i *instance, description *scalerv1.DescribeRespon
 		}
 	}
 	i.description, i.peer, i.draining = description, p, false
-	f.settleHolders(i)
+	f.updateHolders(i)
 }
 
 // drains records that an instance is about to go.
@@ -205,11 +202,11 @@ func (f *Federation) drains(i *instance) {
 	defer f.mu.Unlock()
 	if !i.draining {
 		i.draining = true
-		f.settleHolders(i)
+		f.updateHolders(i)
 	}
 }
 
-func (f *Federation) settleHolders(i *instance) {
+func (f *Federation) updateHolders(i *instance) {
 	for s := range i.holders {
 		f.update(s)
 	}
@@ -229,8 +226,8 @@ func (f *Federation) update(s *service) {
 	s.changed = make(chan struct{})
 }
 
-// takeDescription takes the description over and reports whether the type's part of it
-// changed. Of instances that differ, as during an update, the one with the
+// takeDescription takes the description over and reports whether the type's part
+// of it changed. Of instances that differ, as during an update, the one with the
 // lowest address counts, here as in every other process.
 func (s *service) takeDescription() bool {
 	var from *instance
