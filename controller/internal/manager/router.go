@@ -27,18 +27,18 @@ type feed struct {
 	queue queue
 }
 
-func (o *feed) attach(_ context.Context, q queue) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queue = q
+func (f *feed) attach(_ context.Context, q queue) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.queue = q
 	return nil
 }
 
-func (o *feed) add(key types.NamespacedName) {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	if o.queue != nil {
-		o.queue.Add(reconcile.Request{NamespacedName: key})
+func (f *feed) add(key types.NamespacedName) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.queue != nil {
+		f.queue.Add(reconcile.Request{NamespacedName: key})
 	}
 }
 
@@ -63,35 +63,35 @@ type said struct {
 	rejected, unreachable string
 }
 
-func (b *router) changed(id federation.ID) {
-	if !b.leads() {
+func (r *router) changed(id federation.ID) {
+	if !r.leads() {
 		return
 	}
 	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
 	if id.Kind == scalerv1.KindScaledJob {
-		b.jobs.add(key)
+		r.jobs.add(key)
 		return
 	}
-	if b.news(id) {
-		b.specs.add(key)
+	if r.news(id) {
+		r.specs.add(key)
 	}
-	b.observations.add(key)
+	r.observations.add(key)
 }
 
 // target asks for the objects that scale a target of any kind by that name.
-func (b *router) target(ctx context.Context, objects client.Reader, target types.NamespacedName) {
+func (r *router) target(ctx context.Context, objects client.Reader, target types.NamespacedName) {
 	for _, request := range scaling(ctx, objects, target) {
-		b.subscriptions.add(request.NamespacedName)
-		if b.leads() {
-			b.specs.add(request.NamespacedName)
-			b.observations.add(request.NamespacedName)
+		r.subscriptions.add(request.NamespacedName)
+		if r.leads() {
+			r.specs.add(request.NamespacedName)
+			r.observations.add(request.NamespacedName)
 		}
 	}
 }
 
 // everything asks for every object there is. Before the cache has started there
 // is none: what it reads then comes as an event.
-func (b *router) everything(ctx context.Context, objects client.Reader) {
+func (r *router) everything(ctx context.Context, objects client.Reader) {
 	var list v1alpha1.ScaledObjectList
 	var jobs v1alpha1.ScaledJobList
 	if err := errors.Join(objects.List(ctx, &list, client.UnsafeDisableDeepCopy), objects.List(ctx, &jobs, client.UnsafeDisableDeepCopy)); err != nil {
@@ -99,29 +99,29 @@ func (b *router) everything(ctx context.Context, objects client.Reader) {
 	}
 	for i := range list.Items {
 		key := client.ObjectKeyFromObject(&list.Items[i])
-		b.specs.add(key)
-		b.observations.add(key)
+		r.specs.add(key)
+		r.observations.add(key)
 	}
 	for i := range jobs.Items {
-		b.jobs.add(client.ObjectKeyFromObject(&jobs.Items[i]))
+		r.jobs.add(client.ObjectKeyFromObject(&jobs.Items[i]))
 	}
 }
 
 // forget drops what is known of a trigger that is no longer subscribed.
-func (b *router) forget(id federation.ID) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.known, id)
+func (r *router) forget(id federation.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, id)
 }
 
 // news reports whether the reconciler has not heard this yet.
-func (b *router) news(id federation.ID) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (r *router) news(id federation.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	// Asked under the lock, so that a trigger is not remembered after forget.
-	state, ok := b.states(id)
+	state, ok := r.states(id)
 	if !ok {
-		delete(b.known, id)
+		delete(r.known, id)
 		return false
 	}
 	now := said{
@@ -131,11 +131,11 @@ func (b *router) news(id federation.ID) bool {
 	for _, s := range state.Specs {
 		now.specs += fmt.Sprintf("%s=%v;", s.Name, s.Target)
 	}
-	if b.known == nil {
-		b.known = map[federation.ID]said{}
+	if r.known == nil {
+		r.known = map[federation.ID]said{}
 	}
-	before, heard := b.known[id]
-	b.known[id] = now
+	before, heard := r.known[id]
+	r.known[id] = now
 	return !heard || before != now
 }
 
