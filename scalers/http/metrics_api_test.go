@@ -245,7 +245,7 @@ func TestPageIsReadOnce(t *testing.T) {
 	var sources []scaler.Source
 	for i := range places {
 		source, err := openMetricsAPI(ctx, metricsAPIParams{
-			URL: server.URL, Format: "prometheus", ValueLocation: fmt.Sprintf("n%d", i), AggregationType: "average",
+			URL: server.URL, Format: "prometheus", ValueLocation: fmt.Sprintf("n%d", i), AggregationType: "average", MaxDocumentBytes: 1 << 20,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -44,7 +44,7 @@ type answer struct {
 
 func newAnswer(ctx context.Context, format string, body []byte, err error) *answer {
 	return &answer{format, body, err, sync.OnceValues(func() (document.Document, error) {
-		return document.Parse(ctx, format, body, document.MostBytes)
+		return document.Parse(ctx, format, body)
 	})}
 }
 

@@ -236,7 +236,7 @@ func (l lookup) find(ctx context.Context, object data) (float64, error) {
 	}
 	ctx, release := client.Held(ctx)
 	defer release()
-	parsed, err := document.Parse(ctx, l.Format, []byte(text), document.MostBytes)
+	parsed, err := document.Parse(ctx, l.Format, []byte(text))
 	if err != nil {
 		return 0, err
 	}

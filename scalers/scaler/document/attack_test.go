@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -84,7 +85,7 @@ func TestPlacesAreThoseOfGJSON(t *testing.T) {
 
 func sameAsGJSON(t *testing.T, text, place string) {
 	t.Helper()
-	document, err := Parse(t.Context(), "json", []byte(text), 0)
+	document, err := Parse(t.Context(), "json", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func TestWorkIsBounded(t *testing.T) {
 		"merges":               {"yaml", merges.String(), "a7.b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			document, err := Parse(t.Context(), tt.format, []byte(tt.text), 0)
+			document, err := Parse(t.Context(), tt.format, []byte(tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -188,7 +189,7 @@ func TestFindEndsWithItsContext(t *testing.T) {
 		"pattern, half way": {"json", `{"` + strings.Repeat("a", 1<<20) + `":1}`, "*a*b", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			document, err := Parse(t.Context(), tt.format, []byte(tt.text), 0)
+			document, err := Parse(t.Context(), tt.format, []byte(tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +204,7 @@ func TestFindEndsWithItsContext(t *testing.T) {
 // TestNoTimeToParse: a text that is no use any more is not parsed.
 func TestNoTimeToParse(t *testing.T) {
 	for _, format := range []string{"json", "yaml", "xml", "prometheus"} {
-		if _, err := Parse(&ending{Context: t.Context()}, format, []byte("a 1"), 0); status.Code(err) != codes.DeadlineExceeded {
+		if _, err := Parse(&ending{Context: t.Context()}, format, []byte("a 1")); status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
@@ -239,7 +240,7 @@ func TestCostOfJSON(t *testing.T) {
 		} {
 			input := []byte(text)
 			if taken := allocated(func() {
-				if document, err := Parse(t.Context(), "json", input, 0); err == nil {
+				if document, err := Parse(t.Context(), "json", input); err == nil {
 					_, _ = document.Find(t.Context(), parsed(t, "json", place))
 				}
 			}); taken > 100*size {
@@ -310,7 +311,7 @@ func TestCostOfTexts(t *testing.T) {
 // lookInto parses a text and looks for a value in it.
 func lookInto(t testing.TB, format string, text []byte, place string) {
 	t.Helper()
-	document, err := Parse(t.Context(), format, text, 0)
+	document, err := Parse(t.Context(), format, text)
 	if err != nil {
 		return
 	}
@@ -328,12 +329,12 @@ func lookInto(t testing.TB, format string, text []byte, place string) {
 func TestLimits(t *testing.T) {
 	for name, tt := range map[string]struct {
 		format, text string
-		limit        int64
+		limit        int64 // of who reads it, 0 for none
 		message      string
 	}{
-		"large":        {"yaml", "a: " + strings.Repeat("x", UsualBytes), 0, "the text is larger than the 1048576 bytes that yaml may have"},
+		"large":        {"yaml", "a: " + strings.Repeat("x", 1<<20), 1 << 20, "the text is larger than the 1048576 bytes that yaml may have"},
 		"small limit":  {"xml", "<a>1</a>", 5, "the text is larger than the 5 bytes that xml may have"},
-		"larger limit": {"yaml", "a: 1\nb: " + strings.Repeat("x", UsualBytes), 2 << 20, ""},
+		"larger limit": {"yaml", "a: 1\nb: " + strings.Repeat("x", 1<<20), 2 << 20, ""},
 		"largest":      {"prometheus", "a 1\n#" + strings.Repeat(" ", MostBytes), 1 << 40, "the text is larger than the 4194304 bytes that prometheus may have"},
 		"values":       {"yaml", "[" + strings.Repeat("1,", 300_000) + "]", 0, "the text has more than 500000 values"},
 		"elements":     {"xml", "<r>" + strings.Repeat("<a/>", 600_000) + "</r>", MostBytes, "the text has more than 500000 values"},
@@ -343,7 +344,10 @@ func TestLimits(t *testing.T) {
 		"JSON":         {"json", `{"a":"` + strings.Repeat("x", MostBytes) + `"}`, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Parse(t.Context(), tt.format, []byte(tt.text), tt.limit)
+			err := CheckSize(tt.format, []byte(tt.text), cmp.Or(tt.limit, MostBytes))
+			if err == nil {
+				_, err = Parse(t.Context(), tt.format, []byte(tt.text))
+			}
 			if tt.message == "" && err != nil || tt.message != "" && (status.Code(err) != codes.FailedPrecondition || err.Error() != tt.message) {
 				t.Errorf("error = %v, want %q", err, tt.message)
 			}
@@ -455,7 +459,7 @@ func BenchmarkJSON(b *testing.B) {
 	text := []byte(`{"queues": [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}, {"n": 5}, {"n": 6}, {"n": 7}, {"n": 8}, {"n": 9}, {"n": 10}]}`)
 	place := parsed(b, "json", "queues.7.n")
 	for b.Loop() {
-		document, err := Parse(b.Context(), "json", text, 0)
+		document, err := Parse(b.Context(), "json", text)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,7 +5,6 @@ package document
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,15 +63,13 @@ type Document interface {
 	Find(ctx context.Context, place Place) (Value, error)
 }
 
-// Sizes of texts that are no JSON. In memory they take many times as much.
-const (
-	UsualBytes = 1 << 20
-	MostBytes  = 4 << 20
-)
+// MostBytes is what a text that is no JSON may have. In memory it takes many
+// times as much.
+const MostBytes = 4 << 20
 
 // Parse reads a text of one of the formats json, yaml, xml and prometheus. Those
-// that are no JSON are of limit bytes at most, and wait until there is memory
-// for what is made of them.
+// that are no JSON are of MostBytes at most, and wait until there is memory for
+// what is made of them.
 //
 // Places of json are paths in a part of GJSON's syntax: keys and list positions
 // with dots between them, keys with * and ?, # for the number of elements, #.key
@@ -90,7 +87,7 @@ const (
 // ParseSelector.
 //
 // Source: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
-func Parse(ctx context.Context, format string, text []byte, limit int64) (Document, error) {
+func Parse(ctx context.Context, format string, text []byte) (Document, error) {
 	if w := begin(ctx); !w.check() {
 		return nil, w.err
 	}
@@ -101,7 +98,7 @@ func Parse(ctx context.Context, format string, text []byte, limit int64) (Docume
 	if !known {
 		return nil, fmt.Errorf("format %q is not one of json, yaml, xml, prometheus", format)
 	}
-	if err := CheckSize(format, text, limit); err != nil {
+	if err := CheckSize(format, text, MostBytes); err != nil {
 		return nil, err
 	}
 	values, err := countValues(format, text)
@@ -117,7 +114,7 @@ func Parse(ctx context.Context, format string, text []byte, limit int64) (Docume
 // CheckSize refuses a text of a format that is no JSON when it has more than
 // limit bytes.
 func CheckSize(format string, text []byte, limit int64) error {
-	if limit = min(cmp.Or(limit, UsualBytes), MostBytes); format != "json" && int64(len(text)) > limit {
+	if format != "json" && int64(len(text)) > limit {
 		return words.Errorf(codes.FailedPrecondition, "the text is larger than the %d bytes that %s may have", limit, format)
 	}
 	return nil

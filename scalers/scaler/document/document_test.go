@@ -79,7 +79,7 @@ func TestValues(t *testing.T) {
 }
 
 func numberAt(format, text, place string) (float64, error) {
-	document, err := Parse(context.Background(), format, []byte(text), 0)
+	document, err := Parse(context.Background(), format, []byte(text))
 	if err != nil {
 		return 0, err
 	}
@@ -158,7 +158,7 @@ func TestPrometheus(t *testing.T) {
 }
 
 func TestUnknownFormat(t *testing.T) {
-	if _, err := Parse(t.Context(), "toml", nil, 0); err == nil {
+	if _, err := Parse(t.Context(), "toml", nil); err == nil {
 		t.Error("toml is known")
 	}
 }
