@@ -21,8 +21,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/params"
 )
 
-const ()
-
 func TestRead(t *testing.T) {
 	_, servers := fakeCluster(t, kfake.NumBrokers(3))
 	o := operate(t, servers)

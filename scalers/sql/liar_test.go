@@ -388,7 +388,8 @@ func TestPasswordsThatAreHashedForever(t *testing.T) {
 		return message('R', fmt.Sprintf("\x00\x00\x00\x0br=nonce,s=c2FsdA==,i=%d", iterations))
 	}
 	l := lie{login: append(message('R', "\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"), challenge(10_000_000)...)}
-	family := scalertest.Serve(t, triggers...).WithAuth(connecting("postgresql", liar(t, "postgresql", l.honest("postgresql", false), nil), false))
+	auth := connecting("postgresql", liar(t, "postgresql", l.honest("postgresql", false), nil), false)
+	family := scalertest.Serve(t, triggers...).WithAuth(auth)
 	if _, err := family.Observe(t.Context(), "postgresql", constant); err == nil || !strings.Contains(err.Error(), "more than 100000 iterations") {
 		t.Errorf("error = %v", err)
 	}
