@@ -349,8 +349,8 @@ func TestMovedLeader(t *testing.T) {
 	}
 }
 
-// TestBrokerLost proves that listening ends when its broker does, and goes on
-// at the new leader.
+// TestBrokerLost proves that who listens at a broker that goes hears of it, and
+// goes on at the new leader.
 func TestBrokerLost(t *testing.T) {
 	fake, servers := fakeCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "orders"))
 	c := join(t, servers)
@@ -359,12 +359,22 @@ func TestBrokerLost(t *testing.T) {
 	if err := fake.RemoveNode(fake.LeaderFor("orders", 0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.end(); err == nil {
-		t.Error("ended without an error")
+	// A connection that stood is told that the partition has moved, one that
+	// is made now is refused.
+	select {
+	case <-l.rings:
+		read(t, orders)
+	case err := <-l.ended:
+		l.ended <- err
+		if err == nil {
+			t.Error("ended without an error")
+		}
+		l = listenTo(t, orders)
+	case <-time.After(patience):
+		t.Fatal("neither rings nor ends")
 	}
-	again := listenTo(t, orders)
 	operate(t, servers).produce("orders", 0, 1)
-	again.heard()
+	l.heard()
 }
 
 // TestSessions proves that a broker without sessions, and one that forgets
