@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -16,34 +15,15 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
-
-// allocated is how much memory the process has asked for so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
 
 // readAt reads a trigger whose service is at an address.
 func readAt(t testing.TB, s subject, address string, limit time.Duration) error {
 	t.Helper()
-	family := scalertest.Serve(t, s.Trigger).WithAuth(keys)
-	bound, err := s.Bind(family.Ref(s.Type, at(address, s.metadata)), &scaler.Credentials{Parameters: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	opening, release := scaler.Opening(t.Context())
-	defer release()
-	source, err := bound.Open(opening)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(opening, limit)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	_, err = source.Read(ctx)
+	_, err := s.openAt(t, address).Read(ctx)
 	return err
 }
 
@@ -99,11 +79,11 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 			}))
 			for _, s := range typesOn("orders") {
 				t.Run(name+" "+http.StatusText(code)+" "+s.Type, func(t *testing.T) {
-					before := allocated()
+					before := scalertest.Allocated()
 					if err := readAt(t, s, server.URL, 20*time.Second); err == nil || status.Code(err) == codes.OK {
 						t.Errorf("error = %v", err)
 					}
-					if took := allocated() - before; took > 256<<20 {
+					if took := scalertest.Allocated() - before; took > 256<<20 {
 						t.Errorf("%d bytes taken", took)
 					}
 				})
@@ -160,9 +140,9 @@ func FuzzAnswer(f *testing.F) {
 		code, kind, body = 200+int(status)%400, contentType, answer
 		mu.Unlock()
 		types := typesOn("orders")
-		before := allocated()
+		before := scalertest.Allocated()
 		_ = readAt(t, types[int(i)%len(types)], server.URL, 300*time.Millisecond) // it ends
-		if took := allocated() - before; took > 128<<20 {
+		if took := scalertest.Allocated() - before; took > 128<<20 {
 			t.Errorf("%d bytes taken", took)
 		}
 	})

@@ -22,6 +22,23 @@ type subject struct {
 	what     string // how its errors begin
 }
 
+// openAt opens a source whose service answers at address. It ends with the test.
+func (s subject) openAt(t testing.TB, address string) scaler.Source {
+	t.Helper()
+	family := scalertest.Serve(t, s.Trigger).WithAuth(keys)
+	bound, err := s.Bind(family.Ref(s.Type, at(address, s.metadata)), &scaler.Credentials{Parameters: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opening, release := scaler.Opening(t.Context())
+	t.Cleanup(release)
+	source, err := bound.Open(opening)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source
+}
+
 // everyType is a trigger of each type, on things of this name that it makes.
 func everyType(t testing.TB, m *servers.MotoServer, name string) []subject {
 	t.Helper()

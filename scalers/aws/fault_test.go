@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 	"github.com/sluice-autoscaler/sluice/test/servers/fault"
@@ -32,19 +31,9 @@ func TestNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer proxy.Close()
-	family := scalertest.Serve(t, triggers...).WithAuth(keys)
 	for _, s := range everyType(t, m, "network") {
 		t.Run(s.Type, func(t *testing.T) {
-			bound, err := s.Bind(family.Ref(s.Type, at("http://"+proxy.Addr(), s.metadata)), &scaler.Credentials{Parameters: keys})
-			if err != nil {
-				t.Fatal(err)
-			}
-			opening, release := scaler.Opening(t.Context())
-			defer release()
-			source, err := bound.Open(opening)
-			if err != nil {
-				t.Fatal(err)
-			}
+			source := s.openAt(t, "http://"+proxy.Addr())
 			read := func(ctx context.Context, when string, want codes.Code) {
 				t.Helper()
 				got, err := source.Read(ctx)

@@ -28,21 +28,10 @@ func TestEndpointsOfATenantAreSignedForByTheTenant(t *testing.T) {
 		t.Run(triggerType, func(t *testing.T) {
 			thief := scalertest.NewThief(t)
 			for _, endpoint := range []string{"http://" + thief.Addr(), "https://sqs.eu-west-1.amazonaws.com@" + thief.Addr()} {
-				place := map[string]string{"awsRegion": region, "awsEndpoint": endpoint}
-				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{}, onTop(metadata, place, map[string]string{"identityOwner": "operator"}))
-				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{Provider: "aws"}, onTop(metadata, place))
-				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/r"}, onTop(metadata, place))
+				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{}, at(endpoint, metadata, map[string]string{"identityOwner": "operator"}))
+				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{Provider: "aws"}, at(endpoint, metadata))
+				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/r"}, at(endpoint, metadata))
 			}
 		})
 	}
-}
-
-func onTop(all ...map[string]string) map[string]string {
-	sum := map[string]string{}
-	for _, one := range all {
-		for key, value := range one {
-			sum[key] = value
-		}
-	}
-	return sum
 }

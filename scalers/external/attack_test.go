@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // ask asks the server at an address about a trigger, as the sampler does.
@@ -89,13 +89,6 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// allocated is how much memory the process has asked for so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
 // TestAnswersWithoutMeasure has a server send more than anybody needs, in each
 // part of an answer. The reading fails, in few words and without the memory.
 func TestAnswersWithoutMeasure(t *testing.T) {
@@ -153,7 +146,7 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			address := serveHTTP2(t, tt.server)
-			before := allocated()
+			before := scalertest.Allocated()
 			err := ask(t, address, 20*time.Second)
 			if status.Code(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("error = %v", err)
@@ -161,7 +154,7 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 			if err != nil && len(err.Error()) > 2000 {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
-			if took := allocated() - before; took > 64<<20 {
+			if took := scalertest.Allocated() - before; took > 64<<20 {
 				t.Errorf("%d bytes taken", took)
 			}
 		})
@@ -183,31 +176,15 @@ var (
 // serveBytes answers each connection by itself, and counts them.
 func serveBytes(t testing.TB, serve func(net.Conn)) (address string, accepted *atomic.Int64) {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	accepted = new(atomic.Int64)
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted.Add(1)
-			running.Go(func() {
-				defer conn.Close()
-				running.Go(func() { _, _ = io.Copy(io.Discard, conn) }) // ends with it
-				serve(conn)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		running.Wait()
-	})
-	return l.Addr().String(), accepted
+	return scalertest.Listen(t, func(conn net.Conn) {
+		accepted.Add(1)
+		var read sync.WaitGroup
+		defer read.Wait()
+		defer conn.Close() // ends it
+		read.Go(func() { _, _ = io.Copy(io.Discard, conn) })
+		serve(conn)
+	}), accepted
 }
 
 // TestFloods has a server send frames without end. The reading ends, and
@@ -229,12 +206,12 @@ func TestFloods(t *testing.T) {
 					_, err = conn.Write(block)
 				}
 			})
-			before := allocated()
+			before := scalertest.Allocated()
 			err := ask(t, address, time.Second)
 			if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
 				t.Errorf("error = %v", err)
 			}
-			if took := allocated() - before; took > 256<<20 {
+			if took := scalertest.Allocated() - before; took > 256<<20 {
 				t.Errorf("%d bytes taken", took)
 			}
 		})

@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
 // FuzzServer asks a server that sends any frames of HTTP/2. Each question ends.
@@ -33,11 +35,11 @@ func FuzzServer(f *testing.F) {
 		mu.Lock()
 		said = frames
 		mu.Unlock()
-		before := allocated()
+		before := scalertest.Allocated()
 		if err := ask(t, address, 300*time.Millisecond); status.Code(err) == codes.OK {
 			t.Errorf("an answer: %v", err)
 		}
-		if took := allocated() - before; took > 64<<20 {
+		if took := scalertest.Allocated() - before; took > 64<<20 {
 			t.Errorf("%d bytes taken", took)
 		}
 	})

@@ -58,7 +58,7 @@ const (
 // OwnIdentity names the parameter by which the trigger uses an identity of the
 // family: a key in a file is one, too.
 func (p managedParams) OwnIdentity() string {
-	if p.service() == googleService && p.GoogleKeyFile != "" && p.GoogleKey == "" && p.GoogleKeyOfEnv == "" {
+	if p.service() == googleService && p.GoogleKeyFile != "" && p.googleKey() == "" {
 		return "credentialsFromEnvFile"
 	}
 	return p.Params.OwnIdentity()
@@ -80,11 +80,13 @@ func (p managedParams) service() managed {
 	}
 }
 
-// googleKey is the first key there is, "" for the process's own identity.
-func (p managedParams) googleKey() (string, error) {
-	key := cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv)
-	if p.Provider == "gcp" || key != "" || p.GoogleKeyFile == "" {
-		return key, nil
+// googleKey is the trigger's own, the first there is.
+func (p managedParams) googleKey() string { return cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv) }
+
+// keyInFile is the family's, "" where there is none or a pod identity counts.
+func (p managedParams) keyInFile() (string, error) {
+	if p.Provider == "gcp" || p.GoogleKeyFile == "" {
+		return "", nil
 	}
 	content, err := scaler.ReadFile(p.GoogleKeyFile)
 	if err != nil {
@@ -165,14 +167,14 @@ func (p managedParams) azureLoan(server *url.URL, verified bool) (lending.Loan, 
 // googleAccount is the trigger's own, if it has a key, else the family's: a key
 // in a file is the family's, too.
 func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verified bool) (*google.Account, error) {
-	key, err := p.googleKey()
-	if err != nil {
-		return nil, err
-	}
-	if key != "" && key == cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv) {
+	if key := p.googleKey(); key != "" {
 		return google.AccountOf(ctx, key, lending.GoogleMonitoring.Scope())
 	}
 	loan, err := lending.GoogleMonitoring.Lend("serverAddress", verified, server.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	key, err := p.keyInFile()
 	switch {
 	case err != nil:
 		return nil, err

@@ -32,11 +32,7 @@ func TestCrowdedNamespaces(t *testing.T) {
 	} {
 		t.Run(family, func(t *testing.T) {
 			t.Parallel()
-			neighbour := "http"
-			if family == "http" {
-				neighbour = "redis"
-			}
-			others := standBy(t, family, neighbour)
+			others := standBy(t, family, neighbour(family))
 			enemy := tenant(t)
 			enemy.grant(family)
 			if crowd.secret != nil {
@@ -98,19 +94,6 @@ func everywhere(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s := honest(t, "0.0.0.0")
-	s.wg.Go(func() {
-		for {
-			conn, err := s.Accept()
-			if err != nil {
-				return // closed
-			}
-			s.wg.Go(func() {
-				defer conn.Close()
-				for say1(conn, "") {
-					continue
-				}
-			})
-		}
-	})
+	s.answerAll(says())
 	return s
 }

@@ -2,6 +2,7 @@ package attacks
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -54,16 +55,12 @@ func TestIdentities(t *testing.T) {
 	}
 	queue := func(more map[string]string) trigger {
 		metadata := map[string]string{"awsEndpoint": thief.url(), "queueURL": thief.url() + "/1/q", "awsRegion": "eu-west-1"}
-		for key, value := range more {
-			metadata[key] = value
-		}
+		maps.Copy(metadata, more)
 		return triggerOf("aws-sqs-queue", metadata)
 	}
 	prometheus := func(more map[string]string) trigger {
 		metadata := map[string]string{"serverAddress": thief.url(), "query": "a", "threshold": "1", "awsRegion": "eu-west-1"}
-		for key, value := range more {
-			metadata[key] = value
-		}
+		maps.Copy(metadata, more)
 		return triggerOf("prometheus", metadata)
 	}
 	api := triggerOf("metrics-api", map[string]string{"url": thief.url(), "valueLocation": "value", "targetValue": "1", "authMode": "bearer"})

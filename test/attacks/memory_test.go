@@ -3,10 +3,7 @@ package attacks
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"io"
-	"net/http"
-	"strings"
+	"errors"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
@@ -34,30 +31,15 @@ func TestMemoryLimits(t *testing.T) {
 
 // collectorLimit is GOMEMLIMIT as the process itself tells it.
 func collectorLimit(ctx context.Context, instance *localcluster.Instance) (float64, error) {
-	address, err := instance.PortAddress("metrics")
-	if err != nil {
-		return 0, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+	metrics, err := world.cluster.InstanceMetrics(ctx, instance, "metrics")
 	if err != nil {
 		return 0, err
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
+	limit := metrics["go_gc_gomemlimit_bytes"].GetMetric()
+	if len(limit) != 1 {
+		return 0, errors.New("its metrics do not tell")
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		var limit float64
-		if _, err := fmt.Sscanf(line, "go_gc_gomemlimit_bytes %g", &limit); err == nil {
-			return limit, nil
-		}
-	}
-	return 0, fmt.Errorf("its metrics, with status %d, do not tell", response.StatusCode)
+	return limit[0].GetGauge().GetValue(), nil
 }

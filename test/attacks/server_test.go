@@ -66,6 +66,11 @@ func honest(t *testing.T, address string) *server {
 func listenAnd(t *testing.T, answer func(net.Conn)) *server {
 	t.Helper()
 	s := listen(t)
+	s.answerAll(answer)
+	return s
+}
+
+func (s *server) answerAll(answer func(net.Conn)) {
 	s.wg.Go(func() {
 		for {
 			conn, err := s.Accept()
@@ -78,7 +83,6 @@ func listenAnd(t *testing.T, answer func(net.Conn)) *server {
 			})
 		}
 	})
-	return s
 }
 
 // web has a server speak HTTP.

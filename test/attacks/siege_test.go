@@ -38,11 +38,7 @@ const together = 8
 // is ever scaled, and nobody else's notices.
 func besiege(t *testing.T, family string, sieges map[string]siege) {
 	t.Helper()
-	neighbour := "http"
-	if family == "http" {
-		neighbour = "redis"
-	}
-	others := standBy(t, family, neighbour)
+	others := standBy(t, family, neighbour(family))
 	enemy := tenant(t)
 	enemy.grant(family)
 	names := slices.Sorted(maps.Keys(sieges))
@@ -81,6 +77,14 @@ func besiege(t *testing.T, family string, sieges map[string]siege) {
 	}
 	others.goOn()
 	unharmed(t)
+}
+
+// neighbour is a family beside one.
+func neighbour(family string) string {
+	if family == "http" {
+		return "redis"
+	}
+	return "http"
 }
 
 // besiege is the trigger of a siege, with the authentication that it needs.
@@ -140,9 +144,7 @@ func say1(conn net.Conn, answer string) bool {
 	return err == nil
 }
 
-const (
-	ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-)
+const ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 // bomb is an answer whose body is small and unpacks to no end of the text.
 func bomb(text string) func(net.Conn) {

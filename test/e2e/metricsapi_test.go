@@ -17,8 +17,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
-// TestMetricsAPI asks the API server what `kubectl get --raw` asks it, one row
-// each.
+// TestMetricsAPI asks the API server what `kubectl get --raw` asks it.
 func TestMetricsAPI(t *testing.T) {
 	t.Parallel()
 	r := row{object: object{t, namespace(t), "asked"}, script: startScript(t)}

@@ -18,10 +18,10 @@ import (
 // ofTrigger are the labels that the page calls L.
 const ofTrigger = "metric namespace scaledObject scaler triggerIndex type"
 
-// series are those of KEDA, and what is
-// ours: what each kind of process has. Where there is a value, one of the series
-// must have it as a label's. Those of process_* come from /proc, which a Pod
-// here has not; waitMeasured is about sluice_event_to_replicas_seconds.
+// series are those of KEDA, and what is ours: what each kind of process has.
+// Where there is a value, one of the series must have it as a label's. Those of
+// process_* come from /proc, which a Pod here has not; waitMeasured is about
+// sluice_event_to_replicas_seconds.
 var series = []struct {
 	component, name string
 	kind            dto.MetricType

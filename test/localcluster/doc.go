@@ -23,6 +23,7 @@
 // every Deployment has one instance on 127.0.0.1, reached through ExternalName
 // Services, and instances can be neither cut nor told apart in the audit log
 // by address.
+//
 // What libraries do, they do: kwok plays all Pods that are none of ours,
 // controller-runtime and client-go talk to the API server, kustomize renders.
 // What is here has none:

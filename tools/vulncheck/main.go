@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,20 +50,17 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 2 {
 		directory = args[1]
 	}
-	read, write := io.Pipe()
+	var messages bytes.Buffer
 	command := scan.Command(ctx, "-db", args[0], "-C", directory, "-scan", "package", "-format", "json", "./...")
-	command.Stdout, command.Stderr = write, os.Stderr
+	command.Stdout, command.Stderr = &messages, os.Stderr
 	if err := command.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() {
-		err := command.Wait()
-		ended <- err
-		write.CloseWithError(err)
-	}()
-	found, err := findings(read)
-	if err := errors.Join(err, <-ended); err != nil {
+	if err := command.Wait(); err != nil {
+		return err
+	}
+	found, err := findings(&messages)
+	if err != nil {
 		return err
 	}
 	return report(found)

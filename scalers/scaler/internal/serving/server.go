@@ -109,7 +109,10 @@ func (s *Server) serve(ctx context.Context, keys *identity.Holder, entrances ...
 	}
 	s.stop(servers)
 	for range open {
-		err = errors.Join(err, <-served)
+		// One that had not begun when all were stopped says that it was.
+		if ended := <-served; !errors.Is(ended, grpc.ErrServerStopped) {
+			err = errors.Join(err, ended)
+		}
 	}
 	s.core.forgetAll()
 	stopSampling()

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -44,6 +45,25 @@ func onLoopback(t *testing.T, s *Server) *grpc.ClientConn {
 		}
 	})
 	return conn
+}
+
+// TestStopBeforeTheStart: who is told to end before it has begun has done so.
+func TestStopBeforeTheStart(t *testing.T) {
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	var ended sync.WaitGroup
+	for range 200 { // at once, so that either may come first
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended.Go(func() {
+			if err := New(Config{Family: "wells", Triggers: []trigger.Trigger{(&well{}).trigger()}}).Serve(stopped, l); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ended.Wait()
 }
 
 func TestHealthAndReflectionAreServed(t *testing.T) {
