@@ -9,12 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The client decodes an answer on a goroutine where nobody recovers, and takes
-// memory for each list by the length that the broker announces: as many elements
-// as there are bytes left, of up to a hundred bytes each, and lists within lists.
-// The number of tags that an answer announces, it even counts down when there
-// are no bytes left. So each answer is walked through first, by the layouts
-// below: what is announced has to be there.
+// The client decodes an answer on a goroutine of its own, where nobody recovers
+// from a panic. It allocates each list at the length that the broker announces: as
+// many elements as there are bytes left, of up to a hundred bytes each, and lists
+// within lists. It counts the tags that an answer announces even when no bytes are
+// left. So each answer is checked first, by the layouts below: what is announced
+// has to be there.
 const (
 	// mostDecoded is how much memory the lists of one answer may take.
 	mostDecoded = 32 << 20
@@ -119,7 +119,7 @@ var layouts = map[int16]layout{
 	}},
 }
 
-// never is the version from which on layouts that are never flexible are.
+// never is the flexible version of layouts that have none.
 const never = 1<<15 - 1
 
 // layout says what an answer is made of.
@@ -328,9 +328,9 @@ func atMost(most int, what string, f field) field {
 	}
 }
 
-// assignedOf decodes what a consumer was assigned; it is false for what is none
-// of that. It is a layout of its own within an answer, that only the groups of
-// consumers have.
+// assignedOf decodes what a consumer was assigned; it is false for anything else.
+// The assignment has a layout of its own within an answer, which only groups of
+// consumers use.
 func assignedOf(member kmsg.DescribeGroupsResponseGroupMember) (assigned kmsg.ConsumerMemberAssignment, ok bool) {
 	assignment := layout{flexible: never, fields: []field{
 		int16s, list[kmsg.ConsumerMemberAssignmentTopic](text, list[int32](int32s)), blob,

@@ -39,6 +39,11 @@ func BenchmarkRing(b *testing.B) {
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer stop()
+	for _, result := range scaler.ReadTogether(b.Context(), c, sources...) {
+		if result.Err != nil {
+			b.Fatal(result.Err)
+		}
+	}
 	for _, source := range sources {
 		listening.Go(func() {
 			err := source.(*lagSource).Listen(ctx, func() { ready <- struct{}{} }, func() { rung <- struct{}{} })

@@ -22,8 +22,8 @@ const (
 	// soon is how long a broker is waited for before another is asked, and
 	// before others go on without those who need this one.
 	soon = 250 * time.Millisecond
-	// silence is how long a broker owes an answer before it is asked no more
-	// until it is back.
+	// silence is how long a broker may owe an answer. After that it is asked
+	// nothing until it has answered the watch.
 	silence = 2 * time.Second
 	// watchPause is the pause between two tries to reach a silent broker.
 	watchPause = time.Second
@@ -33,8 +33,9 @@ const (
 // which of them owe an answer: what any broker can answer is asked of another,
 // and what only a silent one can answer fails at once until it is back.
 //
-// All of it returns with the context. The client looks at none while it greets
-// a broker; what it does then is left behind and ends within a few answerLimits.
+// All methods return when their context ends. The client itself ignores contexts
+// while it greets a broker: such a request is left behind and ends within a few
+// answerLimits.
 type brokers struct {
 	client *kgo.Client
 	seeds  []string
@@ -44,18 +45,18 @@ type brokers struct {
 	mu        sync.Mutex
 	known     []kmsg.MetadataResponseBroker // in order, as the client was told last
 	standings map[int32]*standing
-	turn      int // who is asked first what any can answer
+	turn      int // the broker that is asked first what any can answer
 }
 
 // standing is how a broker has answered lately.
 type standing struct {
 	waiting int // requests without an answer yet
-	// since is for how long it has been waited for without an answer; zero
-	// while nobody waits.
+	// since is when the wait for an answer began, or its last answer came if that
+	// is later; zero while nothing is waited for.
 	since  time.Time
-	slow   bool // it kept somebody waiting who gave up
-	silent bool // and that for long
-	failed bool // it could not be reached, say
+	slow   bool // a request to it was given up
+	silent bool // it has owed an answer for longer than silence
+	failed bool // its last answer was a failure, such as a refused connection
 	// watched is true while somebody waits for it to be back.
 	watched bool
 }
@@ -117,7 +118,7 @@ func (b *brokers) send(ctx context.Context, id int32, req kmsg.Request) (kmsg.Re
 	b.mu.Unlock()
 	sent := b.asked(s)
 	resp, err := b.client.Broker(int(id)).RetriableRequest(ctx, req)
-	b.heard(s, sent, err)
+	b.ended(s, sent, err)
 	if err != nil {
 		return nil, b.named(id, err)
 	}
@@ -134,8 +135,8 @@ func (b *brokers) asked(s *standing) time.Time {
 	return now
 }
 
-// heard notes the end of a request.
-func (b *brokers) heard(s *standing, sent time.Time, err error) {
+// ended notes the end of a request.
+func (b *brokers) ended(s *standing, sent time.Time, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.waiting--
@@ -151,8 +152,8 @@ func (b *brokers) heard(s *standing, sent time.Time, err error) {
 	}
 }
 
-// timedOut is true when a broker's answer was waited for in vain, and not that of
-// somebody who is needed to log in there.
+// timedOut is true when the broker itself did not answer in time, and not another
+// server that logging in needs.
 func timedOut(err error) bool {
 	var network net.Error
 	var other withStatus
@@ -224,7 +225,7 @@ func (b *brokers) watch(ctx context.Context, id int32, s *standing) {
 	defer again.Stop()
 	for b.away(id, s) {
 		try, cancel := context.WithTimeout(ctx, 2*answerLimit)
-		_, _ = b.send(try, id, brokersOnly()) // its standing tells
+		_, _ = b.send(try, id, brokersOnly()) // send notes the outcome
 		cancel()
 		select {
 		case <-again.C:
@@ -262,7 +263,7 @@ func (b *brokers) askOneOf(ctx context.Context, ids []int32, request func() kmsg
 	})
 }
 
-// order is that in which brokers are asked what any can answer.
+// order is the order in which brokers are asked what any can answer.
 func (b *brokers) order() []int32 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -334,7 +335,7 @@ func (b *brokers) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The first costs what the cluster does.
+	// The cost of the first broker is in that of the cluster.
 	if err := b.held.Set(max(0, len(resp.Brokers)-1) * client.UsualCost); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
@@ -52,11 +50,10 @@ type cluster struct {
 	brokers      *brokers
 	coordinators *coordinators
 	traffic      *traffic
-	bell         *bell
+	watcher      *watcher
 
-	gathering gathering
-	stop      context.CancelFunc
-	running   sync.WaitGroup // what goes on beside the reads
+	stop    context.CancelFunc
+	running sync.WaitGroup // what goes on beside the reads
 }
 
 // endpoint is how a cluster is reached.
@@ -89,7 +86,7 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 		start: func(run func(context.Context)) { c.running.Go(func() { run(ctx) }) },
 	}
 	c.coordinators = &coordinators{brokers: c.brokers, node: make(map[string]int32)}
-	c.bell = newBell(ctx, franz, func(broker int32) (*kgo.Client, error) {
+	c.watcher = newWatcher(ctx, franz, func(broker int32) (*kgo.Client, error) {
 		at, err := c.brokers.address(broker)
 		if err != nil {
 			return nil, err
@@ -152,7 +149,7 @@ func (*cluster) Cost() int { return 160 << 10 }
 
 // Close ends the doorbell and the connections.
 func (c *cluster) Close() error {
-	c.bell.close()
+	c.watcher.close()
 	c.stop()
 	c.client.Close()
 	c.running.Wait()
@@ -223,99 +220,4 @@ func metered(servers []string) string {
 		}
 	}
 	return ""
-}
-
-// gathering turns reads that are asked for one by one into batches: while one
-// is under way, the next fills up. One that takes long keeps no other waiting.
-type gathering struct {
-	mu      sync.Mutex
-	waiting []*gathered
-	busy    bool
-}
-
-// gathered is one read that waits for its batch.
-type gathered struct {
-	source *lagSource
-	err    error
-	done   chan struct{}
-}
-
-// gatherLimit bounds a gathered batch: sources, and its time.
-const (
-	gatherMost = 500
-	gatherTime = 10 * time.Second
-)
-
-// readSoon reads a source in the next batch. The source keeps what is seen.
-func (c *cluster) readSoon(ctx context.Context, source *lagSource) error {
-	call := &gathered{source: source, done: make(chan struct{})}
-	g := &c.gathering
-	g.mu.Lock()
-	g.waiting = append(g.waiting, call)
-	if !g.busy {
-		g.busy = true
-		c.brokers.start(c.gather)
-	}
-	g.mu.Unlock()
-	select {
-	case <-call.done:
-		return call.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// gather reads batch after batch until nobody waits.
-func (c *cluster) gather(ctx context.Context) {
-	for batch := c.gathering.next(); batch != nil; batch = c.gathering.next() {
-		read := make(chan struct{})
-		c.brokers.start(func(context.Context) {
-			defer close(read)
-			c.readGathered(ctx, batch)
-		})
-		select {
-		case <-read:
-		case <-time.After(soon):
-		}
-	}
-}
-
-// readGathered reads a batch for all who wait for it, so it outlives the one who
-// came first.
-func (c *cluster) readGathered(ctx context.Context, batch []*gathered) {
-	ctx, cancel := context.WithTimeout(ctx, gatherTime)
-	defer cancel()
-	sources := make([]scaler.Source, len(batch))
-	for i, call := range batch {
-		sources[i] = call.source
-	}
-	left := maps.Collect(slices.All(batch))
-	var mu sync.Mutex
-	end := func(i int, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if call := left[i]; call != nil {
-			delete(left, i)
-			call.err = err
-			close(call.done)
-		}
-	}
-	err := c.ReadBatch(ctx, sources, func(i int, r scaler.Result) { end(i, r.Err) })
-	for i := range batch {
-		end(i, err)
-	}
-}
-
-// next takes a batch, or says that the gatherer may go.
-func (g *gathering) next() []*gathered {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	batch := g.waiting[:min(len(g.waiting), gatherMost)]
-	g.waiting = g.waiting[len(batch):]
-	if len(batch) == 0 {
-		g.busy = false
-		g.waiting = nil
-		return nil
-	}
-	return batch
 }

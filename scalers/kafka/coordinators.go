@@ -68,8 +68,8 @@ func (q inquiry[A]) askEach(ctx context.Context, parts *sync.WaitGroup, at map[i
 	}
 }
 
-// settle tells what is said of groups, and looks again for those that have
-// moved.
+// settle tells what coordinators said of groups, and asks the new coordinators of
+// those that have moved.
 func (q inquiry[A]) settle(ctx context.Context, said map[string]groupAnswer[A], again int) {
 	var moved []string
 	for group, one := range said {

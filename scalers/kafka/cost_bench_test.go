@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -43,15 +46,15 @@ func BenchmarkIdleTriggers(b *testing.B) {
 func measureFetches(b *testing.B, c *cluster, node *servers.Node) {
 	b.Helper()
 	const broker, times = 1, 100
-	c.bell.mu.Lock()
-	parked, _ := c.bell.parkedAt(broker)
-	c.bell.mu.Unlock()
-	client, err := c.bell.connect(broker) // the other one's fetch is being held
+	c.watcher.mu.Lock()
+	parked, _ := c.watcher.parkedAt(broker)
+	c.watcher.mu.Unlock()
+	client, err := c.watcher.connect(broker) // the other one's fetch is being held
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	p := newParker(c.bell, broker)
+	p := newParker(c.watcher, broker)
 	l := &lane{wait: time.Millisecond, send: func(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
 		return client.SeedBrokers()[0].Request(ctx, req)
 	}}
@@ -90,16 +93,25 @@ func usedBy(b *testing.B, node *servers.Node) servers.Usage {
 // listenToAll has that many triggers listen, each to a topic of its own.
 func listenToAll(b *testing.B, c *cluster, triggers int) (stop func()) {
 	b.Helper()
+	sources := make([]scaler.Source, triggers)
+	for i := range sources {
+		sources[i] = newLagSource(c, question{group: fmt.Sprintf("crew-%d", i), topics: []string{fmt.Sprintf("idle-%d", i)}})
+	}
+	for some := range slices.Chunk(sources, 500) {
+		until(b, func(ctx context.Context) error { // a topic that is new has its leader a little later
+			var errs []error
+			for _, result := range scaler.ReadTogether(ctx, c, some...) {
+				errs = append(errs, result.Err)
+			}
+			return errors.Join(errs...)
+		})
+	}
 	ctx, cancel := context.WithCancel(b.Context())
 	var all sync.WaitGroup
 	ready := make(chan struct{}, triggers)
-	for i := range triggers {
-		s := newLagSource(c, question{group: fmt.Sprintf("crew-%d", i), topics: []string{fmt.Sprintf("idle-%d", i)}})
+	for _, source := range sources {
 		all.Go(func() {
-			once := sync.OnceFunc(func() { ready <- struct{}{} })
-			for ctx.Err() == nil { // a topic that is new has its leader a little later
-				_ = s.Listen(ctx, once, func() {})
-			}
+			_ = source.(*lagSource).Listen(ctx, func() { ready <- struct{}{} }, func() {})
 		})
 	}
 	for range triggers {

@@ -14,11 +14,11 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-// bell hears arrivals in all idle topics of a cluster. It keeps a fetch
-// without a group parked at the log ends of each broker, whatever the number
-// of triggers. An arrival pauses its partition; the next read of a trigger
-// that is still idle parks it again, at the end which that read saw.
-type bell struct {
+// watcher learns of arrivals in all idle topics of a cluster. It keeps a fetch
+// without a group parked at the log ends of each broker, whatever the number of
+// triggers. An arrival pauses its partition; the next read of a trigger that is
+// still idle parks it again, at the end which that read saw.
+type watcher struct {
 	client  *kgo.Client
 	connect func(broker int32) (*kgo.Client, error) // to one broker alone
 	start   func(*parker)                           // in a goroutine that close ends and waits for
@@ -34,15 +34,14 @@ type bell struct {
 // parkedLog is a partition that somebody listens to.
 type parkedLog struct {
 	place
-	ears map[*ear]int64 // the log end that the last read of each covered
+	listeners map[*listener]int64 // the log end that the last read of each covered
 }
 
-// ear is one question that listens.
-type ear struct {
+// listener is one question while its source is listened to.
+type listener struct {
 	ring   func()
 	failed chan error // room for one
-	// rung is true from a ring until the next read: there is nothing more to
-	// tell it.
+	// rung is true from a ring until the next read, which tells all there is.
 	rung bool
 	// came is when the work that rang arrived, zero where no record told.
 	came time.Time
@@ -50,182 +49,157 @@ type ear struct {
 	at   map[partition]place
 }
 
-func newBell(ctx context.Context, client *kgo.Client, connect func(int32) (*kgo.Client, error)) *bell {
+func newWatcher(ctx context.Context, client *kgo.Client, connect func(int32) (*kgo.Client, error)) *watcher {
 	ctx, stop := context.WithCancel(ctx)
-	b := &bell{
+	w := &watcher{
 		client: client, connect: connect, stop: stop,
 		logs: make(map[partition]*parkedLog), parkers: make(map[int32]*parker),
 	}
-	b.start = func(p *parker) { b.done.Go(func() { p.run(ctx) }) }
-	return b
+	w.start = func(p *parker) { w.done.Go(func() { p.run(ctx) }) }
+	return w
 }
 
 // close ends all fetches.
-func (b *bell) close() {
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	b.stop()
-	b.done.Wait()
+func (w *watcher) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.stop()
+	w.done.Wait()
 }
 
 // Listen rings when a record is appended to a partition of the question, until
 // ctx ends. It rings as well for a partition that has moved: the read that
 // follows finds its new leader, and the partition is parked there.
 func (s *lagSource) Listen(ctx context.Context, listening, ring func()) error {
-	places, err := s.whereabouts(ctx)
-	if err != nil {
-		return err
-	}
-	ear := &ear{ring: ring, failed: make(chan error, 1)}
-	s.listen(ear)
-	defer s.cluster.bell.leave(ear)
-	defer s.listen(nil)
-	s.cluster.bell.park(ear, places)
+	l := &listener{ring: ring, failed: make(chan error, 1)}
+	places := s.setListener(l)
+	defer s.cluster.watcher.leave(l)
+	defer s.setListener(nil)
+	s.cluster.watcher.park(l, places)
 	listening()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case err := <-ear.failed:
-		s.forget()
+	case err := <-l.failed:
 		return err
 	}
 }
 
-// whereabouts are the places of the last read, or of a fresh one.
-func (s *lagSource) whereabouts(ctx context.Context) (map[partition]place, error) {
-	s.mu.Lock()
-	places := s.places
-	s.mu.Unlock()
-	if places != nil {
-		return places, nil
-	}
-	if err := s.cluster.readSoon(ctx, s); err != nil {
-		return nil, err
-	}
+// setListener has reads tell l from now on where the partitions are. It returns
+// what the last one found: Listen follows a completed Read.
+func (s *lagSource) setListener(l *listener) map[partition]place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.places, nil
+	s.listener = l
+	return s.places
 }
 
-func (s *lagSource) listen(ear *ear) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ear = ear
+// park listens, for l, from the log ends that a read saw. It rings for the
+// listeners to the same partitions whose last read saw an earlier end.
+func (w *watcher) park(l *listener, places map[partition]place) {
+	w.mu.Lock()
+	defer w.release(w.parkLocked(l, places))
 }
 
-// forget drops places that turned out wrong.
-func (s *lagSource) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.places = nil
-}
-
-// park listens, for one ear, from the ends that a read saw. Others who know
-// less about the same partitions hear of the news at once.
-func (b *bell) park(e *ear, places map[partition]place) {
-	b.mu.Lock()
-	defer b.release(b.parkLocked(e, places))
-}
-
-func (b *bell) parkLocked(e *ear, places map[partition]place) (news []*ear) {
-	if b.closed || e.gone {
+func (w *watcher) parkLocked(l *listener, places map[partition]place) (rung []*listener) {
+	if w.closed || l.gone {
 		return nil
 	}
-	for at := range e.at {
+	for at := range l.at {
 		if _, still := places[at]; !still {
-			b.drop(e, at)
+			w.drop(l, at)
 		}
 	}
-	e.rung, e.came, e.at = false, time.Time{}, places
+	l.rung, l.came, l.at = false, time.Time{}, places
 	for at, where := range places {
 		if where.end < 0 { // left out of the answer: nowhere to park
-			b.drop(e, at)
+			w.drop(l, at)
 			continue
 		}
-		news = append(news, b.update(e, at, where)...)
+		rung = append(rung, w.update(l, at, where)...)
 	}
-	return news
+	return rung
 }
 
 // update takes over what a read of e saw of one partition.
-func (b *bell) update(e *ear, at partition, where place) (news []*ear) {
-	log := b.logs[at]
+func (w *watcher) update(l *listener, at partition, where place) (rung []*listener) {
+	log := w.logs[at]
 	if log == nil {
-		log = &parkedLog{ears: make(map[*ear]int64)}
-		b.logs[at] = log
+		log = &parkedLog{listeners: make(map[*listener]int64)}
+		w.logs[at] = log
 	}
-	anew := len(log.ears) > 0 && log.topicID != where.topicID
+	anew := len(log.listeners) > 0 && log.topicID != where.topicID
 	if log.leader != where.leader {
-		b.wake(log.leader)
+		w.wake(log.leader)
 	}
 	log.place = where
-	log.ears[e] = where.end
-	for other, seen := range log.ears {
-		if other != e && !other.rung && (seen < where.end || anew) {
+	log.listeners[l] = where.end
+	for other, seen := range log.listeners {
+		if other != l && !other.rung && (seen < where.end || anew) {
 			other.rung = true
-			news = append(news, other)
+			rung = append(rung, other)
 		}
 	}
-	b.wake(where.leader)
-	return news
+	w.wake(where.leader)
+	return rung
 }
 
-// leave ends listening for one ear.
-func (b *bell) leave(e *ear) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.remove(e)
+// leave ends listening for l.
+func (w *watcher) leave(l *listener) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.remove(l)
 }
 
-func (b *bell) remove(e *ear) {
-	for at := range e.at {
-		b.drop(e, at)
+func (w *watcher) remove(l *listener) {
+	for at := range l.at {
+		w.drop(l, at)
 	}
-	e.gone, e.at = true, nil
+	l.gone, l.at = true, nil
 }
 
-func (b *bell) drop(e *ear, at partition) {
-	log := b.logs[at]
+func (w *watcher) drop(l *listener, at partition) {
+	log := w.logs[at]
 	if log == nil {
 		return
 	}
-	delete(log.ears, e)
-	if len(log.ears) == 0 {
-		delete(b.logs, at)
+	delete(log.listeners, l)
+	if len(log.listeners) == 0 {
+		delete(w.logs, at)
 	}
-	b.wake(log.leader)
+	w.wake(log.leader)
 }
 
 // release unlocks and rings outside of the lock.
-func (b *bell) release(ears []*ear) {
-	b.mu.Unlock()
-	for _, e := range ears {
-		e.ring()
+func (w *watcher) release(rung []*listener) {
+	w.mu.Unlock()
+	for _, l := range rung {
+		l.ring()
 	}
 }
 
-// wanted are the log ends to park at a broker: of the partitions that an ear
-// waits for. There are none once the broker leads nothing that anyone listens
-// to, and then its parker may go.
-func (b *bell) wanted(p *parker) (parked map[partition]int64, needed bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	parked, needed = b.parkedAt(p.broker)
+// wanted are the log ends to park at a broker: those of the partitions with a
+// listener that has not been rung. needed is false once the broker leads nothing
+// that anyone listens to, and then its parker may go.
+func (w *watcher) wanted(p *parker) (parked map[partition]int64, needed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	parked, needed = w.parkedAt(p.broker)
 	p.out = parked
 	p.join.wake()
 	if !needed {
-		delete(b.parkers, p.broker)
+		delete(w.parkers, p.broker)
 	}
-	return parked, needed && !b.closed
+	return parked, needed && !w.closed
 }
 
 // joining are those of the log ends to park at a broker that are not parked
 // there yet.
-func (b *bell) joining(p *parker) map[partition]int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	parked, _ := b.parkedAt(p.broker)
+func (w *watcher) joining(p *parker) map[partition]int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	parked, _ := w.parkedAt(p.broker)
 	maps.DeleteFunc(parked, func(at partition, end int64) bool {
 		there, ok := p.out[at]
 		return ok && there == end
@@ -233,15 +207,15 @@ func (b *bell) joining(p *parker) map[partition]int64 {
 	return parked
 }
 
-func (b *bell) parkedAt(broker int32) (parked map[partition]int64, needed bool) {
+func (w *watcher) parkedAt(broker int32) (parked map[partition]int64, needed bool) {
 	parked = make(map[partition]int64)
-	for at, log := range b.logs {
+	for at, log := range w.logs {
 		if log.leader != broker {
 			continue
 		}
 		needed = true
-		for e := range log.ears {
-			if !e.rung {
+		for l := range log.listeners {
+			if !l.rung {
 				parked[at] = log.end
 				break
 			}
@@ -252,22 +226,22 @@ func (b *bell) parkedAt(broker int32) (parked map[partition]int64, needed bool) 
 
 // wake tells a broker's parker to look again, and starts it where there is
 // something to park.
-func (b *bell) wake(broker int32) {
-	p := b.parkers[broker]
+func (w *watcher) wake(broker int32) {
+	p := w.parkers[broker]
 	if p == nil {
-		if b.closed || !b.leads(broker) {
+		if w.closed || !w.leads(broker) {
 			return
 		}
-		p = newParker(b, broker)
-		b.parkers[broker] = p
-		b.start(p)
+		p = newParker(w, broker)
+		w.parkers[broker] = p
+		w.start(p)
 	}
 	p.stay.wake()
 	p.join.wake()
 }
 
-func (b *bell) leads(broker int32) bool {
-	for log := range maps.Values(b.logs) {
+func (w *watcher) leads(broker int32) bool {
+	for log := range maps.Values(w.logs) {
 		if log.leader == broker {
 			return true
 		}
@@ -275,60 +249,60 @@ func (b *bell) leads(broker int32) bool {
 	return false
 }
 
-// arrived says that a log has grown up to end, and when, if that is known.
-func (b *bell) arrived(at partition, end int64, when time.Time) {
-	b.mu.Lock()
-	var news []*ear
-	if log := b.logs[at]; log != nil {
+// arrived notes that a log has grown up to end, and when, if that is known.
+func (w *watcher) arrived(at partition, end int64, when time.Time) {
+	w.mu.Lock()
+	var rung []*listener
+	if log := w.logs[at]; log != nil {
 		log.end = max(log.end, end)
-		for e, seen := range log.ears {
+		for l, seen := range log.listeners {
 			if seen >= end {
 				continue
 			}
-			if e.came.IsZero() {
-				e.came = when
+			if l.came.IsZero() {
+				l.came = when
 			}
-			if !e.rung {
-				e.rung = true
-				news = append(news, e)
+			if !l.rung {
+				l.rung = true
+				rung = append(rung, l)
 			}
 		}
-		b.wake(log.leader)
+		w.wake(log.leader)
 	}
-	b.release(news)
+	w.release(rung)
 }
 
-// heard is when the work that an ear was rung for arrived, zero where it was
-// not rung or no record told.
-func (b *bell) heard(e *ear) time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return e.came
+// arrivedAt is when the work that l was rung for arrived, zero where it was not
+// rung or no record told.
+func (w *watcher) arrivedAt(l *listener) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return l.came
 }
 
-// vanished says that a log is not where it was parked: it has another leader,
+// vanished notes that a log is not where it was parked: it has another leader,
 // the topic was created anew, or records were lost.
-func (b *bell) vanished(at partition) {
-	b.mu.Lock()
-	var news []*ear
-	if log := b.logs[at]; log != nil {
-		for e := range log.ears {
-			if !e.rung {
-				e.rung = true
-				news = append(news, e)
+func (w *watcher) vanished(at partition) {
+	w.mu.Lock()
+	var rung []*listener
+	if log := w.logs[at]; log != nil {
+		for l := range log.listeners {
+			if !l.rung {
+				l.rung = true
+				rung = append(rung, l)
 			}
 		}
-		b.wake(log.leader)
+		w.wake(log.leader)
 	}
-	b.release(news)
+	w.release(rung)
 }
 
-// refused deals with a partition that cannot be parked where it was: one that
-// has moved, or is about to, is looked for by reading; anything else ends
-// listening for all who wait for it.
-func (b *bell) refused(at partition, err error) {
+// refused deals with a partition that cannot be parked where it was. One that has
+// moved, or is about to, is found again by a read; anything else ends listening
+// for all who listen to it.
+func (w *watcher) refused(at partition, err error) {
 	if kerr.IsRetriable(err) {
-		b.vanished(at)
+		w.vanished(at)
 		return
 	}
 	if errors.Is(err, kerr.TopicAuthorizationFailed) {
@@ -336,37 +310,38 @@ func (b *bell) refused(at partition, err error) {
 	} else {
 		err = failure(describe(at), err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	log := b.logs[at]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	log := w.logs[at]
 	if log == nil {
 		return
 	}
-	for e := range log.ears {
-		b.fail(e, err)
+	for l := range log.listeners {
+		w.fail(l, err)
 	}
 }
 
-// unreachable ends listening for all who wait for a broker.
-func (b *bell) unreachable(broker int32, err error) {
+// unreachable ends listening for all who listen to a partition that the broker
+// leads.
+func (w *watcher) unreachable(broker int32, err error) {
 	err = failure(fmt.Sprintf("broker %d", broker), err)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, log := range b.logs {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, log := range w.logs {
 		if log.leader != broker {
 			continue
 		}
-		for e := range log.ears {
-			b.fail(e, err)
+		for l := range log.listeners {
+			w.fail(l, err)
 		}
 	}
 }
 
-// fail ends listening for one ear and takes it from all its partitions.
-func (b *bell) fail(e *ear, err error) {
+// fail ends listening for l, in all its partitions.
+func (w *watcher) fail(l *listener, err error) {
 	select {
-	case e.failed <- err:
+	case l.failed <- err:
 	default: // it has failed already
 	}
-	b.remove(e)
+	w.remove(l)
 }

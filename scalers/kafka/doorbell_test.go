@@ -17,19 +17,26 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// listener is a source that is being listened to.
-type listener struct {
+// listened is a source that is being listened to.
+type listened struct {
 	t     testing.TB
 	rings chan struct{}
 	ended chan error
 	stop  context.CancelFunc
 }
 
-// listenTo starts listening and returns once it would hear an arrival.
-func listenTo(t testing.TB, s *lagSource) *listener {
+// listenTo reads and then listens, as the sampler does.
+func listenTo(t testing.TB, s *lagSource) *listened {
+	t.Helper()
+	read(t, s)
+	return listen(t, s)
+}
+
+// listen starts listening and returns once an arrival would ring.
+func listen(t testing.TB, s *lagSource) *listened {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	l := &listener{t: t, rings: make(chan struct{}, 100), ended: make(chan error, 1), stop: stop}
+	l := &listened{t: t, rings: make(chan struct{}, 100), ended: make(chan error, 1), stop: stop}
 	ready := make(chan struct{})
 	go func() {
 		l.ended <- s.Listen(ctx, func() { close(ready) }, func() { l.rings <- struct{}{} })
@@ -46,7 +53,7 @@ func listenTo(t testing.TB, s *lagSource) *listener {
 	return l
 }
 
-func (l *listener) close() error {
+func (l *listened) close() error {
 	l.stop()
 	select {
 	case err := <-l.ended:
@@ -59,7 +66,7 @@ func (l *listener) close() error {
 }
 
 // heard waits for a ring.
-func (l *listener) heard() {
+func (l *listened) heard() {
 	l.t.Helper()
 	select {
 	case <-l.rings:
@@ -72,7 +79,7 @@ func (l *listener) heard() {
 }
 
 // quiet checks that nothing has rung so far.
-func (l *listener) quiet() {
+func (l *listened) quiet() {
 	l.t.Helper()
 	select {
 	case <-l.rings:
@@ -82,7 +89,7 @@ func (l *listener) quiet() {
 }
 
 // end waits for listening to end by itself.
-func (l *listener) end() error {
+func (l *listened) end() error {
 	l.t.Helper()
 	select {
 	case err := <-l.ended:
@@ -228,7 +235,7 @@ func TestNothingIsMissed(t *testing.T) {
 	orders := newLagSource(join(t, servers), question{group: "workers", topics: []string{"orders"}})
 	read(t, orders)
 	o.produce("orders", 0, 1)
-	listenTo(t, orders).heard()
+	listen(t, orders).heard()
 }
 
 // TestNewPartitionsRing proves that partitions which a read finds are parked
@@ -342,7 +349,7 @@ func TestMovedLeader(t *testing.T) {
 	other.quiet()
 	o.produce("bills", 0, 1)
 	other.heard()
-	for _, l := range []*listener{moved, other} {
+	for _, l := range []*listened{moved, other} {
 		if err := l.close(); !errors.Is(err, context.Canceled) {
 			t.Errorf("ended with %v, want it to go on", err)
 		}
@@ -445,10 +452,18 @@ func TestManyListeners(t *testing.T) {
 	rung := make(chan int, triggers)
 	ended := make(chan error, triggers)
 	listening := make(chan struct{}, triggers)
-	for i := range triggers {
-		s := newLagSource(c, question{group: fmt.Sprintf("group-%d", i), topics: []string{names[i%topics]}})
+	sources := make([]scaler.Source, triggers)
+	for i := range sources {
+		sources[i] = newLagSource(c, question{group: fmt.Sprintf("group-%d", i), topics: []string{names[i%topics]}})
+	}
+	for _, result := range scaler.ReadTogether(t.Context(), c, sources...) {
+		if result.Err != nil {
+			t.Fatal(result.Err)
+		}
+	}
+	for i, source := range sources {
 		go func() {
-			ended <- s.Listen(ctx, func() { listening <- struct{}{} }, func() { rung <- i })
+			ended <- source.(*lagSource).Listen(ctx, func() { listening <- struct{}{} }, func() { rung <- i })
 		}()
 	}
 	for range triggers {
@@ -475,7 +490,7 @@ func TestManyListeners(t *testing.T) {
 		t.Errorf("%d connections for %d triggers, want at most %d", open, triggers, 1+3*brokers)
 	}
 	if asked := c.traffic.requests[metadataKey].Load(); asked > 10 {
-		t.Errorf("%d reads to start listening, want a few: they are gathered", asked)
+		t.Errorf("%d requests for metadata, want a few: listening itself asks for none", asked)
 	}
 	stop()
 	for range triggers {
@@ -483,9 +498,9 @@ func TestManyListeners(t *testing.T) {
 			t.Errorf("listening ended: %v", err)
 		}
 	}
-	c.bell.mu.Lock()
-	defer c.bell.mu.Unlock()
-	if len(c.bell.logs) != 0 {
-		t.Errorf("%d partitions are still parked at", len(c.bell.logs))
+	c.watcher.mu.Lock()
+	defer c.watcher.mu.Unlock()
+	if len(c.watcher.logs) != 0 {
+		t.Errorf("%d partitions are still parked at", len(c.watcher.logs))
 	}
 }

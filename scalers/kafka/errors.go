@@ -72,7 +72,7 @@ func explain(err error) (codes.Code, string) {
 	return codes.Unavailable, err.Error()
 }
 
-// errOmitted is a part of the question that the brokers' answer is silent on.
+// errOmitted is a part of the question that the brokers' answer leaves out.
 var errOmitted = errors.New("left out of the answer")
 
 // loginError is a login that failed before the broker was asked, such as a

@@ -91,7 +91,7 @@ func until(t testing.TB, try func(context.Context) error) {
 func TestRealDoorbell(t *testing.T) {
 	k := servers.SharedKafka(t)
 	o := operate(t, k.Bootstrap())
-	topicA, topicB := fresh("bell"), fresh("bell")
+	topicA, topicB := fresh("doorbell"), fresh("doorbell")
 	o.create(3, topicA, topicB)
 	c := join(t, k.Bootstrap())
 	a := newLagSource(c, question{group: "g", topics: []string{topicA}})
@@ -157,7 +157,7 @@ func leaderMoves(t *testing.T, k *servers.KafkaServer) {
 	moved.heard()
 	o.produce(neighbour, 0, 1)
 	other.heard()
-	for _, l := range []*listener{moved, other} {
+	for _, l := range []*listened{moved, other} {
 		if err := l.close(); !errors.Is(err, context.Canceled) {
 			t.Errorf("ended with %v, want it to go on", err)
 		}

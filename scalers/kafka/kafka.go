@@ -63,8 +63,8 @@ func (p brokerParams) Validate() error {
 	return client.CheckServers("bootstrapServers", named)
 }
 
-// Silent keeps the doorbell off where fetching costs money or is not the real
-// thing.
+// Silent keeps the doorbell off where fetched bytes are billed, and at servers
+// that only speak like Kafka.
 func (p brokerParams) Silent() string {
 	if host := metered(p.BootstrapServers); host != "" {
 		return host + " may bill what a parked fetch reads"

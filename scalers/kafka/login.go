@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
-// careful is a login whose broker is not trusted. The client runs it on a
-// goroutine where nobody recovers.
+// careful is a login that survives whatever a broker sends. The client runs it on
+// a goroutine of its own, where nobody recovers from a panic.
 type careful struct{ sasl.Mechanism }
 
 // Authenticate implements sasl.Mechanism.

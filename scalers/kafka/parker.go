@@ -28,11 +28,11 @@ const (
 
 // parker keeps fetches parked at one broker.
 type parker struct {
-	bell   *bell
-	broker int32
-	stay   lane // for all that is parked here
-	join   lane // for what has come since the other was sent
-	// out is what stay has parked at the moment, guarded by bell.mu.
+	watcher *watcher
+	broker  int32
+	stay    lane // for all partitions that are parked here
+	join    lane // for those that came after stay's fetch was sent
+	// out are the log ends in the fetch of stay, guarded by watcher.mu.
 	out map[partition]int64
 }
 
@@ -44,10 +44,10 @@ type lane struct {
 	session fetchSession
 }
 
-func newParker(b *bell, broker int32) *parker {
-	p := &parker{bell: b, broker: broker}
+func newParker(w *watcher, broker int32) *parker {
+	p := &parker{watcher: w, broker: broker}
 	p.stay = lane{wait: parkedTime, changed: make(chan struct{}, 1), send: func(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
-		return b.client.Broker(int(broker)).Request(ctx, req)
+		return w.client.Broker(int(broker)).Request(ctx, req)
 	}}
 	p.join = lane{wait: newcomerTime, changed: make(chan struct{}, 1)}
 	return p
@@ -57,7 +57,7 @@ func newParker(b *bell, broker int32) *parker {
 func (l *lane) wake() {
 	select {
 	case l.changed <- struct{}{}:
-	default: // it will look anyway
+	default: // it is about to look
 	}
 }
 
@@ -70,7 +70,7 @@ func (p *parker) run(ctx context.Context) {
 	defer stop()
 	second.Go(func() { p.newcomers(ctx) })
 	for ctx.Err() == nil {
-		wanted, needed := p.bell.wanted(p)
+		wanted, needed := p.watcher.wanted(p)
 		if !needed {
 			return
 		}
@@ -80,13 +80,14 @@ func (p *parker) run(ctx context.Context) {
 		}
 		if err := p.fetch(ctx, &p.stay, wanted); err != nil && ctx.Err() == nil {
 			p.stay.session.reset()
-			p.bell.unreachable(p.broker, err)
+			p.watcher.unreachable(p.broker, err)
 		}
 	}
 }
 
-// newcomers fetches what the other lane does not have parked yet. It is no more
-// than a way to hear that sooner: when it fails, the other one tells.
+// newcomers fetches what the other lane does not have parked yet, so that arrivals
+// there ring sooner. A failure only costs that: the other lane parks the same a
+// little later, and reports what is wrong.
 func (p *parker) newcomers(ctx context.Context) {
 	var client *kgo.Client
 	defer func() {
@@ -96,7 +97,7 @@ func (p *parker) newcomers(ctx context.Context) {
 	}()
 	p.join.send = func(ctx context.Context, req *kmsg.FetchRequest) (resp kmsg.Response, err error) {
 		if client == nil {
-			if client, err = p.bell.connect(p.broker); err != nil {
+			if client, err = p.watcher.connect(p.broker); err != nil {
 				return nil, err
 			}
 		}
@@ -104,7 +105,7 @@ func (p *parker) newcomers(ctx context.Context) {
 	}
 	again := shortestPause
 	for ctx.Err() == nil {
-		wanted := p.bell.joining(p)
+		wanted := p.watcher.joining(p)
 		if len(wanted) == 0 {
 			p.join.idle(ctx)
 			continue
@@ -127,7 +128,7 @@ func (l *lane) idle(ctx context.Context) {
 	}
 }
 
-// fetch waits at the broker for an arrival, and reports what it hears.
+// fetch waits at the broker for an arrival, and hears what it answers.
 func (p *parker) fetch(ctx context.Context, l *lane, wanted map[partition]int64) error {
 	answer, err := l.send(ctx, l.session.request(wanted, l.wait))
 	if err != nil {
@@ -155,8 +156,8 @@ func lostSession(err error) bool {
 	return errors.Is(err, kerr.FetchSessionIDNotFound) || errors.Is(err, kerr.InvalidFetchSessionEpoch)
 }
 
-// hear draws the conclusion for one partition: the log has grown beyond where
-// it was parked, or it cannot be parked here.
+// hear tells the watcher what the answer to a fetch says of one partition: the log
+// has grown beyond where it was parked, or it cannot be parked here.
 func (p *parker) hear(at partition, answer kmsg.FetchResponseTopicPartition, wanted map[partition]int64) {
 	parked, ok := wanted[at]
 	if !ok {
@@ -165,24 +166,24 @@ func (p *parker) hear(at partition, answer kmsg.FetchResponseTopicPartition, wan
 	err := kerr.ErrorForCode(answer.ErrorCode)
 	switch {
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		p.bell.vanished(at)
+		p.watcher.vanished(at)
 	case err != nil:
-		p.bell.refused(at, err)
+		p.watcher.refused(at, err)
 	case answer.HighWatermark > parked:
-		p.bell.arrived(at, answer.HighWatermark, arrival(answer.RecordBatches, parked, time.Now()))
+		p.watcher.arrived(at, answer.HighWatermark, arrival(answer.RecordBatches, parked, time.Now()))
 	case len(answer.RecordBatches) > 0:
-		p.bell.arrived(at, parked+1, arrival(answer.RecordBatches, parked, time.Now()))
+		p.watcher.arrived(at, parked+1, arrival(answer.RecordBatches, parked, time.Now()))
 	}
 }
 
-// longestWay bounds how long a record may be on its way. A producer writes
-// into a record what time it wants: that of an order of last year, for one.
+// longestWay bounds how long a record may be on its way. A producer may write any
+// time into a record, such as that of an order of last year.
 const longestWay = time.Minute
 
-// arrival is when the first record at or after an offset arrived, as the batch
-// says that it stands in: when the broker appended it or, by Kafka's default,
-// when its producer made it. It is zero where the batch does not tell, and for
-// what cannot be the time of an arrival just now.
+// arrival is when the record at an offset arrived, as its batch says: when the
+// broker appended it or, by Kafka's default, when its producer made it. It is zero
+// where the batch does not tell, and where the time lies ahead or more than
+// longestWay back.
 func arrival(batches []byte, offset int64, now time.Time) time.Time {
 	const logAppendTime, magic = 1 << 3, 2
 	var batch kmsg.RecordBatch

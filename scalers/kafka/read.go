@@ -44,7 +44,7 @@ func (c *cluster) ReadBatch(ctx context.Context, sources []scaler.Source, answer
 }
 
 // waves yields the members whose topics are known: all of them together where
-// brokers answer, else without those whose topics are long in coming.
+// brokers answer soon, else those that are known so far, and the others later.
 func waves(named []*member, found <-chan *member) iter.Seq[[]*member] {
 	return func(yield func([]*member) bool) {
 		ready, more := named, true

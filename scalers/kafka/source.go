@@ -42,7 +42,7 @@ type question struct {
 }
 
 // What is kept of each partition between two reads takes some hundred bytes, and
-// how many there are the brokers say.
+// the brokers say how many partitions there are.
 const (
 	// mostPartitions is how many one trigger may be about.
 	mostPartitions = 10_000
@@ -62,11 +62,11 @@ type lagSource struct {
 	log     *slog.Logger
 	held    *client.Holding // of partitions
 
-	mu     sync.Mutex // Listen runs beside Read
-	since  map[partition]sighting
-	places map[partition]place // after the last good read
-	ear    *ear                // while somebody listens
-	silent bool                // the group has no topics, and it was said
+	mu       sync.Mutex // Listen runs beside Read
+	since    map[partition]sighting
+	places   map[partition]place // after the last good read
+	listener *listener           // while somebody listens
+	silent   bool                // the group has no topics, and that was logged
 }
 
 // sighting is a committed offset and when it was first seen.
@@ -127,19 +127,19 @@ func (s *lagSource) observed(now time.Time, committed map[partition]int64, place
 		})
 	}
 	s.since, s.places = since, places
-	ear := s.ear
+	l := s.listener
 	s.mu.Unlock()
 
 	s.note(len(committed) == 0)
 	readings := seen.readings()
-	if ear != nil {
-		readings[0].EventTime = s.cluster.bell.heard(ear)
-		s.cluster.bell.park(ear, places)
+	if l != nil {
+		readings[0].EventTime = s.cluster.watcher.arrivedAt(l)
+		s.cluster.watcher.park(l, places)
 	}
 	return readings
 }
 
-// readings carry the facts, with the plain lag for who does not shape it.
+// readings carry the facts, and the plain lag for triggers that do not shape them.
 func (f facts) readings() []scaler.Reading {
 	plain := lagParams{LagThreshold: 1, OffsetResetPolicy: latest, AllowIdleConsumers: true}
 	total, _ := plain.backlog(f, 0)

@@ -51,19 +51,24 @@ func readBatch(b *testing.B, batch scaler.Batch, members []scaler.Source) {
 	}
 }
 
-// ListenToAll has the sources of that many triggers listen, as idle ones do. It
-// returns once all hear, and stop ends them.
+// ListenToAll has the sources of that many triggers read and then listened to, as
+// those of idle ones are. It returns once all would ring, and stop ends them.
 func ListenToAll(b *testing.B, triggers int, open func(ctx context.Context, i int) (scaler.Source, error)) (stop func()) {
 	b.Helper()
 	opening, release := scaler.Opening(b.Context())
 	ctx, cancel := context.WithCancel(b.Context())
 	var all sync.WaitGroup
 	ready := make(chan struct{}, triggers)
-	for i := range triggers {
+	sources := make([]scaler.Source, triggers)
+	for i := range sources {
 		source, err := open(opening, i)
 		if err != nil {
 			b.Fatal(err)
 		}
+		sources[i] = source
+	}
+	ReadAtOnce(b, sources)
+	for _, source := range sources {
 		all.Go(func() {
 			err := source.(scaler.Ringer).Listen(ctx, func() { ready <- struct{}{} }, func() {})
 			if ctx.Err() == nil {

@@ -108,6 +108,25 @@ func (s *gaugeSource) Listen(ctx context.Context, listening, _ func()) error {
 	return ctx.Err()
 }
 
+// findingSource relies on a Read before each call of Listen.
+type findingSource struct {
+	*gaugeSource
+	found atomic.Bool
+}
+
+func (s *findingSource) Read(ctx context.Context) ([]scaler.Reading, error) {
+	readings, err := s.gaugeSource.Read(ctx)
+	s.found.Store(err == nil)
+	return readings, err
+}
+
+func (s *findingSource) Listen(ctx context.Context, listening, ring func()) error {
+	if !s.found.Swap(false) {
+		return errors.New("nothing was read since")
+	}
+	return s.gaugeSource.Listen(ctx, listening, ring)
+}
+
 // gaugeCase is the contract's case for a trigger that reads a gauge.
 func gaugeCase(t testing.TB, trigger scaler.Trigger) scalertest.Case {
 	return scalertest.Case{
@@ -131,6 +150,9 @@ func TestHonestSourceKeepsTheContract(t *testing.T) {
 	for name, trigger := range map[string]scaler.Trigger{
 		"read alone":    scaler.Define("gauge", openGauge, scaler.RingsAt("nothing")),
 		"read together": batched(sideBySide),
+		"listens where its last read found the gauge": scaler.Define("gauge", func(_ context.Context, p gaugeParams) (scaler.Source, error) {
+			return &findingSource{gaugeSource: &gaugeSource{p}}, nil
+		}, scaler.RingsAt("nothing")),
 	} {
 		t.Run(name, func(t *testing.T) { scalertest.Contract(t, gaugeCase(t, trigger)) })
 	}
@@ -391,6 +413,18 @@ func TestBrokenSourcesAreRejected(t *testing.T) {
 				}
 			}),
 			"close may come again",
+		},
+		"can be listened to only once": {
+			breaking(func(s *brokenSource) {
+				var listens atomic.Int64
+				s.listen = func(ctx context.Context, listening func()) error {
+					if listens.Add(1) > 1 {
+						return errors.New("gauge: listened to already")
+					}
+					return s.gaugeSource.Listen(ctx, listening, nil)
+				}
+			}),
+			"listening follows a read",
 		},
 		"listens for ever": {
 			breaking(func(s *brokenSource) {

@@ -48,6 +48,7 @@ var rules = []rule{
 	{"a stalled backend returns within the deadline", hasStalled, stalledReturns},
 	{"nothing is left after close", always, nothingLeft},
 	{"close may come again", always, closeTwice},
+	{"listening follows a read", rings, listenFollowsRead},
 	{"listening ends with its context", rings, listenEnds},
 	{"a secret is in no error", always, noSecretInErrors},
 	{"the family answers over gRPC", always, familyAnswers},
@@ -419,8 +420,14 @@ func closeTwice(t testing.TB, c Case) error {
 	return nil
 }
 
-func listenEnds(t testing.TB, c Case) error {
-	o, err := c.open(t.Context(), c.Metadata)
+// listenFollowsRead has a source listened to twice, each time after a Read.
+func listenFollowsRead(t testing.TB, c Case) error { return readAndListen(t.Context(), c, 2) }
+
+func listenEnds(t testing.TB, c Case) error { return readAndListen(t.Context(), c, 1) }
+
+// readAndListen reads and listens to one source that many times in turn.
+func readAndListen(ctx context.Context, c Case, times int) error {
+	o, err := c.open(ctx, c.Metadata)
 	if err != nil {
 		return err
 	}
@@ -429,38 +436,56 @@ func listenEnds(t testing.TB, c Case) error {
 		o.close()
 		return errors.New("the type announces a doorbell and its source has none")
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	for range times {
+		if err = readThenListen(ctx, ringer); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, errHangs) { // else it is still in use
+		o.close()
+	}
+	return err
+}
+
+func readThenListen(ctx context.Context, ringer scaler.Ringer) error {
+	err := within(2*hanging, "Read", func() error {
+		ctx, cancel := context.WithTimeout(ctx, hanging)
+		defer cancel()
+		_, err := ringer.Read(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return listenUntilCancelled(ctx, ringer)
+}
+
+// listenUntilCancelled listens until the source would ring, and ends that.
+func listenUntilCancelled(ctx context.Context, ringer scaler.Ringer) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	listening, heard := make(chan struct{}), false
+	listening := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(listening) })
 	done := make(chan error, 1)
-	go func() {
-		done <- ringer.Listen(ctx, func() {
-			if !heard {
-				heard = true
-				close(listening)
-			}
-		}, func() {})
-	}()
+	go func() { done <- ringer.Listen(ctx, begun, func() {}) }()
 	timer := time.NewTimer(2 * hanging)
 	defer timer.Stop()
 	select {
 	case <-listening:
 	case err := <-done:
-		o.close()
 		return fmt.Errorf("listening ended at once: %w", err)
 	case <-timer.C:
-		return errors.New("listening does not begin")
+		return fmt.Errorf("Listen does not call listening and %w", errHangs)
 	}
 	cancel()
 	select {
 	case err := <-done:
-		o.close()
 		if !errors.Is(err, context.Canceled) {
 			return fmt.Errorf("listening ended with %w, not with its context's error", err)
 		}
 		return nil
 	case <-timer.C:
-		return errors.New("listening outlives its context")
+		return fmt.Errorf("Listen %w when its context ends", errHangs)
 	}
 }
 

@@ -200,8 +200,12 @@ type Ringer interface {
 	// returns ctx's error then. It calls listening once it would hear the next
 	// arrival, so that the sampler can read once more and miss nothing.
 	//
-	// It runs beside Read, at most once at a time, and only while a subscription
-	// wants it that is idle (any, for a RingerAtWork). An error wrapping
+	// Listen follows a completed Read, one that returned readings or ErrNoData:
+	// there is one before the first call, and another one between two calls. So it
+	// may rely on what Read has found out.
+	//
+	// It runs beside further Reads, at most once at a time, and only while a
+	// subscription wants it that is idle (any, for a RingerAtWork). An error wrapping
 	// ErrDoorbellRefused means that permission or feature is missing: the
 	// question is polled, visibly, and Listen is tried again every 10 minutes.
 	// After any other error it is tried again, ever later up to a minute, while

@@ -132,8 +132,8 @@ func (s *Sampler) dispatchBatches(now time.Time) {
 }
 
 // take empties waiting into one request and, when that holds a regular read,
-// fills it up with what is due within the next tenth of its interval. Rings
-// travel alone: they are to be quick.
+// fills it up with what is due within the next tenth of its interval. A request
+// of rung members alone is not filled up, so that it is quick.
 func (g *batchGroup) take(l *lane, now time.Time) []*question {
 	var questions []*question
 	regular := false
@@ -143,7 +143,7 @@ func (g *batchGroup) take(l *lane, now time.Time) []*question {
 		}
 		delete(l.waiting, q)
 		if q.state != resting || q.opened == nil || q.opened.group != g || len(q.users) == 0 {
-			continue // it went away, or is on its way, meanwhile
+			continue // it has left, or is being read already
 		}
 		q.state = reading
 		regular = regular || !q.next.After(now)
@@ -198,9 +198,9 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	})
 }
 
-// hold takes one of some places until the returned function is called, or for
-// so long: whoever takes longer goes on without one, so that those who do not
-// answer never keep others waiting and yet are not without bound. s.mu is held.
+// hold takes a place until the returned function is called, or for so long at
+// most. What takes longer goes on without a place: it keeps nobody waiting, and
+// its own deadline bounds it. s.mu is held.
 func (s *Sampler) hold(taken *int, long time.Duration) func() {
 	*taken++
 	leave := sync.OnceFunc(func() {
@@ -264,8 +264,7 @@ func askBatch(ctx context.Context, b contract.Batch, members []*member, answer f
 	return b.ReadBatch(ctx, sources, answer)
 }
 
-// askAlone has members read each by itself that their batch left without an
-// answer.
+// askAlone has the members that their batch did not answer read each by itself.
 func (s *Sampler) askAlone(l *lane, members []*member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,8 +279,8 @@ func (s *Sampler) askAlone(l *lane, members []*member) {
 	s.poke()
 }
 
-// dispatchAlone starts reads of single members while there are places for them,
-// in no order, so that over time it is everybody's turn. s.mu is held.
+// dispatchAlone starts reads of single members while there are places for them.
+// It picks them at random, so that none is always the last. s.mu is held.
 func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
 	var late []*member
 	for len(l.alone) > 0 && l.reads < aloneAtOnce {

@@ -12,8 +12,8 @@ const (
 // is guarded by Sampler.mu.
 type pace struct {
 	// slow is true when it did not answer the last time, or took long: more than
-	// half of its time in a batch, more than slowAfter without. It does not stand
-	// where others wait then.
+	// half of its time in a batch, more than slowAfter without. It is read apart
+	// from the others then, and keeps none of them waiting.
 	slow bool
 	// alone is true when it is to be read by itself, because its batch did not
 	// answer it.

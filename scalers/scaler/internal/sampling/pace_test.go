@@ -237,11 +237,11 @@ func TestSlowMemberHasAllOfItsTime(t *testing.T) {
 // ringingLetter is a letter with a doorbell.
 type ringingLetter struct {
 	letter
-	bell ringer
+	doorbell ringer
 }
 
 func (l *ringingLetter) Listen(ctx context.Context, listening, ring func()) error {
-	return l.bell.Listen(ctx, listening, ring)
+	return l.doorbell.Listen(ctx, listening, ring)
 }
 
 // TestRingBesideSlowMembers rings a member that answers while all places of
@@ -259,7 +259,7 @@ func TestRingBesideSlowMembers(t *testing.T) {
 		for range 20 {
 			before := u.times()
 			rung.added.Add(1)
-			rung.bell.ring()
+			rung.doorbell.ring()
 			pass(time.Second)
 			if u.times() == before {
 				t.Fatal("a ring is not answered beside stalled members")

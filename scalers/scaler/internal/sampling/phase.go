@@ -11,33 +11,35 @@ import (
 // How the sampler meets the HPA controller, which asks for the metrics of each
 // HPA once in a scalerv1.SyncPeriod, at a time of it that stays nearly the same.
 const (
-	// recent is how old a value may be for somebody who asks at a time of their
-	// own, and recentForExpected where the value was read for that question.
+	// recent is how old a value may be for a request that was not expected, and
+	// recentForExpected for one that was: the source was read for it.
 	recent            = time.Second
 	recentForExpected = 1500 * time.Millisecond
-	// margin is how long before an expected question its answer is there, where
+	// margin is how long before an expected request the read for it is over, where
 	// reads are not quick.
 	margin = 250 * time.Millisecond
-	// together is how far apart questions are that count as one phase, and along
-	// is within which time a batch reads what is to be asked next.
+	// Requests closer than together count as one phase. A batch reads what is
+	// expected to be requested within along.
 	together = time.Second
 	along    = together / 2
-	// punctual is how much earlier than expected a question still is that one.
+	// punctual is how much too early a request may come and count as the expected
+	// one.
 	punctual = together / 2
 	// mostPhases and mostAskers bound what is kept.
 	mostPhases = 16
 	mostAskers = 4096
-	// fewMembers are so few that a Gathered is read for each when it is asked.
+	// fewMembers is up to how many members a Gathered is read for each of them
+	// when that one is requested.
 	fewMembers = 4
 )
 
-// phase is a time of the HPA controller's period at which it asks, for one HPA
-// or for several that follow each other closely.
+// phase is a time within the HPA controller's period at which it requests the
+// metrics of one HPA, or of several shortly after each other.
 type phase struct {
-	first  time.Time     // question of the latest round
-	period time.Duration // until the next
-	askers int           // whose latest question it was
-	again  bool          // whether somebody came again
+	first  time.Time     // when the first request of the latest period came
+	period time.Duration // until the first of the next
+	askers int           // how many made their latest request in it
+	again  bool          // one of them came for at least the second time
 }
 
 // next is when the phase comes again after t.
@@ -46,19 +48,19 @@ func (p *phase) next(t time.Time) time.Time {
 	return p.first.Add(time.Duration(rounds) * p.period)
 }
 
-// holds is true when a question of now belongs to the phase.
+// holds is true when a request of now belongs to the phase.
 func (p *phase) holds(now time.Time) bool {
 	since := now.Sub(p.first)
 	off := since % p.period
 	return since < together || off < together || p.period-off <= punctual
 }
 
-// over is true when nobody has come again.
+// over is true when no request came where the next one was expected.
 func (p *phase) over(now time.Time) bool { return now.Sub(p.first) >= 2*p.period+together }
 
-// asker is an HPA that asks, as the object that it is of.
+// asker is one object whose HPA's metrics are requested.
 type asker struct {
-	at    time.Time     // of the latest question
+	at    time.Time     // of the latest request
 	gap   time.Duration // since the one before
 	phase *phase
 }
@@ -69,8 +71,8 @@ type phases struct {
 	askers map[any]*asker
 }
 
-// note records that somebody asks now. It returns the phase that this belongs
-// to, nil when there are too many, and whether it was expected.
+// note records a request of now. It returns the phase that it belongs to, nil
+// when there are too many, and whether it was expected.
 func (p *phases) note(who any, now time.Time) (at *phase, expected bool) {
 	p.forget(now)
 	a := p.askers[who]
@@ -96,8 +98,9 @@ func (p *phases) note(who any, now time.Time) (at *phase, expected bool) {
 	return at, expected
 }
 
-// passed notes a question of now and returns when the next is expected: where
-// two gaps are alike that is the period, whatever the HPA controller is told.
+// passed notes a request of now and returns after how long the next is expected:
+// the gap between the last ones where two in a row are nearly equal, whatever
+// period the HPA controller was started with.
 func (a *asker) passed(now time.Time) time.Duration {
 	before := a.gap
 	a.at, a.gap = now, now.Sub(a.at)
@@ -107,8 +110,9 @@ func (a *asker) passed(now time.Time) time.Duration {
 	return scalerv1.SyncPeriod
 }
 
-// find returns the phase that a question of now belongs to, that of the asker
-// first, and whether there was one; otherwise a new one, if there is room.
+// find returns the phase that a request of now belongs to, preferably the asker's
+// own, and true. Where there is none it returns a new one, or nil when there are
+// too many, and false.
 func (p *phases) find(own *phase, now time.Time) (at *phase, found bool) {
 	if own != nil && own.holds(now) {
 		return own, true
@@ -167,8 +171,8 @@ func (p *phases) leading() *phase {
 	return best
 }
 
-// gathered is true for a member of a batch of many that is read as a whole, no
-// matter who asks when.
+// gathered is true for a member of a large batch that is read as a whole, at
+// times that do not depend on requests.
 func (q *question) gathered() bool {
 	if q.opened == nil || q.opened.group == nil {
 		return false
@@ -178,7 +182,7 @@ func (q *question) gathered() bool {
 }
 
 // slack is by how much a read may miss its time: what is due within it is read
-// together, and the HPA controller is no clock.
+// together, and the HPA controller's period varies.
 func (q *question) slack() time.Duration { return q.interval / 10 }
 
 // window is within which time other members of a batch are read along.
@@ -190,14 +194,14 @@ func (q *question) window() time.Duration {
 }
 
 // pay accounts for a read that began at a time. A question is read once per
-// interval; a read before its time is paid for by a later one that is left out.
+// interval on average: for a read that came early, a later one is left out.
 func (q *question) pay(began time.Time) {
 	q.paid = later(q.paid, began).Add(q.interval)
 	q.limitPaid(began)
 }
 
-// limitPaid keeps reads that had to be made, or a longer interval of before,
-// from leaving out more than one.
+// limitPaid limits what is left out to one read, however many came early and
+// however long the interval was before.
 func (q *question) limitPaid(now time.Time) {
 	if most := now.Add(2 * q.interval); q.paid.After(most) {
 		q.paid = most
@@ -209,16 +213,16 @@ func (q *question) affords(at time.Time) bool {
 	return q.paid.Sub(at) <= q.interval+q.slack()
 }
 
-// quick is true where the source answers so fast that whoever asks can wait for
-// a read of that moment.
+// quick is true where the source answers so fast that a request can wait for a
+// read.
 func (q *question) quick() bool { return q.lasts < patience && q.failures == 0 }
 
-// overdue is how long a question that is expected is waited for, before the
-// source is read without it.
+// overdue is how late an expected request may be before the source is read
+// without it.
 func (q *question) overdue() time.Duration { return q.interval / 3 }
 
-// expects is when somebody is expected next, after now, at a phase, whom the
-// snapshot does not answer.
+// expects is when the next request of a phase is expected, after now, that the
+// snapshot will be too old for.
 func (q *question) expects(p *phase, now time.Time) time.Time {
 	if q.snap != nil {
 		now = later(now, q.snap.At.Add(recentForExpected))
@@ -226,12 +230,12 @@ func (q *question) expects(p *phase, now time.Time) time.Time {
 	return p.next(now)
 }
 
-// affordsEach is true when each question of a phase can have a read of its own.
+// affordsEach is true when each request of a phase can have a read of its own.
 func (q *question) affordsEach(p *phase) bool { return p.period >= q.interval-q.slack() }
 
-// before is the first time after now at which a read answers what is expected
-// at a phase. Where reads are quick that is the question itself, which has the
-// source read when it comes.
+// before is the first time after now at which the source is to be read for the
+// next request of a phase. Where reads are quick that is the time of the request,
+// which has the source read when it comes.
 func (q *question) before(p *phase, now time.Time) time.Time {
 	if q.quick() {
 		return q.expects(p, now)
@@ -240,9 +244,9 @@ func (q *question) before(p *phase, now time.Time) time.Time {
 	return q.expects(p, now.Add(lead)).Add(-lead)
 }
 
-// beforeAsked is when the question is to be read next because somebody will
-// ask it then. ok is false when nobody is expected before the regular read. The
-// leading phase is met, others by reads that it leaves over.
+// beforeAsked is when the question is to be read next for an expected request. ok
+// is false when none is expected before the regular read. Reads are for the
+// leading phase first, and for others where that leaves some over.
 func (q *question) beforeAsked(now time.Time) (best time.Time, ok bool) {
 	leading := q.phases.leading()
 	if leading == nil || q.interval == 0 {
@@ -259,12 +263,12 @@ func (q *question) beforeAsked(now time.Time) (best time.Time, ok bool) {
 			}
 		}
 	}
-	// A regular read that would be in the way of it is left out.
+	// The regular read is left out where it would take the place of this one.
 	return best, !best.After(q.paid.Add(max(q.slack(), q.lasts)))
 }
 
-// spares is true when the question can be read for somebody who asks at phase
-// p in place of a later read, and not of one for the leading phase.
+// spares is true when the question can be read for a request of phase p: a later
+// read is left out for it, but none that is for the leading phase.
 func (q *question) spares(p *phase, now time.Time) bool {
 	leading := q.phases.leading()
 	switch {
@@ -277,8 +281,8 @@ func (q *question) spares(p *phase, now time.Time) bool {
 	}
 }
 
-// asked notes that the HPA controller asks, for who, and plans by it. It returns
-// the phase and how old the answer may be. s.mu is held.
+// asked notes a request of the HPA controller, for who, and plans the next read.
+// It returns the phase and how old the answer may be. s.mu is held.
 func (s *Sampler) asked(q *question, who any, now time.Time) (at *phase, wanted time.Duration) {
 	at, expected := q.phases.note(who, now)
 	if !q.state.busy() && q.failures < 2 && q.next.After(now) {
@@ -291,10 +295,10 @@ func (s *Sampler) asked(q *question, who any, now time.Time) (at *phase, wanted 
 	return at, recent
 }
 
-// regularly is when the question is read next without a ring: before it is
-// asked, and where that is not known, at its tick. Where reads are quick it is
-// not read before it is asked: then awaited is when that is expected, and next
-// when it is read without. s.mu is held.
+// regularly is when the question is read next unless it rings: before the next
+// request, or at its tick where none is expected. Where reads are quick the
+// request itself has it read: then awaited is when the request is expected, and
+// next is when the question is read if none comes. s.mu is held.
 func (s *Sampler) regularly(q *question, now time.Time) (next, awaited time.Time) {
 	q.phases.forget(now)
 	next, expected := q.beforeAsked(now)
@@ -314,7 +318,7 @@ func (s *Sampler) regularly(q *question, now time.Time) (next, awaited time.Time
 	return next, awaited
 }
 
-// tickOf is when the question is read next without regard to who asks. A
+// tickOf is when the question is read next without regard to requests. A
 // member of a batch may have been read a little early: then its next tick is the
 // one after the tick that it was read for.
 func (s *Sampler) tickOf(q *question, now time.Time) time.Time {

@@ -32,6 +32,8 @@ type opened struct {
 	stop   context.CancelFunc
 	busy   sync.WaitGroup // calls into source that have not returned
 
+	answered bool // a Read was completed; guarded by Sampler.mu
+
 	specs      []contract.Metric // as a Specced named them last; guarded by Sampler.mu
 	specsStale bool              // Specs is to be called before the next Read; same
 	// specsSilent is true when the source cannot tell that its specs change;
@@ -47,16 +49,16 @@ func (s *Sampler) Deadline(timeout, interval time.Duration) time.Duration {
 	return max(usual, min(timeout, s.MaxReadTimeout))
 }
 
-// takeCause says what makes the sampler read now. The read answers every ring
-// that was heard before it, whether or not one caused it; a ring that comes
-// while it lasts asks for another. s.mu is held.
+// takeCause returns what makes the sampler read now. The read answers every ring
+// that came before it, whether or not one caused it; a ring that comes while it
+// lasts asks for another. s.mu is held.
 func (q *question) takeCause(now time.Time) scalerv1.Detection {
-	ringAt := q.bell.ringAt
-	q.bell.ringAt = time.Time{}
+	ringAt := q.doorbell.ringAt
+	q.doorbell.ringAt = time.Time{}
 	if ringAt.IsZero() || ringAt.After(now) || !q.next.After(now) {
 		return q.regular()
 	}
-	q.bell.lastAt = now
+	q.doorbell.lastAt = now
 	return scalerv1.Detection_DETECTION_DOORBELL
 }
 
@@ -104,7 +106,7 @@ func (s *Sampler) abandon(a *attempt, took time.Duration) {
 var errStuck = status.Error(codes.DeadlineExceeded, "the source does not answer in time")
 
 // returned ends an attempt. It is false when the sampler has gone on without
-// it, and then its result is worth nothing.
+// it: its result is dropped.
 func (s *Sampler) returned(a *attempt) bool {
 	a.watchdog.Stop()
 	s.mu.Lock()
@@ -153,8 +155,9 @@ func (s *Sampler) isSlow(o *opened) bool {
 	return o.pace.slow
 }
 
-// readAs reads an open source, as a quick or as a slow one. It is true when the
-// read was quick no more and had to make way: then it has come to nothing.
+// readAs reads an open source, as a quick or as a slow one. It is true when a read
+// that was taken for quick lasted too long and was ended for others: it has no
+// result, and is to be made again as a slow one.
 func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool, cause scalerv1.Detection, deadline time.Duration) (madeWay bool) {
 	p, err := o.lease.Places().Enter(ctx, slow, deadline)
 	if err != nil {
@@ -188,9 +191,9 @@ func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 	return false
 }
 
-// reading is the context of a read that is made for a question. Memory that it
-// holds is that of all who use it together, so that nobody is counted for what
-// others hold besides.
+// reading is the context of a read that is made for a question. The memory that
+// it holds is counted for all namespaces that use the question together, apart
+// from what each of them holds alone.
 func (s *Sampler) reading(ctx context.Context, q *question) context.Context {
 	payers := s.payers(q)
 	slices.Sort(payers)
@@ -265,7 +268,6 @@ func (s *Sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 			s.watchSpecs(life, q, o, specced)
 		})
 	}
-	s.tuneBell(q)
 	return o, nil
 }
 
@@ -307,7 +309,7 @@ func (s *Sampler) dispose(q *question) {
 		return
 	}
 	q.opened = nil
-	s.stopBell(q)
+	s.stopListening(q)
 	s.leaveGroup(q, o)
 	s.spawn(func(context.Context) { o.close() })
 }
@@ -319,7 +321,7 @@ func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	s.mu.Lock()
 	now := time.Now()
 	old := q.snap
-	snap := &Snapshot{Seq: 1, At: now, Took: took, Detection: cause, Note: q.bell.note}
+	snap := &Snapshot{Seq: 1, At: now, Took: took, Detection: cause, Note: q.doorbell.note}
 	if old != nil {
 		snap.Seq, snap.Last = old.Seq+1, old.Last
 	}
@@ -365,9 +367,12 @@ func (s *Sampler) redact(q *question, err error) error {
 
 // plan decides when the question is read next. s.mu is held.
 func (s *Sampler) plan(q *question, old, snap *Snapshot, now time.Time) {
-	s.rang(q, old, snap)
+	s.spaceRings(q, old, snap)
 	if snap.Err == nil {
-		q.failures = 0
+		q.failures, q.doorbell.unread = 0, false
+		if q.opened != nil {
+			q.opened.answered = true
+		}
 		q.lasts = max(snap.Took, q.lasts*3/4) // a slow one is not forgotten at once
 	} else {
 		q.failures++
@@ -389,7 +394,7 @@ func (s *Sampler) plan(q *question, old, snap *Snapshot, now time.Time) {
 			q.next = later(q.next, now.Add(pauseAfter(q.interval, q.failures)))
 		}
 	}
-	s.tuneBell(q)
+	s.updateListening(q)
 	s.schedule(q)
 }
 

@@ -1,5 +1,9 @@
 // Package sampling decides when each source is read, shares the answer among all
 // who ask for it and keeps the last one.
+//
+// A source that can ring is listened to while somebody wants that. Listen follows
+// a completed Read: the first call comes after the first Read that succeeded, and
+// between two calls there is another one.
 package sampling
 
 import (
@@ -38,10 +42,10 @@ const (
 	patience = 250 * time.Millisecond
 )
 
-// Sampler owns time: it decides when each question is read, shares the answer
-// among all who ask it and keeps the last one. One goroutine keeps one timer
-// for all questions; a read has a goroutine of its own while it lasts, and so has
-// each doorbell that is listened for.
+// Sampler decides when each question is read, shares the answer among all who ask
+// it and keeps the last one. One goroutine keeps one timer for all questions. A
+// read has a goroutine of its own while it lasts, and so has each source that is
+// listened to.
 type Sampler struct {
 	Config
 	tracer trace.Tracer
@@ -96,9 +100,9 @@ type question struct {
 	opened  *opened // the open source, or nil
 	state   state
 	next    time.Time     // the regular read
-	awaited time.Time     // the question that next gives the time to come; or zero
+	awaited time.Time     // the request that next comes after, if that is late; or zero
 	paid    time.Time     // until when the regular reads so far are enough
-	phases  phases        // when the HPA controller asks
+	phases  phases        // when the HPA controller requests it
 	began   time.Time     // when the read in flight began; zero before
 	lasts   time.Duration // how long good reads last
 	index   int           // in the heap, -1 when not there
@@ -107,7 +111,7 @@ type question struct {
 	snap     *Snapshot
 	done     chan struct{} // closed when the next snapshot stands, or nobody asks
 	failures int           // reads failed in a row
-	bell     bell
+	doorbell doorbell
 }
 
 // wake lets go who waits for the next snapshot. Sampler.mu is held.
@@ -174,7 +178,7 @@ func (s *Sampler) Join(asked Query, u *User) {
 	}
 	u.q = q
 	q.users[u] = struct{}{}
-	s.retune(q, now)
+	s.updatePacing(q, now)
 	snap := q.snap
 	s.mu.Unlock()
 	close(u.joined)
@@ -189,7 +193,7 @@ func (s *Sampler) Change(u *User, w Wish) {
 	defer s.mu.Unlock()
 	u.Wish = w
 	if u.q != nil {
-		s.retune(u.q, time.Now())
+		s.updatePacing(u.q, time.Now())
 	}
 }
 
@@ -209,7 +213,7 @@ func (s *Sampler) Leave(u *User) {
 		// Nobody may ever read it again: who waits for that is not to.
 		q.wake()
 	}
-	s.retune(q, now)
+	s.updatePacing(q, now)
 }
 
 // Freshness is how old an answer may be.
@@ -217,8 +221,8 @@ type Freshness struct {
 	// An answer older than allowed is read again where reads are quick. Twice
 	// the allowed age is given at the most.
 	Allowed time.Duration
-	// Who names the object for which the HPA controller asks: it comes again,
-	// so that its answer can be read beforehand. nil for anybody else.
+	// Who names the object whose HPA's metrics are requested. Such requests come
+	// again, and their answers can be read beforehand. nil for any other caller.
 	Who any
 }
 
@@ -237,7 +241,7 @@ func (s *Sampler) Ask(ctx context.Context, u *User, f Freshness) (snap *Snapshot
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// An answer older than wanted is read again where one read is to spare.
+	// A snapshot older than wanted is replaced where a read can be spared for it.
 	var at *phase
 	wanted := f.Allowed
 	if u.q != nil && f.Who != nil && !u.q.gathered() {
@@ -278,9 +282,9 @@ func (s *Sampler) await(ctx context.Context, done <-chan struct{}) bool {
 	}
 }
 
-// hurry has the question read now where its snapshot is too old for somebody
-// who asks at phase at, and that helps. It returns how long to wait for it. s.mu
-// is held.
+// hurry has the question read now where its snapshot is too old for a request of
+// phase at and a read is likely to be quick. It returns how long to wait for it.
+// s.mu is held.
 func (s *Sampler) hurry(q *question, at *phase, wanted, allowed time.Duration) time.Duration {
 	now := time.Now()
 	age := now.Sub(q.snap.At)
@@ -301,9 +305,9 @@ func (s *Sampler) hurry(q *question, at *phase, wanted, allowed time.Duration) t
 	return patience
 }
 
-// retune works out a question's interval and doorbell after its users or its
+// updatePacing works out a question's interval and doorbell after its users or its
 // source changed. s.mu is held.
-func (s *Sampler) retune(q *question, now time.Time) {
+func (s *Sampler) updatePacing(q *question, now time.Time) {
 	old := q.interval
 	q.interval = 0
 	for u := range q.users {
@@ -320,7 +324,7 @@ func (s *Sampler) retune(q *question, now time.Time) {
 			q.next, q.awaited = next, awaited
 		}
 	}
-	s.tuneBell(q)
+	s.updateListening(q)
 	s.schedule(q)
 }
 
@@ -349,8 +353,9 @@ func phaseOf(name string) uint64 {
 	return h.Sum64()
 }
 
-// schedule puts the question into the heap at the time of its next event, or
-// takes it out when a read in flight will do so. s.mu is held.
+// schedule puts the question into the heap at the time of its next event. While
+// a read is in flight it takes it out: the end of the read puts it back. s.mu is
+// held.
 func (s *Sampler) schedule(q *question) {
 	at := q.next
 	switch {
@@ -361,8 +366,8 @@ func (s *Sampler) schedule(q *question) {
 		return
 	case len(q.users) == 0:
 		at = q.expires
-	case !q.bell.ringAt.IsZero() && q.bell.ringAt.Before(at):
-		at = q.bell.ringAt
+	case !q.doorbell.ringAt.IsZero() && q.doorbell.ringAt.Before(at):
+		at = q.doorbell.ringAt
 	}
 	q.wakeAt = at
 	if q.index >= 0 {
@@ -432,8 +437,8 @@ func (s *Sampler) tick(q *question, now time.Time) {
 	case len(q.users) == 0:
 		s.remove(q)
 	case q.state == stuck:
-		// The read before still has not returned. A second one beside it is
-		// against the contract, so that one's failure stands for this one.
+		// The read before still has not returned, and the contract allows no
+		// second one beside it: its failure is told once more.
 		s.spawn(func(context.Context) { s.repeatFailure(q) })
 		q.state = telling
 	case q.opened != nil && q.opened.group != nil:

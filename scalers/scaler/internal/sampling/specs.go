@@ -74,12 +74,12 @@ func (s *Sampler) respec(q *question, o *opened) {
 	o.specsStale = true
 	// Limited as rings are, because the source decides how often it says so.
 	at := time.Now()
-	if soonest := q.bell.lastAt.Add(shortestRing); soonest.After(at) {
+	if soonest := q.doorbell.lastAt.Add(shortestRing); soonest.After(at) {
 		at = soonest
 	}
 	if at.Before(q.next) {
 		q.next = at
-		q.bell.lastAt = at
+		q.doorbell.lastAt = at
 	}
 	s.schedule(q)
 }

@@ -241,6 +241,89 @@ func TestListensOnlyWhileSomebodyIdleWantsIt(t *testing.T) {
 	}
 }
 
+// finding is a source that relies on a Read before Listen, and on another one
+// before Listen is called again.
+type finding struct {
+	ringer
+	found    atomic.Bool
+	violated atomic.Bool
+}
+
+func (f *finding) Read(ctx context.Context) ([]contract.Reading, error) {
+	readings, err := f.ringer.Read(ctx)
+	if err == nil || errors.Is(err, contract.ErrNoData) {
+		f.found.Store(true)
+	}
+	return readings, err
+}
+
+func (f *finding) Listen(ctx context.Context, listening, ring func()) error {
+	if !f.found.Swap(false) {
+		f.violated.Store(true)
+	}
+	return f.ringer.Listen(ctx, listening, ring)
+}
+
+// TestListenFollowsACompletedRead: whatever Reads come to, and whatever ended the
+// doorbell before. It is listened to as soon as that allows.
+func TestListenFollowsACompletedRead(t *testing.T) {
+	outage := func(from, to time.Duration, failure error) func() error {
+		began := time.Now()
+		return func() error {
+			if since := time.Since(began); since >= from && since < to {
+				return failure
+			}
+			return nil
+		}
+	}
+	down := errors.New("connection refused")
+	tests := map[string]struct {
+		from, to time.Duration // while Reads fail
+		failure  error
+		stands   time.Duration
+		listened time.Duration // by when the source is listened to
+		slow     time.Duration // what a Read takes
+		broken   bool          // Listen fails at once, always
+	}{
+		"the first":                             {listened: time.Millisecond},
+		"a slow one":                            {slow: 2 * time.Second, listened: 2*time.Second + time.Millisecond},
+		"one without data":                      {to: time.Hour, failure: contract.ErrNoData, listened: time.Millisecond},
+		"the first that succeeds":               {to: 2*time.Minute + time.Second, failure: down, listened: 3*time.Minute + 2*time.Second},
+		"Listen fails at once":                  {broken: true, listened: time.Minute},
+		"the doorbell was lost":                 {stands: time.Minute, listened: time.Minute + 2*time.Second},
+		"the source was lost with it, for long": {stands: time.Minute, from: time.Minute, to: 3 * time.Minute, failure: down, listened: 4 * time.Minute},
+		"the source was lost with it, briefly":  {stands: time.Minute, from: time.Minute, to: 63 * time.Second, failure: down, listened: 65 * time.Second},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				source := &finding{ringer: ringer{stands: tt.stands}}
+				fails := outage(tt.from, tt.to, tt.failure)
+				source.answer = func(context.Context) ([]contract.Reading, error) {
+					<-time.After(tt.slow)
+					return contract.One(1), fails()
+				}
+				if tt.broken {
+					source.refuseWith(down)
+				}
+				u := idleUser(30 * time.Second)
+				s.Join(asking("q", source), u.User)
+				pass(tt.listened)
+				if source.listens.Load() == 0 || (source.listening.Load() == 0) != tt.broken {
+					t.Errorf("%d listen after %v", source.listening.Load(), tt.listened)
+				}
+				for i := range 200 {
+					pass(3 * time.Second)
+					s.Change(u.User, Wish{Interval: 30 * time.Second, Idle: i%2 == 1})
+				}
+				if source.violated.Load() {
+					t.Error("Listen was called without a Read that was completed before")
+				}
+			})
+		})
+	}
+}
+
 func TestListeningFollowsTheMode(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &ringer{}
