@@ -213,7 +213,7 @@ type server struct {
 	nodes     *nodes     // of a cluster, else nil
 	sentinels *sentinels // that name the master, else nil
 	scripts   scripts
-	bell      *client.SharedBell
+	doorbell  *client.SharedDoorbell
 	end       context.CancelFunc // of all connections
 	check     time.Duration      // how often the doorbell's keys are told again
 }
@@ -259,13 +259,13 @@ func share(ctx context.Context, p connectionParams, f flavour) (*server, error) 
 func newServer(ctx context.Context, m mode, options *redis.UniversalOptions, end context.CancelFunc) (*server, error) {
 	s := &server{
 		mode: m, what: string(m) + " " + strings.Join(options.Addrs, ","),
-		bell: client.NewSharedBell(ctx), check: check, end: end,
+		doorbell: client.NewSharedDoorbell(ctx), check: check, end: end,
 	}
 	switch m {
 	case cluster:
 		var err error
 		if s.nodes, err = newNodes(ctx, options.Cluster()); err != nil {
-			s.bell.Close()
+			s.doorbell.Close()
 			end()
 			return nil, err
 		}
@@ -312,7 +312,7 @@ func (*server) Cost() int { return 160 << 10 }
 // Close ends all connections.
 func (s *server) Close() error {
 	s.end()
-	s.bell.Close()
+	s.doorbell.Close()
 	if s.nodes != nil {
 		s.nodes.close()
 	}

@@ -86,16 +86,16 @@ func ExampleDefine() {
 // one request, and hears of messages as they arrive.
 type server struct {
 	arrivals chan string // names of queues
-	bell     *client.SharedBell
+	doorbell *client.SharedDoorbell
 }
 
 // connect is the dial of client.Shared.
 func connect(ctx context.Context) (*server, error) {
-	return &server{arrivals: make(chan string, 1), bell: client.NewSharedBell(ctx)}, nil
+	return &server{arrivals: make(chan string, 1), doorbell: client.NewSharedDoorbell(ctx)}, nil
 }
 
 func (s *server) Close() error {
-	s.bell.Close()
+	s.doorbell.Close()
 	return nil
 }
 
@@ -110,12 +110,12 @@ func (s *server) ReadBatch(_ context.Context, members []scaler.Source, answer fu
 }
 
 // hear listens for all who listen at the server.
-func (s *server) hear(ctx context.Context, ears *client.Ears) error {
-	ears.Listening(ears.Topics())
+func (s *server) hear(ctx context.Context, listeners *client.Listeners) error {
+	listeners.Listening(listeners.Topics())
 	for {
 		select {
 		case queue := <-s.arrivals:
-			ears.Ring(queue)
+			listeners.Ring(queue)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -131,7 +131,7 @@ type sharedQueue struct {
 
 // Listen makes it a Ringer: a ring has the queue read at once.
 func (q *sharedQueue) Listen(ctx context.Context, listening, ring func()) error {
-	return q.server.bell.Listen(ctx, "messages", q.name, q.server.hear, listening, ring)
+	return q.server.doorbell.Listen(ctx, "messages", q.name, q.server.hear, listening, ring)
 }
 
 // A trigger type whose sources share a connection, are read together and ring.

@@ -32,10 +32,10 @@ const (
 type database struct {
 	*sql.DB
 
-	what    string // for errors: kind, host and port
-	explain func(error) (codes.Code, string)
-	bell    *client.SharedBell
-	notify  func(ctx context.Context, ears *client.Ears) error // nil where nothing can ring
+	what     string // for errors: kind, host and port
+	explain  func(error) (codes.Code, string)
+	doorbell *client.SharedDoorbell
+	notify   func(ctx context.Context, listeners *client.Listeners) error // nil where nothing can ring
 }
 
 // share returns the one database for all that its connections are made of, the
@@ -50,7 +50,7 @@ func share(ctx context.Context, params []any, open func(context.Context) (*datab
 		d.SetMaxIdleConns(mostConnections)
 		d.SetConnMaxIdleTime(idleTime)
 		d.SetConnMaxLifetime(lifetime)
-		d.bell = client.NewSharedBell(ctx)
+		d.doorbell = client.NewSharedDoorbell(ctx)
 		return d, nil
 	})
 }
@@ -60,7 +60,7 @@ func (d *database) Width() (reads, slow int) { return mostConnections, mostSlow 
 
 // Close ends all connections.
 func (d *database) Close() error {
-	d.bell.Close()
+	d.doorbell.Close()
 	return d.DB.Close()
 }
 

@@ -154,7 +154,7 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 		what:    "postgresql " + net.JoinHostPort(config.Host, fmt.Sprint(config.Port)),
 		explain: explainPostgreSQL,
 	}
-	d.notify = listener{config, login, usualLimits}.listen
+	d.notify = subscriber{config, login, usualLimits}.listen
 	return d, nil
 }
 

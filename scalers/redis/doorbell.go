@@ -40,10 +40,10 @@ func (s *source) Listen(ctx context.Context, listening, ring func()) error {
 	if err != nil {
 		return failure(s.server.what, s.what, err)
 	}
-	run := func(ctx context.Context, ears *client.Ears) error {
-		return explainBell(s.server.named(options.Addr), track(ctx, options, ears, s.server.check))
+	run := func(ctx context.Context, listeners *client.Listeners) error {
+		return explainDoorbell(s.server.named(options.Addr), track(ctx, options, listeners, s.server.check))
 	}
-	err = s.server.bell.Listen(ctx, options.Addr, s.key, run, listening, ring)
+	err = s.server.doorbell.Listen(ctx, options.Addr, s.key, run, listening, ring)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -55,10 +55,10 @@ func (s *source) Listen(ctx context.Context, listening, ring func()) error {
 	return failure(s.server.what, s.what, err)
 }
 
-// explainBell tells a server that does not let us listen from one that fails.
+// explainDoorbell tells a server that does not let us listen from one that fails.
 // Servers that speak Redis's protocol and track no keys have many words for it;
 // all answer with an error of theirs that is none of those known to pass.
-func explainBell(server string, err error) error {
+func explainDoorbell(server string, err error) error {
 	var answered redis.Error
 	if !errors.As(err, &answered) {
 		return err
@@ -90,7 +90,7 @@ const (
 // track listens at one server. A connection receives the messages; the other
 // one reads the keys, which the server remembers for it until it has told once
 // that one was written. Keys that do not exist are remembered, too.
-func track(ctx context.Context, options *redis.Options, ears *client.Ears, check time.Duration) error {
+func track(ctx context.Context, options *redis.Options, listeners *client.Listeners, check time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	client, receiver := listener(ctx, options)
@@ -108,7 +108,7 @@ func track(ctx context.Context, options *redis.Options, ears *client.Ears, check
 	if err := reader.Do(ctx, "CLIENT", "TRACKING", "ON", "REDIRECT", receiver()).Err(); err != nil {
 		return err
 	}
-	t := &tracker{reader: reader, ears: ears, keys: map[string]*tracked{}, due: map[string]time.Time{}, written: make(chan []string)}
+	t := &tracker{reader: reader, listeners: listeners, keys: map[string]*tracked{}, due: map[string]time.Time{}, written: make(chan []string)}
 	broken := make(chan error, 1)
 	var receiving sync.WaitGroup
 	defer receiving.Wait()
@@ -139,9 +139,9 @@ func listener(ctx context.Context, options *redis.Options) (client *redis.Client
 
 // tracker has one server remember the keys that somebody listens to.
 type tracker struct {
-	reader  *redis.Conn
-	ears    *client.Ears
-	written chan []string // keys that the server told of; nil for all
+	reader    *redis.Conn
+	listeners *client.Listeners
+	written   chan []string // keys that the server told of; nil for all
 
 	keys map[string]*tracked
 	due  map[string]time.Time // when a key is to be read, for those that are
@@ -172,7 +172,7 @@ func (t *tracker) run(ctx context.Context, broken <-chan error, check time.Durat
 		case <-ctx.Done():
 			err = ctx.Err()
 		case err = <-broken:
-		case <-t.ears.Changed():
+		case <-t.listeners.Changed():
 			if !t.adopt() {
 				timer.Stop()
 				return nil
@@ -192,7 +192,7 @@ func (t *tracker) run(ctx context.Context, broken <-chan error, check time.Durat
 
 // adopt takes over what is listened to now; it is false for nothing.
 func (t *tracker) adopt() bool {
-	topics := t.ears.Topics()
+	topics := t.listeners.Topics()
 	keys := make(map[string]*tracked, len(topics))
 	var old []string
 	for _, key := range topics {
@@ -208,7 +208,7 @@ func (t *tracker) adopt() bool {
 	}
 	t.keys = keys
 	// A key may be listened to for another question, too.
-	t.ears.Listening(old)
+	t.listeners.Listening(old)
 	return len(topics) > 0
 }
 
@@ -287,9 +287,9 @@ func (t *tracker) tell(ctx context.Context, keys []string) ([]string, error) {
 		case err == nil:
 			remembered = append(remembered, key)
 		case redis.HasErrorPrefix(err, "MOVED"), redis.HasErrorPrefix(err, "ASK"):
-			t.ears.Fail(key, errMoved)
+			t.listeners.Fail(key, errMoved)
 		case redis.HasErrorPrefix(err, "NOPERM"):
-			t.ears.Fail(key, fmt.Errorf("%w: key %s: the user lacks the permission +exists", scaler.ErrDoorbellRefused, key))
+			t.listeners.Fail(key, fmt.Errorf("%w: key %s: the user lacks the permission +exists", scaler.ErrDoorbellRefused, key))
 		default:
 			return nil, err
 		}
@@ -313,8 +313,8 @@ func (t *tracker) announce(keys []string) {
 			written = append(written, key)
 		}
 	}
-	t.ears.Listening(fresh)
-	t.ears.Ring(written...)
+	t.listeners.Listening(fresh)
+	t.listeners.Ring(written...)
 }
 
 // ring notes a ring, and holds the next one back the longer the less time has

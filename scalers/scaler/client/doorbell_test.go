@@ -24,7 +24,7 @@ type crowd struct {
 
 // gather has n listen, each for a topic of its own, from a second after the one
 // before.
-func gather(ctx context.Context, b *SharedBell, n int, run func(context.Context, *Ears) error) *crowd {
+func gather(ctx context.Context, b *SharedDoorbell, n int, run func(context.Context, *Listeners) error) *crowd {
 	c := &crowd{}
 	for i := range n {
 		c.done.Go(func() {
@@ -36,7 +36,7 @@ func gather(ctx context.Context, b *SharedBell, n int, run func(context.Context,
 	return c
 }
 
-func (c *crowd) listen(ctx context.Context, b *SharedBell, topic string, run func(context.Context, *Ears) error) {
+func (c *crowd) listen(ctx context.Context, b *SharedDoorbell, topic string, run func(context.Context, *Listeners) error) {
 	var backoff retry.Backoff
 	for backoff.Wait(ctx) == nil {
 		err := b.Listen(ctx, "place", topic, run, func() { c.listening.Add(1) }, func() { c.rung.Add(1) })
@@ -51,22 +51,22 @@ func (c *crowd) listen(ctx context.Context, b *SharedBell, topic string, run fun
 // TestAThousandListenersAreOneToTheServer whatever becomes of what they share.
 func TestAThousandListenersAreOneToTheServer(t *testing.T) {
 	tests := map[string]struct {
-		run         func(*Ears) error
+		run         func(*Listeners) error
 		least, most int32 // within an hour
 	}{
-		"refused":               {func(*Ears) error { return fmt.Errorf("%w: too old", contract.ErrDoorbellRefused) }, 6, 7},
-		"broken":                {func(*Ears) error { return errors.New("connection refused") }, 50, 67},
-		"connected and dropped": {func(e *Ears) error { e.Listening(e.Topics()); return errors.New("reset") }, 50, 67},
+		"refused":               {func(*Listeners) error { return fmt.Errorf("%w: too old", contract.ErrDoorbellRefused) }, 6, 7},
+		"broken":                {func(*Listeners) error { return errors.New("connection refused") }, 50, 67},
+		"connected and dropped": {func(l *Listeners) error { l.Listening(l.Topics()); return errors.New("reset") }, 50, 67},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				b := NewSharedBell(ctx)
+				b := NewSharedDoorbell(ctx)
 				var runs atomic.Int32
-				c := gather(ctx, b, 1000, func(_ context.Context, e *Ears) error {
+				c := gather(ctx, b, 1000, func(_ context.Context, l *Listeners) error {
 					runs.Add(1)
-					return tt.run(e)
+					return tt.run(l)
 				})
 				<-time.After(time.Hour)
 				synctest.Wait()
@@ -82,15 +82,15 @@ func TestAThousandListenersAreOneToTheServer(t *testing.T) {
 }
 
 // standing listens until ctx ends or nobody is left.
-func standing(ctx context.Context, e *Ears) error {
+func standing(ctx context.Context, l *Listeners) error {
 	for {
-		topics := e.Topics()
+		topics := l.Topics()
 		if len(topics) == 0 {
 			return nil
 		}
-		e.Listening(topics)
+		l.Listening(topics)
 		select {
-		case <-e.Changed():
+		case <-l.Changed():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -100,9 +100,9 @@ func standing(ctx context.Context, e *Ears) error {
 func TestOneTopicFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		b := NewSharedBell(ctx)
-		var ears *Ears
-		run := func(ctx context.Context, e *Ears) error { ears = e; return standing(ctx, e) }
+		b := NewSharedDoorbell(ctx)
+		var at *Listeners
+		run := func(ctx context.Context, l *Listeners) error { at = l; return standing(ctx, l) }
 		errs := make([]chan error, 3)
 		for i := range errs {
 			errs[i] = make(chan error, 1)
@@ -110,7 +110,7 @@ func TestOneTopicFailsAlone(t *testing.T) {
 		}
 		synctest.Wait()
 		moved := errors.New("moved")
-		ears.Fail("1", moved)
+		at.Fail("1", moved)
 		synctest.Wait()
 		if err := <-errs[1]; !errors.Is(err, moved) {
 			t.Errorf("listening ended with %v", err)
@@ -128,7 +128,7 @@ func TestOneTopicFailsAlone(t *testing.T) {
 func TestTooManyTopicsAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		b := NewSharedBell(ctx)
+		b := NewSharedDoorbell(ctx)
 		var all sync.WaitGroup
 		for i := range mostTopics {
 			all.Go(func() { _ = b.Listen(ctx, "place", fmt.Sprint(i), standing, func() {}, func() {}) })

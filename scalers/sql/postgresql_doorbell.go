@@ -28,7 +28,7 @@ func (s *postgresqlSource) Listen(ctx context.Context, listening, ring func()) e
 	if why := unheard(s.channel); why != "" {
 		return fmt.Errorf("%w: listenChannel %s", scaler.ErrDoorbellRefused, why)
 	}
-	err := s.database.bell.Listen(ctx, "", s.channel, s.database.notify, listening, ring)
+	err := s.database.doorbell.Listen(ctx, "", s.channel, s.database.notify, listening, ring)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -52,42 +52,42 @@ func unheard(channel string) string {
 	return ""
 }
 
-// listener is the session that listens for all ears.
-type listener struct {
+// subscriber keeps the one session that listens for all listeners.
+type subscriber struct {
 	config *pgx.ConnConfig
 	login  func(context.Context, *pgx.ConnConfig) error
-	limits listenerLimits
+	limits subscriberLimits
 }
 
-// listenerLimits bound every wait for the server, so that a session whose
+// subscriberLimits bound every wait for the server, so that a session whose
 // network swallows everything is given up soon.
-type listenerLimits struct {
+type subscriberLimits struct {
 	connect time.Duration // until a session stands
 	silence time.Duration // until the server is asked whether it is there
 	answer  time.Duration // until it has to have answered
 }
 
-var usualLimits = listenerLimits{connect: 30 * time.Second, silence: 20 * time.Second, answer: 10 * time.Second}
+var usualLimits = subscriberLimits{connect: 30 * time.Second, silence: 20 * time.Second, answer: 10 * time.Second}
 
 // listen goes on until ctx ends, nobody is left or the session is lost.
-func (l listener) listen(ctx context.Context, ears *client.Ears) error {
-	session, err := l.connect(ctx)
+func (s subscriber) listen(ctx context.Context, listeners *client.Listeners) error {
+	session, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer farewell(ctx, session.Conn)
 	var heard []string
 	for {
-		channels := ears.Topics()
+		channels := listeners.Topics()
 		if len(channels) == 0 {
 			return nil
 		}
-		if err := l.tune(ctx, session, heard, channels); err != nil {
+		if err := s.switchTo(ctx, session, heard, channels); err != nil {
 			return err
 		}
 		heard = channels
-		ears.Listening(channels)
-		if err := l.hear(ctx, session, ears); err != nil {
+		listeners.Listening(channels)
+		if err := s.hear(ctx, session, listeners); err != nil {
 			return err
 		}
 	}
@@ -100,11 +100,11 @@ type listening struct {
 	line *line
 }
 
-func (l listener) connect(ctx context.Context) (*listening, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.limits.connect)
+func (s subscriber) connect(ctx context.Context) (*listening, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.limits.connect)
 	defer cancel()
-	own := l.config.Copy()
-	if err := l.login(ctx, own); err != nil {
+	own := s.config.Copy()
+	if err := s.login(ctx, own); err != nil {
 		return nil, err
 	}
 	var session *pgx.Conn
@@ -125,13 +125,13 @@ func farewell(ctx context.Context, session *pgx.Conn) {
 	_ = session.Close(ctx) // closed it is, either way
 }
 
-// tune listens to what is new and no more to what is gone. Both lists are in
-// order.
-func (l listener) tune(ctx context.Context, session *listening, heard, channels []string) error {
-	if err := l.tell(ctx, session, "LISTEN ", missing(heard, channels)); err != nil {
+// switchTo listens to the channels that are new and no more to those that are
+// gone. Both lists are in order.
+func (s subscriber) switchTo(ctx context.Context, session *listening, heard, channels []string) error {
+	if err := s.tell(ctx, session, "LISTEN ", missing(heard, channels)); err != nil {
 		return err
 	}
-	return l.tell(ctx, session, "UNLISTEN ", missing(channels, heard))
+	return s.tell(ctx, session, "UNLISTEN ", missing(channels, heard))
 }
 
 // missing are those of wanted that all, which is in order, lacks.
@@ -149,13 +149,13 @@ func missing(all, wanted []string) []string {
 const channelsAtOnce = 100
 
 // tell executes a command for each of the channels.
-func (l listener) tell(ctx context.Context, session *listening, command string, channels []string) error {
+func (s subscriber) tell(ctx context.Context, session *listening, command string, channels []string) error {
 	for some := range slices.Chunk(channels, channelsAtOnce) {
 		var statements strings.Builder
 		for _, channel := range some {
 			statements.WriteString(command + pgx.Identifier{channel}.Sanitize() + ";")
 		}
-		err := l.ask(ctx, session, func(ctx context.Context) error {
+		err := s.ask(ctx, session, func(ctx context.Context) error {
 			_, err := session.PgConn().Exec(ctx, statements.String()).ReadAll()
 			return err
 		})
@@ -167,8 +167,8 @@ func (l listener) tell(ctx context.Context, session *listening, command string, 
 }
 
 // ask waits for an answer of the server no longer than it may take.
-func (l listener) ask(ctx context.Context, session *listening, question func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, l.limits.answer)
+func (s subscriber) ask(ctx context.Context, session *listening, question func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limits.answer)
 	defer cancel()
 	session.line.ask()
 	return session.line.because(question(ctx))
@@ -190,15 +190,15 @@ func listenFailure(err error) error {
 	return err
 }
 
-// hear rings until the ears change. A session that is silent for long is
+// hear rings until the listeners change. A session that is silent for long is
 // checked.
-func (l listener) hear(ctx context.Context, session *listening, ears *client.Ears) error {
+func (s subscriber) hear(ctx context.Context, session *listening, listeners *client.Listeners) error {
 	changed, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		select {
-		case <-ears.Changed():
+		case <-listeners.Changed():
 			stop()
 		case <-changed.Done():
 		}
@@ -206,20 +206,20 @@ func (l listener) hear(ctx context.Context, session *listening, ears *client.Ear
 	defer func() { <-done }()
 	defer stop()
 	for {
-		waiting, cancel := context.WithTimeout(changed, l.limits.silence)
+		waiting, cancel := context.WithTimeout(changed, s.limits.silence)
 		session.line.ask()
 		notification, err := session.WaitForNotification(waiting)
 		silent := errors.Is(waiting.Err(), context.DeadlineExceeded)
 		cancel()
 		switch {
 		case err == nil:
-			ears.Ring(notification.Channel)
+			listeners.Ring(notification.Channel)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case changed.Err() != nil:
 			return nil
 		case silent:
-			if err := l.ask(ctx, session, session.Ping); err != nil {
+			if err := s.ask(ctx, session, session.Ping); err != nil {
 				return err
 			}
 		default:

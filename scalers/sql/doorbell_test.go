@@ -44,14 +44,14 @@ func opening(t *testing.T) context.Context {
 func TestNotificationsRing(t *testing.T) {
 	metadata := maps.Clone(databases(t)[0].metadata)
 	p := servers.SharedPostgreSQL(t)
-	run(t, p, "DROP TABLE IF EXISTS bell; CREATE TABLE bell (id int);")
-	maps.Copy(metadata, map[string]string{"query": "SELECT count(*) FROM bell", "listenChannel": "Bell"})
+	run(t, p, "DROP TABLE IF EXISTS arrivals; CREATE TABLE arrivals (id int);")
+	maps.Copy(metadata, map[string]string{"query": "SELECT count(*) FROM arrivals", "listenChannel": "Arrivals"})
 	family := scalertest.Serve(t, triggers...).WithAuth(map[string]string{"password": servers.SQLPassword})
 	w := family.Watch(t, "postgresql", metadata, scalerv1.Mode_MODE_IDLE, time.Hour)
 	if _, err := w.Until(within(t), "inactive", scalertest.Inactive); err != nil {
 		t.Fatal(err)
 	}
-	run(t, p, `INSERT INTO bell VALUES (1); NOTIFY "Bell";`)
+	run(t, p, `INSERT INTO arrivals VALUES (1); NOTIFY "Arrivals";`)
 	if _, err := w.Until(within(t), "active", scalertest.Active); err != nil {
 		t.Error(err)
 	}
@@ -61,28 +61,28 @@ func TestNotificationsRing(t *testing.T) {
 // ends.
 func TestChannelsShareASession(t *testing.T) {
 	p := servers.SharedPostgreSQL(t)
-	ears := map[string]*hearing{}
+	listeners := map[string]*hearing{}
 	for _, channel := range []string{"first", "second"} {
 		s, err := openPostgreSQL(opening(t), postgresqlParams{Connection: p.URL(), Query: "SELECT 1", ListenChannel: channel})
 		if err != nil {
 			t.Fatal(err)
 		}
-		ears[channel] = listenTo(t, s)
-		await(t, "listening", ears[channel].listening)
+		listeners[channel] = listenTo(t, s)
+		await(t, "listening", listeners[channel].listening)
 	}
 	run(t, p, "NOTIFY first;")
-	await(t, "the first ring", ears["first"].rung)
-	ears["first"].stop()
-	if err := await(t, "the end of the first", ears["first"].failed); !errors.Is(err, context.Canceled) {
+	await(t, "the first ring", listeners["first"].rung)
+	listeners["first"].stop()
+	if err := await(t, "the end of the first", listeners["first"].failed); !errors.Is(err, context.Canceled) {
 		t.Errorf("listening ended with %v", err)
 	}
 	run(t, p, "NOTIFY first; NOTIFY second;")
-	await(t, "the second ring", ears["second"].rung)
-	if len(ears["first"].rung) > 0 {
+	await(t, "the second ring", listeners["second"].rung)
+	if len(listeners["first"].rung) > 0 {
 		t.Error("the first channel rings although nobody listens")
 	}
 	run(t, p, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN%' AND pid <> pg_backend_pid();")
-	if err := await(t, "the end of the second", ears["second"].failed); err == nil || errors.Is(err, scaler.ErrDoorbellRefused) ||
+	if err := await(t, "the end of the second", listeners["second"].failed); err == nil || errors.Is(err, scaler.ErrDoorbellRefused) ||
 		!strings.Contains(err.Error(), p.Addr()) {
 		t.Errorf("listening ended with %v, want an error that names the server", err)
 	}
@@ -153,17 +153,17 @@ func TestSwallowedSession(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer proxy.Heal()
-			bell := client.NewSharedBell(t.Context())
-			defer bell.Close()
-			run := listener{config, login, listenerLimits{connect: patience, silence: tt.silence, answer: time.Second}}.listen
+			doorbell := client.NewSharedDoorbell(t.Context())
+			defer doorbell.Close()
+			run := subscriber{config, login, subscriberLimits{connect: patience, silence: tt.silence, answer: time.Second}}.listen
 			listening, ended := make(chan struct{}), make(chan error, 1)
 			go func() {
-				ended <- bell.Listen(within(t), "", "swallowed", run, func() { close(listening) }, func() {})
+				ended <- doorbell.Listen(within(t), "", "swallowed", run, func() { close(listening) }, func() {})
 			}()
 			await(t, "listening", listening)
 			proxy.Stall()
 			if tt.other {
-				go func() { _ = bell.Listen(t.Context(), "", "other", run, func() {}, func() {}) }()
+				go func() { _ = doorbell.Listen(t.Context(), "", "other", run, func() {}, func() {}) }()
 			}
 			if err := await(t, "the end of the session", ended); err == nil {
 				t.Error("it ended without an error")

@@ -70,13 +70,13 @@ func TestRings(t *testing.T) {
 	for name, k := range kinds(t) {
 		t.Run(name, func(t *testing.T) {
 			family := scalertest.Serve(t, triggers...)
-			fresh(t, k.operator, "bell", "bell-stream")
+			fresh(t, k.operator, "arrivals", "arrivals-stream")
 			for triggerType, tt := range map[string]struct {
 				key     map[string]string
 				command []any
 			}{
-				k.list:   {map[string]string{"listName": "bell"}, []any{"RPUSH", "bell", 1}},
-				k.stream: {map[string]string{"stream": "bell-stream"}, []any{"XADD", "bell-stream", "*", "k", "v"}},
+				k.list:   {map[string]string{"listName": "arrivals"}, []any{"RPUSH", "arrivals", 1}},
+				k.stream: {map[string]string{"stream": "arrivals-stream"}, []any{"XADD", "arrivals-stream", "*", "k", "v"}},
 			} {
 				metadata := maps.Clone(k.metadata)
 				maps.Copy(metadata, tt.key)
@@ -167,14 +167,14 @@ func TestServersThatRememberFewKeys(t *testing.T) {
 	r := servers.Redis(t, servers.RedisOptions{Config: "tracking-table-max-keys 10"})
 	client := operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}})
 	first := openAt(t, r.Addr(), "key-0", "")
-	ears := make([]*hearing, 100)
-	for i := range ears {
-		ears[i] = hear(t, sibling(first, fmt.Sprintf("key-%d", i)))
+	listeners := make([]*hearing, 100)
+	for i := range listeners {
+		listeners[i] = hear(t, sibling(first, fmt.Sprintf("key-%d", i)))
 	}
-	for i, e := range ears {
+	for i, e := range listeners {
 		await(t, fmt.Sprintf("listener %d", i), e.listening)
 	}
-	for i, e := range ears[:3] { // each is held back by now
+	for i, e := range listeners[:3] { // each is held back by now
 		for len(e.rung) > 0 {
 			<-e.rung
 		}
@@ -239,12 +239,12 @@ func TestManyListenersFewConnections(t *testing.T) {
 	client := operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}, PoolSize: 1})
 	first := openAt(t, r.Addr(), "key-0", "").(*source)
 	sources := make([]scaler.Source, keys)
-	ears := make([]*hearing, keys)
+	listeners := make([]*hearing, keys)
 	for i := range keys {
 		sources[i] = sibling(first, fmt.Sprintf("key-%d", i))
-		ears[i] = hear(t, sources[i])
+		listeners[i] = hear(t, sources[i])
 	}
-	for i, e := range ears {
+	for i, e := range listeners {
 		await(t, fmt.Sprintf("listener %d", i), e.listening)
 	}
 	results := scaler.ReadTogether(within(t), first.server, sources...)
@@ -252,7 +252,7 @@ func TestManyListenersFewConnections(t *testing.T) {
 		t.Errorf("key %d: %v", i, results[i].Err)
 	}
 	push(t, client, "key-777", 1)
-	await(t, "the ring", ears[777].rung)
+	await(t, "the ring", listeners[777].rung)
 	clients, err := client.Info(within(t), "clients").Result()
 	if err != nil {
 		t.Fatal(err)
@@ -276,14 +276,14 @@ func TestServersRememberKeysAndNothingElse(t *testing.T) {
 	r := servers.Redis(t)
 	client := operator(t, &redis.UniversalOptions{Addrs: []string{r.Addr()}})
 	first := openAt(t, r.Addr(), "key-0", "")
-	ears := make([]*hearing, keys)
-	for i := range ears {
-		ears[i] = hear(t, sibling(first, fmt.Sprintf("key-%d", i)))
-		await(t, fmt.Sprintf("listener %d", i), ears[i].listening)
+	listeners := make([]*hearing, keys)
+	for i := range listeners {
+		listeners[i] = hear(t, sibling(first, fmt.Sprintf("key-%d", i)))
+		await(t, fmt.Sprintf("listener %d", i), listeners[i].listening)
 	}
 	for i := range keys / 2 { // go, and come back
-		ears[i].stop()
-		_ = await(t, "the end", ears[i].failed)
+		listeners[i].stop()
+		_ = await(t, "the end", listeners[i].failed)
 		await(t, fmt.Sprintf("listener %d again", i), hear(t, sibling(first, fmt.Sprintf("key-%d", i))).listening)
 	}
 	info, err := client.Info(within(t), "stats", "commandstats").Result()
@@ -382,7 +382,7 @@ func TestServersThatPassAreNoRefusal(t *testing.T) {
 		"LOADING Redis is loading the dataset in memory", "ERR max number of clients reached",
 		"ERR The client ID you want redirect to does not exist", "WRONGPASS invalid username-password pair",
 	} {
-		if err := explainBell("redis", said(answer)); errors.Is(err, scaler.ErrDoorbellRefused) {
+		if err := explainDoorbell("redis", said(answer)); errors.Is(err, scaler.ErrDoorbellRefused) {
 			t.Errorf("%q is taken for a refusal: %v", answer, err)
 		}
 	}
