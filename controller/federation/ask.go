@@ -203,7 +203,7 @@ func (f *Federation) look(t Trigger) (found []candidate, refused error, changed 
 		return nil, nil, nil, err
 	}
 	for _, i := range s.ranked(questionKey(t, s.description)) {
-		found = append(found, candidate{inst: i, client: i.scaler(), classic: !i.peer.describes()})
+		found = append(found, candidate{inst: i, client: i.scaler(), classic: !i.subscriber.describes()})
 	}
 	return found, f.refuses(s, t), s.changed, nil
 }

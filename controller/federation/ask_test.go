@@ -18,7 +18,7 @@ import (
 
 func TestTheAdapterMeetsTheControllerAtOneInstance(t *testing.T) {
 	controller := newWorld(t)
-	families := []*family{newFamily(t, controller.bell), newFamily(t, controller.bell), newFamily(t, controller.bell)}
+	families := []*family{newFamily(t, controller.events), newFamily(t, controller.events), newFamily(t, controller.events)}
 	controller.service("kafka", families...)
 	triggers := controller.subscribeMany("kafka", 60)
 	controller.until("all are where they belong", func() bool { return len(controller.services3()) == 3 && controller.settled() })
@@ -85,7 +85,7 @@ func TestGetMetrics(t *testing.T) {
 			if tt.change != nil {
 				change = append(change, tt.change)
 			}
-			f := newFamily(t, w.bell, change...)
+			f := newFamily(t, w.events, change...)
 			w.service("kafka", f)
 			orders := trigger("kafka", 1)
 			w.known("kafka")
@@ -135,7 +135,7 @@ func TestAnInstanceThatIsGoneIsPassedOver(t *testing.T) {
 	for name, end := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+			a, b := newFamily(t, w.events), newFamily(t, w.events)
 			w.service("kafka", a, b)
 			orders := trigger("kafka", 1)
 			w.Subscribe(orders)
@@ -157,7 +157,7 @@ func TestAnInstanceThatIsGoneIsPassedOver(t *testing.T) {
 
 func TestAQuestionEndsWithItsDeadline(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell, func(f *family) {
+	f := newFamily(t, w.events, func(f *family) {
 		f.metrics = func(ctx context.Context, _ *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -197,7 +197,7 @@ func TestLate(t *testing.T) {
 
 func TestAThirdPartyIsAsked(t *testing.T) {
 	w := newWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	w.known("jobs")
 	jobs := trigger("jobs", 1)
@@ -218,7 +218,7 @@ func TestAThirdPartyIsAsked(t *testing.T) {
 // a family that has it answers, and nobody else is asked half a question.
 func TestAWorkloadThatCannotBeRead(t *testing.T) {
 	w := newWorld(t)
-	f, c := newFamily(t, w.bell), newClassic(t, w.bell)
+	f, c := newFamily(t, w.events), newClassic(t, w.events)
 	w.service("kafka", f)
 	w.classicService("jobs", c)
 	w.known("kafka")
@@ -248,7 +248,7 @@ func TestAWorkloadThatCannotBeRead(t *testing.T) {
 
 func TestCachedMetricsOfAThirdPartyAreAskedForOncePerPoll(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	w.known("jobs")
 	jobs := trigger("jobs", 1)
@@ -285,7 +285,7 @@ func TestTransportIsAskedByFamily(t *testing.T) {
 			}
 		}
 	})
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	svc := plainService("apache-kafka")
 	svc.Labels = map[string]string{familyLabel: "kafka"}
 	svc.Spec.Ports[0].AppProtocol = nil
@@ -304,8 +304,8 @@ func TestTransportIsAskedByFamily(t *testing.T) {
 
 func TestCreatingAndDeletingLeavesNothing(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.pushesSpecs = true, true })
+	f := newFamily(t, w.events)
+	c := newClassic(t, w.events, func(c *classic) { c.pushes, c.pushesSpecs = true, true })
 	w.service("kafka", f)
 	w.classicService("jobs", c)
 	cycle := func(n int) {
@@ -350,7 +350,7 @@ func TestCheck(t *testing.T) {
 	if problems, err := w.Check(t.Context(), wrong); len(problems) > 0 || err != nil {
 		t.Errorf("%q, %v without a family", problems, err)
 	}
-	w.service("kafka", newFamily(t, w.bell))
+	w.service("kafka", newFamily(t, w.events))
 	w.until("it is checked", func() bool {
 		problems, err := w.Check(t.Context(), wrong)
 		return err == nil && slices.Equal(problems, []string{"queue: is none"})

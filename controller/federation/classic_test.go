@@ -26,7 +26,7 @@ type classic struct {
 	externalscaler.UnimplementedExternalScalerServer
 	scalerv1.UnimplementedScalerServiceServer
 
-	bell     *bell
+	events   *events
 	listener net.Listener
 	server   *grpc.Server
 
@@ -50,10 +50,10 @@ type classic struct {
 	specStreams map[string]chan []*externalscaler.MetricSpec
 }
 
-func newClassic(t *testing.T, b *bell, change ...func(*classic)) *classic {
+func newClassic(t *testing.T, e *events, change ...func(*classic)) *classic {
 	t.Helper()
 	c := &classic{
-		bell:        b,
+		events:      e,
 		specs:       []*externalscaler.MetricSpec{{MetricName: "jobs", TargetSizeFloat: 2.5}},
 		values:      []*externalscaler.MetricValue{{MetricName: "jobs", MetricValueFloat: 4}},
 		active:      true,
@@ -118,7 +118,7 @@ func (c *classic) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRe
 
 func (c *classic) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
 	c.mu.Lock()
-	defer c.bell.ring()
+	defer c.events.happened()
 	defer c.mu.Unlock()
 	c.polls++
 	return &externalscaler.IsActiveResponse{Result: c.active}, c.err
@@ -130,22 +130,22 @@ func (c *classic) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grp
 	}
 	c.change(func() { c.streamed++ })
 	if c.hangsUp {
-		c.bell.ring()
+		c.events.happened()
 		return nil
 	}
 	for c.floods {
 		if err := stream.Send(&externalscaler.IsActiveResponse{Result: true}); err != nil {
 			c.change(func() { c.dammed++ })
-			c.bell.ring()
+			c.events.happened()
 			return err
 		}
 	}
 	in := make(chan bool, 1000)
 	c.change(func() { c.activity[ref.GetName()] = in })
-	c.bell.ring()
+	c.events.happened()
 	defer func() {
 		c.change(func() { delete(c.activity, ref.GetName()) })
-		c.bell.ring()
+		c.events.happened()
 	}()
 	for {
 		select {
@@ -165,7 +165,7 @@ func (c *classic) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, stream g
 	}
 	in := make(chan []*externalscaler.MetricSpec, 10)
 	c.change(func() { c.specStreams[ref.GetName()] = in })
-	c.bell.ring()
+	c.events.happened()
 	for {
 		select {
 		case <-stream.Context().Done():
@@ -197,7 +197,7 @@ func (w *world) classicService(triggerType string, c *classic) {
 
 func TestAThirdPartyIsPolled(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	jobs.Mode = Active
@@ -284,7 +284,7 @@ func TestWhatAThirdPartySays(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.classicService("jobs", newClassic(t, w.bell, tt.change))
+			w.classicService("jobs", newClassic(t, w.events, tt.change))
 			jobs := trigger("jobs", 1)
 			jobs.NoData, jobs.PollingInterval = tt.noData, time.Second
 			w.Subscribe(jobs)
@@ -309,7 +309,7 @@ func TestWhatAThirdPartySays(t *testing.T) {
 // asks, so that the HPA holds, too.
 func TestAThirdPartyWithoutDataIsHeld(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	jobs.NoData = "hold"
@@ -328,7 +328,7 @@ func TestAThirdPartyWithoutDataIsHeld(t *testing.T) {
 
 func TestAThirdPartyGetsNoReservedKeyAndNoReference(t *testing.T) {
 	w := newWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	jobs, host := trigger("jobs", 1), "broker.example.com"
 	jobs.Authentication = "TriggerAuthentication/login"
@@ -356,7 +356,7 @@ func TestAThirdPartyGetsNoReservedKeyAndNoReference(t *testing.T) {
 
 func TestAPushIsARing(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.active, c.values[0].MetricValueFloat = true, false, 0 })
+	c := newClassic(t, w.events, func(c *classic) { c.pushes, c.active, c.values[0].MetricValueFloat = true, false, 0 })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -403,7 +403,7 @@ func TestAPushIsARing(t *testing.T) {
 // is no reason to come back as soon as the first time.
 func TestStreamsThatEndAtOnceAreTriedEverLater(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.hangsUp = true, true })
+	c := newClassic(t, w.events, func(c *classic) { c.pushes, c.hangsUp = true, true })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -419,7 +419,7 @@ func TestStreamsThatEndAtOnceAreTriedEverLater(t *testing.T) {
 
 func TestStreamsThatEndAtOnceLeavePolling(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.hangsUp = true, true })
+	c := newClassic(t, w.events, func(c *classic) { c.pushes, c.hangsUp = true, true })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -438,7 +438,7 @@ func TestStreamsThatEndAtOnceLeavePolling(t *testing.T) {
 // polls say inactive: each true is a pulse, and what lowers is the poll.
 func TestFlappingPushesOnlyRaise(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.active = true, false })
+	c := newClassic(t, w.events, func(c *classic) { c.pushes, c.active = true, false })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -462,7 +462,7 @@ func TestFlappingPushesOnlyRaise(t *testing.T) {
 
 func TestRenamedMetricsReplaceTheOldOnes(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -478,7 +478,7 @@ func TestRenamedMetricsReplaceTheOldOnes(t *testing.T) {
 // wrong with another is said until a good one comes.
 func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushesSpecs = true })
+	c := newClassic(t, w.events, func(c *classic) { c.pushesSpecs = true })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -510,7 +510,7 @@ func TestStreamedSpecsReplaceTheAskedOnes(t *testing.T) {
 // ended, and it is polled.
 func TestAFloodIsNotListenedTo(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	c := newClassic(t, w.bell, func(c *classic) { c.pushes, c.floods = true, true })
+	c := newClassic(t, w.events, func(c *classic) { c.pushes, c.floods = true, true })
 	w.classicService("jobs", c)
 	jobs := trigger("jobs", 1)
 	w.Subscribe(jobs)
@@ -528,7 +528,7 @@ func TestAFloodIsNotListenedTo(t *testing.T) {
 
 func TestAStalledThirdPartyDelaysNobodyElse(t *testing.T) {
 	w := newWorld(t)
-	stuck, c := newClassic(t, w.bell), newClassic(t, w.bell)
+	stuck, c := newClassic(t, w.events), newClassic(t, w.events)
 	cable := newCable(t, stuck.address())
 	w.put(plainService("stuck"))
 	w.put(slice("stuck", "scaler-stuck-0", cable.address()))
@@ -550,7 +550,7 @@ func TestAStalledThirdPartyDelaysNobodyElse(t *testing.T) {
 func TestStalledTriggersOfAThirdPartyDelayNoOther(t *testing.T) {
 	const stalled = 6 * pollers
 	w := newWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	w.classicService("jobs", c)
 	often := func(n int, name string) Trigger {
 		one := trigger("jobs", n)

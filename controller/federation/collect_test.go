@@ -8,9 +8,9 @@ import (
 )
 
 func TestStateOfFamiliesInMetrics(t *testing.T) {
-	b := newBell()
-	w := newWorldWith(t, b)
-	f := newFamily(t, b)
+	e := newEvents()
+	w := newWorldWith(t, e)
+	f := newFamily(t, e)
 	w.service("kafka", f)
 	w.Subscribe(trigger("kafka", 0))
 	series := func(ready, down string) string {
@@ -39,13 +39,13 @@ sluice_family_subscriptions{type="kafka"} 1
 }
 
 func TestReadyOnceEveryInstanceWasJudged(t *testing.T) {
-	b := newBell()
-	cold := New(Config{Namespace: namespace, Client: newWorldWith(t, b).client})
+	e := newEvents()
+	cold := New(Config{Namespace: namespace, Client: newWorldWith(t, e).client})
 	if err := cold.Ready(); err == nil || err.Error() != "the scaler Services have not been read yet" {
 		t.Errorf("before the start: %v", err)
 	}
-	w := newWorldWith(t, b)
-	f := newFamily(t, b)
+	w := newWorldWith(t, e)
+	f := newFamily(t, e)
 	w.service("kafka", f)
 	w.until("readiness", func() bool { return w.Ready() == nil })
 	f.kill()

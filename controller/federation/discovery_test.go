@@ -149,7 +149,7 @@ func TestReadService(t *testing.T) {
 
 func TestNobodyToAskIsSaidInThreeWays(t *testing.T) {
 	w := newWorld(t)
-	gone := newFamily(t, w.bell)
+	gone := newFamily(t, w.events)
 	gone.kill()
 	w.service("cron")
 	w.service("redis", gone)
@@ -184,7 +184,7 @@ func TestNobodyToAskIsSaidInThreeWays(t *testing.T) {
 
 func TestAServiceThatGoesAndComesHealsByItself(t *testing.T) {
 	w := newWorld(t)
-	first := newFamily(t, w.bell)
+	first := newFamily(t, w.events)
 	orders := trigger("kafka", 1)
 	w.service("kafka", first)
 	w.Subscribe(orders)
@@ -198,7 +198,7 @@ func TestAServiceThatGoesAndComesHealsByItself(t *testing.T) {
 	}
 	w.until("the family is left", func() bool { return len(first.has()) == 0 })
 
-	second := newFamily(t, w.bell, func(f *family) { f.value = 9 })
+	second := newFamily(t, w.events, func(f *family) { f.value = 9 })
 	w.service("kafka", second)
 	w.until("the new family is heard", w.observed(orders, 9))
 	if err := w.state(orders).Unreachable; err != nil {
@@ -209,16 +209,16 @@ func TestAServiceThatGoesAndComesHealsByItself(t *testing.T) {
 // TestServicesAreToldOf: who keeps their keys is told of Services, and not of
 // addresses, which come and go with every Pod.
 func TestServicesAreToldOf(t *testing.T) {
-	b := newBell()
+	e := newEvents()
 	var told atomic.Int32
-	w := newWorldWith(t, b, func(c *Config) {
-		c.ServicesChanged = func() { told.Add(1); b.ring() }
+	w := newWorldWith(t, e, func(c *Config) {
+		c.ServicesChanged = func() { told.Add(1); e.happened() }
 	})
 	orders := trigger("kafka", 1)
 	w.Subscribe(orders)
 	w.put(plainService("kafka"))
 	w.until("the Service is told of", func() bool { return told.Load() == 1 })
-	w.addresses("kafka", newFamily(t, w.bell))
+	w.addresses("kafka", newFamily(t, w.events))
 	w.until("the value is known", w.observed(orders, 7))
 	w.deleteService("kafka")
 	w.until("its end is known", func() bool { return told.Load() >= 2 && w.state(orders).Unreachable != nil })
@@ -229,7 +229,7 @@ func TestServicesAreToldOf(t *testing.T) {
 
 func TestTypesOfOneFamilyShareAConnection(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	for _, triggerType := range []string{"kafka", "apache-kafka"} {
 		svc := plainService(triggerType)
 		svc.Labels = map[string]string{familyLabel: "kafka"}
@@ -251,7 +251,7 @@ func TestTypesOfOneFamilyShareAConnection(t *testing.T) {
 
 func TestExternalNameIsAnInstance(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	svc := plainService("kafka")
 	svc.Spec.Type, svc.Spec.ExternalName = corev1.ServiceTypeExternalName, "localhost"
 	svc.Spec.Ports[0].Port = *slice("kafka", "a", f.address()).Ports[0].Port
@@ -263,7 +263,7 @@ func TestExternalNameIsAnInstance(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	w.service("redis", f)
 	w.Subscribe(trigger("kafka", 1))

@@ -271,7 +271,7 @@ func TestCircles(t *testing.T) {
 // once they are fewer, and no other one hears of it.
 func TestATriggerWithTooManyVariablesIsNotServed(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	other := trigger("kafka", 2)
 	w.Subscribe(other)

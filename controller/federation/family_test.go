@@ -27,7 +27,7 @@ type family struct {
 	scalerv1.UnimplementedScalerServiceServer
 	externalscaler.UnimplementedExternalScalerServer
 
-	bell     *bell
+	events   *events
 	listener net.Listener
 	server   *grpc.Server
 	health   *health.Server
@@ -45,10 +45,10 @@ type family struct {
 }
 
 // newFamily serves on a free port until the test ends.
-func newFamily(t *testing.T, b *bell, change ...func(*family)) *family {
+func newFamily(t *testing.T, e *events, change ...func(*family)) *family {
 	t.Helper()
 	f := &family{
-		bell: b, value: 7,
+		events: e, value: 7,
 		types: []*scalerv1.TriggerType{{
 			Type: "kafka",
 			Parameters: []*scalerv1.Parameter{
@@ -130,7 +130,7 @@ func (f *family) forget(out chan *scalerv1.WatchResponse) {
 	delete(f.streams, out)
 	clear(f.subs)
 	f.mu.Unlock()
-	f.bell.ring()
+	f.events.happened()
 }
 
 func (f *family) receive(stream scalerv1.ScalerService_WatchServer, out chan<- *scalerv1.WatchResponse) error {
@@ -148,7 +148,7 @@ func (f *family) receive(stream scalerv1.ScalerService_WatchServer, out chan<- *
 
 func (f *family) take(frame *scalerv1.WatchRequest, out chan<- *scalerv1.WatchResponse) {
 	f.mu.Lock()
-	defer f.bell.ring()
+	defer f.events.happened()
 	defer f.mu.Unlock()
 	if gone := frame.GetUnsubscribe(); gone != nil {
 		delete(f.subs, gone.GetId())

@@ -186,7 +186,7 @@ func (f *Federation) Subscribe(t Trigger) {
 		f.subs[id] = sub
 	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
 		if sub.updatePacing(t) {
-			sub.eachAssignment(func(s *assignment) { s.peer.updatePacing(s) })
+			sub.eachAssignment(func(s *assignment) { s.subscriber.updatePacing(s) })
 		}
 		return
 	}

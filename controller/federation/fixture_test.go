@@ -32,33 +32,33 @@ const (
 type world struct {
 	t      *testing.T
 	client *fake.Clientset
-	bell   *bell
+	events *events
 	*Federation
 }
 
-// bell is rung by everything that happens, so that a test can wait for it.
-type bell struct {
+// events lets a test wait for whatever happens.
+type events struct {
 	mu   sync.Mutex
-	rung chan struct{}
+	next chan struct{} // closed at the next event
 }
 
-func newBell() *bell { return &bell{rung: make(chan struct{})} }
+func newEvents() *events { return &events{next: make(chan struct{})} }
 
-func (b *bell) ring() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.rung)
-	b.rung = make(chan struct{})
+func (e *events) happened() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.next)
+	e.next = make(chan struct{})
 }
 
-func (b *bell) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.rung
+func (e *events) after() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.next
 }
 
 // until returns once condition holds, which is looked at after each event, and
-// every now and then for what rings no bell.
+// every now and then for what is no event.
 func (w *world) until(what string, condition func() bool) {
 	w.t.Helper()
 	deadline := time.NewTimer(patience)
@@ -66,7 +66,7 @@ func (w *world) until(what string, condition func() bool) {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		next := w.bell.next()
+		next := w.events.after()
 		if condition() {
 			return
 		}
@@ -83,18 +83,18 @@ func (w *world) until(what string, condition func() bool) {
 // otherwise.
 func newWorld(t *testing.T, change ...func(*Config)) *world {
 	t.Helper()
-	return newWorldWith(t, newBell(), change...)
+	return newWorldWith(t, newEvents(), change...)
 }
 
-func newWorldWith(t *testing.T, b *bell, change ...func(*Config)) *world {
+func newWorldWith(t *testing.T, e *events, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, client: fake.NewClientset(), bell: b}
+	w := &world{t: t, client: fake.NewClientset(), events: e}
 	config := Config{
 		Namespace:      namespace,
 		Client:         w.client,
 		AllowPlaintext: true,
 		Log:            slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Changed:        func(ID) { b.ring() },
+		Changed:        func(ID) { e.happened() },
 	}
 	for _, c := range change {
 		c(&config)

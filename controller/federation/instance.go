@@ -64,11 +64,11 @@ type instance struct {
 	reason      string // why it is down
 	draining    bool   // it said so
 	description *scalerv1.DescribeResponse
-	peer        peer // nil until the instance was described once
+	subscriber  subscriber // nil until the instance was described once
 }
 
-// peer serves the subscriptions of an instance.
-type peer interface {
+// subscriber serves the subscriptions of an instance.
+type subscriber interface {
 	// assign adds a subscription, or replaces that of the same id.
 	assign(*assignment)
 	// unassign removes it, unless it was replaced meanwhile.
@@ -110,12 +110,12 @@ func (i *instance) suspect() { signal(i.suspicion) }
 // run owns the connection and everything that uses it for long.
 func (i *instance) run(ctx context.Context) {
 	defer i.hangUp()
-	peers := &peerRunner{}
-	defer peers.stop()
+	subscribers := &subscriberRunner{}
+	defer subscribers.stop()
 	retry := newBackoff(i.fed.clock, 200*time.Millisecond, 5*time.Second)
 	for ctx.Err() == nil {
 		began := i.fed.clock.Now()
-		err := i.session(ctx, peers)
+		err := i.session(ctx, subscribers)
 		if ctx.Err() != nil {
 			return
 		}
@@ -154,7 +154,7 @@ func (i *instance) waitToReconnect(ctx context.Context, retry *backoffTimer) {
 
 // session learns what the instance is and follows its health. It returns why
 // the instance can no longer be used.
-func (i *instance) session(ctx context.Context, peers *peerRunner) error {
+func (i *instance) session(ctx context.Context, subscribers *subscriberRunner) error {
 	if i.conn == nil {
 		if err := i.dial(); err != nil {
 			return err
@@ -171,7 +171,7 @@ func (i *instance) session(ctx context.Context, peers *peerRunner) error {
 			return err
 		}
 	}
-	i.fed.described(i, description, peers.keep(ctx, i, description != nil))
+	i.fed.described(i, description, subscribers.keep(ctx, i, description != nil))
 	return i.followHealth(ctx)
 }
 
@@ -290,7 +290,7 @@ func (i *instance) probe(ctx context.Context) bool {
 
 func (i *instance) tooSilent() bool {
 	i.fed.mu.Lock()
-	p := i.peer
+	p := i.subscriber
 	i.fed.mu.Unlock()
 	if p == nil {
 		return false
@@ -319,33 +319,33 @@ func reasonOf(err error) string {
 	return externalscaler.Message(status.Convert(err).Message())
 }
 
-// peerRunner keeps the peer of an instance running from one connection to the
+// subscriberRunner keeps the subscriber of an instance running from one connection to the
 // next, and changes it when the instance comes back as another kind.
-type peerRunner struct {
-	peer peer
-	end  context.CancelFunc
-	done sync.WaitGroup
+type subscriberRunner struct {
+	subscriber subscriber
+	end        context.CancelFunc
+	done       sync.WaitGroup
 }
 
-func (r *peerRunner) keep(ctx context.Context, i *instance, describes bool) peer {
-	if r.peer != nil && r.peer.describes() == describes {
-		return r.peer
+func (r *subscriberRunner) keep(ctx context.Context, i *instance, describes bool) subscriber {
+	if r.subscriber != nil && r.subscriber.describes() == describes {
+		return r.subscriber
 	}
 	r.stop()
 	if describes {
-		r.peer = newWatcher(i)
+		r.subscriber = newWatcher(i)
 	} else {
-		r.peer = newPoller(i)
+		r.subscriber = newPoller(i)
 	}
 	ctx, r.end = context.WithCancel(ctx)
-	running := r.peer
+	running := r.subscriber
 	guard.Go(&r.done, "the subscriptions of an instance", i.address, func() {
 		guard.Loop(ctx, "the subscriptions of an instance", i.address, func() { running.run(ctx) })
 	})
-	return r.peer
+	return r.subscriber
 }
 
-func (r *peerRunner) stop() {
+func (r *subscriberRunner) stop() {
 	if r.end != nil {
 		r.end()
 	}

@@ -182,17 +182,17 @@ func (f *Federation) setReadiness(i *instance, verdict readiness, reason string)
 }
 
 // described records what an instance is, at the start of each session.
-func (f *Federation) described(i *instance, description *scalerv1.DescribeResponse, p peer) {
+func (f *Federation) described(i *instance, description *scalerv1.DescribeResponse, p subscriber) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i.peer != p { // another kind now: nobody sits with the new one
+	if i.subscriber != p { // another kind now: nobody is assigned to the new one
 		for s := range i.holders {
 			for _, sub := range s.subs {
 				sub.leaveInstance(i)
 			}
 		}
 	}
-	i.description, i.peer, i.draining = description, p, false
+	i.description, i.subscriber, i.draining = description, p, false
 	f.updateHolders(i)
 }
 
@@ -376,9 +376,9 @@ func (sub *subscription) misplaced() bool {
 
 // assign gives a subscription a place at an instance that is, or was, ready.
 func (f *Federation) assign(i *instance, sub *subscription, awaited bool) *assignment {
-	s := &assignment{sub: sub, inst: i, peer: i.peer, generation: sub.snapshot().Generation}
+	s := &assignment{sub: sub, inst: i, subscriber: i.subscriber, generation: sub.snapshot().Generation}
 	s.awaited.Store(awaited)
-	s.peer.assign(s)
+	s.subscriber.assign(s)
 	return s
 }
 
@@ -400,7 +400,7 @@ func (sub *subscription) arrive() {
 func (sub *subscription) drop(s **assignment) {
 	if *s != nil {
 		(*s).close()
-		(*s).peer.unassign(*s)
+		(*s).subscriber.unassign(*s)
 		*s = nil
 	}
 }

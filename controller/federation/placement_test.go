@@ -23,19 +23,19 @@ import (
 // to wait for it.
 type stepClock struct {
 	*clocktesting.FakeClock
-	bell *bell
+	events *events
 }
 
 func (c stepClock) NewTimer(d time.Duration) clock.Timer {
 	timer := c.FakeClock.NewTimer(d)
-	c.bell.ring()
+	c.events.happened()
 	return timer
 }
 
 // newSteppedWorld has a clock of its own.
 func newSteppedWorld(t *testing.T) (*world, *clocktesting.FakeClock) {
-	now, b := clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), newBell()
-	return newWorldWith(t, b, func(c *Config) { c.Clock = stepClock{now, b} }), now
+	now, e := clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), newEvents()
+	return newWorldWith(t, e, func(c *Config) { c.Clock = stepClock{now, e} }), now
 }
 
 // stepUntil lets time pass a step at a time until condition holds, and returns
@@ -80,7 +80,7 @@ func (w *world) allObserved(triggers []Trigger, value float64) bool {
 
 func TestQuestionsAreSpreadOverInstancesAndStay(t *testing.T) {
 	w := newWorld(t)
-	a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+	a, b := newFamily(t, w.events), newFamily(t, w.events)
 	w.service("kafka", a, b)
 	w.until("both are ready", func() bool {
 		w.Subscribe(trigger("kafka", 0))
@@ -98,7 +98,7 @@ func TestQuestionsAreSpreadOverInstancesAndStay(t *testing.T) {
 
 func TestEqualQuestionsMeetAtOneInstance(t *testing.T) {
 	w := newWorld(t)
-	a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+	a, b := newFamily(t, w.events), newFamily(t, w.events)
 	w.service("kafka", a, b)
 	w.until("both are ready", func() bool {
 		w.Subscribe(trigger("kafka", 0))
@@ -131,7 +131,7 @@ func TestAnInstanceThatEndsLosesItsSubscriptionsToTheOther(t *testing.T) {
 	for name, end := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+			a, b := newFamily(t, w.events), newFamily(t, w.events)
 			w.service("kafka", a, b)
 			triggers := w.subscribeMany("kafka", 50)
 			w.until("both have some", func() bool { return len(a.has()) > 5 && len(b.has()) > 5 })
@@ -148,7 +148,7 @@ func TestAnInstanceThatEndsLosesItsSubscriptionsToTheOther(t *testing.T) {
 
 func TestTheLastInstanceComesBack(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	triggers := w.subscribeMany("kafka", 10)
 	address := f.address()
@@ -197,7 +197,7 @@ func TestMovesArePaced(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w, now := newSteppedWorld(t)
-			a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+			a, b := newFamily(t, w.events), newFamily(t, w.events)
 			w.service("kafka", a)
 			triggers := w.subscribeMany("kafka", n)
 			began := now.Now()
@@ -246,8 +246,8 @@ func (w *world) settled() bool {
 
 func TestAMoveKeepsTheOldInstanceUntilTheNewOneAnswers(t *testing.T) {
 	w := newWorld(t)
-	a := newFamily(t, w.bell)
-	b := newFamily(t, w.bell, func(f *family) { f.quiet = true })
+	a := newFamily(t, w.events)
+	b := newFamily(t, w.events, func(f *family) { f.quiet = true })
 	w.service("kafka", a)
 	orders := trigger("kafka", 1)
 	w.Subscribe(orders)
@@ -265,7 +265,7 @@ func TestAMoveKeepsTheOldInstanceUntilTheNewOneAnswers(t *testing.T) {
 
 func TestAnInstanceThatIsCutOffIsLeft(t *testing.T) {
 	w, now := newSteppedWorld(t)
-	a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+	a, b := newFamily(t, w.events), newFamily(t, w.events)
 	cable := newCable(t, a.address())
 	w.service("kafka", b)
 	w.put(slice("kafka", "scaler-kafka-cut", cable.address()))
@@ -356,11 +356,11 @@ func (w cutWriter) Write(p []byte) (int, error) {
 
 func TestASilentFamilyDelaysNobodyElse(t *testing.T) {
 	w := newWorld(t)
-	stuck := newFamily(t, w.bell)
+	stuck := newFamily(t, w.events)
 	cable := newCable(t, stuck.address())
 	w.put(plainService("redis"))
 	w.put(slice("redis", "scaler-redis-0", cable.address()))
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	first := trigger("redis", 1000)
 	w.Subscribe(first)
@@ -376,7 +376,7 @@ func TestASilentFamilyDelaysNobodyElse(t *testing.T) {
 
 func TestAThousandSubscriptions(t *testing.T) {
 	w := newWorld(t)
-	a, b := newFamily(t, w.bell), newFamily(t, w.bell)
+	a, b := newFamily(t, w.events), newFamily(t, w.events)
 	w.service("kafka", a, b)
 	triggers := make([]Trigger, 1000)
 	for n := range triggers {
@@ -398,7 +398,7 @@ func TestAThousandSubscriptions(t *testing.T) {
 
 func TestAFamilyThatDoesNotWatchIsSaid(t *testing.T) {
 	w := newWorld(t)
-	c := newClassic(t, w.bell)
+	c := newClassic(t, w.events)
 	c.description = &scalerv1.DescribeResponse{Family: "half"}
 	w.put(plainService("kafka"))
 	w.put(slice("kafka", "scaler-kafka-0", c.address()))

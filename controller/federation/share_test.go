@@ -14,7 +14,7 @@ import (
 // what was there goes on, and other namespaces do not notice.
 func TestNamespacesHaveAShareOfAFamily(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 2 })
-	w.service("kafka", newFamily(t, w.bell))
+	w.service("kafka", newFamily(t, w.events))
 	triggers := w.subscribeMany("kafka", 2)
 	refused := func(one Trigger) func() bool {
 		return func() bool {
@@ -56,7 +56,7 @@ func TestRoomGoesToWhoCanBeServed(t *testing.T) {
 		svc := plainService(triggerType)
 		svc.Labels = map[string]string{familyLabel: "kafka"}
 		w.put(svc)
-		w.addresses(triggerType, newFamily(t, w.bell))
+		w.addresses(triggerType, newFamily(t, w.events))
 	}
 	first, lost := trigger("kafka", 0), trigger("apache-kafka", 1)
 	w.Subscribe(first)
@@ -82,17 +82,17 @@ func TestRoomGoesToWhoCanBeServed(t *testing.T) {
 // A panic over what is said of one trigger is that trigger's, and ends neither
 // the stream nor the process.
 func TestAPanicIsOneTriggers(t *testing.T) {
-	b := newBell()
+	e := newEvents()
 	other := trigger("kafka", 1)
-	w := newWorldWith(t, b, func(c *Config) {
+	w := newWorldWith(t, e, func(c *Config) {
 		c.Changed = func(id ID) {
-			b.ring()
+			e.happened()
 			if id.Name == "worker-0" {
 				panic("hit")
 			}
 		}
 	})
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	triggers := w.subscribeMany("kafka", 2)
 	poisoned := triggers[0]

@@ -31,7 +31,7 @@ type subscription struct {
 type assignment struct {
 	sub        *subscription
 	inst       *instance
-	peer       peer
+	subscriber subscriber
 	generation int64
 
 	// awaited is true while the subscription is moving here: the first answer

@@ -21,7 +21,7 @@ import (
 
 func TestATriggerIsObservedThroughItsService(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	orders := trigger("kafka", 1)
 	w.Subscribe(orders)
 	w.service("kafka", f)
@@ -90,7 +90,7 @@ func TestObservations(t *testing.T) {
 
 func TestAFrameOfAnotherGenerationIsDropped(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	orders := trigger("kafka", 1)
 	orders.Generation = 3
@@ -107,7 +107,7 @@ func TestAFrameOfAnotherGenerationIsDropped(t *testing.T) {
 
 func TestActivationsOnlyGrow(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell, func(f *family) { f.quiet = true })
+	f := newFamily(t, w.events, func(f *family) { f.quiet = true })
 	w.service("kafka", f)
 	orders := trigger("kafka", 1)
 	w.Subscribe(orders)
@@ -132,7 +132,7 @@ func TestActivationsOnlyGrow(t *testing.T) {
 
 func TestABeatConfirmsAndInventsNothing(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell, func(f *family) { f.quiet = true })
+	f := newFamily(t, w.events, func(f *family) { f.quiet = true })
 	w.service("kafka", f)
 	silent, heard := trigger("kafka", 1), trigger("kafka", 2)
 	w.Subscribe(silent)
@@ -171,7 +171,7 @@ func TestAReplacedTriggerKeepsItsReadingUntilItIsAnswered(t *testing.T) {
 	for name, change := range around {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			f := newFamily(t, w.bell)
+			f := newFamily(t, w.events)
 			w.service("kafka", f)
 			orders := trigger("kafka", 1)
 			w.Subscribe(orders)
@@ -203,7 +203,7 @@ func TestAReplacedTriggerKeepsItsReadingUntilItIsAnswered(t *testing.T) {
 	}
 	t.Run("but another trigger starts afresh", func(t *testing.T) {
 		w := newWorld(t)
-		f := newFamily(t, w.bell)
+		f := newFamily(t, w.events)
 		w.service("kafka", f)
 		orders := trigger("kafka", 1)
 		w.Subscribe(orders)
@@ -248,7 +248,7 @@ func TestBeatsAtRestAreToldOfNowAndThen(t *testing.T) {
 
 func TestARejectedTriggerSaysWhyUntilANewGeneration(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell, func(f *family) { f.quiet = true })
+	f := newFamily(t, w.events, func(f *family) { f.quiet = true })
 	w.service("kafka", f)
 	orders := trigger("kafka", 1)
 	w.Subscribe(orders)
@@ -284,7 +284,7 @@ func TestANewGeneration(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			f := newFamily(t, w.bell)
+			f := newFamily(t, w.events)
 			w.service("kafka", f)
 			orders := trigger("kafka", 1)
 			w.Subscribe(orders)
@@ -309,7 +309,7 @@ func TestANewGeneration(t *testing.T) {
 
 func TestModeAndIntervalsAreToldWithoutANewGeneration(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	orders := trigger("kafka", 1)
 	orders.IdlePollingInterval = 2 * time.Second
@@ -358,7 +358,7 @@ func TestIntervals(t *testing.T) {
 
 func TestAnObjectThatIsCreatedAgainIsNotTakenForTheOldOne(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	orders := trigger("kafka", 1)
 	orders.Generation = 5
@@ -380,7 +380,7 @@ func TestAnObjectThatIsCreatedAgainIsNotTakenForTheOldOne(t *testing.T) {
 
 func TestAnUnsubscribedTriggerIsForgotten(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	orders := trigger("kafka", 1)
 	w.Subscribe(orders)
@@ -395,7 +395,7 @@ func TestAnUnsubscribedTriggerIsForgotten(t *testing.T) {
 
 func TestAFrameTooLargeForAFamilyHurtsNobodyElse(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	large, orders := trigger("kafka", 1), trigger("kafka", 2)
 	large.Metadata = map[string]string{"queue": strings.Repeat("x", largestFrame)}
@@ -407,7 +407,7 @@ func TestAFrameTooLargeForAFamilyHurtsNobodyElse(t *testing.T) {
 
 func TestReferencesDoNotCrossPlaintext(t *testing.T) {
 	w := newWorld(t)
-	f := newFamily(t, w.bell)
+	f := newFamily(t, w.events)
 	w.service("kafka", f)
 	secret := trigger("kafka", 1)
 	secret.Authentication = "TriggerAuthentication/login"
@@ -475,7 +475,7 @@ func TestNoDataOfTheInstallation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(c *Config) { c.NoData = tt.installation })
 			asked := make(chan string, 10)
-			f := newFamily(t, w.bell, func(f *family) {
+			f := newFamily(t, w.events, func(f *family) {
 				f.metrics = func(_ context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
 					asked <- r.GetScaledObjectRef().GetScalerMetadata()[scalerv1.KeyNoData]
 					return &externalscaler.GetMetricsResponse{MetricValues: []*externalscaler.MetricValue{both(0, 1)}}, nil

@@ -398,7 +398,7 @@ func killLeader(t *testing.T) {
 func TestJobsAtOnce(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
-	topic := kafkaTopic(t, "jobs-bell")
+	topic := kafkaTopic(t, "jobs-doorbell")
 	crew := newCrew(t, ns, topic)
 	o := scaleJobs(t, ns, "batch", spec{"pollingInterval": 3600, "triggers": triggers(allPartitions(topic.Trigger(1)))})
 	o.waitCondition("Active", "False", "")

@@ -222,8 +222,8 @@ func (sj *ScaledJob) validateFallback() error {
 }
 
 func (sj *ScaledJob) validateAnnotations() error {
-	_, bell := sj.Doorbell()
+	_, doorbell := sj.Doorbell()
 	_, idle := sj.IdlePollingInterval()
 	_, data := sj.NoData()
-	return errors.Join(bell, idle, data)
+	return errors.Join(doorbell, idle, data)
 }
