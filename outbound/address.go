@@ -145,11 +145,16 @@ func CheckHost(host string) error {
 var ambiguous = regexp.MustCompile(`^(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}$`)
 
 func checkAddress(addr netip.Addr) error {
+	zone := addr.Zone()
 	addr = addr.Unmap().WithZone("")
 	for _, leads := range append(embedded(addr), addr) {
 		if what := prohibited(leads); what != "" && !excepted(addr) {
 			return AddressError{addr.String(), what}
 		}
+	}
+	if zone != "" && !addr.IsLinkLocalUnicast() {
+		// It is dialled without, and whoever judges names may take it for one.
+		return AddressError{addr.String(), "no address that has a zone"}
 	}
 	return nil
 }

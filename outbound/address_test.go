@@ -18,6 +18,7 @@ const (
 	itself    = "is an address of the machine itself"
 	metadata  = "is a link-local address or a cloud's metadata service"
 	many      = "is a multicast or broadcast address"
+	zoned     = "is no address that has a zone"
 	ambiguity = "is an IP address in a notation that not all programs read alike"
 )
 
@@ -45,6 +46,9 @@ var addresses = map[string]string{
 	"2002:a9fe:a9fe::1": metadata, "2002:7f00:1::": itself, "2002:808:808::1": "",
 	"2001:0:a9fe:a9fe::": metadata, "2001:0:808:808:0:0:5601:5601": metadata, "2001:0:808:808:0:0:80ff:fffe": itself, "2001:0:808:808:0:0:f5ff:fffe": "",
 	"2001:db8::5efe:a9fe:a9fe": metadata, "2001:db8::200:5efe:7f00:1": itself, "2001:db8::5efe:a00:1": "",
+
+	// A zone may be any text, and is nothing where there are none.
+	"2001:db8::1%eth0": zoned, "2001:db8::1%.kafka.svc": zoned, "::ffff:10.0.0.1%.kafka.svc": zoned, "64:ff9b::8.8.8.8%x": zoned,
 
 	"10.0.0.1": "", "100.64.0.1": "", "172.16.0.1": "", "192.168.0.1": "", "198.18.0.1": "", "8.8.8.8": "", "240.0.0.1": "",
 	"fd00::1": "", "2001:db8::1": "", "2600:1f18::1": "", "2a00:1450::1": "",

@@ -48,7 +48,7 @@ func TestAddressesThatAreNoSources(t *testing.T) {
 }
 
 func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +68,12 @@ func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
 		"another in front of a user": {hosts: []string{"good@*"}, host: "127.0.0.1"},
 		"a name that goes on":        {hosts: []string{"local"}, host: "localhost"},
 		"an address in six":          {hosts: []string{"127.0.0.1"}, host: "::ffff:127.0.0.1"},
+		"an address with a name":     {hosts: []string{"*.kafka.svc"}, host: "::1%.kafka.svc"},
+		"a name that is no zone":     {hosts: []string{"*.kafka.svc"}, host: "::1%x.kafka.svc"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			conn, err := DialerOf(opening(t, tt.hosts)).DialContext(t.Context(), "tcp4", net.JoinHostPort(tt.host, port))
+			conn, err := DialerOf(opening(t, tt.hosts)).DialContext(t.Context(), "tcp", net.JoinHostPort(tt.host, port))
 			if err == nil {
 				conn.Close()
 			}

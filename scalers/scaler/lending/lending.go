@@ -209,8 +209,10 @@ func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	return g.base.RoundTrip(request)
 }
 
-// canonical spells a host in one way.
+// canonical spells a host in one way. The zone behind an address is no part of
+// it: any text may stand there, such as ".vault.azure.net".
 func canonical(host string) string {
+	host, _, _ = strings.Cut(host, "%")
 	return strings.TrimSuffix(strings.ToLower(strings.TrimSpace(host)), ".")
 }
 

@@ -10,9 +10,11 @@ import (
 // have "*" for any text without a "/". Absent means no limit, as in KEDA.
 const AllowedHosts = "sluice.dev/allowed-hosts"
 
-// Matches reports whether a name is one of the patterns, regardless of case and
-// of the dot behind an absolute name.
+// Matches reports whether a name is one of the patterns, regardless of case, of
+// the dot behind an absolute name, and of the zone behind an address: any text
+// may stand there, such as ".kafka.svc".
 func Matches(patterns []string, name string) bool {
+	name, _, _ = strings.Cut(name, "%")
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	for _, pattern := range patterns {
 		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
