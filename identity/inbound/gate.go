@@ -36,19 +36,7 @@ type turn struct {
 // Enter waits until a request from an address may be worked on, and returns what
 // ends it. It is false when the turn does not come in time.
 func (g *Gate) Enter(ctx context.Context, address string) (leave func(), ok bool) {
-	t := &turn{since: time.Now(), come: make(chan struct{})}
-	g.mu.Lock()
-	if g.callers == nil {
-		g.callers = map[string]*caller{}
-	}
-	c := g.callers[address]
-	if c == nil {
-		c = &caller{}
-		g.callers[address] = c
-	}
-	c.waiting = append(c.waiting, t)
-	g.admit()
-	g.mu.Unlock()
+	c, t := g.line(address)
 	leave = func() { g.leave(address, c) }
 	select {
 	case <-t.come:
@@ -60,6 +48,33 @@ func (g *Gate) Enter(ctx context.Context, address string) (leave func(), ok bool
 	}
 	leave() // it came at the same moment
 	return nil, false
+}
+
+// Try is Enter for a request that does not wait.
+func (g *Gate) Try(address string) (leave func(), ok bool) {
+	c, t := g.line(address)
+	if g.giveUp(address, c, t) {
+		return nil, false
+	}
+	return func() { g.leave(address, c) }, true
+}
+
+// line has a request from an address wait for its turn, which may be at once.
+func (g *Gate) line(address string) (*caller, *turn) {
+	t := &turn{since: time.Now(), come: make(chan struct{})}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.callers == nil {
+		g.callers = map[string]*caller{}
+	}
+	c := g.callers[address]
+	if c == nil {
+		c = &caller{}
+		g.callers[address] = c
+	}
+	c.waiting = append(c.waiting, t)
+	g.admit()
+	return c, t
 }
 
 // admit lets in who is next, as long as there is room; g.mu is held.

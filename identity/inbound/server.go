@@ -27,7 +27,12 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Listener(l, mostConnections, mostConnectionsOfOne), nil
+	return Bounded(l), nil
+}
+
+// Bounded bounds the connections of a port as those of the one for scrapes.
+func Bounded(l net.Listener) net.Listener {
+	return Listener(l, mostConnections, mostConnectionsOfOne)
 }
 
 // Server answers scrapes and probes.

@@ -83,6 +83,8 @@ type core struct {
 	sampler   *sampling.Sampler
 	metrics   *metrics.Metrics
 	held      *pool.Allowance // the credentials of subscriptions
+	asking    *pool.Allowance // the requests of subscriptions
+	guests    *pool.Allowance // subscriptions of whom the core does not stand for
 
 	mu       sync.Mutex
 	byID     map[string]map[*subscription]struct{}
@@ -100,6 +102,8 @@ func newCore(cfg Config) *core {
 		Config: cfg, triggers: map[string]trigger.Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
 		held:      pool.NewAllowance("bytes of credentials", mostHeld, 0),
+		asking:    pool.NewAllowance("bytes of triggers", mostAsking, 0),
+		guests:    pool.NewAllowance("triggers", mostOfGuest, 0),
 		sampler: sampling.New(sampling.Config{
 			Log: cfg.Log, Metrics: m, Spans: cfg.Traces, Pool: pool.New(cfg.Pool),
 			ReadTimeout: cfg.ReadTimeout, MaxReadTimeout: cfg.MaxReadTimeout,

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/cluster"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
@@ -37,6 +38,10 @@ const (
 	longestFrame = 1<<20 + 64<<10
 	// mostCalls are open at once on one connection.
 	mostCalls = 10_000
+	// guestConnections are those over loopback, guestCalls what each carries, and
+	// longestGuestFrame what a call has there: a trigger, and room to spare. All of
+	// them together are held before anything is known of them.
+	guestConnections, guestCalls, longestGuestFrame = 16, 16, 256 << 10
 )
 
 // entrance is one way in: where it listens, who may come, and what they may.
@@ -45,6 +50,8 @@ type entrance struct {
 	credentials credentials.TransportCredentials
 	// guest tells who calls; nil is somebody who may do anything.
 	guest func(context.Context) guest
+	// narrow is set where anybody may call as often as they like.
+	narrow bool
 }
 
 // guest is a caller that may not do everything.
@@ -103,8 +110,11 @@ func payerOf(ctx context.Context, req trigger.Request) string {
 	if !ok || g.core || g.belongs(req) {
 		return req.Ref.GetNamespace()
 	}
-	return "(guests)"
+	return allGuests
 }
+
+// allGuests stands for all who may speak for no namespace.
+const allGuests = "(guests)"
 
 // Client is whom a family admits beside the core.
 type Client struct {
@@ -232,7 +242,15 @@ func loopback(ctx context.Context, set Listen) (entrance, error) {
 		everywhere: set.LoopbackCredentials,
 		remedy:     "over loopback that is so with --loopback-credentials alone",
 	}
-	return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, err
+	if err != nil {
+		return entrance{}, err
+	}
+	return entrance{
+		listener:    inbound.Listener(l, guestConnections, guestConnections),
+		credentials: insecure.NewCredentials(),
+		guest:       func(context.Context) guest { return g },
+		narrow:      true,
+	}, nil
 }
 
 // front is the way in for the core and for the clients named by the flags.
@@ -244,7 +262,7 @@ func front(ctx context.Context, set Listen, keys *identity.Holder) (entrance, er
 	if keys == nil {
 		// Nobody can tell who calls; the core sends no references this way.
 		g := guest{core: true, remedy: "this family was started with --plaintext and uses none"}
-		return entrance{l, insecure.NewCredentials(), func(context.Context) guest { return g }}, nil
+		return entrance{listener: inbound.Bounded(l), credentials: insecure.NewCredentials(), guest: func(context.Context) guest { return g }}, nil
 	}
 	guests := map[string]guest{
 		identity.Controller.In(set.Installation):     {everywhere: true, core: true},
@@ -261,15 +279,19 @@ func front(ctx context.Context, set Listen, keys *identity.Holder) (entrance, er
 		names = append(names, name)
 	}
 	who := func(ctx context.Context) guest { return guests[identity.Caller(ctx, names...)] }
-	return entrance{l, keys.Server(set.Policy, names...), who}, nil
+	return entrance{listener: l, credentials: inbound.Handshakes(keys.Server(set.Policy, names...)), guest: who}, nil
 }
 
 // options are the server options that the entrance needs.
 func (e entrance) options() []grpc.ServerOption {
+	frame, calls := longestFrame, uint32(mostCalls)
+	if e.narrow {
+		frame, calls = longestGuestFrame, guestCalls
+	}
 	options := []grpc.ServerOption{
 		grpc.Creds(e.credentials),
-		grpc.MaxRecvMsgSize(longestFrame),
-		grpc.MaxConcurrentStreams(mostCalls),
+		grpc.MaxRecvMsgSize(frame),
+		grpc.MaxConcurrentStreams(calls),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			// Half of what our clients use: a ping a little early is no abuse.

@@ -12,9 +12,11 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
@@ -22,6 +24,10 @@ import (
 // mostHeld is what the credentials of all triggers of a namespace may have, in
 // bytes.
 const mostHeld = 16 << 20
+
+// mostAsking is what the requests of all triggers of a namespace may have, in
+// bytes: 10,000 of the usual ones have less than half of it.
+const mostAsking = 48 << 20
 
 // subscription is one trigger of one object as one client sees it: its
 // binding, its share in a question, and what the last snapshot means to it.
@@ -41,6 +47,7 @@ type subscription struct {
 	// included: Jobs are started by the moment of a reading.
 	everyRead bool
 	payer     string // see payerOf
+	room      []*pool.Holding
 
 	mu      sync.Mutex
 	binding *trigger.Binding // partial until credentials are known
@@ -62,8 +69,14 @@ type subscription struct {
 // binding: nothing but another trigger can help. Credentials are read
 // meanwhile, until ctx ends or the subscription is closed.
 func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Request, w sampling.Wish, changed func()) (*subscription, error) {
+	payer := payerOf(ctx, req)
+	room, err := c.room(ctx, payer, req)
+	if err != nil {
+		return nil, err
+	}
 	b, err := c.bind(t, req, nil)
 	if err != nil {
+		giveBack(room)
 		return nil, err
 	}
 	facts, _ := req.Facts() // bound, so without problems
@@ -72,7 +85,7 @@ func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Req
 		core: c, trigger: t, req: req, changed: changed, binding: b, cancel: cancel,
 		cached: facts.UseCachedMetrics, wish: w,
 		ready: make(chan struct{}), specs: b.Metrics,
-		everyRead: facts.Object.Kind == scalerv1.KindScaledJob, payer: payerOf(ctx, req),
+		everyRead: facts.Object.Kind == scalerv1.KindScaledJob, payer: payer, room: room,
 	}
 	s.login = &login{loginConfig: loginConfig{
 		resolver: c.Resolver, refs: facts.References, held: c.held.For(s.payer),
@@ -85,6 +98,29 @@ func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Req
 		s.join(b, nil)
 	}
 	return s, nil
+}
+
+// room counts what is kept of a request, if there may be so much.
+func (c *core) room(ctx context.Context, payer string, req trigger.Request) ([]*pool.Holding, error) {
+	bytes, one := c.asking.For(payer), c.guests.For(allGuests)
+	if err := bytes.Set(proto.Size(req.Ref)); err != nil {
+		return nil, err
+	}
+	if isCore(ctx) {
+		return []*pool.Holding{bytes}, nil
+	}
+	taken := []*pool.Holding{bytes, one}
+	if err := one.Set(1); err != nil {
+		giveBack(taken)
+		return nil, err
+	}
+	return taken, nil
+}
+
+func giveBack(room []*pool.Holding) {
+	for _, held := range room {
+		_ = held.Set(0) // never refused
+	}
 }
 
 // bind understands a trigger and adds what this process has to say about it.
@@ -234,6 +270,7 @@ func (s *subscription) close() {
 	s.mu.Unlock()
 	s.cancel()
 	s.login.close()
+	giveBack(s.room)
 	if u != nil {
 		s.core.sampler.Leave(u)
 	}
