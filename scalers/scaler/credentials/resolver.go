@@ -141,7 +141,7 @@ type work struct {
 // take has a value from a shelf, and sees to it that the references are resolved
 // again when that is read again.
 func take[K keyed, V sized](ctx context.Context, w *work, s *shelf[K, V], key K, get read[V]) (V, error) {
-	value, again, err := s.take(ctx, key, w.ref.NotBefore, get)
+	value, again, err := s.take(ctx, w.ref.Namespace, key, w.ref.NotBefore, get)
 	if err == nil && (w.creds.ReadAgain.IsZero() || again.Before(w.creds.ReadAgain)) {
 		w.creds.ReadAgain = again
 	}

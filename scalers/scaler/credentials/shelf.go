@@ -30,8 +30,9 @@ const (
 	unusedFor = 5 * time.Minute
 	// readLimit bounds one read.
 	readLimit = 8 * time.Second
-	// readsAtOnce bounds the reads of one shelf, and readsOfNamespace those for
-	// one namespace: stores of a tenant may never answer.
+	// readsAtOnce bounds the reads of one shelf, and readsOfNamespace those that
+	// one namespace asks for: stores of a tenant may never answer, and a tenant
+	// may name any number of objects.
 	readsAtOnce      = 16
 	readsOfNamespace = 4
 )
@@ -47,7 +48,8 @@ const (
 	perEntry = 512
 )
 
-// keyed is a key: it tells the namespace whose objects ask, and its length.
+// keyed is a key: it tells the namespace that what is kept counts for, and its
+// length.
 type keyed interface {
 	comparable
 	tenant() string
@@ -62,7 +64,7 @@ type sized interface{ size() int }
 type shelf[K keyed, V sized] struct {
 	name   string // of what is kept, for the log
 	log    *slog.Logger
-	places chan struct{}
+	places chan struct{} // for reads
 
 	ctx     context.Context //nolint:containedctx // of reads, which outlive those who ask
 	stop    context.CancelFunc
@@ -71,6 +73,7 @@ type shelf[K keyed, V sized] struct {
 	mu      sync.Mutex
 	entries map[K]*entry[K, V]
 	tenants map[string]*tenant[K, V] // those that have entries
+	gates   map[string]*gate         // of namespaces whose objects ask
 	bytes   int                      // of all
 	sweeper *time.Timer              // nil while there is nothing to sweep
 	closed  bool
@@ -78,9 +81,14 @@ type shelf[K keyed, V sized] struct {
 
 // tenant is a namespace and what is kept for it.
 type tenant[K keyed, V sized] struct {
-	order  list.List // of its entries, the one to go first at the back
-	bytes  int
+	order list.List // of its entries, the one to go first at the back
+	bytes int
+}
+
+// gate is the places for reads that one namespace asks for.
+type gate struct {
 	places chan struct{}
+	users  int // who has one, or waits for one
 }
 
 // entry is one key on the shelf.
@@ -97,6 +105,7 @@ type entry[K keyed, V sized] struct {
 	again time.Time     // when it is to be read again
 	used  time.Time     // when it was last asked for
 	turn  chan struct{} // closed when the read under way has ended; or nil
+	begin chan struct{} // closed when a read begins that is waited for; or nil
 	stale bool          // the value stands although the last read failed
 }
 
@@ -108,6 +117,7 @@ func newShelf[K keyed, V sized](name string, log *slog.Logger) *shelf[K, V] {
 	return &shelf[K, V]{
 		name: name, log: log, ctx: ctx, stop: stop,
 		places: make(chan struct{}, readsAtOnce), entries: map[K]*entry[K, V]{}, tenants: map[string]*tenant[K, V]{},
+		gates: map[string]*gate{},
 	}
 }
 
@@ -126,10 +136,17 @@ func (s *shelf[K, V]) close() {
 }
 
 // take returns the value for key, from a read that began at notBefore or
-// later, and when it is to be read again.
-func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
+// later, and when it is to be read again. asker is the namespace that asks: a
+// read has a place of whoever of all that wait for it has one first.
+func (s *shelf[K, V]) take(ctx context.Context, asker string, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
 	var none V
 	var e *entry[K, V]
+	var leave func() // gives a place back; nil without one
+	defer func() {
+		if leave != nil {
+			leave()
+		}
+	}()
 	for {
 		s.mu.Lock()
 		if s.closed {
@@ -146,17 +163,49 @@ func (s *shelf[K, V]) take(ctx context.Context, key K, notBefore time.Time, get 
 			e.moveUp()
 			return e.value, e.again, e.err
 		}
-		if e.turn == nil {
-			e.turn = make(chan struct{})
-			s.running.Go(func() { s.fill(e, now, get) })
+		if e.turn == nil && leave != nil {
+			s.start(e, now, get, leave)
+			leave = nil
 		}
 		turn := e.turn
-		s.mu.Unlock()
-		select {
-		case <-turn:
-		case <-ctx.Done():
-			return none, time.Time{}, timedOut(ctx)
+		if turn == nil && e.begin == nil {
+			e.begin = make(chan struct{})
 		}
+		begin := e.begin
+		s.mu.Unlock()
+		if leave != nil {
+			leave() // another reads it
+			leave = nil
+		}
+		var err error
+		if turn != nil {
+			err = wait(ctx, turn)
+		} else {
+			leave, err = s.enter(ctx, asker, begin)
+		}
+		if err != nil {
+			return none, time.Time{}, err
+		}
+	}
+}
+
+// start reads an entry, of which everybody hears who waits for it; s.mu is held.
+func (s *shelf[K, V]) start(e *entry[K, V], now time.Time, get read[V], leave func()) {
+	e.turn = make(chan struct{})
+	if e.begin != nil {
+		close(e.begin)
+		e.begin = nil
+	}
+	s.running.Go(func() { s.fill(e, now, get, leave) })
+}
+
+// wait waits for something to be closed.
+func wait(ctx context.Context, closed <-chan struct{}) error {
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return timedOut(ctx)
 	}
 }
 
@@ -190,7 +239,7 @@ func (s *shelf[K, V]) entry(key K) *entry[K, V] {
 	if e == nil {
 		t := s.tenants[key.tenant()]
 		if t == nil {
-			t = &tenant[K, V]{places: make(chan struct{}, readsOfNamespace)}
+			t = &tenant[K, V]{}
 			s.tenants[key.tenant()] = t
 		}
 		e = &entry[K, V]{key: key, tenant: t}
@@ -260,17 +309,12 @@ func (s *shelf[K, V]) read(ctx context.Context, get read[V]) (value V, again tim
 	return get(ctx)
 }
 
-// fill reads one value.
-func (s *shelf[K, V]) fill(e *entry[K, V], begun time.Time, get read[V]) {
-	var value V
-	var again time.Time
-	leave, err := s.enter(e.tenant)
-	if err == nil {
-		ctx, cancel := context.WithTimeout(s.ctx, readLimit)
-		value, again, err = s.read(ctx, get)
-		cancel()
-		leave()
-	}
+// fill reads one value, and gives the place for it back.
+func (s *shelf[K, V]) fill(e *entry[K, V], begun time.Time, get read[V], leave func()) {
+	ctx, cancel := context.WithTimeout(s.ctx, readLimit)
+	value, again, err := s.read(ctx, get)
+	cancel()
+	leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -306,24 +350,53 @@ func (s *shelf[K, V]) fill(e *entry[K, V], begun time.Time, get read[V]) {
 	}
 }
 
-// enter waits for a place among the reads of a namespace, and then of all.
-func (s *shelf[K, V]) enter(t *tenant[K, V]) (leave func(), err error) {
-	taken := 0
+// enter waits for a place among the reads of a namespace, and then of all. There
+// is none, and no error, once the read has begun for which it is wanted.
+func (s *shelf[K, V]) enter(ctx context.Context, asker string, begun <-chan struct{}) (leave func(), err error) {
+	own, taken := s.gate(asker), 0
+	both := []chan struct{}{own.places, s.places}
 	leave = func() {
-		for _, places := range []chan struct{}{t.places, s.places}[:taken] {
+		for _, places := range both[:taken] {
 			<-places
 		}
+		s.leaveGate(asker, own)
 	}
-	for _, places := range []chan struct{}{t.places, s.places} {
+	for _, places := range both {
 		select {
 		case places <- struct{}{}:
 			taken++
+			continue
+		case <-begun:
+		case <-ctx.Done():
+			err = timedOut(ctx)
 		case <-s.ctx.Done():
-			leave()
-			return nil, timedOut(s.ctx)
+			err = errClosed
 		}
+		leave()
+		return nil, err
 	}
 	return leave, nil
+}
+
+// gate counts who asks in for a namespace.
+func (s *shelf[K, V]) gate(asker string) *gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.gates[asker]
+	if g == nil {
+		g = &gate{places: make(chan struct{}, readsOfNamespace)}
+		s.gates[asker] = g
+	}
+	g.users++
+	return g
+}
+
+func (s *shelf[K, V]) leaveGate(asker string, g *gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.users--; g.users == 0 {
+		delete(s.gates, asker)
+	}
 }
 
 // sweep forgets what nobody asked for of late.

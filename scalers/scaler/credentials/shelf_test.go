@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -140,7 +141,7 @@ func TestShelf(t *testing.T) {
 				r := new(reader)
 				run(t, s, r, func(notBefore time.Time, value string, code codes.Code, reads int64) {
 					t.Helper()
-					got, _, err := s.take(t.Context(), "key", notBefore, r.read)
+					got, _, err := s.take(t.Context(), "shop", "key", notBefore, r.read)
 					if string(got) != value || status.Code(err) != code || r.reads.Load() != reads {
 						t.Errorf("got %q, %v after %d reads, want %q, %v after %d", got, err, r.reads.Load(), value, code, reads)
 					}
@@ -170,13 +171,13 @@ func TestShelfSharesReads(t *testing.T) {
 		got := make(chan string, 100)
 		for range cap(got) {
 			go func() {
-				value, _, _ := s.take(t.Context(), "key", time.Time{}, read)
+				value, _, _ := s.take(t.Context(), "shop", "key", time.Time{}, read)
 				got <- string(value)
 			}()
 		}
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := s.take(impatient, "key", time.Time{}, read); status.Code(err) != codes.DeadlineExceeded {
+		if _, _, err := s.take(impatient, "shop", "key", time.Time{}, read); status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("who does not want to wait: %v, want DeadlineExceeded", err)
 		}
 		close(gate)
@@ -220,16 +221,16 @@ func TestNoNamespaceTakesTheShelf(t *testing.T) {
 				defer s.close()
 				r := new(reader)
 				r.says("login")
-				if _, _, err := s.take(t.Context(), "shop/login", time.Time{}, r.read); err != nil {
+				if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read); err != nil {
 					t.Fatal(err)
 				}
 				for n := range attack.names {
-					value, _, err := s.take(t.Context(), name(fmt.Sprint(attack.key, n)), time.Time{}, attack.read)
+					value, _, err := s.take(t.Context(), "mallory", name(fmt.Sprint(attack.key, n)), time.Time{}, attack.read)
 					if status.Code(err) != attack.code || err == nil && value == "" {
 						t.Fatalf("value %d of the one who reads much: %v", n, err)
 					}
 				}
-				if _, _, err := s.take(t.Context(), "shop/login", time.Time{}, r.read); err != nil || r.reads.Load() != 1 {
+				if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read); err != nil || r.reads.Load() != 1 {
 					t.Errorf("the value of another was read %d times, %v", r.reads.Load(), err)
 				}
 				s.checkCounts(t)
@@ -246,12 +247,12 @@ func TestManyNamespacesShareAShelf(t *testing.T) {
 		r := new(reader)
 		r.says("login")
 		for range 2 {
-			if _, _, err := s.take(t.Context(), "shop/login", time.Time{}, r.read); err != nil {
+			if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read); err != nil {
 				t.Fatal(err)
 			}
 			for n := range 60 {
 				key := name(fmt.Sprintf("mallory-%d/%d", n%10, n))
-				if _, _, err := s.take(t.Context(), key, time.Time{}, func(context.Context) (bearer, time.Time, error) {
+				if _, _, err := s.take(t.Context(), "mallory", key, time.Time{}, func(context.Context) (bearer, time.Time, error) {
 					return bearer(strings.Repeat("x", 1<<20)), time.Time{}, nil
 				}); err != nil {
 					t.Fatal(err)
@@ -291,12 +292,12 @@ func TestClosedShelfSaysNothing(t *testing.T) {
 	s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
 	r := new(reader)
 	r.says("login")
-	if _, _, err := s.take(t.Context(), "shop/known", time.Time{}, r.read); err != nil {
+	if _, _, err := s.take(t.Context(), "shop", "shop/known", time.Time{}, r.read); err != nil {
 		t.Fatal(err)
 	}
 	s.close()
 	for _, key := range []name{"shop/known", "shop/unknown"} {
-		value, _, err := s.take(t.Context(), key, time.Time{}, r.read)
+		value, _, err := s.take(t.Context(), "shop", key, time.Time{}, r.read)
 		if value != "" || status.Code(err) != codes.Canceled {
 			t.Errorf("%s: got %q, %v", key, value, err)
 		}
@@ -314,7 +315,7 @@ func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
 		defer s.close()
 		for n := range 100 {
 			go func() {
-				_, _, _ = s.take(t.Context(), name(fmt.Sprint("mallory/", n)), time.Time{}, func(ctx context.Context) (bearer, time.Time, error) {
+				_, _, _ = s.take(t.Context(), "mallory", name(fmt.Sprint("mallory/", n)), time.Time{}, func(ctx context.Context) (bearer, time.Time, error) {
 					<-ctx.Done()
 					return "", time.Time{}, timedOut(ctx)
 				})
@@ -325,8 +326,50 @@ func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
 		defer cancel()
 		r := new(reader)
 		r.says("login")
-		if _, _, err := s.take(ctx, "shop/login", time.Time{}, r.read); err != nil {
+		if _, _, err := s.take(ctx, "shop", "shop/login", time.Time{}, r.read); err != nil {
 			t.Errorf("the value of another: %v", err)
+		}
+	})
+}
+
+// TestNamesOfNothingDelayNobody: who names any number of objects that are nobody's,
+// such as ClusterTriggerAuthentications, waits for them alone. So do those who
+// ask in the same breath for one that others ask for.
+func TestNamesOfNothingDelayNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		defer s.close()
+		ctx, end := context.WithCancel(t.Context())
+		var asking sync.WaitGroup
+		defer asking.Wait()
+		defer end()
+		ask := func(key name, get read[bearer]) {
+			asking.Go(func() { _, _, _ = s.take(ctx, "mallory", key, time.Time{}, get) })
+		}
+		slow := func(context.Context) (bearer, time.Time, error) {
+			<-time.After(20 * time.Millisecond)
+			return "", time.Time{}, status.Error(codes.NotFound, "absent")
+		}
+		r := new(reader)
+		r.says("login")
+		for n := range 5_000 {
+			ask(name(fmt.Sprint("/absent", n)), slow)
+		}
+		ask("/login", r.read)
+		synctest.Wait()
+		began := time.Now()
+		value, _, err := s.take(t.Context(), "shop", "/login", time.Time{}, r.read)
+		if took := time.Since(began); took > time.Second || value != "login" || err != nil {
+			t.Errorf("somebody else has %q, %v after %v", value, err, took)
+		}
+		pass(time.Minute)
+		if n := r.reads.Load(); n != 1 {
+			t.Errorf("%d reads for all who asked, want 1", n)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.gates) != 0 {
+			t.Errorf("%d namespaces are remembered that ask for nothing", len(s.gates))
 		}
 	})
 }
