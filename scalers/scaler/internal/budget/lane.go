@@ -66,7 +66,7 @@ type share struct {
 // that it is for.
 func (l *lane) acquire(ctx context.Context, bytes, come int64, end context.CancelCauseFunc) (*share, error) {
 	s := &share{
-		lane: l, bytes: min(bytes, l.size), come: min(come, l.room), namespace: namespace(ctx),
+		lane: l, bytes: min(bytes, l.size), come: min(come, l.room), namespace: Namespace(ctx),
 		granted: make(chan struct{}), crowded: make(chan struct{}), end: end,
 	}
 	l.mu.Lock()
@@ -213,7 +213,8 @@ func Of(ctx context.Context, namespace string) context.Context {
 	return context.WithValue(ctx, namespaceKey{}, namespace)
 }
 
-func namespace(ctx context.Context) string {
+// Namespace is that of Of, "" without one.
+func Namespace(ctx context.Context) string {
 	of, _ := ctx.Value(namespaceKey{}).(string)
 	return of
 }

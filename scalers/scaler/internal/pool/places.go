@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -10,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
@@ -32,9 +35,10 @@ type Narrow interface {
 
 // Places are those for the reads that go to one endpoint at once. Slow ones
 // never hold all of them, so that reads which are answered quickly find room
-// however many others hang.
+// however many others hang. Of those who wait it is the turn of the namespace
+// that holds the fewest, so that nobody has others wait by asking more.
 type Places struct {
-	reads, slow chan struct{} // a slow read has one of each
+	reads, slow *inbound.Gate // a slow read has a place of each
 	answers     atomic.Int64  // reads that were answered so far
 }
 
@@ -44,54 +48,44 @@ func NewPlaces(connection any) *Places {
 	if n, ok := connection.(Narrow); ok {
 		reads, slow = n.Width()
 	}
-	return &Places{reads: make(chan struct{}, reads), slow: make(chan struct{}, slow)}
+	return &Places{reads: inbound.NewGate(reads, reads), slow: inbound.NewGate(slow, slow)}
 }
 
 // Place is what one read holds of the places while it lasts.
 type Place struct {
-	places  *Places
-	answers int64 // of the places when it began
+	places    *Places
+	namespace string
+	answers   int64 // of the places when it began
+	leave     func()
 
-	mu         sync.Mutex
-	slow, left bool
+	mu        sync.Mutex
+	leaveSlow func() // nil for one that is quick
+	left      bool
 }
 
-// Enter waits for a place, no longer than limit. A source without a shared
-// connection has no places, and nothing to wait for.
+// Enter waits for a place, no longer than limit, for the namespace of the read.
+// A source without a shared connection has no places, and nothing to wait for.
 func (all *Places) Enter(ctx context.Context, slow bool, limit time.Duration) (*Place, error) {
 	if all == nil {
 		return nil, nil //nolint:nilnil // a nil place is one that is free
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	p := &Place{places: all, namespace: budget.Namespace(ctx)}
+	var ok bool
 	if slow {
-		if err := enter(ctx, all.slow, timer.C); err != nil {
-			return nil, err
+		if p.leaveSlow, ok = all.slow.Enter(limited, p.namespace); !ok {
+			return nil, cmp.Or(ctx.Err(), ErrBusy)
 		}
 	}
-	if err := enter(ctx, all.reads, timer.C); err != nil {
+	if p.leave, ok = all.reads.Enter(limited, p.namespace); !ok {
 		if slow {
-			<-all.slow
+			p.leaveSlow()
 		}
-		return nil, err
+		return nil, cmp.Or(ctx.Err(), ErrBusy)
 	}
-	return &Place{places: all, answers: all.answers.Load(), slow: slow}, nil
-}
-
-func enter(ctx context.Context, lane chan struct{}, over <-chan time.Time) error {
-	select {
-	case lane <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case lane <- struct{}{}:
-		return nil
-	case <-over:
-		return ErrBusy
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	p.answers = all.answers.Load()
+	return p, nil
 }
 
 // ErrBusy is the failure of a read that had no place in time.
@@ -105,7 +99,7 @@ var ErrMakeWay = errors.New("slow, and other slow reads are under way")
 // ends the read instead, which then waits for one and is made again: a place
 // for quick ones is not for it.
 func (p *Place) Watch(end context.CancelCauseFunc) (stop func() bool) {
-	if p == nil || p.slow {
+	if p == nil || p.leaveSlow != nil {
 		return func() bool { return false }
 	}
 	return time.AfterFunc(slowAfter, func() {
@@ -115,19 +109,14 @@ func (p *Place) Watch(end context.CancelCauseFunc) (stop func() bool) {
 	}).Stop
 }
 
-func (p *Place) slowDown() bool {
+func (p *Place) slowDown() (ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.left {
 		return true
 	}
-	select {
-	case p.places.slow <- struct{}{}:
-		p.slow = true
-		return true
-	default:
-		return false
-	}
+	p.leaveSlow, ok = p.places.slow.Try(p.namespace)
+	return ok
 }
 
 // Leave gives the place back.
@@ -138,10 +127,10 @@ func (p *Place) Leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.left = true
-	if p.slow {
-		<-p.places.slow
+	if p.leaveSlow != nil {
+		p.leaveSlow()
 	}
-	<-p.places.reads
+	p.leave()
 }
 
 // Remember says whether the next read of the same question is to begin as a

@@ -103,7 +103,7 @@ func (s *Sampler) leaveGroup(q *question, o *opened) {
 func (s *Sampler) queue(q *question, now time.Time) {
 	l := q.opened.group.lane(q.opened)
 	if q.opened.pace.byItself(now) {
-		l.alone = append(l.alone, s.member(q, now, s.Deadline(q.Timeout, q.interval)))
+		l.alone = append(l.alone, s.member(q, now, s.deadlineOf(q)))
 	} else {
 		l.waiting[q] = struct{}{}
 	}
@@ -181,7 +181,7 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	now := time.Now()
 	deadline := time.Duration(0)
 	for _, q := range questions {
-		deadline = max(deadline, s.Deadline(q.Timeout, q.interval))
+		deadline = max(deadline, s.deadlineOf(q))
 	}
 	members := make([]*member, len(questions))
 	for i, q := range questions {

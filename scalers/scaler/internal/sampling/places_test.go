@@ -77,6 +77,37 @@ func TestSlowReadsStarveNoOther(t *testing.T) {
 	}
 }
 
+// TestReadsOfOneNamespaceHaveNoOtherWait has one namespace ask for far more, over
+// a connection that is everybody's, than that carries: reads that count as quick,
+// and slow ones. Those of another have their turn.
+func TestReadsOfOneNamespaceHaveNoOtherWait(t *testing.T) {
+	for name, tt := range map[string]struct{ theirs, own time.Duration }{
+		"just not slow":          {450 * time.Millisecond, time.Millisecond},
+		"slow, for a slow one":   {2 * time.Second, time.Second},
+		"silent, for a slow one": {time.Hour, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				for i := range 500 {
+					u := userEvery(10 * time.Second)
+					u.Payer = "mallory"
+					s.Join(onNarrow(fmt.Sprint("mallory", i), &fake{answer: lasting(duration(tt.theirs))}), u.User)
+				}
+				pass(time.Minute)
+				u := userEvery(30 * time.Second)
+				u.Payer = "shop"
+				s.Join(onNarrow("shop", &fake{answer: lasting(duration(tt.own))}), u.User)
+				for round := range 5 {
+					pass(30 * time.Second)
+					if snap := u.snap(); snap == nil || snap.Err != nil || time.Since(snap.At) > 45*time.Second {
+						t.Errorf("round %d: %+v", round, snap)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestSlowReadIsRememberedUntilItIsQuick follows one question.
 func TestSlowReadIsRememberedUntilItIsQuick(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {

@@ -49,6 +49,10 @@ func (s *Sampler) Deadline(timeout, interval time.Duration) time.Duration {
 	return max(usual, min(timeout, s.MaxReadTimeout))
 }
 
+// deadlineOf is how long a read of a question may take that many may ask: as
+// long as whoever of them has the most time. s.mu is held.
+func (s *Sampler) deadlineOf(q *question) time.Duration { return s.Deadline(q.Timeout, q.longest) }
+
 // takeCause returns what makes the sampler read now. The read answers every ring
 // that came before it, whether or not one caused it; a ring that comes while it
 // lasts asks for another. s.mu is held.
@@ -129,7 +133,7 @@ func (s *Sampler) repeatFailure(q *question) {
 // just opened is handed to its batch instead.
 func (s *Sampler) read(ctx context.Context, q *question, cause scalerv1.Detection) {
 	s.mu.Lock()
-	deadline, o := s.Deadline(q.Timeout, q.interval), q.opened
+	deadline, o := s.deadlineOf(q), q.opened
 	if o != nil {
 		o.busy.Add(1)
 	}
@@ -159,6 +163,7 @@ func (s *Sampler) isSlow(o *opened) bool {
 // that was taken for quick lasted too long and was ended for others: it has no
 // result, and is to be made again as a slow one.
 func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool, cause scalerv1.Detection, deadline time.Duration) (madeWay bool) {
+	ctx = s.reading(ctx, q)
 	p, err := o.lease.Places().Enter(ctx, slow, deadline)
 	if err != nil {
 		s.complete(q, cause, 0, nil, err)
@@ -166,7 +171,7 @@ func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 	}
 	defer p.Leave()
 	start := time.Now()
-	rctx, cancel := context.WithTimeout(s.reading(ctx, q), deadline)
+	rctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	rctx, end := context.WithCancelCause(rctx)
 	defer end(nil)

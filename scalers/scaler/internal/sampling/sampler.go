@@ -95,6 +95,7 @@ type question struct {
 
 	users    map[*User]struct{}
 	interval time.Duration // the shortest of the users'; 0 without users
+	longest  time.Duration // of the users' intervals
 	expires  time.Time     // when the question is closed; set without users
 
 	opened  *opened // the open source, or nil
@@ -309,8 +310,9 @@ func (s *Sampler) hurry(q *question, at *phase, wanted, allowed time.Duration) t
 // source changed. s.mu is held.
 func (s *Sampler) updatePacing(q *question, now time.Time) {
 	old := q.interval
-	q.interval = 0
+	q.interval, q.longest = 0, 0
 	for u := range q.users {
+		q.longest = max(q.longest, u.Interval)
 		if q.interval == 0 || u.Interval < q.interval {
 			q.interval = u.Interval
 		}

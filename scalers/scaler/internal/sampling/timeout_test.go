@@ -8,6 +8,24 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
+// TestWhoAsksOftenShortensNoRead: a question that two ask has the time of the one
+// who has more.
+func TestWhoAsksOftenShortensNoRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		q := asking("q", &fake{answer: lasting(duration(5 * time.Second))})
+		u := userEvery(30 * time.Second)
+		s.Join(q, u.User)
+		often := userEvery(time.Second)
+		s.Join(q, often.User)
+		for range 3 {
+			pass(time.Minute)
+			if snap := u.snap(); snap == nil || snap.Err != nil {
+				t.Errorf("beside one who asks every second: %+v", snap)
+			}
+		}
+	})
+}
+
 func TestATimeoutOfTheTriggersOwnCounts(t *testing.T) {
 	tests := map[string]struct {
 		interval, timeout, want time.Duration
