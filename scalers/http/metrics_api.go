@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
@@ -113,7 +115,15 @@ type apiSource struct {
 	place   document.Place
 	most    int64 // bytes of an answer
 	combine func(numbers []float64) float64
+	looking atomic.Int64 // how long it looked the last time; 0 while that is not known
 }
+
+// neverLooked is what a place that was never looked for is taken to take: more
+// than most.
+const neverLooked = 10 * time.Millisecond
+
+// took is how long the source looked for its place the last time.
+func (s *apiSource) took() int64 { return cmp.Or(s.looking.Load(), int64(neverLooked)) }
 
 func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, error) {
 	place, err := document.ParsePlace(p.Format, p.ValueLocation)
@@ -161,7 +171,9 @@ func (s *apiSource) number(ctx context.Context, a *answer) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	began := time.Now()
 	value, err := parsed.Find(ctx, s.place)
+	s.looking.Store(max(int64(time.Since(began)), 1))
 	if err != nil {
 		return 0, err
 	}

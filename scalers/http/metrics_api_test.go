@@ -305,6 +305,39 @@ func TestMembersWithoutTimeAreNotLookedFor(t *testing.T) {
 	}
 }
 
+// TestPlacesThatTakeLongComeLast: who reads the same page has no other wait by
+// what looking for a place of theirs takes.
+func TestPlacesThatTakeLongComeLast(t *testing.T) {
+	server := saying(t, `{"n":3,"jobs":[`+strings.Repeat(`{"name":"a","waiting":1},`, 20_000)+`{}]}`)
+	ctx, release := scaler.Opening(t.Context())
+	defer release()
+	open := func(location string) scaler.Source {
+		source, err := openMetricsAPI(ctx, metricsAPIParams{URL: server.URL, Format: "json", ValueLocation: location, AggregationType: "average"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source
+	}
+	var sources []scaler.Source
+	for i := range 4 {
+		sources = append(sources, open(fmt.Sprintf(`jobs.#(name=="b%d")#|#`, i)))
+	}
+	sources = append(sources, open("n"))
+	batch := sources[0].(scaler.Batched).Batch()
+	for round, want := range []int{0, len(sources) - 1} {
+		var order []int
+		err := batch.ReadBatch(t.Context(), sources, func(i int, r scaler.Result) {
+			order = append(order, i)
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+		})
+		if err != nil || len(order) != len(sources) || order[0] != want {
+			t.Errorf("round %d: told in the order %v, want %d first; %v", round, order, want, err)
+		}
+	}
+}
+
 // counting counts new connections.
 func counting(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	return func(_ net.Conn, s http.ConnState) {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -137,16 +140,21 @@ type extracted struct {
 }
 
 // ReadBatch asks each address once, whatever number of sources read the answer.
-// No more answers are kept than are asked for together.
+// No more answers are kept than are asked for together. Sources are told at once
+// what they found, those first that find it quickly: others may have chosen
+// places that take long.
 func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply func(int, scaler.Result)) error {
 	addresses, err := p.addresses(ctx)
 	if err != nil {
 		return err
 	}
 	found := make([][]extracted, len(sources))
+	left := make([]atomic.Int64, len(sources)) // addresses of which nothing was found yet
 	for i := range found {
 		found[i] = make([]extracted, len(addresses))
+		left[i].Store(int64(len(addresses)))
 	}
+	order := quickFirst(sources)
 	var asking sync.WaitGroup
 	places := make(chan struct{}, endpointsAtOnce)
 	for at, address := range addresses {
@@ -156,19 +164,32 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 			held, release := client.Held(ctx)
 			defer release()
 			a := p.get(held, address)
-			for i, source := range sources {
-				found[i][at] = source.(*apiSource).find(held, a)
+			for _, i := range order {
+				source := sources[i].(*apiSource)
+				found[i][at] = source.find(held, a)
+				if left[i].Add(-1) == 0 {
+					reply(i, source.reading(found[i]))
+				}
 			}
 		})
 	}
 	asking.Wait()
-	for i, source := range sources {
-		reply(i, source.(*apiSource).reading(found[i]))
-	}
 	if len(found) > 0 {
 		p.report(ctx, found[0])
 	}
 	return nil
+}
+
+// quickFirst is the order in which sources look for their places: by how long
+// each took the last time.
+func quickFirst(sources []scaler.Source) []int {
+	order := make([]int, len(sources))
+	took := make([]int64, len(sources))
+	for i, source := range sources {
+		order[i], took[i] = i, source.(*apiSource).took()
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(took[a], took[b]) })
+	return order
 }
 
 // Undivided says that a place by itself is read like the whole page.
