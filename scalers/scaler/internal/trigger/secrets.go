@@ -14,20 +14,14 @@ import (
 // errors; shorter ones, such as "true", are words of ordinary sentences.
 const shortestSecret = 5
 
-// longestInAddress is the length up to which a credential is looked for as an
-// address spells it: no address is longer.
-const longestInAddress = 64 << 10
-
 // mostParts is how many secrets are looked for within the values of a trigger:
-// far more than connection strings have. Each takes several times its length,
-// for as long as the trigger is there.
+// far more than connection strings have. They are kept as long as the trigger.
 const mostParts = 1000
 
 // Secrets lists what must not be shown of the credentials of a trigger, the
-// longest first: every value, what is secret within addresses and connection
-// strings, and all of it as an address spells it. A value that a parameter of
-// the type enumerates is nobody's secret, and may be a part of the parameter's
-// name.
+// longest first: every value, and what is secret within addresses and connection
+// strings. A value that a parameter of the type enumerates is nobody's secret,
+// and may be a part of the parameter's name.
 func (t Trigger) Secrets(c *contract.Credentials) []string {
 	if c == nil {
 		return nil
@@ -36,17 +30,8 @@ func (t Trigger) Secrets(c *contract.Credentials) []string {
 	add := func(texts ...string) {
 		for _, text := range texts {
 			text = strings.TrimSpace(text)
-			if len(text) < shortestSecret || t.enumerates(text) {
-				continue
-			}
-			secrets = append(secrets, text)
-			if len(text) > longestInAddress {
-				continue
-			}
-			for _, spelt := range []string{url.QueryEscape(text), url.PathEscape(text)} {
-				if spelt != text {
-					secrets = append(secrets, spelt)
-				}
+			if len(text) >= shortestSecret && !t.enumerates(text) {
+				secrets = append(secrets, text)
 			}
 		}
 	}

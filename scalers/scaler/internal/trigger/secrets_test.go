@@ -9,6 +9,19 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
+// TestWhatIsKeptOfSecretsIsLittle: all triggers of a namespace may have much of
+// them, in signs that addresses and quotes spell at several times their length.
+func TestWhatIsKeptOfSecretsIsLittle(t *testing.T) {
+	value := "a://u:" + strings.Repeat("%", 60_000) + "@key=" + strings.Repeat("%", 1_000)
+	bytes := 0
+	for _, secret := range (Trigger{}).Secrets(&contract.Credentials{Parameters: map[string]string{"connection": value}}) {
+		bytes += len(secret)
+	}
+	if bytes > 4*len(value) {
+		t.Errorf("of %d bytes %d are kept", len(value), bytes)
+	}
+}
+
 // TestSecretsWithinValuesAreFew: all of them are kept beside the value, however
 // short they are.
 func TestSecretsWithinValuesAreFew(t *testing.T) {

@@ -6,7 +6,9 @@ package words
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -86,8 +88,8 @@ func literals(format string) []string {
 	return parts
 }
 
-// Mask replaces each secret in text by ***, except in the words that err, which
-// text tells of, says to be ours.
+// Mask replaces each secret in text by ***, as it is and as addresses and quotes
+// spell it, except in the words that err, which text tells of, says to be ours.
 func Mask(text string, err error, secrets []string) string {
 	return mask(text, failures(err), secrets)
 }
@@ -95,7 +97,7 @@ func Mask(text string, err error, secrets []string) string {
 func mask(text string, of []*failure, secrets []string) string {
 	if len(of) == 0 {
 		for _, secret := range secrets {
-			text = strings.ReplaceAll(text, secret, "***")
+			text = maskOne(text, secret)
 		}
 		return text
 	}
@@ -119,6 +121,27 @@ func mask(text string, of []*failure, secrets []string) string {
 	masked.WriteString(mask(rest, deeper, secrets))
 	masked.WriteString(mask(after, deeper, secrets))
 	return masked.String()
+}
+
+// maskOne makes nothing of a secret that is longer than the text: there may be
+// many, and how they are spelt is longer still.
+func maskOne(text, secret string) string {
+	if len(secret) > len(text) {
+		return text
+	}
+	text = strings.ReplaceAll(text, secret, "***")
+	for _, spelling := range []func(string) string{url.QueryEscape, url.PathEscape, quoted} {
+		if spelt := spelling(secret); spelt != secret {
+			text = strings.ReplaceAll(text, spelt, "***")
+		}
+	}
+	return text
+}
+
+// quoted is how a text stands between the signs of %q.
+func quoted(text string) string {
+	text = strconv.Quote(text)
+	return text[1 : len(text)-1]
 }
 
 // failures are those in the tree of err, outer ones first.

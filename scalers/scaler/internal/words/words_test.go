@@ -52,6 +52,14 @@ func TestACredentialIsMaskedInWhatIsQuotedAlone(t *testing.T) {
 			err: errors.Join(errors.New("wrong"), refused), secret: "wrong",
 			want: "***\nlogin refused: wrong user or password",
 		},
+		"quoted": {
+			err: fmt.Errorf("no user %q", `wr"ong\`), secret: `wr"ong\`,
+			want: `no user "***"`,
+		},
+		"in an address": {
+			err: errors.New("http://u:wr%2Fong%20@h/?q=wr%2Fong+"), secret: "wr/ong ",
+			want: "http://u:***@h/?q=***",
+		},
 		"a percent sign": {
 			err: Errorf(codes.Unavailable, "100 %% wrong: %d", 7), secret: "wrong",
 			want: "100 % wrong: 7",
