@@ -100,7 +100,7 @@ type Lease struct {
 // Lease returns what a source may take connections with. payers are the
 // namespaces that use it now, called with no lock held; nil for nobody's.
 func (p *Pool) Lease(hosts []string, payers func() []string) *Lease {
-	return &Lease{pool: p, allowed: hosts, payers: func() []string {
+	l := &Lease{pool: p, allowed: hosts, payers: func() []string {
 		if payers != nil {
 			if all := payers(); len(all) > 0 {
 				return all
@@ -108,6 +108,8 @@ func (p *Pool) Lease(hosts []string, payers func() []string) *Lease {
 		}
 		return nobody()
 	}}
+	l.meter.OwnedBy(l.payers)
+	return l
 }
 
 // Of is that of an Open's ctx, or of a dial's; nil for any other.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,9 @@ var errCrowded = errors.New("the server sent more than others, or no more of a l
 
 // everything is what the servers of the process send for reads under way. One
 // endpoint keeps within its own limit, and many of them may still be too much:
-// then it is the largest that goes, so that a crowd does not keep those waiting
-// who send little; and sooner one that has fallen silent.
+// then the largest goes of the namespace that has the most, so that a crowd does
+// not keep those waiting who send little, and many small ones of one namespace
+// have no larger one of another go; and sooner one that has fallen silent.
 var everything = &ledger{limit: sync.OnceValue(share), conns: map[*conn]struct{}{}}
 
 // share is a quarter of the memory that there may be: what is made of an answer
@@ -43,8 +45,29 @@ func (l *ledger) close(c *conn) {
 	delete(l.conns, c)
 }
 
-// makeRoom ends the connections of the endpoint that weighs the most, where all
-// have sent too much. No lock of a meter is held.
+// largest is the endpoint that weighs the most, of the namespace whose endpoints
+// do; nil where none weighs anything. l.mu is held.
+func (l *ledger) largest(now time.Time) (largest *Meter) {
+	weights, of := map[*Meter]int64{}, map[string]int64{}
+	for c := range l.conns {
+		if _, counted := weights[c.meter]; !counted {
+			weights[c.meter] = c.meter.weight(now)
+			of[c.meter.ownedBy(now)] += weights[c.meter]
+		}
+	}
+	for m, weight := range weights {
+		if weight == 0 {
+			continue
+		}
+		if largest == nil || cmp.Or(cmp.Compare(of[m.ownedBy(now)], of[largest.ownedBy(now)]), cmp.Compare(weight, weights[largest])) > 0 {
+			largest = m
+		}
+	}
+	return largest
+}
+
+// makeRoom ends the connections of the largest endpoint, where all have sent too
+// much. No lock of a meter is held.
 func (l *ledger) makeRoom(now time.Time) {
 	if l.bytes.Load() <= l.limit() {
 		return
@@ -52,15 +75,8 @@ func (l *ledger) makeRoom(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.bytes.Load() > l.limit() {
-		weights := map[*Meter]int64{}
-		var largest *Meter
-		for c := range l.conns {
-			weights[c.meter] = c.meter.weight(now)
-			if largest == nil || weights[c.meter] > weights[largest] {
-				largest = c.meter
-			}
-		}
-		if largest == nil || weights[largest] == 0 {
+		largest := l.largest(now)
+		if largest == nil {
 			return // what is left is of connections that have ended
 		}
 		for c := range l.conns {

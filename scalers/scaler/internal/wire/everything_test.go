@@ -60,6 +60,35 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
+// TestCrowdOfOneNamespace has many endpoints of one namespace send a little each,
+// which is most of what there may be. The larger answer of another goes on.
+func TestCrowdOfOneNamespace(t *testing.T) {
+	before := everything
+	everything = &ledger{limit: func() int64 { return 1000 }, conns: map[*conn]struct{}{}}
+	t.Cleanup(func() { everything = before })
+	crowd := make([]Meter, 10)
+	var other Meter
+	other.OwnedBy(func() []string { return []string{"shop"} })
+	other.Begin()
+	defer other.End()
+	_, sendOther := pipe(t, &other)
+	if err := sendOther(150); err != nil {
+		t.Fatal(err)
+	}
+	for i := range crowd {
+		crowd[i].OwnedBy(func() []string { return []string{"mallory"} })
+		crowd[i].Begin()
+		defer crowd[i].End()
+		_, send := pipe(t, &crowd[i])
+		if err := send(90); err != nil && !errors.Is(err, errCrowded) {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(sendOther(100), other.Refusal()); err != nil {
+		t.Errorf("the other: %v", err)
+	}
+}
+
 // TestWhatIsMadeOfAnswers counts with the answers themselves: a few bytes may
 // become a list of many.
 func TestWhatIsMadeOfAnswers(t *testing.T) {

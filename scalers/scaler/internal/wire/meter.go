@@ -5,6 +5,7 @@ package wire
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,37 @@ type Meter struct {
 	fresh int64
 	last  *PeerError
 	pages []*suspects.Page // of the endpoint's addresses
+
+	payers func() []string // see OwnedBy; nil for nobody
+	owner  string          // what it said lately
+	asked  time.Time       // when that was
+}
+
+// OwnedBy says for which namespaces the endpoint is read now. payers is called
+// with no lock held that a sampler or pool needs. It is set before anything else.
+func (m *Meter) OwnedBy(payers func() []string) { m.payers = payers }
+
+// ownerLasts is how long it stays known who an endpoint is read for.
+const ownerLasts = time.Second
+
+// ownedBy names those for whom the endpoint is read.
+func (m *Meter) ownedBy(now time.Time) string {
+	if m.payers == nil {
+		return ""
+	}
+	m.mu.Lock()
+	owner, asked := m.owner, m.asked
+	m.mu.Unlock()
+	if !asked.IsZero() && now.Sub(asked) < ownerLasts {
+		return owner
+	}
+	payers := m.payers()
+	slices.Sort(payers)
+	owner = strings.Join(payers, ",")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.owner, m.asked = owner, now
+	return owner
 }
 
 // mostPages bounds the addresses of an endpoint that are noted; the oldest of
