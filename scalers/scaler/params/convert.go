@@ -1,6 +1,7 @@
 package params
 
 import (
+	"fmt"
 	"net/url"
 	"reflect"
 	"slices"
@@ -65,7 +66,27 @@ func valueTypeOf(typ reflect.Type, s syntax) (valueType, bool) {
 	default:
 		return valueType{}, false
 	}
+	switch {
+	case typ == queryType:
+		v.parse = few("&", v.parse)
+	case typ.Kind() == reflect.Slice, typ.Kind() == reflect.Map:
+		v.parse = few(s.separator, v.parse)
+	}
 	return v, true
+}
+
+// mostElements is what a list or map may have: far more than anybody writes, and
+// little to keep, however short they are.
+const mostElements = 1024
+
+// few counts elements before anything is made of them.
+func few(separator string, parse func(string) (any, error)) func(string) (any, error) {
+	return func(text string) (any, error) {
+		if n := strings.Count(text, separator) + 1; n > mostElements {
+			return nil, fmt.Errorf("has %d elements, of %d that there may be", n, mostElements)
+		}
+		return parse(text)
+	}
 }
 
 func isInt(kind reflect.Kind) bool { return kind >= reflect.Int && kind <= reflect.Int64 }
