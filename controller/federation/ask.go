@@ -63,7 +63,7 @@ func (f *Federation) Check(ctx context.Context, t Trigger) ([]string, error) {
 	for _, c := range candidates {
 		if !c.classic {
 			answer, err := scalerv1.NewScalerServiceClient(c.inst.conn).Check(ctx, &scalerv1.CheckRequest{Ref: ref})
-			return answer.GetProblems(), err
+			return problemsOf(answer.GetProblems()), err
 		}
 	}
 	return nil, nil

@@ -31,6 +31,7 @@ type family struct {
 	listener net.Listener
 	server   *grpc.Server
 	health   *health.Server
+	judged   healthpb.HealthServer // in place of health, if any
 
 	mu       sync.Mutex
 	value    float64
@@ -41,6 +42,7 @@ type family struct {
 	log      []string // "+id" and "-id" in order
 	asked    []string // requests of externalscaler: "known id" or "full id"
 	describe error
+	problems []string // that Check finds
 	metrics  func(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error)
 }
 
@@ -69,7 +71,9 @@ func newFamily(t *testing.T, e *events, change ...func(*family)) *family {
 // Check finds the queue's name wrong when it is "none".
 func (f *family) Check(_ context.Context, r *scalerv1.CheckRequest) (*scalerv1.CheckResponse, error) {
 	if r.GetRef().GetScalerMetadata()["queue"] != "none" {
-		return &scalerv1.CheckResponse{}, nil
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return &scalerv1.CheckResponse{Problems: f.problems}, nil
 	}
 	return &scalerv1.CheckResponse{Problems: []string{"queue: is none"}}, nil
 }
@@ -84,7 +88,11 @@ func (f *family) serve(t *testing.T, address string) {
 	f.listener, f.server, f.health = listener, grpc.NewServer(), health.NewServer()
 	scalerv1.RegisterScalerServiceServer(f.server, f)
 	externalscaler.RegisterExternalScalerServer(f.server, f)
-	healthpb.RegisterHealthServer(f.server, f.health)
+	var judged healthpb.HealthServer = f.health
+	if f.judged != nil {
+		judged = f.judged
+	}
+	healthpb.RegisterHealthServer(f.server, judged)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = f.server.Serve(listener) })
 	server := f.server
@@ -92,6 +100,12 @@ func (f *family) serve(t *testing.T, address string) {
 		server.Stop()
 		serving.Wait()
 	})
+}
+
+func (f *family) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
 }
 
 func (f *family) address() string { return f.listener.Addr().String() }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
@@ -57,6 +58,7 @@ type instance struct {
 	thirdParty bool
 	stop       context.CancelFunc
 	suspicion  chan struct{} // one token: somebody waited in vain
+	verdicts   *rate.Limiter // of what it says of its health
 
 	// Guarded by the Federation.
 	holders     map[*service]bool // to whether its address is terminating there
@@ -194,6 +196,9 @@ func (i *instance) describe(ctx context.Context) (*scalerv1.DescribeResponse, er
 	if status.Code(err) == codes.Unimplemented {
 		return nil, nil
 	}
+	if err == nil {
+		err = checkDescription(description)
+	}
 	return description, err
 }
 
@@ -245,6 +250,7 @@ func (i *instance) receiveHealth(ctx context.Context, verdicts chan<- bool) erro
 	for err == nil {
 		var health *healthpb.HealthCheckResponse
 		if health, err = stream.Recv(); err == nil {
+			i.pace(ctx)
 			tell(ctx, verdicts, health.GetStatus() == healthpb.HealthCheckResponse_SERVING)
 		}
 	}
@@ -269,6 +275,25 @@ func (i *instance) followConnection(ctx context.Context) error {
 		if !i.conn.WaitForStateChange(ctx, state) {
 			return ctx.Err()
 		}
+	}
+}
+
+// Each change of an instance's health is gone through for all triggers of its
+// Services, while everybody else waits. So a few come at once, and then one a
+// verdictGap.
+const (
+	verdictBurst = 5
+	verdictGap   = time.Second
+)
+
+// pace waits until the next verdict may be heard.
+func (i *instance) pace(ctx context.Context) {
+	now := i.fed.clock.Now()
+	timer := i.fed.clock.NewTimer(i.verdicts.ReserveN(now, 1).DelayFrom(now))
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
 	}
 }
 

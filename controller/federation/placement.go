@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -139,6 +140,7 @@ func (f *Federation) newInstance(key instanceKey) *instance {
 		hash:        addressKey(key.address),
 		fed:         f,
 		suspicion:   make(chan struct{}, 1),
+		verdicts:    rate.NewLimiter(rate.Every(verdictGap), verdictBurst),
 		holders:     map[*service]bool{},
 	}
 	f.instances[key] = i

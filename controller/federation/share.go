@@ -16,11 +16,30 @@ type share struct{ namespace, family string }
 type shares struct {
 	most    int // 0 is any number
 	taken   map[share]int
-	waiting map[share]map[*subscription]bool
+	waiting map[share]queues
+}
+
+// queues are the subscriptions that wait for a share, by Service: those of one
+// that nobody reaches are passed by at once, however many they are.
+type queues map[*service]map[*subscription]bool
+
+func (q queues) has(sub *subscription) bool { return q[sub.service][sub] }
+
+func (q queues) add(sub *subscription) {
+	if q[sub.service] == nil {
+		q[sub.service] = map[*subscription]bool{}
+	}
+	q[sub.service][sub] = true
+}
+
+func (q queues) remove(sub *subscription) {
+	if delete(q[sub.service], sub); len(q[sub.service]) == 0 {
+		delete(q, sub.service)
+	}
 }
 
 func newShares(most int) shares {
-	return shares{most: most, taken: map[share]int{}, waiting: map[share]map[*subscription]bool{}}
+	return shares{most: most, taken: map[share]int{}, waiting: map[share]queues{}}
 }
 
 // enter gives a subscription its part, or says why there is none for it.
@@ -29,7 +48,7 @@ func (s *shares) enter(of *service, sub *subscription) error {
 		return nil
 	}
 	wanted := share{sub.snapshot().Namespace, cmp.Or(of.view.family, of.triggerType)}
-	if sub.share == wanted && !s.waiting[wanted][sub] {
+	if sub.share == wanted && !s.waiting[wanted].has(sub) {
 		return nil
 	}
 	s.leave(sub)
@@ -39,9 +58,9 @@ func (s *shares) enter(of *service, sub *subscription) error {
 		return nil
 	}
 	if s.waiting[wanted] == nil {
-		s.waiting[wanted] = map[*subscription]bool{}
+		s.waiting[wanted] = queues{}
 	}
-	s.waiting[wanted][sub] = true
+	s.waiting[wanted].add(sub)
 	return coded(codes.ResourceExhausted, "namespace %s has %d triggers of family %s already, as many as --max-namespace-triggers lets it have",
 		wanted.namespace, s.most, wanted.family)
 }
@@ -53,8 +72,8 @@ func (s *shares) leave(sub *subscription) share {
 	sub.share = share{}
 	switch {
 	case had == share{}:
-	case s.waiting[had][sub]:
-		if delete(s.waiting[had], sub); len(s.waiting[had]) == 0 {
+	case s.waiting[had].has(sub):
+		if s.waiting[had].remove(sub); len(s.waiting[had]) == 0 {
 			delete(s.waiting, had)
 		}
 	default:
@@ -68,10 +87,15 @@ func (s *shares) leave(sub *subscription) share {
 // makeRoom lets in those who wait for a share, as far as there is room. Whose
 // Service nobody reaches takes none.
 func (f *Federation) makeRoom(of share) {
-	for sub := range f.shares.waiting[of] {
-		if f.shares.taken[of] >= f.shares.most {
-			return
+	for s, queue := range f.shares.waiting[of] {
+		if f.unreachable(s) != nil {
+			continue
 		}
-		f.place(sub.service, sub)
+		for sub := range queue {
+			if f.shares.taken[of] >= f.shares.most {
+				return
+			}
+			f.place(s, sub)
+		}
 	}
 }

@@ -55,7 +55,10 @@ func Absent(triggerType, namespace string, installed []string) error {
 
 // impossible says that a trigger type cannot have a Service.
 func impossible(triggerType string) error {
-	why := fmt.Sprintf("trigger type %q cannot be a Service name, use type: external", triggerType)
+	why := fmt.Sprintf("trigger type %.64q cannot be a Service name, use type: external", triggerType)
+	if len(triggerType) > 2*maxTypeLength {
+		return coded(codes.InvalidArgument, "%s", why) // no slip of one
+	}
 	meant := meantBy(triggerType, published())
 	if near := scalerv1.Nearest(triggerType, published()); near != "" {
 		meant = []string{near}

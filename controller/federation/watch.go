@@ -283,7 +283,8 @@ func (w *watcher) handle(frame *scalerv1.WatchResponse, now time.Time) {
 		w.accepted(r.Accepted)
 	case *scalerv1.WatchResponse_Rejected:
 		if s := w.find(r.Rejected.GetId(), r.Rejected.GetGeneration()); s != nil {
-			s.reject(statusError(r.Rejected.GetStatus()), specsOf(r.Rejected.GetSpecs())...)
+			specs, _ := specsOf(r.Rejected.GetSpecs()) // why it is rejected counts
+			s.reject(statusError(r.Rejected.GetStatus()), specs...)
 		}
 	case *scalerv1.WatchResponse_Observation:
 		w.observed(r.Observation, now)
@@ -319,7 +320,7 @@ func (w *watcher) accepted(frame *scalerv1.Accepted) {
 		s.accepted = true
 		state.Accepted, state.Rejected = true, nil
 		state.Detection = detectionOf(frame.GetDetection())
-		state.Warnings = frame.GetWarnings()
+		state.Warnings = warningsOf(frame.GetWarnings())
 		state.ReadDeadline = frame.GetReadDeadline().AsDuration()
 		return true
 	})
@@ -349,8 +350,14 @@ func (w *watcher) observed(frame *scalerv1.Observation, now time.Time) {
 
 func (w *watcher) specs(frame *scalerv1.Specs) {
 	s := w.find(frame.GetId(), frame.GetGeneration())
-	specs := specsOf(frame.GetSpecs())
-	if s == nil || len(specs) == 0 {
+	if s == nil {
+		return
+	}
+	specs, err := specsOf(frame.GetSpecs())
+	if err != nil {
+		s.reject(err)
+	}
+	if len(specs) == 0 {
 		return
 	}
 	s.apply(func(state *State) bool {
@@ -408,14 +415,18 @@ func readingOf(frame *scalerv1.Observation, now time.Time) reading {
 		took:       max(frame.GetTook().AsDuration(), 0),
 		heard:      now,
 		detectedBy: detectionOf(frame.GetDetection()),
-		note:       frame.GetDetectionNote(),
-		trace:      frame.GetTraceparent(),
+		note:       externalscaler.Message(frame.GetDetectionNote()),
+		trace:      traceOf(frame.GetTraceparent()),
 	}
 	if frame.GetSourceEventTime() != nil {
 		r.eventTime = frame.GetSourceEventTime().AsTime()
 	}
 	if frame.GetStatus() != nil {
 		r.err = statusError(frame.GetStatus())
+	}
+	if err := checkMetrics(frame.GetValues()); err != nil {
+		r.outcome, r.err = scaling.Failed, err
+		return r
 	}
 	switch frame.GetOutcome() {
 	case scalerv1.Outcome_OUTCOME_ERROR:
@@ -456,7 +467,10 @@ func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // specsOf leaves out metrics without a name or with a target that is no
 // number.
-func specsOf(frames []*externalscaler.MetricSpec) []MetricSpec {
+func specsOf(frames []*externalscaler.MetricSpec) ([]MetricSpec, error) {
+	if err := checkMetrics(frames); err != nil {
+		return nil, err
+	}
 	specs := make([]MetricSpec, 0, len(frames))
 	for _, m := range frames {
 		target := number(m.GetTargetSizeFloat(), m.GetTargetSize()) //nolint:staticcheck // third parties still send the integer
@@ -464,7 +478,7 @@ func specsOf(frames []*externalscaler.MetricSpec) []MetricSpec {
 			specs = append(specs, MetricSpec{Name: m.GetMetricName(), Target: target})
 		}
 	}
-	return specs
+	return specs, nil
 }
 
 // number is how the contract carries one: the float, or the integer where the

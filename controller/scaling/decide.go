@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -406,6 +405,7 @@ func (d *Decision) reportTriggers(in Input, fallback *v1alpha1.Fallback) {
 // on. Its events follow from the condition's transition.
 func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 	var causes []error
+	replaced := map[string]bool{}
 	for i, v := range d.Verdicts {
 		if !v.Fallback {
 			continue
@@ -418,7 +418,8 @@ func (d *Decision) reportFallback(in Input, fallback *v1alpha1.Fallback) {
 		}
 		for _, m := range in.Triggers[i].Metrics {
 			verdict.Metric = m.Name
-			if !slices.ContainsFunc(d.Replaced, func(r v1alpha1.FallbackVerdict) bool { return r.Metric == m.Name }) {
+			if !replaced[m.Name] {
+				replaced[m.Name] = true
 				d.Replaced = append(d.Replaced, verdict)
 			}
 		}

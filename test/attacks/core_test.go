@@ -1,9 +1,11 @@
 package attacks
 
 import (
+	"math"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestFormulas has tenants calculate what would take seconds to hours, while a
@@ -43,6 +45,21 @@ func TestFormulas(t *testing.T) {
 		s.waitReady("False", "formula")
 	}
 	others.goOn()
+	unharmed(t)
+}
+
+// TestLeases has a tenant hold the lease that says that a KEDA leads, for ever:
+// beside a KEDA nobody else writes.
+func TestLeases(t *testing.T) {
+	t.Parallel()
+	others := standBy(t, "http")
+	enemy := tenant(t)
+	enemy.apply("Lease", "operator.keda.sh", map[string]any{"spec": map[string]any{
+		"holderIdentity": "keda-operator-0_1", "leaseDurationSeconds": math.MaxInt32, "renewTime": time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
+	}})
+	for range 2 {
+		others.goOn()
+	}
 	unharmed(t)
 }
 

@@ -96,7 +96,7 @@ func (h house) bind(role string, subject rbacv1.Subject) {
 // object is one without content.
 func (h house) object(kind, name string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
-	o.SetAPIVersion(map[string]string{"CloudEventSource": "eventing.keda.sh/v1alpha1", "Secret": "v1", "Deployment": "apps/v1"}[kind])
+	o.SetAPIVersion(map[string]string{"CloudEventSource": "eventing.keda.sh/v1alpha1", "Secret": "v1", "Deployment": "apps/v1", "Lease": "coordination.k8s.io/v1"}[kind])
 	if o.GetAPIVersion() == "" {
 		o.SetAPIVersion("keda.sh/v1alpha1")
 	}

@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -397,9 +398,23 @@ func asList(v any) []any {
 	return l
 }
 
-// holdLease renews KEDA's lease in a namespace until leave is called.
+// holdLease renews KEDA's lease in a namespace until leave is called. Its account
+// may write what a KEDA writes.
 func holdLease(t *testing.T, namespace string) (leave func()) {
 	t.Helper()
+	rights := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "keda-operator-" + namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sluice-controller"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "keda-operator"}},
+	}
+	if err := world.cluster.Client().Create(t.Context(), rights); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := world.cluster.Client().Delete(context.WithoutCancel(t.Context()), rights); err != nil {
+			t.Error(err)
+		}
+	})
 	const duration = 5
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "operator.keda.sh"},

@@ -69,6 +69,8 @@ type Webhook struct {
 	Counts *Counts
 	// Log receives what is our own mistake.
 	Log *slog.Logger
+
+	waits waits
 }
 
 // Handlers returns what is served, by path. Paths are those of KEDA.
@@ -194,6 +196,16 @@ func handler[T client.Object](
 
 // silent logs nothing of a request that is none: who sent it was told.
 func silent(logr.Logger, *admission.Request) logr.Logger { return logr.Discard() }
+
+// patiently returns a context in which time may be taken to judge an object, as
+// far as there is any.
+func (w *Webhook) patiently(ctx context.Context, namespace string, v *verdict) (judging context.Context, end func()) {
+	judging, end, patient := w.waits.within(ctx, namespace)
+	if !patient {
+		v.warn("%s", unwaited)
+	}
+	return judging, end
+}
 
 // answer is the verdict as the API server understands it.
 func (v verdict) answer() admission.Response {

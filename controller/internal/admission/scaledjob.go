@@ -24,6 +24,8 @@ func (w *Webhook) scaledJob(ctx context.Context, r review[*v1alpha1.ScaledJob]) 
 		w.Counts.refused(sj.Namespace, r.action(), v.refusals)
 		return v
 	}
+	ctx, end := w.patiently(ctx, sj.Namespace, &v)
+	defer end()
 	v.refuse(reasonReplicas, sj.ValidateReplicas())
 	v.refuse(reasonTriggers, sj.ValidateTriggers())
 	v.refuse(reasonJob, sj.Validate()) // the rest of it

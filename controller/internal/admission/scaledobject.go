@@ -49,6 +49,8 @@ func (w *Webhook) scaledObject(ctx context.Context, r review[*v1alpha1.ScaledObj
 		w.Counts.judged(so.Namespace, r.action(), v.refusals)
 		return v
 	}
+	ctx, end := w.patiently(ctx, so.Namespace, &v)
+	defer end()
 	v.warnings = append(v.warnings, so.Unused()...)
 	v.idle(so)
 	kind := w.target(ctx, so, &v)

@@ -43,6 +43,8 @@ type rival struct {
 	client kubernetes.Interface
 	// namespace has our own lease, "" when there is none under the name.
 	namespace string
+	// watched are the namespaces of our objects; none is all.
+	watched []string
 	// forget is called when a rival no longer leads, before writes go on: what
 	// this process remembers is older than what the rival stored.
 	forget func()
@@ -50,6 +52,10 @@ type rival struct {
 	changed func(context.Context)
 	log     *slog.Logger
 	now     func() time.Time
+
+	// believed are the leases that were held at the last look, by namespace. Only
+	// look has it.
+	believed map[string]belief
 
 	mu     sync.Mutex
 	looked bool
@@ -152,7 +158,8 @@ func (r *rival) hinders() (why v1alpha1.Condition, hinders bool) {
 }
 
 // unseen says what it takes to see a KEDA.
-const unseen = "it cannot be seen whether KEDA runs: list and watch on leases named " + kedaLease + " are needed in all namespaces"
+const unseen = "it cannot be seen whether KEDA runs: list and watch on leases named " + kedaLease +
+	" and list on pods are needed in all namespaces, and create on subjectaccessreviews"
 
 // refusedFor is how long a refusal may last before the last verdict ends: an API
 // server that has just started refuses for a moment.
@@ -163,7 +170,7 @@ const refusedFor = time.Minute
 func (r *rival) look(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, lookPeriod)
 	defer cancel()
-	leases, err := r.client.CoordinationV1().Leases(metav1.NamespaceAll).List(limited, kedaLeases())
+	leases, err := r.kedas(limited)
 	if ctx.Err() != nil {
 		return
 	}
@@ -171,7 +178,7 @@ func (r *rival) look(ctx context.Context) {
 	if err != nil {
 		r.missed(err)
 	} else {
-		r.judge(leases.Items)
+		r.judge(leases)
 	}
 	if now, _ := r.hinders(); now.Reason != before.Reason || now.Type != before.Type {
 		r.changed(ctx)
@@ -195,18 +202,38 @@ func (r *rival) missed(err error) {
 	}
 }
 
-func (r *rival) judge(leases []coordinationv1.Lease) {
+// kedas are the leases that a KEDA holds.
+func (r *rival) kedas(ctx context.Context) (kedas []coordinationv1.Lease, err error) {
+	leases, err := r.client.CoordinationV1().Leases(metav1.NamespaceAll).List(ctx, kedaLeases())
+	if err != nil {
+		return nil, err
+	}
+	held := map[string]belief{}
+	for i := range leases.Items {
+		lease := &leases.Items[i]
+		if lease.Name != kedaLease || lease.Namespace == r.namespace || sluices(lease) || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
+			continue
+		}
+		b, err := r.believe(ctx, lease)
+		if err != nil {
+			return nil, err
+		}
+		if held[lease.Namespace] = b; b.keda {
+			kedas = append(kedas, *lease)
+		}
+	}
+	r.believed = held
+	return kedas, nil
+}
+
+func (r *rival) judge(kedas []coordinationv1.Lease) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.seen
 	r.seen, r.looked, r.failed, r.refused = map[string]sighting{}, true, nil, time.Time{}
 	leader, holder := "", ""
-	for i := range leases {
-		lease := &leases[i]
-		if lease.Name != kedaLease || lease.Namespace == r.namespace || sluices(lease) || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
-			continue
-		}
-		if r.renews(lease, before[lease.Namespace]) {
+	for i := range kedas {
+		if lease := &kedas[i]; r.renews(lease, before[lease.Namespace]) {
 			leader, holder = lease.Namespace, *lease.Spec.HolderIdentity
 		}
 	}

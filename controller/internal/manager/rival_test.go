@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -61,7 +64,7 @@ func TestRival(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := clocktesting.NewFakeClock(start)
 			c := fake.NewClientset(tt.lease)
-			r := newRival(c, clock.Now)
+			r := newRival(mayWrite(c, "keda/keda-operator"), clock.Now)
 			r.namespace = "sluice-system"
 			if !hindered(r) {
 				t.Error("writes before it has looked")
@@ -136,7 +139,7 @@ func TestARivalIsSeenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c := fake.NewClientset()
-		r := newRival(c, time.Now)
+		r := newRival(mayWrite(c, "keda/keda-operator"), time.Now)
 		ended := make(chan error, 1)
 		go func() { ended <- r.Start(ctx) }()
 		synctest.Wait()
@@ -168,7 +171,7 @@ func TestARivalIsSeenAtOnce(t *testing.T) {
 func TestMemoryEndsWhenARivalHasLed(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	c := fake.NewClientset(lease("keda", now))
-	r := newRival(c, func() time.Time { return now })
+	r := newRival(mayWrite(c, "keda/keda-operator"), func() time.Time { return now })
 	var saw []string
 	r.forget = func() { saw = append(saw, "forget") }
 	r.changed = func(context.Context) { saw = append(saw, fmt.Sprint("hindered ", hindered(r))) }
@@ -179,6 +182,76 @@ func TestMemoryEndsWhenARivalHasLed(t *testing.T) {
 	if want := []string{"hindered true", "forget", "hindered false"}; !slices.Equal(saw, want) {
 		t.Errorf("saw %v, want %v", saw, want)
 	}
+}
+
+// Whoever may edit a namespace may hold a lease in it. It is a KEDA's only where
+// its holder may write ScaledObjects of others, which nobody gives oneself.
+func TestALeaseIsKEDAsByTheRightsOfItsHolder(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "tools", Name: "scaler-0"}, Spec: corev1.PodSpec{ServiceAccountName: "scaling"}}
+	for name, tt := range map[string]struct {
+		namespace, holder string
+		watched           []string
+		rights            []string
+		want              bool
+	}{
+		"KEDA's usual account":       {namespace: "tools", holder: "keda-operator-1_uuid", rights: []string{"tools/keda-operator"}, want: true},
+		"KEDA under another account": {namespace: "tools", holder: "scaler-0_uuid", rights: []string{"tools/scaling"}, want: true},
+		"KEDA in namespaces that we watch": {
+			namespace: "tools", holder: "scaler-0_uuid", watched: []string{"bank", "shop"},
+			rights: []string{"tools/scaling in shop", "tools/scaling in bank"}, want: true,
+		},
+		"a tenant":                         {namespace: "tools", holder: "keda-operator-1_uuid", rights: []string{"keda/keda-operator"}},
+		"a tenant with a Pod":              {namespace: "tools", holder: "scaler-0_uuid", rights: []string{"tools/keda-operator in tools"}},
+		"a tenant with the name of KEDA's": {namespace: "shop", holder: "scaler-0_uuid", rights: []string{"tools/scaling"}},
+		"a tenant, as a selector":          {namespace: "tools", holder: "a,status.phase in (x", rights: []string{"keda/keda-operator"}},
+		"a tenant of one that we watch": {
+			namespace: "shop", holder: "keda-operator-0", watched: []string{"shop", "bank"}, rights: []string{"shop/keda-operator in shop"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+			c := fake.NewClientset(pod, lease(tt.namespace, now, func(l *coordinationv1.Lease) {
+				l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &tt.holder, ptr.To[int32](math.MaxInt32)
+			}))
+			c.PrependReactor("list", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				if s := action.(clienttesting.ListAction).GetListRestrictions().Fields.String(); s != "metadata.name="+strings.Split(tt.holder, "_")[0] {
+					t.Errorf("Pods are looked for by %s", s)
+				}
+				return false, nil, nil
+			})
+			r := newRival(mayWrite(c, tt.rights...), func() time.Time { return now })
+			r.watched = tt.watched
+			for range 2 {
+				r.look(t.Context())
+				if why, have := r.hinders(); have != tt.want {
+					t.Fatalf("hindered: %v, %s", have, why.Message)
+				}
+			}
+			asked := slices.DeleteFunc(c.Actions(), func(a clienttesting.Action) bool { return a.GetResource().Resource != "subjectaccessreviews" })
+			if len(asked) > max(1, len(tt.watched)) {
+				t.Errorf("asked %d times within one period", len(asked))
+			}
+		})
+	}
+}
+
+// mayWrite gives accounts the right to write ScaledObjects: everywhere, or
+// "in" one namespace.
+func mayWrite(c *fake.Clientset, accounts ...string) *fake.Clientset {
+	c.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
+		what := review.Spec.ResourceAttributes
+		for _, account := range accounts {
+			account, where, _ := strings.Cut(account, " in ")
+			namespace, name, _ := strings.Cut(account, "/")
+			if review.Spec.User == "system:serviceaccount:"+namespace+":"+name && slices.Contains(review.Spec.Groups, "system:serviceaccounts:"+namespace) &&
+				(where == "" || where == what.Namespace) && what.Verb == "update" && what.Resource == "scaledobjects" && what.Subresource == "status" {
+				review.Status.Allowed = true
+			}
+		}
+		return true, review, nil
+	})
+	return c
 }
 
 func newRival(c kubernetes.Interface, now func() time.Time) *rival {

@@ -144,7 +144,7 @@ func (p *process) elect(context.Context) error {
 		}
 	}
 	p.rival = &rival{
-		client: p.clientset, now: time.Now, log: p.named("rival"),
+		client: p.clientset, watched: p.WatchNamespaces, now: time.Now, log: p.named("rival"),
 		forget: p.leadership.forgetIfLeading, changed: p.leadership.beginAgain,
 	}
 	if p.LeaderElect && p.LeaderElectionID == kedaLease {

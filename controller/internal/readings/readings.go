@@ -144,14 +144,16 @@ func countsFrom(state federation.State, interval time.Duration) time.Time {
 // metrics are those of a trigger as the family names them, else, while it cannot
 // be asked, as they were called last: fallback stands in for those.
 func metrics(q Question, state federation.State) []scaling.Metric {
+	read := make(map[string]federation.Value, len(state.Values))
+	for _, v := range state.Values {
+		read[v.Metric] = v
+	}
 	var all []scaling.Metric
 	for _, s := range state.Specs {
 		// A metric without a reading is unknown, not empty.
 		m := scaling.Metric{Name: scaling.MetricName(q.Index, s.Name), Target: s.Target, Type: q.Spec.TargetType(), Value: math.NaN()}
-		for _, v := range state.Values {
-			if v.Metric == s.Name {
-				m.Value, m.Active = v.Value, v.Active
-			}
+		if v, ok := read[s.Name]; ok {
+			m.Value, m.Active = v.Value, v.Active
 		}
 		all = append(all, m)
 	}

@@ -19,14 +19,15 @@ import (
 )
 
 // cleanBatch is how many Jobs are deleted before anything else of the object is
-// looked at again.
+// looked at again, and any other object.
 const cleanBatch = 1000
 
 // rollout deletes the Jobs of earlier generations where the object says so.
 // What they had to do is still in the queue: they stand for it no longer.
-func (r *Reconciler) rollout(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger) error {
+// more is true when there are others.
+func (r *Reconciler) rollout(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledger) (more bool, err error) {
 	if !sj.ReplacesJobs() {
-		return nil
+		return false, nil
 	}
 	current := strconv.FormatInt(sj.Generation, 10)
 	var old []*entry
@@ -38,21 +39,24 @@ func (r *Reconciler) rollout(ctx context.Context, sj *v1alpha1.ScaledJob, l *led
 		}
 	}
 	if len(old) == 0 {
-		return nil
+		return false, nil
+	}
+	if len(old) > cleanBatch {
+		old, more = old[:cleanBatch], true
 	}
 	status.Emit(r.Events, sj, normal, "ScaledJobRolloutCleanupStarted", "StartCleanup",
 		fmt.Sprintf("deleting %d Jobs of earlier generations", len(old)))
-	err := r.delete(ctx, old, sj.RolloutPropagation())
+	err = r.delete(ctx, old, sj.RolloutPropagation())
 	for _, e := range old {
 		e.void = true
 	}
 	if err != nil {
 		status.Emit(r.Events, sj, warning, "ScaledJobRolloutCleanupFailed", "FailCleanup", status.Sentence(err))
-		return fmt.Errorf("rollout: %w", err)
+		return false, fmt.Errorf("rollout: %w", err)
 	}
 	status.Emit(r.Events, sj, normal, "ScaledJobRolloutCleanupCompleted", "CompleteCleanup",
 		fmt.Sprintf("deleted %d Jobs of earlier generations", len(old)))
-	return nil
+	return more, nil
 }
 
 // clean deletes the oldest finished Jobs above the limits, of those that ended

@@ -123,10 +123,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		// Unknown Jobs are not no Jobs.
 		return r.report(ctx, sj, m, outcome{err: err, soon: true})
 	}
-	if err := r.rollout(ctx, sj, &m.ledger); err != nil {
+	more, err := r.rollout(ctx, sj, &m.ledger)
+	if err != nil {
 		return r.report(ctx, sj, m, outcome{err: err})
 	}
-	return r.decide(ctx, sj, m)
+	return r.decide(ctx, sj, m, more)
 }
 
 // release takes off the finalizer that KEDA puts on: its Jobs, running ones too,
@@ -215,8 +216,9 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 	return nil
 }
 
-// decide looks at all there is, starts Jobs, and deletes old ones.
-func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) (reconcile.Result, error) {
+// decide looks at all there is, starts Jobs, and deletes old ones. more is true
+// when there are others of earlier generations to delete.
+func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory, more bool) (reconcile.Result, error) {
 	read, oldest, ahead := r.readings(sj, m)
 	if ahead {
 		// The triggers are those of a spec that the cache is about to show.
@@ -238,6 +240,7 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	}
 	var cleanErr error
 	found.more, cleanErr = r.clean(ctx, sj, &m.ledger, oldest)
+	found.more = found.more || more
 	m.ledger.forget(stale)
 	result, err := r.report(ctx, sj, m, found)
 	if err == nil {

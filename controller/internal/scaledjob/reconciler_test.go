@@ -329,6 +329,25 @@ func TestRollout(t *testing.T) {
 	}
 }
 
+// A worker that deletes is one that nobody else's objects have.
+func TestARolloutOfManyJobsTakesTurns(t *testing.T) {
+	sj := newObject(limited(5), func(sj *v1alpha1.ScaledJob) { sj.Generation, sj.Spec.Rollout.Strategy = 2, v1alpha1.RolloutImmediate })
+	objects := []client.Object{sj}
+	for n := range 2*cleanBatch + 1 {
+		job := newJob(sj, jobName(sj, int64(n+1)), "")
+		job.Annotations[v1alpha1.AnnotationScaledJobGeneration] = "1"
+		objects = append(objects, job)
+	}
+	f := newFixture(t, objects...)
+	for _, left := range []int{cleanBatch + 1, 1, 0} {
+		f.run()
+		f.wantRunning("a rollout", left)
+		if left > 0 && f.due.IsZero() {
+			t.Errorf("%d Jobs are left for ever", left)
+		}
+	}
+}
+
 func TestARolloutThatFailsSaysSo(t *testing.T) {
 	f := newFixture(t, newObject(limited(5), func(sj *v1alpha1.ScaledJob) { sj.Spec.Rollout.Strategy = v1alpha1.RolloutImmediate }))
 	f.reads(0, 5)

@@ -86,8 +86,13 @@ func (s ValueSource) Place(key string) string {
 // or wrong, or two that changed places.
 func Nearest(word string, candidates []string) string {
 	best, closest := "", len(word)/4+1
+	word = strings.ToLower(word)
 	for _, candidate := range candidates {
-		if d := slips(strings.ToLower(word), strings.ToLower(candidate)); d < closest {
+		lower := strings.ToLower(candidate)
+		if max(len(word)-len(lower), len(lower)-len(word)) >= closest {
+			continue // as many slips at least; and who writes the word may write a very long one
+		}
+		if d := slips(word, lower); d < closest {
 			best, closest = candidate, d
 		}
 	}

@@ -88,3 +88,19 @@ func TestCheckQuantity(t *testing.T) {
 		}
 	}
 }
+
+// Both words may be somebody's who means harm: what is no slip is not compared.
+func TestLongWordsAreNoWork(t *testing.T) {
+	var candidates []string
+	for range 100 {
+		candidates = append(candidates, "bootstrapServers")
+	}
+	word := strings.Repeat("k", 60_000)
+	if n := testing.AllocsPerRun(1, func() {
+		if near := Nearest(word, candidates); near != "" {
+			t.Errorf("near %s", near)
+		}
+	}); n > 1000 {
+		t.Errorf("%v allocations", n)
+	}
+}
