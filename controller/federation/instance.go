@@ -344,8 +344,8 @@ func reasonOf(err error) string {
 	return externalscaler.Message(status.Convert(err).Message())
 }
 
-// subscriberRunner keeps the subscriber of an instance running from one connection to the
-// next, and changes it when the instance comes back as another kind.
+// subscriberRunner keeps the subscriber of an instance running from one connection
+// to the next, and changes it when the instance comes back as another kind.
 type subscriberRunner struct {
 	subscriber subscriber
 	end        context.CancelFunc

@@ -41,7 +41,8 @@ type (
 	// Batched is a Source that can be read together with others of the same
 	// endpoint.
 	Batched = contract.Batched
-	// Ringer is a Source that can be told by its backend that work arrived.
+	// Ringer is a Source that can be told by its backend that work arrived. Its
+	// Listen follows a completed Read, each time that it is called.
 	Ringer = contract.Ringer
 	// RingerAtWork is a Ringer that is also heard while its subscriptions are at
 	// work.

@@ -14,9 +14,9 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
 
-// SharedDoorbell lets all Ringers of one connection that listen at the same place share
-// what listens there: one subscription for a thousand keys, channels or topics.
-// It is what a Ringer's Listen calls.
+// SharedDoorbell lets all Ringers of one connection that listen at the same place
+// share what listens there: one subscription for a thousand keys, channels or
+// topics. It is what a Ringer's Listen calls.
 type SharedDoorbell struct {
 	start func(run func(context.Context)) // in a goroutine that Close ends and waits for
 	stop  context.CancelFunc
@@ -232,7 +232,7 @@ func (l *Listeners) of(topics []string) []*listener {
 	return found
 }
 
-// add is false when nobody listens for the ears any more.
+// add is false when nobody listens for them any more.
 func (l *Listeners) add(one *listener) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -267,7 +267,7 @@ func (l *Listeners) wake() {
 	}
 }
 
-// end tells all ears why nobody listens for them any more.
+// end tells all listeners why nobody listens for them any more.
 func (l *Listeners) end(err error) {
 	if err == nil {
 		err = errors.New("listening ended")

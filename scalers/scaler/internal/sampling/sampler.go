@@ -101,7 +101,7 @@ type question struct {
 	opened  *opened // the open source, or nil
 	state   state
 	next    time.Time     // the regular read
-	awaited time.Time     // the request that next comes after, if that is late; or zero
+	awaited time.Time     // when a request is expected, without which next is the read; or zero
 	paid    time.Time     // until when the regular reads so far are enough
 	phases  phases        // when the HPA controller requests it
 	began   time.Time     // when the read in flight began; zero before
