@@ -77,12 +77,31 @@ func (d *Dialer) Refusal() error {
 
 // Decoded counts memory that a client takes to decode an answer, beside the
 // answer itself, in what the servers of all reads may take together. The error is
-// a *PeerError that ends the connection, as for bytes.
+// why the connection has to end, as for bytes.
 func (d *Dialer) Decoded(n int) error {
 	if d.meter == nil {
 		return nil
 	}
 	return d.meter.Made(n)
+}
+
+// Holding counts what answers take that a connection keeps until they are whole.
+// That of Decoded ends with the read; this is there until it is said to be less,
+// and only ever closes the connection.
+func (d *Dialer) Holding(change int) {
+	if d.meter != nil {
+		d.meter.Hold(change)
+	}
+}
+
+// Reading has what comes until done is called counted as that of a read, where a
+// source asks beside its Reads.
+func (d *Dialer) Reading() (done func()) {
+	if d.meter == nil {
+		return func() {}
+	}
+	d.meter.Begin()
+	return d.meter.End
 }
 
 func (g Guard) limits() wire.Limits {

@@ -58,6 +58,7 @@ func (p TLSParams) Config(unsafe bool) (*tls.Config, error) {
 		return nil, err
 	}
 	config.InsecureSkipVerify = unsafe
+	keycost.BoundServers(config)
 	if config.RootCAs, err = p.authorities(); err != nil {
 		return nil, err
 	}

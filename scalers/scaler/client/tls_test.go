@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -92,6 +93,41 @@ func TestClientCertificateReachesTheServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if body, err := httpClient(t, o).Get(t.Context(), server.URL); err != nil || string(body) != "client" {
 				t.Errorf("seen = %q, %v, want client", body, err)
+			}
+		})
+	}
+}
+
+// TestServersWithLargeCertificates: whoever a trigger trusts, or does not look
+// at, is not to be remembered at length.
+func TestServersWithLargeCertificates(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	for range 6000 {
+		template.DNSNames = append(template.DNSNames, "a")
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(nil)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for name, o := range map[string]HTTPOptions{
+		"trusted":              {TLS: TLSParams{CA: block("CERTIFICATE", der)}},
+		"without verification": {UnsafeSSL: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := httpClient(t, o).Get(t.Context(), server.URL)
+			if err == nil || !strings.Contains(err.Error(), "the certificates of the server are longer, or have more names, than they may") {
+				t.Errorf("error = %v", err)
 			}
 		})
 	}

@@ -60,6 +60,7 @@ func guard(raw net.Conn, peer string, m *Meter, checker Checker, counted bool) n
 	c := &conn{Conn: raw, peer: peer, meter: m, checker: checker}
 	if counted {
 		everything.open(c)
+		c.greeting = &greeting{}
 	}
 	if system, ok := raw.(syscall.Conn); ok {
 		// Libraries look there whether the server has hung up.
@@ -78,7 +79,9 @@ type conn struct {
 	meter   *Meter
 	mu      sync.Mutex // of the checker
 	checker Checker
-	refused atomic.Pointer[PeerError]
+	// greeting is nil where the bytes are not the connection's own.
+	greeting *greeting
+	refused  atomic.Pointer[PeerError]
 }
 
 // Read implements net.Conn.
@@ -97,6 +100,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
+	c.greeting.sent(p)
 	n, err := c.Conn.Write(p)
 	return n, c.cause(err)
 }
@@ -114,7 +118,11 @@ func (c *conn) cause(err error) error {
 func (c *conn) check(p []byte) *PeerError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if reason := c.checker.Check(p); reason != nil {
+	reason := c.greeting.received(len(p))
+	if reason == nil {
+		reason = c.checker.Check(p)
+	}
+	if reason != nil {
 		c.refuse(reason)
 	}
 	return c.refused.Load()

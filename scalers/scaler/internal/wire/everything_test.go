@@ -118,6 +118,46 @@ func TestWhatIsMadeOfAnswers(t *testing.T) {
 	}
 }
 
+// TestHalfAnswersOfNobody: they count though nobody reads, and one that has to
+// make room is told by the end of its connection.
+func TestHalfAnswersOfNobody(t *testing.T) {
+	before := everything
+	everything = &ledger{limit: func() int64 { return 1000 }, conns: map[*conn]struct{}{}}
+	t.Cleanup(func() { everything = before })
+	var large, small Meter
+	one, _ := pipe(t, &large)
+	other, send := pipe(t, &small)
+	large.Hold(700)
+	small.Hold(200)
+	small.Hold(-200)
+	small.Hold(400)
+	if _, err := one.Read(make([]byte, 1)); !errors.Is(err, errCrowded) {
+		t.Errorf("the largest: %v", err)
+	}
+	large.Hold(-700) // its buffer is gone by now
+	if err := send(100); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+	small.Hold(-400)
+	if left := everything.bytes.Load(); left != 0 {
+		t.Errorf("%d bytes are left", left)
+	}
+	other.Close()
+}
+
+// TestOneServersRoomIsNoOthers: who asks for memory is refused when it has to go
+// itself, and not since another server of its endpoint was refused before.
+func TestOneServersRoomIsNoOthers(t *testing.T) {
+	var m Meter
+	m.Begin()
+	defer m.End()
+	one, _ := pipe(t, &m)
+	one.(*conn).refuse(errors.New("it lied"))
+	if err := m.Made(1); err != nil {
+		t.Errorf("another server: %v", err)
+	}
+}
+
 // TestSilentCrowd has half answers take nearly all that there is. A larger one
 // that comes does not make way for them.
 func TestSilentCrowd(t *testing.T) {

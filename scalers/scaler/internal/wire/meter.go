@@ -19,10 +19,12 @@ type Meter struct {
 	reads int   // that are under way
 	bytes int64 // that came for them
 	made  int64 // bytes of memory that were made of what came
+	held  int64 // bytes of answers that wait to be whole, whoever they are for
 	// since is when the endpoint was last seen to send, and fresh what came
 	// afterwards: too little for that.
 	since time.Time
 	fresh int64
+	drops int // how often it had to make room
 	last  *PeerError
 	pages []*suspects.Page // of the endpoint's addresses
 
@@ -136,16 +138,34 @@ func (m *Meter) add(n int, now time.Time) int64 {
 }
 
 // Made counts memory that is made of what came for the reads under way: it goes
-// with them into what all servers may take, and the error is that of the server
-// that has to go.
+// with them into what all servers may take, and is refused where this one has to
+// go.
 func (m *Meter) Made(n int) error {
 	m.mu.Lock()
 	if m.reads > 0 {
 		m.take(0, int64(n))
 	}
+	before := m.drops
 	m.mu.Unlock()
 	everything.makeRoom(time.Now())
-	return m.Refusal()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.drops != before {
+		return errCrowded
+	}
+	return nil
+}
+
+// Hold changes how many bytes of answers wait to be whole. It counts whether or
+// not somebody reads: half of an answer may wait for the other half long after a
+// read has ended.
+func (m *Meter) Hold(change int) {
+	m.mu.Lock()
+	change = max(change, -int(m.held)) // some may have been dropped
+	m.held += int64(change)
+	everything.bytes.Add(int64(change))
+	m.mu.Unlock()
+	everything.makeRoom(time.Now())
 }
 
 // take changes how much came for the reads under way, and was made of it. m.mu
@@ -173,21 +193,24 @@ func (m *Meter) progress(n int64, now time.Time) {
 	}
 }
 
-// weight is what the reads under way take, or a multiple where no more comes.
+// weight is what the reads under way and half answers take, or a multiple where no more comes.
 func (m *Meter) weight(now time.Time) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now.Sub(m.since) >= longestSilence {
-		return (m.bytes + m.made) * silentWeight
+		return (m.bytes + m.made + m.held) * silentWeight
 	}
-	return m.bytes + m.made
+	return m.bytes + m.made + m.held
 }
 
 // drop forgets them: the reads are about to fail.
 func (m *Meter) drop() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.drops++
 	m.take(-m.bytes, -m.made)
+	everything.bytes.Add(-m.held)
+	m.held = 0
 }
 
 // Refusal is the last error about a peer since the reads under way began, for

@@ -109,6 +109,43 @@ func TestBytesOfASecond(t *testing.T) {
 	})
 }
 
+// TestGreetings has a server send much before TLS stands, and afterwards.
+func TestGreetings(t *testing.T) {
+	record := func(kind byte, content ...byte) []byte {
+		return append([]byte{kind, 3, 1, byte(len(content) >> 8), byte(len(content))}, content...)
+	}
+	hello, encrypted := record(22, 1, 0, 0, 0), record(23, 0)
+	for name, tt := range map[string]struct {
+		said    [][]byte // by the client
+		refused bool
+	}{
+		"no TLS":                          {[][]byte{[]byte("PING\r\n")}, false},
+		"before it stands":                {[][]byte{hello}, true},
+		"where the client asks once more": {[][]byte{hello, record(20, 1), hello}, true},
+		"behind the client's certificate": {[][]byte{hello, record(22, 11, 0, 0, 0)}, true},
+		"after it was asked for":          {[][]byte{{0, 0, 0, 8}, hello}, true},
+		"after it stands":                 {[][]byte{hello, encrypted}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer theirs.Close()
+			conn := wire.Count(ours, "queue:1", &wire.Meter{}, nil, wire.Limits{})
+			defer conn.Close()
+			go func() { _, _ = io.Copy(io.Discard, theirs) }() // ends with the pipe
+			for _, said := range tt.said {
+				if _, err := conn.Write(said); err != nil {
+					t.Fatal(err)
+				}
+			}
+			go func() { _, _ = theirs.Write(make([]byte, 1<<20)) }() // same
+			err := receive(conn, 1<<20)
+			if tt.refused != (err != nil) || tt.refused && !strings.Contains(err.Error(), "more than 49152 bytes before TLS stood") {
+				t.Errorf("error = %v", err)
+			}
+		})
+	}
+}
+
 // objector keeps what it sees and refuses one byte.
 type objector struct{ seen bytes.Buffer }
 
