@@ -188,18 +188,36 @@ type dialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 // dialer opens connections to where the trigger's credentials may go, with TLS
 // when config is not nil, over which servers may send what resp lets through.
 func dialer(allowed *client.Dialer, config *tls.Config) dialFunc {
-	allowed = allowed.Guarded(client.Guard{
-		ReadBytes: mostRead,
-		Protocol:  func() client.Checker { return newRESP() },
-	})
-	if config == nil {
-		return allowed.DialContext
-	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		allowed := allowed.Guarded(client.Guard{
+			ReadBytes: mostRead,
+			Protocol:  func() client.Checker { return newRESP(boundsOf(ctx), allowed.Decoded) },
+		})
+		if config == nil {
+			return allowed.DialContext(ctx, network, address)
+		}
 		ctx, cancel := context.WithTimeout(ctx, answerLimit)
 		defer cancel()
 		return allowed.DialTLS(ctx, network, address, config)
 	}
+}
+
+type besideKey struct{}
+
+// beside is dial for connections over which nothing is read but what a server
+// tells by itself, or a Sentinel.
+func beside(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(context.WithValue(ctx, besideKey{}, true), network, address)
+	}
+}
+
+// boundsOf are those of a connection that is dialled.
+func boundsOf(ctx context.Context) bounds {
+	if ctx.Value(besideKey{}) != nil {
+		return besideReads
+	}
+	return ofReads
 }
 
 // server is Redis as one identity: one server, a cluster, or the master that

@@ -126,7 +126,7 @@ func listener(ctx context.Context, options *redis.Options) (client *redis.Client
 	var once sync.Once
 	own := *options
 	own.PoolSize, own.PipelinePoolSize = 2, 1
-	own.Dialer = until(ctx, options.Dialer)
+	own.Dialer = until(ctx, beside(options.Dialer))
 	own.MaxRetries = -1 // another connection would not be the one that tracks
 	own.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
 		var err error

@@ -9,18 +9,32 @@ import (
 // What a server may announce. The client library makes room for it before the
 // first element is there, partly on goroutines where nothing can be caught.
 const (
-	// mostElements are those of one answer, however nested. The largest that is
-	// asked for are lists of a stream's consumers, of commands, and of a
-	// cluster's slots.
-	mostElements = 1 << 16
 	// mostDepth is how deep answers are nested; that of COMMAND takes 9.
 	mostDepth = 16
-	// longestString, longestLine and longestNumber are in bytes.
-	longestString = 512 << 10
+	// longestLine and longestNumber are in bytes.
 	longestLine   = 64 << 10
 	longestNumber = 64
 	// mostRead is what arrives for one read of up to 500 keys.
 	mostRead = 8 << 20
+	// elementSize is what an element takes, whatever it is, beside a string's
+	// bytes.
+	elementSize = 64
+)
+
+// bounds are those of one answer.
+type bounds struct {
+	mostElements  int   // however nested
+	longestString int64 // in bytes
+}
+
+var (
+	// ofReads has room for lists of a stream's consumers, of commands, and of a
+	// cluster's slots. What is made of them counts with all answers.
+	ofReads = bounds{mostElements: 1 << 16, longestString: 512 << 10}
+	// besideReads has room for a key that was written, and for the Sentinels of a
+	// master. Nothing counts it, and half of a message may wait for the other as
+	// long as the connection stands.
+	besideReads = bounds{mostElements: 1 << 10, longestString: 16 << 10}
 )
 
 // errNoRedis is about what is not Redis's protocol at all.
@@ -30,6 +44,9 @@ var errNoRedis = errors.New("the answer is not one of Redis")
 // a single answer it knows how far it has come, and of what it holds only how
 // much.
 type resp struct {
+	bounds
+	decoded func(bytes int) error // counts memory that the client is about to take
+
 	open     [mostDepth]int // elements that are still to come, by depth
 	depth    int            // of the answer that is under way; 0 between answers
 	elements int            // that it has announced
@@ -42,7 +59,9 @@ type resp struct {
 	cr     bool // the last byte of the line was \r
 }
 
-func newRESP() *resp { return &resp{state: (*resp).first} }
+func newRESP(b bounds, decoded func(int) error) *resp {
+	return &resp{bounds: b, decoded: decoded, state: (*resp).first}
+}
 
 // Check implements client.Checker.
 func (r *resp) Check(p []byte) (err error) {
@@ -131,11 +150,11 @@ func (r *resp) begin() error {
 	}
 	switch r.kind {
 	case '$', '!', '=':
-		if r.number > longestString {
-			return fmt.Errorf("the server announced a string of %d bytes, at most %d", r.number, longestString)
+		if r.number > r.longestString {
+			return fmt.Errorf("the server announced a string of %d bytes, at most %d", r.number, r.longestString)
 		}
 		r.length, r.state = r.number+2, (*resp).content
-		return nil
+		return r.decoded(int(r.number))
 	case '|':
 		// What it says belongs to the element that follows it.
 		r.open[r.depth-1]++
@@ -149,16 +168,16 @@ var aggregates = map[byte]string{'*': "an array", '~': "a set", '>': "a message"
 
 // nest goes down into an element that has others.
 func (r *resp) nest() error {
-	most := int64(mostElements - r.elements)
+	most := int64(r.mostElements - r.elements)
 	each := int64(1)
 	if r.kind == '%' || r.kind == '|' {
 		each = 2
 	}
 	switch {
 	case r.number > most/each && r.elements == 1:
-		return fmt.Errorf("the server announced %s of %d elements, at most %d", aggregates[r.kind], r.number, mostElements)
+		return fmt.Errorf("the server announced %s of %d elements, at most %d", aggregates[r.kind], r.number, r.mostElements)
 	case r.number > most/each:
-		return fmt.Errorf("the server announced an answer of more than %d elements in all", mostElements)
+		return fmt.Errorf("the server announced an answer of more than %d elements in all", r.mostElements)
 	case r.number == 0:
 		return r.ended()
 	case r.depth == mostDepth:
@@ -168,7 +187,7 @@ func (r *resp) nest() error {
 	r.open[r.depth] = int(r.number * each)
 	r.depth++
 	r.state = (*resp).first
-	return nil
+	return r.decoded(int(r.number*each) * elementSize)
 }
 
 // content passes over a string.

@@ -69,7 +69,7 @@ func TestHonestServers(t *testing.T) {
 	for name, sent := range tests {
 		for _, size := range []int{1, 3, 1 << 20} {
 			t.Run(fmt.Sprint(name, " by ", size), func(t *testing.T) {
-				r := newRESP()
+				r := newRESP(ofReads, uncounted)
 				if err := feed(r, sent, size); err != nil || r.depth != 0 {
 					t.Errorf("depth %d at the end, error %v", r.depth, err)
 				}
@@ -81,7 +81,48 @@ func TestHonestServers(t *testing.T) {
 	}
 }
 
-func checked(sent string, size int) error { return feed(newRESP(), sent, size) }
+func checked(sent string, size int) error { return feed(newRESP(ofReads, uncounted), sent, size) }
+
+func uncounted(int) error { return nil }
+
+// TestWhatIsAnnouncedCounts: the client takes memory for it before any of it is
+// there.
+func TestWhatIsAnnouncedCounts(t *testing.T) {
+	for sent, want := range map[string]int{
+		"*65535\r\n":                      65535 * elementSize,
+		"%32767\r\n":                      65534 * elementSize,
+		"$524288\r\n":                     512 << 10,
+		"*2\r\n*100\r\n$1000\r\n":         102*elementSize + 1000,
+		"+OK\r\n:1\r\n-ERR no\r\n*-1\r\n": 0,
+	} {
+		counted := 0
+		r := newRESP(ofReads, func(bytes int) error {
+			counted += bytes
+			return nil
+		})
+		if err := feed(r, sent, 1); err != nil || counted != want {
+			t.Errorf("%q: %d bytes, want %d, %v", sent, counted, want, err)
+		}
+		crowded := errors.New("crowded")
+		r = newRESP(ofReads, func(int) error { return crowded })
+		if err := feed(r, sent, 1); want > 0 && !errors.Is(err, crowded) {
+			t.Errorf("%q: %v when there is no room", sent, err)
+		}
+	}
+}
+
+// TestLittleIsSaidBesideReads: what nobody counts is small.
+func TestLittleIsSaidBesideReads(t *testing.T) {
+	for _, sent := range []string{"*1025\r\n", "%513\r\n", "$16385\r\n"} {
+		if err := feed(newRESP(besideReads, uncounted), sent, 1); err == nil {
+			t.Errorf("%q is let through", sent)
+		}
+	}
+	message := "*3\r\n$7\r\nmessage\r\n$20\r\n" + invalidations + "\r\n*1\r\n$4\r\njobs\r\n"
+	if err := feed(newRESP(besideReads, uncounted), message, 1); err != nil {
+		t.Error(err)
+	}
+}
 
 // feed gives r what was sent, in pieces.
 func feed(r *resp, sent string, size int) error {
@@ -101,7 +142,7 @@ func BenchmarkRESP(b *testing.B) {
 		"groups":  strings.Repeat("*12\r\n"+strings.Repeat("$4\r\nname\r\n:12345\r\n", 6), 50),
 	} {
 		b.Run(name, func(b *testing.B) {
-			r, p := newRESP(), []byte(answer)
+			r, p := newRESP(ofReads, uncounted), []byte(answer)
 			b.SetBytes(int64(len(p)))
 			for b.Loop() {
 				if err := r.Check(p); err != nil {

@@ -176,7 +176,7 @@ func (s *sentinels) askOne(ctx context.Context, address string) (said word) {
 	said.from = address
 	said.err = scaler.Safely("ask the Sentinel "+address, func() error {
 		options := s.options
-		options.Addr, options.Dialer = address, until(ctx, s.options.Dialer)
+		options.Addr, options.Dialer = address, until(ctx, beside(s.options.Dialer))
 		client := redis.NewSentinelClient(&options) //dials:through the Dialer of its options
 		defer client.Close()
 		master, err := client.GetMasterAddrByName(ctx, s.name).Result()
