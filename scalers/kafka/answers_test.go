@@ -10,6 +10,7 @@ import (
 	"net"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -187,7 +188,7 @@ func TestLyingBroker(t *testing.T) {
 // it: memory is taken for what came.
 func TestHalfAnAnswer(t *testing.T) {
 	ours, theirs := net.Pipe()
-	conn := newFrames(ours, "broker:9092", func(int) error { return nil })
+	conn := newFrames(ours, "broker:9092", &ledger{})
 	request := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)).AppendRequest(nil, kmsg.NewPtrMetadataRequest(), 0)
 	go func() {
 		defer theirs.Close()
@@ -203,6 +204,57 @@ func TestHalfAnAnswer(t *testing.T) {
 	}
 	if took := scalertest.Allocated() - before; took > 1<<20 {
 		t.Errorf("%d bytes taken for it", took)
+	}
+}
+
+// ledger is memory that there is enough of.
+type ledger struct{ holding atomic.Int64 }
+
+func (l *ledger) Decoded(int) error { return nil }
+
+func (l *ledger) Holding(change int) { l.holding.Add(int64(change)) }
+
+// TestHalfAnswersAreCounted whether or not somebody reads, and until the answer
+// was handed over, or is given up.
+func TestHalfAnswersAreCounted(t *testing.T) {
+	const size = 1 << 20
+	request := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)).AppendRequest(nil, kmsg.NewPtrMetadataRequest(), 0)
+	for name, ends := range map[string]func(conn *frames, theirs net.Conn){
+		"the broker hangs up": func(_ *frames, theirs net.Conn) { theirs.Close() },
+		"the client does":     func(conn *frames, _ net.Conn) { conn.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			memory := &ledger{}
+			conn := newFrames(ours, "broker:9092", memory)
+			half := make(chan struct{})
+			go func() {
+				defer close(half)
+				_, _ = io.ReadFull(theirs, make([]byte, len(request)))
+				_, _ = theirs.Write(append(binary.BigEndian.AppendUint32(nil, size), make([]byte, size/2)...))
+			}()
+			if _, err := conn.Write(request); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error)
+			go func() {
+				_, err := conn.Read(make([]byte, 4))
+				ended <- err
+			}()
+			<-half
+			if got := memory.holding.Load(); got != size {
+				t.Errorf("%d bytes are counted, want %d", got, size)
+			}
+			ends(conn, theirs)
+			if err := <-ended; err == nil {
+				t.Error("half an answer was handed over")
+			}
+			if got := memory.holding.Load(); got != 0 {
+				t.Errorf("%d bytes are counted of an answer that nobody gets", got)
+			}
+			conn.Close()
+			theirs.Close()
+		})
 	}
 }
 

@@ -41,6 +41,8 @@ type brokers struct {
 	seeds  []string
 	held   *client.Holding             // for those that are known
 	start  func(func(context.Context)) // in a goroutine that close ends and waits for
+	// reading has what comes counted where no source is read.
+	reading func() (done func())
 
 	mu        sync.Mutex
 	known     []kmsg.MetadataResponseBroker // in order, as the client was told last
@@ -225,7 +227,9 @@ func (b *brokers) watch(ctx context.Context, id int32, s *standing) {
 	defer again.Stop()
 	for b.away(id, s) {
 		try, cancel := context.WithTimeout(ctx, 2*answerLimit)
+		done := b.reading()
 		_, _ = b.send(try, id, brokersOnly()) // send notes the outcome
+		done()
 		cancel()
 		select {
 		case <-again.C:
@@ -358,6 +362,7 @@ func (b *brokers) bootstrap(ctx context.Context) (*kmsg.MetadataResponse, error)
 	}
 	done := make(chan outcome, 1)
 	b.start(func(context.Context) {
+		defer b.reading()()
 		resp, err := brokersOnly().RequestWith(ctx, b.client)
 		done <- outcome{resp, err}
 	})

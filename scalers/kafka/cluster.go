@@ -82,7 +82,7 @@ func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &cluster{client: franz, traffic: counted, stop: stop}
 	c.brokers = &brokers{
-		client: franz, seeds: e.servers, held: client.FurtherServers(ctx), standings: make(map[int32]*standing),
+		client: franz, seeds: e.servers, reading: dialer.Reading, held: client.FurtherServers(ctx), standings: make(map[int32]*standing),
 		start: func(run func(context.Context)) { c.running.Go(func() { run(ctx) }) },
 	}
 	c.coordinators = &coordinators{brokers: c.brokers, node: make(map[string]int32)}
@@ -133,7 +133,7 @@ func (e endpoint) dialler(d *client.Dialer) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		return newFrames(conn, address, d.Decoded), nil
+		return newFrames(conn, address, d), nil
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
@@ -29,15 +30,23 @@ const (
 // when it has seen the first four bytes of it.
 type frames struct {
 	net.Conn
-	peer string
-	from *bufio.Reader
-	// decoded counts memory that the client is about to take for an answer.
-	decoded func(bytes int) error
+	peer   string
+	from   *bufio.Reader
+	memory memory
 
 	buffer bytes.Buffer // of the answer that is handed over
+	held   atomic.Int64 // bytes of it, where that is counted
 
 	mu    sync.Mutex
 	asked []asked // and not answered yet, in the order of both
+}
+
+// memory counts what answers take.
+type memory interface {
+	// Decoded counts what the client is about to take for an answer.
+	Decoded(bytes int) error
+	// Holding counts what is buffered.
+	Holding(change int)
 }
 
 // asked is what is known about a request.
@@ -46,8 +55,17 @@ type asked struct {
 	login        bool // a message of a login without a header
 }
 
-func newFrames(conn net.Conn, peer string, decoded func(bytes int) error) *frames {
-	return &frames{Conn: conn, peer: peer, decoded: decoded, from: bufio.NewReader(conn)}
+func newFrames(conn net.Conn, peer string, of memory) *frames {
+	return &frames{Conn: conn, peer: peer, memory: of, from: bufio.NewReader(conn)}
+}
+
+// hold changes how much is said to be buffered.
+func (f *frames) hold(bytes int64) { f.memory.Holding(int(bytes - f.held.Swap(bytes))) }
+
+// Close implements net.Conn.
+func (f *frames) Close() error {
+	f.hold(0)
+	return f.Conn.Close()
 }
 
 // Write sends requests. The client hands over each in one piece.
@@ -83,7 +101,11 @@ func (f *frames) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return f.buffer.Read(p)
+	n, err := f.buffer.Read(p)
+	if f.buffer.Len() == 0 {
+		f.hold(0)
+	}
+	return n, err
 }
 
 // next receives an answer and looks at it.
@@ -99,20 +121,28 @@ func (f *frames) next() error {
 	if size > mostAnswer {
 		return f.refuse(fmt.Errorf("the broker announced an answer of %d bytes, more than %d", size, mostAnswer))
 	}
+	if size > keptBuffer {
+		f.hold(size)
+	}
 	if _, err := io.CopyN(&f.buffer, f.from, 4+size); err != nil {
-		f.buffer.Reset()
+		f.drop()
 		return err
 	}
-	bytes, err := f.check(f.buffer.Bytes()[4:])
-	if err != nil {
-		err = f.refuse(err)
-	} else {
-		err = f.decoded(bytes)
+	decoded, err := f.check(f.buffer.Bytes()[4:])
+	if err == nil {
+		err = f.memory.Decoded(decoded)
 	}
 	if err != nil {
-		f.buffer.Reset()
+		f.drop()
+		return f.refuse(err)
 	}
-	return err
+	return nil
+}
+
+// drop forgets an answer that nobody gets.
+func (f *frames) drop() {
+	f.buffer = bytes.Buffer{}
+	f.hold(0)
 }
 
 // check looks at an answer to the oldest request without one.
