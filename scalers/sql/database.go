@@ -58,6 +58,10 @@ func share(ctx context.Context, params []any, open func(context.Context) (*datab
 // Width implements client.Narrow: each read has a connection to itself.
 func (d *database) Width() (reads, slow int) { return mostConnections, mostSlow }
 
+// Cost counts all of its connections: drivers have buffers of up to 64 KiB for
+// each.
+func (*database) Cost() int { return mostConnections * client.UsualCost }
+
 // Close ends all connections.
 func (d *database) Close() error {
 	d.doorbell.Close()

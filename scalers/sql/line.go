@@ -135,6 +135,18 @@ func (n columnsError) GRPCStatus() *status.Status {
 	return status.New(codes.FailedPrecondition, n.Error())
 }
 
+// mostColumns is how many columns an answer may have that is to be one number.
+// Drivers make room for each of them, and for its value in a row, by what is
+// announced.
+const mostColumns = 100
+
+func checkColumns(n int) error {
+	if n > mostColumns {
+		return columnsError(n)
+	}
+	return nil
+}
+
 // login is the opening of one session. A driver may dial several times for it.
 type login struct {
 	line  atomic.Pointer[line]

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // belowTLS is config for a driver that makes no TLS: its dialer does, so that
@@ -68,6 +69,7 @@ func (d lineDialer) encrypted(address string) *tls.Config {
 	if !d.config.HostInCertificateProvided {
 		config.ServerName = host
 	}
+	client.BoundServers(config)
 	return config
 }
 
@@ -243,7 +245,14 @@ type handshake struct {
 	net.Conn
 
 	in, out []byte
+	come    int // bytes, in all
 }
+
+// longestHandshake is how much a server may say until TLS stands, in bytes. Its
+// certificates stay in memory as they came.
+const longestHandshake = 48 << 10
+
+var errHandshake = errors.New("the server says more about TLS than there is to say")
 
 // Write implements net.Conn. What is written goes with the next read.
 func (h *handshake) Write(p []byte) (int, error) {
@@ -262,6 +271,9 @@ func (h *handshake) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		h.in = packet[headerOfPacket:]
+		if h.come += len(h.in); h.come > longestHandshake {
+			return 0, errHandshake
+		}
 	}
 	n := copy(p, h.in)
 	h.in = h.in[n:]

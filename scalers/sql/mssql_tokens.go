@@ -184,11 +184,7 @@ func (t *tokens) token(s *scan) error {
 	case tokenOfFeatures:
 		return s.features()
 	case tokenOfChange:
-		change := &scan{from: s.take(s.short16())}
-		if s.short {
-			return nil
-		}
-		return change.changes()
+		return s.changes(s.short16())
 	case tokenOfColumns:
 		return t.columns(s)
 	case tokenOfRow:
@@ -398,36 +394,46 @@ func (s *scan) features() error {
 	return errTokens
 }
 
-// changes passes over changes of the session. They have to be known ones, which
-// end where they say: behind others the driver goes on in their midst.
-func (s *scan) changes() error {
-	for s.at < len(s.from) {
-		switch kind := s.byte(); kind {
-		case 4:
-			size, err := strconv.Atoi(text16(s.take(2 * int(s.byte()))))
-			s.wide(int(s.byte()))
-			if err != nil || size < 512 || size > longestPacket {
-				return errTokens
-			}
-		case 7:
-			s.skip(int(s.byte()))
-			s.wide(int(s.byte()))
-		case 8, 9, 10:
-			s.skip(int(s.byte()))
-			s.skip(int(s.byte()))
-		case 20:
-			s.skip(5) // length, protocol and port
-			s.wide(s.short16())
-			s.skip(2)
-		case 1, 2, 3, 5, 6, 11, 12, 13, 15, 16, 17, 18, 19:
-			s.wide(int(s.byte()))
-			s.wide(int(s.byte()))
-		default:
-			return errTokens
+// changes passes over changes of the session, of so many bytes. They have to be
+// known ones, which end where they say: behind others the driver goes on in their
+// midst. It does so as soon as it sees one, so that they are not waited for.
+func (s *scan) changes(length int) error {
+	end := s.at + length
+	for !s.short && s.at < end {
+		err := s.change()
+		if err == nil && (s.at > end || s.short && s.need > end) {
+			err = errTokens
 		}
-		if s.short {
-			return errTokens
+		if err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (s *scan) change() error {
+	switch s.byte() {
+	case 4:
+		size, err := strconv.Atoi(text16(s.take(2 * int(s.byte()))))
+		if err != nil || size < 512 || size > longestPacket {
+			return s.unless(false)
+		}
+		s.wide(int(s.byte()))
+	case 7:
+		s.skip(int(s.byte()))
+		s.wide(int(s.byte()))
+	case 8, 9, 10:
+		s.skip(int(s.byte()))
+		s.skip(int(s.byte()))
+	case 20:
+		s.skip(5) // length, protocol and port
+		s.wide(s.short16())
+		s.skip(2)
+	case 1, 2, 3, 5, 6, 11, 12, 13, 15, 16, 17, 18, 19:
+		s.wide(int(s.byte()))
+		s.wide(int(s.byte()))
+	default:
+		return s.unless(false)
 	}
 	return nil
 }

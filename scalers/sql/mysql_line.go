@@ -14,12 +14,15 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // overLines has all sessions of config go through lines.
 func overLines(config *mysql.Config, dial dialFunc) {
 	outer := config.TLS
 	if outer != nil {
+		client.BoundServers(outer)
 		config.TLS = withinProcess().client
 	}
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {

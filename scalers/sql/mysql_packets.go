@@ -28,8 +28,8 @@ const (
 // packets checks those of MySQL. The driver takes their parts to be there, and a
 // session that it gave up in the midst of a login would be there for good. It
 // makes room for as many columns as it is told, too: a number of columns and a
-// row begin alike, so that neither may begin with a number of three or eight
-// bytes. Rows of one number do not.
+// row begin alike, so that neither may begin with a number of more than one byte.
+// Rows of one number do not.
 type packets struct {
 	head    []byte
 	kept    []byte // the beginning of the packet
@@ -104,10 +104,8 @@ func (k *packets) whole() error {
 		well = wellGreeting(k.kept)
 	case first == 0:
 		well = wellEnd(k.kept)
-	case k.results && (first == 0xfd || first == 0xfe && k.length > 8):
+	case k.results && (first == 0xfc || first == 0xfd || first == 0xfe && k.length > 8):
 		return errNoNumber
-	case k.results && first == 0xfc:
-		well = k.length >= 3
 	case k.results && first == 0xfe:
 		well = wellEnd(k.kept)
 	case first == 0xfe:

@@ -69,6 +69,11 @@ type subscriberLimits struct {
 
 var usualLimits = subscriberLimits{connect: 30 * time.Second, silence: 20 * time.Second, answer: 10 * time.Second}
 
+// longestTold is what a server may say at once to a session that listens, in
+// bytes: half of it may wait for the other half as long as the session stands. A
+// notification has some eight thousand.
+const longestTold = 16 << 10
+
 // listen goes on until ctx ends, nobody is left or the session is lost.
 func (s subscriber) listen(ctx context.Context, listeners *client.Listeners) error {
 	session, err := s.connect(ctx)
@@ -104,6 +109,7 @@ func (s subscriber) connect(ctx context.Context) (*listening, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.connect)
 	defer cancel()
 	own := s.config.Copy()
+	own.BuildFrontend, own.MaxProtocolMessageBodyLen = frontend(longestTold), longestTold
 	if err := s.login(ctx, own); err != nil {
 		return nil, err
 	}

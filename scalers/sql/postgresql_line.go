@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,6 +24,9 @@ import (
 // it does without end while it cannot write.
 func overTheirLines(config *pgx.ConnConfig, dial dialFunc) {
 	config.MaxProtocolMessageBodyLen = mostAnswer
+	for _, encrypted := range encryptions(config) {
+		client.BoundServers(encrypted)
+	}
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		raw, err := dial(ctx, network, address)
 		if err != nil {
@@ -30,12 +34,34 @@ func overTheirLines(config *pgx.ConnConfig, dial dialFunc) {
 		}
 		return opens(ctx, newLine(raw, address, nil)), nil
 	}
-	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+	config.BuildFrontend = frontend(mostAnswer)
+}
+
+// frontend looks at messages, none of which is longer than that, before the
+// driver does.
+func frontend(longest uint32) pgconn.BuildFrontendFunc {
+	return func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		through := w
 		if encrypted, ok := w.(*tls.Conn); ok {
-			return pgproto3.NewFrontend(&checked{Reader: r, line: encrypted.NetConn().(*line)}, w) //nolint:forcetypeassert // as dialled
+			through = encrypted.NetConn()
 		}
-		return pgproto3.NewFrontend(&checked{Reader: r, line: w.(*line)}, w) //nolint:forcetypeassert // as dialled
+		return pgproto3.NewFrontend(&checked{ //nolint:forcetypeassert // as dialled
+			Reader: r, line: through.(*line), messages: messages{longest: longest},
+		}, w)
 	}
+}
+
+// encryptions are the ways in which sessions of config may be encrypted.
+func encryptions(config *pgx.ConnConfig) (all []*tls.Config) {
+	if config.TLSConfig != nil {
+		all = append(all, config.TLSConfig)
+	}
+	for _, other := range config.Fallbacks {
+		if other.TLSConfig != nil {
+			all = append(all, other.TLSConfig)
+		}
+	}
+	return all
 }
 
 // checked is what the driver reads of a session, once it was looked at.
@@ -59,9 +85,12 @@ func (c *checked) Read(p []byte) (int, error) {
 // server that lies, and the driver would keep them.
 func unheardOf(*pgconn.PgConn, *pgconn.Notification) {}
 
-// mostReported is how much of its settings a server may report to a session, in
-// bytes: all of them are kept. There are some twenty.
-const mostReported = 64 << 10
+// A server reports some twenty settings to a session, of which the last value of
+// each is kept.
+const (
+	mostSettings    = 100
+	longestSettings = 16 << 10 // all that are kept, in bytes
+)
 
 var errReports = errors.New("the server reports more of its settings than there are")
 
@@ -75,10 +104,11 @@ var (
 
 // messages checks those of PostgreSQL, as far as the driver does not.
 type messages struct {
-	head     []byte // of the message that comes
-	body     uint32 // bytes of it that are to come
-	login    []byte // what came of one about a login
-	reported int
+	longest  uint32         // that one may be, in bytes
+	head     []byte         // of the message that comes
+	body     uint32         // bytes of it that are to come
+	kept     []byte         // what came of it, as far as it is looked at
+	settings map[string]int // the length of each that was reported
 }
 
 // Check refuses what comes next, in pieces of any size.
@@ -86,9 +116,7 @@ func (m *messages) Check(p []byte) error {
 	for len(p) > 0 {
 		if m.body > 0 {
 			n := min(uint32(len(p)), m.body)
-			if m.head[0] == authentication {
-				m.login = append(m.login, p[:n]...)
-			}
+			m.kept = append(m.kept, p[:min(int(n), m.looked()-len(m.kept))]...)
 			p, m.body = p[n:], m.body-n
 			if m.body > 0 {
 				return nil
@@ -113,31 +141,69 @@ func (m *messages) Check(p []byte) error {
 	return nil
 }
 
-// authentication is the kind of the messages of a login.
-const authentication = 'R'
+// Kinds of messages that are looked at.
+const (
+	authentication = 'R'
+	setting        = 'S'
+	columns        = 'T'
+	row            = 'D'
+)
 
-// whole looks at a message that has come.
-func (m *messages) whole() error {
-	tooMany := client.TooManyIterations(m.login)
-	m.head, m.login = m.head[:0], m.login[:0]
-	if tooMany {
-		return errIterations
+// looked is how much is looked at of a message.
+func (m *messages) looked() int {
+	switch m.head[0] {
+	case authentication:
+		return longestLoginMessage
+	case setting:
+		return longestSettings
+	case columns, row:
+		return 2
+	}
+	return 0
+}
+
+// message looks at the head of one.
+func (m *messages) message(kind byte, length uint32) error {
+	if length < 4 || length-4 > m.longest {
+		return errTooLong
+	}
+	m.body = length - 4
+	switch {
+	case kind == authentication && m.body > longestLoginMessage:
+		return errLongLogin
+	case kind == setting && m.body > longestSettings:
+		return errReports
 	}
 	return nil
 }
 
-func (m *messages) message(kind byte, length uint32) error {
-	if length < 4 || length-4 > mostAnswer {
-		return errTooLong
+// whole looks at a message that has come.
+func (m *messages) whole() (err error) {
+	switch kind := m.head[0]; {
+	case kind == authentication && client.TooManyIterations(m.kept):
+		err = errIterations
+	case kind == setting:
+		err = m.reports()
+	case (kind == columns || kind == row) && len(m.kept) == 2:
+		err = checkColumns(int(binary.BigEndian.Uint16(m.kept)))
 	}
-	m.body = length - 4
-	if kind == authentication && m.body > longestLoginMessage {
-		return errLongLogin
+	m.head, m.kept = m.head[:0], m.kept[:0]
+	return err
+}
+
+// reports counts a setting with what the session keeps.
+func (m *messages) reports() error {
+	name, _, _ := strings.Cut(string(m.kept), "\x00")
+	if m.settings == nil {
+		m.settings = map[string]int{}
 	}
-	if kind == 'S' {
-		if m.reported += int(length); m.reported > mostReported {
-			return errReports
-		}
+	m.settings[name] = len(m.kept)
+	all := 0
+	for _, length := range m.settings {
+		all += length
+	}
+	if all > longestSettings || len(m.settings) > mostSettings {
+		return errReports
 	}
 	return nil
 }
