@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +83,11 @@ func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source,
 	}
 	places := make(chan struct{}, requestsAtOnce)
 	var asking sync.WaitGroup
-	for r, of := range members {
+	// Those that are asked alone are wrong, and may be many: they are not to keep
+	// others waiting.
+	byNumber := func(one, other request) int { return cmp.Compare(one.alone, other.alone) }
+	for _, r := range slices.SortedFunc(maps.Keys(members), byNumber) {
+		of := members[r]
 		asked := make([]*cloudWatchSource, len(of))
 		for i, member := range of {
 			asked[i] = sources[member].(cloudWatchMetric).cloudWatchSource

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,6 +225,32 @@ func TestAPoisonedMetricBlindsNoOther(t *testing.T) {
 	scaler.ReadTogether(within(t), sources[0].(scaler.Batched).Batch(), sources...)
 	if h.requests() != 9+2 {
 		t.Errorf("%d requests once it is known", h.requests()-9)
+	}
+}
+
+// TestWrongMetricsWaitForOthers has somebody else ask for very many metrics that
+// CloudWatch does not take.
+func TestWrongMetricsWaitForOthers(t *testing.T) {
+	var mu sync.Mutex
+	requests, at := 0, 0
+	h := newHandler(t, func(_ string, body map[string]any) (int, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		requests++
+		if metricName(queries(body)[0]) == "m0" {
+			at = requests
+		}
+		return http.StatusBadRequest, `{"__type":"com.amazonaws#ValidationError"}`
+	})
+	sources := openMetrics(t, h, 300)
+	for _, wrong := range sources[1:] {
+		wrong.(cloudWatchMetric).refused.Store(true)
+	}
+	scaler.ReadTogether(within(t), sources[0].(scaler.Batched).Batch(), sources...)
+	mu.Lock()
+	defer mu.Unlock()
+	if at < 1 || at > requestsAtOnce {
+		t.Errorf("it is asked for in request %d of %d", at, requests)
 	}
 }
 
