@@ -170,8 +170,8 @@ func (p *poller) ring(q *poll) {
 // run asks whoever is due until ctx is done.
 func (p *poller) run(ctx context.Context) {
 	var calls sync.WaitGroup
-	defer calls.Wait()
 	defer p.streams.stop()
+	defer calls.Wait() // before: a call may open streams
 	for {
 		timer := p.inst.fed.clock.NewTimer(p.startDue(ctx, &calls))
 		select {

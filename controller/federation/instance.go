@@ -289,7 +289,11 @@ const (
 // pace waits until the next verdict may be heard.
 func (i *instance) pace(ctx context.Context) {
 	now := i.fed.clock.Now()
-	timer := i.fed.clock.NewTimer(i.verdicts.ReserveN(now, 1).DelayFrom(now))
+	delay := i.verdicts.ReserveN(now, 1).DelayFrom(now)
+	if delay == 0 {
+		return
+	}
+	timer := i.fed.clock.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C():
