@@ -11,6 +11,7 @@ var families = map[string][]string{
 	"http":       {"metrics-api"},
 	"kafka":      {"apache-kafka", "kafka"},
 	"kubernetes": {"kubernetes-resource", "kubernetes-workload"},
+	"nats":       {"nats-jetstream"},
 	"prometheus": {"prometheus"},
 	"rabbitmq":   {"rabbitmq"},
 	"redis":      {"redis", "redis-cluster", "redis-cluster-streams", "redis-sentinel", "redis-sentinel-streams", "redis-streams"},

@@ -27,6 +27,7 @@ var prohibited = []string{
 var askers = map[string]map[string]map[string]string{
 	"http":       {"metrics-api": {"url": "http://HOST:8080/", "valueLocation": "value", "targetValue": "1"}},
 	"kafka":      {"kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}, "apache-kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}},
+	"nats":       {"nats-jetstream": {"natsServerMonitoringEndpoint": "HOST:8080", "account": "a", "stream": "s", "consumer": "c"}},
 	"prometheus": {"prometheus": {"serverAddress": "http://HOST:8080", "query": "a", "threshold": "1"}},
 	"rabbitmq":   {"rabbitmq": {"host": "http://a:b@HOST:8080/", "queueName": "q"}},
 	"redis":      {"redis": {"address": "HOST:8080", "listName": "l"}, "redis-cluster": {"address": "HOST:8080", "listName": "l"}, "redis-sentinel": {"address": "HOST:8080", "listName": "l", "sentinelMaster": "m"}},

@@ -65,6 +65,7 @@ var sources = map[string]func(house) (trigger, func(int)){
 	"external":   scalerSource,
 	"http":       apiSource,
 	"kafka":      kafkaSource,
+	"nats":       natsSource,
 	"prometheus": prometheusSource,
 	"rabbitmq":   rabbitMQSource,
 	"redis":      redisSource,
@@ -78,6 +79,19 @@ func apiSource(h house) (trigger, func(int)) {
 	return triggerOf("metrics-api", map[string]string{"url": s.url(), "valueLocation": "waiting", "targetValue": "5"}),
 		func(n int) { waiting.Store(int64(n)) }
 }
+
+// natsSource answers as a monitoring port of NATS does.
+func natsSource(h house) (trigger, func(int)) {
+	var waiting atomic.Int64
+	s := web(h.t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, natsListing, waiting.Load()) })
+	return triggerOf("nats-jetstream", map[string]string{
+		"natsServerMonitoringEndpoint": s.address(), "account": "$G", "stream": "orders", "consumer": "workers", "lagThreshold": "5",
+	}), func(n int) { waiting.Store(int64(n)) }
+}
+
+// natsListing is a listing with so many messages for the only consumer.
+const natsListing = `{"server_id": "A", "account_details": [{"name": "$G", "id": "$G", "stream_detail": [{"name": "orders", "config": {"subjects": ["orders"]},
+	"consumer_detail": [{"name": "workers", "num_pending": %d, "num_ack_pending": 0}]}]}]}`
 
 // prometheusSource answers as Prometheus does.
 func prometheusSource(h house) (trigger, func(int)) {

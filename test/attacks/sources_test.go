@@ -179,6 +179,19 @@ func TestLiesToKafka(t *testing.T) {
 	besiege(t, "kafka", sieges)
 }
 
+// TestLiesToNATS has what passes for a monitoring port answer without end, too
+// deep, or with where else to ask.
+func TestLiesToNATS(t *testing.T) {
+	t.Parallel()
+	sieges := map[string]siege{}
+	for name, l := range webLies() {
+		sieges[name] = siege{trigger: "nats-jetstream", lie: l, metadata: map[string]string{
+			"natsServerMonitoringEndpoint": "ADDRESS", "account": "$G", "stream": "orders", "consumer": "workers",
+		}}
+	}
+	besiege(t, "nats", sieges)
+}
+
 // TestLiesToPrometheus has what passes for Prometheus answer without end, too
 // deep, or with where else to ask.
 func TestLiesToPrometheus(t *testing.T) {

@@ -4,8 +4,8 @@ package brokers
 
 import "context"
 
-// Queue is one queue of a broker: a Kafka topic with a consumer group, or a
-// RabbitMQ queue.
+// Queue is one queue of a broker: a Kafka topic with a consumer group, a
+// RabbitMQ queue, or a stream of NATS with a consumer.
 type Queue interface {
 	// Produce adds n messages and returns when the broker has acknowledged all.
 	Produce(ctx context.Context, n int) error

@@ -55,7 +55,7 @@ func costs(ctx context.Context, o options) (err error) {
 	rows := [][]string{{"family", "trigger type", "MiB at rest", fmt.Sprintf("MiB with %d", o.triggers), "millicores at rest", fmt.Sprintf("millicores with %d", o.triggers)}}
 	for _, s := range all {
 		switch s.name {
-		case "redis", "redis-streams", "mysql", "prometheus", "aws-sqs-queue", "aws-cloudwatch", "cron", "metrics-api":
+		case "redis", "redis-streams", "mysql", "prometheus", "nats-jetstream", "aws-sqs-queue", "aws-cloudwatch", "cron", "metrics-api":
 		default:
 			continue // as another one of the same family, or it needs a Secret
 		}

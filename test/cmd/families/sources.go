@@ -7,11 +7,16 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluice-autoscaler/sluice/test/brokers"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -276,6 +281,51 @@ func awsSources(ctx context.Context, address string, ends *closing) ([]source, e
 	return all, nil
 }
 
+// natsSource is a stream for each trigger.
+func natsSource(address string, ends *closing) (source, error) {
+	folder, err := os.MkdirTemp("", "families-nats")
+	if err != nil {
+		return source{}, err
+	}
+	ends.add(func() error { return os.RemoveAll(folder) })
+	server, err := brokers.StartNATS(address, folder)
+	if err != nil {
+		return source{}, err
+	}
+	ends.add(server.Close)
+	client, err := nats.Connect(server.Clients())
+	if err != nil {
+		return source{}, err
+	}
+	ends.add(func() error { client.Close(); return nil })
+	js, err := jetstream.New(client)
+	if err != nil {
+		return source{}, err
+	}
+	return source{
+		name: "nats-jetstream", family: "nats", triggerType: "nats-jetstream", rings: true,
+		metadata: map[string]string{
+			"natsServerMonitoringEndpoint": server.Monitoring(), "natsServerEndpoint": server.Clients(), "account": "$G", "consumer": "workers", "lagThreshold": "1",
+		},
+		of: func(i int) map[string]string { return map[string]string{"stream": name(i)} },
+		prepare: func(ctx context.Context, n int) error {
+			for i := range n {
+				if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name(i), Subjects: []string{name(i)}, Storage: jetstream.MemoryStorage}); err != nil {
+					return err
+				}
+				if _, err := js.CreateConsumer(ctx, name(i), jetstream.ConsumerConfig{Durable: "workers"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		happen: func(ctx context.Context, i int) error {
+			_, err := js.Publish(ctx, name(i), []byte("work"))
+			return err
+		},
+	}, nil
+}
+
 // allSources starts every server.
 func allSources(ctx context.Context, address string, ends *closing) ([]source, error) {
 	all, err := redisSources(ctx, address, ends)
@@ -291,6 +341,10 @@ func allSources(ctx context.Context, address string, ends *closing) ([]source, e
 	if err != nil {
 		return nil, err
 	}
+	n, err := natsSource(address, ends)
+	if err != nil {
+		return nil, err
+	}
 	of, err = awsSources(ctx, address, ends)
-	return append(append(all, p), of...), err
+	return append(append(all, p, n), of...), err
 }

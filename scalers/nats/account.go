@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+)
+
+// account is one account as a monitoring endpoint shows it. It is the batch of
+// its consumers: a listing has all of them.
+type account struct {
+	monitoring *monitoring
+	id, name   string
+}
+
+// shareAccount returns the one for an endpoint and an account.
+func shareAccount(ctx context.Context, p monitoringParams) (*account, error) {
+	base, err := p.base()
+	if err != nil {
+		return nil, err
+	}
+	return client.Shared(ctx, []any{base.String(), p.id(), p.Account}, func(ctx context.Context) (*account, error) {
+		m, err := shareMonitoring(ctx, base)
+		return &account{monitoring: m, id: p.id(), name: p.Account}, err
+	})
+}
+
+// Part says that the connection is the endpoint's.
+func (a *account) Part() {}
+
+// Undivided says that to ask for one consumer is to ask for all. Each server of
+// a cluster answers for those that it leads, beside the others.
+func (a *account) Undivided() {}
+
+// consumerSource is one consumer.
+type consumerSource struct {
+	scaler.Member
+	account          *account
+	doorbell         *doorbell // nil without a client port
+	stream, consumer string
+
+	mu       sync.Mutex
+	leader   string // as of the last read
+	subjects subjects
+	changed  func() // is called when they are others; nil for nobody
+}
+
+func (s *consumerSource) place() place { return place{s.stream, s.consumer} }
+
+// lastLeader is where the consumer's numbers were the last time.
+func (s *consumerSource) lastLeader() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader
+}
+
+// remember notes what else a read has found.
+func (s *consumerSource) remember(c consumer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leader = c.leader
+	if s.subjects == c.subjects {
+		return
+	}
+	s.subjects = c.subjects
+	if s.changed != nil {
+		s.changed()
+	}
+}
+
+// ReadBatch asks the servers that led the consumers the last time, and then the
+// others that are known. Only what is still open has the cluster looked at anew.
+func (a *account) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
+	r := newRound(a, sources, answer)
+	known, age := a.monitoring.known()
+	if len(known) == 0 {
+		return r.first(ctx)
+	}
+	r.ask(ctx, r.leading(known), 3)
+	r.ask(ctx, known, 2)
+	if r.done() || age < rediscover && r.settled(known) {
+		r.giveUp()
+		return nil
+	}
+	return r.everywhere(ctx)
+}

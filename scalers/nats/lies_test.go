@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+)
+
+// answers is a server of HTTP that answers requests for each page so.
+func answers(t testing.TB, pages map[string]string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, found := pages[r.URL.Path]
+		if !found {
+			http.NotFound(w, r)
+			return
+		}
+		if code, err := fmt.Sscanf(text, "%d", new(int)); err == nil && code == 1 {
+			var n int
+			_, _ = fmt.Sscanf(text, "%d", &n)
+			w.WriteHeader(n)
+			return
+		}
+		_, _ = io.WriteString(w, text)
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// listed is a listing with these fields of the consumer jobs.
+func listed(size int, fields string) string {
+	return fmt.Sprintf(`{"server_id": "A", "meta_cluster": {"cluster_size": %d}, "account_details": [{"name": "", "id": "$G", "stream_detail": [
+		{"name": "orders", "config": {"subjects": ["orders"]}, "consumer_detail": [{"name": "jobs" %s}]}]}]}`, size, fields)
+}
+
+// TestAnswersOfOthers: what is no answer is never a number.
+func TestAnswersOfOthers(t *testing.T) {
+	foreign := "GET http://%s/jsz: the answer is not one of a NATS server"
+	about := "consumer jobs of stream orders: "
+	many := strings.Repeat(`"127.0.0.1:1",`, 10_000)
+	tests := map[string]struct {
+		jsz, varz string
+		code      codes.Code
+		message   string
+	}{
+		"a page":            {jsz: "<html>hello</html>", code: codes.Unavailable, message: foreign},
+		"nothing":           {jsz: "", code: codes.Unavailable, message: foreign},
+		"null":              {jsz: "null", code: codes.Unavailable, message: foreign},
+		"a list":            {jsz: "[1]", code: codes.Unavailable, message: foreign},
+		"another object":    {jsz: `{"server_name": "x"}`, code: codes.Unavailable, message: foreign},
+		"half an object":    {jsz: listed(0, "")[:100], code: codes.Unavailable, message: foreign},
+		"depth":             {jsz: strings.Repeat("[", 1<<20), code: codes.Unavailable, message: foreign},
+		"another status":    {jsz: "500", code: codes.Unavailable, message: "GET http://%s/jsz: 500 Internal Server Error"},
+		"a status without":  {jsz: "204", code: codes.Unavailable, message: foreign},
+		"not found":         {jsz: "404", code: codes.NotFound, message: "GET http://%s/jsz: 404 Not Found"},
+		"no numbers":        {jsz: listed(0, ""), code: codes.Unavailable, message: about + "the server does not say how many messages wait"},
+		"half the numbers":  {jsz: listed(0, `, "num_pending": 3`), code: codes.Unavailable, message: about + "the server does not say how many messages wait"},
+		"texts":             {jsz: listed(0, `, "num_pending": "3", "num_ack_pending": 1`), code: codes.Unavailable, message: about + "the server does not say how many messages wait"},
+		"less than nothing": {jsz: listed(0, `, "num_pending": -3, "num_ack_pending": 1`), code: codes.Unavailable, message: about + "the server does not say how many messages wait"},
+		"a cluster without servers": {
+			jsz: listed(3, `, "num_pending": 3, "num_ack_pending": 1`), code: codes.NotFound, message: "GET http://%s/varz: 404 Not Found"},
+		"a cluster without a leader": {
+			jsz: listed(3, `, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "A", "server_name": "a"}`,
+			code: codes.Unavailable, message: about + "it has no leader"},
+		"a leader that nobody knows": {
+			jsz: listed(3, `, "cluster": {"leader": "b"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "A", "server_name": "a", "connect_urls": [` + many + `"x:1"]}`,
+			code: codes.Unavailable, message: about + "leader node b not found"},
+		"another server": {
+			jsz: listed(3, `, "cluster": {"leader": "a"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "B", "server_name": "a"}`,
+			code: codes.Unavailable, message: about + "server a: has started anew, or moved"},
+		"a leader": {jsz: listed(3, `, "cluster": {"leader": "a"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "A", "server_name": "a"}`},
+		"a server": {jsz: listed(0, `, "num_pending": 3, "num_ack_pending": 1`)},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			pages := map[string]string{"/jsz": tt.jsz}
+			if tt.varz != "" {
+				pages["/varz"] = tt.varz
+			}
+			address := answers(t, pages)
+			readings, err := opened(t, address, "orders", "jobs")[0].Read(within(t))
+			want := strings.ReplaceAll(tt.message, "%s", address)
+			if status.Code(err) != tt.code || err != nil && status.Convert(err).Message() != want {
+				t.Fatalf("%v, error = %v, want %v %q", readings, err, tt.code, want)
+			}
+			if err == nil && readings[0].Value != 4 {
+				t.Errorf("value = %v", readings[0].Value)
+			}
+		})
+	}
+}
+
+// TestAnswersWithoutEnd are refused.
+func TestAnswersWithoutEnd(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for piece := bytes.Repeat([]byte("[1],"), 1<<18); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	before := scalertest.Allocated()
+	_, err := opened(t, strings.TrimPrefix(s.URL, "http://"), "orders", "jobs")[0].Read(within(t))
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "the answer is larger than") {
+		t.Errorf("error = %v", err)
+	}
+	if more := scalertest.Allocated() - before; more > 256<<20 {
+		t.Errorf("%d bytes were allocated", more)
+	}
+}
+
+// FuzzListing has a server answer anything: what comes of it is an error or a
+// number that is none below zero.
+func FuzzListing(f *testing.F) {
+	for _, text := range []string{
+		listed(0, `, "num_pending": 3, "num_ack_pending": 1`), listed(3, `, "cluster": {"leader": "a"}`), "null", "[]", "{}", `{"server_id": 1}`,
+		`{"server_id": "A", "account_details": {"a": 1}}`, `{"server_id": "A", "account_details": [[[{"id": "$G"}]]]}`,
+		`{"server_id": "A", "account_details": [{"id": "$G", "stream_detail": [{"name": "orders", "consumer_detail": {"name": "jobs"}}]}]}`,
+	} {
+		f.Add([]byte(text))
+	}
+	a := &account{id: "$G"}
+	wanted := map[place][]int{{"orders", "jobs"}: {0}}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		l := a.understand(text, wanted)
+		if l == nil {
+			return
+		}
+		for p, c := range l.found {
+			if len(wanted[p]) == 0 || c.counted && !(c.lag >= 0) || len(c.subjects.names) > mostBytes+mostSubjects || len(c.leader) > longestName || (c.subjects.names == "") == (c.subjects.unheard == "") {
+				t.Errorf("%v: %+v", p, c)
+			}
+		}
+	})
+}
+
+// FuzzClientPort has what passes for a client port say anything, in pieces: who
+// listens makes next to nothing of it, and ends.
+func FuzzClientPort(f *testing.F) {
+	for _, text := range []string{
+		"INFO {}\r\nPONG\r\nPONG\r\nMSG orders 1 4\r\nwork\r\nPING\r\n", "INFO {}\r\n-ERR 'Authorization Violation'\r\n", "INFO {\"tls_required\":true}\r\n\x16\x03\x01",
+		"INFO {}\r\nPONG\r\n-ERR 'Permissions Violation for Subscription to \"orders\"'\r\nPONG\r\n", "INFO {}\r\nPONG\r\nHMSG orders 1 12 14\r\nNATS/1.0\r\n\r\nab\r\n",
+		"INFO {}\r\nPONG\r\nMSG orders 1 2147483647\r\n", "INFO {}\r\nPONG\r\nMSG orders 1 -1\r\n", "INFO {}\r\nPONG\r\nPONG\r\nPONG\r\nPONG\r\n", "HTTP/1.1 400 Bad Request\r\n", "INFO [\r\n", "INFO {}\r\nPONG\r\nMSG\r\n",
+	} {
+		f.Add([]byte(text), false)
+		f.Add([]byte(text), true)
+	}
+	zeros := make([]byte, 1<<16)
+	page := answers(f, map[string]string{"/jsz": listed(0, `, "num_pending": 0, "num_ack_pending": 0`)})
+	f.Fuzz(func(t *testing.T, text []byte, endless bool) {
+		address := scalertest.Listen(t, func(c net.Conn) {
+			for range 2 {
+				if _, err := c.Write(text[:len(text)/2]); err != nil {
+					return
+				}
+				if _, err := c.Write(text[len(text)/2:]); err != nil || !endless {
+					break
+				}
+			}
+			for sent := 0; endless && sent < 8<<20; sent += len(zeros) {
+				if _, err := c.Write(zeros); err != nil {
+					return
+				}
+			}
+			_, _ = io.Copy(io.Discard, c)
+		})
+		opening, release := scaler.Opening(t.Context())
+		defer release()
+		source, err := openJetStream(opening, jetStreamParams{
+			monitoringParams: monitoringParams{Endpoint: page, Account: "$G"}, clientParams: clientParams{ClientEndpoint: address}, Stream: "orders", Consumer: "jobs",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := source.Read(opening); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(opening, 100*time.Millisecond)
+		defer cancel()
+		before := scalertest.Allocated()
+		if err := source.(scaler.Ringer).Listen(ctx, func() {}, func() {}); err == nil || strings.Contains(err.Error(), "defect") {
+			t.Errorf("listening ended with %v", err)
+		}
+		if more := scalertest.Allocated() - before; more > 4<<20 {
+			t.Errorf("%d bytes were allocated", more)
+		}
+	})
+}
+
+// TestFloods ends listening at who sends without end what nobody asked for.
+func TestFloods(t *testing.T) {
+	page := answers(t, map[string]string{"/jsz": listed(0, `, "num_pending": 0, "num_ack_pending": 0`)})
+	for name, line := range map[string]string{
+		"questions": "PING\r\n", "messages": "MSG orders 99 4\r\nwork\r\n", "greetings": "INFO {}\r\n", "errors": "-ERR 'Permissions Violation for Subscription to \"orders\"'\r\n",
+		"a line": "+OK ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := scalertest.Listen(t, func(c net.Conn) {
+				go func() { _, _ = io.Copy(io.Discard, c) }()
+				if _, err := io.WriteString(c, "INFO {}\r\nPONG\r\n"); err != nil {
+					return
+				}
+				for piece := bytes.Repeat([]byte(line), 1000); ; {
+					if _, err := c.Write(piece); err != nil {
+						return
+					}
+				}
+			})
+			source, err := scalertest.Open(t, openJetStream, jetStreamParams{
+				monitoringParams: monitoringParams{Endpoint: page, Account: "$G"}, clientParams: clientParams{ClientEndpoint: address}, Stream: "orders", Consumer: "jobs",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := listen(t, source)
+			before := scalertest.Allocated()
+			if err := await(t, "the end", h.failed); err == nil {
+				t.Error("listening ended without an error")
+			}
+			if more := scalertest.Allocated() - before; more > 64<<20 {
+				t.Errorf("%d bytes were allocated", more)
+			}
+		})
+	}
+}

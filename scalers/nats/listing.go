@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/tidwall/gjson"
+)
+
+// listing is what one server says of an account.
+type listing struct {
+	server   string // id
+	disabled bool   // it has no JetStream
+	servers  int64  // of the cluster; 0 for a single one
+	account  bool   // it knows the account
+	streams  map[string]bool
+	found    map[place]consumer
+}
+
+// place is a consumer of a stream.
+type place struct{ stream, consumer string }
+
+// consumer is what a server says of one.
+type consumer struct {
+	leader   string // by name; "" while there is none
+	lag      float64
+	counted  bool // the lag is there
+	subjects subjects
+}
+
+// list asks one server for all consumers of the account, and keeps what is
+// wanted.
+func (a *account) list(ctx context.Context, base *url.URL, wanted map[place][]int) (*listing, error) {
+	var l *listing
+	query := url.Values{"acc": {a.id}, "config": {"true"}, "consumers": {"true"}}
+	err := a.monitoring.get(ctx, base, "jsz", query, func(body []byte) bool {
+		l = a.understand(body, wanted)
+		return l != nil
+	})
+	return l, err
+}
+
+// understand looks into a listing as it stands, so that nothing is made of what
+// nobody wants. It is nil for what is none. Depth is bounded by json.Valid.
+func (a *account) understand(body []byte, wanted map[place][]int) *listing {
+	if !json.Valid(body) {
+		return nil
+	}
+	top := gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body))) // without a copy
+	l := &listing{
+		server: top.Get("server_id").String(), disabled: top.Get("disabled").Bool(), servers: top.Get("meta_cluster.cluster_size").Int(),
+		streams: map[string]bool{}, found: map[place]consumer{},
+	}
+	if l.server == "" {
+		return nil
+	}
+	streams := map[string]bool{}
+	for p := range wanted {
+		streams[p.stream] = true
+	}
+	each(top.Get("account_details"), func(details gjson.Result) {
+		if !a.is(details) {
+			return
+		}
+		l.account = true
+		each(details.Get("stream_detail"), func(stream gjson.Result) {
+			if name := stream.Get("name").String(); streams[name] {
+				l.add(name, stream, wanted)
+			}
+		})
+	})
+	return l
+}
+
+// is compares the name only where one was given: an account may have none.
+func (a *account) is(details gjson.Result) bool {
+	return details.Get("id").String() == a.id || a.name != "" && details.Get("name").String() == a.name
+}
+
+// add takes the consumers of a stream that are wanted.
+func (l *listing) add(name string, stream gjson.Result, wanted map[place][]int) {
+	name = strings.Clone(name) // what is kept must not keep the answer
+	l.streams[name] = true
+	each(stream.Get("consumer_detail"), func(detail gjson.Result) {
+		p := place{name, detail.Get("name").String()}
+		if len(wanted[p]) == 0 {
+			return
+		}
+		p.consumer = strings.Clone(p.consumer)
+		pending, unacknowledged := detail.Get("num_pending"), detail.Get("num_ack_pending")
+		l.found[p] = consumer{
+			leader:   nameOf(detail.Get("cluster.leader")),
+			lag:      pending.Num + unacknowledged.Num,
+			counted:  isCount(pending) && isCount(unacknowledged),
+			subjects: subjectsOf(stream.Get("config"), detail.Get("config")),
+		}
+	})
+}
+
+func isCount(r gjson.Result) bool { return r.Type == gjson.Number && r.Num >= 0 }
+
+// subjects are those that messages for a consumer are published on.
+type subjects struct {
+	names   string // with spaces between them, in order
+	unheard string // why nobody can listen to them; "" where one can
+}
+
+// mostSubjects is how many subjects a trigger listens to, and mostBytes how long
+// they are together: less than what servers take in one line.
+const (
+	mostSubjects = 100
+	mostBytes    = 4000
+)
+
+// subjectsOf are the ones that a consumer is filtered by, unless the stream
+// changes them on their way, else the stream's. A mirror has none.
+func subjectsOf(stream, consumer gjson.Result) subjects {
+	all, few := texts(consumer.Get("filter_subjects"), consumer.Get("filter_subject"))
+	if len(all) == 0 || stream.Get("subject_transform").Exists() {
+		all, few = texts(stream.Get("subjects"))
+	}
+	switch {
+	case !few:
+		return subjects{unheard: fmt.Sprintf("has more than %d subjects, or %d bytes of them; a consumer with a filter has fewer", mostSubjects, mostBytes)}
+	case len(all) == 0:
+		return subjects{unheard: "has no subjects, as mirrors have none"}
+	case !slices.ContainsFunc(all, isNoName):
+		slices.Sort(all)
+		return subjects{names: strings.Clone(strings.Join(slices.Compact(all), " "))}
+	default:
+		return subjects{unheard: "has a subject that nobody can listen to"}
+	}
+}
+
+// texts are the texts of lists, or each by itself, that are not empty. They are
+// few when they stay within what a trigger listens to.
+func texts(lists ...gjson.Result) (all []string, few bool) {
+	bytes := 0
+	for _, list := range lists {
+		list.ForEach(func(_, text gjson.Result) bool {
+			if text.String() != "" {
+				all = append(all, text.String())
+			}
+			bytes += len(text.String())
+			return len(all) <= mostSubjects && bytes <= mostBytes
+		})
+	}
+	return all, len(all) <= mostSubjects && bytes <= mostBytes
+}
+
+// longestName is more than any server is called.
+const longestName = 256
+
+// isNoName is true for what servers do not call themselves, or a subject. A line
+// of the protocol would end in it.
+func isNoName(text string) bool {
+	return text == "" || len(text) > mostBytes || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f })
+}
+
+// nameOf is the name of a server, "" for none.
+func nameOf(r gjson.Result) string {
+	if name := r.String(); len(name) <= longestName && !isNoName(name) {
+		return strings.Clone(name)
+	}
+	return ""
+}
+
+// each calls use for the elements of a list; anything else has none.
+func each(list gjson.Result, use func(gjson.Result)) {
+	if list.IsArray() {
+		list.ForEach(func(_, element gjson.Result) bool {
+			use(element)
+			return true
+		})
+	}
+}
