@@ -32,9 +32,9 @@ func TestColumnsAreFew(t *testing.T) {
 		said    []byte
 		refused bool
 	}{
-		"postgresql, as many as there may be": {&messages{longest: mostAnswer}, message('T', count(mostColumns)), false},
-		"postgresql, columns":                 {&messages{longest: mostAnswer}, message('T', count(mostColumns+1)), true},
-		"postgresql, values":                  {&messages{longest: mostAnswer}, message('D', count(65535)), true},
+		"postgresql, as many as there may be": {&messages{longest: mostMessage}, message('T', count(mostColumns)), false},
+		"postgresql, columns":                 {&messages{longest: mostMessage}, message('T', count(mostColumns+1)), true},
+		"postgresql, values":                  {&messages{longest: mostMessage}, message('D', count(65535)), true},
 		"mysql, as many as there may be":      {&packets{results: true, greeted: true}, mysqlPacket(1, 250), false},
 		"mysql":                               {&packets{results: true, greeted: true}, mysqlPacket(1, 0xfc, 0xff, 0xff), true},
 		"mssql":                               {&tokens{}, tdsPacket(0, tokenColumns, 2, 0), true},
@@ -47,6 +47,27 @@ func TestColumnsAreFew(t *testing.T) {
 			if tt.refused != (err != nil) {
 				t.Errorf("%s, by %d: error = %v", name, size, err)
 			}
+		}
+	}
+}
+
+// TestLongMessagesAreRefusedByTheirHeads: drivers make room for them as soon as
+// they see these.
+func TestLongMessagesAreRefusedByTheirHeads(t *testing.T) {
+	for name, tt := range map[string]struct {
+		check client.Checker
+		head  []byte
+		want  error
+	}{
+		"postgresql, a row":       {&messages{longest: mostMessage}, []byte("D\x00\x01\x00\x05"), errNoNumber},
+		"postgresql, an error":    {&messages{longest: mostMessage}, []byte("E\x00\x01\x00\x05"), errLongMessage},
+		"postgresql, the most":    {&messages{longest: mostMessage}, []byte("D\x00\x01\x00\x04"), nil},
+		"mysql, a row":            {&packets{results: true, greeted: true}, []byte{1, 0, 1, 2}, errNoNumber},
+		"mysql, the most":         {&packets{results: true, greeted: true}, []byte{0, 0, 1, 2}, nil},
+		"mysql, a login's packet": {&packets{}, []byte{1, 0x20, 0, 0}, errLongMessage},
+	} {
+		if err := tt.check.Check(tt.head); !errors.Is(err, tt.want) {
+			t.Errorf("%s: error = %v", name, err)
 		}
 	}
 }
@@ -75,7 +96,7 @@ func TestChangesAreNotWaitedFor(t *testing.T) {
 // TestSettingsThatAreKeptAreFew: a session keeps each that its server reports.
 func TestSettingsThatAreKeptAreFew(t *testing.T) {
 	report := func(n int, name func(int) string, value string) error {
-		m := &messages{longest: mostAnswer}
+		m := &messages{longest: mostMessage}
 		var errs []error
 		for i := range n {
 			errs = append(errs, m.Check(message('S', name(i)+"\x00"+value+"\x00")))

@@ -23,6 +23,13 @@ import (
 // rows that nobody reads, the names of columns, and notices.
 const mostAnswer = 512 << 10
 
+// mostMessage is what of it a server may say in one message, in bytes. Drivers
+// make room for it as soon as it is announced, and some keep the room.
+const mostMessage = 64 << 10
+
+// errLongMessage is about a message that is longer and no part of the data.
+var errLongMessage = fmt.Errorf("the server says more than %d KiB at once", mostMessage>>10)
+
 // errTooLong is about an answer that is longer. Mostly the query is to blame.
 var errTooLong = scaler.Errorf(codes.FailedPrecondition, "query: the answer is longer than %d KiB; it has to be one number", mostAnswer>>10)
 

@@ -76,8 +76,10 @@ func (k *packets) begin() error {
 	// login.
 	k.results = k.results || k.head[3] == 1
 	switch {
-	case k.length > mostAnswer || !k.results && k.length > longestLogin:
-		return errTooLong
+	case !k.results && k.length > longestLogin:
+		return errLongMessage
+	case k.length > mostMessage:
+		return errNoNumber
 	case k.length == 0:
 		k.head = k.head[:0]
 	}

@@ -23,7 +23,7 @@ import (
 // what TLS has let through. Below it is also what the driver reads ahead, which
 // it does without end while it cannot write.
 func overTheirLines(config *pgx.ConnConfig, dial dialFunc) {
-	config.MaxProtocolMessageBodyLen = mostAnswer
+	config.MaxProtocolMessageBodyLen = mostMessage
 	for _, encrypted := range encryptions(config) {
 		client.BoundServers(encrypted)
 	}
@@ -34,7 +34,7 @@ func overTheirLines(config *pgx.ConnConfig, dial dialFunc) {
 		}
 		return opens(ctx, newLine(raw, address, nil)), nil
 	}
-	config.BuildFrontend = frontend(mostAnswer)
+	config.BuildFrontend = frontend(mostMessage)
 }
 
 // frontend looks at messages, none of which is longer than that, before the
@@ -164,8 +164,11 @@ func (m *messages) looked() int {
 
 // message looks at the head of one.
 func (m *messages) message(kind byte, length uint32) error {
-	if length < 4 || length-4 > m.longest {
-		return errTooLong
+	switch {
+	case length < 4 || length-4 > m.longest && kind != row:
+		return errLongMessage
+	case length-4 > m.longest:
+		return errNoNumber
 	}
 	m.body = length - 4
 	switch {
