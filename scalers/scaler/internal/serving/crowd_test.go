@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/identity"
@@ -100,14 +99,12 @@ func TestGuestsTogetherAreBounded(t *testing.T) {
 	g := guard(t)
 	g.haveKey()
 	g.server.core.guests = pool.NewAllowance("triggers", 10, 0)
-	var streams []grpc.BidiStreamingClient[scalerv1.WatchRequest, scalerv1.WatchResponse]
 	rejected := 0
 	for n := range 4 {
 		stream, err := scalerv1.NewScalerServiceClient(g.plaintext(g.loopback)).Watch(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		streams = append(streams, stream)
 		for i := range 5 {
 			err := stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: &scalerv1.Subscribe{
 				Id: fmt.Sprint(n, "-", i), Generation: 1, Ref: wellRef("shop"),
