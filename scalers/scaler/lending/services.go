@@ -27,6 +27,34 @@ const (
 	AzureMonitor
 	AzureMonitorUSGovernment
 	AzureMonitorChina
+	AzureMonitorMetrics
+	AzureMonitorMetricsUSGovernment
+	AzureMonitorMetricsChina
+	AzureResourceManager
+	AzureResourceManagerUSGovernment
+	AzureResourceManagerChina
+	AzureLogAnalytics
+	AzureLogAnalyticsUSGovernment
+	AzureLogAnalyticsChina
+	AzureApplicationInsights
+	AzureApplicationInsightsUSGovernment
+	AzureApplicationInsightsChina
+	AzureDataExplorer
+	AzureDataExplorerUSGovernment
+	AzureDataExplorerChina
+	AzureDataExplorerGermany
+	AzureStorage
+	AzureStorageUSGovernment
+	AzureStorageChina
+	AzureStorageGermany
+	AzureServiceBus
+	AzureServiceBusUSGovernment
+	AzureServiceBusChina
+	AzureServiceBusGermany
+	AzureEventHubs
+	AzureEventHubsUSGovernment
+	AzureEventHubsChina
+	AzureEventHubsGermany
 	AzurePostgreSQL
 	AzureSQL
 	GoogleMonitoring
@@ -73,6 +101,42 @@ var known = [services]facts{
 	AzureMonitor:             {name: "Azure Monitor", scope: "https://prometheus.monitor.azure.com/.default", hosts: []string{"*.prometheus.monitor.azure.com"}},
 	AzureMonitorUSGovernment: {name: "Azure Monitor (US Government)", scope: "https://prometheus.monitor.azure.us/.default", hosts: []string{"*.prometheus.monitor.azure.us"}},
 	AzureMonitorChina:        {name: "Azure Monitor (China)", scope: "https://prometheus.monitor.azure.cn/.default", hosts: []string{"*.prometheus.monitor.azure.cn"}},
+	// https://learn.microsoft.com/azure/azure-monitor/metrics/migrate-to-batch-api
+	AzureMonitorMetrics:             {name: "the metrics of Azure Monitor", scope: "https://metrics.monitor.azure.com/.default", hosts: []string{"*.metrics.monitor.azure.com"}},
+	AzureMonitorMetricsUSGovernment: {name: "the metrics of Azure Monitor (US Government)", scope: "https://metrics.monitor.azure.us/.default", hosts: []string{"*.metrics.monitor.azure.us"}},
+	AzureMonitorMetricsChina:        {name: "the metrics of Azure Monitor (China)", scope: "https://metrics.monitor.azure.cn/.default", hosts: []string{"*.metrics.monitor.azure.cn"}},
+	// https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure
+	AzureResourceManager:             {name: "Azure Resource Manager", scope: "https://management.azure.com/.default", hosts: []string{"management.azure.com"}},
+	AzureResourceManagerUSGovernment: {name: "Azure Resource Manager (US Government)", scope: "https://management.usgovcloudapi.net/.default", hosts: []string{"management.usgovcloudapi.net"}},
+	AzureResourceManagerChina:        {name: "Azure Resource Manager (China)", scope: "https://management.chinacloudapi.cn/.default", hosts: []string{"management.chinacloudapi.cn"}},
+	// https://learn.microsoft.com/azure/azure-monitor/logs/api/access-api
+	AzureLogAnalytics:             {name: "Azure Log Analytics", scope: "https://api.loganalytics.io/.default", hosts: []string{"api.loganalytics.io"}},
+	AzureLogAnalyticsUSGovernment: {name: "Azure Log Analytics (US Government)", scope: "https://api.loganalytics.us/.default", hosts: []string{"api.loganalytics.us"}},
+	AzureLogAnalyticsChina:        {name: "Azure Log Analytics (China)", scope: "https://api.loganalytics.azure.cn/.default", hosts: []string{"api.loganalytics.azure.cn"}},
+	// https://learn.microsoft.com/rest/api/application-insights/metrics
+	AzureApplicationInsights:             {name: "Application Insights", scope: "https://api.applicationinsights.io/.default", hosts: []string{"api.applicationinsights.io"}},
+	AzureApplicationInsightsUSGovernment: {name: "Application Insights (US Government)", scope: "https://api.applicationinsights.us/.default", hosts: []string{"api.applicationinsights.us"}},
+	AzureApplicationInsightsChina:        {name: "Application Insights (China)", scope: "https://api.applicationinsights.azure.cn/.default", hosts: []string{"api.applicationinsights.azure.cn"}},
+	// https://learn.microsoft.com/kusto/api/rest/authentication
+	AzureDataExplorer:             {name: "Azure Data Explorer", scope: "https://kusto.kusto.windows.net/.default", hosts: []string{"*.kusto.windows.net", "*.kusto.fabric.microsoft.com"}},
+	AzureDataExplorerUSGovernment: {name: "Azure Data Explorer (US Government)", scope: "https://kusto.kusto.usgovcloudapi.net/.default", hosts: []string{"*.kusto.usgovcloudapi.net"}},
+	AzureDataExplorerChina:        {name: "Azure Data Explorer (China)", scope: "https://kusto.kusto.chinacloudapi.cn/.default", hosts: []string{"*.kusto.chinacloudapi.cn"}},
+	AzureDataExplorerGermany:      {name: "Azure Data Explorer (Germany)", scope: "https://kusto.kusto.cloudapi.de/.default", hosts: []string{"*.kusto.cloudapi.de"}},
+	// https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory
+	AzureStorage:             {name: "Azure Storage", scope: "https://storage.azure.com/.default", hosts: []string{"*.queue.core.windows.net", "*.blob.core.windows.net"}},
+	AzureStorageUSGovernment: {name: "Azure Storage (US Government)", scope: "https://storage.azure.com/.default", hosts: []string{"*.queue.core.usgovcloudapi.net", "*.blob.core.usgovcloudapi.net"}},
+	AzureStorageChina:        {name: "Azure Storage (China)", scope: "https://storage.azure.com/.default", hosts: []string{"*.queue.core.chinacloudapi.cn", "*.blob.core.chinacloudapi.cn"}},
+	AzureStorageGermany:      {name: "Azure Storage (Germany)", scope: "https://storage.azure.com/.default", hosts: []string{"*.queue.core.cloudapi.de", "*.blob.core.cloudapi.de"}},
+	// https://learn.microsoft.com/azure/service-bus-messaging/service-bus-authentication-and-authorization
+	AzureServiceBus:             {name: "Azure Service Bus", scope: "https://servicebus.azure.net/.default", hosts: []string{"*.servicebus.windows.net"}},
+	AzureServiceBusUSGovernment: {name: "Azure Service Bus (US Government)", scope: "https://servicebus.azure.net/.default", hosts: []string{"*.servicebus.usgovcloudapi.net"}},
+	AzureServiceBusChina:        {name: "Azure Service Bus (China)", scope: "https://servicebus.azure.net/.default", hosts: []string{"*.servicebus.chinacloudapi.cn"}},
+	AzureServiceBusGermany:      {name: "Azure Service Bus (Germany)", scope: "https://servicebus.azure.net/.default", hosts: []string{"*.servicebus.cloudapi.de"}},
+	// https://learn.microsoft.com/azure/event-hubs/authenticate-application
+	AzureEventHubs:             {name: "Azure Event Hubs", scope: "https://eventhubs.azure.net/.default", hosts: []string{"*.servicebus.windows.net"}},
+	AzureEventHubsUSGovernment: {name: "Azure Event Hubs (US Government)", scope: "https://eventhubs.azure.net/.default", hosts: []string{"*.servicebus.usgovcloudapi.net"}},
+	AzureEventHubsChina:        {name: "Azure Event Hubs (China)", scope: "https://eventhubs.azure.net/.default", hosts: []string{"*.servicebus.chinacloudapi.cn"}},
+	AzureEventHubsGermany:      {name: "Azure Event Hubs (Germany)", scope: "https://eventhubs.azure.net/.default", hosts: []string{"*.servicebus.cloudapi.de"}},
 	// https://learn.microsoft.com/azure/postgresql/flexible-server/concepts-networking-private-link
 	AzurePostgreSQL: {name: "Azure Database for PostgreSQL", scope: "https://ossrdbms-aad.database.windows.net/.default", hosts: []string{
 		"*.postgres.database.azure.com", "*.postgres.cosmos.azure.com",
