@@ -15,20 +15,28 @@ import (
 // Case is a trigger type and the backends that the contract is tried on.
 type Case struct {
 	Trigger scaler.Trigger
+	// Address is where the backend is that answers with a value, "host:port", and
+	// At the metadata of a trigger whose backend is there. What of Metadata, Dead
+	// and Stalled is left out is made of them.
+	Address string
+	At      func(address string) map[string]string
+
 	// Metadata is of a trigger whose backend answers with a value.
 	Metadata map[string]string
+	// Value is the first reading of that backend; 0 is for any.
+	Value float64
 	// Auth, Env and PodIdentity are what the trigger's references resolve to.
 	Auth        map[string]string
 	Env         map[string]string
 	PodIdentity scaler.PodIdentity
 
 	// Dead returns the metadata of a trigger whose backend refuses
-	// connections, such as a port that nobody listens on. Nil is for a type
-	// without a backend, such as a timer.
+	// connections, such as a port that nobody listens on. Without it and At, the
+	// type has no backend, such as a timer.
 	Dead func(t testing.TB) map[string]string
 	// Stalled returns the metadata of a trigger whose backend accepts
-	// connections and never answers. By default nothing is tried on such a
-	// one; StalledAddress makes a backend for it.
+	// connections and never answers; StalledAddress makes such a backend. Without
+	// it and At, nothing is tried on one.
 	Stalled func(t testing.TB) map[string]string
 	// Parts is for a type that is read in batches. It returns triggers of one
 	// batch, both of which are answered, and a function after which the part of
@@ -40,9 +48,10 @@ type Case struct {
 }
 
 // Contract tries everything that a Source promises on one trigger type. Every
-// family runs it for every type.
+// family runs it for every type, see Cases.
 func Contract(t *testing.T, c Case) {
 	t.Helper()
+	c = c.whole()
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
 			if !r.applies(c) {
@@ -58,6 +67,7 @@ func Contract(t *testing.T, c Case) {
 // Violations tries the contract, or the named rules of it, and returns what is
 // broken, by rule. It is for tests of the contract itself.
 func Violations(t testing.TB, c Case, names ...string) map[string]error {
+	c = c.whole()
 	broken := map[string]error{}
 	for _, r := range rules {
 		if !r.applies(c) || len(names) > 0 && !slices.Contains(names, r.name) {

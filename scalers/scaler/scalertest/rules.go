@@ -157,6 +157,9 @@ func readAnswers(t testing.TB, c Case) error {
 	if err := count(raw, o.metrics); err != nil {
 		return err
 	}
+	if c.Value != 0 && (len(raw) == 0 || raw[0].Value != c.Value) {
+		return fmt.Errorf("read %v, want %v", raw, c.Value)
+	}
 	kept := slices.Clone(raw)
 	if err := count(o.bound.Shape(raw), o.metrics); err != nil {
 		return fmt.Errorf("after Shape: %w", err)
@@ -517,16 +520,7 @@ func noSecretInErrors(t testing.TB, c Case) error {
 }
 
 func familyAnswers(t testing.TB, c Case) error {
-	family := Serve(t, c.Trigger)
-	if len(c.Auth) > 0 {
-		family = family.WithAuth(c.Auth)
-	}
-	if len(c.Env) > 0 {
-		family = family.WithEnv(c.Env)
-	}
-	if c.PodIdentity != (scaler.PodIdentity{}) {
-		family = family.WithPodIdentity(c.PodIdentity)
-	}
+	family := c.Serve(t)
 	if _, _, err := family.ObserveAll(t.Context(), c.Trigger.Type, c.Metadata); err != nil {
 		return err
 	}
