@@ -121,7 +121,7 @@ func (f *Federation) ask(ctx context.Context, t Trigger, do call) (float64, erro
 // request is the trigger as the candidate understands it without having it.
 func (c candidate) request(t Trigger, refused error) (*externalscaler.ScaledObjectRef, error) {
 	switch {
-	case t.Unread != nil && (!c.classic || namesVariable(t.Metadata)):
+	case t.Unread != nil && (!c.classic || scalerv1.NameVariable(t.Metadata)):
 		return nil, t.Unread
 	case c.classic:
 		ref, _ := t.plainRef()

@@ -102,9 +102,6 @@ func namedVariables(metadata map[string]string) []string {
 	return slices.Compact(names)
 }
 
-// namesVariable reports whether metadata name a variable of the workload.
-func namesVariable(metadata map[string]string) bool { return len(namedVariables(metadata)) > 0 }
-
 // containersOf has all variables of all containers that a definition names.
 // What envFrom adds is known to the family alone, which is told where to look
 // when an authentication object names a variable. A container of which not all

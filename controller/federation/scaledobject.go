@@ -75,7 +75,7 @@ func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *core
 		trigger.Index, trigger.Type, trigger.TriggerName = i, t.Type, t.Name
 		trigger.Metadata = t.Metadata
 		trigger.MetricType, trigger.UseCachedMetrics = string(t.TargetType()), t.UseCachedMetrics
-		if !namesVariable(t.Metadata) {
+		if !scalerv1.NameVariable(t.Metadata) {
 			trigger.Unread = nil
 		}
 		var tooMuch error

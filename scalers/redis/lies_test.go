@@ -227,17 +227,18 @@ func TestClustersTogetherNameTooManyServers(t *testing.T) {
 		})
 		return subject{triggerType: "redis-cluster", metadata: map[string]string{"address": address, "listName": "jobs"}}.open(opening, t, nil).(*source)
 	}
-	refused := func(s *source) bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nobody answers at what it names
+	refused := func(s *source, wait time.Duration) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		defer cancel()
 		_, err := s.Read(ctx)
 		return err != nil && strings.Contains(err.Error(), "of connections, see --connection-memory")
 	}
 	first, second, third := cluster(), cluster(), cluster()
-	if refused(first) || refused(second) {
+	const unanswered = time.Second // nobody answers at what they name
+	if refused(first, unanswered) || refused(second, unanswered) {
 		t.Error("refused within the share")
 	}
-	if !refused(third) {
+	if !refused(third, patience) {
 		t.Error("not refused beyond the share")
 	}
 	first.server.nodes.close()
@@ -245,7 +246,7 @@ func TestClustersTogetherNameTooManyServers(t *testing.T) {
 	if err := first.server.nodes.remember([]string{"192.0.2.1:6379"}, time.Now()); err == nil {
 		t.Error("servers are held for a cluster that nobody reads any more")
 	}
-	if refused(third) {
+	if refused(third, unanswered) {
 		t.Error("refused when there is room again")
 	}
 }

@@ -269,7 +269,7 @@ func (r *Reconciler) start(ctx context.Context, sj *v1alpha1.ScaledJob, m *memor
 	if m.round == nil {
 		m.round = &round{decision: d, generation: sj.Generation}
 	}
-	turn, end, again := r.turns.begin(sj.Namespace, time.Now())
+	turn, end, again := r.turns.begin(sj.Namespace, r.Now())
 	m.round.again, m.round.left = again, int(d.Create)
 	if turn == nil {
 		m.created = d.Arithmetic.Created

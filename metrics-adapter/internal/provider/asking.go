@@ -47,7 +47,7 @@ func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) (a *as
 	}
 	a.triggers = federation.TriggersOf(so, federation.Workload{Mode: federation.Active})
 	for i := range a.triggers {
-		if t := &a.triggers[i]; t.Authentication != "" || namesAny(t.Metadata) {
+		if t := &a.triggers[i]; t.Authentication != "" || scalerv1.NameVariable(t.Metadata) {
 			t.Unread = errNotRead
 		}
 	}
@@ -149,16 +149,7 @@ func template(ctx context.Context, from client.Reader, target scaleTarget) (read
 // namesVariable reports whether a trigger names a variable of the target.
 func namesVariable(so *v1alpha1.ScaledObject) bool {
 	for _, t := range so.Spec.Triggers {
-		if namesAny(t.Metadata) {
-			return true
-		}
-	}
-	return false
-}
-
-func namesAny(metadata map[string]string) bool {
-	for key := range metadata {
-		if scalerv1.NamesVariable(key) {
+		if scalerv1.NameVariable(t.Metadata) {
 			return true
 		}
 	}

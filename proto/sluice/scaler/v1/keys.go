@@ -94,5 +94,16 @@ func NamesVariable(key string) bool {
 	return strings.HasSuffix(key, FromEnvSuffix) || strings.HasSuffix(key, fromEnvFileSuffix)
 }
 
+// NameVariable reports whether any of the keys of metadata names an environment
+// variable.
+func NameVariable(metadata map[string]string) bool {
+	for key := range metadata {
+		if NamesVariable(key) {
+			return true
+		}
+	}
+	return false
+}
+
 // IsReserved reports whether key belongs to the core.
 func IsReserved(key string) bool { return strings.HasPrefix(key, ReservedPrefix) }
