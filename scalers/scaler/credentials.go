@@ -14,7 +14,19 @@ import (
 // ServeOption is what a family has beside its triggers.
 type ServeOption func(*serveOptions)
 
-type serveOptions struct{ credentials CredentialSource }
+type serveOptions struct {
+	credentials CredentialSource
+	// accounts is whether the family's services count requests by account.
+	accounts bool
+}
+
+// WithRequestBudget adds --requests-per-minute, for a family whose requests are
+// made on accounts, see client.Account:
+//
+//	err := scaler.Serve(ctx, "datadog", triggers, scaler.WithRequestBudget())
+func WithRequestBudget() ServeOption {
+	return func(o *serveOptions) { o.accounts = true }
+}
 
 // WithCredentials lets triggers refer to credentials:
 //

@@ -31,7 +31,7 @@
 //	scaler            what a family author sees: the contract, Define, Serve
 //	params            struct tags -> values, problems, description
 //	client            connections that sources share, dialling, TLS, HTTP, OAuth,
-//	                  doorbells heard for many at once
+//	                  doorbells heard for many at once, accounts of hosted services
 //	document          values out of JSON, XML, YAML and Prometheus text
 //	kube              objects of the cluster that a family watches
 //	lending           to whom a family shows its own identity

@@ -77,6 +77,9 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	for _, option := range options {
 		option(&with)
 	}
+	if with.accounts {
+		client.BudgetFlags(flags)
+	}
 	if with.credentials != nil {
 		s.credentials, s.resolver = true, with.credentials(flags, getenv)
 	}

@@ -40,6 +40,11 @@ type HTTPOptions struct {
 	Authorize func(*http.Request) error
 	// MaxAnswer bounds the body that is kept, in bytes; 0 is 16 MiB.
 	MaxAnswer int64
+	// Account is whom the service counts the requests for, or nil. Do fails with an
+	// *AccountError when there are too many of them.
+	Account *Account
+	// Throttled says what an answer tells about that; nil is ThrottledHTTP.
+	Throttled func(status int, header http.Header) *Throttling
 }
 
 // HTTPClient asks HTTP servers. All clients of the process with equal TLS
@@ -47,6 +52,8 @@ type HTTPOptions struct {
 type HTTPClient struct {
 	client    *http.Client
 	maxAnswer int64
+	account   *Account
+	throttled func(int, http.Header) *Throttling
 }
 
 // HTTP returns a client for a source. It is called from Open with Open's ctx;
@@ -123,9 +130,16 @@ func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *
 	if o.MaxAnswer <= 0 {
 		o.MaxAnswer = maxAnswer
 	}
+	if o.Throttled == nil {
+		o.Throttled = ThrottledHTTP
+	}
+	base = counted{base}
+	if o.Account != nil {
+		base = accounted{base, o.Account, o.Throttled}
+	}
 	return &HTTPClient{
-		client:    outbound.Client(outbound.Authorize(counted{base}, o.Authorize), outbound.Follow(o.TLS.Cert != ""), o.Timeout),
-		maxAnswer: o.MaxAnswer,
+		client:    outbound.Client(outbound.Authorize(base, o.Authorize), outbound.Follow(o.TLS.Cert != ""), o.Timeout),
+		maxAnswer: o.MaxAnswer, account: o.Account, throttled: o.Throttled,
 	}
 }
 
@@ -163,7 +177,7 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		outbound.Drain(response.Body)
-		return nil, &HTTPError{Request: name, Status: response.StatusCode}
+		return nil, c.refusal(name, response)
 	}
 	body, err := budget.ReadAll(ctx, end, response.Body, response.ContentLength, c.maxAnswer)
 	if errors.Is(err, outbound.ErrTooLarge) {
@@ -173,6 +187,16 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 		return nil, transportError(name, err)
 	}
 	return &HTTPAnswer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+}
+
+// refusal is the error of an answer other than 2xx.
+func (c *HTTPClient) refusal(name string, response *http.Response) error {
+	if c.account != nil {
+		if t := c.throttled(response.StatusCode, response.Header); t != nil {
+			return words.Errorf(codes.ResourceExhausted, "%s: %w", name, c.account.Throttled(t.Pause, t.Said))
+		}
+	}
+	return &HTTPError{Request: name, Status: response.StatusCode}
 }
 
 // HTTPError is an answer other than 2xx.
@@ -206,6 +230,10 @@ func publicURL(u *url.URL) string {
 // transportError gives a failure its code, without the address that net/http
 // puts in front.
 func transportError(name string, err error) error {
+	var notMade *AccountError
+	if errors.As(err, &notMade) {
+		return words.Errorf(codes.ResourceExhausted, "%s: %w", name, notMade)
+	}
 	if own := outcome.Own(err); own != nil {
 		return words.Errorf(status.Code(own), "%s: %w", name, own)
 	}

@@ -1,0 +1,473 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+)
+
+// account returns one of its own for a test, and limits what each may be asked.
+func account(t *testing.T, limit string) *Account {
+	t.Helper()
+	setBudget(t, limit)
+	ctx, release := pool.Opening(t.Context())
+	t.Cleanup(release)
+	a, err := AccountOf(ctx, []string{t.Name(), limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func setBudget(t *testing.T, limit string) {
+	t.Helper()
+	flags := flag.NewFlagSet("family", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	BudgetFlags(flags)
+	if err := flags.Parse([]string{"--requests-per-minute=" + limit}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { requestsPerMinute.Store(0) })
+}
+
+// pass has time go by on the fake clock.
+func pass(d time.Duration) { <-time.After(d) }
+
+// in is the context of a read with so much time, for the triggers of a namespace.
+func in(t *testing.T, namespace string, most time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(budget.Of(t.Context(), namespace), most)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestNoMinuteHasMoreThanTheBudget has somebody ask all the time.
+func TestNoMinuteHasMoreThanTheBudget(t *testing.T) {
+	for limit, n := range map[string]int{"1": 1, "7": 7, "60": 60, "1000": 1000} {
+		t.Run(limit, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := account(t, limit)
+				start := time.Now()
+				var made []time.Time
+				for time.Since(start) < 5*time.Minute {
+					if err := a.Take(in(t, "shop", 10*time.Minute)); err != nil {
+						t.Fatal(err)
+					}
+					made = append(made, time.Now())
+				}
+				for i := range made {
+					if i+n < len(made) && made[i+n].Sub(made[i]) < time.Minute {
+						t.Fatalf("%d requests in %v", n+1, made[i+n].Sub(made[i]))
+					}
+				}
+				if least := 4 * n; len(made) < least {
+					t.Errorf("%d requests in five minutes, want at least %d", len(made), least)
+				}
+			})
+		})
+	}
+}
+
+// TestNamespacesTakeTurns has one namespace with many that wait and one with few.
+func TestNamespacesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "6") // one at once, and another every ten seconds
+		if err := a.Take(in(t, "crowd", time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var order []string
+		ask := func(namespace, name string) {
+			go func() {
+				err := a.Take(in(t, namespace, 10*time.Minute))
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					name += " failed"
+				}
+				order = append(order, name)
+			}()
+			synctest.Wait()
+		}
+		for _, name := range []string{"a1", "a2", "a3", "a4"} {
+			ask("crowd", name)
+		}
+		ask("few", "b1")
+		ask("few", "b2")
+		pass(2 * time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if got, want := strings.Join(order, " "), "a1 b1 a2 b2 a3 a4"; got != want {
+			t.Errorf("turns = %s, want %s", got, want)
+		}
+	})
+}
+
+// TestATurnThatComesTooLateIsRefusedAtOnce keeps half of the time for the answer.
+func TestATurnThatComesTooLateIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "6")
+		start := time.Now()
+		take := func(most time.Duration) error { return a.Take(in(t, "shop", most)) }
+		if err := take(time.Second); err != nil {
+			t.Fatal(err)
+		}
+		err := take(15 * time.Second) // half of it ends before the turn
+		const text = "the request budget of the account, 6 a minute (--requests-per-minute), is used up by the triggers that share it: a turn is free within 10s; a longer pollingInterval needs fewer"
+		var refused *AccountError
+		if !errors.As(err, &refused) || err.Error() != text || status.Code(err) != codes.ResourceExhausted || !refused.Until.Equal(start.Add(10*time.Second)) {
+			t.Fatalf("error = %v", err)
+		}
+		if time.Since(start) != 0 {
+			t.Errorf("refused after %v", time.Since(start))
+		}
+		if err := take(21 * time.Second); err != nil || time.Since(start) != 10*time.Second {
+			t.Errorf("the next turn: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestWhoIsOvertakenLeavesInTime has others come that have their turn before.
+func TestWhoIsOvertakenLeavesInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "6")
+		if err := a.Take(in(t, "a", time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		failed := make(chan error, 1)
+		go func() { _ = a.Take(in(t, "a", time.Hour)) }()
+		synctest.Wait()
+		go func() { failed <- a.Take(in(t, "a", 45*time.Second)) }() // the second of its namespace: after 20 s
+		synctest.Wait()
+		for _, other := range []string{"b", "c"} {
+			go func() { _ = a.Take(in(t, other, time.Hour)) }()
+		}
+		start := time.Now()
+		err := <-failed
+		if status.Code(err) != codes.ResourceExhausted || time.Since(start) != 22500*time.Millisecond {
+			t.Errorf("error = %v after %v", err, time.Since(start))
+		}
+		pass(time.Minute)
+		synctest.Wait()
+		if a.waiting != 0 || len(a.lanes) != 0 || a.next != nil {
+			t.Errorf("%d are still said to wait in %d lanes", a.waiting, len(a.lanes))
+		}
+	})
+}
+
+// TestWhoEndsItsReadDoesNotTakeATurn ends one that waits.
+func TestWhoEndsItsReadDoesNotTakeATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "6")
+		if err := a.Take(in(t, "shop", time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Take(ctx) }()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("error = %v", err)
+		}
+		if err := a.Take(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("asked by an ended read: %v", err)
+		}
+		start := time.Now()
+		if err := a.Take(in(t, "shop", time.Minute)); err != nil || time.Since(start) != 10*time.Second {
+			t.Errorf("the turn of the next: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestWaitingIsBounded fills the room of those who wait.
+func TestWaitingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "1000000")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer cancel()
+		for a.Take(ctx) == nil && a.waiting == 0 { // the burst
+			if !a.free(time.Now()).After(time.Now()) {
+				continue
+			}
+			break
+		}
+		for range mostWaiting {
+			go func() { _ = a.Take(ctx) }()
+		}
+		synctest.Wait()
+		if err := a.Take(ctx); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("one more than %d: %v", mostWaiting, err)
+		}
+	})
+}
+
+// TestAThrottledAccountRestsAlone has one of two accounts throttled.
+func TestAThrottledAccountRestsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "6")
+		ctx, release := pool.Opening(t.Context())
+		defer release()
+		other, err := AccountOf(ctx, "another")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waited := make(chan error, 1)
+		go func() { waited <- a.Take(in(t, "shop", time.Minute)) }()
+		synctest.Wait()
+		refused := a.Throttled(42*time.Second, "429 Too Many Requests")
+		const text = "the service throttles the account: 429 Too Many Requests; it is not asked again before 2000-01-01T00:00:42Z"
+		if refused.Error() != text || status.Code(refused) != codes.ResourceExhausted {
+			t.Fatalf("error = %v", refused)
+		}
+		if err := <-waited; err != refused { //nolint:errorlint // the very same
+			t.Errorf("who waited got %v", err)
+		}
+		pass(41 * time.Second)
+		if err := a.Take(t.Context()); err == nil || err.Error() != text {
+			t.Errorf("asked meanwhile: %v", err)
+		}
+		if err := other.Take(t.Context()); err != nil {
+			t.Errorf("another account: %v", err)
+		}
+		pass(time.Second)
+		if err := a.Take(t.Context()); err != nil {
+			t.Errorf("asked afterwards: %v", err)
+		}
+	})
+}
+
+// TestRestsGrowAndAreBounded has a service throttle again and again.
+func TestRestsGrowAndAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "0")
+		rest := func(pause time.Duration) time.Duration {
+			var refused *AccountError
+			if !errors.As(a.Throttled(pause, "no"), &refused) {
+				t.Fatal("no *AccountError")
+			}
+			rest := time.Until(refused.Until)
+			pass(rest)
+			return rest
+		}
+		for _, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
+			if got := rest(0); got != want {
+				t.Errorf("rest = %v, want %v", got, want)
+			}
+		}
+		if got := rest(time.Hour); got != 10*time.Minute {
+			t.Errorf("rest = %v of an hour", got)
+		}
+		a.Answered()
+		if got := rest(0); got != 10*time.Second {
+			t.Errorf("rest = %v after an answer", got)
+		}
+		// Of several requests under way the longest pause counts, once.
+		first := a.Throttled(30*time.Second, "first")
+		if second := a.Throttled(20*time.Second, "second"); second != first { //nolint:errorlint // the very same
+			t.Errorf("a shorter pause took over: %v", second)
+		}
+		a.Answered()
+		if err := a.Take(t.Context()); err == nil {
+			t.Error("an answer that was under way ended the rest")
+		}
+	})
+}
+
+// TestAnAccountIsRememberedWhileItRests opens the last source of one again.
+func TestAnAccountIsRememberedWhileItRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := func() (*Account, func()) {
+			ctx, release := pool.Opening(t.Context())
+			a, err := AccountOf(ctx, t.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a, release
+		}
+		a, release := open()
+		_ = a.Throttled(time.Minute, "no")
+		release()
+		synctest.Wait()
+		a, release = open()
+		if err := a.Take(t.Context()); err == nil {
+			t.Error("opening again ended the rest")
+		}
+		pass(time.Minute)
+		release()
+		synctest.Wait()
+		ledgers.mu.Lock()
+		defer ledgers.mu.Unlock()
+		if ledgers.all[fingerprint.OfValue(t.Name())] != nil {
+			t.Error("it is remembered for nothing")
+		}
+	})
+}
+
+// TestTheBudgetChangesWhileSomebodyWaits lifts it.
+func TestTheBudgetChangesWhileSomebodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "1")
+		if err := a.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waited := make(chan error, 1)
+		go func() { waited <- a.Take(in(t, "shop", time.Hour)) }()
+		synctest.Wait()
+		setBudget(t, "0")
+		if err := a.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestBudgetFlagIsANumber(t *testing.T) {
+	for _, text := range []string{"", "-1", "ten", "1e3", "0x10", "1.5", "1000001", "10 "} {
+		flags := flag.NewFlagSet("family", flag.ContinueOnError)
+		flags.SetOutput(io.Discard)
+		BudgetFlags(flags)
+		if err := flags.Parse([]string{"--requests-per-minute=" + text}); err == nil {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+}
+
+func TestNoAccountHasNoBounds(t *testing.T) {
+	var a *Account
+	if err := a.Take(t.Context()); err != nil {
+		t.Error(err)
+	}
+	a.Answered()
+	if err := a.Throttled(time.Minute, "no"); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for text, want := range map[string]time.Duration{
+			"120": 2 * time.Minute, " 5 ": 5 * time.Second, "0": 0, "99999999999999999999": 24 * time.Hour,
+			"Sat, 01 Jan 2000 00:00:30 GMT": 30 * time.Second, "Fri, 31 Dec 1999 23:00:00 GMT": 0,
+			"": -1, "soon": -1, "-1": -1, "1.5": -1, "１": -1,
+		} {
+			got, told := RetryAfter(http.Header{"Retry-After": {text}})
+			if told != (want >= 0) || told && got != want {
+				t.Errorf("Retry-After: %s = %v, %v, want %v", text, got, told, want)
+			}
+		}
+		got, _ := RetryAfter(http.Header{"Retry-After": {"2"}, "X-Ms-Retry-After-Ms": {"1500"}})
+		if got != 1500*time.Millisecond {
+			t.Errorf("x-ms-retry-after-ms: 1500 = %v", got)
+		}
+	})
+}
+
+// answers is a service that answers what it is told to.
+type answers struct {
+	status int
+	header http.Header
+	asked  int
+}
+
+func (s *answers) RoundTrip(request *http.Request) (*http.Response, error) {
+	s.asked++
+	return &http.Response{StatusCode: s.status, Header: s.header, Body: io.NopCloser(strings.NewReader("secret")), Request: request}, nil
+}
+
+// TestRequestsAreMadeOnTheAccount goes through a client of HTTP.
+func TestRequestsAreMadeOnTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "0")
+		service := &answers{status: 429, header: http.Header{"Retry-After": {"30"}}}
+		c := newHTTPClient(service, httpProcess{timeout: time.Second}, HTTPOptions{Account: a})
+		get := func() error {
+			_, err := c.Get(t.Context(), "https://service.test/queue?key=hush")
+			return err
+		}
+		const text = "GET https://service.test/queue: the service throttles the account: 429 Too Many Requests; it is not asked again before 2000-01-01T00:00:30Z"
+		for range 2 {
+			err := get()
+			var refused *AccountError
+			if err == nil || err.Error() != text || status.Code(err) != codes.ResourceExhausted || !errors.As(err, &refused) {
+				t.Fatalf("error = %v", err)
+			}
+		}
+		if service.asked != 1 {
+			t.Errorf("asked %d times", service.asked)
+		}
+		pass(30 * time.Second)
+		service.status, service.header = 503, nil // out of order, not throttled
+		if err := get(); status.Code(err) != codes.Unavailable {
+			t.Errorf("error = %v", err)
+		}
+		service.header = http.Header{"Retry-After": {"7"}}
+		if err := get(); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("error = %v", err)
+		}
+		pass(7 * time.Second)
+		service.status = 200
+		if err := get(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCallsAreMadeOnTheAccount goes through the interceptor for gRPC.
+func TestCallsAreMadeOnTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "0")
+		var answer error
+		asked := 0
+		call := func() error {
+			return a.Unary(t.Context(), "/Service/Get", nil, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
+				asked++
+				return answer
+			})
+		}
+		quota, err := status.New(codes.ResourceExhausted, "Quota exceeded for hush").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(15 * time.Second)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer = quota.Err()
+		for range 2 {
+			const text = "the service throttles the account: it has run out of quota (ResourceExhausted); it is not asked again before 2000-01-01T00:00:15Z"
+			if err := call(); err == nil || err.Error() != text || asked != 1 {
+				t.Fatalf("error = %v after %d calls", err, asked)
+			}
+		}
+		pass(15 * time.Second)
+		answer = status.Error(codes.ResourceExhausted, "grpc: received message larger than max")
+		if err := call(); err != answer { //nolint:errorlint // the very same
+			t.Errorf("error = %v", err)
+		}
+		answer = nil
+		if err := call(); err != nil || asked != 3 {
+			t.Errorf("error = %v after %d calls", err, asked)
+		}
+	})
+}
