@@ -2,10 +2,11 @@
 # Installs what the tests need besides Go: real servers and what runs them.
 #
 #   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, Prometheus, containerd,
-#            a Java 17 runtime, a C compiler, ip, iptables, Maven, python3 with venv: on
+#            a Java 17 runtime, a C compiler, ip, iptables, Maven, python3 with venv, npm: on
 #            Debian with apt-get, as root or with sudo; elsewhere the script
 #            names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
+#   Azurite  azurite-dist/package-lock.json, into <repository>/bin/azurite
 #   Python   python-requirements.txt (Moto among it), into the venv <repository>/bin/python
 #
 # Running it again installs what is missing and nothing else. No server is
@@ -64,6 +65,8 @@ missing_packages() {
 	PATH=$PATH:/usr/sbin:/sbin has ip || echo iproute2
 	PATH=$PATH:/usr/sbin:/sbin has iptables || echo iptables
 	[ -e "$bin/kafka/.installed-$kafka" ] || has mvn || echo maven
+	has node || echo nodejs
+	[ -e "$bin/azurite/.installed-$azurite" ] || has npm || echo npm
 	[ -e "$bin/python/.installed-$python" ] ||
 		python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3 python3-venv
 }
@@ -96,6 +99,16 @@ install_kafka() {
 	mv "$bin/kafka.partial" "$bin/kafka"
 }
 
+install_azurite() {
+	say "Azurite into bin/azurite"
+	rm -rf "$bin/azurite" "$bin/azurite.partial"
+	mkdir -p "$bin/azurite.partial"
+	cp "$here/azurite-dist/package.json" "$here/azurite-dist/package-lock.json" "$bin/azurite.partial"
+	npm ci --prefix "$bin/azurite.partial" --no-audit --no-fund --loglevel=error >&2
+	: >"$bin/azurite.partial/.installed-$azurite"
+	mv "$bin/azurite.partial" "$bin/azurite"
+}
+
 install_python() {
 	say "Python packages into bin/python"
 	rm -rf "$bin/python"
@@ -110,6 +123,7 @@ install_python() {
 
 kafka=$(checksum "$here/kafka-dist/pom.xml")
 python=$(checksum "$here/python-requirements.txt")
+azurite=$(checksum "$here/azurite-dist/package-lock.json")
 mkdir -p "$bin"
 
 # One at a time: two runs would write the same folders.
@@ -129,4 +143,5 @@ if [ -n "$packages" ]; then
 fi
 [ -e "$bin/kafka/.installed-$kafka" ] || install_kafka
 [ -e "$bin/python/.installed-$python" ] || install_python
+[ -e "$bin/azurite/.installed-$azurite" ] || install_azurite
 say "everything is installed"

@@ -68,6 +68,12 @@ func Moto(t testing.TB, options ...MotoOptions) *MotoServer {
 	return own(t, StartMoto, options)
 }
 
+// Azurite starts a server that ends with the test.
+func Azurite(t testing.TB, options ...AzuriteOptions) *AzuriteServer {
+	t.Helper()
+	return own(t, StartAzurite, options)
+}
+
 // Prometheus starts a server that ends with the test.
 func Prometheus(t testing.TB, options ...PrometheusOptions) *PrometheusServer {
 	t.Helper()
@@ -102,10 +108,11 @@ var (
 	sharedMariaDB    shared[*MariaDBServer]
 	sharedMoto       shared[*MotoServer]
 	sharedPrometheus shared[*PrometheusServer]
+	sharedAzurite    shared[*AzuriteServer]
 
 	allShared = []interface{ close() error }{
 		&sharedKafka, &sharedRabbitMQ, &sharedRedis, &sharedSentinel, &sharedCluster, &sharedPostgreSQL,
-		&sharedMariaDB, &sharedMoto, &sharedPrometheus,
+		&sharedMariaDB, &sharedMoto, &sharedPrometheus, &sharedAzurite,
 	}
 )
 
@@ -172,6 +179,14 @@ func SharedMoto(t testing.TB) *MotoServer {
 func SharedPrometheus(t testing.TB) *PrometheusServer {
 	t.Helper()
 	return share(t, &sharedPrometheus, StartPrometheus)
+}
+
+// SharedAzurite returns the one Azurite, without TLS, that the tests of this
+// binary share, as SharedKafka does. Names of queues and containers are the
+// test's own.
+func SharedAzurite(t testing.TB) *AzuriteServer {
+	t.Helper()
+	return share(t, &sharedAzurite, StartAzurite)
 }
 
 // share returns the server that all tests share, started with default options.

@@ -80,6 +80,14 @@ func (p OAuthParams) Tokens(client *HTTPClient) *Tokens {
 	return t
 }
 
+// TokensByForm is Tokens where the secret is part of the request's form, as
+// Entra wants it, and not of its header.
+func (p OAuthParams) TokensByForm(client *HTTPClient) *Tokens {
+	t := p.Tokens(client)
+	t.config.AuthStyle = oauth2.AuthStyleInParams
+	return t
+}
+
 // Token returns a valid access token. One caller at a time fetches a new one;
 // the others wait for it no longer than their ctx. An error holds nothing that
 // the endpoint wrote.
