@@ -6,6 +6,7 @@ package federation
 // folders in deploy/scalers.
 var families = map[string][]string{
 	"aws":        {"aws-cloudwatch", "aws-dynamodb", "aws-dynamodb-streams", "aws-kinesis-stream", "aws-sqs-queue"},
+	"azure":      {"azure-queue"},
 	"cron":       {"cron"},
 	"external":   {"external", "external-push"},
 	"http":       {"metrics-api"},
