@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/azure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
@@ -26,17 +24,10 @@ import (
 // authModes are given.
 type managedParams struct {
 	amazon.Params
+	google.KeyParams
 
 	// AWSRegion is the region that requests are signed for.
 	AWSRegion string `param:"awsRegion" from:"trigger,auth"`
-	// GoogleKey is the JSON key of a service account of Google Cloud.
-	GoogleKey string `param:"GoogleApplicationCredentials" from:"auth"`
-	// GoogleKeyOfEnv is the same key, in a variable of the scale target.
-	GoogleKeyOfEnv string `param:"credentials" from:"env"`
-	// GoogleKeyFile is a file with that key, on the family's side: one that its
-	// --readable-files lists, named by a variable of the scale target. It is
-	// read when the connection is opened.
-	GoogleKeyFile string `param:"credentialsFromEnvFile" from:"env"`
 	// Cloud is the cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud,
 	// AzureChinaCloud or Private.
 	Cloud string `param:"cloud" default:"AzurePublicCloud"`
@@ -58,8 +49,8 @@ const (
 // OwnIdentity names the parameter by which the trigger uses an identity of the
 // family: a key in a file is one, too.
 func (p managedParams) OwnIdentity() string {
-	if p.service() == googleService && p.GoogleKeyFile != "" && p.googleKey() == "" {
-		return "credentialsFromEnvFile"
+	if own := p.OwnKey(); own != "" && p.service() == googleService {
+		return own
 	}
 	return p.Params.OwnIdentity()
 }
@@ -71,28 +62,13 @@ func (p managedParams) service() managed {
 	case p.Provider == "aws", p.Provider == "aws-eks", p.IdentityOwner == "operator",
 		p.AWSRoleARN != "", p.AWSAccessKeyID != "", p.AWSSecretAccessKey != "":
 		return awsService
-	case p.Provider == "gcp", p.GoogleKey != "", p.GoogleKeyOfEnv != "", p.GoogleKeyFile != "":
+	case p.Provider == "gcp", p.HasKey():
 		return googleService
 	case p.Provider == "azure-workload":
 		return azureService
 	default:
 		return noService
 	}
-}
-
-// googleKey is the trigger's own, the first there is.
-func (p managedParams) googleKey() string { return cmp.Or(p.GoogleKey, p.GoogleKeyOfEnv) }
-
-// keyInFile is the family's, "" where there is none or a pod identity counts.
-func (p managedParams) keyInFile() (string, error) {
-	if p.Provider == "gcp" || p.GoogleKeyFile == "" {
-		return "", nil
-	}
-	content, err := scaler.ReadFile(p.GoogleKeyFile)
-	if err != nil {
-		return "", fmt.Errorf("credentialsFromEnvFile: %w", err)
-	}
-	return string(content), nil
 }
 
 // signedHeader reports whether a header says whom a request is for, or who sends it.
@@ -164,25 +140,13 @@ func (p managedParams) azureLoan(server *url.URL, verified bool) (lending.Loan, 
 	return azureClouds[cloud].Lend("serverAddress", verified, server.Hostname())
 }
 
-// googleAccount is the trigger's own, if it has a key, else the family's: a key
-// in a file is the family's, too.
+// googleAccount is the trigger's own, if it has a key, else the family's.
 func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verified bool) (*google.Account, error) {
-	if key := p.googleKey(); key != "" {
-		return google.AccountOf(ctx, key, lending.GoogleMonitoring.Scope())
+	keys := p.KeyParams
+	if p.Provider == "gcp" {
+		keys.GoogleKeyFile = ""
 	}
-	loan, err := lending.GoogleMonitoring.Lend("serverAddress", verified, server.Hostname())
-	if err != nil {
-		return nil, err
-	}
-	key, err := p.keyInFile()
-	switch {
-	case err != nil:
-		return nil, err
-	case key != "":
-		return google.AccountOf(ctx, key, lending.GoogleMonitoring.Scope())
-	default:
-		return google.OwnAccount(ctx, loan)
-	}
+	return keys.Account(ctx, lending.GoogleMonitoring, "serverAddress", server.Hostname(), verified)
 }
 
 // authorize returns what adds the identity to requests to a server, and what to

@@ -18,6 +18,7 @@ type serveOptions struct {
 	credentials CredentialSource
 	// accounts is whether the family's services count requests by account.
 	accounts bool
+	flags    []func(*flag.FlagSet)
 }
 
 // WithRequestBudget adds --requests-per-minute, for a family whose requests are
@@ -26,6 +27,11 @@ type serveOptions struct {
 //	err := scaler.Serve(ctx, "datadog", triggers, scaler.WithRequestBudget())
 func WithRequestBudget() ServeOption {
 	return func(o *serveOptions) { o.accounts = true }
+}
+
+// WithFlags adds flags of the family's own, such as where its source answers.
+func WithFlags(add func(*flag.FlagSet)) ServeOption {
+	return func(o *serveOptions) { o.flags = append(o.flags, add) }
 }
 
 // WithCredentials lets triggers refer to credentials:

@@ -12,7 +12,7 @@ for main in ../*/main.go; do
 	[ -f "$main" ] && families="$families $(dirname "$main")"
 done
 # shellcheck disable=SC2086 # a list of folders
-go run -trimpath ./cmd/docgen client credentials/amazon $families
+go run -trimpath ./cmd/docgen client credentials/amazon credentials/google $families
 
 pages=$(mktemp -d)
 trap 'rm -rf "$pages"' EXIT

@@ -80,6 +80,9 @@ func parseSettings(family string, args []string, getenv func(string) string, out
 	if with.accounts {
 		client.BudgetFlags(flags)
 	}
+	for _, add := range with.flags {
+		add(flags)
+	}
 	if with.credentials != nil {
 		s.credentials, s.resolver = true, with.credentials(flags, getenv)
 	}

@@ -59,6 +59,8 @@ const (
 	AzureSQL
 	GoogleMonitoring
 	GoogleSecretManager
+	GoogleSpanner
+	GoogleStorage
 	// HashiCorpVault takes tokens of the family's ServiceAccount. It is nobody's
 	// service, so only those that the family was started with get one.
 	HashiCorpVault
@@ -149,6 +151,9 @@ var known = [services]facts{
 	// A token of Google that may do no more than read metrics.
 	GoogleMonitoring:    {name: "Google Cloud Monitoring", scope: "https://www.googleapis.com/auth/monitoring.read", hosts: []string{"monitoring.googleapis.com"}},
 	GoogleSecretManager: {name: "Google Secret Manager", scope: "https://www.googleapis.com/auth/cloud-platform", hosts: []string{"secretmanager.googleapis.com"}},
+	// One that may read and write rows: Spanner has none that may only read.
+	GoogleSpanner: {name: "Google Cloud Spanner", scope: "https://www.googleapis.com/auth/spanner.data", hosts: []string{"spanner.googleapis.com"}},
+	GoogleStorage: {name: "Google Cloud Storage", scope: "https://www.googleapis.com/auth/devstorage.read_only", hosts: []string{"storage.googleapis.com"}},
 
 	HashiCorpVault: {name: "the Vaults that this family knows", proof: true},
 	RabbitMQ:       {name: "the RabbitMQ brokers that this family knows"},

@@ -45,6 +45,15 @@ type Account struct {
 	oauth2.TokenSource
 	// Project is where the account is at home; empty where that is not known.
 	Project string
+
+	forget func(token string) // nil where somebody else keeps the tokens
+}
+
+// Forget has the next token fetched, after this one was refused before its end.
+func (a *Account) Forget(token string) {
+	if a.forget != nil {
+		a.forget(token)
+	}
 }
 
 // Account returns the account of the identity. ctx bounds looking for it, and
@@ -108,9 +117,10 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 	if err := keycost.CheckPrivate(config.PrivateKey); err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "private_key of the Google service account's key %w", err)
 	}
-	return &Account{TokenSource: &ahead{fetch: func() (*oauth2.Token, error) {
+	kept := &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
-	}}, Project: strings.TrimSpace(named.Project)}, nil
+	}}
+	return &Account{TokenSource: kept, Project: strings.TrimSpace(named.Project), forget: kept.forget}, nil
 }
 
 // issuers are where Google gives tokens. A key names one, and what asks there
@@ -151,6 +161,15 @@ func (a *ahead) Token() (*oauth2.Token, error) {
 		return nil, err
 	}
 	return a.token, nil
+}
+
+// forget drops a token, if it is the present one.
+func (a *ahead) forget(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.token != nil && a.token.AccessToken == token {
+		a.token = nil
+	}
 }
 
 // Failure is the failure of a request in words for the user, without those of

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
+)
+
+// identityParams are who asks Google Cloud: the same for every trigger of the
+// family. Pod identity gcp is the family's own account and comes before keys.
+type identityParams struct {
+	scaler.PodIdentity
+	google.KeyParams
+}
+
+// podIdentity is the provider under which the family's own account is used.
+// Others have no meaning here.
+const podIdentity = "gcp"
+
+// checkIdentity checks that there is one. It is not a Validate, because against an
+// emulator nobody needs any.
+func (p identityParams) checkIdentity() error {
+	if p.Provider == podIdentity || p.HasKey() {
+		return nil
+	}
+	return errors.New("GoogleApplicationCredentials: credentials not found: give this parameter by an authentication, or pod identity gcp, credentialsFromEnv or credentialsFromEnvFile")
+}
+
+// OwnIdentity names the parameter by which the trigger uses an identity of the
+// family: a key in a file is one. A pod identity is no parameter: it is looked at
+// where it is resolved.
+func (p identityParams) OwnIdentity() string { return p.keys().OwnKey() }
+
+// own reports whether the family's own identity is shown.
+func (p identityParams) own() bool { return p.keys().Key() == "" }
+
+// keys are those that count.
+func (p identityParams) keys() google.KeyParams {
+	if p.Provider == podIdentity {
+		return google.KeyParams{}
+	}
+	return p.KeyParams
+}
+
+// account is who asks a service at an endpoint. It is called with the ctx of an
+// Open or a dial.
+func (p identityParams) account(ctx context.Context, to lending.Service, at endpoint) (*google.Account, error) {
+	return p.keys().Account(ctx, to, at.flag, at.host, !at.plain)
+}

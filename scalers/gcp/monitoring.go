@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
+)
+
+// monitoring is Cloud Monitoring for one account: the generated stubs over our own
+// connection. The library around them tries again by itself, which hides that a
+// project is over its quota.
+type monitoring struct {
+	*connection
+
+	series  monitoringpb.MetricServiceClient
+	queries monitoringpb.QueryServiceClient //nolint:staticcheck // some aggregations are nowhere else
+}
+
+// monitored returns the connection of the trigger's account. It is called with the
+// ctx of Open and asks nothing yet.
+func (p identityParams) monitored(ctx context.Context) (*monitoring, error) {
+	at := monitoringAt
+	return client.Shared(ctx, []any{at, p.Provider == podIdentity, p.keys()}, func(ctx context.Context) (*monitoring, error) {
+		account, err := p.account(ctx, lending.GoogleMonitoring, at)
+		if err != nil {
+			return nil, err
+		}
+		c, err := connect(ctx, at, account, lending.GoogleMonitoring, p.own())
+		if err != nil {
+			return nil, err
+		}
+		return &monitoring{c, monitoringpb.NewMetricServiceClient(c), monitoringpb.NewQueryServiceClient(c)}, nil
+	})
+}
+
+// Cost says what it takes, before there is one.
+func (*monitoring) Cost() int { return connectionCost }
+
+// listing is a question for time series.
+type listing struct {
+	project     string
+	filter      string
+	window      time.Duration
+	aggregation *monitoringpb.Aggregation // nil for none
+}
+
+const (
+	// fewPoints is the size of a page where the first series alone counts: enough
+	// to see that there is another one.
+	fewPoints = 100
+	// manyPoints is that of a page with the series of many.
+	manyPoints = 5000
+	// mostPages bounds how many pages are asked for, empty ones included.
+	mostPages = 20
+)
+
+// list calls each for every series of a listing, until that returns false. Pages
+// may go on with a series that another one began.
+func (m *monitoring) list(ctx context.Context, l listing, points int32, each func(*monitoringpb.TimeSeries) bool) error {
+	now := time.Now().Truncate(time.Second)
+	name := "projects/" + l.project
+	request := &monitoringpb.ListTimeSeriesRequest{
+		Name: name, Filter: l.filter, Aggregation: l.aggregation, PageSize: points,
+		Interval: &monitoringpb.TimeInterval{StartTime: timestamppb.New(now.Add(-l.window)), EndTime: timestamppb.New(now)},
+	}
+	for range mostPages {
+		var answer *monitoringpb.ListTimeSeriesResponse
+		err := m.call(ctx, func(ctx context.Context) (err error) {
+			answer, err = m.series.ListTimeSeries(ctx, request)
+			return err
+		}, routing, "name="+url.QueryEscape(name))
+		if err != nil {
+			return err
+		}
+		for _, series := range answer.GetTimeSeries() {
+			if !each(series) {
+				return nil
+			}
+		}
+		if request.PageToken = answer.GetNextPageToken(); request.PageToken == "" {
+			return nil
+		}
+	}
+	return scaler.Errorf(codes.Unavailable, "%s: the answer has more than %d pages", m.name, mostPages)
+}
+
+// routing is the header by which Google routes calls.
+const routing = "x-goog-request-params"
+
+// first returns the newest value of the first series of a listing, and whether
+// there is another one.
+func (m *monitoring) first(ctx context.Context, l listing) (value float64, several bool, err error) {
+	var found *monitoringpb.TimeSeries
+	err = m.list(ctx, l, fewPoints, func(series *monitoringpb.TimeSeries) bool {
+		if found == nil {
+			found = series
+			return true
+		}
+		several = !sameSeries(found, series)
+		return false
+	})
+	if err != nil && found == nil { // what comes after the first counts for nothing
+		return 0, false, err
+	}
+	value, err = newest(found)
+	return value, several, err
+}
+
+// asked returns the newest value of the first series that a query in Monitoring
+// Query Language finds.
+func (m *monitoring) asked(ctx context.Context, project, query string) (float64, error) {
+	name := "projects/" + project
+	var answer *monitoringpb.QueryTimeSeriesResponse
+	err := m.call(ctx, func(ctx context.Context) (err error) {
+		answer, err = m.queries.QueryTimeSeries(ctx, &monitoringpb.QueryTimeSeriesRequest{Name: name, Query: query, PageSize: 1})
+		return err
+	}, routing, "name="+url.QueryEscape(name))
+	if err != nil {
+		return 0, err
+	}
+	series := answer.GetTimeSeriesData()
+	if len(series) == 0 || len(series[0].GetPointData()) == 0 || len(series[0].GetPointData()[0].GetValues()) == 0 {
+		return 0, errNoSeries
+	}
+	return number(series[0].GetPointData()[0].GetValues()[0])
+}
+
+// errNoSeries says that nothing was found that has a value.
+var errNoSeries = errors.New("no time series was found")
+
+// newest is the newest value of a series, whose points come newest first.
+func newest(series *monitoringpb.TimeSeries) (float64, error) {
+	if len(series.GetPoints()) == 0 {
+		return 0, errNoSeries
+	}
+	return number(series.GetPoints()[0].GetValue())
+}
+
+// number is the value of a point as a number.
+func number(v *monitoringpb.TypedValue) (float64, error) {
+	var n float64
+	switch v := v.GetValue().(type) {
+	case *monitoringpb.TypedValue_DoubleValue:
+		n = v.DoubleValue
+	case *monitoringpb.TypedValue_Int64Value:
+		n = float64(v.Int64Value)
+	case *monitoringpb.TypedValue_DistributionValue:
+		return 0, errDistribution
+	default:
+		return 0, errNoNumber
+	}
+	if math.IsNaN(n) || math.IsInf(n, 0) {
+		return 0, errNoSeries
+	}
+	return n, nil
+}
+
+var (
+	errDistribution = errors.New("could not extract value: the metric is a distribution, which needs an aggregation")
+	errNoNumber     = errors.New("could not extract value: the metric is not a number")
+)
+
+// judge is the reading of what a query came to: the substitute where there is no
+// series, and errors in words of the trigger.
+func judge(what, hint string, value float64, err error, substitute *float64) ([]scaler.Reading, error) {
+	switch {
+	case err == nil:
+		return scaler.One(value), nil
+	case errors.Is(err, errNoSeries) && substitute != nil:
+		return scaler.One(*substitute), nil
+	case errors.Is(err, errNoSeries):
+		return nil, fmt.Errorf("%s: no metric was found%s: %w", what, hint, scaler.ErrNoData)
+	case errors.Is(err, errDistribution), errors.Is(err, errNoNumber):
+		return nil, scaler.Errorf(codes.FailedPrecondition, "%s: %w", what, err)
+	default:
+		return nil, scaler.Errorf(status.Code(err), "%s: %w", what, err)
+	}
+}
+
+// quoted is a text as a literal of a filter.
+func quoted(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}
+
+// anyOf is what a filter compares a label with for any of some values.
+func anyOf(values []string) string {
+	if len(values) == 1 {
+		return quoted(values[0])
+	}
+	all := make([]string, len(values))
+	for i, value := range values {
+		all[i] = quoted(value)
+	}
+	return "one_of(" + strings.Join(all, ", ") + ")"
+}
+
+// sameSeries reports whether two series of a listing are one, which two pages have
+// parts of.
+func sameSeries(a, b *monitoringpb.TimeSeries) bool {
+	return a.GetMetric().GetType() == b.GetMetric().GetType() && a.GetResource().GetType() == b.GetResource().GetType() &&
+		equalLabels(a.GetMetric().GetLabels(), b.GetMetric().GetLabels()) && equalLabels(a.GetResource().GetLabels(), b.GetResource().GetLabels())
+}
+
+var equalLabels = maps.Equal[map[string]string, map[string]string]
