@@ -9,6 +9,7 @@ var families = map[string][]string{
 	"azure":      {"azure-queue"},
 	"cron":       {"cron"},
 	"external":   {"external", "external-push"},
+	"gcp":        {"gcp-cloudtasks", "gcp-pubsub", "gcp-stackdriver"},
 	"http":       {"metrics-api"},
 	"kafka":      {"apache-kafka", "kafka"},
 	"kubernetes": {"kubernetes-resource", "kubernetes-workload"},

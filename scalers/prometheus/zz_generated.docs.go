@@ -5,12 +5,9 @@ package main
 // ParamDocs says what the parameters mean.
 func (managedParams) ParamDocs() map[string]string {
 	return map[string]string{
-		"AWSRegion":      "The region that requests are signed for.",
-		"AzureResource":  "The resource that tokens of Azure are for; cloud Private needs it.",
-		"Cloud":          "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud or Private.",
-		"GoogleKey":      "The JSON key of a service account of Google Cloud.",
-		"GoogleKeyFile":  "A file with that key, on the family's side: one that its --readable-files lists, named by a variable of the scale target. It is read when the connection is opened.",
-		"GoogleKeyOfEnv": "The same key, in a variable of the scale target.",
+		"AWSRegion":     "The region that requests are signed for.",
+		"AzureResource": "The resource that tokens of Azure are for; cloud Private needs it.",
+		"Cloud":         "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud or Private.",
 	}
 }
 
