@@ -27,7 +27,7 @@ type monitoring struct {
 	*connection
 
 	series  monitoringpb.MetricServiceClient
-	queries monitoringpb.QueryServiceClient //nolint:staticcheck // some aggregations are nowhere else
+	queries monitoringpb.QueryServiceClient
 }
 
 // monitored returns the connection of the trigger's account. It is called with the
@@ -124,9 +124,9 @@ func (m *monitoring) first(ctx context.Context, l listing) (value float64, sever
 // Query Language finds.
 func (m *monitoring) asked(ctx context.Context, project, query string) (float64, error) {
 	name := "projects/" + project
-	var answer *monitoringpb.QueryTimeSeriesResponse
+	var answer *monitoringpb.QueryTimeSeriesResponse //nolint:staticcheck // deprecated, and some aggregations are nowhere else
 	err := m.call(ctx, func(ctx context.Context) (err error) {
-		answer, err = m.queries.QueryTimeSeries(ctx, &monitoringpb.QueryTimeSeriesRequest{Name: name, Query: query, PageSize: 1})
+		answer, err = m.queries.QueryTimeSeries(ctx, &monitoringpb.QueryTimeSeriesRequest{Name: name, Query: query, PageSize: 1}) //nolint:staticcheck // as above
 		return err
 	}, routing, "name="+url.QueryEscape(name))
 	if err != nil {
