@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -12,39 +11,51 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
-func TestContract(t *testing.T) {
-	r := servers.SharedRedis(t)
-	c, s := servers.SharedCluster(t), servers.SharedSentinel(t)
-	addresses := map[string]string{"": r.Addr(), "-cluster": list(c.Addrs()), "-sentinel": list(s.Addrs())}
-	for _, trigger := range triggers {
-		t.Run(trigger.Type, func(t *testing.T) {
-			place := strings.TrimSuffix(strings.TrimPrefix(trigger.Type, "redis"), "-streams")
-			metadata := map[string]string{"listName": "contract"}
-			if strings.HasSuffix(trigger.Type, "-streams") {
-				metadata = map[string]string{"stream": "contract-stream"}
-			}
-			if place == "-sentinel" {
-				metadata["sentinelMaster"] = servers.RedisMaster
-			}
-			at := func(address string) map[string]string {
-				there := maps.Clone(metadata)
-				there["address"] = address
-				return there
-			}
-			c := scalertest.Case{
-				Trigger:  trigger,
-				Metadata: at(addresses[place]),
-				Dead:     func(t testing.TB) map[string]string { return at(scalertest.DeadAddress(t)) },
-				Stalled:  func(t testing.TB) map[string]string { return at(scalertest.StalledAddress(t)) },
-				OnePart:  "all keys are on one server",
-			}
-			if place == "-cluster" {
-				c.OnePart, c.Parts = "", func(t testing.TB) (healthy, stalled map[string]string, stall func()) {
-					return serversOfACluster(t, metadata)
-				}
-			}
-			scalertest.Contract(t, c)
-		})
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("redis", onServer(map[string]string{"listName": "contract"}))
+var _ = cases.Add("redis-streams", onServer(map[string]string{"stream": "contract-stream"}))
+var _ = cases.Add("redis-sentinel", onSentinel(map[string]string{"listName": "contract"}))
+var _ = cases.Add("redis-sentinel-streams", onSentinel(map[string]string{"stream": "contract-stream"}))
+var _ = cases.Add("redis-cluster", onCluster(map[string]string{"listName": "contract"}))
+var _ = cases.Add("redis-cluster-streams", onCluster(map[string]string{"stream": "contract-stream"}))
+
+// onServer is the case of a type that asks one server for what metadata names.
+func onServer(metadata map[string]string) func(testing.TB) scalertest.Case {
+	return func(t testing.TB) scalertest.Case {
+		return scalertest.Case{Address: servers.SharedRedis(t).Addr(), At: at(metadata), OnePart: "all keys are on one server"}
+	}
+}
+
+func onSentinel(metadata map[string]string) func(testing.TB) scalertest.Case {
+	return func(t testing.TB) scalertest.Case {
+		there := at(metadata, map[string]string{"sentinelMaster": servers.RedisMaster})
+		return scalertest.Case{Address: list(servers.SharedSentinel(t).Addrs()), At: there, OnePart: "all keys are on one server"}
+	}
+}
+
+func onCluster(metadata map[string]string) func(testing.TB) scalertest.Case {
+	return func(t testing.TB) scalertest.Case {
+		return scalertest.Case{
+			Address: list(servers.SharedCluster(t).Addrs()), At: at(metadata),
+			Parts: func(t testing.TB) (healthy, stalled map[string]string, stall func()) {
+				return serversOfACluster(t, metadata)
+			},
+		}
+	}
+}
+
+// at is the metadata of a trigger with all of these, whose server is somewhere.
+func at(metadata ...map[string]string) func(address string) map[string]string {
+	return func(address string) map[string]string {
+		all := map[string]string{"address": address}
+		for _, m := range metadata {
+			maps.Copy(all, m)
+		}
+		return all
 	}
 }
 

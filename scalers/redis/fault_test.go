@@ -260,37 +260,41 @@ func readCommand(in *bufio.Reader) (string, error) {
 // connection and say nothing. Whatever waits for their answer ends with the
 // source, and not with the time that an answer may take.
 func TestClosingWaitsForNobody(t *testing.T) {
-	for _, trigger := range triggers {
-		t.Run(trigger.Type, func(t *testing.T) {
-			asked := make(chan struct{}, 100)
-			address := scalertest.Listen(t, func(c net.Conn) {
-				for command := make([]byte, 4096); ; {
-					if _, err := c.Read(command); err != nil {
-						return
-					}
-					asked <- struct{}{}
+	cases.Each(t, triggers, func(t *testing.T, c scalertest.Case) {
+		asked := make(chan struct{}, 100)
+		address := scalertest.Listen(t, func(c net.Conn) {
+			for command := make([]byte, 4096); ; {
+				if _, err := c.Read(command); err != nil {
+					return
 				}
-			})
-			opening, release := scaler.Opening(t.Context())
-			metadata := map[string]string{"address": address, "sentinelMaster": servers.RedisMaster, "listName": "jobs", "stream": "jobs"}
-			source := subject{triggerType: trigger.Type, metadata: metadata}.open(opening, t, nil)
-			ended := make(chan error, 2)
-			go func() {
-				_, err := source.Read(within(t))
-				ended <- err
-			}()
-			go func() {
-				ended <- source.(scaler.Ringer).Listen(within(t), func() {}, func() {})
-			}()
-			await(t, "a question", asked)
-			release()
-			for range 2 {
-				if err := await(t, "the end", ended); err == nil || status.Code(err) == codes.DeadlineExceeded {
-					t.Errorf("ended with %v, want the end of the connection", err)
-				}
+				asked <- struct{}{}
 			}
 		})
-	}
+		opening, release := scaler.Opening(t.Context())
+		source, err := c.OpenIn(opening, c.At(address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 2)
+		waiting := 1
+		go func() {
+			_, err := source.Read(within(t))
+			ended <- err
+		}()
+		if ringer, rings := source.(scaler.Ringer); rings {
+			waiting++
+			go func() {
+				ended <- ringer.Listen(within(t), func() {}, func() {})
+			}()
+		}
+		await(t, "a question", asked)
+		release()
+		for range waiting {
+			if err := await(t, "the end", ended); err == nil || status.Code(err) == codes.DeadlineExceeded {
+				t.Errorf("ended with %v, want the end of the connection", err)
+			}
+		}
+	})
 }
 
 // TestAnswersOfOthers has refusals, half answers and what is none, for every
@@ -326,7 +330,7 @@ func TestAnswersOfOthers(t *testing.T) {
 			t.Parallel()
 			address := saying(t, tt.text, tt.half)
 			for _, trigger := range triggers {
-				metadata := map[string]string{"address": address, "sentinelMaster": servers.RedisMaster, "listName": "jobs", "stream": "jobs"}
+				metadata := cases.Of(t, trigger).At(address)
 				for _, more := range []map[string]string{{}, {"consumerGroup": "workers"}, {"consumerGroup": "workers", "lagCount": "1"}} {
 					asked := maps.Clone(metadata)
 					maps.Copy(asked, more)

@@ -124,20 +124,22 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestEnvironment has every parameter that can be taken from a variable.
+// TestEnvironment has every parameter of these types that can be taken from a
+// variable.
 func TestEnvironment(t *testing.T) {
-	for _, trigger := range triggers {
-		want := []string{"address", "host", "password", "port", "username"}
-		metadata := map[string]string{"address": "h:1", "listName": "l", "stream": "s"}
-		if strings.Contains(trigger.Type, "sentinel") {
-			want = append(want, "sentinelMaster", "sentinelPassword", "sentinelUsername")
-			metadata["sentinelMaster"] = "m"
-			slices.Sort(want)
-		}
-		if got := scalertest.FromEnv(trigger, metadata); !slices.Equal(got, want) {
-			t.Errorf("%s: %v, want %v", trigger.Type, got, want)
-		}
+	server := []string{"address", "host", "password", "port", "username"}
+	sentinel := append(slices.Clone(server), "sentinelMaster", "sentinelPassword", "sentinelUsername")
+	slices.Sort(sentinel)
+	all := map[string][]string{
+		"redis": server, "redis-cluster": server, "redis-sentinel": sentinel,
+		"redis-streams": server, "redis-cluster-streams": server, "redis-sentinel-streams": sentinel,
 	}
+	cases.Each(t, triggers, func(t *testing.T, c scalertest.Case) {
+		want, listed := all[c.Trigger.Type]
+		if got := scalertest.FromEnv(c.Trigger, c.Metadata); listed && !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	})
 }
 
 // TestScript has no name of a command that is computed: managed services refuse
