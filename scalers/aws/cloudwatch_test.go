@@ -20,6 +20,17 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+var _ = contract("aws-cloudwatch", kind{
+	make: func(t testing.TB, m *servers.MotoServer, name string) { datapoint(t, m, name, 3) },
+	metadata: func(name string) map[string]string {
+		return map[string]string{"namespace": "shop", "metricName": name, "targetMetricValue": "1", "minMetricValue": "0",
+			"metricCollectionTime": "3600", "metricStatPeriod": "60"}
+	},
+	value: 3,
+	what:  "metric shop/NAME: CloudWatch GetMetricData: ",
+	// Without a datapoint it is minMetricValue, as its user chose.
+})
+
 // datapoint puts one value into a metric. It is three minutes old, so that it
 // lies in a window of an hour whenever that ends.
 func datapoint(t testing.TB, m *servers.MotoServer, metric string, value float64, dimensions ...string) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -13,6 +14,41 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+// kind is a trigger type, and what tests of every type know of it.
+type kind struct {
+	// make makes what its trigger reads, of this name.
+	make     func(t testing.TB, m *servers.MotoServer, name string)
+	metadata func(name string) map[string]string // less the place
+	value    float64                             // what is read of what make made
+	what     string                              // how its errors begin, with NAME in it
+	// lacking is the error of an answer that has nothing in it; empty where that
+	// is no data, and not an error by default.
+	lacking string
+}
+
+// kinds has valid metadata of every type, of which cases are made.
+var (
+	kinds = map[string]kind{}
+	cases = scalertest.Cases{}
+)
+
+// contract adds the case of a type.
+func contract(triggerType string, k kind) bool {
+	kinds[triggerType] = k
+	return cases.Add(triggerType, func(t testing.TB) scalertest.Case {
+		m := servers.SharedMoto(t)
+		k.make(t, m, "contract")
+		return scalertest.Case{
+			Address: m.Addr(),
+			At:      func(address string) map[string]string { return at("http://"+address, k.metadata("contract")) },
+			Auth:    keys,
+			OnePart: "all metrics are asked of one endpoint; tests of the family have one of the requests stall",
+		}
+	})
+}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
 // subject is a trigger of one type.
 type subject struct {
 	scaler.Trigger
@@ -20,6 +56,7 @@ type subject struct {
 	metadata map[string]string // less the place
 	value    float64
 	what     string // how its errors begin
+	lacking  string // as in kind
 }
 
 // openAt opens a source whose service answers at address. It ends with the test.
@@ -42,55 +79,38 @@ func (s subject) openAt(t testing.TB, address string) scaler.Source {
 // everyType is a trigger of each type, on things of this name that it makes.
 func everyType(t testing.TB, m *servers.MotoServer, name string) []subject {
 	t.Helper()
-	queue(t, m, name, 3, 0, 0)
-	stream(t, m, name, 3)
-	put(t, table(t, m, name, true), name, "waiting", 3, 1)
-	datapoint(t, m, name, 3)
-	return typesOn(name)
-}
-
-// typesOn is a trigger of each type, on things of this name.
-func typesOn(name string) []subject {
-	return []subject{
-		{sqsQueue, map[string]string{"queueURL": name}, 3, "queue " + name + ": SQS GetQueueAttributes: "},
-		{kinesisStream, map[string]string{"streamName": name}, 3, "stream " + name + ": Kinesis DescribeStreamSummary: "},
-		{dynamoDBStreams, map[string]string{"tableName": name}, 1, "table " + name + ": DynamoDB DescribeTable: "},
-		{dynamoDB, map[string]string{"tableName": name, "targetValue": "1", "keyConditionExpression": "#s = :s",
-			"expressionAttributeNames": `{"#s":"state"}`, "expressionAttributeValues": `{":s":{"S":"waiting"}}`}, 3, "table " + name + ": DynamoDB Query: "},
-		{cloudWatch, map[string]string{"namespace": "shop", "metricName": name, "targetMetricValue": "1", "minMetricValue": "0",
-			"metricCollectionTime": "3600", "metricStatPeriod": "60"}, 3, "metric shop/" + name + ": CloudWatch GetMetricData: "},
+	types := typesOn(name)
+	for _, s := range types {
+		kinds[s.Type].make(t, m, name)
 	}
+	return types
 }
 
-func TestContract(t *testing.T) {
-	m := servers.SharedMoto(t)
-	for _, s := range everyType(t, m, "contract") {
-		t.Run(s.Type, func(t *testing.T) {
-			elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
-				return func(t testing.TB) map[string]string { return at("http://"+address(t), s.metadata) }
-			}
-			scalertest.Contract(t, scalertest.Case{
-				Trigger:  s.Trigger,
-				Metadata: at(m.URL(), s.metadata),
-				Auth:     keys,
-				Dead:     elsewhere(scalertest.DeadAddress),
-				Stalled:  elsewhere(scalertest.StalledAddress),
-				OnePart:  "all metrics are asked of one endpoint; tests of the family have one of the requests stall",
-			})
-		})
-	}
-}
-
-// TestEnvironment has every parameter that can be taken from a variable.
-func TestEnvironment(t *testing.T) {
-	for _, s := range everyType(t, servers.SharedMoto(t), "environment") {
-		want := []string{"awsAccessKeyID", "awsSecretAccessKey"}
-		if s.Type == "aws-sqs-queue" {
-			want = append(want, "queueURL")
+// typesOn is a trigger of each type, on things of this name. Types without a
+// case are TestContract's to tell.
+func typesOn(name string) (all []subject) {
+	for _, trigger := range triggers {
+		if k, has := kinds[trigger.Type]; has {
+			named := strings.NewReplacer("NAME", name)
+			all = append(all, subject{trigger, k.metadata(name), k.value, named.Replace(k.what), named.Replace(k.lacking)})
 		}
+	}
+	return all
+}
+
+// TestEnvironment has every parameter of these types that can be taken from a
+// variable.
+func TestEnvironment(t *testing.T) {
+	login := []string{"awsAccessKeyID", "awsSecretAccessKey"}
+	all := map[string][]string{
+		"aws-cloudwatch": login, "aws-dynamodb": login, "aws-dynamodb-streams": login, "aws-kinesis-stream": login,
+		"aws-sqs-queue": append(slices.Clone(login), "queueURL"),
+	}
+	for _, s := range typesOn("environment") {
+		want, listed := all[s.Type]
 		// With the family's identity, one key alone is no mistake.
 		metadata := at("http://localhost", s.metadata, map[string]string{"identityOwner": "operator"})
-		if got := scalertest.FromEnv(s.Trigger, metadata); !slices.Equal(got, want) {
+		if got := scalertest.FromEnv(s.Trigger, metadata); listed && !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", s.Type, got, want)
 		}
 	}
@@ -107,7 +127,7 @@ func TestTemporaryKeys(t *testing.T) {
 	defer s.Close()
 	temporary := maps.Clone(keys)
 	temporary["awsSessionToken"] = "of-a-session"
-	for _, subject := range everyType(t, servers.SharedMoto(t), "temporary") {
+	for _, subject := range typesOn("temporary") {
 		_, _ = scalertest.Serve(t, triggers...).WithAuth(temporary).Observe(t.Context(), subject.Type, at(s.URL, subject.metadata))
 		if got := token.Swap(""); got != "of-a-session" {
 			t.Errorf("%s: the session token is %q", subject.Type, got)

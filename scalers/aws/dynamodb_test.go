@@ -18,6 +18,27 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+var _ = contract("aws-dynamodb", kind{
+	make: func(t testing.TB, m *servers.MotoServer, name string) {
+		put(t, table(t, m, name, true), name, "waiting", 3, 1)
+	},
+	metadata: func(name string) map[string]string {
+		return map[string]string{"tableName": name, "targetValue": "1", "keyConditionExpression": "#s = :s",
+			"expressionAttributeNames": `{"#s":"state"}`, "expressionAttributeValues": `{":s":{"S":"waiting"}}`}
+	},
+	value:   3,
+	what:    "table NAME: DynamoDB Query: ",
+	lacking: "table NAME: the answer lacks the number of items",
+})
+
+var _ = contract("aws-dynamodb-streams", kind{
+	make:     func(t testing.TB, m *servers.MotoServer, name string) { table(t, m, name+"-streamed", true) },
+	metadata: func(name string) map[string]string { return map[string]string{"tableName": name + "-streamed"} },
+	value:    1,
+	what:     "table NAME-streamed: DynamoDB DescribeTable: ",
+	lacking:  "table NAME-streamed: the answer lacks the table",
+})
+
 // table makes a table of items with a state and a padding.
 func table(t testing.TB, m *servers.MotoServer, name string, streamed bool) *dynamodb.Client {
 	t.Helper()

@@ -12,6 +12,14 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+var _ = contract("aws-kinesis-stream", kind{
+	make:     func(t testing.TB, m *servers.MotoServer, name string) { stream(t, m, name, 3) },
+	metadata: func(name string) map[string]string { return map[string]string{"streamName": name} },
+	value:    3,
+	what:     "stream NAME: Kinesis DescribeStreamSummary: ",
+	lacking:  "stream NAME: the answer lacks the number of open shards",
+})
+
 func stream(t testing.TB, m *servers.MotoServer, name string, shards int32) {
 	t.Helper()
 	client := kinesis.NewFromConfig(owner(m))

@@ -13,24 +13,20 @@ func TestEndpointsOfATenantAreSignedForByTheTenant(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAOWN")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "own")
 	t.Setenv("AWS_SESSION_TOKEN", "families-own")
-	types := map[string]map[string]string{
-		"aws-sqs-queue":        {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/orders"},
-		"aws-kinesis-stream":   {"streamName": "orders"},
-		"aws-dynamodb":         {"tableName": "orders", "indexName": "i", "keyConditionExpression": "#a = :a", "expressionAttributeNames": `{"#a":"a"}`, "expressionAttributeValues": `{":a":{"S":"1"}}`, "targetValue": "1"},
-		"aws-dynamodb-streams": {"tableName": "orders"},
-		"aws-cloudwatch":       {"namespace": "n", "dimensionName": "d", "dimensionValue": "v", "metricName": "m", "targetMetricValue": "1", "minMetricValue": "0"},
-	}
-	if len(types) != len(triggers) {
-		t.Errorf("%d types of %d are attacked", len(types), len(triggers))
+	// more is on top of what each type has.
+	more := map[string]map[string]string{
+		"aws-sqs-queue":  {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/orders"},
+		"aws-dynamodb":   {"indexName": "i"},
+		"aws-cloudwatch": {"dimensionName": "d", "dimensionValue": "v"},
 	}
 	family := scalertest.Serve(t, triggers...)
-	for triggerType, metadata := range types {
-		t.Run(triggerType, func(t *testing.T) {
+	for _, s := range typesOn("orders") {
+		t.Run(s.Type, func(t *testing.T) {
 			thief := scalertest.NewThief(t)
 			for _, endpoint := range []string{"http://" + thief.Addr(), "https://sqs.eu-west-1.amazonaws.com@" + thief.Addr()} {
-				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{}, at(endpoint, metadata, map[string]string{"identityOwner": "operator"}))
-				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{Provider: "aws"}, at(endpoint, metadata))
-				family.KeepsItsIdentity(t, triggerType, scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/r"}, at(endpoint, metadata))
+				family.KeepsItsIdentity(t, s.Type, scaler.PodIdentity{}, at(endpoint, s.metadata, more[s.Type], map[string]string{"identityOwner": "operator"}))
+				family.KeepsItsIdentity(t, s.Type, scaler.PodIdentity{Provider: "aws"}, at(endpoint, s.metadata, more[s.Type]))
+				family.KeepsItsIdentity(t, s.Type, scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/r"}, at(endpoint, s.metadata, more[s.Type]))
 			}
 		})
 	}

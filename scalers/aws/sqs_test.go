@@ -15,6 +15,14 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+var _ = contract("aws-sqs-queue", kind{
+	make:     func(t testing.TB, m *servers.MotoServer, name string) { queue(t, m, name, 3, 0, 0) },
+	metadata: func(name string) map[string]string { return map[string]string{"queueURL": name} },
+	value:    3,
+	what:     "queue NAME: SQS GetQueueAttributes: ",
+	lacking:  "queue NAME: the answer lacks the attribute ApproximateNumberOfMessages",
+})
+
 // queue makes a queue with messages that wait, that were received, and that are
 // delayed. It returns its URL.
 func queue(t testing.TB, m *servers.MotoServer, name string, waiting, received, delayed int) string {
