@@ -34,6 +34,8 @@ type batchGroup struct {
 	// fast is for members that answer, slow for those that did not the last
 	// time, so that nobody waits for them.
 	fast, slow lane
+	// parked is true while members wait for room in the crowd.
+	parked bool
 }
 
 // lane is the members of a batch that are due.
@@ -96,12 +98,14 @@ func (s *Sampler) leaveGroup(q *question, o *opened) {
 	}
 	if len(o.group.members) == 0 && s.groups[o.group.batch] == o.group {
 		delete(s.groups, o.group.batch)
+		delete(s.pending, o.group)
 	}
 }
 
 // queue puts a member that is due where it waits for its read. s.mu is held.
 func (s *Sampler) queue(q *question, now time.Time) {
 	l := q.opened.group.lane(q.opened)
+	s.pending[q.opened.group] = struct{}{}
 	if q.opened.pace.byItself(now) {
 		l.alone = append(l.alone, s.member(q, now, s.deadlineOf(q)))
 	} else {
@@ -119,16 +123,49 @@ func (s *Sampler) member(q *question, now time.Time, deadline time.Duration) *me
 
 // dispatchBatches starts what is due in batches and has a place. s.mu is held.
 func (s *Sampler) dispatchBatches(now time.Time) {
-	for _, g := range s.groups {
-		for _, l := range []*lane{&g.fast, &g.slow} {
-			for len(l.waiting) > 0 && l.requests < batchesAtOnce {
-				if questions := g.take(l, now); len(questions) > 0 {
-					s.dispatchBatch(g, l, questions)
-				}
+	for g := range s.pending {
+		delete(s.pending, g)
+		s.dispatchGroup(g, now)
+	}
+}
+
+func (s *Sampler) dispatchGroup(g *batchGroup, now time.Time) {
+	for _, l := range []*lane{&g.fast, &g.slow} {
+		for len(l.waiting) > 0 && l.requests < batchesAtOnce {
+			namespace, room := s.first(l)
+			if !room {
+				s.park(g, namespace)
+				break
 			}
-			s.dispatchAlone(g, l)
+			if questions := g.take(l, now); len(questions) > 0 {
+				s.dispatchBatch(g, l, namespace, questions)
+			}
+		}
+		s.dispatchAlone(g, l)
+	}
+}
+
+// first is a namespace that waits in a lane: one that has room, if any has. The
+// request is its, whoever else is read by it.
+func (s *Sampler) first(l *lane) (namespace string, room bool) {
+	for q := range l.waiting {
+		if namespace = q.namespace(); s.crowd.room(namespace) {
+			return namespace, true
 		}
 	}
+	return namespace, false
+}
+
+// park has a group looked at again when a namespace has room.
+func (s *Sampler) park(g *batchGroup, namespace string) {
+	if g.parked {
+		return
+	}
+	g.parked = true
+	s.crowd.wait(namespace, func() {
+		g.parked = false
+		s.dispatchGroup(g, time.Now())
+	})
 }
 
 // take empties waiting into one request and, when that holds a regular read,
@@ -177,7 +214,7 @@ func (q *question) soon(now time.Time) bool {
 }
 
 // dispatchBatch reads the questions in one request. s.mu is held.
-func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
+func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, namespace string, questions []*question) {
 	now := time.Now()
 	deadline := time.Duration(0)
 	for _, q := range questions {
@@ -188,8 +225,8 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 		members[i] = s.member(q, now, deadline)
 		members[i].o.busy.Add(1)
 	}
-	leave := s.hold(&l.requests, deadline/10)
-	s.spawn(func(ctx context.Context) {
+	leave := s.hold(g, &l.requests, deadline/10)
+	s.count(namespace, func(ctx context.Context) {
 		s.readBatch(ctx, g, l, members, true)
 		leave()
 		for _, m := range members {
@@ -201,12 +238,13 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 // hold takes a place until the returned function is called, or for so long at
 // most. What takes longer goes on without a place: it keeps nobody waiting, and
 // its own deadline bounds it. s.mu is held.
-func (s *Sampler) hold(taken *int, long time.Duration) func() {
+func (s *Sampler) hold(g *batchGroup, taken *int, long time.Duration) func() {
 	*taken++
 	leave := sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		*taken--
+		s.pending[g] = struct{}{}
 		s.poke()
 	})
 	timer := time.AfterFunc(long, leave)
@@ -246,7 +284,7 @@ func (s *Sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members
 		s.readBatch(ctx, g, l, left[half:], false)
 		both.Wait()
 	case bctx.Err() != nil && divided && ctx.Err() == nil:
-		s.askAlone(l, left)
+		s.askAlone(g, l, left)
 	default:
 		for _, m := range left {
 			s.answered(m, false, time.Since(start), contract.Result{Err: m.reason})
@@ -265,7 +303,7 @@ func askBatch(ctx context.Context, b contract.Batch, members []*member, answer f
 }
 
 // askAlone has the members that their batch did not answer read each by itself.
-func (s *Sampler) askAlone(l *lane, members []*member) {
+func (s *Sampler) askAlone(g *batchGroup, l *lane, members []*member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range members {
@@ -276,24 +314,32 @@ func (s *Sampler) askAlone(l *lane, members []*member) {
 			m.watchdog.Stop()
 		}
 	}
+	s.pending[g] = struct{}{}
 	s.poke()
 }
 
 // dispatchAlone starts reads of single members while there are places for them.
 // It picks them at random, so that none is always the last. s.mu is held.
 func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
-	var late []*member
+	var late, crowded []*member
 	for len(l.alone) > 0 && l.reads < aloneAtOnce {
 		last := len(l.alone) - 1
 		pick := rand.IntN(len(l.alone))
 		m := l.alone[pick]
 		l.alone[pick], l.alone[last] = l.alone[last], nil
 		l.alone = l.alone[:last]
-		if time.Now().Before(m.until) {
-			s.readAlone(g, l, m)
-		} else {
+		switch {
+		case !time.Now().Before(m.until):
 			late = append(late, m)
+		case s.crowd.room(m.q.namespace()):
+			s.readAlone(g, l, m)
+		default:
+			crowded = append(crowded, m)
 		}
+	}
+	if len(crowded) > 0 {
+		l.alone = append(l.alone, crowded...)
+		s.park(g, crowded[0].q.namespace())
 	}
 	if len(late) > 0 {
 		s.spawn(func(context.Context) {
@@ -311,8 +357,8 @@ func (s *Sampler) readAlone(g *batchGroup, l *lane, m *member) {
 	if l == &g.fast {
 		long /= 10
 	}
-	leave := s.hold(&l.reads, long)
-	s.spawn(func(ctx context.Context) {
+	leave := s.hold(g, &l.reads, long)
+	s.count(m.q.namespace(), func(ctx context.Context) {
 		defer m.o.busy.Done()
 		defer leave()
 		start := time.Now()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -133,6 +132,12 @@ func (s *Sampler) repeatFailure(q *question) {
 // just opened is handed to its batch instead.
 func (s *Sampler) read(ctx context.Context, q *question, cause scalerv1.Detection) {
 	s.mu.Lock()
+	if len(q.users) == 0 && ctx.Err() == nil { // they have left while it waited
+		q.state = q.state.completed()
+		s.schedule(q)
+		s.mu.Unlock()
+		return
+	}
 	deadline, o := s.deadlineOf(q), q.opened
 	if o != nil {
 		o.busy.Add(1)
@@ -200,9 +205,10 @@ func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 // it holds is counted for all namespaces that use the question together, apart
 // from what each of them holds alone.
 func (s *Sampler) reading(ctx context.Context, q *question) context.Context {
-	payers := s.payers(q)
-	slices.Sort(payers)
-	return budget.Of(s.Metrics.Counting(ctx, q.Type), strings.Join(payers, ","))
+	s.mu.Lock()
+	namespace := q.namespace()
+	s.mu.Unlock()
+	return budget.Of(s.Metrics.Counting(ctx, q.Type), namespace)
 }
 
 // handOver leaves the reading of a Batched, which was just opened, to its

@@ -54,6 +54,8 @@ type Sampler struct {
 	mu        sync.Mutex
 	questions map[string]*question
 	groups    map[contract.Batch]*batchGroup
+	pending   map[*batchGroup]struct{} // that may have members to be read
+	crowd     *crowd
 	due       dueHeap
 	work      []func(context.Context) // to be run by a goroutine of Start
 	wake      chan struct{}           // has room for one
@@ -83,6 +85,8 @@ func New(c Config) *Sampler {
 		epoch:     time.Now(),
 		questions: map[string]*question{},
 		groups:    map[contract.Batch]*batchGroup{},
+		pending:   map[*batchGroup]struct{}{},
+		crowd:     newCrowd(),
 		wake:      make(chan struct{}, 1),
 	}
 }
@@ -448,8 +452,30 @@ func (s *Sampler) tick(q *question, now time.Time) {
 	default:
 		q.state = reading
 		cause := q.takeCause(now)
-		s.spawn(func(ctx context.Context) { s.read(ctx, q, cause) })
+		s.inTurn(q.namespace(), func(ctx context.Context) { s.read(ctx, q, cause) })
 	}
+}
+
+// inTurn runs a read once its namespace may have another. s.mu is held.
+func (s *Sampler) inTurn(namespace string, read func(context.Context)) {
+	if s.crowd.room(namespace) {
+		s.count(namespace, read)
+	} else {
+		s.crowd.wait(namespace, func() { s.count(namespace, read) })
+	}
+}
+
+// count runs a read that is counted as one of its namespace. s.mu is held.
+func (s *Sampler) count(namespace string, read func(context.Context)) {
+	s.crowd.enter(namespace)
+	s.spawn(func(ctx context.Context) {
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.crowd.leave(namespace)
+		}()
+		read(ctx)
+	})
 }
 
 // remove closes a question that nobody asks any more. s.mu is held.
@@ -468,6 +494,7 @@ func (s *Sampler) shutdown(limit time.Duration) {
 	for _, q := range s.questions {
 		s.remove(q)
 	}
+	s.crowd.open()
 	work := s.work
 	s.work = nil
 	s.mu.Unlock()

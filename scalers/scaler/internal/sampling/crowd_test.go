@@ -1,0 +1,88 @@
+package sampling
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+)
+
+// TestReadsUnderWayAreBounded has a namespace ask very many sources that do not
+// answer, each of them by itself or each a batch of its own. What is under way of
+// it is bounded, so that its sources take no more memory than there is; another
+// namespace is read in time; and nothing is left of all that at the end.
+func TestReadsUnderWayAreBounded(t *testing.T) {
+	const sources = 400
+	before := debug.SetMemoryLimit(64 << 20)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	for name, open := range map[string]func(read func(context.Context)) contract.Source{
+		"by themselves": func(read func(context.Context)) contract.Source {
+			return &fake{answer: func(ctx context.Context) ([]contract.Reading, error) {
+				read(ctx)
+				return contract.One(1), ctx.Err()
+			}}
+		},
+		"batches": func(read func(context.Context)) contract.Source {
+			return &letter{box: &mailbox{answer: func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+				read(ctx)
+				if ctx.Err() == nil {
+					return answerTheRest(ctx, members, answer)
+				}
+				return ctx.Err()
+			}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				var inside, worst atomic.Int64
+				var all []*testUser
+				for i := range sources {
+					u := userEvery(time.Second)
+					u.Payer = "mallory"
+					all = append(all, u)
+					s.Join(asking(fmt.Sprint("mallory", i), open(func(ctx context.Context) {
+						if n := inside.Add(1); n > worst.Load() {
+							worst.Store(n)
+						}
+						defer inside.Add(-1)
+						<-ctx.Done()
+					})), u.User)
+				}
+				pass(30 * time.Second)
+				u := userEvery(10 * time.Second)
+				u.Payer = "shop"
+				s.Join(asking("shop", open(func(context.Context) {})), u.User)
+				for round := range 5 {
+					pass(10 * time.Second)
+					if snap := u.snap(); snap == nil || snap.Err != nil || time.Since(snap.At) > 12*time.Second {
+						t.Errorf("round %d: %+v", round, snap)
+					}
+				}
+				pass(2 * time.Minute)
+				for i, one := range all {
+					if one.snap() == nil {
+						t.Fatalf("source %d was never read", i)
+					}
+				}
+				// Some are about to return, and are followed by the next.
+				if n := worst.Load(); n > 2*fewestReads {
+					t.Errorf("%d reads of one namespace were under way, of %d", n, sources)
+				}
+				s.Leave(u.User)
+				for _, one := range all {
+					s.Leave(one.User)
+				}
+				pass(2*KeepFor + time.Minute)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if n := len(s.crowd.callers) + s.crowd.all + len(s.pending) + len(s.groups) + len(s.questions); n != 0 {
+					t.Errorf("%d namespaces, reads, batches and questions are left", n)
+				}
+			})
+		})
+	}
+}
