@@ -176,6 +176,9 @@ func (m *manifests) uses() []Use {
 				namespace = ""
 			}
 			if a := m.authentications[authenticationKey{kind, namespace, t.AuthenticationRef.Name}]; a != nil {
+				if kind == "ClusterTriggerAuthentication" && a.Annotations["sluice.dev/secret-namespace"] == "object" {
+					namespace = o.Namespace
+				}
 				secrets = a.secrets(cmp.Or(namespace, m.clusterNamespace))
 			}
 			found = append(found, Use{Family: m.familyOf(t.Type), Trigger: where, Authentication: kind + " " + t.AuthenticationRef.Name, Secrets: secrets})

@@ -34,6 +34,10 @@ items:
     metadata: {name: shared}
     spec: {secretTargetRef: [{parameter: password, name: shared, key: password}]}
   - apiVersion: keda.sh/v1alpha1
+    kind: ClusterTriggerAuthentication
+    metadata: {name: each, annotations: {sluice.dev/secret-namespace: object}}
+    spec: {secretTargetRef: [{parameter: password, name: broker, key: password}]}
+  - apiVersion: keda.sh/v1alpha1
     kind: ScaledObject
     metadata: {name: orders, namespace: shop}
     spec:
@@ -43,6 +47,7 @@ items:
         - {type: rabbitmq, secretKeyRef: [{parameter: password, name: rabbit, key: p}]}
         - {type: of-a-third-party, authenticationRef: {name: absent}}
         - {type: cron}
+        - {type: kafka, authenticationRef: {name: each, kind: ClusterTriggerAuthentication}}
 `
 
 func reported(t *testing.T, args ...string) string {
@@ -88,6 +93,7 @@ func TestReport(t *testing.T) {
 	want := []Use{
 		{"kafka", "ScaledObject shop/orders trigger 0 (kafka)", "TriggerAuthentication brokers", []string{"shop/azure", "shop/kafka"}},
 		{"kafka", "ScaledObject shop/orders trigger 1 (apache-kafka)", "ClusterTriggerAuthentication shared", []string{"keda/shared"}},
+		{"kafka", "ScaledObject shop/orders trigger 5 (kafka)", "ClusterTriggerAuthentication each", []string{"shop/broker"}},
 		{"rabbitmq", "ScaledObject shop/orders trigger 2 (rabbitmq)", "", []string{"shop/rabbit"}},
 		{"type of-a-third-party", "ScaledObject shop/orders trigger 3 (of-a-third-party)", "TriggerAuthentication absent", nil},
 	}

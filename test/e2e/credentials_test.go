@@ -205,6 +205,108 @@ func TestCredentials(t *testing.T) {
 	t.Run("nothing of it is seen", func(t *testing.T) { checkUnseen(t, c.namespace) })
 }
 
+// TestSecretsOfEachTeam has one ClusterTriggerAuthentication used by four teams,
+// each with a Secret of its own in its own namespace: one of them is missing, and
+// one may not be read. Those two say so, and nobody else waits.
+func TestSecretsOfEachTeam(t *testing.T) {
+	t.Parallel()
+	shared := "teams-" + namespace(t)
+	cluster := func(annotation string, spec map[string]any) error {
+		text, err := json.Marshal(map[string]any{
+			"apiVersion": "keda.sh/v1alpha1", "kind": "ClusterTriggerAuthentication",
+			"metadata": map[string]any{"name": shared, "annotations": map[string]string{
+				"sluice.dev/secret-namespace": annotation, "sluice.dev/allowed-namespaces": "e2e-*",
+			}},
+			"spec": spec,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return world.cluster.ApplyYAML(t.Context(), string(text))
+	}
+	var refs []map[string]string
+	for _, parameter := range []string{"username", "password"} {
+		refs = append(refs, map[string]string{"parameter": parameter, "name": "team", "key": parameter})
+	}
+	ofTeams := map[string]any{"secretTargetRef": refs}
+	for annotation, refusal := range map[string]string{
+		"team":   `annotation sluice.dev/secret-namespace: "team" is not object`,
+		"object": "podIdentity: cannot be beside annotation sluice.dev/secret-namespace: object",
+	} {
+		err := cluster(annotation, map[string]any{"secretTargetRef": refs, "podIdentity": map[string]string{"provider": "azure-workload"}})
+		if err == nil || !strings.Contains(err.Error(), refusal) {
+			t.Errorf("annotation %s: %v, want %s", annotation, err, refusal)
+		}
+	}
+	if err := cluster("object", ofTeams); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, r := t.Context(), world.rabbitmq
+	teams, queues := map[string]object{}, map[string]brokers.Queue{}
+	secret := func(team string) {
+		credentials{t, teams[team].namespace}.secret("team", map[string]string{"username": "team-" + team, "password": planted + "-" + team})
+	}
+	for _, team := range []string{"red", "blue", "without-secret", "without-grant"} {
+		name := "team-" + team // of user and vhost: no other user sees it
+		for _, err := range []error{
+			r.AddVhost(ctx, name), r.AddUser(ctx, name, planted+"-"+team, ""), r.Grant(ctx, name, name, "", "", ".*"),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		queue, err := brokers.NewRabbitMQQueue(r.AMQPURL(name), "", "work")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(queue.Close)
+		if err := queue.Produce(ctx, 15); err != nil {
+			t.Fatal(err)
+		}
+		queues[team], teams[team] = queue, object{t, namespace(t), "worker"}
+		if team != "without-secret" {
+			secret(team)
+		}
+		if team != "without-grant" {
+			grant(t, teams[team].namespace, "rabbitmq", "sluice-scaler-credentials")
+		}
+		teams[team].deployment(0)
+		teams[team].apply(authenticated(queue.Trigger(5), map[string]string{"host": "amqp://" + r.AMQPAddr(), "vhostName": name},
+			map[string]any{"authenticationRef": map[string]any{"kind": "ClusterTriggerAuthentication", "name": shared}}))
+	}
+
+	absent := teams["without-secret"]
+	absent.waitCondition("Ready", "False", "Secret "+absent.namespace+"/team does not exist")
+	teams["without-grant"].waitCondition("Ready", "False", "may not get Secret "+teams["without-grant"].namespace+"/team")
+	for _, team := range []string{"red", "blue"} {
+		teams[team].waitReplicas(3)
+		teams[team].waitCondition("Ready", "True", "")
+	}
+	absent.unmoved(0)
+	teams["without-grant"].unmoved(0)
+
+	teams["without-grant"].grant()
+	secret("without-secret")
+	for _, team := range []string{"without-grant", "without-secret"} {
+		teams[team].waitReplicas(3)
+		teams[team].waitCondition("Ready", "True", "")
+	}
+
+	// One team loses its Secret while all are at work.
+	gone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: teams["red"].namespace, Name: "team"}}
+	if err := world.cluster.Client().Delete(ctx, gone); err != nil {
+		t.Fatal(err)
+	}
+	teams["red"].waitCondition("Ready", "False", "Secret "+teams["red"].namespace+"/team does not exist")
+	if err := queues["blue"].Produce(ctx, 10); err != nil {
+		t.Fatal(err)
+	}
+	teams["blue"].waitReplicas(5)
+	teams["blue"].waitCondition("Ready", "True", "")
+	teams["red"].unmoved(3)
+}
+
 // in is the object within a subtest.
 func (o object) in(t *testing.T) object {
 	o.t = t

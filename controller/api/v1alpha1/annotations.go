@@ -30,10 +30,17 @@ const (
 	AnnotationDoorbell            = "sluice.dev/doorbell"
 	AnnotationIdlePollingInterval = "sluice.dev/idle-polling-interval"
 	AnnotationNoData              = "sluice.dev/no-data"
+	// AnnotationSecretNamespace stands on a ClusterTriggerAuthentication: with
+	// SecretNamespaceOfObject what it names is of the namespace of the object
+	// that uses it.
+	AnnotationSecretNamespace = "sluice.dev/secret-namespace"
 	// AnnotationSpecs stands on an HPA: the hash of what its metrics were built
 	// from.
 	AnnotationSpecs = "sluice.dev/specs"
 )
+
+// SecretNamespaceOfObject is the one value of AnnotationSecretNamespace.
+const SecretNamespaceOfObject = "object"
 
 const (
 	// LabelScaledObjectName is put on the ScaledObject; the HPA selects its

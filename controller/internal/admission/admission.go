@@ -84,17 +84,19 @@ func (w *Webhook) Handlers(scheme *runtime.Scheme) map[string]http.Handler {
 			func(a, b *v1alpha1.ScaledJob) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) }, w.scaledJob),
 		"/validate-keda-sh-v1alpha1-triggerauthentication": handler(w, decoder,
 			func() *v1alpha1.TriggerAuthentication { return &v1alpha1.TriggerAuthentication{} },
-			func(a, b *v1alpha1.TriggerAuthentication) bool { return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) },
+			func(a, b *v1alpha1.TriggerAuthentication) bool {
+				return sameAuthentication(a, b, a.Spec, b.Spec)
+			},
 			func(_ context.Context, r review[*v1alpha1.TriggerAuthentication]) verdict {
-				return w.authentication(r.object.Spec, true)
+				return w.authentication(r.object, r.object.Spec)
 			}),
 		"/validate-keda-sh-v1alpha1-clustertriggerauthentication": handler(w, decoder,
 			func() *v1alpha1.ClusterTriggerAuthentication { return &v1alpha1.ClusterTriggerAuthentication{} },
 			func(a, b *v1alpha1.ClusterTriggerAuthentication) bool {
-				return apiequality.Semantic.DeepEqual(a.Spec, b.Spec)
+				return sameAuthentication(a, b, a.Spec, b.Spec)
 			},
 			func(_ context.Context, r review[*v1alpha1.ClusterTriggerAuthentication]) verdict {
-				return w.authentication(r.object.Spec, false)
+				return w.authentication(r.object, r.object.Spec)
 			}),
 	}
 }

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"net/url"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
 // authentication applies KEDA's rules for authentications, all of them:
 // KEDA ends at the first provider that it knows no rule for.
-func (w *Webhook) authentication(spec v1alpha1.TriggerAuthenticationSpec, namespaced bool) verdict {
+func (w *Webhook) authentication(object client.Object, spec v1alpha1.TriggerAuthenticationSpec) verdict {
+	_, cluster := object.(*v1alpha1.ClusterTriggerAuthentication)
 	var v verdict
 	v.refuse("", w.Limits.Authentication(spec))
 	if id := spec.PodIdentity; id != nil {
@@ -31,10 +35,67 @@ func (w *Webhook) authentication(spec v1alpha1.TriggerAuthenticationSpec, namesp
 		(vault.Role == "" || vault.Mount == "") {
 		v.warn("hashiCorpVault: authentication kubernetes needs role and mount")
 	}
-	if namespaced && spec.FilePath != "" {
+	value, annotated := object.GetAnnotations()[v1alpha1.AnnotationSecretNamespace]
+	switch {
+	case !cluster && spec.FilePath != "":
 		v.warn("filePath: only works in a ClusterTriggerAuthentication")
+	case !annotated:
+	case !cluster:
+		v.warn("annotation %s: only counts on a ClusterTriggerAuthentication", v1alpha1.AnnotationSecretNamespace)
+	case value != v1alpha1.SecretNamespaceOfObject:
+		v.refuse("", fmt.Errorf("annotation %s: %q is not %s, the only value that it may have",
+			v1alpha1.AnnotationSecretNamespace, value, v1alpha1.SecretNamespaceOfObject))
+	default:
+		v.refuse("", foreign(spec))
 	}
 	return v
+}
+
+// sameAuthentication reports whether nothing has changed that is judged.
+func sameAuthentication(a, b client.Object, specA, specB v1alpha1.TriggerAuthenticationSpec) bool {
+	valueA, annotatedA := a.GetAnnotations()[v1alpha1.AnnotationSecretNamespace]
+	valueB, annotatedB := b.GetAnnotations()[v1alpha1.AnnotationSecretNamespace]
+	return valueA == valueB && annotatedA == annotatedB && apiequality.Semantic.DeepEqual(specA, specB)
+}
+
+// foreign is everything that a spec uses and that is not of the namespace of the
+// object, whose Secrets it is told to use: those may fill the address that an
+// identity or a secret of somebody else's would be sent to. Families have the same
+// rules.
+func foreign(spec v1alpha1.TriggerAuthenticationSpec) error {
+	var problems []error
+	add := func(field string) {
+		problems = append(problems, fmt.Errorf("%s: cannot be beside annotation %s: %s, since it is not of the object's namespace; give it by a ClusterTriggerAuthentication without",
+			field, v1alpha1.AnnotationSecretNamespace, v1alpha1.SecretNamespaceOfObject))
+	}
+	identity := func(field string, id *v1alpha1.PodIdentity) {
+		if id != nil && id.Provider != "" && id.Provider != v1alpha1.PodIdentityNone {
+			add(field)
+		}
+	}
+	identity("podIdentity", spec.PodIdentity)
+	if spec.FilePath != "" {
+		add("filePath")
+	}
+	if vault := spec.HashiCorpVault; vault != nil {
+		switch {
+		case vault.Authentication == v1alpha1.VaultAuthenticationToken:
+			add("hashiCorpVault.authentication token")
+		case vault.Credential == nil || vault.Credential.ServiceAccountName == "":
+			problems = append(problems, fmt.Errorf("hashiCorpVault.credential.serviceAccountName: is required beside annotation %s: %s",
+				v1alpha1.AnnotationSecretNamespace, v1alpha1.SecretNamespaceOfObject))
+		}
+	}
+	if s := spec.AzureKeyVault; s != nil {
+		identity("azureKeyVault.podIdentity", s.PodIdentity)
+	}
+	if s := spec.GCPSecretManager; s != nil {
+		identity("gcpSecretManager.podIdentity", s.PodIdentity)
+	}
+	if s := spec.AwsSecretManager; s != nil {
+		identity("awsSecretManager.podIdentity", s.PodIdentity)
+	}
+	return errors.Join(problems...)
 }
 
 func azureIdentity(id *v1alpha1.PodIdentity) error {

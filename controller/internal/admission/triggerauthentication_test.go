@@ -82,3 +82,66 @@ func TestFilesOfNamespacedAuthentications(t *testing.T) {
 	f.want(f.ask(pathAuthentication, &v1alpha1.TriggerAuthentication{Spec: spec}, nil), nil, []string{"filePath: only works in a ClusterTriggerAuthentication"})
 	f.want(f.ask(pathCluster, &v1alpha1.ClusterTriggerAuthentication{Spec: spec}, nil), nil, nil)
 }
+
+// TestSecretNamespaces: Secrets of each object's namespace, and nothing else beside
+// them that is not the namespace's.
+func TestSecretNamespaces(t *testing.T) {
+	type spec = v1alpha1.TriggerAuthenticationSpec
+	const beside = ": cannot be beside annotation sluice.dev/secret-namespace: object, since it is not of the object's namespace; give it by a ClusterTriggerAuthentication without"
+	lent := &v1alpha1.PodIdentity{Provider: v1alpha1.PodIdentityGCP}
+	secrets := spec{
+		SecretTargetRef: []v1alpha1.TargetRef{{Parameter: "password", Name: "broker", Key: "password"}},
+		PodIdentity:     &v1alpha1.PodIdentity{Provider: v1alpha1.PodIdentityNone},
+		HashiCorpVault: &v1alpha1.HashiCorpVault{
+			Authentication: v1alpha1.VaultAuthenticationKubernetes, Role: "r", Mount: "m", Credential: &v1alpha1.VaultCredential{ServiceAccountName: "team"},
+		},
+		AzureKeyVault: &v1alpha1.AzureKeyVault{}, GCPSecretManager: &v1alpha1.GCPSecretManager{}, AwsSecretManager: &v1alpha1.AwsSecretManager{},
+	}
+	tests := map[string]struct {
+		value    string
+		spec     spec
+		refusals []string
+	}{
+		"those of the object": {value: "object", spec: secrets},
+		"unknown":             {value: "Object", spec: secrets, refusals: []string{`annotation sluice.dev/secret-namespace: "Object" is not object, the only value that it may have`}},
+		"empty":               {value: "", refusals: []string{`annotation sluice.dev/secret-namespace: "" is not object, the only value that it may have`}},
+		"beside an identity":  {value: "object", spec: spec{PodIdentity: lent}, refusals: []string{"podIdentity" + beside}},
+		"beside a file":       {value: "object", spec: spec{FilePath: "login.json"}, refusals: []string{"filePath" + beside}},
+		"beside a token of Vault": {
+			value: "object", spec: spec{HashiCorpVault: &v1alpha1.HashiCorpVault{Authentication: v1alpha1.VaultAuthenticationToken}},
+			refusals: []string{"hashiCorpVault.authentication token" + beside},
+		},
+		"beside the family's own login at Vault": {
+			value: "object", spec: spec{HashiCorpVault: &v1alpha1.HashiCorpVault{Authentication: v1alpha1.VaultAuthenticationKubernetes, Role: "r", Mount: "m"}},
+			refusals: []string{"hashiCorpVault.credential.serviceAccountName: is required beside annotation sluice.dev/secret-namespace: object"},
+		},
+		"beside identities of stores, all told at once": {
+			value: "object", spec: spec{
+				AzureKeyVault: &v1alpha1.AzureKeyVault{PodIdentity: lent}, GCPSecretManager: &v1alpha1.GCPSecretManager{PodIdentity: lent},
+				AwsSecretManager: &v1alpha1.AwsSecretManager{PodIdentity: lent},
+			},
+			refusals: []string{"azureKeyVault.podIdentity" + beside, "gcpSecretManager.podIdentity" + beside, "awsSecretManager.podIdentity" + beside},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			annotations := map[string]string{v1alpha1.AnnotationSecretNamespace: tt.value}
+			object := &v1alpha1.ClusterTriggerAuthentication{ObjectMeta: metav1.ObjectMeta{Name: "login", Annotations: annotations}, Spec: tt.spec}
+			f.want(f.ask(pathCluster, object, nil), tt.refusals, nil)
+			// An annotation that is added later is judged as well, and whatever
+			// else changes later is not.
+			before := object.DeepCopy()
+			before.Annotations = nil
+			f.want(f.ask(pathCluster, object, before), tt.refusals, nil)
+			after := object.DeepCopy()
+			after.Annotations["note"] = "x"
+			f.want(f.ask(pathCluster, after, object), nil, nil)
+		})
+	}
+	f := newFixture(t)
+	namespaced := &v1alpha1.TriggerAuthentication{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace, Name: "login", Annotations: map[string]string{v1alpha1.AnnotationSecretNamespace: "object"},
+	}}
+	f.want(f.ask(pathAuthentication, namespaced, nil), nil, []string{"annotation sluice.dev/secret-namespace: only counts on a ClusterTriggerAuthentication"})
+}

@@ -17,7 +17,7 @@ const roleAnnotation = "eks.amazonaws.com/role-arn"
 // identity checks the pod identity and takes a role from the workload where
 // that is what it asks for.
 func (w *work) identity(ctx context.Context, p *podIdentity) {
-	if p == nil || p.Provider == "" || p.Provider == "none" {
+	if !p.lent() {
 		return
 	}
 	if err := lending.CheckNamespace(w.ref.Namespace); err != nil {

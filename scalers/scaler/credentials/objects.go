@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/readable"
@@ -22,10 +23,18 @@ func (w *work) secretObject(ctx context.Context, namespace, name string) (*secre
 	if w.RestrictSecrets && namespace != w.ClusterNamespace {
 		return nil, words.Errorf(codes.PermissionDenied, "%s is not read: KEDA_RESTRICT_SECRET_ACCESS allows those of namespace %s alone", o, w.ClusterNamespace)
 	}
-	return take(ctx, w, w.secrets, o, func(ctx context.Context) (*secret, time.Time, error) {
+	s, err := take(ctx, w, w.secrets, o, func(ctx context.Context) (*secret, time.Time, error) {
 		s := new(secret)
 		return s, time.Time{}, w.api.get(ctx, o, s)
 	})
+	w.missed(o, err)
+	return s, err
+}
+
+// missed notes that what the cluster's authentication object names is absent
+// where it is looked for by default: its author may mean another namespace.
+func (w *work) missed(o object, err error) {
+	w.absent = w.absent || w.cluster && !w.ofObject && o.namespace == w.ClusterNamespace && status.Code(err) == codes.NotFound
 }
 
 // configMapObject returns a ConfigMap, read once for all who name it.
@@ -34,10 +43,12 @@ func (w *work) configMapObject(ctx context.Context, namespace, name string) (*co
 		return nil, err
 	}
 	o := object{kind: "ConfigMap", namespace: namespace, name: name}
-	return take(ctx, w, w.configMaps, o, func(ctx context.Context) (*configMap, time.Time, error) {
+	m, err := take(ctx, w, w.configMaps, o, func(ctx context.Context) (*configMap, time.Time, error) {
 		m := new(configMap)
 		return m, time.Time{}, w.api.get(ctx, o, m)
 	})
+	w.missed(o, err)
+	return m, err
 }
 
 // secretKey returns the value of one key, which is there. An empty one is an
@@ -150,6 +161,11 @@ func (s scope) Token(ctx context.Context, account string, audiences ...string) (
 
 func (s scope) File(path string) ([]byte, error) { return readable.Read(path) }
 
-func (s scope) OwnIdentity() error { return lending.CheckNamespace(s.w.ref.Namespace) }
+func (s scope) OwnIdentity() error {
+	if s.w.ofObject {
+		return errLent
+	}
+	return lending.CheckNamespace(s.w.ref.Namespace)
+}
 
 func (s scope) WorkloadRole(ctx context.Context) (string, error) { return s.w.workloadRole(ctx) }

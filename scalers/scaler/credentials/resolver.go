@@ -132,6 +132,8 @@ type work struct {
 	ref       Reference
 	namespace string // of what the authentication object names
 	cluster   bool   // the authentication object is the cluster's
+	ofObject  bool   // and what it names is of the object's namespace
+	absent    bool   // what it names is not in the cluster-object namespace
 	about     string // the authentication object, in front of what is odd about it
 	creds     *Credentials
 	bytes     int // of all values so far
@@ -163,10 +165,23 @@ func (w *work) authentication(ctx context.Context) {
 		w.wrong.add("authenticationRef", invalid("%s names %d Secrets, variables and the like, of %d that it may name", o, n, mostReferences))
 		return
 	}
+	name := o.String()
+	if w.ofObject {
+		name += " (" + secretNamespace + ": " + ofObject + ")"
+		if err := a.Spec.foreign(); err != nil {
+			w.wrong.add("", words.Errorf(status.Code(err), "%s: %w", name, err))
+			return
+		}
+	}
 	outer := w.wrong
-	w.wrong, w.about = problems{}, o.String()+": "
+	w.wrong, w.about = problems{}, name+": "
 	w.blocks(ctx, &a.Spec)
-	outer.add("", w.wrong.err(o.String()))
+	err = w.wrong.err(name)
+	if err != nil && w.absent {
+		err = words.Errorf(status.Code(err), "%w (a ClusterTriggerAuthentication names those of namespace %s, and with annotation %s: %s those of the namespace of each object)",
+			err, w.ClusterNamespace, secretNamespace, ofObject)
+	}
+	outer.add("", err)
 	w.wrong, w.about = outer, ""
 }
 
@@ -228,7 +243,7 @@ func (w *work) authenticationObject(ctx context.Context) (object, *authenticatio
 }
 
 // admit refuses namespaces that may not use a cluster's authentication object,
-// and notes where its credentials may be sent.
+// and notes whose Secrets it names and where its credentials may be sent.
 func (w *work) admit(o object, a *authentication) error {
 	namespaces, err := a.Metadata.patterns(allowedNamespaces)
 	if err != nil {
@@ -240,6 +255,12 @@ func (w *work) admit(o object, a *authentication) error {
 	}
 	if w.creds.Hosts, err = a.Metadata.patterns(contract.AllowedHosts); err != nil {
 		return invalid("%s: %v", o, err)
+	}
+	if w.ofObject, err = a.Metadata.ofObject(); err != nil {
+		return invalid("%s: %v", o, err)
+	}
+	if w.ofObject {
+		w.namespace = w.ref.Namespace
 	}
 	return nil
 }
@@ -298,6 +319,7 @@ type storeKey struct {
 	namespace   string // of the Secrets
 	trigger     string // namespace of the object
 	account     string // of the workload
+	ofObject    bool   // it may not be read under the family's identity
 }
 
 func (k storeKey) tenant() string { return k.trigger }
@@ -322,11 +344,11 @@ func (w *work) stored(ctx context.Context, b storeBlock) (storeValues, error) {
 	if from == nil {
 		return storeValues{}, words.Errorf(codes.Unimplemented, "this family cannot read it")
 	}
-	key := storeKey{block: b.name, text: string(b.text), namespace: w.namespace, trigger: w.ref.Namespace, account: w.ref.ServiceAccount}
+	key := storeKey{block: b.name, text: string(b.text), namespace: w.namespace, trigger: w.ref.Namespace, account: w.ref.ServiceAccount, ofObject: w.ofObject}
 	return take(ctx, w, w.values, key, func(ctx context.Context) (storeValues, time.Time, error) {
 		// What the login is made of is read anew with it, so that two ages do
 		// not add up.
-		inner := &work{Resolver: w.Resolver, ref: w.ref, namespace: w.namespace, creds: new(Credentials)}
+		inner := &work{Resolver: w.Resolver, ref: w.ref, namespace: w.namespace, ofObject: w.ofObject, creds: new(Credentials)}
 		inner.ref.NotBefore = time.Now().Add(-retryAfter)
 		values, err := from.Read(ctx, json.RawMessage(key.text), scope{inner})
 		if err != nil {

@@ -47,7 +47,8 @@ type Values struct {
 type Scope interface {
 	// Secret returns the key of a Secret in the namespace of the
 	// authentication object (for the cluster-scoped kind: the cluster-object
-	// namespace). An absent or empty value is an error.
+	// namespace, or by annotation the trigger's). An absent or empty value is
+	// an error.
 	Secret(ctx context.Context, name, key string) (string, error)
 	// Token mints a token of a service account in the trigger's namespace,
 	// kept until it needs to be renewed. Without audiences it is the API
@@ -57,8 +58,9 @@ type Scope interface {
 	// --readable-files lists it: regular, at most 1 MiB.
 	File(path string) ([]byte, error)
 	// OwnIdentity is an error where the trigger's namespace may not use the
-	// identity of the family itself. A Store asks before it logs in with
-	// anything that is not of the authentication object.
+	// identity of the family itself, at all or beside Secrets of its own. A
+	// Store asks before it logs in with anything that is not of the
+	// authentication object.
 	OwnIdentity() error
 	// WorkloadRole is the AWS role in the annotation eks.amazonaws.com/role-arn
 	// of the workload's service account. A workload without is an error.
