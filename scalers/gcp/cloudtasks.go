@@ -51,8 +51,12 @@ func openCloudTasks(ctx context.Context, p cloudTasksParams) (scaler.Source, err
 	if err != nil {
 		return nil, err
 	}
+	project, err := m.of(ctx, p.identityParams, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
 	q := resourceQuery{
-		monitoring: m, project: p.ProjectID, metric: "cloudtasks.googleapis.com/queue/depth", label: "queue_id", window: minutes(p.FilterDuration),
+		project: project, metric: "cloudtasks.googleapis.com/queue/depth", label: "queue_id", window: minutes(p.FilterDuration),
 	}
 	return scaler.Join(q, &resourceSource{
 		query: q, id: p.QueueName, what: fmt.Sprintf("queue %s of project %s", p.QueueName, p.ProjectID),

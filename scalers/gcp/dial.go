@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -75,22 +77,40 @@ func connect(ctx context.Context, at endpoint, account *google.Account, to lendi
 	return &connection{conn, at, to.String(), dialer, account}, nil
 }
 
-// call makes a call with the account's token, and with what Google routes calls
-// by, as names and values.
-func (c *connection) call(ctx context.Context, call func(context.Context) error, routing ...string) error {
-	if c.account == nil {
-		return c.failure(call(metadata.AppendToOutgoingContext(ctx, routing...)))
+// call makes a call on a quota, which may be nil, with the account's token, and with
+// what Google routes calls by, as names and values.
+func (c *connection) call(ctx context.Context, quota *client.Account, call func(context.Context) error, routing ...string) error {
+	if err := quota.Take(ctx); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
 	}
-	token, err := c.account.Token()
-	if err != nil {
-		return google.Failure(c.name, err)
+	token := ""
+	if c.account != nil {
+		fresh, err := c.account.Token()
+		if err != nil {
+			return google.Failure(c.name, err)
+		}
+		token = fresh.AccessToken
+		routing = append(routing, "authorization", "Bearer "+token)
 	}
-	err = call(metadata.AppendToOutgoingContext(ctx, append(routing, "authorization", "Bearer "+token.AccessToken)...))
-	if status.Code(err) == codes.Unauthenticated {
-		c.account.Forget(token.AccessToken)
+	err := call(metadata.AppendToOutgoingContext(ctx, routing...))
+	if t := client.ThrottledGRPC(err); t != nil {
+		return fmt.Errorf("%s: %w", c.name, quota.Throttled(t.Pause, t.Said))
+	}
+	if status.Code(err) == codes.Unauthenticated && c.account != nil {
+		c.account.Forget(token)
+	}
+	if err == nil {
+		quota.Answered()
 	}
 	return c.failure(err)
 }
+
+// tooLarge is how gRPC says that an answer is larger than it may be.
+const tooLarge = "grpc: received message"
+
+// passedOn are codes that mean to the user what they mean to Google. Others could
+// be taken for those of the family itself.
+var passedOn = map[codes.Code]bool{codes.InvalidArgument: true, codes.NotFound: true, codes.PermissionDenied: true, codes.ResourceExhausted: true}
 
 // failure is what a call's failure means. Nil stays nil.
 func (c *connection) failure(err error) error {
@@ -101,14 +121,16 @@ func (c *connection) failure(err error) error {
 		return scaler.Errorf(status.Code(refusal), "%s: %w", c.name, refusal)
 	}
 	answer := status.Convert(err)
-	switch code := answer.Code(); code {
-	case codes.DeadlineExceeded, codes.Canceled:
+	switch code := answer.Code(); {
+	case code == codes.ResourceExhausted && strings.HasPrefix(answer.Message(), tooLarge):
+		return scaler.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", c.name, mostAnswer)
+	case code == codes.DeadlineExceeded, code == codes.Canceled:
 		return scaler.Errorf(code, "%s: no answer in time", c.name)
-	case codes.Unauthenticated:
+	case code == codes.Unauthenticated:
 		return scaler.Errorf(code, "%s does not accept the token: %s", c.name, externalscaler.Message(answer.Message()))
-	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.ResourceExhausted:
+	case passedOn[code]:
 		return scaler.Errorf(code, "%s: %s: %s", c.name, code, externalscaler.Message(answer.Message()))
-	default: // codes that mean the family itself are not passed on
+	default:
 		return scaler.Errorf(codes.Unavailable, "%s: %s: %s", c.name, code, externalscaler.Message(answer.Message()))
 	}
 }

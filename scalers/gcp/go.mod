@@ -8,11 +8,14 @@ replace (
 	github.com/sluice-autoscaler/sluice/scalers/scaler => ../scaler
 )
 
+replace github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers
+
 replace github.com/sluice-autoscaler/sluice/test/servers/gcloud => ../../test/servers/gcloud
 
 require (
 	cloud.google.com/go/monitoring v1.32.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
+	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	github.com/sluice-autoscaler/sluice/test/servers/gcloud v0.0.0
 	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
@@ -20,7 +23,6 @@ require (
 
 require (
 	github.com/aws/aws-sdk-go-v2 v1.48.0 // indirect
-	github.com/klauspost/compress v1.20.3 // indirect
 	google.golang.org/genproto v0.0.0-20260715232425-e75dac1f907d // indirect
 )
 

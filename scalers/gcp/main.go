@@ -23,7 +23,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := scaler.Serve(ctx, "gcp", triggers, scaler.WithCredentials(credentials.FromCluster), scaler.WithFlags(endpointFlags)); err != nil {
+	if err := scaler.Serve(ctx, "gcp", triggers, scaler.WithCredentials(credentials.FromCluster),
+		scaler.WithRequestBudget(), scaler.WithFlags(endpointFlags)); err != nil {
 		fmt.Fprintln(os.Stderr, "gcp:", err)
 		os.Exit(1)
 	}

@@ -73,11 +73,25 @@ func (c *cloud) auth() map[string]string {
 	return map[string]string{"GoogleApplicationCredentials": c.key}
 }
 
-// params are those of who asks with the key of reader.
-func (c *cloud) params() identityParams {
-	p := identityParams{}
-	p.GoogleKey = c.key
-	return p
+// opener opens sources with the key of reader that share what they can. They end
+// with the test.
+func (c *cloud) opener(t testing.TB) func(s subject) scaler.Source {
+	t.Helper()
+	opening, release := scaler.Opening(t.Context())
+	t.Cleanup(release)
+	return func(s subject) scaler.Source {
+		t.Helper()
+		f := scalertest.Family{}
+		bound, err := s.Bind(f.Ref(s.Type, s.metadata), &scaler.Credentials{Parameters: c.auth()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, err := bound.Open(opening)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source
+	}
 }
 
 // within bounds what is expected to happen soon.
@@ -87,5 +101,3 @@ func within(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
-
-var _ = scaler.One

@@ -47,12 +47,31 @@ func (p identityParams) monitored(ctx context.Context) (*monitoring, error) {
 	})
 }
 
+// quota is what Google counts the reads of a project for that one account makes.
+// It is called with the ctx of Open.
+func (p identityParams) quota(ctx context.Context, service, project string) (*client.Account, error) {
+	return client.AccountOf(ctx, []any{service, project, p.Provider == podIdentity, p.keys()})
+}
+
+// project is one whose metrics are read by one account.
+type project struct {
+	*monitoring
+
+	quota *client.Account
+	name  string
+}
+
+// of returns a project for sources that are opened.
+func (m *monitoring) of(ctx context.Context, p identityParams, name string) (project, error) {
+	quota, err := p.quota(ctx, m.name, name)
+	return project{m, quota, name}, err
+}
+
 // Cost says what it takes, before there is one.
 func (*monitoring) Cost() int { return connectionCost }
 
 // listing is a question for time series.
 type listing struct {
-	project     string
 	filter      string
 	window      time.Duration
 	aggregation *monitoringpb.Aggregation // nil for none
@@ -70,17 +89,17 @@ const (
 
 // list calls each for every series of a listing, until that returns false. Pages
 // may go on with a series that another one began.
-func (m *monitoring) list(ctx context.Context, l listing, points int32, each func(*monitoringpb.TimeSeries) bool) error {
+func (p project) list(ctx context.Context, l listing, points int32, each func(*monitoringpb.TimeSeries) bool) error {
 	now := time.Now().Truncate(time.Second)
-	name := "projects/" + l.project
+	name := "projects/" + p.name
 	request := &monitoringpb.ListTimeSeriesRequest{
 		Name: name, Filter: l.filter, Aggregation: l.aggregation, PageSize: points,
 		Interval: &monitoringpb.TimeInterval{StartTime: timestamppb.New(now.Add(-l.window)), EndTime: timestamppb.New(now)},
 	}
 	for range mostPages {
 		var answer *monitoringpb.ListTimeSeriesResponse
-		err := m.call(ctx, func(ctx context.Context) (err error) {
-			answer, err = m.series.ListTimeSeries(ctx, request)
+		err := p.call(ctx, p.quota, func(ctx context.Context) (err error) {
+			answer, err = p.series.ListTimeSeries(ctx, request)
 			return err
 		}, routing, "name="+url.QueryEscape(name))
 		if err != nil {
@@ -95,7 +114,7 @@ func (m *monitoring) list(ctx context.Context, l listing, points int32, each fun
 			return nil
 		}
 	}
-	return scaler.Errorf(codes.Unavailable, "%s: the answer has more than %d pages", m.name, mostPages)
+	return scaler.Errorf(codes.Unavailable, "%s: the answer has more than %d pages", p.monitoring.name, mostPages)
 }
 
 // routing is the header by which Google routes calls.
@@ -103,9 +122,9 @@ const routing = "x-goog-request-params"
 
 // first returns the newest value of the first series of a listing, and whether
 // there is another one.
-func (m *monitoring) first(ctx context.Context, l listing) (value float64, several bool, err error) {
+func (p project) first(ctx context.Context, l listing) (value float64, several bool, err error) {
 	var found *monitoringpb.TimeSeries
-	err = m.list(ctx, l, fewPoints, func(series *monitoringpb.TimeSeries) bool {
+	err = p.list(ctx, l, fewPoints, func(series *monitoringpb.TimeSeries) bool {
 		if found == nil {
 			found = series
 			return true
@@ -122,11 +141,11 @@ func (m *monitoring) first(ctx context.Context, l listing) (value float64, sever
 
 // asked returns the newest value of the first series that a query in Monitoring
 // Query Language finds.
-func (m *monitoring) asked(ctx context.Context, project, query string) (float64, error) {
-	name := "projects/" + project
+func (p project) asked(ctx context.Context, query string) (float64, error) {
+	name := "projects/" + p.name
 	var answer *monitoringpb.QueryTimeSeriesResponse //nolint:staticcheck // deprecated, and some aggregations are nowhere else
-	err := m.call(ctx, func(ctx context.Context) (err error) {
-		answer, err = m.queries.QueryTimeSeries(ctx, &monitoringpb.QueryTimeSeriesRequest{Name: name, Query: query, PageSize: 1}) //nolint:staticcheck // as above
+	err := p.call(ctx, p.quota, func(ctx context.Context) (err error) {
+		answer, err = p.queries.QueryTimeSeries(ctx, &monitoringpb.QueryTimeSeriesRequest{Name: name, Query: query, PageSize: 1}) //nolint:staticcheck // as above
 		return err
 	}, routing, "name="+url.QueryEscape(name))
 	if err != nil {

@@ -197,8 +197,12 @@ func openPubSub(ctx context.Context, p pubSubParams) (scaler.Source, error) {
 	if err != nil {
 		return nil, scaler.Errorf(codes.InvalidArgument, "%w", err)
 	}
+	project, err := m.of(ctx, p.identityParams, r.project)
+	if err != nil {
+		return nil, err
+	}
 	q := resourceQuery{
-		monitoring: m, project: r.project, metric: p.metric(), kind: "pubsub_" + r.kind, label: r.kind + "_id", window: p.horizon(),
+		project: project, metric: p.metric(), kind: "pubsub_" + r.kind, label: r.kind + "_id", window: p.horizon(),
 	}
 	if f != nil {
 		q.aggregated, q.function = true, *f

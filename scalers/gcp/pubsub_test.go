@@ -68,6 +68,8 @@ func TestPubSub(t *testing.T) {
 	}{
 		"a subscription":                {metadata: map[string]string{"subscriptionName": "orders"}, value: 7},
 		"with its path":                 {metadata: map[string]string{"subscriptionName": "projects/other/subscriptions/orders"}, value: 99},
+		"of a variable":                 {metadata: map[string]string{"subscriptionNameFromEnv": "SUBSCRIPTION"}, value: 2.5},
+		"a topic of a variable":         {metadata: map[string]string{"topicNameFromEnv": "TOPIC", "mode": "MessageSizes", "aggregation": "count"}, value: 2},
 		"an empty one":                  {metadata: map[string]string{"subscriptionName": "empty"}},
 		"a fraction":                    {metadata: map[string]string{"subscriptionName": "fraction"}, value: 2.5},
 		"another mode":                  {metadata: map[string]string{"subscriptionName": "orders", "mode": "NumUndeliveredMessages"}, value: 7},
@@ -101,7 +103,7 @@ func TestPubSub(t *testing.T) {
 		"the size of a subscription":    {metadata: map[string]string{"subscriptionName": "orders", "subscriptionSize": "5"}, code: codes.InvalidArgument, message: "gcp-pubsub: subscriptionSize: was removed: use mode: SubscriptionSize and value: <target>"},
 		"several mistakes":              {metadata: map[string]string{"timeHorizon": "soon", "value": "x"}, code: codes.InvalidArgument},
 	}
-	family := scalertest.Serve(t, triggers...).WithAuth(c.auth())
+	family := scalertest.Serve(t, triggers...).WithAuth(c.auth()).WithEnv(map[string]string{"SUBSCRIPTION": "fraction", "TOPIC": "two"})
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := family.Observe(within(t), "gcp-pubsub", tt.metadata)

@@ -22,12 +22,12 @@ import (
 // metric of one project, of which each wants the series of its own resource. It is
 // their batch.
 type resourceQuery struct {
-	*monitoring
+	project
 
-	project, metric string
-	kind            string // of the monitored resources, "" for any
-	label           string // of the resource that has its id
-	window          time.Duration
+	metric string
+	kind   string // of the monitored resources, "" for any
+	label  string // of the resource that has its id
+	window time.Duration
 	// aggregated is whether the change within alignment is reduced over all series
 	// of a resource: by a function, or by none where only the query language has it.
 	aggregated bool
@@ -70,13 +70,13 @@ func (q resourceQuery) filter(ids []string) string {
 	}
 	return strings.Join(append(terms,
 		"resource.labels."+q.label+"="+anyOf(ids),
-		"resource.labels.project_id="+quoted(q.project)), " AND ")
+		"resource.labels.project_id="+quoted(q.name)), " AND ")
 }
 
 // listing is the question for resources. What is asked for several is grouped by
 // them, so that each gets what it would get alone.
 func (q resourceQuery) listing(ids []string) listing {
-	l := listing{project: q.project, filter: q.filter(ids), window: q.window}
+	l := listing{filter: q.filter(ids), window: q.window}
 	if q.aggregated {
 		l.aggregation = &monitoringpb.Aggregation{
 			AlignmentPeriod:    durationpb.New(alignment),
@@ -96,7 +96,7 @@ func (q resourceQuery) text(id string) string {
 		return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 	}
 	query := fmt.Sprintf("fetch %s | metric %s | filter (resource.project_id == %s && resource.%s == %s) | within %s",
-		q.kind, literal(q.metric), literal(q.project), q.label, literal(id), q.window)
+		q.kind, literal(q.metric), literal(q.name), q.label, literal(id), q.window)
 	if q.aggregated {
 		query += fmt.Sprintf(" | align delta(%s) | every %s | group_by [], %s", alignment, alignment, q.function.mql)
 	}
@@ -193,12 +193,12 @@ func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answ
 // readAlone is the value of one source, asked by itself.
 func (s *resourceSource) readAlone(ctx context.Context) (float64, error) {
 	if s.alone() {
-		return s.query.asked(ctx, s.query.project, s.query.text(s.id))
+		return s.query.asked(ctx, s.query.text(s.id))
 	}
 	value, several, err := s.query.first(ctx, s.query.listing([]string{s.id}))
 	if status.Code(err) == codes.InvalidArgument && s.query.aggregated {
 		// The list does not take changes of a metric that does not count.
-		value, askErr := s.query.asked(ctx, s.query.project, s.query.text(s.id))
+		value, askErr := s.query.asked(ctx, s.query.text(s.id))
 		if askErr == nil || errors.Is(askErr, errNoSeries) {
 			s.byText.Store(true)
 			return value, askErr

@@ -110,7 +110,7 @@ func (p stackdriverParams) Name() string { return scaler.MetricName("gcp-stackdr
 // it is.
 func (p stackdriverParams) listing() listing {
 	l := listing{
-		project: p.ProjectID, window: minutes(p.FilterDuration),
+		window: minutes(p.FilterDuration),
 		filter: "(" + p.Filter + ") AND resource.labels.project_id=" + quoted(p.ProjectID),
 	}
 	if p.AlignmentPeriodSeconds > 0 {
@@ -125,7 +125,7 @@ func (p stackdriverParams) listing() listing {
 
 // stackdriverSource reads what one filter finds.
 type stackdriverSource struct {
-	*monitoring
+	project
 
 	params stackdriverParams
 	warned atomic.Bool
@@ -136,16 +136,20 @@ func openStackdriver(ctx context.Context, p stackdriverParams) (scaler.Source, e
 	if err != nil {
 		return nil, err
 	}
-	return &stackdriverSource{monitoring: m, params: p}, nil
+	project, err := m.of(ctx, p.identityParams, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	return &stackdriverSource{project: project, params: p}, nil
 }
 
 // Read returns the newest value of the first series.
 func (s *stackdriverSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	l := s.params.listing()
-	what := "metrics of project " + s.params.ProjectID
+	what := "metrics of project " + s.name
 	value, several, err := s.first(ctx, l)
 	if several && !s.warned.Swap(true) {
-		slog.Warn("several time series are found: the first one counts, or an alignmentReducer makes one of them", "project", l.project, "filter", l.filter)
+		slog.Warn("several time series are found: the first one counts, or an alignmentReducer makes one of them", "project", s.name, "filter", l.filter)
 	}
 	hint := fmt.Sprintf(" within %s by the filter %s (a longer filterDuration finds more)", l.window, l.filter)
 	return judge(what, hint, value, err, s.params.ValueIfNull)

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -195,10 +196,12 @@ func (m *Monitoring) Connections() int {
 	return m.conns
 }
 
-// Exhausted is the error of a project over its quota.
-func Exhausted() error {
+// Exhausted is the error of a project over its quota, which is to be left alone for
+// so long.
+func Exhausted(pause time.Duration) error {
 	s, err := status.New(codes.ResourceExhausted, "Quota exceeded for quota metric 'Time series queries'").WithDetails(
-		&errdetails.ErrorInfo{Reason: "RATE_LIMIT_EXCEEDED", Domain: "googleapis.com"})
+		&errdetails.ErrorInfo{Reason: "RATE_LIMIT_EXCEEDED", Domain: "googleapis.com"},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(pause)})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+	"github.com/sluice-autoscaler/sluice/test/servers/gcloud"
+)
+
+// subject is a trigger of one type.
+type subject struct {
+	scaler.Trigger
+
+	metadata map[string]string
+	other    map[string]string // makes another question of it
+	value    float64
+	what     string // how its errors begin
+}
+
+// everyType is a trigger of each type that Cloud Monitoring answers.
+func everyType(c *cloud) []subject {
+	depth := gcloud.Series{
+		Project: "shop", Metric: "cloudtasks.googleapis.com/queue/depth", Resource: "cloud_tasks_queue", ID: map[string]string{"queue_id": "orders"},
+		Points: []gcloud.Point{{Value: gcloud.Int(3)}},
+	}
+	c.Set(undelivered("orders", 3), depth)
+	longer := map[string]string{"filterDuration": "7"}
+	return []subject{
+		{cloudTasks, map[string]string{"queueName": "orders", "projectID": "shop"}, longer, 3, "queue orders of project shop: "},
+		{pubSub, map[string]string{"subscriptionName": "orders"}, map[string]string{"timeHorizon": "7m"}, 3, "pubsub.googleapis.com/subscription/num_undelivered_messages of subscription orders of project shop: "},
+		{stackdriver, map[string]string{"projectId": "shop", "filter": `metric.type="cloudtasks.googleapis.com/queue/depth"`}, longer, 3, "metrics of project shop: "},
+	}
+}
+
+func TestContract(t *testing.T) {
+	c := newCloud(t)
+	for _, s := range everyType(c) {
+		t.Run(s.Type, func(t *testing.T) {
+			elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
+				return func(t testing.TB) map[string]string {
+					askAt(t, &monitoringAt, address(t))
+					return with(s.metadata, s.other) // another question, since the endpoint is no part of it
+				}
+			}
+			scalertest.Contract(t, scalertest.Case{
+				Trigger:  s.Trigger,
+				Metadata: s.metadata,
+				Auth:     c.auth(),
+				Dead:     elsewhere(scalertest.DeadAddress),
+				Stalled:  elsewhere(scalertest.StalledAddress),
+				OnePart:  "all series are asked of one endpoint; TestARequestThatStallsFailsAlone has one of the requests stall",
+			})
+		})
+	}
+}
+
+// TestEnvironment has every parameter that can be taken from a variable.
+func TestEnvironment(t *testing.T) {
+	for _, s := range everyType(newCloud(t)) {
+		want := []string{"credentials"} // the others need a value of a kind: see TestIdentities and TestPubSub
+		if got := scalertest.FromEnv(s.Trigger, s.metadata); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", s.Type, got, want)
+		}
+	}
+}
