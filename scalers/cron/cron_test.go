@@ -30,9 +30,12 @@ func cronAt(now time.Time) scaler.Trigger {
 	}, scaler.Scheduled())
 }
 
-func TestContract(t *testing.T) {
-	scalertest.Contract(t, scalertest.Case{Trigger: cron, Metadata: officeHours()})
-}
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("cron", func(testing.TB) scalertest.Case { return scalertest.Case{Metadata: officeHours()} })
 
 // TestBusinessHours has office hours, nights and weekends of one workload. The
 // autoscaler takes the largest.

@@ -22,23 +22,22 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-func TestContract(t *testing.T) {
-	dead := func(t testing.TB) map[string]string {
-		return map[string]string{"scalerAddress": scalertest.DeadAddress(t)}
-	}
-	stalled := func(t testing.TB) map[string]string {
-		return map[string]string{"scalerAddress": scalertest.StalledAddress(t)}
-	}
-	for _, trigger := range triggers {
-		t.Run(trigger.Type, func(t *testing.T) {
-			s := startServer(t, &userServer{
-				streamActive: silent[externalscaler.IsActiveResponse],
-				streamSpecs:  silent[externalscaler.GetMetricSpecResponse],
-			})
-			scalertest.Contract(t, scalertest.Case{
-				Trigger: trigger, Metadata: map[string]string{"scalerAddress": s.address}, Dead: dead, Stalled: stalled,
-			})
-		})
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("external", ofUser)
+var _ = cases.Add("external-push", ofUser)
+
+// ofUser is the case of a type that asks a scaler of a user's.
+func ofUser(t testing.TB) scalertest.Case {
+	return scalertest.Case{
+		Address: startServer(t, &userServer{
+			streamActive: silent[externalscaler.IsActiveResponse],
+			streamSpecs:  silent[externalscaler.GetMetricSpecResponse],
+		}).address,
+		At: func(address string) map[string]string { return map[string]string{"scalerAddress": address} },
 	}
 }
 

@@ -44,19 +44,21 @@ func saying(t testing.TB, text string) *httptest.Server {
 	return serving(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
 }
 
-func TestContract(t *testing.T) {
-	server := saying(t, `{"n": 3}`)
-	elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
-		return func(t testing.TB) map[string]string { return trigger("http://"+address(t), nil) }
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("metrics-api", func(t testing.TB) scalertest.Case {
+	return scalertest.Case{
+		Address: strings.TrimPrefix(saying(t, `{"n": 3}`).URL, "http://"),
+		At: func(address string) map[string]string {
+			return trigger("http://"+address, map[string]string{"authMode": "basic"})
+		},
+		Auth:  map[string]string{"username": "somebody", "password": "hush-hush"},
+		Value: 3,
 	}
-	scalertest.Contract(t, scalertest.Case{
-		Trigger:  metricsAPI,
-		Metadata: trigger(server.URL, map[string]string{"authMode": "basic"}),
-		Auth:     map[string]string{"username": "somebody", "password": "hush-hush"},
-		Dead:     elsewhere(scalertest.DeadAddress),
-		Stalled:  elsewhere(scalertest.StalledAddress),
-	})
-}
+})
 
 func TestFormats(t *testing.T) {
 	in := func(format, location string) map[string]string {

@@ -1,37 +1,38 @@
 package main
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/kube/kubetest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-func TestContract(t *testing.T) {
-	server := kubetest.Start(t)
-	server.Put(newPod("a", "n1", "Running"), configMap("limits", "n", "7"))
-	// Where the API server is, is no part of a trigger: what asks another one
-	// differs in what it asks for as well.
-	elsewhere := func(address func(testing.TB) string, metadata map[string]string) func(testing.TB) map[string]string {
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("kubernetes-workload", func(t testing.TB) scalertest.Case {
+	kubetest.Start(t).Put(newPod("a", "n1", "Running"))
+	return asking(workload(nil), "podSelector", "app=dead", "app=stalled")
+})
+
+var _ = cases.Add("kubernetes-resource", func(t testing.TB) scalertest.Case {
+	kubetest.Start(t).Put(configMap("limits", "n", "7"))
+	return asking(resource(nil), "resourceName", "dead", "stalled")
+})
+
+// asking is the case of a type that asks the API server. Where that is, is no
+// part of a trigger: what asks another one differs in a parameter as well.
+func asking(metadata map[string]string, parameter, ofDead, ofStalled string) scalertest.Case {
+	elsewhere := func(address func(testing.TB) string, value string) func(testing.TB) map[string]string {
 		return func(t testing.TB) map[string]string {
 			kubetest.Point(t, address(t))
-			return metadata
+			there := maps.Clone(metadata)
+			there[parameter] = value
+			return there
 		}
 	}
-	for name, c := range map[string]scalertest.Case{
-		"kubernetes-workload": {
-			Trigger:  kubernetesWorkload,
-			Metadata: workload(nil),
-			Dead:     elsewhere(scalertest.DeadAddress, workload(map[string]string{"podSelector": "app=dead"})),
-			Stalled:  elsewhere(scalertest.StalledAddress, workload(map[string]string{"podSelector": "app=stalled"})),
-		},
-		"kubernetes-resource": {
-			Trigger:  kubernetesResource,
-			Metadata: resource(nil),
-			Dead:     elsewhere(scalertest.DeadAddress, resource(map[string]string{"resourceName": "dead"})),
-			Stalled:  elsewhere(scalertest.StalledAddress, resource(map[string]string{"resourceName": "stalled"})),
-		},
-	} {
-		t.Run(name, func(t *testing.T) { scalertest.Contract(t, c) })
-	}
+	return scalertest.Case{Metadata: metadata, Dead: elsewhere(scalertest.DeadAddress, ofDead), Stalled: elsewhere(scalertest.StalledAddress, ofStalled)}
 }

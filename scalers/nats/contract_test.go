@@ -8,21 +8,24 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-func TestContract(t *testing.T) {
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("nats-jetstream", func(t testing.TB) scalertest.Case {
 	s := started(t, nil)
 	o := operate(t, s.ClientURL())
 	o.stream(jetstream.StreamConfig{Name: "contract", Subjects: []string{"contract.>"}}, "workers")
 	o.publish("contract.a", 3)
-	metadata := func(endpoint string) map[string]string {
-		return map[string]string{
-			"natsServerMonitoringEndpoint": endpoint, "natsServerEndpoint": s.Addr().String(), "account": "$G", "stream": "contract", "consumer": "workers",
-		}
+	return scalertest.Case{
+		Address: monitoringPort(s),
+		At: func(address string) map[string]string {
+			return map[string]string{
+				"natsServerMonitoringEndpoint": address, "natsServerEndpoint": s.Addr().String(), "account": "$G", "stream": "contract", "consumer": "workers",
+			}
+		},
+		Auth:  map[string]string{"username": "somebody", "password": "let-me-in"},
+		Value: 3,
 	}
-	scalertest.Contract(t, scalertest.Case{
-		Trigger:  natsJetStream,
-		Metadata: metadata(monitoringPort(s)),
-		Auth:     map[string]string{"username": "somebody", "password": "let-me-in"},
-		Dead:     func(t testing.TB) map[string]string { return metadata(scalertest.DeadAddress(t)) },
-		Stalled:  func(t testing.TB) map[string]string { return metadata(scalertest.StalledAddress(t)) },
-	})
-}
+})

@@ -29,21 +29,21 @@ func trigger(address string, changes map[string]string) map[string]string {
 	return metadata
 }
 
-func TestContract(t *testing.T) {
-	p := servers.Prometheus(t, servers.PrometheusOptions{BasicAuth: true})
-	elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
-		return func(t testing.TB) map[string]string {
-			return trigger("http://"+address(t), map[string]string{"authModes": "basic"})
-		}
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("prometheus", func(t testing.TB) scalertest.Case {
+	return scalertest.Case{
+		Address: strings.TrimPrefix(servers.Prometheus(t, servers.PrometheusOptions{BasicAuth: true}).URL(), "http://"),
+		At: func(address string) map[string]string {
+			return trigger("http://"+address, map[string]string{"authModes": "basic"})
+		},
+		Auth:  map[string]string{"username": servers.PrometheusUser, "password": servers.PrometheusPassword},
+		Value: 3,
 	}
-	scalertest.Contract(t, scalertest.Case{
-		Trigger:  prometheus,
-		Metadata: trigger(p.URL(), map[string]string{"authModes": "basic"}),
-		Auth:     map[string]string{"username": servers.PrometheusUser, "password": servers.PrometheusPassword},
-		Dead:     elsewhere(scalertest.DeadAddress),
-		Stalled:  elsewhere(scalertest.StalledAddress),
-	})
-}
+})
 
 // TestQueries goes from metadata to observations, over real gRPC and to a real
 // server.

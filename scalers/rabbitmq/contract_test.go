@@ -7,30 +7,29 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
-func TestContract(t *testing.T) {
-	r := servers.SharedRabbitMQ(t)
-	name := vhost(t, r)
-	operate(t, r.AMQPURL(name)).queue("contract", 3)
-	listed(t, r, name, "contract", 3)
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
 
-	for scheme, host := range map[string]string{"amqp": r.AMQPURL(name), "http": r.HTTPURL(name)} {
-		t.Run(scheme, func(t *testing.T) {
-			metadata := func(host string) map[string]string {
-				return map[string]string{"host": host, "queueName": "contract"}
-			}
-			elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
-				return func(t testing.TB) map[string]string {
-					return metadata(scheme + "://" + address(t) + "/contract")
-				}
-			}
-			scalertest.Contract(t, scalertest.Case{
-				Trigger:  rabbitmq,
-				Metadata: metadata(host),
-				Auth:     map[string]string{"username": servers.RabbitMQUser, "password": servers.RabbitMQPassword},
-				Dead:     elsewhere(scalertest.DeadAddress),
-				Stalled:  elsewhere(scalertest.StalledAddress),
-				OnePart:  "all queues are asked of one server; tests of the family have one of them, or their listing, stall",
-			})
-		})
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("rabbitmq", ofQueue("amqp", (*servers.RabbitMQServer).AMQPURL))
+var _ = cases.Add("rabbitmq over HTTP", ofQueue("http", (*servers.RabbitMQServer).HTTPURL))
+
+// ofQueue is the case of a type that asks for the length of a queue by a
+// protocol.
+func ofQueue(scheme string, url func(r *servers.RabbitMQServer, vhost string) string) func(testing.TB) scalertest.Case {
+	return func(t testing.TB) scalertest.Case {
+		r := servers.SharedRabbitMQ(t)
+		name := vhost(t, r)
+		operate(t, r.AMQPURL(name)).queue("contract", 3)
+		listed(t, r, name, "contract", 3)
+		metadata := func(host string) map[string]string { return map[string]string{"host": host, "queueName": "contract"} }
+		return scalertest.Case{
+			Metadata: metadata(url(r, name)),
+			At:       func(address string) map[string]string { return metadata(scheme + "://" + address + "/contract") },
+			Auth:     map[string]string{"username": servers.RabbitMQUser, "password": servers.RabbitMQPassword},
+			Value:    3,
+			OnePart:  "all queues are asked of one server; tests of the family have one of them, or their listing, stall",
+		}
 	}
 }

@@ -7,25 +7,31 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
-func TestContract(t *testing.T) {
-	all, _ := everyType(t)
-	for i, s := range all {
-		t.Run(s.triggerType, func(t *testing.T) {
-			metadata := maps.Clone(s.metadata)
-			if s.triggerType == "postgresql" {
-				metadata["listenChannel"] = "contract"
-			}
-			elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
-				return func(t testing.TB) map[string]string {
-					there := maps.Clone(metadata)
-					there["host"], there["port"] = split(t, address(t))
-					return there
-				}
-			}
-			scalertest.Contract(t, scalertest.Case{
-				Trigger: triggers[i], Metadata: metadata, Auth: s.auth,
-				Dead: elsewhere(scalertest.DeadAddress), Stalled: elsewhere(scalertest.StalledAddress),
-			})
-		})
+// cases has valid metadata of every type.
+var cases = scalertest.Cases{}
+
+func TestContract(t *testing.T) { cases.Contract(t, triggers) }
+
+var _ = cases.Add("postgresql", asking(0, map[string]string{"listenChannel": "contract"}))
+var _ = cases.Add("mysql", asking(1, nil))
+var _ = cases.Add("mssql", asking(2, nil))
+
+// asking is the case of a type that asks one of the databases, with more in its
+// metadata.
+func asking(database int, more map[string]string) func(testing.TB) scalertest.Case {
+	return func(t testing.TB) scalertest.Case {
+		all, _ := everyDatabase(t)
+		s := all[database]
+		return scalertest.Case{
+			Address: s.metadata["host"] + ":" + s.metadata["port"],
+			At: func(address string) map[string]string {
+				there := maps.Clone(s.metadata)
+				maps.Copy(there, more)
+				there["host"], there["port"] = split(t, address)
+				return there
+			},
+			Auth:  s.auth,
+			Value: 42,
+		}
 	}
 }

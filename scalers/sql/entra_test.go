@@ -17,7 +17,7 @@ import (
 // password, until a newer one is in force: sessions end, and the next begins
 // with a token that is valid then.
 func TestEntra(t *testing.T) {
-	all, tds := everyType(t)
+	all, tds := everyDatabase(t)
 	p := servers.SharedPostgreSQL(t)
 	run(t, p, "DROP ROLE IF EXISTS entra; CREATE ROLE entra LOGIN;")
 	tests := map[string]struct {

@@ -20,7 +20,7 @@ type server struct {
 }
 
 // databases starts the real ones, with a table work of 7 rows.
-func databases(t *testing.T) []server {
+func databases(t testing.TB) []server {
 	t.Helper()
 	p, m := servers.SharedPostgreSQL(t), servers.SharedMariaDB(t)
 	for _, e := range []executor{p, m} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +18,9 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers/fault"
 )
 
-// everyType is a trigger of each type: two real databases and the stand-in for
-// SQL Server. Its query is answered with 42.
-func everyType(t *testing.T) (all []server, tds *standIn) {
+// everyDatabase is a trigger of PostgreSQL, MySQL and SQL Server each: two real
+// databases and a stand-in. Its query is answered with 42.
+func everyDatabase(t testing.TB) (all []server, tds *standIn) {
 	t.Helper()
 	tds = newStandIn(t, "secret")
 	address := tds.listener.Addr().String()
@@ -34,31 +33,21 @@ func everyType(t *testing.T) (all []server, tds *standIn) {
 	return all, tds
 }
 
-// through puts a proxy before a database, and returns the metadata of a trigger
-// that goes through it.
-func (s server) through(t *testing.T) (*fault.Proxy, map[string]string) {
+// proxied puts a proxy before what is at an address.
+func proxied(t *testing.T, address string) *fault.Proxy {
 	t.Helper()
-	metadata := maps.Clone(s.metadata)
-	proxy, err := fault.Listen(metadata["host"] + ":" + metadata["port"])
+	proxy, err := fault.Listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { proxy.Close() })
-	metadata["host"], metadata["port"] = split(t, proxy.Addr())
-	return proxy, metadata
+	return proxy
 }
 
-// open opens a source of a trigger of this type.
-func (s server) open(t *testing.T, metadata map[string]string) scaler.Source {
+// openCase opens a source of a case.
+func openCase(t *testing.T, c scalertest.Case, metadata map[string]string) scaler.Source {
 	t.Helper()
-	i := slices.IndexFunc(triggers, func(o scaler.Trigger) bool { return o.Type == s.triggerType })
-	ref := (&scalertest.Family{}).Ref(s.triggerType, metadata)
-	ref.ScalerMetadata[scalerv1.KeyAuthenticationRef] = "TriggerAuthentication/test"
-	bound, err := triggers[i].Bind(ref, &scaler.Credentials{Parameters: s.auth})
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := bound.Open(opening(t))
+	source, err := c.OpenIn(opening(t), metadata)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,36 +56,34 @@ func (s server) open(t *testing.T, metadata map[string]string) scaler.Source {
 
 // TestNetwork cuts, stalls and slows the network, for every type.
 func TestNetwork(t *testing.T) {
-	all, _ := everyType(t)
-	for _, s := range all {
-		t.Run(s.triggerType, func(t *testing.T) {
-			proxy, metadata := s.through(t)
-			source := s.open(t, metadata)
-			read := func(ctx context.Context, when string, want codes.Code) {
-				t.Helper()
-				got, err := source.Read(ctx)
-				if status.Code(err) != want || err == nil && got[0].Value != 42 {
-					t.Fatalf("%s: read %v, %v, want 42 or %v", when, got, err, want)
-				}
+	cases.Each(t, triggers, func(t *testing.T, c scalertest.Case) {
+		proxy := proxied(t, c.Address)
+		metadata := c.At(proxy.Addr())
+		source := openCase(t, c, metadata)
+		read := func(ctx context.Context, when string, want codes.Code) {
+			t.Helper()
+			got, err := source.Read(ctx)
+			if status.Code(err) != want || err == nil && got[0].Value != c.Value {
+				t.Fatalf("%s: read %v, %v, want %v or %v", when, got, err, c.Value, want)
 			}
-			read(within(t), "at first", codes.OK)
-			proxy.Cut()
-			read(within(t), "cut", codes.Unavailable)
-			proxy.Heal()
-			read(within(t), "after the cut", codes.OK)
-			proxy.Stall()
-			impatient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
-			// Drivers call it what they will; the sampler names the deadline.
-			if got, err := source.Read(impatient); err == nil {
-				t.Fatalf("stalled: read %v", got)
-			}
-			proxy.Heal()
-			read(within(t), "after the stall", codes.OK)
-			proxy.Delay(50 * time.Millisecond)
-			read(within(t), "slow", codes.OK)
-		})
-	}
+		}
+		read(within(t), "at first", codes.OK)
+		proxy.Cut()
+		read(within(t), "cut", codes.Unavailable)
+		proxy.Heal()
+		read(within(t), "after the cut", codes.OK)
+		proxy.Stall()
+		impatient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		// Drivers call it what they will; the sampler names the deadline.
+		if got, err := source.Read(impatient); err == nil {
+			t.Fatalf("stalled: read %v", got)
+		}
+		proxy.Heal()
+		read(within(t), "after the stall", codes.OK)
+		proxy.Delay(50 * time.Millisecond)
+		read(within(t), "slow", codes.OK)
+	})
 }
 
 // TestHalfAnswers cuts the connection at places spread over all that a
@@ -104,41 +91,39 @@ func TestNetwork(t *testing.T) {
 // What comes of it is an error or the whole number, never another.
 func TestHalfAnswers(t *testing.T) {
 	const places = 25
-	all, _ := everyType(t)
-	for _, s := range all {
-		t.Run(s.triggerType, func(t *testing.T) {
-			proxy, metadata := s.through(t)
-			observe := func() (scalertest.Observation, error) {
-				// A family of its own has no connection yet.
-				return scalertest.Serve(t, triggers...).WithAuth(s.auth).Observe(t.Context(), s.triggerType, metadata)
+	cases.Each(t, triggers, func(t *testing.T, c scalertest.Case) {
+		proxy := proxied(t, c.Address)
+		metadata := c.At(proxy.Addr())
+		observe := func() (scalertest.Observation, error) {
+			// A family of its own has no connection yet.
+			return c.Serve(t).Observe(t.Context(), c.Trigger.Type, metadata)
+		}
+		if got, err := observe(); err != nil || got.Value != c.Value {
+			t.Fatalf("the whole answer: %+v, %v", got, err)
+		}
+		whole := proxy.Stats().ToClient
+		failures := 0
+		for i := range int64(places) {
+			after := 1 + i*(whole-1)/places
+			proxy.CutAfter(after)
+			got, err := observe()
+			code := status.Code(err)
+			if err != nil {
+				failures++
 			}
-			if got, err := observe(); err != nil || got.Value != 42 {
-				t.Fatalf("the whole answer: %+v, %v", got, err)
+			if err == nil && got.Value != c.Value || err != nil && code != codes.Unavailable && code != codes.Unauthenticated {
+				t.Errorf("%d bytes of %d: %+v, %v", after, whole, got, err)
 			}
-			whole := proxy.Stats().ToClient
-			failures := 0
-			for i := range int64(places) {
-				after := 1 + i*(whole-1)/places
-				proxy.CutAfter(after)
-				got, err := observe()
-				code := status.Code(err)
-				if err != nil {
-					failures++
-				}
-				if err == nil && got.Value != 42 || err != nil && code != codes.Unavailable && code != codes.Unauthenticated {
-					t.Errorf("%d bytes of %d: %+v, %v", after, whole, got, err)
-				}
-			}
-			if failures < places/2 {
-				t.Errorf("%d failures for %d cuts", failures, places)
-			}
-		})
-	}
+		}
+		if failures < places/2 {
+			t.Errorf("%d failures for %d cuts", failures, places)
+		}
+	})
 }
 
 // TestRefusals has what servers refuse for other reasons than the password.
 func TestRefusals(t *testing.T) {
-	all, _ := everyType(t)
+	all, _ := everyDatabase(t)
 	p, m := servers.SharedPostgreSQL(t), servers.SharedMariaDB(t)
 	run(t, p, "DROP ROLE IF EXISTS outcast; CREATE ROLE outcast LOGIN PASSWORD 'hush-hush' CONNECTION LIMIT 0;"+
 		"DROP ROLE IF EXISTS sleeper; CREATE ROLE sleeper NOLOGIN PASSWORD 'hush-hush';"+
@@ -182,7 +167,7 @@ func TestRefusals(t *testing.T) {
 
 // TestRotatedPassword changes the password on the running server.
 func TestRotatedPassword(t *testing.T) {
-	all, tds := everyType(t)
+	all, tds := everyDatabase(t)
 	p, m := servers.SharedPostgreSQL(t), servers.SharedMariaDB(t)
 	run(t, p, "DROP ROLE IF EXISTS turning; CREATE ROLE turning LOGIN PASSWORD 'before-it';")
 	run(t, m, "CREATE OR REPLACE USER 'turning'@'%' IDENTIFIED BY 'before-it'; GRANT SELECT ON sluice.* TO 'turning'@'%';")
@@ -228,24 +213,22 @@ func TestRotatedPassword(t *testing.T) {
 // TestThousandTriggersFewConnections has a thousand sources at one database as
 // one identity, read as many at once as the sampler does.
 func TestThousandTriggersFewConnections(t *testing.T) {
-	all, _ := everyType(t)
-	for _, s := range all {
-		t.Run(s.triggerType, func(t *testing.T) {
-			proxy, metadata := s.through(t)
-			var sources []scaler.Source
-			for range 1000 {
-				sources = append(sources, s.open(t, metadata))
+	cases.Each(t, triggers, func(t *testing.T, c scalertest.Case) {
+		proxy := proxied(t, c.Address)
+		metadata := c.At(proxy.Addr())
+		var sources []scaler.Source
+		for range 1000 {
+			sources = append(sources, openCase(t, c, metadata))
+		}
+		for _, got := range scalertest.ReadAtOnce(t, sources) {
+			if got[0].Value != c.Value {
+				t.Errorf("read %v", got)
 			}
-			for _, got := range scalertest.ReadAtOnce(t, sources) {
-				if got[0].Value != 42 {
-					t.Errorf("read %v", got)
-				}
-			}
-			if got := proxy.Stats().Accepted; got > mostConnections {
-				t.Errorf("%d connections, want at most %d", got, mostConnections)
-			}
-		})
-	}
+		}
+		if got := proxy.Stats().Accepted; got > mostConnections {
+			t.Errorf("%d connections, want at most %d", got, mostConnections)
+		}
+	})
 }
 
 // hanging is a query of each type that is not answered in an hour.
@@ -255,10 +238,12 @@ var hanging = map[string]string{"postgresql": "SELECT count(*) FROM pg_sleep(360
 // than there may be connections. All others of the same database and identity
 // are answered, from the first on.
 func TestSlowQueriesStarveNoOther(t *testing.T) {
-	all, _ := everyType(t)
+	all, _ := everyDatabase(t)
 	for _, s := range all {
 		t.Run(s.triggerType, func(t *testing.T) {
-			proxy, metadata := s.through(t)
+			proxy := proxied(t, s.metadata["host"]+":"+s.metadata["port"])
+			metadata := maps.Clone(s.metadata)
+			metadata["host"], metadata["port"] = split(t, proxy.Addr())
 			family := scalertest.Serve(t, triggers...).WithAuth(s.auth)
 			watch := func(query string, i int) *scalertest.Watching {
 				own := maps.Clone(metadata)

@@ -84,20 +84,20 @@ func TestURLOfMSSQL(t *testing.T) {
 	}
 }
 
-// TestEnvironment has every parameter that can be taken from a variable.
+// TestEnvironment has every parameter of these types that can be taken from a
+// variable.
 func TestEnvironment(t *testing.T) {
 	want := map[string][]string{
 		"postgresql": {"connection", "password"},
 		"mysql":      {"connectionString", "password", "username"},
 		"mssql":      {"connectionString", "password"},
 	}
-	for _, trigger := range triggers {
-		metadata := map[string]string{"query": "q", "host": "h", "port": "1", "userName": "u", "username": "u", "dbName": "d", "sslmode": "disable",
-			"targetQueryValue": "1", "queryValue": "1", "targetValue": "1"}
-		if got := scalertest.FromEnv(trigger, metadata); !slices.Equal(got, want[trigger.Type]) {
-			t.Errorf("%s: %v, want %v", trigger.Type, got, want[trigger.Type])
+	cases.Each(t, triggers, func(t *testing.T, c scalertest.Case) {
+		want, listed := want[c.Trigger.Type]
+		if got := scalertest.FromEnv(c.Trigger, c.Metadata); listed && !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
 		}
-	}
+	})
 }
 
 func TestTimeoutsOfConnectionStrings(t *testing.T) {

@@ -3,6 +3,7 @@ package attacks
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/test/examples"
 )
 
 // prohibited are addresses that only the machine itself should reach, written in
@@ -23,31 +25,54 @@ var prohibited = []string{
 	"2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "127.1", "①⑥⑨.②⑤④.①⑥⑨.②⑤④",
 }
 
-// askers are, by family and trigger, what leads to HOST.
-var askers = map[string]map[string]map[string]string{
-	"http":       {"metrics-api": {"url": "http://HOST:8080/", "valueLocation": "value", "targetValue": "1"}},
-	"kafka":      {"kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}, "apache-kafka": {"bootstrapServers": "HOST:8080", "consumerGroup": "g", "topic": "t"}},
-	"nats":       {"nats-jetstream": {"natsServerMonitoringEndpoint": "HOST:8080", "account": "a", "stream": "s", "consumer": "c"}},
-	"prometheus": {"prometheus": {"serverAddress": "http://HOST:8080", "query": "a", "threshold": "1"}},
-	"rabbitmq":   {"rabbitmq": {"host": "http://a:b@HOST:8080/", "queueName": "q"}},
-	"redis":      {"redis": {"address": "HOST:8080", "listName": "l"}, "redis-cluster": {"address": "HOST:8080", "listName": "l"}, "redis-sentinel": {"address": "HOST:8080", "listName": "l", "sentinelMaster": "m"}},
-	"sql": {
-		"mysql": {"host": "HOST", "port": "8080", "username": "me", "dbName": "d", "query": "q", "queryValue": "1"},
-		"mssql": {"host": "HOST", "port": "8080", "username": "me", "query": "q", "targetValue": "1"},
-	},
+// onTop is for types whose example has its address in a Secret, or something
+// that a guest cannot have; an empty text takes a key away.
+var onTop = map[string]map[string]string{
+	"apache-kafka": {"sasl": ""},
+	"metrics-api":  {"aggregateFromKubeServiceEndpoints": "", "aggregationType": ""},
+	"mssql":        {"host": "HOST", "port": "8080", "username": "me"},
+	"mysql":        {"host": "HOST", "port": "8080", "username": "me", "dbName": "d"},
+	"rabbitmq":     {"host": "http://a:b@HOST:8080/"},
+}
+
+// elsewhere are families and types that no guest can lead anywhere, and why.
+var elsewhere = map[string]string{
+	"aws":        "is asked with keys, in TestTargets",
+	"azure":      "is asked with a login",
+	"cron":       "asks nobody",
+	"datadog":    "is asked with keys",
+	"external":   "answers no guest, see TestTargets",
+	"gcp":        "is asked with a login",
+	"kubernetes": "asks the cluster's API server alone",
+	"postgresql": "takes its address from a Secret",
 }
 
 // TestAddresses asks each family, as kubectl port-forward would, to go to where
-// no user may send it.
+// no user may send it: every type, by its example in docs.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
-	for family, triggers := range askers {
-		client := guest(t, "scaler-"+family)
-		for kind, metadata := range triggers {
-			for _, host := range prohibited {
-				if _, err := client.IsActive(t.Context(), about(kind, metadata, host)); !refused(err) {
-					t.Errorf("%s to %s: %v", kind, host, err)
-				}
+	all, err := examples.Triggers("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guests := map[string]externalscaler.ExternalScalerClient{}
+	for _, trigger := range all {
+		if elsewhere[trigger.Family] != "" || elsewhere[trigger.Type] != "" {
+			continue
+		}
+		metadata, leads := trigger.LedTo("HOST:8080")
+		maps.Copy(metadata, onTop[trigger.Type])
+		maps.DeleteFunc(metadata, func(_, value string) bool { return value == "" })
+		if !leads && onTop[trigger.Type] == nil {
+			t.Errorf("docs/examples/%s.yaml has no address: say in onTop what leads the type to one, or in elsewhere why nothing does", trigger.Type)
+			continue
+		}
+		if guests[trigger.Family] == nil {
+			guests[trigger.Family] = guest(t, "scaler-"+trigger.Family)
+		}
+		for _, host := range prohibited {
+			if _, err := guests[trigger.Family].IsActive(t.Context(), about(trigger.Type, metadata, host)); !refused(err) {
+				t.Errorf("%s to %s: %v", trigger.Type, host, err)
 			}
 		}
 	}

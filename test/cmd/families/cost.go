@@ -21,6 +21,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
+	"github.com/sluice-autoscaler/sluice/test/examples"
 )
 
 const loopback = "127.0.0.1"
@@ -44,20 +45,18 @@ func costs(ctx context.Context, o options) (err error) {
 	go func() { _ = pages.Serve(listener) }()
 	ends.add(pages.Close)
 	all = append(all,
-		source{name: "cron", family: "cron", triggerType: "cron", metadata: map[string]string{"timezone": "UTC", "desiredReplicas": "2"},
+		source{name: "cron", costs: true, family: "cron", triggerType: "cron", metadata: map[string]string{"timezone": "UTC", "desiredReplicas": "2"},
 			of: func(i int) map[string]string {
 				return map[string]string{"start": fmt.Sprintf("%d %d 1 1 *", i%60, i/60%24), "end": fmt.Sprintf("%d %d 2 1 *", i%60, i/60%24)}
 			}},
-		source{name: "metrics-api", family: "http", triggerType: "metrics-api", metadata: map[string]string{"valueLocation": "waiting", "targetValue": "1"},
+		source{name: "metrics-api", costs: true, family: "http", triggerType: "metrics-api", metadata: map[string]string{"valueLocation": "waiting", "targetValue": "1"},
 			of: func(i int) map[string]string {
 				return map[string]string{"url": fmt.Sprintf("http://%s/%d", listener.Addr(), i)}
 			}})
 	rows := [][]string{{"family", "trigger type", "MiB at rest", fmt.Sprintf("MiB with %d", o.triggers), "millicores at rest", fmt.Sprintf("millicores with %d", o.triggers)}}
 	for _, s := range all {
-		switch s.name {
-		case "redis", "redis-streams", "mysql", "prometheus", "nats-jetstream", "aws-sqs-queue", "aws-cloudwatch", "cron", "metrics-api":
-		default:
-			continue // as another one of the same family, or it needs a Secret
+		if !s.costs {
+			continue
 		}
 		row, err := s.cost(ctx, o)
 		if err != nil {
@@ -66,6 +65,27 @@ func costs(ctx context.Context, o options) (err error) {
 		rows = append(rows, row)
 	}
 	table(rows)
+	return unmeasured(o, all)
+}
+
+// unmeasured names the types that no source is of.
+func unmeasured(o options, all []source) error {
+	measured := map[string]bool{}
+	for _, s := range all {
+		measured[s.triggerType] = true
+	}
+	types, err := examples.Triggers(filepath.Join(o.binaries, ".."))
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, t := range types {
+		if !measured[t.Type] {
+			missing = append(missing, t.Type)
+		}
+	}
+	fmt.Println("not measured, for want of a source in test/cmd/families:", strings.Join(missing, ", "))
+	fmt.Println()
 	return nil
 }
 

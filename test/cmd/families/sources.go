@@ -31,6 +31,9 @@ type source struct {
 	// args are those of the family's process beside what all have.
 	args  []string
 	rings bool
+	// costs is whether memory and CPU are measured: not of what is as another one
+	// of its family, or needs a Secret.
+	costs bool
 	// prepare makes what n triggers read, with nothing to do; nil for nothing.
 	prepare func(ctx context.Context, n int) error
 	// happen brings work to the i-th trigger, and returns once it is there.
@@ -80,7 +83,7 @@ func redisSources(ctx context.Context, address string, ends *closing) ([]source,
 	} {
 		all = append(all,
 			source{
-				name: kind.name, family: "redis", triggerType: kind.name, metadata: kind.metadata, rings: true,
+				name: kind.name, family: "redis", triggerType: kind.name, metadata: kind.metadata, rings: true, costs: kind.server == one,
 				of: func(i int) map[string]string { return map[string]string{"listName": name(i), "listLength": "1"} },
 				happen: func(ctx context.Context, i int) error {
 					_, err := kind.server.Do(ctx, "RPUSH", name(i), "x")
@@ -88,7 +91,7 @@ func redisSources(ctx context.Context, address string, ends *closing) ([]source,
 				},
 			},
 			source{
-				name: kind.name + "-streams", family: "redis", triggerType: kind.name + "-streams", metadata: kind.metadata, rings: true,
+				name: kind.name + "-streams", family: "redis", triggerType: kind.name + "-streams", metadata: kind.metadata, rings: true, costs: kind.server == one,
 				of: func(i int) map[string]string {
 					return map[string]string{"stream": "s" + name(i), "streamLength": "1"}
 				},
@@ -150,7 +153,7 @@ func sqlSources(ctx context.Context, address string, ends *closing) ([]source, e
 			},
 		},
 		{
-			name: "mysql", family: "sql", triggerType: "mysql", of: asking("queryValue", ""),
+			name: "mysql", costs: true, family: "sql", triggerType: "mysql", of: asking("queryValue", ""),
 			metadata: map[string]string{"host": host, "port": port, "username": "nobody", "dbName": servers.SQLDatabase},
 			happen: func(ctx context.Context, i int) error {
 				return m.Exec(ctx, fmt.Sprintf("INSERT INTO work VALUES ('%s');", name(i)))
@@ -180,7 +183,7 @@ func prometheusSource(ctx context.Context, address string, ends *closing) (sourc
 	}
 	ends.add(p.Close)
 	return source{
-		name: "prometheus", family: "prometheus", triggerType: "prometheus", metadata: map[string]string{"serverAddress": p.URL(), "threshold": "1"},
+		name: "prometheus", costs: true, family: "prometheus", triggerType: "prometheus", metadata: map[string]string{"serverAddress": p.URL(), "threshold": "1"},
 		of: func(i int) map[string]string {
 			return map[string]string{"query": fmt.Sprintf("sum(waiting{queue=%q})", name(i))}
 		},
@@ -238,7 +241,7 @@ func awsSources(ctx context.Context, address string, ends *closing) ([]source, e
 	}
 	all := []source{
 		{
-			triggerType: "aws-sqs-queue", prepare: m.each("sqs", "AmazonSQS.CreateQueue", `{"QueueName":%q}`),
+			triggerType: "aws-sqs-queue", costs: true, prepare: m.each("sqs", "AmazonSQS.CreateQueue", `{"QueueName":%q}`),
 			of:     func(i int) map[string]string { return map[string]string{"queueURL": name(i), "queueLength": "1"} },
 			happen: one("sqs", "AmazonSQS.SendMessage", `{"QueueUrl":%q,"MessageBody":"work"}`),
 		},
@@ -262,7 +265,7 @@ func awsSources(ctx context.Context, address string, ends *closing) ([]source, e
 			happen: one("dynamodb", "DynamoDB_20120810.PutItem", `{"TableName":"work","Item":{"queue":{"S":%q}}}`),
 		},
 		{
-			triggerType: "aws-cloudwatch",
+			triggerType: "aws-cloudwatch", costs: true,
 			of: func(i int) map[string]string {
 				return map[string]string{"namespace": "work", "metricName": name(i), "targetMetricValue": "1", "minMetricValue": "0",
 					"metricCollectionTime": "3600", "metricStatPeriod": "60"}
@@ -303,7 +306,7 @@ func natsSource(address string, ends *closing) (source, error) {
 		return source{}, err
 	}
 	return source{
-		name: "nats-jetstream", family: "nats", triggerType: "nats-jetstream", rings: true,
+		name: "nats-jetstream", family: "nats", triggerType: "nats-jetstream", rings: true, costs: true,
 		metadata: map[string]string{
 			"natsServerMonitoringEndpoint": server.Monitoring(), "natsServerEndpoint": server.Clients(), "account": "$G", "consumer": "workers", "lagThreshold": "1",
 		},
