@@ -8,6 +8,7 @@ var families = map[string][]string{
 	"aws":        {"aws-cloudwatch", "aws-dynamodb", "aws-dynamodb-streams", "aws-kinesis-stream", "aws-sqs-queue"},
 	"azure":      {"azure-queue"},
 	"cron":       {"cron"},
+	"datadog":    {"datadog"},
 	"external":   {"external", "external-push"},
 	"gcp":        {"gcp-cloudtasks", "gcp-pubsub", "gcp-stackdriver"},
 	"http":       {"metrics-api"},

@@ -143,6 +143,9 @@ func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *
 	}
 }
 
+// Timeout is how long a request with its answer may take.
+func (c *HTTPClient) Timeout() time.Duration { return c.client.Timeout }
+
 // HTTPAnswer is a successful answer.
 type HTTPAnswer struct {
 	Status int // 2xx

@@ -186,7 +186,8 @@ func (f *Family) read(ctx context.Context, triggerType string, metadata map[stri
 	defer cancel()
 	for {
 		values, active, err := f.readOnce(ctx, triggerType, metadata)
-		if status.Code(err) != codes.Unauthenticated || !f.vault.rotated(f.ref) || ctx.Err() != nil {
+		refused := status.Code(err) == codes.Unauthenticated || status.Code(err) == codes.PermissionDenied
+		if !refused || !f.vault.rotated(f.ref) || ctx.Err() != nil {
 			return values, active, err
 		}
 	}

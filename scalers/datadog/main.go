@@ -1,0 +1,28 @@
+// Command datadog serves the Datadog family of triggers over gRPC.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials"
+)
+
+// triggers is the whole family. A new trigger type adds its file and its line.
+var triggers = []scaler.Trigger{
+	datadog,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if err := scaler.Serve(ctx, "datadog", triggers, scaler.WithCredentials(credentials.FromCluster), scaler.WithRequestBudget()); err != nil {
+		fmt.Fprintln(os.Stderr, "datadog:", err)
+		os.Exit(1)
+	}
+}
