@@ -14,6 +14,10 @@ import (
 
 // triggers is the whole family. A new trigger type adds its file and its line.
 var triggers = []scaler.Trigger{
+	azureAppInsights,
+	azureDataExplorer,
+	azureLogAnalytics,
+	azureMonitor,
 	azureQueue,
 }
 
@@ -21,7 +25,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := scaler.Serve(ctx, "azure", triggers, scaler.WithCredentials(credentials.FromCluster)); err != nil {
+	if err := scaler.Serve(ctx, "azure", triggers, scaler.WithCredentials(credentials.FromCluster), scaler.WithRequestBudget()); err != nil {
 		fmt.Fprintln(os.Stderr, "azure:", err)
 		os.Exit(1)
 	}

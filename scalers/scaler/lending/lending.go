@@ -137,6 +137,18 @@ func (s Service) Lend(parameter string, verified bool, hosts ...string) (Loan, e
 	return Loan{s.Scope()}, nil
 }
 
+// LendNamed is leave to send a host tokens for the audience that it names itself:
+// one of the service's hosts. For another it is LendFor.
+func (s Service) LendNamed(parameter string, verified bool, host, audience string) (Loan, error) {
+	if u, err := url.Parse(audience); err != nil || u.Scheme != "https" || !s.Owns(u.Hostname()) {
+		return s.LendFor(parameter, host, parameter, audience)
+	}
+	if err := s.Check(parameter, host, verified); err != nil {
+		return Loan{}, err
+	}
+	return Loan{strings.TrimSuffix(audience, "/") + "/.default"}, nil
+}
+
 // LendFor is leave to send a host tokens for an audience that a trigger names,
 // in audienceParameter: when the family was started with both, as one entry, or
 // as an entry of the host and one of the host that the audience is a URL of.

@@ -109,6 +109,9 @@ type transport struct{ client *http.Client }
 // Do implements policy.Transporter.
 func (t transport) Do(request *http.Request) (*http.Response, error) {
 	answer, err := t.client.Do(request)
+	if err != nil {
+		lose(request.Context(), err)
+	}
 	if err != nil || answer.StatusCode < 400 {
 		return answer, err
 	}

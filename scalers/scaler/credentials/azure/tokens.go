@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -12,8 +13,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
-// Tokens are tokens of the pod identity azure-workload for one scope, which
-// are kept and renewed before they end.
+// Tokens are tokens of one identity for one scope, which are kept and renewed
+// before they end.
 type Tokens struct {
 	credential azcore.TokenCredential
 	scope      string
@@ -22,9 +23,13 @@ type Tokens struct {
 // TokensFor returns the tokens of the pod identity azure-workload for the
 // hosts of a loan. It is called from Open with Open's ctx; it asks nothing yet.
 func TokensFor(ctx context.Context, id contract.PodIdentity, to lending.Loan) (*Tokens, error) {
-	identity := WorkloadIdentity{ClientID: id.IdentityID, TenantID: id.TenantID, AuthorityHost: id.AuthorityHost}
-	credential, err := login.Share(ctx, identity, func(_ context.Context, client *http.Client) (azcore.TokenCredential, error) {
-		return identity.Credential(client)
+	return WorkloadIdentity{ClientID: id.IdentityID, TenantID: id.TenantID, AuthorityHost: id.AuthorityHost}.Tokens(ctx, to)
+}
+
+// Tokens returns those of the identity for the hosts of a loan, as TokensFor does.
+func (w WorkloadIdentity) Tokens(ctx context.Context, to lending.Loan) (*Tokens, error) {
+	credential, err := login.Share(ctx, w, func(_ context.Context, client *http.Client) (azcore.TokenCredential, error) {
+		return w.Credential(client)
 	})
 	if err != nil {
 		return nil, err
@@ -34,9 +39,24 @@ func TokensFor(ctx context.Context, id contract.PodIdentity, to lending.Loan) (*
 
 // Token returns a valid token. what names it in an error.
 func (t *Tokens) Token(ctx context.Context, what string) (string, error) {
-	token, err := t.credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{t.scope}})
+	var lost atomic.Pointer[error]
+	token, err := t.credential.GetToken(context.WithValue(ctx, lostKey{}, &lost), policy.TokenRequestOptions{Scopes: []string{t.scope}})
 	if err != nil {
+		if cause := lost.Load(); cause != nil {
+			err = *cause
+		}
 		return "", Failure(what, err)
 	}
 	return token.Token, nil
+}
+
+// lostKey is of the pointer at which a transport leaves why a request had no
+// answer: the library makes a text of that.
+type lostKey struct{}
+
+// lose notes why a request had none.
+func lose(ctx context.Context, err error) {
+	if at, ok := ctx.Value(lostKey{}).(*atomic.Pointer[error]); ok {
+		at.Store(&err)
+	}
 }

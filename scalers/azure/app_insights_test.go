@@ -1,0 +1,130 @@
+package main
+
+import (
+	"math"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
+)
+
+// insights is what tests of all queries know of azure-app-insights.
+var insights = queryKinds[2]
+
+func TestAppInsightsAnswers(t *testing.T) {
+	value := func(metric string) string { return `{"value":{"start":"s","end":"e",` + metric + `}}` }
+	ignoring := map[string]string{"ignoreNullValues": "true"}
+	s := newQueryStub(t, nil)
+	family := scalertest.Serve(t, azureAppInsights).WithAuth(insights.application(stubSecret))
+	for name, tt := range map[string]struct {
+		answer   string
+		metadata map[string]string
+		want     scalertest.Observation
+		message  string
+	}{
+		"a number":                  {value(`"requests/count":{"sum":42.5}`), nil, scalertest.Observation{Value: 42.5, Active: true}, ""},
+		"zero":                      {value(`"requests/count":{"sum":0}`), nil, scalertest.Observation{}, ""},
+		"a negative number":         {value(`"requests/count":{"sum":-1}`), nil, scalertest.Observation{}, ""},
+		"at the threshold":          {value(`"requests/count":{"sum":3}`), map[string]string{"activationTargetValue": "3"}, scalertest.Observation{Value: 3}, ""},
+		"null":                      {value(`"requests/count":{"sum":null}`), nil, scalertest.Observation{}, "null: the service saw no sample"},
+		"null, ignored":             {value(`"requests/count":{"sum":null}`), ignoring, scalertest.Observation{}, ""},
+		"a null metric":             {value(`"requests/count":null`), nil, scalertest.Observation{}, "null: the service saw no sample"},
+		"a null metric, ignored":    {value(`"requests/count":null`), ignoring, scalertest.Observation{}, ""},
+		"another metric":            {value(`"requests/duration":{"sum":1}`), nil, scalertest.Observation{}, "the answer has no such metric: metricId is wrong"},
+		"another metric, ignored":   {value(`"requests/duration":{"sum":1}`), ignoring, scalertest.Observation{}, "which ignoreNullValues does not excuse"},
+		"no aggregation":            {value(`"requests/count":{"avg":1}`), nil, scalertest.Observation{}, "the answer has no aggregation sum of the metric"},
+		"no aggregation, ignored":   {value(`"requests/count":{"avg":1}`), ignoring, scalertest.Observation{}, "which ignoreNullValues does not excuse"},
+		"a metric that is a number": {value(`"requests/count":7`), ignoring, scalertest.Observation{}, "the metric in the answer is not an object"},
+		"a value that is a text":    {value(`"requests/count":{"sum":"hush-hush"}`), ignoring, scalertest.Observation{}, "the value in the answer is not a number"},
+		"a value that is a list":    {value(`"requests/count":{"sum":[1]}`), ignoring, scalertest.Observation{}, "the value in the answer is not a number"},
+		"a value too large":         {value(`"requests/count":{"sum":1e999}`), ignoring, scalertest.Observation{}, "the value in the answer is not a number"},
+		"no value":                  {`{}`, ignoring, scalertest.Observation{}, "the answer is not one of the API"},
+		"a null value":              {`{"value":null}`, ignoring, scalertest.Observation{}, "the answer is not one of the API"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.answers(saying(200, tt.answer))
+			got, err := family.Observe(t.Context(), "azure-app-insights", joined(insights.metadata(s.URL), tt.metadata))
+			checkCell(t, insights.what, got, err, tt.want, tt.message)
+		})
+	}
+}
+
+func TestAppInsightsRequests(t *testing.T) {
+	for name, tt := range map[string]struct {
+		metadata map[string]string
+		path     string
+		want     url.Values
+	}{
+		"by default":        {nil, "/v1/apps/app-1/metrics/requests/count", url.Values{"aggregation": {"sum"}, "timespan": {"PT00H05M"}}},
+		"a filter":          {map[string]string{"metricFilter": "cloud/roleName eq 'a b'", "metricAggregationTimespan": "12:34"}, "/v1/apps/app-1/metrics/requests/count", url.Values{"aggregation": {"sum"}, "timespan": {"PT12H34M"}, "filter": {"cloud/roleName eq 'a b'"}}},
+		"an encoded filter": {map[string]string{"metricFilter": "cloud%2FroleName+eq%20'a%26b'"}, "/v1/apps/app-1/metrics/requests/count", url.Values{"aggregation": {"sum"}, "timespan": {"PT00H05M"}, "filter": {"cloud/roleName eq 'a&b'"}}},
+		"odd names":         {map[string]string{"applicationInsightsId": "a/b", "metricId": "customMetrics/a%20b%2Fc", "metricAggregationType": "avg&x"}, "/v1/apps/a%2Fb/metrics/customMetrics/a%20b%2Fc", url.Values{"aggregation": {"avg&x"}, "timespan": {"PT00H05M"}}},
+		"an encoded name":   {map[string]string{"metricId": "customMetrics/a%20b"}, "/v1/apps/app-1/metrics/customMetrics/a%20b", url.Values{"aggregation": {"sum"}, "timespan": {"PT00H05M"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newQueryStub(t, saying(200, insights.value))
+			_, _ = scalertest.Serve(t, azureAppInsights).WithAuth(insights.application(stubSecret)).Observe(t.Context(), "azure-app-insights", joined(insights.metadata(s.URL), tt.metadata))
+			n, r := s.requests()
+			if n != 1 || r.Method != http.MethodGet || r.URL.EscapedPath() != tt.path || r.URL.Query().Encode() != tt.want.Encode() {
+				t.Errorf("%d requests, the last is %s %s?%s", n, r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
+			}
+		})
+	}
+}
+
+func TestAppInsightsProblems(t *testing.T) {
+	family := scalertest.Serve(t, azureAppInsights).WithAuth(insights.application(stubSecret))
+	for name, tt := range map[string]struct {
+		metadata map[string]string
+		want     string
+	}{
+		"everything": {map[string]string{"applicationInsightsId": "", "metricId": "", "metricAggregationType": "", "metricAggregationTimespan": "", "tenantId": "", "targetValue": ""},
+			"applicationInsightsId: is required (looked in metadata, authentication, applicationInsightsIdFromEnv); metricId: is required (looked in metadata); metricAggregationType: is required (looked in metadata); " +
+				"metricAggregationTimespan: is required (looked in metadata); tenantId: is required (looked in metadata, authentication, tenantIdFromEnv)"},
+		"no colon":               {map[string]string{"metricAggregationTimespan": "5"}, `metricAggregationTimespan: "5" is not of the form hh:mm: it should be hh:mm, such as 00:05`},
+		"two colons":             {map[string]string{"metricAggregationTimespan": "0:5:0"}, `metricAggregationTimespan: "0:5:0" is not of the form hh:mm`},
+		"words":                  {map[string]string{"metricAggregationTimespan": "aa:bb"}, `metricAggregationTimespan: "aa:bb" is not of the form hh:mm`},
+		"no target":              {map[string]string{"targetValue": ""}, `targetValue: target 0 is not greater than 0`},
+		"a stray percent":        {map[string]string{"metricFilter": "a eq '100%'"}, "metricFilter: has a % that is not followed by two hexadecimal digits"},
+		"elsewhere":              {map[string]string{"metricId": "../../x"}, "metricId: is not the id of a metric"},
+		"an unknown cloud":       {map[string]string{"cloud": "AzureCloud"}, `cloud: "AzureCloud" is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, Private`},
+		"private, no place":      {map[string]string{"appInsightsResourceURL": ""}, "appInsightsResourceURL: is required with cloud Private"},
+		"private, no Entra":      {map[string]string{"activeDirectoryEndpoint": ""}, "activeDirectoryEndpoint: is required with cloud Private"},
+		"the secret as metadata": {map[string]string{"metricAggregationTimespan": "1", "activeDirectoryClientPassword": "hush-hush"}, `metricAggregationTimespan: "1" is not`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			family := family
+			if name == "everything" { // of an authentication, more may be to come
+				family = scalertest.Serve(t, azureAppInsights)
+			}
+			_, err := family.Observe(t.Context(), "azure-app-insights", joined(insights.metadata("https://127.0.0.1:1"), tt.metadata))
+			if status.Code(err) != codes.InvalidArgument || !strings.HasPrefix(status.Convert(err).Message(), "azure-app-insights: "+tt.want) || strings.Contains(err.Error(), "hush-hush") {
+				t.Errorf("error = %v, want %q", err, tt.want)
+			}
+		})
+	}
+	// The secret is never literal metadata.
+	_, err := scalertest.Serve(t, azureAppInsights).Observe(t.Context(), "azure-app-insights", joined(insights.metadata("https://127.0.0.1:1"), insights.application("hush-hush")))
+	if !strings.Contains(status.Convert(err).Message(), "activeDirectoryClientPassword: is required without pod identity azure-workload") {
+		t.Errorf("a literal secret: %v", err)
+	}
+	specs, err := family.Specs(t.Context(), "azure-app-insights", joined(insights.metadata("https://127.0.0.1:1"), map[string]string{"metricId": "customMetrics/back.log", "targetValue": "2.5"}))
+	if err != nil || specs[0].GetMetricName() != "azure-app-insights-customMetrics-back-log" || specs[0].GetTargetSizeFloat() != 2.5 {
+		t.Errorf("metric %v, %v", specs, err)
+	}
+}
+
+func FuzzInsight(f *testing.F) {
+	f.Add(insights.value, "requests/count", "sum")
+	f.Add(`{"value":{"a":{"b":null}}}`, "a", "b")
+	f.Fuzz(func(t *testing.T, body, metric, aggregation string) {
+		if value, err := parseInsight([]byte(body), metric, aggregation); err == nil && (math.IsNaN(value) || math.IsInf(value, 0)) {
+			t.Errorf("%v is no value", value)
+		}
+	})
+}
