@@ -3,10 +3,92 @@
 package main
 
 // ParamDocs says what the parameters mean.
+func (appInsightsParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationTargetValue":     "The activation threshold.",
+		"ApplicationID":             "The id of the application, a GUID.",
+		"Authority":                 "The address of Entra of cloud Private, which needs it.",
+		"ClientID":                  "The application that asks, where there is no pod identity.",
+		"ClientPassword":            "A secret of that application.",
+		"Cloud":                     "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, or Private, whose addresses the trigger gives.",
+		"IgnoreNullValues":          "Reads a metric without samples in the time as 0. It is for metrics whose silence means that there is no work.",
+		"MetricAggregationInterval": "What some pages call the time.",
+		"MetricAggregationTimespan": "The length of the time that is looked at, as hh:mm. Metrics arrive minutes late: 0:5 rarely finds nothing.",
+		"MetricAggregationType":     "How values become one: avg, sum, count, min, max or unique, as far as the metric has it.",
+		"MetricFilter":              "A filter by dimensions, such as cloud/roleName eq 'orders'. It may be percent-encoded; a + is a space.",
+		"MetricID":                  "The metric, such as requests/duration or customMetrics/backlog.",
+		"ResourceURL":               "The address of Application Insights in cloud Private, which needs it. Tokens are for it.",
+		"TargetValue":               "The target, in the unit of the metric.",
+		"TenantID":                  "The tenant of the application that asks.",
+		"azure-app-insights":        "Scales on one aggregated metric of Application Insights.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
 func (cloudParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"Cloud":          "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud, AzureStackCloud, whose addresses the family was started with, or Private, whose suffix the trigger gives.",
 		"EndpointSuffix": "What the service's host ends with, behind the name of the account or namespace. It counts with cloud Private alone, which needs it.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
+func (dataExplorerParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationThreshold": "The activation threshold.",
+		"Authority":           "The address of Entra of cloud Private, which needs it.",
+		"ClientID":            "That application.",
+		"ClientSecret":        "A secret of that application.",
+		"Cloud":               "The cloud of Azure whose Entra is asked for tokens: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud, AzureStackCloud, whose addresses the family was started with, or Private.",
+		"DatabaseName":        "The database that is queried.",
+		"Endpoint":            "The address of the cluster, such as https://shop.westeurope.kusto.windows.net, or a connection string with it as its Data Source.",
+		"Query":               "The query. It returns one row, whose first column is the value.",
+		"TenantID":            "The tenant of the application that asks, where there is no pod identity.",
+		"Threshold":           "The target.",
+		"Timeout":             "Bounds one request, on the side of the cluster, too.",
+		"azure-data-explorer": "Scales on the one number that a query in the Kusto language returns, of an Azure Data Explorer cluster.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
+func (logAnalyticsParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationThreshold": "The activation threshold.",
+		"Authority":           "The address of Entra of cloud Private; the family's own when absent.",
+		"ClientID":            "That application.",
+		"ClientSecret":        "A secret of that application.",
+		"Cloud":               "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, or Private, whose addresses the trigger gives.",
+		"Query":               "The query. It returns one row, whose first column is the value, and says itself which time it looks at.",
+		"ResourceURL":         "The address of Log Analytics in cloud Private, which needs it. Tokens are for it.",
+		"TenantID":            "The tenant of the application that asks, where there is no pod identity.",
+		"Threshold":           "The target.",
+		"Timeout":             "Bounds one request.",
+		"UnsafeSSL":           "Accepts any certificate of the service.",
+		"WorkspaceID":         "The id of the workspace.",
+		"azure-log-analytics": "Scales on the one number that a query in the Kusto language returns, of a Log Analytics workspace.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
+func (monitorParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationTargetValue":     "The activation threshold.",
+		"Authority":                 "The address of Entra of cloud Private; the family's own when absent.",
+		"ClientID":                  "The application that asks, where there is no pod identity.",
+		"ClientPassword":            "A secret of that application.",
+		"Cloud":                     "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, or Private, whose addresses the trigger gives.",
+		"MetricAggregationInterval": "The length of the time that is looked at, as hh:mm:ss. The grain of its values is the service's own.",
+		"MetricAggregationType":     "How values of a time grain become one.",
+		"MetricFilter":              "A filter by dimensions, such as EntityName eq 'orders'.",
+		"MetricName":                "The metric, under the name that the API has for it.",
+		"MetricNamespace":           "That of the metric, for a resource whose metrics are in several.",
+		"ResourceGroupName":         "The resource group that the resource is in.",
+		"ResourceManager":           "The address of the Resource Manager of cloud Private, which needs it. Tokens are for it.",
+		"ResourceURI":               "The resource, as providerNamespace/resourceType/resourceName, such as Microsoft.ServiceBus/namespaces/shop.",
+		"SubscriptionID":            "The subscription that the resource is in.",
+		"TargetValue":               "The target, in the unit of the metric.",
+		"TenantID":                  "The tenant of the application that asks.",
+		"azure-monitor":             "Scales on a platform metric of one resource, as Azure Monitor has it.",
 	}
 }
 
