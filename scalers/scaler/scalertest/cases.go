@@ -116,7 +116,7 @@ func (all Cases) problems(folder string, triggers []scaler.Trigger) []string {
 func (all Cases) missing(folder, triggerType string) string {
 	where := "the test beside its file"
 	if file, _ := find(folder, func(file, line string) bool {
-		return !isTest(file) && strings.Contains(line, "Define("+strconv.Quote(triggerType)+",")
+		return !isTest(file) && strings.Contains(line, "Define") && strings.Contains(line, "("+strconv.Quote(triggerType)+",")
 	}); file != "" {
 		where = strings.TrimSuffix(file, ".go") + "_test.go"
 	}

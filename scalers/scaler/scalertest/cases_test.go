@@ -43,19 +43,21 @@ func TestTypesWithoutACase(t *testing.T) {
 	for file, text := range map[string]string{
 		"tank.go":      "package main\n\nvar tank = scaler.Define(\"water-tank\", openTank)\n",
 		"pump.go":      "package main\n\nvar pump = scaler.Define(\"water-pump\", openPump)\n",
+		"mill.go":      "package main\n\nvar mill = scaler.Define[millParams](\"water-mill\", open, rings)\n",
 		"pump_test.go": "package main\n\nvar _ = contract(\"water-pump\", subject{\n",
 	} {
 		if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	triggers := []scaler.Trigger{steady("water-pump"), steady("water-tank"), steady("elsewhere")}
+	triggers := []scaler.Trigger{steady("water-pump"), steady("water-tank"), steady("water-mill"), steady("elsewhere")}
 	cases := Cases{}
 	cases.Add("water-pump", steadyCase("one"))
 	cases.Add("water-pump by night", steadyCase("two"))
 	cases.Add("gone", steadyCase("three"))
 	want := []string{
 		"the family serves water-tank, which has no contract case. Add to tank_test.go:\nvar _ = contract(\"water-tank\", subject{\nand so on, as pump_test.go has it",
+		"the family serves water-mill, which has no contract case. Add to mill_test.go:\nvar _ = contract(\"water-mill\", subject{\nand so on, as pump_test.go has it",
 		"the family serves elsewhere, which has no contract case. Add to the test beside its file:\nvar _ = contract(\"elsewhere\", subject{\nand so on, as pump_test.go has it",
 		`the case "gone" is of a type that the family does not serve: add the type to main.go, or remove the case`,
 	}
