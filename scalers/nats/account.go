@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -42,7 +43,9 @@ type consumerSource struct {
 	stream, consumer string
 
 	mu       sync.Mutex
-	leader   string // as of the last read
+	leader   string    // as of the last read
+	server   string    // by id, whose numbers were the last
+	since    time.Time // when they were another's before; zero for never
 	subjects subjects
 	changed  func() // is called when they are others; nil for nobody
 }
@@ -54,6 +57,26 @@ func (s *consumerSource) lastLeader() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.leader
+}
+
+// settling is how long who begins to lead may take until it has counted what is
+// pending. Until then it says 0, as one does that has started and does not know the
+// leader yet.
+const settling = 10 * time.Second
+
+// early reports whether a server that says that nothing is pending may have begun
+// too late to know. server is its id.
+func (s *consumerSource) early(c consumer, server string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server != server {
+		if s.server != "" {
+			s.since = now
+		}
+		s.server = server
+	}
+	began := c.led >= 0 && c.led < settling || !s.since.IsZero() && now.Sub(s.since) < settling
+	return c.doubtful && (c.alone || began)
 }
 
 // remember notes what else a read has found.

@@ -103,6 +103,81 @@ func TestAnswersOfOthers(t *testing.T) {
 	}
 }
 
+// TestLeadersThatHaveNotCounted: who begins to lead says 0 until it has counted, and
+// who starts says so of itself. That is no number. One that has led for long, or
+// has nothing that was not delivered, is believed.
+func TestLeadersThatHaveNotCounted(t *testing.T) {
+	const (
+		now  = `"ts": "2026-03-01T12:00:10.5Z"`
+		late = `"leader_since": "2026-03-01T12:00:09Z"`
+		long = `"leader_since": "2026-03-01T11:00:00Z"`
+	)
+	tests := map[string]struct {
+		stream, consumer string
+		want             codes.Code
+		value            float64
+	}{
+		"it leads for a second":          {consumer: `"num_pending": 0, "cluster": {"leader": "a", ` + late + `}`, want: codes.Unavailable},
+		"and what was given is open":     {consumer: `"num_pending": 0, "num_ack_pending": 2, "cluster": {"leader": "a", ` + late + `}`, want: codes.Unavailable},
+		"it leads for long":              {consumer: `"num_pending": 0, "cluster": {"leader": "a", ` + long + `}`},
+		"it has counted":                 {consumer: `"num_pending": 3, "cluster": {"leader": "a", ` + late + `}`, value: 3},
+		"all was delivered":              {consumer: `"num_pending": 0, "delivered": {"stream_seq": 5}, "cluster": {"leader": "a", ` + late + `}`},
+		"the stream is empty":            {stream: `"state": {"messages": 0, "last_seq": 5}`, consumer: `"num_pending": 0, "cluster": {"leader": "a", ` + late + `}`},
+		"its followers are not known":    {consumer: `"num_pending": 0, "config": {"durable_name": "jobs"}, "cluster": {"leader": "a"}`, want: codes.Unavailable},
+		"its followers are known":        {consumer: `"num_pending": 0, "config": {"durable_name": "jobs"}, "cluster": {"leader": "a", "replicas": [{"name": "b"}]}`},
+		"it has no followers":            {consumer: `"num_pending": 0, "config": {"durable_name": "jobs", "num_replicas": 1}, "cluster": {"leader": "a"}`},
+		"it is not durable, so has none": {consumer: `"num_pending": 0, "config": {"name": "jobs"}, "cluster": {"leader": "a"}`},
+		"its stream tells no state":      {stream: `"x": 0`, consumer: `"num_pending": 0, "cluster": {"leader": "a", ` + late + `}`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			stream := tt.stream
+			if stream == "" {
+				stream = `"state": {"messages": 5, "last_seq": 5}`
+			}
+			address := answers(t, map[string]string{
+				"/jsz": `{"server_id": "A", "meta_cluster": {"cluster_size": 3}, "account_details": [{"id": "$G", "stream_detail": [{"name": "orders",
+					"config": {"subjects": ["orders"], "retention": "limits", "num_replicas": 3}, ` + stream + `,
+					"consumer_detail": [{"name": "jobs", ` + now + `, ` + tt.consumer + `, "num_ack_pending": 0}]}]}]}`,
+				"/varz": `{"server_id": "A", "server_name": "a"}`,
+			})
+			readings, err := opened(t, address, "orders", "jobs")[0].Read(within(t))
+			if status.Code(err) != tt.want || err == nil && readings[0].Value != tt.value {
+				t.Fatalf("%v, %v, want %v, %v", readings, err, tt.value, tt.want)
+			}
+			const message = "consumer jobs of stream orders: its leader has just begun, and may not have counted yet"
+			if err != nil && status.Convert(err).Message() != message {
+				t.Errorf("error = %v, want %s", err, message)
+			}
+		})
+	}
+}
+
+// TestAnotherServersNumbers: servers that do not say since when they lead are taken
+// for new ones for a while, when the numbers were another's before.
+func TestAnotherServersNumbers(t *testing.T) {
+	s, begun := &consumerSource{}, time.Now()
+	zero := consumer{doubtful: true, led: -1}
+	for i, step := range []struct {
+		server string
+		c      consumer
+		after  time.Duration
+		want   bool
+	}{
+		{"A", zero, 0, false}, // nothing was known before
+		{"A", zero, time.Second, false},
+		{"B", zero, 2 * time.Second, true},
+		{"B", consumer{led: -1}, 3 * time.Second, false}, // it has counted
+		{"B", zero, 11 * time.Second, true},
+		{"B", zero, 12 * time.Second, false},
+		{"A", zero, 13 * time.Second, true},
+	} {
+		if got := s.early(step.c, step.server, begun.Add(step.after)); got != step.want {
+			t.Errorf("step %d: early %v, want %v", i, got, step.want)
+		}
+	}
+}
+
 // TestAnswersWithoutEnd are refused.
 func TestAnswersWithoutEnd(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/tidwall/gjson"
@@ -29,7 +30,10 @@ type place struct{ stream, consumer string }
 type consumer struct {
 	leader   string // by name; "" while there is none
 	lag      float64
-	counted  bool // the lag is there
+	counted  bool          // the lag is there
+	doubtful bool          // nothing is pending, although the stream has more than was delivered
+	alone    bool          // it has no followers yet, although it is replicated
+	led      time.Duration // for how long the leader has led; -1 for unknown
 	subjects subjects
 }
 
@@ -97,9 +101,41 @@ func (l *listing) add(name string, stream gjson.Result, wanted map[place][]int) 
 			leader:   nameOf(detail.Get("cluster.leader")),
 			lag:      pending.Num + unacknowledged.Num,
 			counted:  isCount(pending) && isCount(unacknowledged),
+			doubtful: pending.Num == 0 && stream.Get("state.messages").Uint() > 0 && stream.Get("state.last_seq").Uint() > detail.Get("delivered.stream_seq").Uint(),
+			alone:    replicas(stream.Get("config"), detail.Get("config")) > 1 && !detail.Get("cluster.replicas.0").Exists(),
+			led:      ledFor(detail),
 			subjects: subjectsOf(stream.Get("config"), detail.Get("config")),
 		}
 	})
+}
+
+// replicas is how many servers keep a consumer: as many as its stream, unless it
+// says otherwise. One that is not durable is kept by one, where nothing depends on
+// it.
+func replicas(stream, consumer gjson.Result) int64 {
+	own := consumer.Get("num_replicas").Int()
+	switch {
+	case own > 0:
+		return own
+	case consumer.Get("durable_name").String() == "" && stream.Get("retention").String() == "limits":
+		return 1
+	default:
+		return stream.Get("num_replicas").Int()
+	}
+}
+
+// ledFor is for how long the leader has led, by its own clock; -1 where it does not
+// say, as servers before 2.12 and those without followers.
+func ledFor(detail gjson.Result) time.Duration {
+	since, err := time.Parse(time.RFC3339, detail.Get("cluster.leader_since").String())
+	if err != nil {
+		return -1
+	}
+	now, err := time.Parse(time.RFC3339, detail.Get("ts").String())
+	if err != nil {
+		return -1
+	}
+	return max(0, now.Sub(since))
 }
 
 func isCount(r gjson.Result) bool { return r.Type == gjson.Number && r.Num >= 0 }

@@ -25,6 +25,7 @@ type round struct {
 	mu      sync.Mutex
 	open    map[place]bool     // whose answers are still to come
 	seen    map[place]consumer // what servers say that do not lead
+	early   map[place]bool     // whose leader may not have counted yet
 	streams map[string]bool    // that any server has
 	enabled bool               // any server has JetStream
 	known   bool               // any server knows the account
@@ -35,7 +36,7 @@ type round struct {
 func newRound(a *account, sources []scaler.Source, answer func(int, scaler.Result)) *round {
 	r := &round{
 		account: a, sources: sources, answer: answer,
-		wanted: map[place][]int{}, open: map[place]bool{}, seen: map[place]consumer{}, streams: map[string]bool{}, asked: map[string]bool{}, failed: map[string]error{},
+		wanted: map[place][]int{}, open: map[place]bool{}, seen: map[place]consumer{}, early: map[place]bool{}, streams: map[string]bool{}, asked: map[string]bool{}, failed: map[string]error{},
 	}
 	for i, source := range sources {
 		p := source.(*consumerSource).place()
@@ -146,10 +147,21 @@ func (r *round) take(l *listing, name string) {
 		case !r.open[p]:
 		case name != "" && c.leader != name:
 			r.seen[p] = c
+		case r.isEarly(p, c, l.server):
+			r.early[p] = true
 		default:
 			r.give(p, c)
 		}
 	}
+}
+
+// isEarly reports whether a number is not one yet. r.mu is held.
+func (r *round) isEarly(p place, c consumer, server string) bool {
+	now, early := time.Now(), false
+	for _, i := range r.wanted[p] {
+		early = r.sources[i].(*consumerSource).early(c, server, now) || early
+	}
+	return early
 }
 
 // give answers for one consumer. r.mu is held.
@@ -202,6 +214,8 @@ func (r *round) giveUp() {
 func (r *round) why(p place) error {
 	c, seen := r.seen[p]
 	switch failed := r.failed[c.leader]; {
+	case r.early[p]:
+		return scaler.Errorf(codes.Unavailable, "its leader has just begun, and may not have counted yet")
 	case failed != nil:
 		return scaler.Errorf(status.Code(failed), "its leader %s: %w", c.leader, failed)
 	case seen && c.leader == "":
