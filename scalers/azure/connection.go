@@ -109,7 +109,7 @@ func (a storageAccess) check(service string) error {
 	case keyErr != nil:
 		return errors.New("has an AccountKey that is not base64")
 	case sasErr != nil:
-		return errors.New("has a SharedAccessSignature that is not a query, such as sv=...&sig=...")
+		return errors.New("has a SharedAccessSignature that is not a query, such as sv=<version>&sig=<signature>")
 	}
 	return nil
 }

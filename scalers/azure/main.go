@@ -15,10 +15,12 @@ import (
 // triggers is the whole family. A new trigger type adds its file and its line.
 var triggers = []scaler.Trigger{
 	azureAppInsights,
+	azureBlob,
 	azureDataExplorer,
 	azureLogAnalytics,
 	azureMonitor,
 	azureQueue,
+	azureServiceBus,
 }
 
 func main() {

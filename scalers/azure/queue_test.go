@@ -10,6 +10,14 @@ import (
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
+var _ = cases.Add("azure-queue", func(t testing.TB) scalertest.Case {
+	a := servers.SharedAzurite(t)
+	owner(t, a.QueueURL()).queue("contract", 3, 0)
+	return scalertest.Case{Address: a.QueueAddr(), At: func(address string) map[string]string {
+		return joined(map[string]string{"queueName": "contract"}, storageAuth(address))
+	}}
+})
+
 const storageOfBus = "Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=aHVzaC1odXNo"
 
 func TestQueue(t *testing.T) {

@@ -108,14 +108,11 @@ func (p cloudParams) suffixParameter() string {
 // openStorage returns the service that an account's key or signature opens.
 func openStorage(ctx context.Context, access storageAccess) (*storage, error) {
 	return client.Shared(ctx, access, func(ctx context.Context) (*storage, error) {
-		s := &storage{access: access}
 		options := client.HTTPOptions{}
 		if access.Key != "" {
 			options.Authorize = access.sign
 		}
-		var err error
-		s.http, err = client.HTTP(ctx, options)
-		return s, err
+		return access.connect(ctx, options)
 	})
 }
 
@@ -136,10 +133,30 @@ func lendStorage(ctx context.Context, id identityParams, in cloud, parameter, ho
 		if err != nil {
 			return nil, err
 		}
-		s := &storage{access: access}
-		s.http, err = client.HTTP(ctx, client.HTTPOptions{Authorize: bearing(token)})
-		return s, err
+		return access.connect(ctx, client.HTTPOptions{Authorize: bearing(token)})
 	})
+}
+
+// connect is called with the ctx of a dial. Whom Azure counts requests for is the
+// account, whoever asks.
+func (a storageAccess) connect(ctx context.Context, o client.HTTPOptions) (*storage, error) {
+	account, err := client.AccountOf(ctx, []string{"azure", a.Base})
+	if err != nil {
+		return nil, err
+	}
+	o.Account, o.Throttled = account, throttled
+	http, err := client.HTTP(ctx, o)
+	return &storage{access: a, http: http}, err
+}
+
+// throttled is what answers of Azure say about too many requests: ServerBusy
+// comes without a Retry-After.
+func throttled(answered int, header http.Header) *client.Throttling {
+	said := client.ThrottledHTTP(answered, header)
+	if said == nil && answered == http.StatusServiceUnavailable {
+		return &client.Throttling{Said: "503 Service Unavailable"}
+	}
+	return said
 }
 
 // storageVersion is the version of the service that is spoken.

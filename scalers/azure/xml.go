@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"strings"
 )
 
 const (
@@ -51,7 +52,7 @@ func eachElement(text []byte, root string, use func(element) error) error {
 		}
 		switch token := token.(type) {
 		case xml.StartElement:
-			if len(stack) == deepestXML || ended || len(stack) == 0 && token.Name.Local != root {
+			if len(stack) == deepestXML || ended || len(stack) == 0 && !strings.Contains("|"+root+"|", "|"+token.Name.Local+"|") {
 				return errNoXML
 			}
 			stack = append(stack, open{len(path), nil, token.Attr})
