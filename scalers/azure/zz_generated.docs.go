@@ -25,6 +25,21 @@ func (appInsightsParams) ParamDocs() map[string]string {
 }
 
 // ParamDocs says what the parameters mean.
+func (blobParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationBlobCount": "The activation threshold.",
+		"BlobContainerName":   "The container.",
+		"BlobCount":           "The target: blobs one replica is expected to carry.",
+		"BlobDelimiter":       "Ends names of folders, in which nothing is counted.",
+		"BlobPrefix":          "What names of blobs begin with that count. Unless recursive is set the delimiter follows it: it is the name of a folder.",
+		"Connection":          "The connection string of the storage account, with a key or a shared access signature. Pod identity azure-workload ignores it.",
+		"GlobPattern":         "What whole names of blobs match that count, in folders, too: * stands for any text, slashes included, ? for one character.",
+		"Recursive":           "Also counts what is in folders.",
+		"azure-blob":          "Scales on the blobs of one container.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
 func (cloudParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"Cloud":          "The cloud of Azure: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud, AzureStackCloud, whose addresses the family was started with, or Private, whose suffix the trigger gives.",
@@ -101,6 +116,22 @@ func (queueParams) ParamDocs() map[string]string {
 		"QueueLengthStrategy":   "Says what counts: all messages, those at work included, or visibleonly, those that wait. Of these no more than 31 can be told apart: where there are more, all count.",
 		"QueueName":             "The queue.",
 		"azure-queue":           "Scales on the messages of one Azure Storage queue.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
+func (serviceBusParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationMessageCount": "The activation threshold.",
+		"Connection":             "The connection string of the namespace, with the right Manage. Pod identity azure-workload ignores it.",
+		"MessageCount":           "The target: messages one replica is expected to carry.",
+		"Namespace":              "The short name of the namespace. It counts with pod identity alone, which needs it.",
+		"Operation":              "Combines the counts of several: their sum, their maximum, or their average, rounded down.",
+		"QueueName":              "The queue; with useRegex a regular expression that whole names of queues match.",
+		"SubscriptionName":       "The subscription; with useRegex a regular expression that whole names of the topic's subscriptions match.",
+		"TopicName":              "The topic of the subscription.",
+		"UseRegex":               "Has queueName or subscriptionName select several.",
+		"azure-servicebus":       "Scales on the messages of a queue or a subscription of Service Bus, or of several.",
 	}
 }
 
