@@ -265,7 +265,7 @@ func (b *bus) ReadBatch(ctx context.Context, sources []scaler.Source, answer fun
 			l = &listed{answer: answer}
 			lists[s.listing] = l
 		}
-		l.members = append(l.members, member{i, s})
+		l.members = append(l.members, entityMember{i, s})
 		if s.pattern != nil {
 			l.patterns++
 		}
@@ -285,12 +285,12 @@ func (b *bus) ReadBatch(ctx context.Context, sources []scaler.Source, answer fun
 // listed are the members of a batch that one list is about.
 type listed struct {
 	answer   func(int, scaler.Result)
-	members  []member
+	members  []entityMember
 	patterns int
 }
 
-// member is one and its place in the batch.
-type member struct {
+// entityMember is one of a batch and its place in it.
+type entityMember struct {
 	at int
 	*serviceBusSource
 }
@@ -332,7 +332,7 @@ func (l *listed) read(ctx context.Context, b *bus) {
 
 // byList reads the list and returns the members that it says nothing of. Where it
 // cannot be read, those are all but the patterns, whose error that is.
-func (l *listed) byList(ctx context.Context) (rest []member) {
+func (l *listed) byList(ctx context.Context) (rest []entityMember) {
 	first := l.members[0]
 	active := map[string]int64{}
 	var combinations []*combination
