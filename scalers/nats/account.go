@@ -47,8 +47,17 @@ type consumerSource struct {
 	server   string    // by id, whose numbers were the last
 	since    time.Time // when they were another's before; zero for never
 	subjects subjects
+	held     *client.Holding
 	changed  func() // is called when they are others; nil for nobody
 }
+
+// heard is what may be remembered of subjects, which whoever runs a server has as
+// many of as they like.
+var heard = client.NewAllowance("bytes of subjects that are listened to", mostOfSubjects, 2*mostOfSubjects)
+
+// mostOfSubjects is that of one namespace: 10,000 triggers with a subject or two
+// stay below it.
+const mostOfSubjects = 12 << 20
 
 func (s *consumerSource) place() place { return place{s.stream, s.consumer} }
 
@@ -79,19 +88,34 @@ func (s *consumerSource) early(c consumer, server string, now time.Time) bool {
 	return c.doubtful && (c.alone || began)
 }
 
-// remember notes what else a read has found.
+// remember notes what else a read has found. Subjects that nobody listens to are
+// not kept.
 func (s *consumerSource) remember(c consumer) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.leader = c.leader
-	if s.subjects == c.subjects {
+	known := s.doorbell == nil || s.subjects == c.subjects
+	s.mu.Unlock()
+	if known {
 		return
 	}
-	s.subjects = c.subjects
+	kept := c.subjects
+	if err := s.held.Set(kept.size()); err != nil {
+		_ = s.held.Set(0) // never refused
+		kept = subjects{unheard: "is not listened to: " + err.Error()}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subjects == kept {
+		return
+	}
+	s.subjects = kept
 	if s.changed != nil {
 		s.changed()
 	}
 }
+
+// Close gives back what its subjects hold.
+func (s *consumerSource) Close() error { return s.held.Set(0) }
 
 // ReadBatch asks the servers that led the consumers the last time, and then the
 // others that are known. Only what is still open has the cluster looked at anew.

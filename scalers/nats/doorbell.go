@@ -207,7 +207,7 @@ func (d *doorbell) hear(ctx context.Context, listeners *client.Listeners) error 
 		return d.refusal(err)
 	}
 	defer s.Close()
-	h := &hearing{session: s, listeners: listeners, subjects: map[string]*subject{}, ids: map[string]string{}}
+	h := &hearing{session: s, listeners: listeners, subjects: map[string]*subject{}, ids: map[string]string{}, silent: map[*subject]struct{}{}}
 	events := make(chan event)
 	broken := make(chan error, 1)
 	var receiving sync.WaitGroup

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -402,4 +404,54 @@ func operated(t *testing.T) (address, creds string) {
 		o.TrustedOperators, o.AccountResolver, o.JetStream = []*jwt.OperatorClaims{operator}, resolver, false
 	})
 	return s.Addr().String(), string(text)
+}
+
+// TestSubjectsThatAServerRefuses, whoever named them, take the doorbell from
+// nobody else at the same client port.
+func TestSubjectsThatAServerRefuses(t *testing.T) {
+	s := started(t, func(o *natsd.Options) {
+		o.Users = []*natsd.User{{Username: "guest", Password: "guest", Permissions: &natsd.Permissions{Subscribe: &natsd.SubjectPermission{Deny: []string{"secret.>"}}}}}
+	})
+	o := operate(t, s.ClientURL(), nats.UserInfo("guest", "guest"))
+	o.stream(jetstream.StreamConfig{Name: "orders", Subjects: []string{"orders"}}, "workers")
+	ctx, release := scaler.Opening(t.Context())
+	t.Cleanup(release)
+	at := func(monitoring, stream, consumer string) scaler.Source {
+		source, err := openJetStream(ctx, jetStreamParams{
+			monitoringParams: monitoringParams{Endpoint: monitoring, Account: "$G"}, Stream: stream, Consumer: consumer,
+			clientParams: clientParams{ClientEndpoint: s.Addr().String(), Username: "guest", Password: "guest"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source
+	}
+	h := listen(t, at(monitoringPort(s), "orders", "workers"))
+	await(t, "listening", h.listening)
+	for name, subject := range map[string]string{
+		"nothing between dots": "a..b", "a dot": ".", "a dot at the end": "a.", "all before more": ">.a", "all within": "a.>.b",
+		"quotes": `secret."a"`, "as long as may be": strings.Repeat("x", mostBytes), "all": ">",
+	} {
+		t.Run(name, func(t *testing.T) {
+			page := answers(t, map[string]string{"/jsz": listed(0, `, "num_pending": 0, "num_ack_pending": 0, "config": {"filter_subject": `+strconv.Quote(subject)+`}`)})
+			bad := listen(t, at(page, "orders", "jobs"))
+			select {
+			case <-bad.listening:
+			case err := <-bad.failed:
+				if !errors.Is(err, scaler.ErrDoorbellRefused) {
+					t.Errorf("listening to %.20q: %v", subject, err)
+				}
+			case <-within(t).Done():
+				t.Error("it neither listens nor fails")
+			}
+			o.publish("orders", 1)
+			await(t, "the ring of another", h.rung)
+			bad.stop()
+		})
+	}
+	select {
+	case err := <-h.failed:
+		t.Errorf("who listened was ended: %v", err)
+	default:
+	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -21,9 +23,13 @@ type hearing struct {
 	session   *session
 	listeners *client.Listeners
 	subjects  map[string]*subject
-	ids       map[string]string // subjects by the id of their subscription
-	last      int               // id
-	pings     []pinged          // not answered yet, in order
+	ids       map[string]string     // subjects by the id of their subscription
+	last      int                   // id
+	silent    map[*subject]struct{} // that have no subscription
+	next      time.Time             // when the first of them is due; zero for now
+	adopted   time.Time             // not to be looked at before who listens, who may be many
+	stale     bool                  // others listen than was known
+	pings     []pinged              // not answered yet, in order
 }
 
 // pinged is a question that comes after all that was sent before it had its
@@ -50,11 +56,7 @@ func (h *hearing) run(ctx context.Context, events <-chan event, broken <-chan er
 	defer check.Stop()
 	more, err := h.adopt()
 	for more && err == nil {
-		var next time.Duration
-		if next, err = h.subscribe(time.Now()); err != nil {
-			break
-		}
-		timer := time.NewTimer(next)
+		timer := time.NewTimer(time.Until(h.due()))
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -62,18 +64,34 @@ func (h *hearing) run(ctx context.Context, events <-chan event, broken <-chan er
 		case e := <-events:
 			err = h.heard(e)
 		case <-h.listeners.Changed():
-			more, err = h.adopt()
+			h.stale = true
 		case <-check.C:
 			err = h.check()
 		case <-timer.C:
+			if h.stale && !time.Now().Before(h.adopted) {
+				more, err = h.adopt()
+			}
+			if err == nil {
+				err = h.subscribe(time.Now())
+			}
 		}
 		timer.Stop()
 	}
 	return err
 }
 
+// due is when there is something to do next.
+func (h *hearing) due() time.Time {
+	if h.stale && h.adopted.Before(h.next) {
+		return h.adopted
+	}
+	return h.next
+}
+
 // adopt takes over what is listened to now; it is false for nothing.
 func (h *hearing) adopt() (more bool, err error) {
+	began := time.Now()
+	h.stale = false
 	topics := h.listeners.Topics()
 	subjects := map[string]*subject{}
 	for _, topic := range topics {
@@ -95,33 +113,54 @@ func (h *hearing) adopt() (more bool, err error) {
 			h.session.write("UNSUB " + old.id + "\r\n")
 		}
 	}
-	h.subjects = subjects
-	h.listening(topics)
-	return len(topics) > 0, h.session.flush()
-}
-
-// subscribe subscribes to what is due, and returns when to come back.
-func (h *hearing) subscribe(now time.Time) (next time.Duration, err error) {
-	next = checking
-	var fresh []*subject
-	for name, one := range h.subjects {
-		switch {
-		case one.id != "":
-		case one.due.After(now):
-			next = min(next, one.due.Sub(now))
-		default:
-			h.last++
-			one.id = strconv.Itoa(h.last)
-			h.ids[one.id] = name
-			h.session.write("SUB " + name + " " + one.id + "\r\nUNSUB " + one.id + " 1\r\n")
-			fresh = append(fresh, one)
+	h.subjects, h.silent, h.next = subjects, map[*subject]struct{}{}, time.Time{}
+	for _, one := range subjects {
+		if one.id == "" {
+			h.silent[one] = struct{}{}
 		}
 	}
-	if len(fresh) == 0 {
-		return next, nil
-	}
-	return next, h.ping(fresh)
+	h.listening(topics)
+	err = h.session.flush()
+	// A tenth of the time is spent on it at the most, however often some come and go.
+	h.adopted = time.Now().Add(9 * time.Since(began))
+	return len(topics) > 0, err
 }
+
+// subscribe subscribes to what is due, and notes when to come back.
+func (h *hearing) subscribe(now time.Time) error {
+	if h.next.After(now) {
+		return nil
+	}
+	h.next = now.Add(checking)
+	var fresh []*subject
+	for one := range h.silent {
+		if one.due.After(now) {
+			h.wait(one)
+			continue
+		}
+		h.last++
+		one.id = strconv.Itoa(h.last)
+		h.ids[one.id] = one.name
+		delete(h.silent, one)
+		h.session.write("SUB " + one.name + " " + one.id + "\r\nUNSUB " + one.id + " 1\r\n")
+		fresh = append(fresh, one)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	return h.ping(fresh)
+}
+
+// wait has what is due come back in time, soon after each other at the earliest.
+func (h *hearing) wait(one *subject) {
+	h.silent[one] = struct{}{}
+	if due := one.due.Truncate(together).Add(together); due.Before(h.next) {
+		h.next = due
+	}
+}
+
+// together is within which time subjects are subscribed to at once.
+const together = 5 * time.Millisecond
 
 // ping asks for an answer.
 func (h *hearing) ping(fresh []*subject) error {
@@ -177,6 +216,7 @@ func (h *hearing) rung(id string) {
 		one.hold = shortestHold
 	}
 	one.id, one.rung, one.due = "", now, now.Add(one.hold)
+	h.wait(one)
 	h.listeners.Ring(one.topics...)
 }
 
@@ -212,15 +252,28 @@ func (h *hearing) listening(topics []string) {
 	}))
 }
 
-// refused ends listening for a subject that the user may not listen to, or all
-// of it. Nothing of the server's text is repeated.
+// refused ends listening for a subject that the user may not listen to, for those
+// that the server has no room for, or all of it. Nothing of the server's text is
+// repeated.
 func (h *hearing) refused(text string) error {
-	name, found := strings.CutPrefix(text, `Permissions Violation for Subscription to "`)
-	if name, _, _ = strings.Cut(name, `"`); !found || h.subjects[name] == nil {
-		return failureOf(text)
-	}
-	for _, topic := range h.subjects[name].topics {
-		h.listeners.Fail(topic, refusedError(name))
+	quoted, found := strings.CutPrefix(text, "Permissions Violation for Subscription to ")
+	quoted, _ = strconv.QuotedPrefix(quoted) // as Go writes it
+	name, _ := strconv.Unquote(quoted)
+	switch err := failureOf(text); {
+	case found && h.subjects[name] != nil:
+		h.fail(h.subjects[name], refusedError(name))
+	case errors.Is(err, errFull) && len(h.pings) > 0 && len(h.pings[0].fresh) > 0:
+		for _, one := range h.pings[0].fresh {
+			h.fail(one, fmt.Errorf("%w: %w", scaler.ErrDoorbellRefused, errFull))
+		}
+	default:
+		return err
 	}
 	return nil
+}
+
+func (h *hearing) fail(one *subject, err error) {
+	for _, topic := range one.topics {
+		h.listeners.Fail(topic, err)
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -310,5 +311,53 @@ func TestFloods(t *testing.T) {
 				t.Errorf("%d bytes were allocated", more)
 			}
 		})
+	}
+}
+
+// TestSubjectsWithoutEnd: whoever runs a monitoring port names as many subjects
+// as they like, and what is remembered of them is bounded. Beyond it triggers are
+// polled, and say so.
+func TestSubjectsWithoutEnd(t *testing.T) {
+	const consumers = 400
+	var details []string
+	for i := range consumers {
+		details = append(details, fmt.Sprintf(`{"name": "jobs-%d", "num_pending": 0, "num_ack_pending": 0, "config": {"filter_subjects": ["%s"]}}`,
+			i, strings.Join(names(fmt.Sprintf("%020d", i), mostSubjects), `", "`)))
+	}
+	page := answers(t, map[string]string{"/jsz": `{"server_id": "A", "account_details": [{"id": "$G", "stream_detail": [
+		{"name": "orders", "config": {"subjects": ["orders"]}, "consumer_detail": [` + strings.Join(details, ",") + `]}]}]}`})
+	for range 2 { // what is closed gives back what it held
+		ctx, release := scaler.Opening(t.Context())
+		var sources []scaler.Source
+		for i := range consumers {
+			source, err := openJetStream(ctx, jetStreamParams{
+				monitoringParams: monitoringParams{Endpoint: page, Account: "$G"}, clientParams: clientParams{ClientEndpoint: "127.0.0.1:1"},
+				Stream: "orders", Consumer: fmt.Sprint("jobs-", i),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources = append(sources, source)
+		}
+		all(t, sources, 0)
+		kept, refused := 0, 0
+		for _, source := range sources {
+			s := source.(*consumerSource)
+			kept += s.subjects.size()
+			if s.subjects.names == "" {
+				refused++
+				err := s.Listen(within(t), func() {}, func() {})
+				if !errors.Is(err, scaler.ErrDoorbellRefused) || !strings.Contains(err.Error(), "bytes of subjects that are listened to") {
+					t.Errorf("one that there is no room for: %v", err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		release()
+		if kept > mostOfSubjects || kept < mostOfSubjects/2 || refused == 0 || refused == consumers {
+			t.Errorf("%d bytes of subjects are kept, and %d of %d triggers have none", kept, refused, consumers)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/tidwall/gjson"
@@ -165,12 +166,21 @@ func subjectsOf(stream, consumer gjson.Result) subjects {
 		return subjects{unheard: fmt.Sprintf("has more than %d subjects, or %d bytes of them; a consumer with a filter has fewer", mostSubjects, mostBytes)}
 	case len(all) == 0:
 		return subjects{unheard: "has no subjects, as mirrors have none"}
-	case !slices.ContainsFunc(all, isNoName):
+	case !slices.ContainsFunc(all, isNoSubject):
 		slices.Sort(all)
 		return subjects{names: strings.Clone(strings.Join(slices.Compact(all), " "))}
 	default:
 		return subjects{unheard: "has a subject that nobody can listen to"}
 	}
+}
+
+// size is about what listening to them takes, in bytes.
+func (s subjects) size() int {
+	if s.names == "" {
+		return 0
+	}
+	const each = 512 // what is remembered of a subject, and what is sent of it
+	return 4*len(s.names) + each*(1+strings.Count(s.names, " "))
 }
 
 // texts are the texts of lists, or each by itself, that are not empty. They are
@@ -196,6 +206,16 @@ const longestName = 256
 // of the protocol would end in it.
 func isNoName(text string) bool {
 	return text == "" || len(text) > mostBytes || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f })
+}
+
+// isNoSubject is true for what a server would refuse, and end the session that all
+// at the client port share: nothing between dots, or more behind what stands for
+// all. Others may name it who have no stream.
+//
+// Source: https://docs.nats.io/nats-concepts/subjects
+func isNoSubject(text string) bool {
+	parts := strings.Split(text, ".")
+	return isNoName(text) || !utf8.ValidString(text) || slices.Contains(parts, "") || slices.Contains(parts[:len(parts)-1], ">")
 }
 
 // nameOf is the name of a server, "" for none.

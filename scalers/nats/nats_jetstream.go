@@ -118,5 +118,5 @@ func openJetStream(ctx context.Context, p jetStreamParams) (scaler.Source, error
 	if err != nil {
 		return nil, err
 	}
-	return scaler.Join(a, &consumerSource{account: a, doorbell: d, stream: p.Stream, consumer: p.Consumer}), nil
+	return scaler.Join(a, &consumerSource{account: a, doorbell: d, held: heard.Of(ctx), stream: p.Stream, consumer: p.Consumer}), nil
 }

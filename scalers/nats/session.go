@@ -49,6 +49,7 @@ var (
 	errProtocol = scaler.Errorf(codes.FailedPrecondition, "does not speak the protocol of NATS clients")
 	errNoTLS    = scaler.Errorf(codes.FailedPrecondition, "does not offer TLS, which the trigger demands")
 	errFlood    = scaler.Errorf(codes.Unavailable, "sends more than anybody asked for")
+	errFull     = scaler.Errorf(codes.PermissionDenied, "allows no more subscriptions")
 	errLogin    = scaler.Errorf(codes.Unauthenticated, "login refused")
 )
 
@@ -272,7 +273,7 @@ func failureOf(text string) error {
 	case strings.Contains(text, "secure connection"):
 		return scaler.Errorf(codes.FailedPrecondition, "demands TLS: set tls to enable")
 	case strings.Contains(text, "maximum subscriptions"):
-		return scaler.Errorf(codes.PermissionDenied, "allows no more subscriptions")
+		return errFull
 	case strings.Contains(text, "maximum"):
 		return scaler.Errorf(codes.Unavailable, "has no room for another client")
 	default:
