@@ -138,9 +138,9 @@ func (p monitorParams) span() (time.Duration, error) {
 	return span, nil
 }
 
-// mostOfMetrics is how much of an answer of Azure Monitor is read, in bytes: a day
-// of twenty metrics has a tenth of it.
-const mostOfMetrics = 16 << 20
+// mostOfMetrics is how much of an answer of Azure Monitor is read, in bytes: an hour
+// of twenty metrics has a twentieth of it, and a month of one fits in.
+const mostOfMetrics = 4 << 20
 
 // resourceManagers are the addresses of Azure Resource Manager.
 var resourceManagers = map[lending.Service]string{
