@@ -1,8 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"testing"
+
+	"cloud.google.com/go/spanner/apiv1/spannerpb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
@@ -34,13 +39,36 @@ func everyType(c *cloud) []subject {
 	}
 }
 
+// contracted is a type, and the service that it asks.
+type contracted struct {
+	subject
+	service *endpoint
+}
+
+// contractedTypes are all of the family, with something to answer them.
+func contractedTypes(t testing.TB, c *cloud) []contracted {
+	t.Helper()
+	var all []contracted
+	for _, s := range everyType(c) {
+		all = append(all, contracted{s, &monitoringAt})
+	}
+	c.stored(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"items":[{"size":"5"},{"size":"5"},{"size":"5"}]}`)
+	})
+	answers := newSpanner(t, c.issuer).answers
+	answers["count"] = result(spannerpb.TypeCode_INT64, structpb.NewStringValue("3"))
+	return append(all,
+		contracted{subject{storage, map[string]string{"bucketName": "orders"}, map[string]string{"blobPrefix": "x"}, 3, "bucket orders: "}, &storageAt},
+		contracted{subject{spanner, with(ordersAt, map[string]string{"query": "count"}), map[string]string{"query": "other"}, 3, "database "}, &spannerAt})
+}
+
 func TestContract(t *testing.T) {
 	c := newCloud(t)
-	for _, s := range everyType(c) {
+	for _, s := range contractedTypes(t, c) {
 		t.Run(s.Type, func(t *testing.T) {
 			elsewhere := func(address func(testing.TB) string) func(testing.TB) map[string]string {
 				return func(t testing.TB) map[string]string {
-					askAt(t, &monitoringAt, address(t))
+					askAt(t, s.service, address(t))
 					return with(s.metadata, s.other) // another question, since the endpoint is no part of it
 				}
 			}
@@ -58,7 +86,7 @@ func TestContract(t *testing.T) {
 
 // TestEnvironment has every parameter that can be taken from a variable.
 func TestEnvironment(t *testing.T) {
-	for _, s := range everyType(newCloud(t)) {
+	for _, s := range contractedTypes(t, newCloud(t)) {
 		want := []string{"credentials"} // the others need a value of a kind: see TestIdentities and TestPubSub
 		if got := scalertest.FromEnv(s.Trigger, s.metadata); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", s.Type, got, want)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"net"
 	"net/url"
 )
 
@@ -17,11 +18,15 @@ type endpoint struct {
 // keeps the names and changes what they resolve to.
 var (
 	monitoringAt = endpoint{host: "monitoring.googleapis.com", port: "443", flag: "--monitoring-endpoint"}
+	spannerAt    = endpoint{host: "spanner.googleapis.com", port: "443", flag: "--spanner-endpoint"}
+	storageAt    = endpoint{host: "storage.googleapis.com", port: "443", flag: "--storage-endpoint"}
 )
 
 // endpointFlags adds the flags on where services answer.
 func endpointFlags(flags *flag.FlagSet) {
 	flags.Func("monitoring-endpoint", "where Cloud Monitoring is asked over gRPC, such as https://monitoring-shop.p.googleapis.com (default https://monitoring.googleapis.com)", monitoringAt.set)
+	flags.Func("spanner-endpoint", "where Cloud Spanner is asked over gRPC (default https://spanner.googleapis.com)", spannerAt.set)
+	flags.Func("storage-endpoint", "where Cloud Storage is asked (default https://storage.googleapis.com)", storageAt.set)
 }
 
 // set reads a URL without a path.
@@ -43,4 +48,13 @@ func (e *endpoint) set(text string) error {
 		e.port = port
 	}
 	return nil
+}
+
+// url is the address without a path.
+func (e endpoint) url() string {
+	scheme := "https"
+	if e.plain {
+		scheme = "http"
+	}
+	return scheme + "://" + net.JoinHostPort(e.host, e.port)
 }

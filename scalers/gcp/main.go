@@ -16,7 +16,9 @@ import (
 var triggers = []scaler.Trigger{
 	cloudTasks,
 	pubSub,
+	spanner,
 	stackdriver,
+	storage,
 }
 
 func main() {

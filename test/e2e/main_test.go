@@ -24,6 +24,8 @@ var world struct {
 	rabbitmq *servers.RabbitMQServer
 	// collector is where OpenTelemetry's figures and traces go.
 	collector *collector
+	// google is what the family gcp asks.
+	google *google
 	// scraper is the Prometheus that is there while everything else fails.
 	scraper *scraper
 }
@@ -62,6 +64,9 @@ func setUp() error {
 	if world.collector, err = startCollector(cluster.Address()); err != nil {
 		return err
 	}
+	if world.google, err = startGoogle(cluster.Address()); err != nil {
+		return err
+	}
 	started := make(chan error, 2)
 	go func() {
 		var err error
@@ -94,6 +99,7 @@ func coreArgs() map[string][]string {
 		// For the scaler of a third party, which has no key.
 		"controller":      {"--plaintext-scalers", "--ca-overlap=5s", "--enable-opentelemetry-metrics"},
 		"metrics-adapter": {"--plaintext-scalers"},
+		"scaler-gcp":      world.google.args(world.cluster.Address()),
 	}
 }
 
@@ -133,6 +139,9 @@ func tearDown() error {
 	}
 	if world.collector != nil {
 		errs = append(errs, world.collector.close())
+	}
+	if world.google != nil {
+		world.google.close()
 	}
 	if world.scraper != nil {
 		world.scraper.close()
