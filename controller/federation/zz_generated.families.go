@@ -10,7 +10,7 @@ var families = map[string][]string{
 	"cron":       {"cron"},
 	"datadog":    {"datadog"},
 	"external":   {"external", "external-push"},
-	"gcp":        {"gcp-cloudtasks", "gcp-pubsub", "gcp-stackdriver"},
+	"gcp":        {"gcp-cloudtasks", "gcp-pubsub", "gcp-spanner", "gcp-stackdriver", "gcp-storage"},
 	"http":       {"metrics-api"},
 	"kafka":      {"apache-kafka", "kafka"},
 	"kubernetes": {"kubernetes-resource", "kubernetes-workload"},

@@ -82,7 +82,8 @@ func TestStorage(t *testing.T) {
 		"no permission":              {auth: map[string]string{"GoogleApplicationCredentials": stranger}, code: codes.PermissionDenied},
 		"no bucket":                  {metadata: map[string]string{"bucketName": " "}, code: codes.InvalidArgument, message: "bucketName"},
 		"no target":                  {metadata: map[string]string{"targetObjectCount": "0"}, code: codes.InvalidArgument, message: "targetObjectCount: target 0 is not greater than 0"},
-		"a target below nothing":     {metadata: map[string]string{"targetObjectCount": "-1", "activationTargetObjectCount": "-2", "maxBucketItemsToScan": "0"}, code: codes.InvalidArgument, message: "targetObjectCount: target -1 is not greater than 0; maxBucketItemsToScan: 0 is not greater than 0; activationTargetObjectCount: -2 is less than 0"},
+		"a target below nothing":     {metadata: map[string]string{"targetObjectCount": "-1"}, code: codes.InvalidArgument, message: "targetObjectCount: target -1 is not greater than 0"},
+		"other numbers":              {metadata: map[string]string{"activationTargetObjectCount": "-2", "maxBucketItemsToScan": "0"}, code: codes.InvalidArgument, message: "maxBucketItemsToScan: 0 is not greater than 0; activationTargetObjectCount: -2 is less than 0"},
 		"a fraction":                 {metadata: map[string]string{"targetObjectCount": "1.5"}, code: codes.InvalidArgument},
 	}
 	family := scalertest.Serve(t, triggers...)

@@ -31,6 +31,19 @@ func (pubSubParams) ParamDocs() map[string]string {
 }
 
 // ParamDocs says what the parameters mean.
+func (spannerParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationValue": "The activation threshold.",
+		"DatabaseID":      "The database.",
+		"InstanceID":      "The instance of the database.",
+		"ProjectID":       "The project of the instance.",
+		"Query":           "The SQL to run, in a transaction that only reads. The first column of the first row is the value: INT64, FLOAT64 or NUMERIC.",
+		"TargetValue":     "The target, greater than 0.",
+		"gcp-spanner":     "Scales on the number that a query of Cloud Spanner returns first.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
 func (stackdriverParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"ActivationTargetValue":  "The activation threshold.",
@@ -43,5 +56,18 @@ func (stackdriverParams) ParamDocs() map[string]string {
 		"TargetValue":            "The target, in the unit of the metric.",
 		"ValueIfNull":            "The value while there is no series; without it, that is an error.",
 		"gcp-stackdriver":        "Scales on any time series of Cloud Monitoring.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
+func (storageParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationTargetObjectCount": "The activation threshold.",
+		"BlobDelimiter":               "Leaves out objects with this text behind the prefix, such as / for those in folders.",
+		"BlobPrefix":                  "What the names of objects begin with.",
+		"BucketName":                  "The bucket. One that does not exist has no objects.",
+		"MaxBucketItemsToScan":        "The most that is counted, and so the largest value. Empty objects are looked at beside it, as far as there is time.",
+		"TargetObjectCount":           "The target.",
+		"gcp-storage":                 "Scales on the objects in a bucket of Cloud Storage that are not empty.",
 	}
 }
