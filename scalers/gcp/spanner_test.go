@@ -100,6 +100,7 @@ func (s *spannerServer) CreateSession(ctx context.Context, r *spannerpb.CreateSe
 	return &spannerpb.Session{Name: name, Multiplexed: true}, nil
 }
 
+//nolint:revive // the name is Google's
 func (s *spannerServer) ExecuteStreamingSql(r *spannerpb.ExecuteSqlRequest, to spannerpb.Spanner_ExecuteStreamingSqlServer) error {
 	if err := s.admit(to.Context(), "session", r.GetSession()); err != nil {
 		return err
