@@ -152,7 +152,9 @@ func TestStorageAnswers(t *testing.T) {
 		"more than a page": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"nextPageToken":"`+strings.Repeat("x", mostStoragePage)+`"}`)
 		}, code: codes.Unavailable, text: "larger than"},
-		"an error":  {answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "hush-hush", http.StatusInternalServerError) }, code: codes.Unavailable, text: "500"},
+		"an error": {answer: func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "hush-hush", http.StatusInternalServerError)
+		}, code: codes.Unavailable, text: "500"},
 		"throttled": {answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "hush-hush", http.StatusTooManyRequests) }, code: codes.ResourceExhausted, text: "it is not asked again before"},
 	} {
 		t.Run(name, func(t *testing.T) {
