@@ -102,3 +102,17 @@ func TestDescriptionIsPrinted(t *testing.T) {
 		t.Errorf("described = %+v, %v", described, err)
 	}
 }
+
+// TestRequestBudgetIsForFamiliesWithAccounts: others have no such flag.
+func TestRequestBudgetIsForFamiliesWithAccounts(t *testing.T) {
+	parse := func(options ...ServeOption) error {
+		_, err := parseSettings("test", []string{"--plaintext", "--requests-per-minute=0"}, func(string) string { return "" }, io.Discard, options...)
+		return err
+	}
+	if err := parse(); err == nil {
+		t.Error("a family without accounts has the flag")
+	}
+	if err := parse(WithRequestBudget()); err != nil {
+		t.Error(err)
+	}
+}
