@@ -16,6 +16,8 @@ import (
 // insights is what tests of all queries know of azure-app-insights.
 var insights = queryKinds[2]
 
+var _ = cases.Add("azure-app-insights", func(t testing.TB) scalertest.Case { return insights.contract(t) })
+
 func TestAppInsightsAnswers(t *testing.T) {
 	value := func(metric string) string { return `{"value":{"start":"s","end":"e",` + metric + `}}` }
 	ignoring := map[string]string{"ignoreNullValues": "true"}

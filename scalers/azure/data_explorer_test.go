@@ -18,6 +18,8 @@ import (
 // explorer is what tests of all queries know of azure-data-explorer.
 var explorer = queryKinds[3]
 
+var _ = cases.Add("azure-data-explorer", func(t testing.TB) scalertest.Case { return explorer.contract(t) })
+
 func TestDataExplorerCells(t *testing.T) {
 	s := newQueryStub(t, nil)
 	family := scalertest.Serve(t, azureDataExplorer).WithAuth(explorer.application(stubSecret))

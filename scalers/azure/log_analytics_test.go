@@ -18,6 +18,8 @@ import (
 // logAnalyticsKind is what tests of all queries know of azure-log-analytics.
 var logAnalyticsKind = queryKinds[1]
 
+var _ = cases.Add("azure-log-analytics", func(t testing.TB) scalertest.Case { return logAnalyticsKind.contract(t) })
+
 // logs is an answer with one table.
 func logs(columns, rows string) string {
 	return `{"tables":[{"name":"PrimaryResult","columns":[` + columns + `],"rows":[` + rows + `]}]}`

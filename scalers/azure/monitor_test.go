@@ -20,6 +20,8 @@ import (
 // monitor is what tests of all queries know of azure-monitor.
 var monitor = queryKinds[0]
 
+var _ = cases.Add("azure-monitor", func(t testing.TB) scalertest.Case { return monitor.contract(t) })
+
 // monitorAnswers answers as Azure Monitor does: each metric that is asked for, and
 // a refusal of the whole where it has none of that name.
 func monitorAnswers(w http.ResponseWriter, r *http.Request) {

@@ -215,19 +215,16 @@ func (k queryKind) application(secret string) map[string]string {
 	return map[string]string{k.client: stubClient, k.secret: secret}
 }
 
-func TestQueryContract(t *testing.T) {
-	for _, k := range queryKinds {
-		t.Run(k.trigger.Type, func(t *testing.T) {
-			s := newQueryStub(t, saying(200, k.value))
-			scalertest.Contract(t, scalertest.Case{
-				Trigger:  k.trigger,
-				Metadata: k.metadata(s.URL),
-				Auth:     k.application(stubSecret),
-				Dead:     func(t testing.TB) map[string]string { return k.metadata("https://" + scalertest.DeadAddress(t)) },
-				Stalled:  func(t testing.TB) map[string]string { return k.metadata("https://" + scalertest.StalledAddress(t)) },
-				OnePart:  "the metrics of a batch are of one resource, asked for at one endpoint",
-			})
-		})
+// contract is the contract's case of the type.
+func (k queryKind) contract(t testing.TB) scalertest.Case {
+	s := newQueryStub(t, saying(http.StatusOK, k.value))
+	return scalertest.Case{
+		Trigger: k.trigger,
+		Address: s.Listener.Addr().String(),
+		At:      func(address string) map[string]string { return k.metadata("https://" + address) },
+		Value:   5,
+		Auth:    k.application(stubSecret),
+		OnePart: "the metrics of a batch are of one resource, asked for at one endpoint",
 	}
 }
 
