@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
+	"github.com/sluice-autoscaler/sluice/test/servers/fault"
 )
 
 // queryStub stands in for a service of Azure that is queried and for Entra, at one
@@ -78,7 +79,7 @@ func (s *queryStub) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(strings.NewReader(string(body)))
-	if r.URL.Path != "/v1/rest/auth/metadata" && r.Header.Get("Authorization") != "Bearer for "+s.URL+"/.default" {
+	if r.URL.Path != "/v1/rest/auth/metadata" && r.Header.Get("Authorization") != "Bearer for https://"+r.Host+"/.default" {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"error":{"code":"InvalidTokenError","message":"hush-hush"}}`)
 		return
@@ -294,6 +295,57 @@ func endless(w http.ResponseWriter, r *http.Request) {
 		if _, err := w.Write(part); err != nil {
 			return
 		}
+	}
+}
+
+// TestQueryNetwork cuts, stalls and slows the network to a service and its Entra.
+func TestQueryNetwork(t *testing.T) {
+	t.Setenv("KEDA_HTTP_DEFAULT_TIMEOUT", "1000")
+	for _, k := range queryKinds {
+		t.Run(k.trigger.Type, func(t *testing.T) {
+			s := newQueryStub(t, saying(http.StatusOK, k.value))
+			proxy, err := fault.Listen(s.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer proxy.Close()
+			family := scalertest.Serve(t, k.trigger).WithAuth(k.application(stubSecret))
+			observe := func(when string, want codes.Code) {
+				t.Helper()
+				got, err := family.Observe(t.Context(), k.trigger.Type, k.metadata("https://"+proxy.Addr()))
+				if status.Code(err) != want || err == nil && got.Value != 5 {
+					t.Fatalf("%s: observation = %+v, %v, want %v", when, got, err, want)
+				}
+			}
+			defer proxy.Heal()
+			observe("at first", codes.OK)
+			proxy.Cut()
+			observe("cut", codes.Unavailable)
+			proxy.Heal()
+			observe("after the cut", codes.OK)
+			proxy.Stall()
+			observe("stalled", codes.DeadlineExceeded)
+			proxy.Heal()
+			observe("after the stall", codes.OK)
+			proxy.Delay(50 * time.Millisecond)
+			observe("slow", codes.OK)
+		})
+	}
+}
+
+// TestEntraIsAway: an error says that it cannot be reached, and where it is.
+func TestEntraIsAway(t *testing.T) {
+	servers.Entra(t, trusted, func(string) string { return "never" })
+	dead := scalertest.DeadAddress(t)
+	t.Setenv("AZURE_AUTHORITY_HOST", "https://"+dead+"/")
+	identity := scaler.PodIdentity{Provider: "azure-workload", IdentityID: servers.EntraIdentity, TenantID: servers.EntraTenant}
+	s := newQueryStub(t, saying(http.StatusOK, monitor.value))
+	scalertest.LendTo(t, "127.0.0.1="+s.URL)
+	metadata := monitor.metadata(s.URL)
+	metadata["activeDirectoryEndpoint"] = ""
+	_, err := scalertest.Serve(t, azureMonitor).WithPodIdentity(identity).Observe(t.Context(), "azure-monitor", metadata)
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "workload identity: dial tcp "+dead) {
+		t.Errorf("error = %v", err)
 	}
 }
 
