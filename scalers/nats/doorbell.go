@@ -148,7 +148,13 @@ func (s *consumerSource) Listen(ctx context.Context, listening, ring func()) err
 	if subjects.unheard != "" {
 		return fmt.Errorf("%w: stream %s %s", scaler.ErrDoorbellRefused, s.stream, subjects.unheard)
 	}
-	err := s.doorbell.shared.Listen(hearing, "", subjects.names, s.doorbell.hear, listening, ring)
+	echo := time.AfterFunc(counting, ring)
+	echo.Stop() // until somebody listens
+	defer echo.Stop()
+	err := s.doorbell.shared.Listen(hearing, "", subjects.names, s.doorbell.hear, func() {
+		echo.Reset(counting)
+		listening()
+	}, ring)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -196,6 +202,10 @@ const (
 	// subscription is sent.
 	shortestHold = 250 * time.Millisecond
 	longestHold  = 2 * time.Second
+	// counting is how long a server may take to count a message that it has. One
+	// that came just before listening began may be missing in the reading that
+	// follows, and nothing else would ring for it.
+	counting = 500 * time.Millisecond
 )
 
 // hear listens for all who listen at the client port, in one session.

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,8 +35,11 @@ import (
 // hears is one source that listens until the test ends.
 type hears struct {
 	listening, rung chan struct{}
-	failed          chan error
-	stop            context.CancelFunc
+	// first is closed by the first ring, which says no more than that listening
+	// has begun; rung has those that follow.
+	first  chan struct{}
+	failed chan error
+	stop   context.CancelFunc
 }
 
 func listen(t testing.TB, s scaler.Source) *hears {
@@ -44,10 +48,17 @@ func listen(t testing.TB, s scaler.Source) *hears {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	h := &hears{listening: make(chan struct{}), rung: make(chan struct{}, 1000), failed: make(chan error, 1), stop: stop}
+	h := &hears{listening: make(chan struct{}), first: make(chan struct{}), rung: make(chan struct{}, 1000), failed: make(chan error, 1), stop: stop}
 	var done sync.WaitGroup
+	var begun atomic.Bool
 	done.Go(func() {
-		h.failed <- s.(scaler.Ringer).Listen(ctx, func() { close(h.listening) }, func() { h.rung <- struct{}{} })
+		h.failed <- s.(scaler.Ringer).Listen(ctx, func() { close(h.listening) }, func() {
+			if begun.CompareAndSwap(false, true) {
+				close(h.first)
+				return
+			}
+			h.rung <- struct{}{}
+		})
 	})
 	t.Cleanup(func() {
 		stop()
@@ -95,6 +106,17 @@ func TestRings(t *testing.T) {
 		}
 		o.take("orders", "workers", 1, 1)
 	}
+}
+
+// TestListeningRingsOnceMore: a message that came just before, and that the server
+// has not counted yet, is found although nothing else rings.
+func TestListeningRingsOnceMore(t *testing.T) {
+	s := started(t, nil)
+	o := operate(t, s.ClientURL())
+	o.stream(jetstream.StreamConfig{Name: "orders", Subjects: []string{"orders"}}, "workers")
+	h := listen(t, ringing(t, s, "orders", "workers", clientParams{}))
+	await(t, "listening", h.listening)
+	await(t, "a ring", h.first)
 }
 
 // TestNothingIsConsumed: what was heard of is still there for who works, and a
@@ -301,7 +323,13 @@ func TestRotatedPassword(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 	o.publish("orders", 1)
-	read(t, old, 1, codes.OK)
+	eventually(t, "the message to be counted", func() bool {
+		readings, err := old.Read(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readings[0].Value == 1
+	})
 	renewed := listen(t, ringing(t, s, "orders", "workers", clientParams{Username: "scaler", Password: "new"}))
 	await(t, "listening", renewed.listening)
 	o.publish("orders", 1)

@@ -16,7 +16,12 @@ func TestMain(m *testing.M) {
 		serve()
 		return
 	}
-	goleak.VerifyTestMain(scalertest.Beside(m))
+	// A server that is shut down while it makes a stream's store leaves these
+	// goroutines of its own behind.
+	goleak.VerifyTestMain(scalertest.Beside(m),
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
+	)
 }
 
 // patience is many times what anything here takes.
