@@ -39,16 +39,17 @@ func batch(ctx context.Context, sources []scaler.Source) []scaler.Result {
 	return scaler.ReadTogether(ctx, sources[0].(scaler.Batched).Batch(), sources...)
 }
 
-// read expects a value or the code of an error.
+// read expects a value or the code of an error. A server counts what it was sent a
+// moment later.
 func read(t *testing.T, source scaler.Source, value float64, code codes.Code) {
 	t.Helper()
-	readings, err := source.Read(within(t))
-	if status.Code(err) != code {
-		t.Fatalf("error = %v, want %v", err, code)
-	}
-	if err == nil && readings[0].Value != value {
-		t.Errorf("value = %v, want %v", readings[0].Value, value)
-	}
+	eventually(t, fmt.Sprintf("value %v", value), func() bool {
+		readings, err := source.Read(within(t))
+		if status.Code(err) != code {
+			t.Fatalf("error = %v, want %v", err, code)
+		}
+		return err != nil || readings[0].Value == value
+	})
 }
 
 func names(prefix string, n int) []string {
@@ -59,14 +60,20 @@ func names(prefix string, n int) []string {
 	return all
 }
 
-// all expects every source to have a value.
+// all expects every source to have a value, as read does.
 func all(t *testing.T, sources []scaler.Source, value float64) {
 	t.Helper()
-	for i, r := range batch(within(t), sources) {
-		if r.Err != nil || r.Readings[0].Value != value {
-			t.Errorf("source %d: %v, %v; want %v", i, r.Readings, r.Err, value)
+	eventually(t, fmt.Sprintf("value %v of all", value), func() bool {
+		for i, r := range batch(within(t), sources) {
+			if r.Err != nil {
+				t.Fatalf("source %d: %v", i, r.Err)
+			}
+			if r.Readings[0].Value != value {
+				return false
+			}
 		}
-	}
+		return true
+	})
 }
 
 // TestLeaders reads consumers that different servers lead, follows a leader that

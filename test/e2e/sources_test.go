@@ -43,7 +43,9 @@ func TestSourcesOfArticles(t *testing.T) {
 		}
 	}
 	sources := map[string]sourceOfArticles{
-		"azure-queue": {family: "azure", metric: "s0-azure-queue-orders", rewrite: azureQueue(50), check: scaledTo(10)},
+		"azure-servicebus": {family: "azure", metric: "s0-azure-servicebus-orders"},
+		"datadog":          {family: "datadog", metric: "s0-datadog-sum-trace-http-request-hits"},
+		"azure-queue":      {family: "azure", metric: "s0-azure-queue-orders", rewrite: azureQueue(50), check: scaledTo(10)},
 		"azure-queue-jobs": {family: "azure", rewrite: azureQueue(3), check: func(r row, _ object) {
 			r.wait("a Job for each message", func() (bool, string) {
 				jobs := &batchv1.JobList{}
