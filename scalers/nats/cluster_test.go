@@ -223,7 +223,7 @@ func TestOneServerFails(t *testing.T) {
 					switch code := status.Code(r.Err); {
 					case ledByBad && code != codes.Unavailable && code != codes.DeadlineExceeded:
 						t.Errorf("%s, which %s leads: %v, %v", consumers[i], bad, r.Readings, r.Err)
-					case ledByBad && !strings.Contains(r.Err.Error(), bad):
+					case ledByBad && !strings.Contains(r.Err.Error(), bad) && !strings.Contains(r.Err.Error(), "it has no leader"): // a slow machine elects anew
 						t.Errorf("error = %v, want the leader's name", r.Err)
 					case !ledByBad && (r.Err != nil || r.Readings[0].Value != 5):
 						t.Errorf("%s: %v, %v", consumers[i], r.Readings, r.Err)
