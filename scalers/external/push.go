@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -12,6 +13,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // externalPush scales on what a gRPC server of the user's says, which also
@@ -38,10 +40,15 @@ const pushCost = "one StreamIsActive for each trigger"
 type pushSource struct {
 	*externalSource
 	kind string
+	room *client.Holding // of --connection-memory, for the streams
 
 	// pushed is true when the server said true and no reading has said so yet.
 	pushed atomic.Bool
 }
+
+// streamsCost is what the streams of one trigger take, in bytes: goroutines and
+// buffers on our side of the connection.
+const streamsCost = 32 << 10
 
 // openPush connects to nothing yet: the first call does.
 func openPush(ctx context.Context, p externalParams) (scaler.Source, error) {
@@ -49,8 +56,20 @@ func openPush(ctx context.Context, p externalParams) (scaler.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pushSource{externalSource: source, kind: p.Kind}, nil
+	return &pushSource{externalSource: source, kind: p.Kind, room: client.FurtherServers(ctx)}, nil
 }
+
+// streams is an error where there is no memory for the trigger's streams: it is
+// then polled.
+func (s *pushSource) streams() error {
+	if err := s.room.Set(streamsCost); err != nil {
+		return fmt.Errorf("%w: %w", scaler.ErrDoorbellRefused, err)
+	}
+	return nil
+}
+
+// Close gives back what the streams took. None is open any more.
+func (s *pushSource) Close() error { return s.room.Set(0) }
 
 // Read is active when the server says so, or has said so by itself since the
 // reading before.
@@ -73,6 +92,9 @@ func (s *pushSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Listen hears the server say true. For a ScaledJob that is a ring and no
 // more: its jobs follow the metric alone.
 func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
+	if err := s.streams(); err != nil {
+		return err
+	}
 	err := receive(ctx, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
 		if !m.GetResult() {
 			return
@@ -94,11 +116,14 @@ func (s *pushSource) streamActivity(ctx context.Context) (grpc.ServerStreamingCl
 }
 
 // WatchSpecs hears the server name its metrics, until the stream ends. It returns nil
-// when the server does not stream them, or sends more than a stream may hold, or
-// they are of a ScaledJob: the server is then asked before every read.
+// when the server does not stream them, or sends more than a stream may hold, when
+// there is no memory for it, or they are of a ScaledJob: the server is then asked before every read.
 func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	if s.kind != scalerv1.KindScaledObject {
 		return nil
+	}
+	if s.streams() != nil {
+		return nil //nolint:nilerr // the server is asked instead
 	}
 	err := receive(ctx, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
 		if s.keep(m) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -277,5 +278,46 @@ func TestStreamsLeaveRoomForPolls(t *testing.T) {
 		if _, err := push.Read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestStreamsCountAsConnections: triggers beyond what streams may take are polled,
+// and go on streaming when there is room again.
+func TestStreamsCountAsConnections(t *testing.T) {
+	before := debug.SetMemoryLimit(4 * (128<<10 + streamsCost)) // a quarter is one namespace's
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	s := startServer(t, &userServer{active: never, streamActive: said(nil)})
+	ctx, release := scaler.Opening(t.Context())
+	t.Cleanup(release)
+	push := func() scaler.Source {
+		source, err := openPush(ctx, externalParams{ScalerAddress: s.address, Object: scaler.Object{Kind: scalerv1.KindScaledObject}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source
+	}
+	first, second := push().(*pushSource), push().(*pushSource)
+	listening, stop := context.WithCancel(t.Context())
+	opened, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- first.Listen(listening, func() { close(opened) }, func() {}) }()
+	<-opened
+	if err := second.Listen(t.Context(), func() {}, func() {}); !errors.Is(err, scaler.ErrDoorbellRefused) || !strings.Contains(err.Error(), "--connection-memory") {
+		t.Errorf("a stream without room: %v", err)
+	}
+	if err := second.WatchSpecs(t.Context(), func() {}); err != nil {
+		t.Errorf("metrics that are not streamed: %v, want that they are asked for", err)
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := second.streams(); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
 	}
 }

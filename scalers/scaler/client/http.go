@@ -76,13 +76,14 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newHTTPClient(outbound.Guard(noted{pooled.Transport, DialerOf(ctx)}, DialerOf(ctx).Check), process, o), nil
+	own := noted{gated{pooled.Transport, requests()}, DialerOf(ctx)}
+	return newHTTPClient(outbound.Guard(own, DialerOf(ctx).Check), process, o), nil
 }
 
 // noted has the reads of a source noted by the hosts that it asks: connections
 // are everybody's.
 type noted struct {
-	*http.Transport
+	http.RoundTripper
 	dialer *Dialer
 }
 
@@ -94,7 +95,7 @@ func (n noted) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	return n.Transport.RoundTrip(request)
+	return n.RoundTripper.RoundTrip(request)
 }
 
 // HTTPForLibrary returns a client for a library of a source's vendor that
