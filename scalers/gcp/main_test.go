@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv("HOME", os.DevNull) // no application default credentials
 	outbound.Allow(outbound.Loopback...)
-	goleak.VerifyTestMain(scalertest.Beside(m))
+	// What the client of Spanner links counts from the start of a process to its end.
+	goleak.VerifyTestMain(scalertest.Beside(m), goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 // reader is the account of the tests.
