@@ -1,7 +1,11 @@
 package examples_test
 
 import (
+	"bytes"
 	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/test/examples"
@@ -31,5 +35,26 @@ func TestTriggers(t *testing.T) {
 	}
 	if led["cron/cron"] != nil {
 		t.Errorf("cron leads to %v", led["cron/cron"])
+	}
+}
+
+// TestEveryFamilyTriesTheContract: a family whose tests compare its cases with
+// what it serves cannot forget one.
+func TestEveryFamilyTriesTheContract(t *testing.T) {
+	families, err := filepath.Glob("../../scalers/*/main.go")
+	if err != nil || len(families) == 0 {
+		t.Fatalf("%d families, %v", len(families), err)
+	}
+	for _, family := range families {
+		tests, err := filepath.Glob(filepath.Join(filepath.Dir(family), "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(tests, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && bytes.Contains(text, []byte("cases.Contract(t, triggers)"))
+		}) {
+			t.Errorf("no test of %s calls cases.Contract(t, triggers): CONTRIBUTING.md, Add a family", filepath.Dir(family))
+		}
 	}
 }
