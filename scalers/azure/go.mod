@@ -11,6 +11,7 @@ replace (
 replace github.com/sluice-autoscaler/sluice/test/servers => ../../test/servers
 
 require (
+	github.com/Azure/go-amqp v1.7.0
 	github.com/sluice-autoscaler/sluice/scalers/scaler v0.0.0
 	github.com/sluice-autoscaler/sluice/test/servers v0.0.0
 	go.uber.org/goleak v1.3.0

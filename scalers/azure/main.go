@@ -17,6 +17,7 @@ var triggers = []scaler.Trigger{
 	azureAppInsights,
 	azureBlob,
 	azureDataExplorer,
+	azureEventHub,
 	azureLogAnalytics,
 	azureMonitor,
 	azureQueue,

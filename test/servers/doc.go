@@ -1,7 +1,7 @@
 // Package servers runs real servers as child processes, as installed by
 // install.sh: Apache Kafka, RabbitMQ, Redis (with Sentinel and Cluster),
-// PostgreSQL, MariaDB, Prometheus, Moto for the APIs of AWS, and Azurite for
-// Azure Storage.
+// PostgreSQL, MariaDB, Prometheus, Moto for the APIs of AWS, Azurite for Azure
+// Storage, and what stands in for Azure Event Hubs.
 //
 // Each server has free ports, a folder of its own and nobody else's
 // configuration, so any number run side by side. It is handed over when it

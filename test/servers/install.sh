@@ -2,7 +2,8 @@
 # Installs what the tests need besides Go: real servers and what runs them.
 #
 #   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, Prometheus, containerd,
-#            a Java 17 runtime, a C compiler, ip, iptables, Maven, python3 with venv, npm: on
+#            a Java 17 runtime, a C compiler, ip, iptables, Maven, python3 with venv and
+#            Qpid Proton, npm: on
 #            Debian with apt-get, as root or with sudo; elsewhere the script
 #            names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
@@ -65,6 +66,7 @@ missing_packages() {
 	PATH=$PATH:/usr/sbin:/sbin has ip || echo iproute2
 	PATH=$PATH:/usr/sbin:/sbin has iptables || echo iptables
 	[ -e "$bin/kafka/.installed-$kafka" ] || has mvn || echo maven
+	/usr/bin/python3 -c 'import proton' >/dev/null 2>&1 || echo python3-qpid-proton
 	has node || echo nodejs
 	[ -e "$bin/azurite/.installed-$azurite" ] || has npm || echo npm
 	[ -e "$bin/python/.installed-$python" ] ||

@@ -74,6 +74,12 @@ func Azurite(t testing.TB, options ...AzuriteOptions) *AzuriteServer {
 	return own(t, StartAzurite, options)
 }
 
+// EventHubs starts a stand-in that ends with the test.
+func EventHubs(t testing.TB, options ...EventHubsOptions) *EventHubsServer {
+	t.Helper()
+	return own(t, StartEventHubs, options)
+}
+
 // Prometheus starts a server that ends with the test.
 func Prometheus(t testing.TB, options ...PrometheusOptions) *PrometheusServer {
 	t.Helper()

@@ -1,0 +1,499 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/go-amqp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
+)
+
+const (
+	// mostFrame is the most of one frame, in bytes, and mostReply what one
+	// request may be answered with.
+	mostFrame = 64 << 10
+	mostReply = 128 << 10
+	// mostAsked is how many requests are under way on one connection.
+	mostAsked = 32
+)
+
+// allowance is what the server of one connection may still send, in bytes: it
+// only ever speaks when it is spoken to. The library puts messages together of
+// as many frames as come, of the length that stands in front of them.
+type allowance struct {
+	left  atomic.Int64
+	heard atomic.Int64 // frames with something in them
+
+	header [8]byte
+	filled int
+	rest   int64 // of the frame that is under way
+}
+
+// grant is for one request.
+func (a *allowance) grant() {
+	if a.left.Add(mostReply) > 2*mostAsked*mostReply {
+		a.left.Store(2 * mostAsked * mostReply)
+	}
+}
+
+// Check implements client.Checker.
+func (a *allowance) Check(p []byte) error {
+	for len(p) > 0 {
+		if a.rest > 0 {
+			n := min(a.rest, int64(len(p)))
+			a.rest -= n
+			p = p[n:]
+			continue
+		}
+		n := copy(a.header[a.filled:], p)
+		a.filled += n
+		p = p[n:]
+		if a.filled < len(a.header) {
+			return nil
+		}
+		a.filled = 0
+		if string(a.header[:4]) == "AMQP" { // how each side begins
+			continue
+		}
+		size := int64(binary.BigEndian.Uint32(a.header[:]))
+		switch {
+		case size < 8 || size > mostFrame:
+			return fmt.Errorf("the server announced a frame of %d bytes, more than %d or less than 8", size, mostFrame)
+		case size == 8:
+			continue // it is alive
+		case a.left.Add(-size) < 0:
+			return errors.New("the server sent more than it was asked for")
+		}
+		a.heard.Add(1)
+		a.rest = size - 8
+	}
+	return nil
+}
+
+// hubs is a connection to a namespace of Event Hubs, as one asker reaches it. All
+// of their sources share it: the vendor's client has one for each hub.
+type hubs struct {
+	address string // host:port
+	host    string // as the server knows itself
+	plain   bool   // nothing is encrypted: an emulator
+	dialer  *client.Dialer
+	token   func(ctx context.Context, resource string) (token, kind string, err error)
+
+	turn   chan struct{} // holds one while nobody dials
+	mu     sync.Mutex
+	now    *hubConn // nil before the first request, and after a failure
+	closed bool
+}
+
+// hubConn is one connection while it lasts.
+type hubConn struct {
+	conn    *amqp.Conn
+	session *amqp.Session
+	claims  *caller // puts tokens
+	allowed *allowance
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	links map[string]*hubLink
+}
+
+// hubLink asks about one hub.
+type hubLink struct {
+	turn   chan struct{} // holds one while nobody opens it
+	caller *caller
+	until  time.Time // when the hub's token has to be put again
+}
+
+// claimLife is how long a token that was put is relied on.
+const claimLife = 10 * time.Minute
+
+// mostLinks is how many hubs one connection asks about.
+const mostLinks = 1000
+
+// Close ends the connection. Its last user is gone.
+func (h *hubs) Close() error {
+	h.mu.Lock()
+	now := h.now
+	h.now, h.closed = nil, true
+	h.mu.Unlock()
+	if now != nil {
+		now.end()
+	}
+	return nil
+}
+
+// end closes the connection and waits for what runs for it.
+func (c *hubConn) end() {
+	_ = c.conn.Close()
+	c.running.Wait()
+}
+
+// take waits for the one thing in a turn.
+func take(ctx context.Context, turn chan struct{}) error {
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// connection is the present one, or a new one.
+func (h *hubs) connection(ctx context.Context) (*hubConn, error) {
+	if err := take(ctx, h.turn); err != nil {
+		return nil, err
+	}
+	defer func() { h.turn <- struct{}{} }()
+	h.mu.Lock()
+	now, closed := h.now, h.closed
+	h.mu.Unlock()
+	switch {
+	case closed:
+		return nil, scaler.Errorf(codes.Canceled, "the connection is closed")
+	case now != nil:
+		return now, nil
+	}
+	c, err := h.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		go c.end() //nolint:gosec // ends by itself
+		return nil, scaler.Errorf(codes.Canceled, "the connection is closed")
+	}
+	h.now = c
+	return c, nil
+}
+
+// drop gives up a connection that failed.
+func (h *hubs) drop(c *hubConn) {
+	h.mu.Lock()
+	present := h.now == c
+	if present {
+		h.now = nil
+	}
+	h.mu.Unlock()
+	if present {
+		c.end()
+	}
+}
+
+// dial connects and opens the link for tokens.
+func (h *hubs) dial(ctx context.Context) (*hubConn, error) {
+	allowed := &allowance{}
+	for range 8 { // to shake hands, and open what a connection begins with
+		allowed.grant()
+	}
+	dialer := h.dialer.Guarded(client.Guard{Protocol: func() client.Checker { return allowed }})
+	raw, err := h.connect(ctx, dialer)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := amqp.NewConn(ctx, raw, &amqp.ConnOptions{
+		HostName: h.host, SASLType: amqp.SASLTypeAnonymous(), MaxFrameSize: mostFrame, MaxSessions: 2, ContainerID: "sluice",
+		Properties: map[string]any{"product": "sluice"},
+	})
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	c := &hubConn{conn: conn, allowed: allowed, links: map[string]*hubLink{}}
+	if c.session, err = conn.NewSession(ctx, nil); err == nil {
+		c.claims, err = c.open(ctx, "$cbs")
+	}
+	if err != nil {
+		c.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (h *hubs) connect(ctx context.Context, dialer *client.Dialer) (net.Conn, error) {
+	if h.plain {
+		return dialer.DialContext(ctx, "tcp", h.address)
+	}
+	config, err := client.TLSParams{}.Config(false)
+	if err != nil {
+		return nil, err
+	}
+	return dialer.DialTLS(ctx, "tcp", h.address, config)
+}
+
+// ask is the answer to a request about a hub. After a failure of the connection
+// the next request makes a new one.
+func (h *hubs) ask(ctx context.Context, hub string, properties map[string]any) (map[string]any, error) {
+	c, err := h.connection(ctx)
+	if err != nil {
+		return nil, h.failure(err)
+	}
+	heard := c.allowed.heard.Load()
+	reply, err := h.askOver(ctx, c, hub, properties)
+	if err == nil {
+		return reply, nil
+	}
+	var refused *refusal
+	var link *amqp.LinkError
+	switch {
+	case errors.As(err, &refused):
+		return nil, err
+	case errors.As(err, &link): // that of this hub alone
+		c.forget(hub)
+	case ctx.Err() == nil || c.allowed.heard.Load() == heard: // it failed, or said nothing to anybody
+		h.drop(c)
+	}
+	return nil, h.failure(err)
+}
+
+func (h *hubs) askOver(ctx context.Context, c *hubConn, hub string, properties map[string]any) (map[string]any, error) {
+	resource := "amqps://" + h.host + "/" + hub
+	if h.plain {
+		resource = "amqp://" + h.host + "/" + hub
+	}
+	token, kind, err := h.token(ctx, resource)
+	if err != nil {
+		return nil, err
+	}
+	caller, err := c.link(ctx, hub, resource, token, kind)
+	if err != nil {
+		return nil, err
+	}
+	properties["security_token"] = token
+	message := &amqp.Message{ApplicationProperties: properties}
+	reply, err := caller.call(ctx, message)
+	if err != nil {
+		return nil, err
+	}
+	body, ok := reply.Value.(map[string]any)
+	if !ok {
+		return nil, scaler.Errorf(codes.Unavailable, "the answer cannot be understood")
+	}
+	return body, nil
+}
+
+// link is what asks about a hub, with the hub's token put.
+func (c *hubConn) link(ctx context.Context, hub, resource, token, kind string) (*caller, error) {
+	c.mu.Lock()
+	l := c.links[hub]
+	if l == nil {
+		if len(c.links) == mostLinks {
+			c.mu.Unlock()
+			return nil, scaler.Errorf(codes.ResourceExhausted, "more than %d event hubs are asked about over one connection", mostLinks)
+		}
+		l = &hubLink{turn: make(chan struct{}, 1)}
+		l.turn <- struct{}{}
+		c.links[hub] = l
+	}
+	c.mu.Unlock()
+	if err := take(ctx, l.turn); err != nil {
+		return nil, err
+	}
+	defer func() { l.turn <- struct{}{} }()
+	if time.Now().After(l.until) {
+		_, err := c.claims.call(ctx, &amqp.Message{Value: token, ApplicationProperties: map[string]any{
+			"operation": "put-token", "type": kind, "name": resource,
+		}})
+		if err != nil {
+			return nil, err
+		}
+		l.until = time.Now().Add(claimLife)
+	}
+	if l.caller == nil {
+		caller, err := c.open(ctx, hub+"/$management")
+		if err != nil {
+			return nil, err
+		}
+		l.caller = caller
+	}
+	return l.caller, nil
+}
+
+// forget lets go of a link that failed.
+func (c *hubConn) forget(hub string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.links, hub)
+}
+
+// caller sends requests to one node of the server, and hands the answers to whom
+// they are for.
+type caller struct {
+	sender  *amqp.Sender
+	reply   string
+	allowed *allowance
+	places  chan struct{}
+
+	mu      sync.Mutex
+	next    uint64
+	waiting map[uint64]chan *amqp.Message
+	ended   chan struct{}
+	err     error
+}
+
+// callers tells the addresses of replies apart.
+var callers atomic.Uint64
+
+// open opens both links to a node. What receives ends with the connection.
+func (c *hubConn) open(ctx context.Context, node string) (*caller, error) {
+	k := &caller{
+		reply: fmt.Sprintf("sluice-reply-%d", callers.Add(1)), allowed: c.allowed,
+		places: make(chan struct{}, mostAsked), waiting: map[uint64]chan *amqp.Message{}, ended: make(chan struct{}),
+	}
+	c.allowed.grant()
+	var err error
+	if k.sender, err = c.session.NewSender(ctx, node, nil); err != nil {
+		return nil, err
+	}
+	receiver, err := c.session.NewReceiver(ctx, node, &amqp.ReceiverOptions{
+		TargetAddress: k.reply, Credit: 2 * mostAsked, MaxMessageSize: mostReply,
+		SettlementMode: amqp.ReceiverSettleModeFirst.Ptr(), RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.running.Go(func() {
+		k.end(scaler.Safely("hearing "+node, func() error { return k.receive(receiver) }))
+	})
+	return k, nil
+}
+
+// receive hands over answers until the link or the connection ends.
+func (k *caller) receive(receiver *amqp.Receiver) error {
+	for {
+		message, err := receiver.Receive(context.Background(), nil)
+		if err != nil {
+			return err
+		}
+		if message.Properties == nil {
+			continue
+		}
+		id, _ := message.Properties.CorrelationID.(uint64)
+		k.mu.Lock()
+		if waiting := k.waiting[id]; waiting != nil {
+			delete(k.waiting, id)
+			waiting <- message
+		}
+		k.mu.Unlock()
+	}
+}
+
+func (k *caller) end(err error) {
+	k.mu.Lock()
+	k.err = err
+	k.mu.Unlock()
+	close(k.ended)
+}
+
+// refusal is an answer that is none: what the server says about a request.
+type refusal struct {
+	code int
+	err  error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+func (r *refusal) Unwrap() error { return r.err }
+
+// GRPCStatus gives the error its code.
+func (r *refusal) GRPCStatus() *status.Status { return status.Convert(r.err) }
+
+// call sends a request and waits for its answer.
+func (k *caller) call(ctx context.Context, message *amqp.Message) (*amqp.Message, error) {
+	select {
+	case k.places <- struct{}{}:
+		defer func() { <-k.places }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	answer := make(chan *amqp.Message, 1)
+	k.mu.Lock()
+	k.next++
+	id := k.next
+	k.waiting[id] = answer
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		delete(k.waiting, id)
+		k.mu.Unlock()
+	}()
+	message.Properties = &amqp.MessageProperties{MessageID: id, ReplyTo: &k.reply}
+	k.allowed.grant()
+	if err := k.sender.Send(ctx, message, nil); err != nil {
+		return nil, err
+	}
+	select {
+	case reply := <-answer:
+		return reply, refused(reply)
+	case <-k.ended:
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return nil, k.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// refused is what an answer says was wrong with the request.
+func refused(reply *amqp.Message) error {
+	code := 0
+	for _, name := range []string{"status-code", "statusCode"} {
+		switch n := reply.ApplicationProperties[name].(type) {
+		case int32:
+			code = int(n)
+		case int64:
+			code = int(n)
+		}
+	}
+	if code >= 200 && code < 300 {
+		return nil
+	}
+	switch code {
+	case 401, 403:
+		return &refusal{code, scaler.Errorf(codes.Unauthenticated, "the namespace refuses the login (%d): the key is not that of the connection string's policy, or that has no right to listen; an identity needs the role Azure Event Hubs Data Receiver", code)}
+	case 404:
+		return &refusal{code, scaler.Errorf(codes.NotFound, "does not exist in this namespace")}
+	case 0:
+		return &refusal{code, scaler.Errorf(codes.Unavailable, "the answer has no status")}
+	default:
+		return &refusal{code, scaler.Errorf(codes.Unavailable, "the namespace answers %d", code)}
+	}
+}
+
+// failure is why there is no answer, in words for the user without those of the
+// server.
+func (h *hubs) failure(err error) error {
+	if refusal := h.dialer.Refusal(); refusal != nil {
+		return refusal
+	}
+	var own interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &own) {
+		return err
+	}
+	var condition *amqp.Error
+	if errors.As(err, &condition) {
+		switch kind := string(condition.Condition); {
+		case strings.HasSuffix(kind, "not-found"):
+			return scaler.Errorf(codes.NotFound, "does not exist in this namespace")
+		case strings.HasSuffix(kind, "unauthorized-access"):
+			return scaler.Errorf(codes.Unauthenticated, "the namespace refuses the login: it needs the right to listen, or the role Azure Event Hubs Data Receiver")
+		case strings.HasSuffix(kind, "server-busy"), strings.HasSuffix(kind, "resource-limit-exceeded"):
+			return scaler.Errorf(codes.ResourceExhausted, "the namespace is busy, or has as many connections as it takes")
+		}
+	}
+	if code, text, known := client.NetworkFailure(err); known {
+		return scaler.Errorf(code, "%s: %s", h.address, text)
+	}
+	return scaler.Errorf(codes.Unavailable, "%s: the connection was lost, or is none of AMQP", h.address)
+}
