@@ -6,7 +6,7 @@ package federation
 // folders in deploy/scalers.
 var families = map[string][]string{
 	"aws":        {"aws-cloudwatch", "aws-dynamodb", "aws-dynamodb-streams", "aws-kinesis-stream", "aws-sqs-queue"},
-	"azure":      {"azure-app-insights", "azure-blob", "azure-data-explorer", "azure-log-analytics", "azure-monitor", "azure-queue", "azure-servicebus"},
+	"azure":      {"azure-app-insights", "azure-blob", "azure-data-explorer", "azure-eventhub", "azure-log-analytics", "azure-monitor", "azure-queue", "azure-servicebus"},
 	"cron":       {"cron"},
 	"datadog":    {"datadog"},
 	"external":   {"external", "external-push"},

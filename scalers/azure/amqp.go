@@ -122,7 +122,7 @@ const claimLife = 10 * time.Minute
 const mostLinks = 1000
 
 // Close ends the connection. Its last user is gone.
-func (h *hubs) Close() error {
+func (h *hubs) Close() error { //nolint:unparam // as an io.Closer
 	h.mu.Lock()
 	now := h.now
 	h.now, h.closed = nil, true
@@ -363,7 +363,7 @@ func (c *hubConn) open(ctx context.Context, node string) (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.running.Go(func() {
+	c.running.Go(func() { //nolint:contextcheck // it outlives the request that opened it
 		k.end(scaler.Safely("hearing "+node, func() error { return k.receive(receiver) }))
 	})
 	return k, nil

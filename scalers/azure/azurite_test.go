@@ -3,6 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -115,4 +119,23 @@ func checkError(t testing.TB, trigger string, err error, code codes.Code, messag
 			t.Errorf("a secret is in %v", err)
 		}
 	}
+}
+
+// accountSignature is a shared access signature of the account.
+//
+// Source: https://learn.microsoft.com/rest/api/storageservices/create-account-sas
+func accountSignature(t testing.TB, permissions string, until time.Time) string {
+	t.Helper()
+	const version, services, types, protocols = "2018-11-09", "bq", "sco", "https,http"
+	end := until.UTC().Format("2006-01-02T15:04:05Z")
+	key, err := base64.StdEncoding.DecodeString(servers.AzuriteKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(strings.Join([]string{servers.AzuriteAccount, permissions, services, types, "", end, "", protocols, version, ""}, "\n")))
+	return url.Values{
+		"sv": {version}, "ss": {services}, "srt": {types}, "sp": {permissions}, "se": {end}, "spr": {protocols},
+		"sig": {base64.StdEncoding.EncodeToString(mac.Sum(nil))},
+	}.Encode()
 }

@@ -66,6 +66,25 @@ func (dataExplorerParams) ParamDocs() map[string]string {
 }
 
 // ParamDocs says what the parameters mean.
+func (eventHubParams) ParamDocs() map[string]string {
+	return map[string]string{
+		"ActivationUnprocessedEventThreshold": "The activation threshold.",
+		"BlobContainer":                       "The container with the checkpoints. Those of azureFunction are always in azure-webjobs-eventhub.",
+		"CheckpointStrategy":                  "Says how the group keeps its checkpoints: azureFunction, blobMetadata (the present clients of Azure), goSdk, dapr, or nothing for older clients, and for azureFunction without blobContainer.",
+		"Connection":                          "The connection string of the event hub, or of its namespace. Pod identity azure-workload ignores it.",
+		"ConsumerGroup":                       "The consumer group.",
+		"EventHubName":                        "The event hub. It is needed with pod identity, and where connection has no EntityPath.",
+		"EventHubNamespace":                   "The short name of the namespace. It counts with pod identity alone, which needs it.",
+		"StalePartitionInfoThreshold":         "By how much a checkpoint may be ahead of what the hub says of a partition, which is then taken for old and counts as none.",
+		"StorageAccountName":                  "The storage account with the checkpoints, which pod identity opens.",
+		"StorageConnection":                   "The connection string of the storage account with the checkpoints.",
+		"StorageEndpointSuffix":               "What names of storage accounts end with, behind \".blob.\". It counts with cloud Private alone, which needs it with storageAccountName.",
+		"UnprocessedEventThreshold":           "The target: events one replica is expected to carry.",
+		"azure-eventhub":                      "Scales on the events of one event hub that a consumer group has yet to process, by the checkpoints that it keeps in blobs.",
+	}
+}
+
+// ParamDocs says what the parameters mean.
 func (logAnalyticsParams) ParamDocs() map[string]string {
 	return map[string]string{
 		"ActivationThreshold": "The activation threshold.",
