@@ -85,7 +85,7 @@ func (c *connection) call(ctx context.Context, quota *client.Account, call func(
 	}
 	token := ""
 	if c.account != nil {
-		fresh, err := c.account.Token()
+		fresh, err := c.account.TokenIn(ctx)
 		if err != nil {
 			return google.Failure(c.name, err)
 		}

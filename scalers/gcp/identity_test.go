@@ -164,7 +164,11 @@ func TestTokensAreSharedAndRenewed(t *testing.T) {
 	c.issuer.Lasting(time.Minute)
 	c.issuer.Revoke()
 	_, _ = sources[0].Read(within(t))
-	scalertest.ReadAtOnce(t, sources[:2])
+	for _, source := range sources[:2] {
+		if _, err := source.Read(within(t)); err != nil {
+			t.Error(err)
+		}
+	}
 	if n := c.issuer.Given(); n < 3 {
 		t.Errorf("%d tokens, although each is about to end", n)
 	}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv("HOME", os.DevNull) // no application default credentials
 	outbound.Allow(outbound.Loopback...)
-	// What the client of Spanner links counts from the start of a process to its end.
+	// What fake-gcs-server links starts it, for good.
 	goleak.VerifyTestMain(scalertest.Beside(m), goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 

@@ -43,6 +43,7 @@ func (p identityParams) monitored(ctx context.Context) (*monitoring, error) {
 		if err != nil {
 			return nil, err
 		}
+		//dials:through c
 		return &monitoring{c, monitoringpb.NewMetricServiceClient(c), monitoringpb.NewQueryServiceClient(c)}, nil
 	})
 }

@@ -111,6 +111,7 @@ func (p spannerParams) database(ctx context.Context) (*database, error) {
 		if err != nil {
 			return nil, err
 		}
+		//dials:through c
 		return &database{connection: c, spanner: spannerpb.NewSpannerClient(c), quota: quota, name: name, turn: make(chan struct{}, 1)}, nil
 	})
 }

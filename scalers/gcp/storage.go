@@ -130,7 +130,7 @@ func openStorage(ctx context.Context, p storageParams) (scaler.Source, error) {
 
 // authorize adds the token of the account.
 func (s *storageSource) authorize(request *http.Request) error {
-	token, err := s.account.Token()
+	token, err := s.account.TokenIn(request.Context())
 	if err != nil {
 		return google.Failure(lending.GoogleStorage.String(), err)
 	}

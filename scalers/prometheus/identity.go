@@ -163,8 +163,8 @@ func (p managedParams) authorize(ctx context.Context, server *url.URL, unsafe bo
 		return signing(config), func() { amazon.Forget(config) }, err
 	case googleService:
 		account, err := p.googleAccount(ctx, server, verified)
-		return bearing(func(context.Context) (string, error) {
-			token, err := account.Token()
+		return bearing(func(ctx context.Context) (string, error) {
+			token, err := account.TokenIn(ctx)
 			if err != nil {
 				return "", google.Failure("managed Prometheus of Google", err)
 			}

@@ -1,6 +1,7 @@
 package google_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -9,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"net/http"
@@ -16,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -284,5 +287,45 @@ func TestKeysThatTakeLongAreRefused(t *testing.T) {
 	}
 	if _, err := (google.Identity{Key: string(key)}).Account(t.Context(), http.DefaultClient); err == nil || !strings.Contains(err.Error(), "longer than an RSA key of 8192 bits") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// TestManyShareOneFetch has many ask for the token of an account at once, while the
+// place that gives it takes its time: there is one request, and who has no time to
+// wait for it is told so.
+func TestManyShareOneFetch(t *testing.T) {
+	c := newCloud(t)
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	asked, release := make(chan struct{}), make(chan struct{})
+	c.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-release
+		c.token(w, r)
+	})
+	account, err := google.Identity{Key: c.accountKey("shop")}.Account(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	ask := func() {
+		if _, err := account.TokenIn(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Go(ask)
+	<-asked
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := account.TokenIn(impatient); !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v", err)
+	}
+	for range 20 {
+		all.Go(ask)
+	}
+	close(release)
+	all.Wait()
+	if n := c.fetched.Load(); n != 1 {
+		t.Errorf("%d requests", n)
 	}
 }

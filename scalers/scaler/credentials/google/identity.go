@@ -46,15 +46,15 @@ type Account struct {
 	// Project is where the account is at home; empty where that is not known.
 	Project string
 
-	forget func(token string) // nil where somebody else keeps the tokens
+	kept *ahead
 }
 
+// TokenIn is Token for a request with a ctx: it does not wait longer for a token
+// that another one fetches.
+func (a *Account) TokenIn(ctx context.Context) (*oauth2.Token, error) { return a.kept.in(ctx) }
+
 // Forget has the next token fetched, after this one was refused before its end.
-func (a *Account) Forget(token string) {
-	if a.forget != nil {
-		a.forget(token)
-	}
-}
+func (a *Account) Forget(token string) { a.kept.forget(token) }
 
 // Account returns the account of the identity. ctx bounds looking for it, and
 // carries values for its later token requests; client sends them. Failures of
@@ -80,7 +80,8 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 	if project == "" {
 		project = projectOfNode(ctx, client)
 	}
-	return &Account{TokenSource: found.TokenSource, Project: project}, nil
+	kept := &ahead{fetch: found.TokenSource.Token}
+	return &Account{TokenSource: kept, Project: project, kept: kept}, nil
 }
 
 // projectOfNode is empty where nobody knows: who needs it says that it is missing.
@@ -120,7 +121,7 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 	kept := &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
 	}}
-	return &Account{TokenSource: kept, Project: strings.TrimSpace(named.Project), forget: kept.forget}, nil
+	return &Account{TokenSource: kept, Project: strings.TrimSpace(named.Project), kept: kept}, nil
 }
 
 // issuers are where Google gives tokens. A key names one, and what asks there
@@ -138,29 +139,69 @@ func issues(address string) bool {
 const renewal = 3 * time.Minute
 
 // ahead keeps a token until shortly before its end. While renewing it fails,
-// the old one serves until it really ends.
+// the old one serves until it really ends. Whoever comes while one is fetched
+// waits for it, and shares what it comes to.
 type ahead struct {
 	fetch func() (*oauth2.Token, error)
 
-	mu    sync.Mutex
-	token *oauth2.Token
+	mu       sync.Mutex
+	token    *oauth2.Token
+	fetching *fetched // nil while nobody does
+}
+
+// fetched is what a fetch comes to, once it is done.
+type fetched struct {
+	done chan struct{}
+	err  error
 }
 
 // Token implements oauth2.TokenSource.
-func (a *ahead) Token() (*oauth2.Token, error) {
+func (a *ahead) Token() (*oauth2.Token, error) { return a.in(context.Background()) }
+
+// in is Token for who does not wait longer than ctx for what another one fetches.
+func (a *ahead) in(ctx context.Context) (*oauth2.Token, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.token.Valid() && time.Until(a.token.Expiry) > renewal {
+		defer a.mu.Unlock()
 		return a.token, nil
 	}
+	if f := a.fetching; f != nil {
+		a.mu.Unlock()
+		select {
+		case <-f.done:
+			return a.present(f.err)
+		case <-ctx.Done():
+			return a.present(ctx.Err())
+		}
+	}
+	f := &fetched{done: make(chan struct{})}
+	a.fetching = f
+	a.mu.Unlock()
 	fresh, err := a.fetch()
-	switch {
-	case err == nil:
+	a.mu.Lock()
+	if err == nil {
 		a.token = fresh
-	case !a.token.Valid():
+	}
+	f.err, a.fetching = err, nil
+	a.mu.Unlock()
+	close(f.done)
+	return a.present(err)
+}
+
+// present is the token as it is after a fetch.
+func (a *ahead) present(err error) (*oauth2.Token, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err == nil && a.token != nil: // which may not last, and is the newest there is
+		return a.token, nil
+	case a.token.Valid():
+		return a.token, nil
+	case err == nil: // it was forgotten meanwhile
+		return nil, words.Errorf(codes.Unauthenticated, "the token was refused")
+	default:
 		return nil, err
 	}
-	return a.token, nil
 }
 
 // forget drops a token, if it is the present one.
