@@ -100,7 +100,7 @@ type standIn struct {
 	answer                http.HandlerFunc
 }
 
-// api is a stand-in for the API.
+// api200 is a stand-in for the API that answers every query alike.
 func api200(t testing.TB, body string) *standIn {
 	t.Helper()
 	return newAPI(t, say(200, body))
@@ -114,6 +114,7 @@ func say(code int, body string) http.HandlerFunc {
 	}
 }
 
+// newAPI is one that answers by itself what it does not refuse.
 func newAPI(t testing.TB, answer http.HandlerFunc) *standIn {
 	t.Helper()
 	s := &standIn{answer: answer, keys: keys}
@@ -133,6 +134,7 @@ func newAPI(t testing.TB, answer http.HandlerFunc) *standIn {
 	return s
 }
 
+// newAgent is a stand-in for the Cluster Agent with one DatadogMetric.
 func newAgent(t testing.TB, token string, answer http.HandlerFunc) *standIn {
 	t.Helper()
 	s := &standIn{answer: answer}
