@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
@@ -29,8 +30,9 @@ type SharedDoorbell struct {
 }
 
 // mostTopics is how many topics are listened for at one place, so that nobody
-// has a server remember any number of them.
-const mostTopics = 10_000
+// has a server remember any number of them. Those of one namespace are half, so
+// that it leaves room for others at a place that is everybody's.
+const mostTopics, mostTopicsOfOne = 10_000, 5_000
 
 // pause is when listening at a place is tried again. All who want to listen
 // there wait for the same attempt: a thousand of them are one to the server.
@@ -66,7 +68,7 @@ func (d *SharedDoorbell) Close() {
 // run returns when ctx ends, when something fails, or when Listeners.Topics says
 // that nobody is left.
 func (d *SharedDoorbell) Listen(ctx context.Context, place, topic string, run func(context.Context, *Listeners) error, listening, ring func()) error {
-	l := &listener{topic: topic, listening: sync.OnceFunc(listening), ring: ring, failed: make(chan error, 1)}
+	l := &listener{topic: topic, namespace: budget.Namespace(ctx), listening: sync.OnceFunc(listening), ring: ring, failed: make(chan error, 1)}
 	at, err := d.joinInTime(ctx, place, l, run)
 	if err != nil {
 		return err
@@ -117,7 +119,7 @@ func (d *SharedDoorbell) join(place string, l *listener, run func(context.Contex
 
 // begin starts run for the first listener. d.mu is held.
 func (d *SharedDoorbell) begin(place string, l *listener, run func(context.Context, *Listeners) error) *Listeners {
-	at := &Listeners{changed: make(chan struct{}, 1), all: map[string]map[*listener]struct{}{l.topic: {l: {}}}}
+	at := &Listeners{changed: make(chan struct{}, 1), all: map[string]map[*listener]struct{}{l.topic: {l: {}}}, of: map[string]int{l.namespace: 1}}
 	d.places[place] = at
 	d.start(func(ctx context.Context) {
 		err := runSafely(ctx, at, run)
@@ -162,6 +164,7 @@ type Listeners struct {
 
 	mu    sync.Mutex
 	all   map[string]map[*listener]struct{} // by topic
+	of    map[string]int                    // who listens, by namespace
 	over  bool                              // nobody listens for them any more: others start anew
 	since time.Time                         // the first of them is listened for
 }
@@ -169,6 +172,7 @@ type Listeners struct {
 // listener is one question while its source is listened to.
 type listener struct {
 	topic           string
+	namespace       string // whose it is
 	listening, ring func()
 	failed          chan error // room for one
 }
@@ -193,14 +197,14 @@ func (l *Listeners) Listening(topics []string) {
 		l.since = time.Now()
 	}
 	l.mu.Unlock()
-	for _, one := range l.of(topics) {
+	for _, one := range l.who(topics) {
 		one.listening()
 	}
 }
 
 // Ring rings for all who listen for one of the topics.
 func (l *Listeners) Ring(topics ...string) {
-	for _, one := range l.of(topics) {
+	for _, one := range l.who(topics) {
 		one.ring()
 	}
 }
@@ -211,8 +215,8 @@ func (l *Listeners) Fail(topic string, err error) {
 	defer l.mu.Unlock()
 	for one := range l.all[topic] {
 		one.failed <- err
+		l.forget(one)
 	}
-	delete(l.all, topic)
 	l.wake()
 }
 
@@ -222,7 +226,7 @@ func (l *Listeners) listeningSince() time.Time {
 	return l.since
 }
 
-func (l *Listeners) of(topics []string) []*listener {
+func (l *Listeners) who(topics []string) []*listener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found []*listener
@@ -240,12 +244,16 @@ func (l *Listeners) add(one *listener) (bool, error) {
 		return false, nil
 	}
 	if l.all[one.topic] == nil {
-		if len(l.all) >= mostTopics {
+		switch {
+		case len(l.all) >= mostTopics:
 			return false, fmt.Errorf("%w: %d others are listened for on the same connection, which is the most", contract.ErrDoorbellRefused, mostTopics)
+		case l.of[one.namespace] >= mostTopicsOfOne:
+			return false, fmt.Errorf("%w: %d others of the namespace are listened for on the same connection, which is the most", contract.ErrDoorbellRefused, mostTopicsOfOne)
 		}
 		l.all[one.topic] = map[*listener]struct{}{}
 	}
 	l.all[one.topic][one] = struct{}{}
+	l.of[one.namespace]++
 	l.wake()
 	return true, nil
 }
@@ -253,11 +261,22 @@ func (l *Listeners) add(one *listener) (bool, error) {
 func (l *Listeners) leave(one *listener) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forget(one)
+	l.wake()
+}
+
+// forget is called with l.mu held, and may be called twice.
+func (l *Listeners) forget(one *listener) {
+	if _, listens := l.all[one.topic][one]; !listens {
+		return
+	}
 	delete(l.all[one.topic], one)
 	if len(l.all[one.topic]) == 0 {
 		delete(l.all, one.topic)
 	}
-	l.wake()
+	if l.of[one.namespace]--; l.of[one.namespace] == 0 {
+		delete(l.of, one.namespace)
+	}
 }
 
 func (l *Listeners) wake() {

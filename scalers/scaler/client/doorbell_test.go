@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/retry"
 )
@@ -131,11 +132,23 @@ func TestTooManyTopicsAreRefused(t *testing.T) {
 		b := NewSharedDoorbell(ctx)
 		var all sync.WaitGroup
 		for i := range mostTopics {
-			all.Go(func() { _ = b.Listen(ctx, "place", fmt.Sprint(i), standing, func() {}, func() {}) })
+			of := budget.Of(ctx, fmt.Sprint("namespace-", i/mostTopicsOfOne))
+			all.Go(func() { _ = b.Listen(of, "place", fmt.Sprint(i), standing, func() {}, func() {}) })
+			if i == mostTopicsOfOne-1 {
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				if err := b.Listen(of, "place", "another", standing, func() {}, func() {}); !errors.Is(err, contract.ErrDoorbellRefused) {
+					t.Errorf("one topic too many of a namespace: %v, want it refused", err)
+				}
+				if err := b.Listen(budget.Of(ctx, "shop"), "place", "another", standing, func() {}, func() {}); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a topic of another namespace: %v, want it to be heard", err)
+				}
+				cancel()
+			}
 		}
 		synctest.Wait()
 		one := func(topic string) error {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			ctx, cancel := context.WithTimeout(budget.Of(ctx, "shop"), time.Second)
 			defer cancel()
 			return b.Listen(ctx, "place", topic, standing, func() {}, func() {})
 		}

@@ -10,6 +10,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
@@ -109,6 +110,7 @@ func (s *Sampler) listen(ctx context.Context, q *question, l *listener, ringer c
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
+	ctx = budget.Of(ctx, q.namespace())
 	l.cancel = cancel
 	if l.stopped {
 		cancel()
