@@ -78,17 +78,17 @@ var addresses = regexp.MustCompile(`(?i)(address|addresses|endpoint|hosts?|serve
 
 // LedTo has all addresses of the metadata replaced by one, and tells whether
 // there are any.
-func (t Trigger) LedTo(address string) (led map[string]string, any bool) {
+func (t Trigger) LedTo(address string) (led map[string]string, leads bool) {
 	led = map[string]string{}
 	for name, value := range t.Metadata {
 		if addresses.MatchString(name) {
 			scheme, _, isURL := strings.Cut(value, "://")
-			value, any = address, true
+			value, leads = address, true
 			if isURL {
 				value = scheme + "://" + address + "/"
 			}
 		}
 		led[name] = value
 	}
-	return led, any
+	return led, leads
 }

@@ -21,7 +21,7 @@ func TestTriggers(t *testing.T) {
 		if trigger.Family == "" || len(trigger.Metadata) == 0 {
 			t.Errorf("%+v lacks something", trigger)
 		}
-		if there, any := trigger.LedTo("h:1"); any {
+		if there, leads := trigger.LedTo("h:1"); leads {
 			led[trigger.Family+"/"+trigger.Type] = there
 		}
 	}
