@@ -43,6 +43,7 @@ func TestSourcesOfArticles(t *testing.T) {
 		}
 	}
 	sources := map[string]sourceOfArticles{
+		"azure-eventhub":   {family: "azure", metric: "s0-azure-eventhub-workers"},
 		"azure-servicebus": {family: "azure", metric: "s0-azure-servicebus-orders"},
 		"datadog":          {family: "datadog", metric: "s0-datadog-sum-trace-http-request-hits"},
 		"azure-queue":      {family: "azure", metric: "s0-azure-queue-orders", rewrite: azureQueue(50), check: scaledTo(10)},
