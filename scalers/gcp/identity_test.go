@@ -59,7 +59,7 @@ func TestIdentities(t *testing.T) {
 		"an identity of another cloud": {identity: scaler.PodIdentity{Provider: "aws"}, code: codes.InvalidArgument, message: "GoogleApplicationCredentials: credentials not found"},
 		"nobody":                       {code: codes.InvalidArgument, message: "GoogleApplicationCredentials: credentials not found"},
 		"a literal has no part":        {metadata: map[string]string{"credentials": c.key}, code: codes.InvalidArgument, message: "GoogleApplicationCredentials: credentials not found"},
-		"a variable without a value":   {env: map[string]string{}, metadata: map[string]string{"credentialsFromEnv": "KEY"}, code: codes.InvalidArgument, message: "GoogleApplicationCredentials: credentials not found"},
+		"a variable without a value":   {env: map[string]string{}, metadata: map[string]string{"credentialsFromEnv": "KEY"}, code: codes.InvalidArgument, message: "credentialsFromEnv: variable KEY has no value"},
 		"no permission":                {auth: map[string]string{"GoogleApplicationCredentials": stranger}, code: codes.PermissionDenied, message: "monitoring.timeSeries.list denied"},
 		"a wrong key":                  {auth: map[string]string{"GoogleApplicationCredentials": foreign}, code: codes.Unauthenticated, message: "Google gives no token"},
 		"a key that is none":           {auth: map[string]string{"GoogleApplicationCredentials": "hush-hush"}, code: codes.InvalidArgument, message: "is not JSON"},
