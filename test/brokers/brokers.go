@@ -5,7 +5,7 @@ package brokers
 import "context"
 
 // Queue is one queue of a broker: a Kafka topic with a consumer group, a
-// RabbitMQ queue, or a stream of NATS with a consumer.
+// RabbitMQ queue, a stream of NATS with a consumer, or a queue of Azure Storage.
 type Queue interface {
 	// Produce adds n messages and returns when the broker has acknowledged all.
 	Produce(ctx context.Context, n int) error

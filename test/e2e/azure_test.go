@@ -1,0 +1,53 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/sluice-autoscaler/sluice/test/brokers"
+	"github.com/sluice-autoscaler/sluice/test/servers"
+)
+
+// TestAzureQueue has a queue of Azure Storage, in Azurite, scale 0 -> N -> 0. The
+// server ends at N, where replicas stay, and comes back.
+func TestAzureQueue(t *testing.T) {
+	t.Parallel()
+	server := servers.Azurite(t, servers.AzuriteOptions{Address: world.cluster.Address()})
+	queue, err := brokers.NewAzureQueue(t.Context(), server, "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(queue.Close)
+	s := quick(queue.Trigger(5))
+	s["pollingInterval"] = 1
+	o := scale(t, namespace(t), "worker", 0, s)
+	o.waitCondition("Ready", "True", "")
+	o.waitCondition("Active", "False", "")
+	if err := queue.Produce(t.Context(), 50); err != nil {
+		t.Fatal(err)
+	}
+	o.waitReplicas(10)
+	// It ends in good order, so that it has written what it knows.
+	if err := server.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	o.wait("Ready without its server", func() (bool, string) { return o.condition("Ready")["status"] != "True", o.describe() })
+	if have := o.replicas(); have != 10 {
+		t.Errorf("%d replicas without the server, want the 10 there were", have)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.waitCondition("Ready", "True", "")
+	if have := o.replicas(); have != 10 {
+		t.Errorf("%d replicas with the server back, want the 10 there were", have)
+	}
+	o.wait("the work to be done", func() (bool, string) {
+		if err := queue.Consume(t.Context(), 50); err != nil {
+			return false, err.Error()
+		}
+		left, err := queue.Backlog(t.Context())
+		return err == nil && left == 0, "a backlog"
+	})
+	o.waitReplicas(0)
+	o.waitCondition("Active", "False", "")
+}
