@@ -43,7 +43,7 @@ type Point struct {
 	Value *monitoringpb.TypedValue
 }
 
-// Double, Int, Text and Distribution are values.
+// Double is a number.
 func Double(v float64) *monitoringpb.TypedValue {
 	return &monitoringpb.TypedValue{Value: &monitoringpb.TypedValue_DoubleValue{DoubleValue: v}}
 }
@@ -80,7 +80,7 @@ type Monitoring struct {
 	readers  map[string][]string // projects, and who may read their metrics; everybody where there are none
 	requests []*monitoringpb.ListTimeSeriesRequest
 	queries  []string
-	answers  map[string]*monitoringpb.QueryTimeSeriesResponse
+	answers  map[string]*monitoringpb.QueryTimeSeriesResponse //nolint:staticcheck // deprecated, and what some aggregations are asked by
 	before   func(context.Context, *monitoringpb.ListTimeSeriesRequest) error
 	alter    func(*monitoringpb.ListTimeSeriesResponse)
 	conns    int
@@ -88,7 +88,7 @@ type Monitoring struct {
 
 // StartMonitoring starts one at an address without a port.
 func StartMonitoring(address string, issuer *Issuer) (*Monitoring, error) {
-	m := &Monitoring{issuer: issuer, address: net.JoinHostPort(address, "0"), readers: map[string][]string{}, answers: map[string]*monitoringpb.QueryTimeSeriesResponse{}}
+	m := &Monitoring{issuer: issuer, address: net.JoinHostPort(address, "0"), readers: map[string][]string{}, answers: map[string]*monitoringpb.QueryTimeSeriesResponse{}} //nolint:staticcheck // deprecated, and what some aggregations are asked by
 	return m, m.Start()
 }
 
@@ -166,7 +166,7 @@ func (m *Monitoring) Alter(f func(*monitoringpb.ListTimeSeriesResponse)) {
 
 // Answer is what a query in Monitoring Query Language comes to; others are refused.
 func (m *Monitoring) Answer(query string, values ...*monitoringpb.TypedValue) {
-	answer := &monitoringpb.QueryTimeSeriesResponse{}
+	answer := &monitoringpb.QueryTimeSeriesResponse{} //nolint:staticcheck // deprecated, and what some aggregations are asked by
 	if len(values) > 0 {
 		answer.TimeSeriesData = []*monitoringpb.TimeSeriesData{{PointData: []*monitoringpb.TimeSeriesData_PointData{{Values: values}}}}
 	}
@@ -237,7 +237,7 @@ func (m *Monitoring) admit(ctx context.Context, name string) (project string, er
 }
 
 // QueryTimeSeries implements the service.
-func (m *Monitoring) QueryTimeSeries(ctx context.Context, request *monitoringpb.QueryTimeSeriesRequest) (*monitoringpb.QueryTimeSeriesResponse, error) {
+func (m *Monitoring) QueryTimeSeries(ctx context.Context, request *monitoringpb.QueryTimeSeriesRequest) (*monitoringpb.QueryTimeSeriesResponse, error) { //nolint:staticcheck // deprecated, and what some aggregations are asked by
 	if _, err := m.admit(ctx, request.GetName()); err != nil {
 		return nil, err
 	}
