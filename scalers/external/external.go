@@ -137,26 +137,25 @@ func (s *externalSource) askSpecs(ctx context.Context) ([]scaler.Metric, error) 
 // WatchSpecs has nothing to listen to: the server is asked before every read.
 func (s *externalSource) WatchSpecs(context.Context, func()) error { return nil }
 
-// Read asks for the value of each metric and then for the trigger's activity,
-// which is that of all its metrics.
+// Read asks for the trigger's activity, which is that of all its metrics, and then
+// for the value of each. In this order work that arrives between the two does not
+// look like one that is there without a number: the target would start with one
+// replica where the number asks for more.
 func (s *externalSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	s.mu.Lock()
 	specs := s.specs
 	s.mu.Unlock()
+	active, err := s.active(ctx)
+	if err != nil {
+		return nil, err
+	}
 	readings := make([]scaler.Reading, len(specs))
 	for i, spec := range specs {
 		value, err := s.value(ctx, spec.Name)
 		if err != nil {
 			return nil, err
 		}
-		readings[i].Value = value
-	}
-	active, err := s.active(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range readings {
-		readings[i].Activity = activity(active)
+		readings[i] = scaler.Reading{Value: value, Activity: activity(active)}
 	}
 	return readings, nil
 }

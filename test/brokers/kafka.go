@@ -39,7 +39,31 @@ func NewKafkaTopic(ctx context.Context, bootstrap, topic, group string, partitio
 		client.Close()
 		return nil, fmt.Errorf("commit offsets of group %s: %w", group, err)
 	}
+	if err := k.led(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("leaders of topic %s: %w", topic, err)
+	}
 	return k, nil
+}
+
+// led waits until each partition of a new topic has a leader that knows it.
+func (k *KafkaTopic) led(ctx context.Context) error {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		offsets, err := k.admin.ListEndOffsets(ctx, k.topic)
+		if err == nil {
+			err = offsets.Error()
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // commitFirst commits the first offsets. Kafka answers the creation of a topic

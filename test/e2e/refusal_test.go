@@ -59,7 +59,10 @@ func TestJobsThatCannotBeCreated(t *testing.T) {
 		},
 		"a template that is invalid": {
 			refuse: func(o jobs) func() {
-				o.patch(restart("Always"))
+				// A pause that is seen says that the template, which came with it, is.
+				o.patch(`{"metadata":{"annotations":{"autoscaling.keda.sh/paused":"true"}},` + restart("Always")[1:])
+				o.waitCondition("Paused", "True", "")
+				o.patch(`{"metadata":{"annotations":{"autoscaling.keda.sh/paused":null}}}`)
 				return func() { o.patch(restart("Never")) }
 			},
 			message: `spec.template.spec.restartPolicy: `,
