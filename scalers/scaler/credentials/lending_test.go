@@ -47,7 +47,7 @@ var anywhere = []string{
 	"evil-1.us-east-1.elb.amazonaws.com", "ec2-1-2-3-4.compute-1.amazonaws.com", "ec2-1-2-3-4.us-east-1.compute.amazonaws.com",
 	"vpce-1-a.vpce-svc-2.us-east-1.vpce.amazonaws.com", "vpce-1-a.us-east-1.vpce.amazonaws.com", "x.kafka.us-east-1.awsapprunner.com",
 	"evil.cloudapp.azure.com", "evil.eastus.cloudapp.azure.com", "evil.file.core.windows.net", "evil.azurewebsites.net", "evil.trafficmanager.net",
-	"evil.run.app", "evil.appspot.com", "storage.googleapis.com", "evil.googleapis.com",
+	"evil.run.app", "evil.appspot.com", "evil.storage.googleapis.com", "evil.googleapis.com",
 }
 
 // providers has a row for each service: a new one fails without.
@@ -97,7 +97,9 @@ var providers = map[lending.Service]provider{
 	lending.AzureEventHubsGermany:                ofEntra("shop.servicebus.cloudapi.de", "shop.servicebus.windows.net"),
 	lending.AzurePostgreSQL:                      ofEntra("db.postgres.database.azure.com", "db.mysql.database.azure.com", "postgres.database.azure.com.evil.example"),
 	lending.AzureSQL:                             ofEntra("db.database.windows.net", "database.windows.net", "xdatabase.windows.net"),
-	lending.GoogleMonitoring:                     ofEntra("monitoring.googleapis.com", "secretmanager.googleapis.com", "evil.monitoring.googleapis.com"),
+	lending.GoogleMonitoring:                     ofEntra("monitoring.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com", "evil.monitoring.googleapis.com"),
+	lending.GoogleSpanner:                        ofEntra("spanner.googleapis.com", "monitoring.googleapis.com", "evil.spanner.googleapis.com"),
+	lending.GoogleStorage:                        ofEntra("storage.googleapis.com", "spanner.googleapis.com"),
 	lending.GoogleSecretManager:                  {own: []string{"secretmanager.googleapis.com"}, foreign: []string{"monitoring.googleapis.com"}, steal: googleSecrets},
 	lending.HashiCorpVault:                       {steal: vaultLogin},
 	lending.RabbitMQ: {steal: func(_ *testing.T, service lending.Service, _ *scalertest.Thief) error {
