@@ -145,7 +145,7 @@ func TestStorageAnswers(t *testing.T) {
 		}, value: 2},
 		"pages without end": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"items":[{"size":"0"}],"nextPageToken":"x"}`)
-		}, code: codes.DeadlineExceeded, text: "no answer in time"},
+		}, code: codes.DeadlineExceeded},
 		"half an answer":     {answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"items":[{"si`) }, code: codes.Unavailable, text: "cannot be understood"},
 		"a page of somebody": {answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `<html>`) }, code: codes.Unavailable, text: "cannot be understood"},
 		"a size of words":    {answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"items":[{"size":"big"}]}`) }, code: codes.Unavailable, text: "is no number"},
