@@ -245,14 +245,13 @@ func (h *hubs) ask(ctx context.Context, hub string, properties map[string]any) (
 		return reply, nil
 	}
 	var refused *refusal
-	var link *amqp.LinkError
 	switch {
 	case errors.As(err, &refused):
 		return nil, err
-	case errors.As(err, &link): // that of this hub alone
+	case ofLink(err): // that of this hub alone
 		c.forget(hub)
-	case ctx.Err() == nil || c.allowed.heard.Load() == heard: // it failed, or said nothing to anybody
-		h.drop(c)
+	case ctx.Err() == nil, errors.Is(ctx.Err(), context.DeadlineExceeded) && c.allowed.heard.Load() == heard:
+		h.drop(c) // it failed, or said nothing to anybody
 	}
 	return nil, h.failure(err)
 }
@@ -318,6 +317,17 @@ func (c *hubConn) link(ctx context.Context, hub, resource, token, kind string) (
 		l.caller = caller
 	}
 	return l.caller, nil
+}
+
+// ofLink reports whether an error ends one link: the server detached it, or refused
+// it from the start, which the library returns as the condition alone.
+func ofLink(err error) bool {
+	var link *amqp.LinkError
+	var condition *amqp.Error
+	var connection *amqp.ConnError
+	var session *amqp.SessionError
+	return errors.As(err, &link) ||
+		errors.As(err, &condition) && !errors.As(err, &connection) && !errors.As(err, &session)
 }
 
 // forget lets go of a link that failed.

@@ -61,12 +61,24 @@ func (p blobParams) glob() (*regexp.Regexp, error) {
 	if p.GlobPattern == "" {
 		return nil, nil //nolint:nilnil // there need not be one
 	}
+	if len(p.GlobPattern) > longestGlob {
+		return nil, fmt.Errorf("globPattern: has more than %d bytes", longestGlob)
+	}
 	pattern, err := compileGlob(strings.TrimPrefix(p.GlobPattern, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("globPattern: %q %w", p.GlobPattern, err)
 	}
 	return pattern, nil
 }
+
+const (
+	// longestGlob bounds a pattern, in bytes: each name may meet all of it at each
+	// character.
+	longestGlob = 512
+	// longestName bounds the names that are held against one: Azure allows 1,024
+	// characters, of up to four bytes.
+	longestName = 4096
+)
 
 // delimiter ends folders, "" where they count as everything else.
 func (p blobParams) delimiter() string {
@@ -124,7 +136,7 @@ func (s *blobSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 		if err != nil {
 			return nil, s.failure(what, err)
 		}
-		found, next, err := s.count(answer.Body)
+		found, next, err := s.count(ctx, answer.Body)
 		if err != nil {
 			return nil, scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
 		}
@@ -140,14 +152,17 @@ func (s *blobSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 }
 
 // count is how many blobs of a page count, and where the next one begins.
-func (s *blobSource) count(page []byte) (blobs int, next string, err error) {
+func (s *blobSource) count(ctx context.Context, page []byte) (blobs int, next string, err error) {
 	name := ""
 	err = eachElement(page, "EnumerationResults", func(e element) error {
 		switch e.path {
 		case "EnumerationResults/Blobs/Blob/Name":
 			name = e.name()
 		case "EnumerationResults/Blobs/Blob":
-			if s.pattern == nil || s.pattern.MatchString(name) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if s.pattern == nil || len(name) <= longestName && s.pattern.MatchString(name) {
 				blobs++
 			}
 			name = ""

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -71,6 +72,7 @@ func TestBlob(t *testing.T) {
 			want: scalertest.Observation{Value: 4, Active: true}},
 		"a variable without value":    {metadata: map[string]string{"connectionFromEnv": "C"}, code: codes.InvalidArgument, message: "connection: is required"},
 		"a missing container":         {auth: auth, metadata: map[string]string{"blobContainerName": "bills"}, code: codes.NotFound, message: "container bills: ; 404 Not Found"},
+		"a long pattern":              {auth: auth, metadata: map[string]string{"globPattern": strings.Repeat("*a", 257)}, code: codes.InvalidArgument, message: "globPattern: has more than 512 bytes"},
 		"no pattern":                  {auth: auth, metadata: map[string]string{"globPattern": "a["}, code: codes.InvalidArgument, message: `globPattern: "a[" is not a pattern`},
 		"one of Service Bus":          {auth: map[string]string{"connection": storageOfBus}, code: codes.InvalidArgument, message: "connection: is a connection string of Service Bus or Event Hubs"},
 		"another cloud's identity":    {identity: scaler.PodIdentity{Provider: "gcp"}, code: codes.InvalidArgument, message: "podIdentity: provider gcp is not supported here, only azure-workload is"},

@@ -202,7 +202,7 @@ func (b *bus) read(ctx context.Context, what, path string) (int64, error) {
 		return 0, scaler.Errorf(status.Code(err), "%s: %w", what, err)
 	}
 	answer, err := b.get(ctx, path, nil)
-	if status.Code(err) == codes.NotFound {
+	if client.NotFound(err) {
 		return 0, b.missing(what)
 	}
 	if err != nil {

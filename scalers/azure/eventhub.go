@@ -442,7 +442,7 @@ func (c checkpoints) read(ctx context.Context, s *storage, partition string) (nu
 	}
 	answer, err := s.ask(ctx, method, url.PathEscape(container)+"/"+escaped(path), nil)
 	switch {
-	case status.Code(err) == codes.NotFound:
+	case client.NotFound(err):
 		return 0, false, nil
 	case err != nil:
 		return 0, false, s.failure(what, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"sync"
 
@@ -126,12 +127,48 @@ func (p serviceBusParams) pattern() (*regexp.Regexp, error) {
 	if p.TopicName != "" {
 		parameter, text = "subscriptionName", p.SubscriptionName
 	}
-	pattern, err := regexp.Compile(text)
+	pattern, err := compilePattern(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: is not a regular expression: %w", parameter, err)
 	}
 	pattern.Longest()
 	return pattern, nil
+}
+
+const (
+	// longestPattern bounds a regular expression, in bytes, and largestPattern what
+	// it is compiled to, in instructions: each name of the list may meet each of them
+	// at each character.
+	longestPattern = 1024
+	largestPattern = 1000
+)
+
+// compilePattern compiles a regular expression that is not too large. That is found
+// out first: a short one may stand for very much.
+func compilePattern(text string) (*regexp.Regexp, error) {
+	if len(text) > longestPattern {
+		return nil, fmt.Errorf("it has more than %d bytes", longestPattern)
+	}
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	if instructions(tree) > largestPattern {
+		return nil, errors.New("its repetitions and classes stand for too much")
+	}
+	return regexp.Compile(text)
+}
+
+// instructions is about how many instructions a regular expression is compiled to.
+func instructions(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)/2
+	for _, sub := range re.Sub {
+		n += instructions(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return min(n, largestPattern+1)
 }
 
 // serviceBusSource reads one queue or subscription, or those that a pattern

@@ -288,6 +288,9 @@ func TestServiceBus(t *testing.T) {
 		"no entity":                           {auth: auth, code: codes.InvalidArgument, message: "queueName: is required, or topicName and subscriptionName: there is no entity type"},
 		"a topic alone":                       {auth: auth, metadata: map[string]string{"topicName": "events"}, code: codes.InvalidArgument, message: "subscriptionName: is required with topicName"},
 		"no regular expression":               {auth: auth, metadata: map[string]string{"queueName": "(", "useRegex": "true"}, code: codes.InvalidArgument, message: "queueName: is not a regular expression: "},
+		"a pattern that stands for much":      {auth: auth, metadata: map[string]string{"queueName": strings.Repeat(".{1000}", 100), "useRegex": "true"}, code: codes.InvalidArgument, message: "queueName: is not a regular expression: its repetitions and classes stand for too much"},
+		"a pattern of many classes":           {auth: auth, metadata: map[string]string{"queueName": strings.Repeat(`\pL`, 300), "useRegex": "true"}, code: codes.InvalidArgument, message: "queueName: is not a regular expression: its repetitions and classes stand for too much"},
+		"a long pattern":                      {auth: auth, metadata: map[string]string{"queueName": strings.Repeat("a", 1025), "useRegex": "true"}, code: codes.InvalidArgument, message: "queueName: is not a regular expression: it has more than 1024 bytes"},
 		"another operation":                   {auth: auth, metadata: map[string]string{"queueName": "o", "operation": "median"}, code: codes.InvalidArgument, message: `operation: "median" is not one of sum, max, avg`},
 		"an identity without a namespace":     {identity: scaler.PodIdentity{Provider: "azure-workload"}, metadata: map[string]string{"queueName": "orders"}, code: codes.InvalidArgument, message: "namespace: is required with pod identity azure-workload"},
 		"another cloud's identity":            {identity: scaler.PodIdentity{Provider: "aws-eks"}, metadata: map[string]string{"queueName": "orders"}, code: codes.InvalidArgument, message: "podIdentity: provider aws-eks is not supported here"},
@@ -483,6 +486,6 @@ func FuzzEntries(f *testing.F) {
 				t.Errorf("%q: %+v", text, e)
 			}
 		}
-		_, _, _ = (&blobSource{}).count(text)
+		_, _, _ = (&blobSource{}).count(t.Context(), text)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,9 @@ type resourceSource struct {
 	substitute *float64 // of a reading without series, or nil
 	// byText is set once it is known that only the query language answers.
 	byText atomic.Bool
+	// refused is set while Google finds the question for it wrong: it is asked by
+	// itself, so that others have their answers.
+	refused atomic.Bool
 	// warned is set once it was said that there are several series.
 	warned atomic.Bool
 }
@@ -106,10 +110,9 @@ func (q resourceQuery) text(id string) string {
 // ReadBatch asks once for as many resources as one request can ask for.
 func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	parts := q.parts(sources)
-	failures := make([]error, len(parts))
 	places := make(chan struct{}, requestsAtOnce)
 	var asking sync.WaitGroup
-	for at, part := range parts {
+	for _, part := range parts {
 		places <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-places }()
@@ -117,15 +120,10 @@ func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, a
 			for i, member := range part {
 				members[i] = sources[member].(*resourceSource)
 			}
-			failures[at] = q.read(ctx, members, func(i int, r scaler.Result) { answer(part[i], r) })
+			q.read(ctx, members, func(i int, r scaler.Result) { answer(part[i], r) })
 		})
 	}
 	asking.Wait()
-	for _, err := range failures {
-		if err != nil {
-			return err // for those without an answer, which are asked as two halves
-		}
-	}
 	return nil
 }
 
@@ -137,7 +135,7 @@ func (q resourceQuery) parts(sources []scaler.Source) [][]int {
 	length := base
 	for i, source := range sources {
 		s := source.(*resourceSource)
-		if s.alone() {
+		if s.alone() || s.refused.Load() {
 			parts = append(parts, []int{i})
 			continue
 		}
@@ -158,25 +156,28 @@ func (s *resourceSource) alone() bool {
 	return s.byText.Load() || s.query.aggregated && s.query.function.reducer == monitoringpb.Aggregation_REDUCE_NONE
 }
 
-// read answers members that one request asks for. What it returns is the error of
-// those that it did not answer.
-func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answer func(int, scaler.Result)) error {
+// read answers members that one request asks for.
+func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answer func(int, scaler.Result)) {
 	if len(members) == 1 {
 		value, err := members[0].readAlone(ctx)
+		members[0].refused.Store(status.Code(err) == codes.InvalidArgument)
 		readings, err := judge(members[0].what, members[0].hint, value, err, members[0].substitute)
 		answer(0, scaler.Result{Readings: readings, Err: err})
-		return nil
+		return
 	}
 	found, err := q.together(ctx, members)
 	switch status.Code(err) {
 	case codes.OK:
-	case codes.InvalidArgument: // of one of them, perhaps
-		return err
+	case codes.InvalidArgument: // of one of them, perhaps, which is found by halves
+		half := len(members) / 2
+		q.read(ctx, members[:half], answer)
+		q.read(ctx, members[half:], func(i int, r scaler.Result) { answer(half+i, r) })
+		return
 	default:
 		for i, s := range members {
 			answer(i, scaler.Result{Err: scaler.Errorf(status.Code(err), "%s: %w", s.what, err)})
 		}
-		return nil
+		return
 	}
 	for i, s := range members {
 		value, err := found[s.id].value()
@@ -187,7 +188,6 @@ func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answ
 		readings, err := judge(s.what, s.hint, value, err, s.substitute)
 		answer(i, scaler.Result{Readings: readings, Err: err})
 	}
-	return nil
 }
 
 // readAlone is the value of one source, asked by itself.
@@ -247,7 +247,7 @@ func (q resourceQuery) together(ctx context.Context, members []*resourceSource) 
 		case !asked[id]:
 		case known == nil:
 			// Only the newest of its points counts, and pages may be many.
-			series.Points = series.Points[:min(len(series.Points), 1)]
+			series.Points = slices.Clone(series.Points[:min(len(series.Points), 1)])
 			found[id] = &seen{series: series}
 		case !known.several:
 			known.several = !sameSeries(known.series, series)

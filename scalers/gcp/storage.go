@@ -145,7 +145,7 @@ func (s *storageSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	for token := ""; ; {
 		page, err := s.page(ctx, token)
 		switch {
-		case status.Code(err) == codes.NotFound:
+		case client.NotFound(err):
 			if !s.missing.Swap(true) {
 				slog.Warn("a bucket does not exist, and so has no objects", "source", s.what)
 			}

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ var (
 	errLong = fmt.Errorf("the review has more than %d bytes", longestReview)
 	errLate = fmt.Errorf("the review did not arrive within %v", bodyTime)
 	errDeep = fmt.Errorf("the review is nested deeper than %d", deepestReview)
+	errJSON = errors.New("the review is no object of JSON")
 	errMany = fmt.Errorf("the review has more than %d values", mostValues)
 )
 
@@ -30,11 +32,18 @@ func readReview(w http.ResponseWriter, r *http.Request) (io.ReadCloser, error) {
 		return nil, errLate
 	}
 	_ = connection.SetReadDeadline(time.Time{}) // judging it takes the time that it takes
-	return io.NopCloser(bytes.NewReader(text)), checkShape(text)
+	if err := checkShape(text); err != nil {
+		return nil, err
+	}
+	// The decoder takes what does not look like JSON for YAML, whose aliases make
+	// much of little.
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) || !json.Valid(text) {
+		return nil, errJSON
+	}
+	return io.NopCloser(bytes.NewReader(text)), nil
 }
 
-// checkShape counts what a text of JSON has, without decoding it. That it is
-// JSON is for the decoder to say.
+// checkShape counts what a text of JSON has, without decoding it.
 func checkShape(text []byte) error {
 	depth, values, quoted := 0, 0, false
 	for i := 0; i < len(text); i++ {

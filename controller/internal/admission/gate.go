@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -49,7 +50,11 @@ func ofPeers(gate *inbound.Gate, next http.Handler) http.Handler {
 		}
 		defer leave()
 		body, err := readReview(w, r)
-		if err != nil {
+		switch {
+		case errors.Is(err, errJSON):
+			turnAway(w, err.Error(), http.StatusBadRequest)
+			return
+		case err != nil:
 			turnAway(w, err.Error(), http.StatusRequestEntityTooLarge)
 			return
 		}

@@ -228,6 +228,16 @@ func TestLargeReviewsAreRefused(t *testing.T) {
 			t.Errorf("%s: %d %s", what, code, text)
 		}
 	}
+	for what, body := range map[string]string{
+		"aliases of YAML": "a: &a " + strings.Repeat("x", 100<<10) + "\nb:\n" + strings.Repeat("- *a\n", 1000),
+		"items of YAML":   strings.Repeat("-\n", 100<<10),
+		"YAML in braces":  "{a: &a x, b: *a}",
+		"half of it":      inside("{")[:50],
+	} {
+		if code, text, err := s.post(flood, pathScaledObject, strings.NewReader(body)); err == nil && code != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", what, code, text)
+		}
+	}
 	s.answers("after them")
 	quoted := scaledObject(func(so *v1alpha1.ScaledObject) {
 		so.Annotations = map[string]string{"note": strings.Repeat(`{[,\"`, mostValues)}

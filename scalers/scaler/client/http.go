@@ -217,6 +217,13 @@ func (e *HTTPError) Unwrap() error {
 	return words.Errorf(code, "%s: %w", e.Request, words.Plain(code, outcome.Text(e.Status)))
 }
 
+// NotFound reports whether err is that the server which was asked said that there
+// is no such thing, and not whoever gives tokens for it.
+func NotFound(err error) bool {
+	var refused *HTTPError
+	return errors.As(err, &refused) && refused.Status == http.StatusNotFound
+}
+
 // GRPCStatus gives the error its code.
 func (e *HTTPError) GRPCStatus() *status.Status {
 	return status.New(outcome.Code(e.Status), e.Error())

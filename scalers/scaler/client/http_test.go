@@ -376,3 +376,20 @@ func TestProcessHTTP(t *testing.T) {
 		})
 	}
 }
+
+// TestNotFound: only the server that was asked can say that something is not there.
+func TestNotFound(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"by the server":       {fmt.Errorf("bucket: %w", &HTTPError{Request: "GET https://example.com", Status: http.StatusNotFound}), true},
+		"refused":             {&HTTPError{Status: http.StatusForbidden}, false},
+		"by who gives tokens": {status.Error(codes.NotFound, "no such endpoint"), false},
+		"nothing":             {nil, false},
+	} {
+		if got := NotFound(tt.err); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
