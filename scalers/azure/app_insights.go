@@ -60,7 +60,7 @@ type appInsightsParams struct {
 	// needs it. Tokens are for it.
 	ResourceURL string `param:"appInsightsResourceURL"`
 	// Authority is the address of Entra of cloud Private, which needs it.
-	Authority string `param:"activeDirectoryEndpoint"`
+	Authority string `param:"activeDirectoryEndpoint" from:"trigger,auth" together:"activeDirectoryClientPassword"`
 	// MetricAggregationInterval is what some pages call the time.
 	MetricAggregationInterval string `param:"metricAggregationInterval" deprecated:"it is not read: metricAggregationTimespan is" question:"false"`
 }

@@ -51,7 +51,7 @@ type dataExplorerParams struct {
 	// AzureStackCloud, whose addresses the family was started with, or Private.
 	Cloud string `param:"cloud" default:"AzurePublicCloud"`
 	// Authority is the address of Entra of cloud Private, which needs it.
-	Authority string `param:"activeDirectoryEndpoint"`
+	Authority string `param:"activeDirectoryEndpoint" from:"trigger,auth" together:"clientSecret"`
 	// Timeout bounds one request, on the side of the cluster, too.
 	Timeout time.Duration `param:"timeout"`
 }

@@ -47,7 +47,7 @@ type logAnalyticsParams struct {
 	ResourceURL string `param:"logAnalyticsResourceURL"`
 	// Authority is the address of Entra of cloud Private; the family's own when
 	// absent.
-	Authority string `param:"activeDirectoryEndpoint"`
+	Authority string `param:"activeDirectoryEndpoint" from:"trigger,auth" together:"clientSecret"`
 	// UnsafeSSL accepts any certificate of the service.
 	UnsafeSSL bool `param:"unsafeSsl" default:"false"`
 	// Timeout bounds one request.

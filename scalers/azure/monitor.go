@@ -65,7 +65,7 @@ type monitorParams struct {
 	ResourceManager string `param:"azureResourceManagerEndpoint"`
 	// Authority is the address of Entra of cloud Private; the family's own when
 	// absent.
-	Authority string `param:"activeDirectoryEndpoint"`
+	Authority string `param:"activeDirectoryEndpoint" from:"trigger,auth" together:"activeDirectoryClientPassword"`
 }
 
 // Validate checks what can be checked without asking anybody.

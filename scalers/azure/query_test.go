@@ -472,6 +472,22 @@ func TestQueriesKeepTheIdentity(t *testing.T) {
 	}
 }
 
+// TestALentSecretGoesToItsOwnEntra: whoever uses a cluster-wide secret does not
+// say who gets it.
+func TestALentSecretGoesToItsOwnEntra(t *testing.T) {
+	thief := scalertest.NewThief(t)
+	for _, k := range queryKinds {
+		t.Run(k.trigger.Type, func(t *testing.T) {
+			metadata := k.metadata("https://" + thief.Addr())
+			metadata["cloud"], metadata["activeDirectoryEndpoint"] = "Private", "https://"+thief.Addr()
+			_, err := scalertest.Serve(t, k.trigger).WithClusterAuth("shared", k.application(stubSecret)).Observe(t.Context(), k.trigger.Type, metadata)
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "activeDirectoryEndpoint: ") || !strings.Contains(err.Error(), "ClusterTriggerAuthentication shared") {
+				t.Errorf("error = %v", err)
+			}
+		})
+	}
+}
+
 // TestQueryProblems: each type names all that is wrong at once.
 func TestQueryProblems(t *testing.T) {
 	family := scalertest.Serve(t, triggers...)
