@@ -61,12 +61,15 @@ func checkMetrics[M interface{ GetMetricName() string }](metrics []M) error {
 	return nil
 }
 
+// costOfText is what a text takes beside its bytes: an empty one is not free.
+const costOfText = 16
+
 // warningsOf are those that there is room for.
 func warningsOf(said []string) []string {
 	bytes := 0
 	for i, text := range said {
 		text = externalscaler.Message(text)
-		if bytes += len(text); bytes > mostOfWarnings {
+		if bytes += len(text) + costOfText; bytes > mostOfWarnings {
 			return append(said[:i:i], fmt.Sprintf("... (%d more)", len(said)-i))
 		}
 		said[i] = text

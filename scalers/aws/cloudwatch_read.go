@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,8 +80,7 @@ func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source,
 		}
 		members[r] = append(members[r], i)
 	}
-	places := make(chan struct{}, requestsAtOnce)
-	var asking sync.WaitGroup
+	asking := scaler.NewGroup(requestsAtOnce)
 	// Those that are asked alone are wrong, and may be many: they are not to keep
 	// others waiting.
 	byNumber := func(one, other request) int { return cmp.Compare(one.alone, other.alone) }
@@ -92,14 +90,11 @@ func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source,
 		for i, member := range of {
 			asked[i] = sources[member].(cloudWatchMetric).cloudWatchSource
 		}
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
+		asking.Go("reading CloudWatch", func() {
 			readWindow(ctx, b.service, r.window, asked, func(i int, r scaler.Result) { answer(of[i], r) })
 		})
 	}
-	asking.Wait()
-	return nil
+	return asking.Wait()
 }
 
 // readWindow asks for all sources in one request. A query that CloudWatch finds

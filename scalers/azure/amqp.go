@@ -113,6 +113,7 @@ type hubLink struct {
 	turn   chan struct{} // holds one while nobody opens it
 	caller *caller
 	until  time.Time // when the hub's token has to be put again
+	gone   bool      // it was let go of while somebody waited for the turn
 }
 
 // claimLife is how long a token that was put is relied on.
@@ -247,9 +248,12 @@ func (h *hubs) ask(ctx context.Context, hub string, properties map[string]any) (
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
+		if properties["partition"] == nil { // the hub is not there, or not for this login
+			c.forget(hub) //nolint:contextcheck // links are closed after the request
+		}
 		return nil, err
 	case ofLink(err): // that of this hub alone
-		c.forget(hub)
+		c.forget(hub) //nolint:contextcheck // as above
 	case ctx.Err() == nil, errors.Is(ctx.Err(), context.DeadlineExceeded) && c.allowed.heard.Load() == heard:
 		h.drop(c) // it failed, or said nothing to anybody
 	}
@@ -284,19 +288,8 @@ func (h *hubs) askOver(ctx context.Context, c *hubConn, hub string, properties m
 
 // link is what asks about a hub, with the hub's token put.
 func (c *hubConn) link(ctx context.Context, hub, resource, token, kind string) (*caller, error) {
-	c.mu.Lock()
-	l := c.links[hub]
-	if l == nil {
-		if len(c.links) == mostLinks {
-			c.mu.Unlock()
-			return nil, scaler.Errorf(codes.ResourceExhausted, "more than %d event hubs are asked about over one connection", mostLinks)
-		}
-		l = &hubLink{turn: make(chan struct{}, 1)}
-		l.turn <- struct{}{}
-		c.links[hub] = l
-	}
-	c.mu.Unlock()
-	if err := take(ctx, l.turn); err != nil {
+	l, err := c.turnOf(ctx, hub)
+	if err != nil {
 		return nil, err
 	}
 	defer func() { l.turn <- struct{}{} }()
@@ -319,6 +312,31 @@ func (c *hubConn) link(ctx context.Context, hub, resource, token, kind string) (
 	return l.caller, nil
 }
 
+// turnOf is the link of a hub, with its turn taken.
+func (c *hubConn) turnOf(ctx context.Context, hub string) (*hubLink, error) {
+	for {
+		c.mu.Lock()
+		l := c.links[hub]
+		if l == nil {
+			if len(c.links) == mostLinks {
+				c.mu.Unlock()
+				return nil, scaler.Errorf(codes.ResourceExhausted, "more than %d event hubs are asked about over one connection", mostLinks)
+			}
+			l = &hubLink{turn: make(chan struct{}, 1)}
+			l.turn <- struct{}{}
+			c.links[hub] = l
+		}
+		c.mu.Unlock()
+		if err := take(ctx, l.turn); err != nil {
+			return nil, err
+		}
+		if !l.gone {
+			return l, nil
+		}
+		l.turn <- struct{}{}
+	}
+}
+
 // ofLink reports whether an error ends one link: the server detached it, or refused
 // it from the start, which the library returns as the condition alone.
 func ofLink(err error) bool {
@@ -333,17 +351,30 @@ func ofLink(err error) bool {
 // forget lets go of a link that failed.
 func (c *hubConn) forget(hub string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	l := c.links[hub]
 	delete(c.links, hub)
+	c.mu.Unlock()
+	if l == nil {
+		return
+	}
+	c.running.Go(func() {
+		<-l.turn // whoever opens it has it no longer than its read may take
+		l.gone = true
+		l.turn <- struct{}{}
+		if l.caller != nil {
+			l.caller.close()
+		}
+	})
 }
 
 // caller sends requests to one node of the server, and hands the answers to whom
 // they are for.
 type caller struct {
-	sender  *amqp.Sender
-	reply   string
-	allowed *allowance
-	places  chan struct{}
+	sender   *amqp.Sender
+	receiver *amqp.Receiver
+	reply    string
+	allowed  *allowance
+	places   chan struct{}
 
 	mu      sync.Mutex
 	next    uint64
@@ -366,23 +397,24 @@ func (c *hubConn) open(ctx context.Context, node string) (*caller, error) {
 	if k.sender, err = c.session.NewSender(ctx, node, nil); err != nil {
 		return nil, err
 	}
-	receiver, err := c.session.NewReceiver(ctx, node, &amqp.ReceiverOptions{
+	k.receiver, err = c.session.NewReceiver(ctx, node, &amqp.ReceiverOptions{
 		TargetAddress: k.reply, Credit: 2 * mostAsked, MaxMessageSize: mostReply,
 		SettlementMode: amqp.ReceiverSettleModeFirst.Ptr(), RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
+		c.running.Go(func() { k.close() }) //nolint:contextcheck // it may outlast the request
 		return nil, err
 	}
-	c.running.Go(func() { //nolint:contextcheck // it outlives the request that opened it
-		k.end(scaler.Safely("hearing "+node, func() error { return k.receive(receiver) }))
+	c.running.Go(func() {
+		k.end(scaler.Safely("hearing "+node, k.receive))
 	})
 	return k, nil
 }
 
 // receive hands over answers until the link or the connection ends.
-func (k *caller) receive(receiver *amqp.Receiver) error {
+func (k *caller) receive() error {
 	for {
-		message, err := receiver.Receive(context.Background(), nil)
+		message, err := k.receiver.Receive(context.Background(), nil)
 		if err != nil {
 			return err
 		}
@@ -397,6 +429,23 @@ func (k *caller) receive(receiver *amqp.Receiver) error {
 		}
 		k.mu.Unlock()
 	}
+}
+
+// closeWithin is how long a server may take to let a link go.
+const closeWithin = time.Second
+
+// close lets go of both links, or of the one that there is.
+func (k *caller) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	k.allowed.grant()                                    // for the server's part of it
+	_ = scaler.Safely("closing "+k.reply, func() error { // nothing is left to do about a failure
+		_ = k.sender.Close(ctx)
+		if k.receiver != nil {
+			_ = k.receiver.Close(ctx)
+		}
+		return nil
+	})
 }
 
 func (k *caller) end(err error) {

@@ -74,7 +74,7 @@ func (p appInsightsParams) Validate() error {
 	if _, err := url.QueryUnescape(p.MetricFilter); err != nil {
 		problems = append(problems, errors.New("metricFilter: has a % that is not followed by two hexadecimal digits; it may be percent-encoded, and a % itself is written %25"))
 	}
-	if strings.ContainsAny(p.MetricID, "?#") || slices.ContainsFunc(strings.Split(p.MetricID, "/"), isDots) {
+	if strings.ContainsAny(p.MetricID, "?#") || slices.ContainsFunc(strings.Split(p.MetricID, "/"), leadsElsewhere) {
 		problems = append(problems, errors.New("metricId: is not the id of a metric, such as requests/duration"))
 	}
 	return errors.Join(append(problems,

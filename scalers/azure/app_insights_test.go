@@ -93,6 +93,8 @@ func TestAppInsightsProblems(t *testing.T) {
 		"words":                  {map[string]string{"metricAggregationTimespan": "aa:bb"}, `metricAggregationTimespan: "aa:bb" is not of the form hh:mm`},
 		"no target":              {map[string]string{"targetValue": ""}, `targetValue: target 0 is not greater than 0`},
 		"a stray percent":        {map[string]string{"metricFilter": "a eq '100%'"}, "metricFilter: has a % that is not followed by two hexadecimal digits"},
+		"elsewhere, escaped":     {map[string]string{"metricId": "%2e%2e/%2E%2E/other/metrics/x"}, "metricId: is not the id of a metric"},
+		"elsewhere, in one":      {map[string]string{"metricId": "a/..%2f..%2fother"}, "metricId: is not the id of a metric"},
 		"elsewhere":              {map[string]string{"metricId": "../../x"}, "metricId: is not the id of a metric"},
 		"an unknown cloud":       {map[string]string{"cloud": "AzureCloud"}, `cloud: "AzureCloud" is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, Private`},
 		"private, no place":      {map[string]string{"appInsightsResourceURL": ""}, "appInsightsResourceURL: is required with cloud Private"},

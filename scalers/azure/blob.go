@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // azureBlob scales on the blobs of one container.
@@ -132,13 +133,9 @@ func (s *blobSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	}
 	blobs := 0
 	for {
-		answer, err := s.get(ctx, url.PathEscape(s.container), query)
+		found, next, err := s.page(ctx, what, query)
 		if err != nil {
-			return nil, s.failure(what, err)
-		}
-		found, next, err := s.count(ctx, answer.Body)
-		if err != nil {
-			return nil, scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
+			return nil, err
 		}
 		blobs += found
 		switch {
@@ -149,6 +146,21 @@ func (s *blobSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 		}
 		query.Set("marker", next)
 	}
+}
+
+// page reads one page, and says where the next one begins.
+func (s *blobSource) page(ctx context.Context, what string, query url.Values) (blobs int, next string, err error) {
+	held, release := client.Held(ctx)
+	defer release()
+	answer, err := s.get(held, url.PathEscape(s.container), query)
+	if err != nil {
+		return 0, "", s.failure(what, err)
+	}
+	blobs, next, err = s.count(ctx, answer.Body)
+	if err != nil {
+		return 0, "", scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
+	}
+	return blobs, next, nil
 }
 
 // count is how many blobs of a page count, and where the next one begins.

@@ -166,7 +166,9 @@ func (b *bus) meet(ctx context.Context) error {
 	if checked {
 		return nil
 	}
-	answer, err := b.get(ctx, "$namespaceinfo", nil)
+	held, release := client.Held(ctx)
+	defer release()
+	answer, err := b.get(held, "$namespaceinfo", nil)
 	if err != nil {
 		return scaler.Errorf(status.Code(err), "what kind of namespace this is: %w", err)
 	}
@@ -201,7 +203,9 @@ func (b *bus) read(ctx context.Context, what, path string) (int64, error) {
 	if err := b.meet(ctx); err != nil {
 		return 0, scaler.Errorf(status.Code(err), "%s: %w", what, err)
 	}
-	answer, err := b.get(ctx, path, nil)
+	held, release := client.Held(ctx)
+	defer release()
+	answer, err := b.get(held, path, nil)
 	if client.NotFound(err) {
 		return 0, b.missing(what)
 	}
@@ -247,13 +251,9 @@ func (b *bus) list(ctx context.Context, what, path string, use func(entity)) err
 		if skip > 0 {
 			query.Set("$skip", strconv.Itoa(skip))
 		}
-		answer, err := b.get(ctx, path, query)
+		entities, more, err := b.page(ctx, path, query)
 		if err != nil {
 			return scaler.Errorf(status.Code(err), "%s: %w", what, err)
-		}
-		entities, more, err := entries(answer)
-		if err != nil {
-			return scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
 		}
 		for _, e := range entities {
 			use(e)
@@ -267,6 +267,20 @@ func (b *bus) list(ctx context.Context, what, path string, use func(entity)) err
 		}
 	}
 	return scaler.Errorf(codes.Unavailable, "%s: the list has no end", what)
+}
+
+// page reads one page of a list, and says whether there is another.
+func (b *bus) page(ctx context.Context, path string, query url.Values) (entities []entity, more bool, err error) {
+	held, release := client.Held(ctx)
+	defer release()
+	answer, err := b.get(held, path, query)
+	if err != nil {
+		return nil, false, err
+	}
+	if entities, more, err = entries(answer); err != nil {
+		return nil, false, scaler.Errorf(codes.Unavailable, "%w", err)
+	}
+	return entities, more, nil
 }
 
 // costs is how many requests the list took the last time; false for one that was

@@ -100,7 +100,7 @@ func (a storageAccess) check(service string) error {
 	switch {
 	case a.Base == "":
 		return fmt.Errorf("is not a connection string of a storage account: it has neither AccountName nor %sEndpoint", strings.ToUpper(service[:1])+service[1:])
-	case err != nil, u.Host == "", u.Scheme != "https" && u.Scheme != "http", u.User != nil, u.RawQuery != "":
+	case err != nil, u.Host == "", u.Scheme != "https" && u.Scheme != "http", u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return errors.New("leads to no http or https URL: see its DefaultEndpointsProtocol, AccountName, EndpointSuffix and endpoints")
 	case a.Key == "" && a.SAS == "":
 		return errors.New("has neither AccountKey nor SharedAccessSignature")

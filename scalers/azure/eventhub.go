@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -326,24 +327,30 @@ func (s *eventHubSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if all.err != nil {
 		return nil, all.err
 	}
-	total := all.events
+	total := all.total()
 	return []scaler.Reading{{Value: float64(total), Activity: float64(total), Detail: backlog{total, int64(len(partitions))}}}, nil
 }
 
-// tally adds up partitions.
+// tally adds up partitions, of which one may have less than none.
 type tally struct {
 	mu     sync.Mutex
-	events int64
+	events big.Int
 	err    error
 }
 
 func (t *tally) add(n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.events += n
-	if t.events < 0 {
-		t.events = math.MaxInt64
+	t.events.Add(&t.events, big.NewInt(n))
+}
+
+// total is the sum. One that is less than none, or more than a number may be, is
+// the most that there can be.
+func (t *tally) total() int64 {
+	if t.events.Sign() < 0 || !t.events.IsInt64() {
+		return math.MaxInt64
 	}
+	return t.events.Int64()
 }
 
 func (t *tally) fail(err error) {
@@ -440,7 +447,9 @@ func (c checkpoints) read(ctx context.Context, s *storage, partition string) (nu
 	if c.strategy == blobMetadata {
 		method = http.MethodHead
 	}
-	answer, err := s.ask(ctx, method, url.PathEscape(container)+"/"+escaped(path), nil)
+	held, release := client.Held(ctx)
+	defer release()
+	answer, err := s.ask(held, method, url.PathEscape(container)+"/"+escaped(path), nil)
 	switch {
 	case client.NotFound(err):
 		return 0, false, nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
@@ -147,11 +148,52 @@ func TestUnprocessed(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, tt.want)
 		}
 	}
-	var sum tally
-	sum.add(last)
-	sum.add(5)
-	if sum.events != last {
-		t.Errorf("more than can be counted is %d", sum.events)
+	for name, tt := range map[string]struct {
+		partitions []int64
+		want       int64
+	}{
+		"more than can be counted":       {[]int64{last, 5}, last},
+		"one that is behind, and others": {[]int64{-9, 20}, 11},
+		"less than none":                 {[]int64{-9, 5}, last},
+	} {
+		var sum tally
+		for _, n := range tt.partitions {
+			sum.add(n)
+		}
+		if got := sum.total(); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
+// TestHubsOfNobodyKeepNoPlace: what one tenant invents leaves room for the hubs
+// of others, on the connection that they share.
+func TestHubsOfNobodyKeepNoPlace(t *testing.T) {
+	e := hubsOf(t, map[string][][2]int64{"orders": {{0, 4}}})
+	auth := map[string]string{"connection": hubConnection(e.Addr()), "storageConnection": servers.SharedAzurite(t).Connection()}
+	var all []map[string]string
+	for i := range 20 {
+		all = append(all, map[string]string{"eventHubName": fmt.Sprint("invented-", i), "blobContainer": "nothing"})
+	}
+	sources := openAll(t, azureEventHub, auth, append(all, map[string]string{"eventHubName": "orders", "blobContainer": "nothing"})...)
+	for _, source := range sources[:20] {
+		for range 2 {
+			if _, err := source.Read(within(t)); status.Code(err) != codes.NotFound {
+				t.Errorf("error = %v, want NotFound", err)
+			}
+		}
+	}
+	if got, err := sources[20].Read(within(t)); err != nil || got[0].Value != 5 {
+		t.Errorf("another hub: %v, %v", got, err)
+	}
+	if n, err := e.Said("connection"); err != nil || n != 1 {
+		t.Errorf("%d connections, %v", n, err)
+	}
+	now := sources[20].(*eventHubSource).hubs.now
+	now.mu.Lock()
+	defer now.mu.Unlock()
+	if len(now.links) != 1 {
+		t.Errorf("%d hubs keep a place, want 1", len(now.links))
 	}
 }
 

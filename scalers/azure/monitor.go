@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -119,6 +118,13 @@ func (p monitorParams) resource() (string, error) {
 
 // isDots reports whether a segment of a path would lead elsewhere.
 func isDots(segment string) bool { return segment == "." || segment == ".." }
+
+// leadsElsewhere reports whether a segment of a path, which may be escaped, is one
+// of dots where somebody unescapes it.
+func leadsElsewhere(segment string) bool {
+	plain, err := url.PathUnescape(segment)
+	return err != nil || slices.ContainsFunc(strings.Split(plain, "/"), isDots)
+}
 
 // span is metricAggregationInterval.
 func (p monitorParams) span() (time.Duration, error) {
@@ -312,14 +318,9 @@ func (b metricsBatch) ReadBatch(ctx context.Context, sources []scaler.Source, an
 			together = append(together, member{s, []int{i}})
 		}
 	}
-	places := make(chan struct{}, requestsAtOnce)
-	var asking sync.WaitGroup
+	asking := scaler.NewGroup(requestsAtOnce)
 	start := func(members []member) {
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
-			b.readMembers(ctx, members, answer)
-		})
+		asking.Go("reading "+members[0].what(), func() { b.readMembers(ctx, members, answer) })
 	}
 	for members := range slices.Chunk(together, metricsAtOnce) {
 		start(members)
@@ -329,8 +330,7 @@ func (b metricsBatch) ReadBatch(ctx context.Context, sources []scaler.Source, an
 	for i := range alone {
 		start(alone[i : i+1])
 	}
-	asking.Wait()
-	return nil
+	return asking.Wait()
 }
 
 // member is a metric of a batch, and where in the batch it is.

@@ -234,8 +234,11 @@ func (q *queried) ask(ctx context.Context, method, path string, query url.Values
 		request.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}
 	answer, err := q.client.Do(request)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case answer.Status != http.StatusOK:
+		return nil, errNotOfAPI
 	}
 	return answer.Body, nil
 }

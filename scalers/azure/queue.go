@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 // azureQueue scales on the messages of one Azure Storage queue.
@@ -100,7 +101,9 @@ func countOf(header http.Header) (uint64, error) {
 
 // peek is how many messages can be received now, 32 at most.
 func (s *queueSource) peek(ctx context.Context, what string) (int, error) {
-	answer, err := s.get(ctx, url.PathEscape(s.queue)+"/messages", url.Values{"peekonly": {"true"}, "numofmessages": {strconv.Itoa(mostPeeked)}})
+	held, release := client.Held(ctx)
+	defer release()
+	answer, err := s.get(held, url.PathEscape(s.queue)+"/messages", url.Values{"peekonly": {"true"}, "numofmessages": {strconv.Itoa(mostPeeked)}})
 	if err != nil {
 		return 0, s.failure(what, err)
 	}

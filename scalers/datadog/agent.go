@@ -140,15 +140,19 @@ var errNotMetric = scaler.Errorf(codes.Unavailable, "the answer is not one of th
 // metricValue is the value of the first item: a number, or a quantity as text.
 func metricValue(body []byte) (float64, error) {
 	var answer struct {
-		Items *items `json:"items"`
+		Items json.RawMessage `json:"items"` // may be null
 	}
 	if json.Unmarshal(body, &answer) != nil || answer.Items == nil {
 		return 0, errNotMetric
 	}
-	if answer.Items.count == 0 {
+	var found items
+	if string(answer.Items) != "null" && json.Unmarshal(answer.Items, &found) != nil {
+		return 0, errNotMetric
+	}
+	if found.count == 0 {
 		return 0, fmt.Errorf("no metrics returned: %w", scaler.ErrNoData)
 	}
-	raw := answer.Items.first
+	raw := found.first
 	if raw == nil || string(raw) == "null" {
 		return 0, fmt.Errorf("the metric has no value: %w", scaler.ErrNoData)
 	}

@@ -48,6 +48,8 @@ func TestAgentMetrics(t *testing.T) {
 		"a truth":                   {answer: metric(`true`), metadata: filler, want: codes.FailedPrecondition, message: wrong},
 		"a word":                    {answer: metric(`"many"`), metadata: filler, want: codes.FailedPrecondition, message: wrong},
 		"null":                      {answer: metric(`null`), want: codes.NotFound, message: "the metric has no value: no data"},
+		"null for items":            {answer: `{"items": null}`, want: codes.NotFound, message: "no metrics returned: no data"},
+		"the filler for null":       {answer: `{"items": null}`, metadata: filler, value: 7},
 		"no items":                  {answer: `{"items": []}`, want: codes.NotFound, message: "no metrics returned: no data"},
 		"the filler for no items":   {answer: `{"items": []}`, metadata: filler, value: 7},
 		"another's answer":          {answer: `{}`, metadata: filler, want: codes.Unavailable, message: errNotMetric.Error()},

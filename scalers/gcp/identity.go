@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
@@ -43,6 +44,20 @@ func (p identityParams) keys() google.KeyParams {
 		return google.KeyParams{}
 	}
 	return p.KeyParams
+}
+
+// who tells those who ask apart. The key of a file is told by what it is now: one
+// that was rotated counts for whoever is opened anew.
+func (p identityParams) who() ([]any, error) {
+	keys := p.keys()
+	inFile := []byte(nil)
+	if keys.OwnKey() != "" {
+		var err error
+		if inFile, err = scaler.ReadFile(keys.GoogleKeyFile); err != nil {
+			return nil, fmt.Errorf("credentialsFromEnvFile: %w", err)
+		}
+	}
+	return []any{p.Provider == podIdentity, keys, string(inFile)}, nil
 }
 
 // account is who asks a service at an endpoint. It is called with the ctx of an

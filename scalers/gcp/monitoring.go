@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,11 @@ type monitoring struct {
 // ctx of Open and asks nothing yet.
 func (p identityParams) monitored(ctx context.Context) (*monitoring, error) {
 	at := monitoringAt
-	return client.Shared(ctx, []any{at, p.Provider == podIdentity, p.keys()}, func(ctx context.Context) (*monitoring, error) {
+	who, err := p.who()
+	if err != nil {
+		return nil, err
+	}
+	return client.Shared(ctx, []any{at, who}, func(ctx context.Context) (*monitoring, error) {
 		account, err := p.account(ctx, lending.GoogleMonitoring, at)
 		if err != nil {
 			return nil, err
@@ -51,7 +56,11 @@ func (p identityParams) monitored(ctx context.Context) (*monitoring, error) {
 // quota is what Google counts the reads of a project for that one account makes.
 // It is called with the ctx of Open.
 func (p identityParams) quota(ctx context.Context, service, project string) (*client.Account, error) {
-	return client.AccountOf(ctx, []any{service, project, p.Provider == podIdentity, p.keys()})
+	who, err := p.who()
+	if err != nil {
+		return nil, err
+	}
+	return client.AccountOf(ctx, []any{service, project, who})
 }
 
 // project is one whose metrics are read by one account.
@@ -88,9 +97,9 @@ const (
 	mostPages = 20
 )
 
-// list calls each for every series of a listing, until that returns false. Pages
-// may go on with a series that another one began.
-func (p project) list(ctx context.Context, l listing, points int32, each func(*monitoringpb.TimeSeries) bool) error {
+// list calls use for every page of a listing, until that returns false. Pages may go
+// on with a series that another one began.
+func (p project) list(ctx context.Context, l listing, points int32, use func([]*monitoringpb.TimeSeries) (more bool)) error {
 	now := time.Now().Truncate(time.Second)
 	name := "projects/" + p.name
 	request := &monitoringpb.ListTimeSeriesRequest{
@@ -106,12 +115,8 @@ func (p project) list(ctx context.Context, l listing, points int32, each func(*m
 		if err != nil {
 			return err
 		}
-		for _, series := range answer.GetTimeSeries() {
-			if !each(series) {
-				return nil
-			}
-		}
-		if request.PageToken = answer.GetNextPageToken(); request.PageToken == "" {
+		request.PageToken = answer.GetNextPageToken()
+		if !use(answer.GetTimeSeries()) || request.PageToken == "" {
 			return nil
 		}
 	}
@@ -121,16 +126,16 @@ func (p project) list(ctx context.Context, l listing, points int32, each func(*m
 // routing is the header by which Google routes calls.
 const routing = "x-goog-request-params"
 
-// first returns the newest value of the first series of a listing, and whether
-// there is another one.
+// first returns the newest value of the first series of a listing, and whether its
+// page has another one.
 func (p project) first(ctx context.Context, l listing) (value float64, several bool, err error) {
 	var found *monitoringpb.TimeSeries
-	err = p.list(ctx, l, fewPoints, func(series *monitoringpb.TimeSeries) bool {
-		if found == nil {
-			found = series
+	err = p.list(ctx, l, fewPoints, func(page []*monitoringpb.TimeSeries) bool {
+		if len(page) == 0 {
 			return true
 		}
-		several = !sameSeries(found, series)
+		found = page[0]
+		several = slices.ContainsFunc(page[1:], func(other *monitoringpb.TimeSeries) bool { return !sameSeries(found, other) })
 		return false
 	})
 	if err != nil && found == nil { // what comes after the first counts for nothing

@@ -173,7 +173,7 @@ func (p pubSubParams) function() (*function, error) {
 	}
 	text, isPercentile := strings.CutPrefix(p.Aggregation, "percentile")
 	n, err := strconv.Atoi(text)
-	if !isPercentile || err != nil || strconv.Itoa(n) != text || n < 0 || n > 100 {
+	if !isPercentile || err != nil || strings.ContainsAny(text, "+-") || n > 100 {
 		return nil, fmt.Errorf("aggregation: %q is not one of mean, median, variance, stddev, sum, count, percentile<0-100>", p.Aggregation)
 	}
 	return &function{reducer: percentiles[n], mql: fmt.Sprintf("percentile(value, %d)", n)}, nil

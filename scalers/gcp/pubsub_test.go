@@ -87,6 +87,8 @@ func TestPubSub(t *testing.T) {
 		"count":                         {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "count"}, value: 2},
 		"percentile99":                  {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "percentile99"}, value: 10},
 		"percentile5":                   {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "percentile5"}, value: 2},
+		"percentile05":                  {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "percentile05"}, value: 2},
+		"a signed percentile":           {metadata: map[string]string{"subscriptionName": "orders", "aggregation": "percentile+5"}, code: codes.InvalidArgument},
 		"a percentile without reducer":  {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "percentile37"}, value: 3.7},
 		"the sum of distributions":      {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "sum"}, code: codes.FailedPrecondition},
 		"a gauge's change":              {metadata: map[string]string{"subscriptionName": "orders", "aggregation": "sum", "timeHorizon": "10m"}, value: 0},

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +61,8 @@ const (
 	longestFilter = 2000
 	// mostTogether is how many resources one request asks for.
 	mostTogether = 100
+	// mostPoints is how many points one request may find, at one each minute.
+	mostPoints = mostPages * manyPoints / 2
 	// requestsAtOnce is how many requests of one batch are under way together.
 	requestsAtOnce = 4
 )
@@ -110,12 +111,9 @@ func (q resourceQuery) text(id string) string {
 // ReadBatch asks once for as many resources as one request can ask for.
 func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
 	parts := q.parts(sources)
-	places := make(chan struct{}, requestsAtOnce)
-	var asking sync.WaitGroup
+	asking := scaler.NewGroup(requestsAtOnce)
 	for _, part := range parts {
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
+		asking.Go("reading metrics of project "+q.name, func() {
 			members := make([]*resourceSource, len(part))
 			for i, member := range part {
 				members[i] = sources[member].(*resourceSource)
@@ -123,14 +121,14 @@ func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, a
 			q.read(ctx, members, func(i int, r scaler.Result) { answer(part[i], r) })
 		})
 	}
-	asking.Wait()
-	return nil
+	return asking.Wait()
 }
 
 // parts divides members into requests.
 func (q resourceQuery) parts(sources []scaler.Source) [][]int {
 	var parts [][]int
 	var part []int
+	most := max(1, min(mostTogether, mostPoints/(1+int(q.window/time.Minute))))
 	base := len(q.filter([]string{"", ""}))
 	length := base
 	for i, source := range sources {
@@ -140,7 +138,7 @@ func (q resourceQuery) parts(sources []scaler.Source) [][]int {
 			continue
 		}
 		more := len(quoted(s.id)) + len(", ")
-		if len(part) == mostTogether || len(part) > 0 && length+more > longestFilter {
+		if len(part) == most || len(part) > 0 && length+more > longestFilter {
 			parts, part, length = append(parts, part), nil, base
 		}
 		part, length = append(part, i), length+more
@@ -241,16 +239,18 @@ func (q resourceQuery) together(ctx context.Context, members []*resourceSource) 
 		ids[i], asked[s.id] = s.id, true
 	}
 	found := make(map[string]*seen, len(members))
-	err := q.list(ctx, q.listing(ids), manyPoints, func(series *monitoringpb.TimeSeries) bool {
-		id := series.GetResource().GetLabels()[q.label]
-		switch known := found[id]; {
-		case !asked[id]:
-		case known == nil:
-			// Only the newest of its points counts, and pages may be many.
-			series.Points = slices.Clone(series.Points[:min(len(series.Points), 1)])
-			found[id] = &seen{series: series}
-		case !known.several:
-			known.several = !sameSeries(known.series, series)
+	err := q.list(ctx, q.listing(ids), manyPoints, func(page []*monitoringpb.TimeSeries) bool {
+		for _, series := range page {
+			id := series.GetResource().GetLabels()[q.label]
+			switch known := found[id]; {
+			case !asked[id]:
+			case known == nil:
+				// Only the newest of its points counts, and pages may be many.
+				series.Points = slices.Clone(series.Points[:min(len(series.Points), 1)])
+				found[id] = &seen{series: series}
+			case !known.several:
+				known.several = !sameSeries(known.series, series)
+			}
 		}
 		return true
 	})

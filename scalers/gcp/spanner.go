@@ -95,7 +95,11 @@ func (p spannerParams) database(ctx context.Context) (*database, error) {
 		at = endpoint{host: host, port: port, plain: true, flag: spannerEmulator}
 	}
 	name := fmt.Sprintf("projects/%s/instances/%s/databases/%s", p.ProjectID, p.InstanceID, p.DatabaseID)
-	return client.Shared(ctx, []any{at, name, p.Provider == podIdentity, p.keys()}, func(ctx context.Context) (*database, error) {
+	who, err := p.who()
+	if err != nil {
+		return nil, err
+	}
+	return client.Shared(ctx, []any{at, name, who}, func(ctx context.Context) (*database, error) {
 		var account *google.Account
 		if emulator == "" {
 			var err error

@@ -83,7 +83,10 @@ func (p stackdriverParams) Validate() error {
 	if p.AlignmentPeriodSeconds != 0 && p.AlignmentPeriodSeconds < leastPeriod {
 		problems = append(problems, fmt.Errorf("alignmentPeriodSeconds: %d is neither 0 nor %d or more", p.AlignmentPeriodSeconds, leastPeriod))
 	}
-	return errors.Join(append(problems, oneOf("alignmentAligner", p.AlignmentAligner, aligners), oneOf("alignmentReducer", p.AlignmentReducer, reducers))...)
+	if p.AlignmentPeriodSeconds != 0 {
+		problems = append(problems, oneOf("alignmentAligner", p.AlignmentAligner, aligners), oneOf("alignmentReducer", p.AlignmentReducer, reducers))
+	}
+	return errors.Join(problems...)
 }
 
 // oneOf refuses a name that is not known.

@@ -57,6 +57,9 @@ func (p storageParams) Validate() error {
 			problems = append(problems, fmt.Errorf("%s: %d is not greater than 0", positive.name, positive.value))
 		}
 	}
+	if p.BucketName == "." || p.BucketName == ".." {
+		problems = append(problems, errors.New("bucketName: is not the name of a bucket"))
+	}
 	if p.ActivationTargetObjectCount < 0 {
 		problems = append(problems, fmt.Errorf("activationTargetObjectCount: %d is less than 0", p.ActivationTargetObjectCount))
 	}

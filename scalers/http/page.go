@@ -155,12 +155,9 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 		left[i].Store(int64(len(addresses)))
 	}
 	order := quickFirst(sources)
-	var asking sync.WaitGroup
-	places := make(chan struct{}, endpointsAtOnce)
+	asking := scaler.NewGroup(endpointsAtOnce)
 	for at, address := range addresses {
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
+		asking.Go("reading a page for metrics-api", func() {
 			held, release := client.Held(ctx)
 			defer release()
 			a := p.get(held, address)
@@ -173,7 +170,9 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 			}
 		})
 	}
-	asking.Wait()
+	if err := asking.Wait(); err != nil {
+		return err
+	}
 	if len(found) > 0 {
 		p.report(ctx, found[0])
 	}

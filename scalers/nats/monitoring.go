@@ -237,16 +237,14 @@ func (m *monitoring) askAll(ctx context.Context, bases []*url.URL) []found {
 	ctx, cancel := part(ctx, 3)
 	defer cancel()
 	all := make([]found, len(bases))
-	places := make(chan struct{}, serversAtOnce)
-	var asking sync.WaitGroup
+	asking := scaler.NewGroup(serversAtOnce)
 	for i, base := range bases {
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
+		all[i] = found{base: base, err: scaler.Errorf(codes.Internal, "does not say who it is")}
+		asking.Go("asking "+base.Host, func() {
 			v, err := m.varz(ctx, base)
 			all[i] = found{base, v, err}
 		})
 	}
-	asking.Wait()
+	_ = asking.Wait() // who has not answered is not there
 	return all
 }

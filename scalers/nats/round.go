@@ -101,12 +101,9 @@ func (r *round) ask(ctx context.Context, servers []server, shares float64) {
 	}
 	ctx, cancel := part(ctx, shares)
 	defer cancel()
-	places := make(chan struct{}, serversAtOnce)
-	var asking sync.WaitGroup
+	asking := scaler.NewGroup(serversAtOnce)
 	for _, s := range r.unasked(servers) {
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
+		asking.Go("reading "+s.name, func() {
 			l, err := r.account.list(ctx, s.base, r.wanted)
 			if err == nil && l.server != s.id {
 				err = scaler.Errorf(codes.Unavailable, "has started anew, or moved")
@@ -118,7 +115,7 @@ func (r *round) ask(ctx context.Context, servers []server, shares float64) {
 			r.take(l, s.name)
 		})
 	}
-	asking.Wait()
+	_ = asking.Wait() // who has not answered is silent
 }
 
 func (r *round) unasked(servers []server) []server {

@@ -131,22 +131,16 @@ func (m *management) ReadBatch(ctx context.Context, sources []scaler.Source, ans
 	if len(wanted) >= listingFrom && m.listings.worth(time.Now()) && m.list(ctx, wanted, give) {
 		return nil
 	}
-	m.each(ctx, wanted, give)
-	return nil
+	return m.each(ctx, wanted, give)
 }
 
 // each asks for all queues by a request each, some at a time.
-func (m *management) each(ctx context.Context, wanted map[string][]int, give func(string, scaler.Result)) {
-	places := make(chan struct{}, requestsAtOnce)
-	var asking sync.WaitGroup
+func (m *management) each(ctx context.Context, wanted map[string][]int, give func(string, scaler.Result)) error {
+	asking := scaler.NewGroup(requestsAtOnce)
 	for queue := range wanted {
-		places <- struct{}{}
-		asking.Go(func() {
-			defer func() { <-places }()
-			give(queue, resultOf(m.single(ctx, queue)))
-		})
+		asking.Go("reading queue "+queue, func() { give(queue, resultOf(m.single(ctx, queue))) })
 	}
-	asking.Wait()
+	return asking.Wait()
 }
 
 func resultOf(seen counts, err error) scaler.Result {
