@@ -2,16 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"testing"
 
 	"cloud.google.com/go/spanner/apiv1/spannerpb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
-
-	"github.com/sluice-autoscaler/sluice/scalers/scaler"
-	"github.com/sluice-autoscaler/sluice/test/servers/gcloud"
 )
 
 // FuzzPage has Cloud Storage say anything: no more is counted than there is.
@@ -87,15 +83,7 @@ func FuzzQuoted(f *testing.F) {
 // BenchmarkSubscriptions reads a thousand subscriptions of a project.
 func BenchmarkSubscriptions(b *testing.B) {
 	c := newCloud(b)
-	open := c.opener(b)
-	var series []gcloud.Series
-	var sources []scaler.Source
-	for i := range 1000 {
-		id := fmt.Sprintf("orders-%03d", i)
-		series = append(series, undelivered(id, int64(i)))
-		sources = append(sources, open(subscription(id)))
-	}
-	c.Set(series...)
+	sources := c.subscriptions(b, 1000)
 	before := len(c.Requests())
 	rounds := 0
 	for b.Loop() {

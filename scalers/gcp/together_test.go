@@ -134,19 +134,26 @@ func TestQueuesTogether(t *testing.T) {
 	}
 }
 
+// subscriptions are sources of orders-000 and so on, each with its number of
+// messages.
+func (c *cloud) subscriptions(t testing.TB, n int) []scaler.Source {
+	t.Helper()
+	open := c.opener(t)
+	series := make([]gcloud.Series, n)
+	sources := make([]scaler.Source, n)
+	for i := range n {
+		id := fmt.Sprintf("orders-%03d", i)
+		series[i], sources[i] = undelivered(id, int64(i)), open(subscription(id))
+	}
+	c.Set(series...)
+	return sources
+}
+
 // TestARequestThatStallsFailsAlone has one request of a batch stall: the members of
 // the others are answered.
 func TestARequestThatStallsFailsAlone(t *testing.T) {
 	c := newCloud(t)
-	open := c.opener(t)
-	var series []gcloud.Series
-	var sources []scaler.Source
-	for i := range 300 {
-		id := fmt.Sprintf("orders-%03d", i)
-		series = append(series, undelivered(id, int64(i)))
-		sources = append(sources, open(subscription(id)))
-	}
-	c.Set(series...)
+	sources := c.subscriptions(t, 300)
 	var stalled atomic.Bool
 	c.Before(func(ctx context.Context, _ *monitoringpb.ListTimeSeriesRequest) error {
 		if !stalled.Swap(true) {
@@ -172,15 +179,7 @@ func TestARequestThatStallsFailsAlone(t *testing.T) {
 // of it, and only who is wrong fails.
 func TestAPartThatIsRefused(t *testing.T) {
 	c := newCloud(t)
-	open := c.opener(t)
-	var series []gcloud.Series
-	var sources []scaler.Source
-	for i := range 8 {
-		id := fmt.Sprintf("orders-%03d", i)
-		series = append(series, undelivered(id, int64(i)))
-		sources = append(sources, open(subscription(id)))
-	}
-	c.Set(series...)
+	sources := c.subscriptions(t, 8)
 	c.Before(func(_ context.Context, r *monitoringpb.ListTimeSeriesRequest) error {
 		if asks(r, "orders-005") {
 			return status.Error(codes.InvalidArgument, "Field filter had an invalid value")

@@ -191,12 +191,12 @@ func (r row) waitScaled(target object, count int32) {
 	})
 }
 
-// publish applies a manifest as published, but for namespace and rewrites.
-func (r row) publish(file string, rewrite map[string]string) {
-	r.t.Helper()
+// objectsOf are those of a manifest, but for rewrites.
+func objectsOf(t *testing.T, file string, rewrite map[string]string) []*unstructured.Unstructured {
+	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	manifest := string(text)
 	for from, to := range rewrite {
@@ -204,8 +204,15 @@ func (r row) publish(file string, rewrite map[string]string) {
 	}
 	objects, err := localcluster.Decode([]byte(manifest))
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
+	return objects
+}
+
+// publish applies a manifest as published, but for namespace and rewrites.
+func (r row) publish(file string, rewrite map[string]string) {
+	r.t.Helper()
+	objects := objectsOf(r.t, file, rewrite)
 	for _, o := range objects {
 		o.SetNamespace(r.namespace)
 	}

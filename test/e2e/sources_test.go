@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/test/brokers"
-	"github.com/sluice-autoscaler/sluice/test/localcluster"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
 
@@ -132,19 +130,7 @@ func TestSourcesOfArticles(t *testing.T) {
 // admit creates what a manifest has, which nobody may refuse or warn of.
 func (r row) admit(file string, rewrite map[string]string) {
 	r.t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	manifest := string(text)
-	for from, to := range rewrite {
-		manifest = strings.ReplaceAll(manifest, from, to)
-	}
-	objects, err := localcluster.Decode([]byte(manifest))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, o := range objects {
+	for _, o := range objectsOf(r.t, file, rewrite) {
 		if !strings.HasPrefix(o.GetKind(), "Cluster") {
 			o.SetNamespace(r.namespace)
 		}

@@ -558,8 +558,15 @@ func (r *registry) take(id string) *ledger {
 func (r *registry) leave(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.all[id].users--
-	now, resting := time.Now(), 0
+	one, now := r.all[id], time.Now()
+	if one.users--; one.users > 0 {
+		return
+	}
+	if !one.rests(now) {
+		delete(r.all, id)
+		return
+	}
+	resting := 0
 	for id, one := range r.all {
 		if one.users > 0 {
 			continue

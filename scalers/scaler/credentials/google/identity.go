@@ -177,15 +177,25 @@ func (a *ahead) in(ctx context.Context) (*oauth2.Token, error) {
 	f := &fetched{done: make(chan struct{})}
 	a.fetching = f
 	a.mu.Unlock()
-	fresh, err := a.fetch()
-	a.mu.Lock()
-	if err == nil {
-		a.token = fresh
-	}
-	f.err, a.fetching = err, nil
-	a.mu.Unlock()
-	close(f.done)
-	return a.present(err)
+	a.renew(f)
+	return a.present(f.err)
+}
+
+// renew fetches a token, and lets those go on who wait for it, even if the library
+// panics.
+func (a *ahead) renew(f *fetched) {
+	var fresh *oauth2.Token
+	err := words.Errorf(codes.Internal, "no token could be fetched")
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if err == nil {
+			a.token = fresh
+		}
+		f.err, a.fetching = err, nil
+		close(f.done)
+	}()
+	fresh, err = a.fetch()
 }
 
 // present is the token as it is after a fetch.

@@ -107,12 +107,22 @@ func (c *crowd) open() {
 	c.admit()
 }
 
-// namespace is whose read of the question is: of all together who use it.
-// Sampler.mu is held.
-func (q *question) namespace() string {
+// payers are the namespaces that use the question, in order. Sampler.mu is held.
+func (q *question) payers() []string {
 	payers := make(map[string]struct{}, 1)
 	for u := range q.users {
 		payers[u.Payer] = struct{}{}
 	}
-	return strings.Join(slices.Sorted(maps.Keys(payers)), ",")
+	return slices.Sorted(maps.Keys(payers))
+}
+
+// namespace is whose read of the question is: of all together who use it. It is
+// asked for often, and mostly there is one user. Sampler.mu is held.
+func (q *question) namespace() string {
+	if len(q.users) == 1 {
+		for u := range q.users {
+			return u.Payer
+		}
+	}
+	return strings.Join(q.payers(), ",")
 }

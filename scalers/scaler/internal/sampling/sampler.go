@@ -11,8 +11,6 @@ import (
 	"context"
 	"hash/fnv"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -154,11 +152,7 @@ func NewUser(w Wish) *User { return &User{Wish: w, joined: make(chan struct{})} 
 func (s *Sampler) payers(q *question) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	payers := map[string]struct{}{}
-	for u := range q.users {
-		payers[u.Payer] = struct{}{}
-	}
-	return slices.Collect(maps.Keys(payers)) // none when it was left while it is opened
+	return q.payers() // none when it was left while it is opened
 }
 
 // Join makes u a user of a question, which is read at once unless somebody
