@@ -26,7 +26,7 @@ DIALLING := outbound identity $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*
 GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
-.PHONY: help build tools generate images clean
+.PHONY: help build tools generate images release clean
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
 
@@ -41,10 +41,29 @@ $(CORE:%=$(OUT)/%): $(OUT)/%:
 
 # Names and tags of images are those of the manifests.
 ARCH ?= amd64 arm64
+IMAGE_NAMES ?= $(CURDIR)/deploy/images/kustomization.yaml
 images: ## Build an OCI image layout per process, amd64 and arm64, into bin/images/ (ARCH=amd64 for one alone)
 	rm -rf bin/linux bin/images
 	for arch in $(ARCH); do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
-	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -names $(CURDIR)/deploy/images/kustomization.yaml -version $(VERSION) -out $(CURDIR)/bin/images
+	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -names $(IMAGE_NAMES) -version $(VERSION) -out $(CURDIR)/bin/images
+
+# Everything that a release has, under dist/. REGISTRY is what the names of images
+# begin with, where they will be pushed to; VERSION is their tag.
+REGISTRY ?=
+release: bin/tools/cyclonedx-gomod ## Write dist/: manifests, images, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
+	rm -rf dist && mkdir -p dist/images dist/sbom
+	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/dist
+	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/dist/kustomization.yaml
+	mv bin/images/*.tar dist/images/ && rm dist/kustomization.yaml
+	for binary in bin/linux/*/*; do \
+		arch=$$(basename $$(dirname $$binary)); \
+		cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
+			-output dist/sbom/$$(basename $$binary)-$$arch.cdx.json $$binary || exit 1; \
+	done
+	cd dist && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
+
+bin/tools/cyclonedx-gomod: tools/sbom/go.mod tools/sbom/go.sum
+	cd tools/sbom && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
 
 tools: bin/tools/.generators bin/tools/.linters bin/tools/dials ## Build the pinned generators and linters into bin/tools/
 bin/tools/.generators: tools/go.mod tools/go.sum
@@ -71,7 +90,7 @@ tidy: ## Tidy every module, raise shared libraries to equal versions, write go.w
 	hack/workspace.sh write
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
-	rm -rf $(SHIPPED:%=bin/%) bin/linux bin/images
+	rm -rf $(SHIPPED:%=bin/%) bin/linux bin/images dist
 
 ##@ Check
 .PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestContainerdNamesImagesAsTheManifestsDo imports layouts with containerd's
+// TestContainerdNamesImagesAsTheManifestsDo imports archives with containerd's
 // own tool, as a node without a registry gets them.
 func TestContainerdNamesImagesAsTheManifestsDo(t *testing.T) {
 	out := t.TempDir()
@@ -19,13 +19,11 @@ func TestContainerdNamesImagesAsTheManifestsDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctr := startContainerd(t)
-	layouts, err := filepath.Glob(filepath.Join(out, "*"))
+	archives, err := filepath.Glob(filepath.Join(out, "*.tar"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, layout := range layouts {
-		archive := filepath.Join(t.TempDir(), "image.tar")
-		command(t, "tar", "-C", layout, "-cf", archive, ".")
+	for _, archive := range archives {
 		ctr("images", "import", "--no-unpack", archive)
 	}
 	got := strings.Fields(ctr("images", "list", "--quiet"))

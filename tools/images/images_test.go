@@ -161,6 +161,7 @@ func TestLayoutHasBothPlatforms(t *testing.T) {
 func TestSameBinariesGiveTheSameDigest(t *testing.T) {
 	dir := binaries(t, "amd64/controller", "arm64/controller")
 	var digests []v1.Hash
+	var archives [][]byte
 	for range 2 {
 		out := t.TempDir()
 		if err := run(dir, names(t, "v1.2.3"), "v1.2.3", out); err != nil {
@@ -171,9 +172,17 @@ func TestSameBinariesGiveTheSameDigest(t *testing.T) {
 			t.Fatal(err)
 		}
 		digests = append(digests, digest)
+		archive, err := os.ReadFile(filepath.Join(out, "controller.tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		archives = append(archives, archive)
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("digests differ: %v", digests)
+	}
+	if !bytes.Equal(archives[0], archives[1]) {
+		t.Error("archives differ")
 	}
 }
 

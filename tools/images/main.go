@@ -2,7 +2,8 @@
 // runtime and without pulling anything.
 //
 // It reads <binaries>/<architecture>/<process> and writes one OCI image layout
-// <out>/<process> per process, an index over all architectures found. Images
+// <out>/<process> per process, an index over all architectures found, and the
+// same as an archive, <out>/<process>.tar, for nodes that import images. Images
 // have the names and tags that a kustomization gives them, so that what is
 // built is what the manifests ask for.
 package main
@@ -23,7 +24,7 @@ func main() {
 	binaries := flag.String("binaries", "", "folder of <architecture>/<process> Linux binaries")
 	names := flag.String("names", "", "kustomization whose images: list has the name and tag of each process's image")
 	version := flag.String("version", "unknown", "version written into the labels")
-	out := flag.String("out", "", "folder that receives one OCI layout per process")
+	out := flag.String("out", "", "folder that receives one OCI layout per process, and the same as <process>.tar")
 	flag.Parse()
 	if err := run(*binaries, *names, *version, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
@@ -31,7 +32,8 @@ func main() {
 	}
 }
 
-// run replaces the layouts of all processes found under binaries.
+// run replaces the layouts of all processes found under binaries, and their
+// archives beside them.
 func run(binaries, names, version, out string) error {
 	processes, err := find(binaries)
 	if err != nil {
@@ -55,6 +57,9 @@ func run(binaries, names, version, out string) error {
 			return err
 		}
 		if err := write(dir, reference, index); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if err := archive(dir, dir+".tar"); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		digest, err := index.Digest()

@@ -1,0 +1,187 @@
+// Command release writes the manifests that a release consists of: one file of
+// everything, one for each part, and the names of its images as a kustomization,
+// which make images builds by.
+//
+//	release -repository .. -registry ghcr.io/example/sluice -tag v1.2.3 -out dist
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+func main() {
+	var r release
+	flag.StringVar(&r.repository, "repository", "..", "the folder of the repository")
+	flag.StringVar(&r.registry, "registry", "", "what the names of images begin with; without it those of deploy/images")
+	flag.StringVar(&r.tag, "tag", "", "the tag of all images")
+	flag.StringVar(&r.out, "out", "", "the folder that receives the manifests")
+	flag.Parse()
+	if err := r.write(); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+// release is where manifests come from, what their images are called and where
+// they go.
+type release struct {
+	repository, registry, tag, out string
+}
+
+// Parts of image references, as the distribution specification has them.
+var (
+	registries = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	tags       = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+)
+
+// check returns all that is wrong with the flags.
+func (r release) check() error {
+	var wrong []error
+	if r.registry != "" && !registries.MatchString(r.registry) {
+		wrong = append(wrong, fmt.Errorf("-registry %q is not <host>[:<port>][/<path>], in lower case", r.registry))
+	}
+	if !tags.MatchString(r.tag) {
+		wrong = append(wrong, fmt.Errorf("-tag %q is not a tag of an image: letters, digits and _.-, at most 128", r.tag))
+	}
+	if r.out == "" {
+		wrong = append(wrong, errors.New("-out is missing"))
+	}
+	return errors.Join(wrong...)
+}
+
+// write writes all files.
+func (r release) write() error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	images, err := r.images()
+	if err != nil {
+		return err
+	}
+	// The names are those of make images, too.
+	names, err := yaml.Marshal(types.Kustomization{
+		TypeMeta: types.TypeMeta{APIVersion: types.ComponentVersion, Kind: types.ComponentKind},
+		Images:   images,
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(r.out, 0o755); err != nil { //nolint:gosec // a release is for everybody
+		return err
+	}
+	if err := r.file("kustomization.yaml", names); err != nil {
+		return err
+	}
+	parts, err := r.parts()
+	if err != nil {
+		return err
+	}
+	for file, folders := range parts {
+		text, err := r.render(folders, images)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := r.file(file, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r release) file(name string, text []byte) error {
+	return os.WriteFile(filepath.Join(r.out, name), text, 0o644) //nolint:gosec // as its folder
+}
+
+// images are those of deploy/images, with the registry and the tag of the release.
+func (r release) images() ([]types.Image, error) {
+	file := filepath.Join(r.repository, "deploy", "images", "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var has types.Kustomization
+	if err := yaml.UnmarshalStrict(text, &has); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for i := range has.Images {
+		image := &has.Images[i]
+		image.NewTag = r.tag
+		if r.registry != "" {
+			image.NewName = r.registry + "/" + path.Base(image.Name)
+		}
+	}
+	return has.Images, nil
+}
+
+// parts are the folders under deploy of what is released, by the names of their
+// files.
+func (r release) parts() (map[string][]string, error) {
+	parts := map[string][]string{
+		"crds.yaml":             {"crds"},
+		"core.yaml":             {"core"},
+		"sluice.yaml":           {"core"},
+		"sluice-uninstall.yaml": {"overlays/uninstall"},
+	}
+	families, err := filepath.Glob(filepath.Join(r.repository, "deploy", "scalers", "*", "kustomization.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	if len(families) == 0 {
+		return nil, fmt.Errorf("%s has no family: make generate writes them", filepath.Join(r.repository, "deploy", "scalers"))
+	}
+	for _, file := range families {
+		family := filepath.Base(filepath.Dir(file))
+		folder := "scalers/" + family
+		parts["scaler-"+family+".yaml"] = []string{folder}
+		parts["sluice.yaml"] = append(parts["sluice.yaml"], folder)
+	}
+	return parts, nil
+}
+
+// render returns the objects of folders under deploy, with images as they are
+// called.
+func (r release) render(folders []string, images []types.Image) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "release")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	layer := types.Kustomization{
+		TypeMeta: types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind},
+		Images:   images,
+	}
+	repository, err := filepath.Abs(r.repository)
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range folders {
+		resource, err := filepath.Rel(dir, filepath.Join(repository, "deploy", folder))
+		if err != nil {
+			return nil, err
+		}
+		layer.Resources = append(layer.Resources, resource)
+	}
+	text, err := yaml.Marshal(layer)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), text, 0o600); err != nil {
+		return nil, err
+	}
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		return nil, err
+	}
+	return rendered.AsYaml()
+}
