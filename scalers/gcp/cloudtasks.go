@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,8 +30,13 @@ type cloudTasksParams struct {
 	FilterDuration int64 `param:"filterDuration" default:"2" unit:"minutes"`
 }
 
-// Validate checks that somebody asks.
-func (p cloudTasksParams) Validate() error { return p.checkIdentity() }
+// Validate checks that somebody asks, and of which project.
+func (p cloudTasksParams) Validate() error {
+	return errors.Join(p.checkIdentity(), checkID("projectID", p.ProjectID))
+}
+
+// Warnings are those of KEDA.
+func (cloudTasksParams) Warnings() []string { return announced("projectID") }
 
 // Name is that of the queue.
 func (p cloudTasksParams) Name() string { return scaler.MetricName("gcp-ct", p.QueueName) }

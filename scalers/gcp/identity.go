@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/google"
@@ -64,4 +65,19 @@ func (p identityParams) who() ([]any, error) {
 // Open or a dial.
 func (p identityParams) account(ctx context.Context, to lending.Service, at endpoint) (*google.Account, error) {
 	return p.keys().Account(ctx, to, at.flag, at.host, !at.plain)
+}
+
+// checkID refuses what cannot be an id in the name of a resource, which is a part of
+// headers and leads to nothing else. What is missing is told elsewhere.
+func checkID(parameter, id string) error {
+	if len(id) > 255 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
+		return fmt.Errorf("%s: %.64q is not an id: it has a space, a slash or another character that ids do not have, or is too long", parameter, id)
+	}
+	return nil
+}
+
+// announced tells, as KEDA does where a parameter is given, that KEDA means to give
+// up the type.
+func announced(parameter string) []string {
+	return []string{parameter + ": KEDA has announced this trigger type as deprecated (https://keda.sh/blog/2025-09-15-gcp-deprecations); here it stays"}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,89 @@ func TestProjectOfTheNode(t *testing.T) {
 		Observe(within(t), "gcp-pubsub", map[string]string{"subscriptionName": "orders"})
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "projects/<project>/subscriptions/orders") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// TestNobodyAsksForAProjectThatIsNamed: the node knows the project of its account,
+// which a trigger that names its own does not need.
+func TestNobodyAsksForAProjectThatIsNamed(t *testing.T) {
+	c := newCloud(t)
+	t.Setenv("GCE_METADATA_HOST", c.issuer.Address())
+	family := scalertest.Serve(t, triggers...).WithPodIdentity(scaler.PodIdentity{Provider: "gcp"})
+	for _, s := range everyType(c) {
+		metadata := s.metadata
+		if s.Type == "gcp-pubsub" {
+			metadata = map[string]string{"subscriptionName": "projects/shop/subscriptions/orders"}
+		}
+		if got, err := family.Observe(within(t), s.Type, metadata); err != nil || got.Value != s.value {
+			t.Errorf("%s: %+v, %v", s.Type, got, err)
+		}
+	}
+	if n := c.issuer.Projects(); n != 0 || c.issuer.Given() != 1 {
+		t.Errorf("the node was asked for its project %d times, and for %d tokens", n, c.issuer.Given())
+	}
+	for range 2 { // it is asked once where it is needed
+		_, _ = family.Observe(within(t), "gcp-pubsub", map[string]string{"subscriptionName": "orders", "timeHorizon": "3m"})
+	}
+	if n := c.issuer.Projects(); n != 1 {
+		t.Errorf("the node was asked for its project %d times", n)
+	}
+}
+
+// TestAnnouncements are KEDA's: of every trigger on Cloud Tasks and by a filter, and
+// of Pub/Sub where a value is given.
+func TestAnnouncements(t *testing.T) {
+	c := newCloud(t)
+	const announcement = ": KEDA has announced this trigger type as deprecated (https://keda.sh/blog/2025-09-15-gcp-deprecations); here it stays"
+	begins := map[string]string{"gcp-cloudtasks": "projectID", "gcp-stackdriver": "filter"}
+	for _, s := range contractedTypes(t, c) {
+		for _, metadata := range []map[string]string{s.metadata, with(s.metadata, map[string]string{"value": " "}), with(s.metadata, map[string]string{"value": "7"})} {
+			want := begins[s.Type]
+			if s.Type == "gcp-pubsub" && metadata["value"] == "7" {
+				want = "value"
+			}
+			f := scalertest.Family{}
+			bound, err := s.Bind(f.Ref(s.Type, metadata), &scaler.Credentials{Parameters: c.auth()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := slices.ContainsFunc(bound.Warnings, func(w string) bool { return w == want+announcement })
+			about := slices.ContainsFunc(bound.Warnings, func(w string) bool { return strings.HasSuffix(w, announcement) })
+			if said != (want != "") || about != said {
+				t.Errorf("%s, %v: %q", s.Type, metadata, bound.Warnings)
+			}
+		}
+	}
+}
+
+// TestIDs has what no id is made of in every parameter that is one: it is refused
+// before it is a part of headers.
+func TestIDs(t *testing.T) {
+	bind := func(triggerType string, metadata map[string]string) error {
+		f := scalertest.Family{}
+		s := triggers[slices.IndexFunc(triggers, func(s scaler.Trigger) bool { return s.Type == triggerType })]
+		_, err := s.Bind(f.Ref(triggerType, metadata), &scaler.Credentials{Parameters: map[string]string{"GoogleApplicationCredentials": "k"}})
+		return err
+	}
+	for triggerType, metadata := range map[string]map[string]string{
+		"gcp-spanner":     with(ordersAt, map[string]string{"query": "count"}),
+		"gcp-cloudtasks":  {"projectID": "shop", "queueName": "orders"},
+		"gcp-stackdriver": {"projectId": "shop", "filter": "x"},
+	} {
+		for _, parameter := range []string{"projectId", "projectID", "instanceId", "databaseId"} {
+			if metadata[parameter] == "" {
+				continue
+			}
+			for _, id := range []string{"a\nb", "a\x01b", "a b", "a/instances/b", "ä", strings.Repeat("x", 256)} {
+				err := bind(triggerType, with(metadata, map[string]string{parameter: id}))
+				if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), triggerType+": "+parameter+": ") || len(err.Error()) > 400 {
+					t.Errorf("%s, %s %q: %v", triggerType, parameter, id, err)
+				}
+			}
+			if err := bind(triggerType, with(metadata, map[string]string{parameter: "example.com:shop_a-1"})); err != nil {
+				t.Errorf("%s, %s: %v", triggerType, parameter, err)
+			}
+		}
 	}
 }
 

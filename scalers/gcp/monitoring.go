@@ -196,6 +196,7 @@ func number(v *monitoringpb.TypedValue) (float64, error) {
 
 var (
 	errDistribution = errors.New("could not extract value: the metric is a distribution, which needs an aggregation")
+	errStillOne     = errors.New("could not extract value: the aggregation of distributions is a distribution; mean, median, stddev, variance, count and percentile<0-100> are numbers")
 	errNoNumber     = errors.New("could not extract value: the metric is not a number")
 )
 
@@ -209,7 +210,7 @@ func judge(what, hint string, value float64, err error, substitute *float64) ([]
 		return scaler.One(*substitute), nil
 	case errors.Is(err, errNoSeries):
 		return nil, fmt.Errorf("%s: no metric was found%s: %w", what, hint, scaler.ErrNoData)
-	case errors.Is(err, errDistribution), errors.Is(err, errNoNumber):
+	case errors.Is(err, errDistribution), errors.Is(err, errStillOne), errors.Is(err, errNoNumber):
 		return nil, scaler.Errorf(codes.FailedPrecondition, "%s: %w", what, err)
 	default:
 		return nil, scaler.Errorf(status.Code(err), "%s: %w", what, err)

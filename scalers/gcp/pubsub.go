@@ -22,6 +22,7 @@ var pubSub = scaler.Define("gcp-pubsub", openPubSub)
 
 // pubSubParams is the metadata of a gcp-pubsub trigger.
 type pubSubParams struct {
+	scaler.Object
 	identityParams
 
 	// SubscriptionName is the id of a subscription, or
@@ -88,10 +89,21 @@ func (p pubSubParams) Validate() error {
 	case !resourceID.MatchString(r.id) || strings.HasPrefix(strings.ToLower(r.id), "goog"):
 		problems = append(problems, fmt.Errorf("%sName: %q is not the id of a %s: 3 to 255 letters, digits and -_.~+%%, a letter first, and not goog", r.kind, r.id, r.kind))
 	}
+	if r.project != "" {
+		problems = append(problems, checkID(r.kind+"Name", r.project))
+	}
 	if _, err := p.function(); err != nil {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
+}
+
+// Warnings are those of KEDA, for who gives a value.
+func (p pubSubParams) Warnings() []string {
+	if strings.TrimSpace(p.Metadata["value"]) == "" {
+		return nil
+	}
+	return announced("value")
 }
 
 // Name is that of the subscription or topic as it is given.
@@ -187,7 +199,7 @@ func openPubSub(ctx context.Context, p pubSubParams) (scaler.Source, error) {
 	r := p.resource()
 	what := r.kind + " " + r.id
 	if r.project == "" {
-		r.project = m.account.Project
+		r.project = m.account.Project(ctx)
 	}
 	if r.project == "" {
 		return nil, scaler.Errorf(codes.FailedPrecondition,

@@ -59,6 +59,10 @@ func TestPubSub(t *testing.T) {
 		" | within 5m0s | align delta(3m0s) | every 3m0s | group_by [], percentile(value, 37)", gcloud.Double(3.7))
 	c.Answer("fetch pubsub_subscription | metric 'pubsub.googleapis.com/subscription/num_undelivered_messages' | filter (resource.project_id == 'shop' && resource.subscription_id == 'orders')"+
 		" | within 10m0s | align delta(3m0s) | every 3m0s | group_by [], sum(value)", gcloud.Int(-43))
+	c.Answer("fetch pubsub_topic | metric 'pubsub.googleapis.com/topic/message_sizes' | filter (resource.project_id == 'shop' && resource.topic_id == 'events')"+
+		" | within 5m0s | align delta(3m0s) | every 3m0s | group_by [], sum(value)", gcloud.Double(16))
+	c.Answer("fetch pubsub_topic | metric 'pubsub.googleapis.com/topic/message_sizes' | filter (resource.project_id == 'shop' && resource.topic_id == 'two')"+
+		" | within 5m0s | align delta(3m0s) | every 3m0s | group_by [], sum(value)", gcloud.Distribution(2, 6))
 	const noSeries = " (values come up to 4 minutes late, and a new subscription has none: see timeHorizon and valueIfNull): no data"
 	tests := map[string]struct {
 		metadata map[string]string
@@ -90,7 +94,9 @@ func TestPubSub(t *testing.T) {
 		"percentile05":                  {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "percentile05"}, value: 2},
 		"a signed percentile":           {metadata: map[string]string{"subscriptionName": "orders", "aggregation": "percentile+5"}, code: codes.InvalidArgument},
 		"a percentile without reducer":  {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "percentile37"}, value: 3.7},
-		"the sum of distributions":      {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "sum"}, code: codes.FailedPrecondition},
+		"the sum of distributions":      {metadata: map[string]string{"topicName": "events", "mode": "MessageSizes", "aggregation": "sum"}, value: 16},
+		"a sum that stays one":          {metadata: map[string]string{"topicName": "two", "mode": "MessageSizes", "aggregation": "sum"}, code: codes.FailedPrecondition, message: "gcp-pubsub: pubsub.googleapis.com/topic/message_sizes of topic two of project shop: could not extract value: the aggregation of distributions is a distribution; mean, median, stddev, variance, count and percentile<0-100> are numbers"},
+		"a project with a space":        {metadata: map[string]string{"subscriptionName": "projects/a b/subscriptions/orders"}, code: codes.InvalidArgument, message: `gcp-pubsub: subscriptionName: "a b" is not an id: it has a space, a slash or another character that ids do not have, or is too long`},
 		"a gauge's change":              {metadata: map[string]string{"subscriptionName": "orders", "aggregation": "sum", "timeHorizon": "10m"}, value: 0},
 		"a gauge's change, not known":   {metadata: map[string]string{"subscriptionName": "orders", "aggregation": "mean"}, code: codes.InvalidArgument},
 		"a metric that never existed":   {metadata: map[string]string{"subscriptionName": "orders", "mode": "Nothing"}, code: codes.NotFound},

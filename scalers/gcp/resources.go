@@ -182,6 +182,9 @@ func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answ
 		if err == nil {
 			value = q.made(value)
 			s.warn(found[s.id].several)
+		} else if q.aggregated && errors.Is(err, errDistribution) {
+			s.byText.Store(true)
+			value, err = s.readAlone(ctx)
 		}
 		readings, err := judge(s.what, s.hint, value, err, s.substitute)
 		answer(i, scaler.Result{Readings: readings, Err: err})
@@ -191,9 +194,18 @@ func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answ
 // readAlone is the value of one source, asked by itself.
 func (s *resourceSource) readAlone(ctx context.Context) (float64, error) {
 	if s.alone() {
-		return s.query.asked(ctx, s.query.text(s.id))
+		value, err := s.query.asked(ctx, s.query.text(s.id))
+		if s.query.aggregated && errors.Is(err, errDistribution) {
+			err = errStillOne
+		}
+		return value, err
 	}
 	value, several, err := s.query.first(ctx, s.query.listing([]string{s.id}))
+	if s.query.aggregated && errors.Is(err, errDistribution) {
+		// The sum of distributions is one in the list, and a number in the language.
+		s.byText.Store(true)
+		return s.readAlone(ctx)
+	}
 	if status.Code(err) == codes.InvalidArgument && s.query.aggregated {
 		// The list does not take changes of a metric that does not count.
 		value, askErr := s.query.asked(ctx, s.query.text(s.id))

@@ -56,6 +56,9 @@ func (p spannerParams) Validate() error {
 	if os.Getenv(spannerEmulator) == "" {
 		problems = append(problems, p.checkIdentity())
 	}
+	for _, id := range []struct{ parameter, text string }{{"projectId", p.ProjectID}, {"instanceId", p.InstanceID}, {"databaseId", p.DatabaseID}} {
+		problems = append(problems, checkID(id.parameter, id.text))
+	}
 	if p.TargetValue <= 0 {
 		problems = append(problems, fmt.Errorf("targetValue: %v is not greater than 0", p.TargetValue))
 	}

@@ -79,7 +79,7 @@ const leastPeriod = 60
 
 // Validate checks how values are aligned.
 func (p stackdriverParams) Validate() error {
-	problems := []error{p.checkIdentity()}
+	problems := []error{p.checkIdentity(), checkID("projectId", p.ProjectID)}
 	if p.AlignmentPeriodSeconds != 0 && p.AlignmentPeriodSeconds < leastPeriod {
 		problems = append(problems, fmt.Errorf("alignmentPeriodSeconds: %d is neither 0 nor %d or more", p.AlignmentPeriodSeconds, leastPeriod))
 	}
@@ -97,25 +97,55 @@ func oneOf[V any](parameter, name string, known map[string]V) error {
 	return fmt.Errorf("%s: %q is not one of %s", parameter, name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 }
 
-// Warnings says what has no effect.
+// Warnings says what has no effect, and what Google will not understand.
 func (p stackdriverParams) Warnings() []string {
+	warnings := announced("filter")
 	named := func(name string) bool { return !strings.EqualFold(name, "none") }
 	if p.AlignmentPeriodSeconds == 0 && (named(p.AlignmentAligner) || named(p.AlignmentReducer)) {
-		return []string{"alignmentPeriodSeconds: without it, alignmentAligner and alignmentReducer have no effect"}
+		warnings = append(warnings, "alignmentPeriodSeconds: without it, alignmentAligner and alignmentReducer have no effect")
 	}
-	return nil
+	if !paired(p.Filter) {
+		warnings = append(warnings, "filter: its parentheses or quotes are not in pairs, so Google will refuse it")
+	}
+	return warnings
+}
+
+// paired reports whether each parenthesis and quote of a filter has its other: what
+// is in braces would else end where the filter wants.
+func paired(filter string) bool {
+	open, quote := 0, byte(0)
+	for i := 0; i < len(filter); i++ {
+		switch c := filter[i]; {
+		case quote != 0 && c == '\\':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"', c == '\'':
+			quote = c
+		case c == '(':
+			open++
+		case c == ')':
+			if open--; open < 0 {
+				return false
+			}
+		}
+	}
+	return open == 0 && quote == 0
 }
 
 // Name is that of the project.
 func (p stackdriverParams) Name() string { return scaler.MetricName("gcp-stackdriver", p.ProjectID) }
 
 // listing is the question. The filter is in braces, so that an OR in it stays what
-// it is.
+// it is; one that would end them is sent as it is, which nobody understands.
 func (p stackdriverParams) listing() listing {
-	l := listing{
-		window: minutes(p.FilterDuration),
-		filter: "(" + p.Filter + ") AND resource.labels.project_id=" + quoted(p.ProjectID),
+	filter := p.Filter
+	if paired(filter) {
+		filter = "(" + filter + ")"
 	}
+	l := listing{window: minutes(p.FilterDuration), filter: filter + " AND resource.labels.project_id=" + quoted(p.ProjectID)}
 	if p.AlignmentPeriodSeconds > 0 {
 		l.aggregation = &monitoringpb.Aggregation{
 			AlignmentPeriod:    &durationpb.Duration{Seconds: p.AlignmentPeriodSeconds},

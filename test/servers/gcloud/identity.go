@@ -33,6 +33,7 @@ type Issuer struct {
 	lifetime time.Duration
 	refuses  bool
 	project  string // of the node
+	projects int    // how often it was asked for
 }
 
 // Token is what a token is good for.
@@ -106,6 +107,13 @@ func (i *Issuer) Lasting(lifetime time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.lifetime = lifetime
+}
+
+// Projects is how often the node was asked for its project.
+func (i *Issuer) Projects() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.projects
 }
 
 // Given is how many tokens were given.
@@ -194,6 +202,9 @@ func (i *Issuer) metadata(w http.ResponseWriter, r *http.Request) {
 	case refuses:
 		http.Error(w, "no account", http.StatusNotFound)
 	case path == "project/project-id":
+		i.mu.Lock()
+		i.projects++
+		i.mu.Unlock()
 		fmt.Fprint(w, i.project)
 	case path == "instance/service-accounts/default/token":
 		i.give(w, Node, r.URL.Query().Get("scopes"))

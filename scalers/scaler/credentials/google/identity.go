@@ -3,15 +3,18 @@
 package google
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/compute/metadata"
@@ -43,10 +46,19 @@ type Identity struct {
 // they end.
 type Account struct {
 	oauth2.TokenSource
-	// Project is where the account is at home; empty where that is not known.
-	Project string
 
+	home string // the project, as far as it is known without asking
+	node *node  // who else knows, or nil
 	kept *ahead
+}
+
+// Project is where the account is at home; empty where nobody knows. Of the
+// process's own account the node is asked, once it is needed.
+func (a *Account) Project(ctx context.Context) string {
+	if a.home != "" || a.node == nil {
+		return a.home
+	}
+	return a.node.project(ctx)
 }
 
 // TokenIn is Token for a request with a ctx: it does not wait longer for a token
@@ -69,29 +81,68 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 	if i.Key != "" {
 		return ofKey(lasting, i.Key, scopes)
 	}
-	found, err := google.FindDefaultCredentials(lasting, scopes...) //dials:through client, which is in its ctx
-	if err != nil {
-		return nil, words.Errorf(codes.Unauthenticated, "the process has no Google identity: neither GOOGLE_APPLICATION_CREDENTIALS nor Workload Identity")
-	}
+	node := nodeAt(client)
+	var tokens oauth2.TokenSource
 	project := os.Getenv("CLOUDSDK_CORE_PROJECT")
-	if project == "" {
-		project = found.ProjectID
+	switch {
+	case hasFile():
+		found, err := google.FindDefaultCredentials(lasting, scopes...) //dials:through client, which is in its ctx
+		if err != nil {
+			return nil, errNobody
+		}
+		tokens, project = found.TokenSource, cmp.Or(project, found.ProjectID)
+	case node.service.OnGCEWithContext(ctx):
+		// What looks for credentials asks for a project, too, which few need.
+		tokens = google.ComputeTokenSource("", scopes...)
+	default:
+		return nil, errNobody
 	}
-	if project == "" {
-		project = projectOfNode(ctx, client)
-	}
-	kept := &ahead{fetch: found.TokenSource.Token}
-	return &Account{TokenSource: kept, Project: project, kept: kept}, nil
+	kept := &ahead{fetch: tokens.Token}
+	return &Account{TokenSource: kept, home: project, node: node, kept: kept}, nil
 }
 
-// projectOfNode is empty where nobody knows: who needs it says that it is missing.
-func projectOfNode(ctx context.Context, client *http.Client) string {
+var errNobody = words.Errorf(codes.Unauthenticated, "the process has no Google identity: neither GOOGLE_APPLICATION_CREDENTIALS nor Workload Identity")
+
+// hasFile reports whether the process has credentials in a file, which come before
+// those of the node.
+func hasFile() bool {
+	if os.Getenv("GOOGLE_APPLICATION_CREDENTIALS") != "" {
+		return true
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(home, ".config", "gcloud", "application_default_credentials.json"))
+	return err == nil
+}
+
+// node is the machine that the process runs on, if Google runs it.
+type node struct {
+	service *metadata.Client
+	known   atomic.Pointer[string] // the project
+}
+
+func nodeAt(client *http.Client) *node {
 	//dials:through client
-	service := metadata.NewWithOptions(&metadata.Options{Client: client})
-	if !service.OnGCEWithContext(ctx) {
+	return &node{service: metadata.NewWithOptions(&metadata.Options{Client: client})}
+}
+
+// project is empty where nobody knows: who needs it says that it is missing, and
+// asks again the next time.
+func (n *node) project(ctx context.Context) string {
+	if known := n.known.Load(); known != nil {
+		return *known
+	}
+	if !n.service.OnGCEWithContext(ctx) {
 		return ""
 	}
-	project, _ := service.ProjectIDWithContext(ctx)
+	text, err := n.service.GetWithContext(ctx, "project/project-id")
+	project := strings.TrimSpace(text)
+	if err != nil || project == "" {
+		return ""
+	}
+	n.known.Store(&project)
 	return project
 }
 
@@ -121,7 +172,7 @@ func ofKey(ctx context.Context, key string, scopes []string) (*Account, error) {
 	kept := &ahead{fetch: func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx).Token() // a source that is used once keeps nothing
 	}}
-	return &Account{TokenSource: kept, Project: strings.TrimSpace(named.Project), kept: kept}, nil
+	return &Account{TokenSource: kept, home: strings.TrimSpace(named.Project), kept: kept}, nil
 }
 
 // issuers are where Google gives tokens. A key names one, and what asks there

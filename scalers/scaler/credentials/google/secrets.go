@@ -83,13 +83,14 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope stor
 	if err != nil {
 		return nil, err
 	}
-	if account.Project == "" {
+	project := account.Project(ctx)
+	if project == "" {
 		return nil, words.Errorf(codes.FailedPrecondition,
 			"%s: the project is not known: the key has no project_id, and the family no CLOUDSDK_CORE_PROJECT", blockName)
 	}
 	values := &store.Values{Parameters: map[string]string{}}
 	for _, one := range b.Secrets {
-		if values.Parameters[one.Parameter], err = s.read(ctx, client, account, one); err != nil {
+		if values.Parameters[one.Parameter], err = s.read(ctx, client, account, project, one); err != nil {
 			return nil, err
 		}
 	}
@@ -138,16 +139,16 @@ func (b *secretsBlock) usesPodIdentity() bool {
 }
 
 // read reads one version of one secret.
-func (s SecretManager) read(ctx context.Context, client *http.Client, account *Account, one secret) (string, error) {
+func (s SecretManager) read(ctx context.Context, client *http.Client, account *Account, project string, one secret) (string, error) {
 	if one.Version == "" {
 		one.Version = "latest"
 	}
-	what := "secret " + one.ID + " of project " + account.Project
+	what := "secret " + one.ID + " of project " + project
 	token, err := account.Token()
 	if err != nil {
 		return "", Failure(what, err)
 	}
-	address := cmp.Or(s.Endpoint, endpoint) + "/v1/projects/" + url.PathEscape(account.Project) + "/secrets/" + url.PathEscape(one.ID) +
+	address := cmp.Or(s.Endpoint, endpoint) + "/v1/projects/" + url.PathEscape(project) + "/secrets/" + url.PathEscape(one.ID) +
 		"/versions/" + url.PathEscape(one.Version) + ":access"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
