@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -88,7 +89,7 @@ func (f *fixture) process() *Loop {
 	writer := &status.Writer{Client: f.cluster.Client, Events: f.events, Now: f.clock.Now}
 	l := &Loop{
 		Client:  f.cluster.Client,
-		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
+		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}},
 		Status:  writer, Errors: f.errors, Now: f.clock.Now,
 		States: func(id federation.ID) (federation.State, bool) {
 			s, ok := f.states[id.Index]

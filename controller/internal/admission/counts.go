@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 // Counts are the metrics of the webhook, under names that users of KEDA know.
@@ -95,19 +96,19 @@ func inhabited(objects client.Reader, namespace string) bool {
 }
 
 // judged counts one object and its refusals.
-func (c *Counts) judged(namespace, action string, refusals []refusal) {
+func (c *Counts) judged(namespace, action string, refusals []rules.Refusal) {
 	c.validations.WithLabelValues(c.label(namespace), action).Inc()
 	c.refused(namespace, action, refusals)
 }
 
 // refused counts each reason for refusing an object once.
-func (c *Counts) refused(namespace, action string, refusals []refusal) {
+func (c *Counts) refused(namespace, action string, refusals []rules.Refusal) {
 	namespace = c.label(namespace)
 	counted := map[string]bool{}
 	for _, r := range refusals {
-		if !counted[r.reason] {
-			counted[r.reason] = true
-			c.refusals.WithLabelValues(namespace, action, r.reason).Inc()
+		if !counted[r.Reason] {
+			counted[r.Reason] = true
+			c.refusals.WithLabelValues(namespace, action, r.Reason).Inc()
 		}
 	}
 }

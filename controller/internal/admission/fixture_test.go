@@ -32,6 +32,8 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -59,7 +61,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		}
 	}
 	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...)
-	for _, i := range Indexes() {
+	for _, i := range rules.Indexes() {
 		b = b.WithIndex(i.Object, i.Field, i.Keys)
 	}
 	api := interceptor.NewClient(b.Build(), interceptor.Funcs{
@@ -72,15 +74,12 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 			return nil
 		},
 	})
-	targets := &target.Client{Reader: api, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}}
+	targets := &target.Client{Reader: api, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}}
 	f := &fixture{t: t, Webhook: &Webhook{
-		Objects:  api,
-		Targets:  targets,
-		Families: described{},
-		Limits:   v1alpha1.DefaultLimits,
-		Covers:   func(client.Object) bool { return true },
-		Counts:   NewCounts(api),
-		Log:      slog.New(slog.DiscardHandler),
+		Judge:  rules.Judge{Objects: api, Targets: targets, Families: described{}, Limits: v1alpha1.DefaultLimits},
+		Covers: func(client.Object) bool { return true },
+		Counts: NewCounts(api),
+		Log:    slog.New(slog.DiscardHandler),
 	}}
 	f.handlers = f.Handlers(scheme)
 	return f

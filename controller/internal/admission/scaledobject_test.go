@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 // other is another ScaledObject of the namespace.
@@ -364,8 +365,8 @@ func TestAllViolationsAtOnceInAFixedOrder(t *testing.T) {
 			"trigger 0 (cron): useCachedMetrics: not supported by this type",
 		}, nil)
 		for reason, want := range map[string]float64{
-			reasonOtherScaledObject: 1, reasonModifiers: 1, reasonOtherHPA: 1, reasonReplicas: 1, reasonFallback: 1,
-			reasonName: 1, reasonHPAName: 0, reasonTriggers: 1, reasonTarget: 0,
+			rules.ReasonOtherScaledObject: 1, rules.ReasonModifiers: 1, rules.ReasonOtherHPA: 1, rules.ReasonReplicas: 1, rules.ReasonFallback: 1,
+			rules.ReasonName: 1, rules.ReasonHPAName: 0, rules.ReasonTriggers: 1, rules.ReasonTarget: 0,
 		} {
 			if have := testutil.ToFloat64(f.Counts.refusals.WithLabelValues(namespace, "create", reason)); have != want {
 				t.Errorf("%s counted %v times, want %v", reason, have, want)

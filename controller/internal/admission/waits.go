@@ -48,6 +48,3 @@ func (w *waits) leave(namespace string) {
 		delete(w.of, namespace)
 	}
 }
-
-// unwaited is told where nothing was waited for.
-const unwaited = "too many objects are being applied at once: what takes time was not checked"

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
 
@@ -44,16 +45,16 @@ func TestReviewsThatTakeTimeHoldUpNoOtherNamespace(t *testing.T) {
 		<-families.asked
 	}
 	for range 2*mostReviews - mostOfNamespace {
-		if told := <-answers; !slices.Contains(told, unwaited) {
+		if told := <-answers; !slices.Contains(told, rules.Unwaited) {
 			t.Fatalf("who did not wait is told %q", told)
 		}
 	}
-	if told := review("bank"); slices.Contains(told, unwaited) {
+	if told := review("bank"); slices.Contains(told, rules.Unwaited) {
 		t.Errorf("another namespace is told %q", told)
 	}
 	close(families.release)
 	for range mostOfNamespace {
-		if told := <-answers; slices.Contains(told, unwaited) {
+		if told := <-answers; slices.Contains(told, rules.Unwaited) {
 			t.Errorf("who waited is told %q", told)
 		}
 	}

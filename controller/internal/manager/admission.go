@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 // webhookOff is the address that serves no webhook.
@@ -25,7 +26,7 @@ const webhookOff = "0"
 // addAdmission serves the admission webhook, here as on every standby: whoever is
 // asked has the same caches.
 func addAdmission(
-	ctx context.Context, mgr ctrl.Manager, o Options, targets *target.Client, families admission.Families,
+	ctx context.Context, mgr ctrl.Manager, o Options, targets *target.Client, families rules.Families,
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
 ) error {
 	if o.WebhookAddress == webhookOff {
@@ -36,14 +37,13 @@ func addAdmission(
 		return err
 	}
 	hook := &admission.Webhook{
-		Objects:  mgr.GetClient(),
-		Targets:  targets,
-		Families: families,
-		Limits:   o.Limits,
-		Strict:   o.StrictAdmission,
-		Covers:   o.covers,
-		Counts:   admission.NewCounts(mgr.GetClient()), //nolint:contextcheck // a scrape has none
-		Log:      slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("admission"))),
+		Judge: rules.Judge{
+			Objects: mgr.GetClient(), Targets: targets, Families: families,
+			Limits: o.Limits, Strict: o.StrictAdmission,
+		},
+		Covers: o.covers,
+		Counts: admission.NewCounts(mgr.GetClient()), //nolint:contextcheck // a scrape has none
+		Log:    slog.New(logr.ToSlogHandler(mgr.GetLogger().WithName("admission"))),
 	}
 	if err := ctrlmetrics.Registry.Register(guard.Collector(hook.Counts)); err != nil {
 		return err

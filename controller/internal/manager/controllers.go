@@ -23,9 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 func index(ctx context.Context, mgr ctrl.Manager) error {
@@ -36,7 +36,7 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, scaledjob.ByOwner, scaledjob.OwnerOf); err != nil {
 		return err
 	}
-	for _, i := range admission.Indexes() {
+	for _, i := range rules.Indexes() {
 		if err := mgr.GetFieldIndexer().IndexField(ctx, i.Object, i.Field, i.Keys); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func targets(b *builder.Builder, mgr ctrl.Manager, which predicate.Predicate) *b
 // scaling are requests for the ScaledObjects that scale a target by that name.
 func scaling(ctx context.Context, objects client.Reader, target types.NamespacedName) []reconcile.Request {
 	var list v1alpha1.ScaledObjectList
-	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{admission.ByTarget: target.Name}, client.UnsafeDisableDeepCopy)
+	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{rules.ByTarget: target.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil
 	}

@@ -43,6 +43,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 	"github.com/sluice-autoscaler/sluice/identity"
 )
 
@@ -201,7 +202,7 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 	}
 	p.targets = &target.Client{
 		Reader: cluster, Direct: p.mgr.GetAPIReader(), Kinds: p.kinds,
-		Discovery: &target.Discovery{API: p.clientset.Discovery(), Now: time.Now},
+		Discovery: &kinds.Discovery{API: p.clientset.Discovery(), Now: time.Now},
 	}
 	p.sinks = cloudevents.NewSinks(p.ClusterName, p.ClusterObjectNamespace, p.named("cloudevents"))
 	p.status = &status.Writer{

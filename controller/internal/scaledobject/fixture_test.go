@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -65,7 +66,7 @@ func newFixture(t *testing.T, so *v1alpha1.ScaledObject, others ...client.Object
 	f.cluster = testcluster.New(t, ByOwner, OwnerOf, objects...)
 	f.Reconciler = &Reconciler{
 		Client:  f.cluster.Client,
-		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
+		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}},
 		Status:  &status.Writer{Client: f.cluster.Client, Events: f.events, Now: f.clock.Now},
 		Version: "v1.2.3", Now: f.clock.Now,
 		States: func(id federation.ID) (federation.State, bool) { s, ok := f.states[id.Index]; return s, ok },

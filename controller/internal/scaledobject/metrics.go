@@ -124,7 +124,7 @@ func (b *builder) builtin(i int, trigger v1alpha1.ScaleTrigger) error {
 	err := b.so.TriggerProblem(i)
 	if err == nil {
 		var spec autoscalingv2.MetricSpec
-		if spec, err = Builtin(trigger); err == nil {
+		if spec, err = scaling.Builtin(trigger); err == nil {
 			b.resource(spec)
 			return nil
 		}

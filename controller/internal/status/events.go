@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -70,7 +70,7 @@ func (w *Writer) announceReady(r *record, so *v1alpha1.ScaledObject, was, now v1
 			reason = reasonFailed(so)
 		}
 		w.event(so, warning, reason, "Check", now.Message)
-		var unparsable *target.UnparsableError
+		var unparsable *kinds.UnparsableError
 		if r.reconciled != nil && errors.As(r.reconciled.Err, &unparsable) {
 			w.event(so, warning, reasonUpdateFailed, "Resolve", unparsable.Error())
 		}

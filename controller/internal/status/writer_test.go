@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -418,7 +418,7 @@ func TestEventsNameTheCause(t *testing.T) {
 
 func TestUpdatesThatCannotBeAreAnnounced(t *testing.T) {
 	f := newFixture(t, newObject())
-	f.reconciled(f.object(), Reconciled{Err: fmt.Errorf("scaleTargetRef: %w", &target.UnparsableError{APIVersion: "a/b/c"})})
+	f.reconciled(f.object(), Reconciled{Err: fmt.Errorf("scaleTargetRef: %w", &kinds.UnparsableError{APIVersion: "a/b/c"})})
 	f.wrote(1, "ScaledObjectCheckFailed", "ScaledObjectUpdateFailed")
 
 	f = newFixture(t, newObject())

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 )
 
 // families remembers what is subscribed.
@@ -48,7 +49,7 @@ func TestSubscriptionsFollowTheObject(t *testing.T) {
 	subscribed := families{}
 	r := &Reconciler{
 		Client: cluster.Client, Federation: subscribed,
-		Targets: &target.Client{Reader: cluster.Client, Direct: cluster.Direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
+		Targets: &target.Client{Reader: cluster.Client, Direct: cluster.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}},
 	}
 	want := func(what string, mode federation.Mode, indexes ...int) {
 		t.Helper()
@@ -113,7 +114,7 @@ func TestATargetThatCannotBeReadIsWhatItWas(t *testing.T) {
 	direct := &unsteady{Reader: cluster.Direct}
 	r := &Reconciler{
 		Client: cluster.Client, Federation: subscribed,
-		Targets: &target.Client{Reader: cluster.Client, Direct: direct, Discovery: &target.Discovery{API: testcluster.Resources, Now: time.Now}},
+		Targets: &target.Client{Reader: cluster.Client, Direct: direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}},
 	}
 	want := func(what string, mode federation.Mode, host bool, again bool) {
 		t.Helper()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 )
 
 var rolloutRef = v1alpha1.ScaleTarget{Name: "worker", Kind: "Rollout", APIVersion: "argoproj.io/v1alpha1"}
@@ -94,7 +95,7 @@ func newKindsFixture(t *testing.T, allows map[string]bool, objects ...client.Obj
 		judge: &judge{allows: allows},
 		clock: clocktesting.NewFakeClock(time.Now()),
 	}
-	f.Client = &Client{Reader: c.Client, Direct: c.Direct, Discovery: &Discovery{API: testcluster.Resources, Now: time.Now}, Kinds: &Kinds{
+	f.Client = &Client{Reader: c.Client, Direct: c.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}, Kinds: &Kinds{
 		Cache: f.shelf, Client: f.judge, Now: f.clock.Now,
 		Changed: func(key types.NamespacedName) { f.told = append(f.told, key) },
 	}}

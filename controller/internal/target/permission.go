@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -11,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 )
 
 // PermissionError says that the controller may not scale objects of a kind, and
@@ -33,7 +33,7 @@ func (e *PermissionError) Unwrap() error { return e.Err }
 // notGranted says how to grant what the API server refuses. The controller is
 // installed with the permissions for usual kinds.
 func notGranted(err error, kind v1alpha1.GroupVersionKindResource) error {
-	if !apierrors.IsForbidden(err) || slices.Contains(usualKinds, kind) {
+	if !apierrors.IsForbidden(err) || kinds.Usual(kind) {
 		return err
 	}
 	return &PermissionError{Kind: kind, Err: err}
@@ -43,7 +43,7 @@ func notGranted(err error, kind v1alpha1.GroupVersionKindResource) error {
 // namespace. It returns a PermissionError when they may not, and nil when they
 // may or the API server does not say.
 func (c *Client) Granted(ctx context.Context, kind v1alpha1.GroupVersionKindResource, namespace string) error {
-	if slices.Contains(usualKinds, kind) {
+	if kinds.Usual(kind) {
 		return nil
 	}
 	for _, verb := range []string{"get", "update"} {

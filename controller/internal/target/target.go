@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/kinds"
 )
 
 // Target is a workload at one moment.
@@ -70,7 +71,7 @@ type Client struct {
 	// Direct reads from the API server.
 	Direct client.Reader
 	// Discovery knows the kinds of the cluster.
-	*Discovery
+	*kinds.Discovery
 	// Kinds watches what Reader does not; nil watches nothing.
 	Kinds *Kinds
 }
@@ -79,7 +80,7 @@ type Client struct {
 func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
 	t := Target{Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
 	gvkr, err := c.Resolve(so.Spec.ScaleTargetRef)
-	var unscalable *UnscalableError
+	var unscalable *kinds.UnscalableError
 	if errors.As(err, &unscalable) {
 		unscalable.Key = t.Key
 	}

@@ -1,4 +1,4 @@
-package admission
+package rules
 
 import (
 	"context"
@@ -45,25 +45,25 @@ func Indexes() []Index {
 // otherObjects refuses a workload and an HPA that another ScaledObject has, and
 // returns the names of those that have the workload. Objects that are being
 // deleted have nothing any more.
-func (w *Webhook) otherObjects(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, v *verdict) (rivals []string) {
-	for _, other := range w.others(ctx, so, ByTarget, so.Spec.ScaleTargetRef.Name, v) {
+func (j *Judge) otherObjects(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, v *Verdict) (rivals []string) {
+	for _, other := range j.others(ctx, so, ByTarget, so.Spec.ScaleTargetRef.Name, v) {
 		if kind.Means(other.Spec.ScaleTargetRef) {
-			v.refuse(reasonOtherScaledObject, fmt.Errorf("scaleTargetRef: %s %q is already scaled by ScaledObject %q",
+			v.refuse(ReasonOtherScaledObject, fmt.Errorf("scaleTargetRef: %s %q is already scaled by ScaledObject %q",
 				kind.Kind, so.Spec.ScaleTargetRef.Name, other.Name))
 			rivals = append(rivals, other.Name)
 		}
 	}
-	for _, other := range w.others(ctx, so, byHPAName, so.HPAName(), v) {
-		v.refuse(reasonOtherScaledObjectHPA, fmt.Errorf("the HPA's name %q is already that of ScaledObject %q", so.HPAName(), other.Name))
+	for _, other := range j.others(ctx, so, byHPAName, so.HPAName(), v) {
+		v.refuse(ReasonOtherScaledObjectHPA, fmt.Errorf("the HPA's name %q is already that of ScaledObject %q", so.HPAName(), other.Name))
 	}
 	return rivals
 }
 
 // others are the other ScaledObjects of the namespace with that value of an
 // index, by name.
-func (w *Webhook) others(ctx context.Context, so *v1alpha1.ScaledObject, index, value string, v *verdict) []v1alpha1.ScaledObject {
+func (j *Judge) others(ctx context.Context, so *v1alpha1.ScaledObject, index, value string, v *Verdict) []v1alpha1.ScaledObject {
 	var list v1alpha1.ScaledObjectList
-	if err := w.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{index: value}); err != nil {
+	if err := j.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{index: value}); err != nil {
 		v.warn("whether another ScaledObject has the same target or HPA could not be checked: %v", err)
 		return nil
 	}
@@ -77,11 +77,11 @@ func (w *Webhook) others(ctx context.Context, so *v1alpha1.ScaledObject, index, 
 // otherHPAs refuses a workload that an HPA which is not the object's own
 // scales, unless the user hands that HPA over. Those of ScaledObjects that were
 // refused for the same workload are no second problem.
-func (w *Webhook) otherHPAs(
-	ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, rivals []string, v *verdict,
+func (j *Judge) otherHPAs(
+	ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, rivals []string, v *Verdict,
 ) {
 	var list autoscalingv2.HorizontalPodAutoscalerList
-	err := w.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name})
+	err := j.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name})
 	if err != nil {
 		v.warn("whether another HPA scales the target could not be checked: %v", err)
 		return
@@ -92,13 +92,13 @@ func (w *Webhook) otherHPAs(
 		ref := v1alpha1.ScaleTarget{APIVersion: hpa.Spec.ScaleTargetRef.APIVersion, Kind: hpa.Spec.ScaleTargetRef.Kind}
 		switch {
 		case hpa.DeletionTimestamp != nil || hpa.Annotations[v1alpha1.AnnotationHPAOwnership] == "false":
-		case !kind.Means(ref) || ownedBy(hpa, append(rivals, so.Name)) || w.orphaned(ctx, hpa):
+		case !kind.Means(ref) || ownedBy(hpa, append(rivals, so.Name)) || j.orphaned(ctx, hpa):
 		case !transfersHPA(so):
-			v.refuse(reasonOtherHPA, fmt.Errorf(
+			v.refuse(ReasonOtherHPA, fmt.Errorf(
 				"scaleTargetRef: %s %q is already scaled by HPA %q: delete it, or hand it over with annotation %s: \"true\" and advanced.horizontalPodAutoscalerConfig.name: %s",
 				kind.Kind, so.Spec.ScaleTargetRef.Name, hpa.Name, v1alpha1.AnnotationTransferHPAOwnership, hpa.Name))
 		case so.GivenHPAName() != hpa.Name:
-			v.refuse(reasonTransferWithoutName, fmt.Errorf(
+			v.refuse(ReasonTransferWithoutName, fmt.Errorf(
 				"advanced.horizontalPodAutoscalerConfig.name: must be %q, the HPA to hand over, with annotation %s",
 				hpa.Name, v1alpha1.AnnotationTransferHPAOwnership))
 		}
@@ -115,13 +115,13 @@ func ownedBy(hpa *autoscalingv2.HorizontalPodAutoscaler, names []string) bool {
 
 // orphaned reports whether an HPA was a ScaledObject's that is gone or going:
 // the garbage collector is about to take it.
-func (w *Webhook) orphaned(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+func (j *Judge) orphaned(ctx context.Context, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
 	for _, o := range hpa.OwnerReferences {
 		if o.Kind != "ScaledObject" {
 			continue
 		}
 		var owner v1alpha1.ScaledObject
-		err := w.Objects.Get(ctx, client.ObjectKey{Namespace: hpa.Namespace, Name: o.Name}, &owner)
+		err := j.Objects.Get(ctx, client.ObjectKey{Namespace: hpa.Namespace, Name: o.Name}, &owner)
 		return apierrors.IsNotFound(err) || err == nil && owner.DeletionTimestamp != nil
 	}
 	return false

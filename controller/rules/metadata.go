@@ -1,4 +1,4 @@
-package admission
+package rules
 
 import (
 	"context"
@@ -12,8 +12,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
-	users "github.com/sluice-autoscaler/sluice/controller/internal/authentication"
-	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -21,8 +20,8 @@ import (
 // wrong is refused or warned of, as the installation wants it; a family that is
 // not there makes nothing wrong. metricType checks the field for the kind, and
 // served are the triggers as their families see them.
-func (w *Webhook) triggers(
-	ctx context.Context, triggers []v1alpha1.ScaleTrigger, served []federation.Trigger, metricType func(v1alpha1.ScaleTrigger) error, v *verdict,
+func (j *Judge) triggers(
+	ctx context.Context, triggers []v1alpha1.ScaleTrigger, served []federation.Trigger, metricType func(v1alpha1.ScaleTrigger) error, v *Verdict,
 ) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -32,22 +31,22 @@ func (w *Webhook) triggers(
 		if t.Builtin() {
 			found.builtin(t)
 		} else {
-			w.described(t, &found)
-			w.checked(ctx, i, served, &found)
+			j.described(t, &found)
+			j.checked(ctx, i, served, &found)
 		}
 		switch {
 		case len(t.SecretKeyRef) == 0:
 		case ofCluster(t):
-			v.refuse(reasonTriggers, fmt.Errorf("trigger %d (%s): secretKeyRef: cannot be beside a ClusterTriggerAuthentication; name the Secrets in a TriggerAuthentication", i, t.Type))
+			v.refuse(ReasonTriggers, fmt.Errorf("trigger %d (%s): secretKeyRef: cannot be beside a ClusterTriggerAuthentication; name the Secrets in a TriggerAuthentication", i, t.Type))
 		default:
 			found.hint("secretKeyRef: ties the trigger to its Secrets; for more than a try, name them in a TriggerAuthentication")
 		}
 		for _, text := range reserved(t) {
-			v.refuse(reasonTriggers, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
+			v.refuse(ReasonTriggers, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
 		}
 		for _, text := range found.problems {
-			if w.Strict {
-				v.refuse(reasonMetadata, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
+			if j.Strict {
+				v.refuse(ReasonMetadata, fmt.Errorf("trigger %d (%s): %s", i, t.Type, text))
 				continue
 			}
 			v.warn("trigger %d (%s): %s", i, t.Type, text)
@@ -60,7 +59,7 @@ func (w *Webhook) triggers(
 
 // ofCluster reports whether a trigger has a ClusterTriggerAuthentication.
 func ofCluster(t v1alpha1.ScaleTrigger) bool {
-	return t.AuthenticationRef != nil && t.AuthenticationRef.AuthenticationKind() == users.Cluster
+	return t.AuthenticationRef != nil && t.AuthenticationRef.AuthenticationKind() == clusterAuthentication
 }
 
 // findings are what there is to say about one trigger.
@@ -103,15 +102,15 @@ var builtinType = &scalerv1.TriggerType{Parameters: []*scalerv1.Parameter{
 
 func (f *findings) builtin(t v1alpha1.ScaleTrigger) {
 	if len(f.problems) == 0 { // else the metricType is wrong, and the value is read by it
-		_, err := scaledobject.Builtin(t)
+		_, err := scaling.Builtin(t)
 		f.add(err)
 	}
 	f.problems = append(f.problems, builtinType.Unknown(t.Metadata)...)
 }
 
 // described holds a trigger against its family's description.
-func (w *Webhook) described(t v1alpha1.ScaleTrigger, f *findings) {
-	described, err := w.Families.Describe(t.Type)
+func (j *Judge) described(t v1alpha1.ScaleTrigger, f *findings) {
+	described, err := j.Families.Describe(t.Type)
 	switch code := status.Code(err); {
 	case err == nil:
 		f.parameters(t, described)
@@ -126,12 +125,12 @@ func (w *Webhook) described(t v1alpha1.ScaleTrigger, f *findings) {
 // checked adds what the family itself says is wrong with a trigger, where
 // nothing was said of that parameter yet. One that does not answer in time has
 // nothing to say.
-func (w *Webhook) checked(ctx context.Context, index int, served []federation.Trigger, f *findings) {
+func (j *Judge) checked(ctx context.Context, index int, served []federation.Trigger, f *findings) {
 	for _, t := range served {
 		if t.Index != index {
 			continue
 		}
-		problems, err := w.Families.Check(ctx, t)
+		problems, err := j.Families.Check(ctx, t)
 		if err != nil {
 			return
 		}

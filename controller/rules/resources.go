@@ -1,4 +1,4 @@
-package admission
+package rules
 
 import (
 	"context"
@@ -32,18 +32,18 @@ const (
 //
 // A target that does not exist is no reason to refuse: it may stand further
 // down in the same file.
-func (w *Webhook) resources(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, v *verdict) {
+func (j *Judge) resources(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, v *Verdict) {
 	builtins := builtinsOf(so)
 	if len(builtins) == 0 || kind.GVK().GroupVersion() != appsv1.SchemeGroupVersion ||
 		kind.Kind != "Deployment" && kind.Kind != "StatefulSet" {
 		return
 	}
-	if template, err := w.template(ctx, so, kind); err != nil {
+	if template, err := j.template(ctx, so, kind); err != nil {
 		v.warn("scaleTargetRef: whether the target's containers request %s could not be checked: %v", resourceNames(builtins), err)
 	} else {
-		w.requests(ctx, so, kind.Kind, template, builtins, v)
+		j.requests(ctx, so, kind.Kind, template, builtins, v)
 	}
-	v.refuse(reasonScaleToZero, onlyBuiltinsToZero(so))
+	v.refuse(ReasonScaleToZero, onlyBuiltinsToZero(so))
 }
 
 // builtin is a cpu or memory trigger and its place.
@@ -71,12 +71,12 @@ func resourceNames(builtins []builtin) string {
 }
 
 // template is the target's Pod template, waited for a moment.
-func (w *Webhook) template(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource) (*corev1.PodTemplateSpec, error) {
+func (j *Judge) template(ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource) (*corev1.PodTemplateSpec, error) {
 	key := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
 	object := federation.NewWorkload(kind.GVK())
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, lookEvery, patience, true, func(ctx context.Context) (bool, error) {
-		last = w.Objects.Get(ctx, key, object)
+		last = j.Objects.Get(ctx, key, object)
 		if apierrors.IsNotFound(last) {
 			return false, nil
 		}
@@ -93,9 +93,9 @@ func (w *Webhook) template(ctx context.Context, so *v1alpha1.ScaledObject, kind 
 }
 
 // requests holds each trigger against the containers that it measures.
-func (w *Webhook) requests(ctx context.Context, so *v1alpha1.ScaledObject, kind string, template *corev1.PodTemplateSpec, builtins []builtin, v *verdict) {
+func (j *Judge) requests(ctx context.Context, so *v1alpha1.ScaledObject, kind string, template *corev1.PodTemplateSpec, builtins []builtin, v *Verdict) {
 	var defaults corev1.LimitRangeList
-	if err := w.Objects.List(ctx, &defaults, client.InNamespace(so.Namespace)); err != nil {
+	if err := j.Objects.List(ctx, &defaults, client.InNamespace(so.Namespace)); err != nil {
 		v.warn("scaleTargetRef: whether the target's containers request %s could not be checked: %v", resourceNames(builtins), err)
 		return
 	}
@@ -109,13 +109,13 @@ func (w *Webhook) requests(ctx context.Context, so *v1alpha1.ScaledObject, kind 
 			}
 			known = true
 			if !asksFor(container, resource) && !givenBy(defaults.Items, resource) {
-				v.refuse(reasonRequests, fmt.Errorf(
+				v.refuse(ReasonRequests, fmt.Errorf(
 					"trigger %d (%s): container %q of %s %q has neither a request nor a limit for %s, and no LimitRange of the namespace gives one",
 					b.index, b.Type, container.Name, kind, so.Spec.ScaleTargetRef.Name, resource))
 			}
 		}
 		if !known {
-			v.refuse(reasonRequests, fmt.Errorf("trigger %d (%s): containerName: %s %q has no container %q",
+			v.refuse(ReasonRequests, fmt.Errorf("trigger %d (%s): containerName: %s %q has no container %q",
 				b.index, b.Type, kind, so.Spec.ScaleTargetRef.Name, only))
 		}
 	}

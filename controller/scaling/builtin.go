@@ -1,4 +1,4 @@
-package scaledobject
+package scaling
 
 import (
 	"errors"
@@ -8,7 +8,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/utils/ptr"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -51,7 +50,7 @@ func builtinTarget(t v1alpha1.ScaleTrigger) (autoscalingv2.MetricTarget, error) 
 		if err != nil || percent <= 0 {
 			return target, fmt.Errorf("value: %q is not a whole percentage greater than 0", text)
 		}
-		target.AverageUtilization = ptr.To(int32(percent))
+		target.AverageUtilization = new(int32(percent))
 	default:
 		if err := scalerv1.CheckQuantity(text); err != nil {
 			return target, fmt.Errorf("value: %w", err)

@@ -1,7 +1,9 @@
-package target
+// Package kinds finds out which resource a reference to a target means.
+package kinds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,8 +76,10 @@ func (d *Discovery) Resolve(ref v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKind
 	return none, err
 }
 
-// usualKinds are those that most targets are of. The API server need not be
-// asked about them.
+// Usual reports whether most targets are of a kind. The API server need not be
+// asked about it, and the controller is installed with the permissions for it.
+func Usual(kind v1alpha1.GroupVersionKindResource) bool { return slices.Contains(usualKinds, kind) }
+
 var usualKinds = []v1alpha1.GroupVersionKindResource{
 	{Group: appsv1.GroupName, Version: "v1", Kind: "Deployment", Resource: "deployments"},
 	{Group: appsv1.GroupName, Version: "v1", Kind: "StatefulSet", Resource: "statefulsets"},

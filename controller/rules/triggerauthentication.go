@@ -1,4 +1,4 @@
-package admission
+package rules
 
 import (
 	"errors"
@@ -11,12 +11,12 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
-// authentication applies KEDA's rules for authentications, all of them:
+// Authentication applies KEDA's rules for authentications, all of them:
 // KEDA ends at the first provider that it knows no rule for.
-func (w *Webhook) authentication(object client.Object, spec v1alpha1.TriggerAuthenticationSpec) verdict {
+func (j *Judge) Authentication(object client.Object, spec v1alpha1.TriggerAuthenticationSpec) Verdict {
 	_, cluster := object.(*v1alpha1.ClusterTriggerAuthentication)
-	var v verdict
-	v.refuse("", w.Limits.Authentication(spec))
+	var v Verdict
+	v.refuse("", j.Limits.Authentication(spec))
 	if id := spec.PodIdentity; id != nil {
 		switch id.Provider {
 		case v1alpha1.PodIdentityAzureWorkload:
@@ -51,8 +51,8 @@ func (w *Webhook) authentication(object client.Object, spec v1alpha1.TriggerAuth
 	return v
 }
 
-// sameAuthentication reports whether nothing has changed that is judged.
-func sameAuthentication(a, b client.Object, specA, specB v1alpha1.TriggerAuthenticationSpec) bool {
+// SameAuthentication reports whether nothing has changed that is judged.
+func SameAuthentication(a, b client.Object, specA, specB v1alpha1.TriggerAuthenticationSpec) bool {
 	valueA, annotatedA := a.GetAnnotations()[v1alpha1.AnnotationSecretNamespace]
 	valueB, annotatedB := b.GetAnnotations()[v1alpha1.AnnotationSecretNamespace]
 	return valueA == valueB && annotatedA == annotatedB && apiequality.Semantic.DeepEqual(specA, specB)

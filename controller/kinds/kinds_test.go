@@ -1,0 +1,73 @@
+package kinds
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+)
+
+func TestKindsHaveTheirRealNames(t *testing.T) {
+	d := &Discovery{API: testcluster.Resources, Now: time.Now}
+	want := map[string]string{"rollout": "Rollout", "ROLLOUTS": "Rollout", "Rollout": "Rollout"}
+	for given, real := range want {
+		got, err := d.Resolve(v1alpha1.ScaleTarget{APIVersion: "argoproj.io/v1alpha1", Kind: given})
+		if err != nil || got.Kind != real || got.Resource != "rollouts" {
+			t.Errorf("%s is %+v, %v", given, got, err)
+		}
+	}
+}
+
+// counted are Resources that may be away, and count who asks.
+type counted struct {
+	Resources
+	err   error
+	asked int
+}
+
+func (c *counted) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
+	c.asked++
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.Resources.ServerResourcesForGroupVersion(gv)
+}
+
+func TestTheAPIServerIsAskedAboutAKindOnce(t *testing.T) {
+	now := time.Now()
+	api := &counted{Resources: testcluster.Resources}
+	d := &Discovery{API: api, Now: func() time.Time { return now }}
+	resolve := func(kind string, asked int) error {
+		t.Helper()
+		_, err := d.Resolve(v1alpha1.ScaleTarget{APIVersion: "argoproj.io/v1alpha1", Kind: kind})
+		if api.asked != asked {
+			t.Errorf("asked %d times, want %d", api.asked, asked)
+		}
+		return err
+	}
+	var unknown *UnknownKindError
+	if err := errors.Join(resolve("Rollout", 1), resolve("rollouts", 1)); err != nil {
+		t.Error(err)
+	}
+	if err := resolve("Analysis", 1); !errors.As(err, &unknown) {
+		t.Errorf("error %v", err)
+	}
+	now = now.Add(missedFor)
+	if err := resolve("Analysis", 2); !errors.As(err, &unknown) {
+		t.Errorf("error %v", err)
+	}
+	api.err = errors.New("away")
+	now = now.Add(missedFor)
+	if err := resolve("Rollout", 2); err != nil {
+		t.Errorf("a kind that is known: %v", err)
+	}
+	now = now.Add(discoveredFor)
+	if err := resolve("Rollout", 3); err == nil || errors.As(err, &unknown) || !strings.Contains(err.Error(), "away") {
+		t.Errorf("error %v: what is not known is not absent", err)
+	}
+}
