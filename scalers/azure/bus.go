@@ -42,7 +42,7 @@ type bus struct {
 // openBus returns the namespace that a connection string leads to. It is called
 // with the ctx of an Open and asks nothing yet.
 func openBus(ctx context.Context, access messagingAccess) (*bus, error) {
-	access.Entity = "" // which is no part of who asks
+	access.Entity, access.Host = "", strings.ToLower(access.Host) // which are no part of who asks
 	return client.Shared(ctx, access, func(ctx context.Context) (*bus, error) {
 		return connectBus(ctx, access.Host, access.address(), access.sign)
 	})
@@ -241,7 +241,7 @@ const (
 )
 
 // list hands over all entities of a list.
-func (b *bus) list(ctx context.Context, what, path string, use func(entity)) error {
+func (b *bus) list(ctx context.Context, what, path string, use func(entity) error) error {
 	if err := b.meet(ctx); err != nil {
 		return scaler.Errorf(status.Code(err), "%s: %w", what, err)
 	}
@@ -256,7 +256,9 @@ func (b *bus) list(ctx context.Context, what, path string, use func(entity)) err
 			return scaler.Errorf(status.Code(err), "%s: %w", what, err)
 		}
 		for _, e := range entities {
-			use(e)
+			if err := use(e); err != nil {
+				return scaler.Errorf(status.Code(err), "%s: %w", what, err)
+			}
 		}
 		skip += len(entities)
 		if len(entities) == 0 || len(entities) < pageSize && !more {

@@ -73,7 +73,11 @@ func parseStorage(text, service string) (storageAccess, error) {
 		if host == "" {
 			host = "http://127.0.0.1"
 		}
-		return storageAccess{Base: host + ":" + developmentPorts[service] + "/" + developmentAccount, Account: developmentAccount, Key: developmentKey}, nil
+		access := storageAccess{Base: host + ":" + developmentPorts[service] + "/" + developmentAccount, Account: developmentAccount, Key: developmentKey}
+		return access, access.check(service)
+	}
+	if name := keys["accountname"]; name != "" && !hostLabel.MatchString(name) {
+		return storageAccess{}, errors.New("has an AccountName that is none: it is of letters, digits and hyphens")
 	}
 	access := storageAccess{Account: keys["accountname"], Key: keys["accountkey"], Base: strings.TrimSuffix(keys[service+"endpoint"], "/")}
 	if access.Key == "" {
@@ -86,6 +90,9 @@ func parseStorage(text, service string) (storageAccess, error) {
 		}
 		if suffix == "" {
 			suffix = publicCloud.storage
+		}
+		if !hostSuffix.MatchString(suffix) {
+			return storageAccess{}, errors.New("has an EndpointSuffix that is not what a host ends with, such as core.windows.net")
 		}
 		access.Base = strings.ToLower(protocol) + "://" + access.Account + "." + service + "." + suffix
 	}
@@ -100,7 +107,7 @@ func (a storageAccess) check(service string) error {
 	switch {
 	case a.Base == "":
 		return fmt.Errorf("is not a connection string of a storage account: it has neither AccountName nor %sEndpoint", strings.ToUpper(service[:1])+service[1:])
-	case err != nil, u.Host == "", u.Scheme != "https" && u.Scheme != "http", u.User != nil, u.RawQuery != "", u.Fragment != "":
+	case err != nil, u.Hostname() == "", u.Scheme != "https" && u.Scheme != "http", u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return errors.New("leads to no http or https URL: see its DefaultEndpointsProtocol, AccountName, EndpointSuffix and endpoints")
 	case a.Key == "" && a.SAS == "":
 		return errors.New("has neither AccountKey nor SharedAccessSignature")
@@ -116,7 +123,7 @@ func (a storageAccess) check(service string) error {
 
 // messagingAccess is a namespace of Service Bus or Event Hubs and what opens it.
 type messagingAccess struct {
-	Host      string // with a port where the endpoint has one
+	Host      string // as the endpoint spells it, with a port where it has one
 	KeyName   string
 	Key       string
 	Signature string // a shared access signature that was made before
@@ -142,11 +149,11 @@ func parseMessaging(text string) (messagingAccess, error) {
 	switch {
 	case !keys.ofMessaging():
 		return a, errors.New("is not a connection string of Service Bus or Event Hubs: it has no Endpoint")
-	case err != nil, u.Host == "", u.User != nil, u.Scheme != "sb" && u.Scheme != "https" && u.Scheme != "amqps":
+	case err != nil, u.Hostname() == "", u.User != nil, u.Scheme != "sb" && u.Scheme != "https" && u.Scheme != "amqps":
 		return a, errors.New("has an Endpoint that is not sb://<namespace>.servicebus.windows.net/ or its like")
 	case a.Signature == "" && (a.KeyName == "" || a.Key == ""):
 		return a, errors.New("has neither SharedAccessKeyName and SharedAccessKey nor SharedAccessSignature")
 	}
-	a.Host = strings.ToLower(u.Host)
+	a.Host = u.Host
 	return a, nil
 }

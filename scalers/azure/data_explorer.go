@@ -151,8 +151,10 @@ func openDataExplorer(ctx context.Context, p dataExplorerParams) (scaler.Source,
 	if audience == "" {
 		audience = strings.TrimSuffix(service.Scope(), "/.default")
 	}
-	if !p.entra() && !isPrivate(p.Cloud) && !belongs(audience, base) {
-		return nil, scaler.Errorf(codes.PermissionDenied, "endpoint: the cluster asks for tokens of another service than Azure Data Explorer")
+	if !p.entra() && !isPrivate(p.Cloud) {
+		if err := belongs(audience, base); err != nil {
+			return nil, err
+		}
 	}
 	q, err := asker{
 		PodIdentity: p.PodIdentity, application: principal{authority: p.Authority, tenant: p.TenantID, clientID: p.ClientID, secret: p.ClientSecret},
@@ -188,13 +190,25 @@ func kustoOf(host string, at cloud) lending.Service {
 	return at.dataExplorer
 }
 
-// belongs reports whether tokens for an audience may go to a cluster that asks for
-// them: a login that somebody lends by a ClusterTriggerAuthentication is good for
-// more than that.
-func belongs(audience string, base *url.URL) bool {
+// belongs refuses a cluster tokens for an audience that it asks for: a login that
+// somebody lends by a ClusterTriggerAuthentication is good for more than that. A
+// token for the cluster alone is of use to nobody else; one for all clusters goes to
+// those of Azure, over TLS, and to hosts that the family was started with.
+func belongs(audience string, base *url.URL) error {
 	u, err := url.Parse(audience)
-	return err == nil && (strings.EqualFold(u.Host, base.Host) || lending.Listed(u.Hostname()) ||
-		slices.ContainsFunc(everyKusto(), func(s lending.Service) bool { return s.Owns(u.Hostname()) }))
+	owns := func(host string) bool {
+		return slices.ContainsFunc(everyKusto(), func(s lending.Service) bool { return s.Owns(host) })
+	}
+	switch {
+	case err == nil && strings.EqualFold(u.Host, base.Host):
+		return nil
+	case err != nil || !owns(u.Hostname()) && !lending.Listed(u.Hostname()):
+		return scaler.Errorf(codes.PermissionDenied, "endpoint: the cluster asks for tokens of another service than Azure Data Explorer")
+	case lending.Listed(base.Hostname()), base.Scheme == "https" && owns(base.Hostname()):
+		return nil
+	}
+	return scaler.Errorf(codes.PermissionDenied, "endpoint: host %q is no host of Azure Data Explorer over TLS and gets no token that is good for all clusters (the flag %s makes exceptions, as does cloud Private)",
+		base.Hostname(), lending.HostsFlag)
 }
 
 // mostOfMetadata is how much is read of what a cluster says of itself, in bytes.

@@ -111,6 +111,9 @@ func TestDataExplorerAudience(t *testing.T) {
 		"a token for the clouds": {cloud: "AzurePublicCloud", metadata: func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"AzureAD":{"KustoServiceResourceId":"https://management.azure.com"}}`)
 		}, code: codes.PermissionDenied},
+		"a token for all clusters": {cloud: "AzurePublicCloud", metadata: func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"AzureAD":{"KustoServiceResourceId":"https://kusto.kusto.windows.net"}}`)
+		}, code: codes.PermissionDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newQueryStub(t, func(w http.ResponseWriter, r *http.Request) {
@@ -126,6 +129,34 @@ func TestDataExplorerAudience(t *testing.T) {
 				t.Errorf("error = %v, tokens for %v; want %v, %s", err, s.logins, tt.code, tt.scope)
 			}
 		})
+	}
+}
+
+// TestWhoGetsTokensOfClusters: one that is good for all of them goes to Azure's own.
+func TestWhoGetsTokensOfClusters(t *testing.T) {
+	for _, tt := range []struct {
+		hosts, base, audience string
+		code                  codes.Code
+	}{
+		{"", "https://c.westeurope.kusto.windows.net", "https://kusto.kusto.windows.net", codes.OK},
+		{"", "https://c.westeurope.kusto.windows.net", "https://c.westeurope.kusto.windows.net", codes.OK},
+		{"", "https://c.westeurope.kusto.windows.net", "https://management.azure.com", codes.PermissionDenied},
+		{"", "http://c.westeurope.kusto.windows.net", "https://kusto.kusto.windows.net", codes.PermissionDenied},
+		{"", "https://evil.example", "https://kusto.kusto.windows.net", codes.PermissionDenied},
+		{"", "https://evil.example", "https://evil.example", codes.OK},
+		{"", "https://evil.example", "kusto.kusto.windows.net", codes.PermissionDenied},
+		{"", "https://kusto.windows.net.evil.example", "https://other.kusto.windows.net", codes.PermissionDenied},
+		{"proxy.example", "https://proxy.example", "https://kusto.kusto.windows.net", codes.OK},
+		{"proxy.example", "https://evil.example", "https://proxy.example", codes.PermissionDenied},
+	} {
+		scalertest.LendTo(t, tt.hosts)
+		base, err := kustoEndpoint(tt.base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := belongs(tt.audience, base); status.Code(err) != tt.code {
+			t.Errorf("%s asks for %s: %v, want %v", tt.base, tt.audience, err, tt.code)
+		}
 	}
 }
 

@@ -73,6 +73,9 @@ type eventHubParams struct {
 // Validate checks that there is a way to the hub and to the checkpoints.
 func (p eventHubParams) Validate() error {
 	var problems []error
+	if p.UnprocessedEventThreshold <= 0 { // as the source of a formula, too: it caps the value
+		problems = append(problems, fmt.Errorf("unprocessedEventThreshold: target %d is not greater than 0", p.UnprocessedEventThreshold))
+	}
 	switch {
 	case p.entra():
 		problems = append(problems, p.checkIdentity()...)
@@ -161,7 +164,7 @@ type backlog struct {
 // Shape caps the metric at as many replicas as there are partitions.
 func (p eventHubParams) Shape(raw []scaler.Reading) []scaler.Reading {
 	b, ok := raw[0].Detail.(backlog)
-	if !ok || p.UnprocessedEventThreshold <= 0 || b.events/p.UnprocessedEventThreshold <= b.partitions {
+	if !ok || b.events/p.UnprocessedEventThreshold <= b.partitions {
 		return raw
 	}
 	capped := raw[0]
@@ -203,8 +206,8 @@ func (s *eventHubSource) connect(ctx context.Context, p eventHubParams) (host st
 	if err != nil {
 		return "", of("connection", err)
 	}
-	s.hub = cmp.Or(access.Entity, p.EventHubName)
-	access.Entity = ""
+	s.hub, host = cmp.Or(access.Entity, p.EventHubName), access.Host // checkpoints go by their spelling
+	access.Entity, access.Host = "", strings.ToLower(access.Host)
 	s.hubs, err = client.Shared(ctx, access, func(ctx context.Context) (*hubs, error) {
 		return newHubs(ctx, access.Host, access.Emulator, func(_ context.Context, resource string) (string, string, error) {
 			return access.token(resource, time.Now().Add(signatureLife)), "servicebus.windows.net:sastoken", nil
@@ -214,7 +217,7 @@ func (s *eventHubSource) connect(ctx context.Context, p eventHubParams) (host st
 		return "", err
 	}
 	s.storage, err = openCheckpoints(ctx, p.StorageConnection)
-	return access.Host, err
+	return host, err
 }
 
 func openCheckpoints(ctx context.Context, connection string) (*storage, error) {

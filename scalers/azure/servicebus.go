@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -67,7 +68,7 @@ func (p serviceBusParams) checkEntity() []error {
 	case p.TopicName != "" && p.SubscriptionName == "":
 		problems = append(problems, errors.New("subscriptionName: is required with topicName"))
 	}
-	if _, err := p.pattern(); err != nil {
+	if _, _, err := p.pattern(); err != nil {
 		problems = append(problems, err)
 	}
 	return problems
@@ -118,21 +119,21 @@ func (p serviceBusParams) Name() string {
 	}
 }
 
-// pattern is the regular expression, nil for none.
-func (p serviceBusParams) pattern() (*regexp.Regexp, error) {
+// pattern is the regular expression and its size, nil for none.
+func (p serviceBusParams) pattern() (*regexp.Regexp, int, error) {
 	if !p.UseRegex {
-		return nil, nil //nolint:nilnil // there need not be one
+		return nil, 0, nil
 	}
 	parameter, text := "queueName", p.QueueName
 	if p.TopicName != "" {
 		parameter, text = "subscriptionName", p.SubscriptionName
 	}
-	pattern, err := compilePattern(text)
+	pattern, size, err := compilePattern(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: is not a regular expression: %w", parameter, err)
+		return nil, 0, fmt.Errorf("%s: is not a regular expression: %w", parameter, err)
 	}
 	pattern.Longest()
-	return pattern, nil
+	return pattern, size, nil
 }
 
 const (
@@ -143,20 +144,22 @@ const (
 	largestPattern = 1000
 )
 
-// compilePattern compiles a regular expression that is not too large. That is found
-// out first: a short one may stand for very much.
-func compilePattern(text string) (*regexp.Regexp, error) {
+// compilePattern compiles a regular expression that is not too large, and says how
+// large it is. That is found out first: a short one may stand for very much.
+func compilePattern(text string) (*regexp.Regexp, int, error) {
 	if len(text) > longestPattern {
-		return nil, fmt.Errorf("it has more than %d bytes", longestPattern)
+		return nil, 0, fmt.Errorf("it has more than %d bytes", longestPattern)
 	}
 	tree, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if instructions(tree) > largestPattern {
-		return nil, errors.New("its repetitions and classes stand for too much")
+	size := instructions(tree)
+	if size > largestPattern {
+		return nil, 0, errors.New("its repetitions and classes stand for too much")
 	}
-	return regexp.Compile(text)
+	pattern, err := regexp.Compile(text)
+	return pattern, size, err
 }
 
 // instructions is about how many instructions a regular expression is compiled to.
@@ -182,6 +185,7 @@ type serviceBusSource struct {
 	within  string // what the list is of, as errors say it
 
 	pattern   *regexp.Regexp // nil for one
+	size      int            // of the pattern, in instructions
 	operation string
 	pace      client.Pace
 }
@@ -192,7 +196,7 @@ func openServiceBus(ctx context.Context, p serviceBusParams) (scaler.Source, err
 		return nil, err
 	}
 	s := &serviceBusSource{bus: b, operation: p.Operation}
-	if s.pattern, err = p.pattern(); err != nil {
+	if s.pattern, s.size, err = p.pattern(); err != nil {
 		return nil, scaler.Errorf(codes.InvalidArgument, "%w", err)
 	}
 	if p.TopicName == "" {
@@ -243,7 +247,11 @@ func (s *serviceBusSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // combined is what the operation makes of those that the pattern selects.
 func (s *serviceBusSource) combined(ctx context.Context) (int64, error) {
 	c := combination{source: s}
-	if err := s.list(ctx, s.within, s.listing, c.add); err != nil {
+	err := s.list(ctx, s.within, s.listing, func(e entity) error {
+		c.add(e)
+		return late(ctx)
+	})
+	if err != nil {
 		return 0, err
 	}
 	return c.value()
@@ -254,12 +262,29 @@ type combination struct {
 	source   *serviceBusSource
 	matches  int64
 	sum, max int64
+	work     int // that the pattern has been, in instructions for each character
 	err      error
 }
 
+const (
+	// longestEntity is how long the path of an entity is, in characters of up to
+	// four bytes. What is longer is none.
+	longestEntity = 4 * 260
+	// mostWork is what one pattern may be for one list: 10,000 names of 50
+	// characters, and 400 instructions.
+	mostWork = 200_000_000
+)
+
 func (c *combination) add(e entity) {
+	if len(e.name) > longestEntity || c.err != nil {
+		return
+	}
+	if c.work += c.source.size * (len(e.name) + 1); c.work > mostWork {
+		c.err = scaler.Errorf(codes.FailedPrecondition, "%s: its names are too many for so large a regular expression: simplify it", c.source.within)
+		return
+	}
 	// The longest match that begins first is the whole name.
-	if c.source.pattern.FindString(e.name) != e.name || !c.source.pattern.MatchString(e.name) {
+	if at := c.source.pattern.FindStringIndex(e.name); at == nil || at[0] != 0 || at[1] != len(e.name) {
 		return
 	}
 	if e.active < 0 {
@@ -268,6 +293,14 @@ func (c *combination) add(e entity) {
 	c.matches++
 	c.sum += max(e.active, 0)
 	c.max = max(c.max, e.active)
+}
+
+// late ends what is done for a read whose time is over.
+func late(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return scaler.Errorf(status.FromContextError(err).Code(), "%w", err)
+	}
+	return nil
 }
 
 func (c *combination) value() (int64, error) {
@@ -384,13 +417,17 @@ func (l *listed) byList(ctx context.Context) (rest []entityMember) {
 		for i, c := range combinations { // it may be made again
 			combinations[i] = &combination{source: c.source}
 		}
-		return first.list(ctx, first.within, first.listing, func(e entity) {
+		return first.list(ctx, first.within, first.listing, func(e entity) error {
 			if _, wanted := active[strings.ToLower(e.name)]; wanted {
 				active[strings.ToLower(e.name)] = e.active
 			}
-			for _, c := range combinations {
+			for _, c := range combinations { // each takes its time
+				if err := late(ctx); err != nil {
+					return err
+				}
 				c.add(e)
 			}
+			return nil
 		})
 	})
 	next := 0

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
@@ -472,6 +473,49 @@ func TestServiceBusThrottles(t *testing.T) {
 	}
 	if got, err := at(calm).Observe(t.Context(), "azure-servicebus", metadata); err != nil || got.Value != 2 {
 		t.Errorf("the other namespace: %v, %v", got, err)
+	}
+}
+
+// TestPatternsAreBounded by what they may be for one list, by the length of names
+// and by the time of the read.
+func TestPatternsAreBounded(t *testing.T) {
+	of := func(text string) *combination {
+		p := serviceBusParams{QueueName: text, UseRegex: true}
+		pattern, size, err := p.pattern()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &combination{source: &serviceBusSource{pattern: pattern, size: size, within: "the list of queues"}}
+	}
+	small, large := of("orders-.*"), of("x.{400}")
+	for range 10_000 {
+		small.add(entity{name: "orders-" + strings.Repeat("a", 43), active: 1})
+		large.add(entity{name: strings.Repeat("a", 1000), active: 1})
+	}
+	if n, err := small.value(); err != nil || n != 10_000 {
+		t.Errorf("a usual pattern: %d, %v", n, err)
+	}
+	if _, err := large.value(); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the list of queues: its names are too many for so large a regular expression") {
+		t.Errorf("a large pattern and long names: %v", err)
+	}
+	long := of(".*")
+	long.add(entity{name: strings.Repeat("a", longestEntity+1), active: 1})
+	if n, err := long.value(); err != nil || n != 0 {
+		t.Errorf("a name that is none: %d, %v", n, err)
+	}
+
+	n := newNamespace(t)
+	n.queues["a"], n.queues["b"] = 1, 1
+	s := openAll(t, azureServiceBus, map[string]string{"connection": n.connection()}, map[string]string{"queueName": ".*", "useRegex": "true"})[0].(*serviceBusSource)
+	ctx, cancel := context.WithCancel(within(t))
+	seen := 0
+	err := s.list(ctx, s.within, s.listing, func(entity) error {
+		seen++
+		cancel()
+		return late(ctx)
+	})
+	if seen != 1 || status.Code(err) != codes.Canceled {
+		t.Errorf("%d names after the end, %v", seen, err)
 	}
 }
 
