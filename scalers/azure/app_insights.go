@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 
@@ -119,9 +120,14 @@ const mostOfInsight = 1 << 20
 // insight is one metric of an application.
 type insight struct {
 	service             *queried
+	app                 string // the path of the application
 	path                string
 	query               url.Values
 	metric, aggregation string
+
+	// alone is until when the metric is asked for by itself, in Unix seconds, after a
+	// request that it was in had no answer for it.
+	alone atomic.Int64
 }
 
 func openAppInsights(ctx context.Context, p appInsightsParams) (scaler.Source, error) {
@@ -149,8 +155,12 @@ func openAppInsights(ctx context.Context, p appInsightsParams) (scaler.Source, e
 	if unescaped, err := url.PathUnescape(p.MetricID); err == nil {
 		metric = url.URL{Path: unescaped, RawPath: p.MetricID}
 	}
-	path := "v1/apps/" + url.PathEscape(p.ApplicationID) + "/metrics/" + strings.TrimPrefix(metric.EscapedPath(), "/")
-	return &insight{q, path, query, p.MetricID, p.MetricAggregationType}, nil
+	app := "v1/apps/" + url.PathEscape(p.ApplicationID) + "/metrics"
+	s := &insight{service: q, app: app, path: app + "/" + strings.TrimPrefix(metric.EscapedPath(), "/"), query: query, metric: p.MetricID, aggregation: p.MetricAggregationType}
+	if strings.Contains(p.MetricID, "%") || strings.Contains(p.MetricAggregationType, ",") {
+		return s, nil // which a path spells otherwise than a list
+	}
+	return batchedInsight{s}, nil
 }
 
 // insightHints say what to look at after a refusal.
@@ -169,11 +179,17 @@ func (s *insight) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained("metric "+s.metric, err, insightHints)
 	}
+	r := s.judge(body)
+	return r.Readings, r.Err
+}
+
+// judge makes a result of an answer.
+func (s *insight) judge(body []byte) scaler.Result {
 	value, err := parseInsight(body, s.metric, s.aggregation)
 	if err != nil {
-		return nil, explained("metric "+s.metric, err, nil)
+		return scaler.Result{Err: explained("metric "+s.metric, err, nil)}
 	}
-	return scaler.One(value), nil
+	return scaler.Result{Readings: scaler.One(value)}
 }
 
 // parseInsight returns the number at value.<metric>.<aggregation>, keys taken as

@@ -1,15 +1,24 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -121,6 +130,182 @@ func TestAppInsightsProblems(t *testing.T) {
 	if err != nil || specs[0].GetMetricName() != "azure-app-insights-customMetrics-back-log" || specs[0].GetTargetSizeFloat() != 2.5 {
 		t.Errorf("metric %v, %v", specs, err)
 	}
+}
+
+// insightsAnswers answers as Application Insights does to requests for one metric and
+// for many: the number 5, or a refusal of its own for a metric whose name begins
+// with bad. It is silent about one that begins with lost.
+func insightsAnswers(w http.ResponseWriter, r *http.Request) {
+	const app = "/v1/apps/app-1/metrics"
+	if r.Method == http.MethodGet {
+		metric := strings.TrimPrefix(r.URL.Path, app+"/")
+		if strings.HasPrefix(metric, "bad") {
+			saying(400, `{"error":{"code":"BadArgumentError","message":"hush-hush"}}`)(w, r)
+			return
+		}
+		saying(200, `{"value":{"`+metric+`":{"`+r.URL.Query().Get("aggregation")+`":5}}}`)(w, r)
+		return
+	}
+	type item struct {
+		ID     string `json:"id"`
+		Status int    `json:"status"`
+		Body   any    `json:"body"`
+	}
+	var questions []struct {
+		ID         string
+		Parameters struct {
+			MetricID, Timespan, Filter string
+			Aggregation                []string
+		}
+	}
+	decoder := json.NewDecoder(r.Body)
+	if r.URL.Path != app || r.Method != http.MethodPost || r.URL.RawQuery != "" || decoder.Decode(&questions) != nil || len(questions) > 20 {
+		saying(400, `{"error":{"code":"BadArgumentError","message":"hush-hush"}}`)(w, r)
+		return
+	}
+	answers := []item{}
+	for _, q := range slices.Backward(questions) { // in no order that counts
+		switch metric := q.Parameters.MetricID; {
+		case strings.HasPrefix(metric, "lost"):
+		case strings.HasPrefix(metric, "bad"), q.Parameters.Timespan != "PT00H05M", len(q.Parameters.Aggregation) != 1:
+			answers = append(answers, item{q.ID, 400, map[string]any{"error": map[string]string{"code": "BadArgumentError", "message": "hush-hush"}}})
+		case strings.HasPrefix(metric, "null"):
+			answers = append(answers, item{q.ID, 200, map[string]any{"value": map[string]any{metric: map[string]any{q.Parameters.Aggregation[0]: nil}}}})
+		default:
+			answers = append(answers, item{q.ID, 200, map[string]any{"value": map[string]any{metric: map[string]any{q.Parameters.Aggregation[0]: 5}}}})
+		}
+	}
+	_ = json.NewEncoder(w).Encode(answers)
+}
+
+// openInsights opens a source for each metric of one application.
+func openInsights(t testing.TB, address string, metrics ...string) []scaler.Source {
+	t.Helper()
+	var all []map[string]string
+	for _, metric := range metrics {
+		all = append(all, joined(insights.metadata(address), map[string]string{"metricId": metric}))
+	}
+	return openAll(t, azureAppInsights, insights.application(stubSecret), all...)
+}
+
+// TestInsightsAreReadTogether: metrics of one application are one request. What is
+// wrong with one is its own, and does not cost the others a second request again.
+func TestInsightsAreReadTogether(t *testing.T) {
+	s := newQueryStub(t, insightsAnswers)
+	sources := openInsights(t, s.URL, "requests/count", "bad/metric", "customMetrics/a", "null/metric", "lost/metric")
+	want := []codes.Code{codes.OK, codes.FailedPrecondition, codes.OK, codes.Unavailable, codes.OK}
+	for round, requests := range []int{3, 6} { // of many, and of bad and lost by themselves
+		for i, r := range scaler.ReadTogether(within(t), sources[0].(scaler.Batched).Batch(), sources...) {
+			code := status.Code(r.Err)
+			if errors.Is(r.Err, scaler.ErrNoData) {
+				code = codes.Unavailable
+			}
+			if code != want[i] || r.Err == nil && r.Readings[0].Value != 5 || r.Err != nil && strings.Contains(r.Err.Error(), "hush-hush") {
+				t.Errorf("round %d, metric %d: %v, %v, want %v", round, i, r.Readings, r.Err, want[i])
+			}
+		}
+		if n, _ := s.requests(); n != requests {
+			t.Errorf("%d requests after round %d, want %d", n, round, requests)
+		}
+	}
+	// Another application, another address and another login are read apart.
+	others := openAll(t, azureAppInsights, insights.application(stubSecret), joined(insights.metadata(s.URL), map[string]string{"applicationInsightsId": "app-2"}))
+	if others[0].(scaler.Batched).Batch() == sources[0].(scaler.Batched).Batch() {
+		t.Error("metrics of two applications are read together")
+	}
+	// What a path and a list spell differently is asked for by itself.
+	for _, metric := range []map[string]string{{"metricId": "customMetrics/a%20b"}, {"metricAggregationType": "sum,avg"}} {
+		if _, together := openAll(t, azureAppInsights, insights.application(stubSecret), joined(insights.metadata(s.URL), metric))[0].(scaler.Batched); together {
+			t.Errorf("%v is read together with others", metric)
+		}
+	}
+}
+
+// TestInsightsOneByOne: a service that takes no requests for many is not asked so
+// again for a while, and what concerns all of them is said once.
+func TestInsightsOneByOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		many        http.HandlerFunc
+		code        codes.Code
+		first, next int // requests
+	}{
+		"no such path":    {saying(404, ""), codes.OK, 4, 3},
+		"no such method":  {saying(405, ""), codes.OK, 4, 3},
+		"an object":       {saying(200, insights.value), codes.OK, 4, 3},
+		"an answer twice": {saying(200, `[`+strings.Repeat(`{"id":"0","status":200,"body":{"value":{"requests/count":{"sum":7}}}},`, 2)+`{"id":"9","status":200},{"id":"x"}]`), codes.OK, 4, 3},
+		"unauthorized":    {saying(401, ""), codes.Unauthenticated, 1, 1},
+		"an error":        {saying(500, ""), codes.Unavailable, 1, 1},
+		"throttled":       {saying(429, ""), codes.ResourceExhausted, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newQueryStub(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					tt.many(w, r)
+					return
+				}
+				insightsAnswers(w, r)
+			})
+			sources := openInsights(t, s.URL, "requests/count", "customMetrics/a", "customMetrics/b")
+			had := 0
+			for _, want := range []int{tt.first, tt.next} {
+				answers := make([]scaler.Result, len(sources))
+				var mu sync.Mutex
+				err := sources[0].(scaler.Batched).Batch().ReadBatch(within(t), sources, func(i int, r scaler.Result) {
+					mu.Lock()
+					defer mu.Unlock()
+					answers[i] = r
+				})
+				for i, r := range answers {
+					if err != nil || status.Code(r.Err) != tt.code || r.Err == nil && r.Readings[0].Value != 5 {
+						t.Errorf("metric %d: %v, %v, %v, want %v", i, r.Readings, r.Err, err, tt.code)
+					}
+				}
+				n, _ := s.requests()
+				if n-had != want {
+					t.Errorf("%d requests, want %d", n-had, want)
+				}
+				had = n
+			}
+		})
+	}
+}
+
+// TestInsightsThatStall: one metric that is not answered keeps no other waiting, and
+// is asked for by itself from then on.
+func TestInsightsThatStall(t *testing.T) {
+	s := newQueryStub(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body)+r.URL.Path, "stalled") {
+			<-r.Context().Done()
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		insightsAnswers(w, r)
+	})
+	sources := openInsights(t, s.URL, "requests/count", "customMetrics/a", "stalled/metric")
+	for round, requests := range []int{1 + 3, 1 + 3 + 1 + 1} {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		for i, r := range scaler.ReadTogether(ctx, sources[0].(scaler.Batched).Batch(), sources...) {
+			if i < 2 && (r.Err != nil || r.Readings[0].Value != 5) || i == 2 && r.Err == nil {
+				t.Errorf("round %d, metric %d: %v, %v", round, i, r.Readings, r.Err)
+			}
+		}
+		cancel()
+		if n, _ := s.requests(); n != requests {
+			t.Errorf("%d requests after round %d, want %d", n, round, requests)
+		}
+	}
+}
+
+func FuzzInsights(f *testing.F) {
+	f.Add(`[{"id":"0","status":200,"body":{}},{"id":"1","status":400,"body":{"error":{}}}]`, 2)
+	f.Add(`[{"id":"00","status":200,"body":{}},{"id":"-1","status":"x"}]`, 1)
+	f.Fuzz(func(t *testing.T, text string, n int) {
+		n = max(0, min(n, metricsAtOnce))
+		if found, err := parseInsights([]byte(text), n); err == nil && len(found) > n {
+			t.Errorf("%d answers to %d", len(found), n)
+		}
+	})
 }
 
 func FuzzInsight(f *testing.F) {

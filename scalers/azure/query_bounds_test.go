@@ -29,6 +29,7 @@ func TestQueryAnswersWithoutMeasure(t *testing.T) {
 		"tables":  {filled(`{"tables":[`, `{}`, `]}`), func(b []byte) error { _, err := parseLogs(b); return err }, 150},
 		"frames":  {filled(`[`, `{}`, `]`), func(b []byte) error { _, err := parseKusto(b); return err }, 150},
 		"members": {filled(`{"value":{`, `"a":1`, `}}`), func(b []byte) error { _, err := parseInsight(b, "m", "sum"); return err }, 150},
+		"answers": {filled(`[`, `{}`, `]`), func(b []byte) error { _, err := parseInsights(b, 20); return err }, 150},
 		"points":  {filled(`{"value":[{"timeseries":[{"data":[`, `{}`, `]}]}]}`), func(b []byte) error { _, err := parseMetrics(b); return err }, 150},
 		"series":  {filled(`{"value":[{"timeseries":[`, `{}`, `]}]}`), func(b []byte) error { _, err := parseMetrics(b); return err }, 150},
 		"metrics": {filled(`{"value":[`, `{}`, `]}`), func(b []byte) error { _, err := parseMetrics(b); return err }, 150},
@@ -110,8 +111,11 @@ func BenchmarkQueries(b *testing.B) {
 	for _, k := range queryKinds {
 		b.Run(k.trigger.Type, func(b *testing.B) {
 			answer := saying(200, k.value)
-			if k.trigger.Type == "azure-monitor" {
+			switch k.trigger.Type {
+			case "azure-monitor":
 				answer = monitorAnswers
+			case "azure-app-insights":
+				answer = insightsAnswers
 			}
 			s := newQueryStub(b, answer)
 			ctx, release := scaler.Opening(b.Context())

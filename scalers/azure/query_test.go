@@ -218,7 +218,11 @@ func (k queryKind) application(secret string) map[string]string {
 
 // contract is the contract's case of the type.
 func (k queryKind) contract(t testing.TB) scalertest.Case {
-	s := newQueryStub(t, saying(http.StatusOK, k.value))
+	answer := saying(http.StatusOK, k.value)
+	if k.trigger.Type == "azure-app-insights" {
+		answer = insightsAnswers
+	}
+	s := newQueryStub(t, answer)
 	return scalertest.Case{
 		Trigger: k.trigger,
 		Address: s.Listener.Addr().String(),
@@ -526,11 +530,14 @@ func TestAThousandQueries(t *testing.T) {
 	for _, k := range queryKinds {
 		t.Run(k.trigger.Type, func(t *testing.T) {
 			s := newQueryStub(t, func(w http.ResponseWriter, r *http.Request) {
-				if k.trigger.Type == "azure-monitor" {
+				switch k.trigger.Type {
+				case "azure-monitor":
 					monitorAnswers(w, r)
-					return
+				case "azure-app-insights":
+					insightsAnswers(w, r)
+				default:
+					saying(200, k.value)(w, r)
 				}
-				saying(200, k.value)(w, r)
 			})
 			ctx, release := scaler.Opening(t.Context())
 			defer release()
@@ -562,7 +569,7 @@ func TestAThousandQueries(t *testing.T) {
 			}
 			want := 1000
 			switch k.trigger.Type {
-			case "azure-monitor":
+			case "azure-monitor", "azure-app-insights":
 				want = 50 // of 20 metrics each
 			case "azure-data-explorer":
 				want = 1001 // and what tokens are for
