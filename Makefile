@@ -23,7 +23,7 @@ CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/mai
 SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
 # Modules whose connections go by the rules of outbound/.
 DIALLING := outbound identity $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod scalers/scaler/credentials/go.mod))
-GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'docs/triggers/*' 'proto/*.proto'
+GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'deploy/helm/*' 'docs/helm.md' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
 .PHONY: help build tools generate images release clean
@@ -65,12 +65,22 @@ release: bin/tools/cyclonedx-gomod ## Write dist/: manifests, images, what is in
 bin/tools/cyclonedx-gomod: tools/sbom/go.mod tools/sbom/go.sum
 	cd tools/sbom && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
 
-tools: bin/tools/.generators bin/tools/.linters bin/tools/dials ## Build the pinned generators and linters into bin/tools/
+tools: bin/tools/.generators bin/tools/.linters bin/tools/dials bin/tools/helm ## Build the pinned generators and linters into bin/tools/
 bin/tools/.generators: tools/go.mod tools/go.sum
 	cd tools && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
 bin/tools/.linters: tools/lint/go.mod tools/lint/go.sum
 	@echo "building golangci-lint and buf, a few minutes the first time"
 	cd tools/lint && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
+
+# By itself a Helm from its module knows neither its version nor that of the
+# Kubernetes that it renders for without a cluster.
+HELM := helm.sh/helm/v3
+bin/tools/helm: tools/helm/go.mod tools/helm/go.sum
+	cd tools/helm && version=$$(go list -m -f '{{.Version}}' $(HELM)) && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w \
+		-X $(HELM)/internal/version.version=$$version \
+		-X $(HELM)/pkg/chartutil.k8sVersionMajor=1 -X $(HELM)/pkg/chartutil.k8sVersionMinor=37 \
+		-X $(HELM)/pkg/lint/rules.k8sVersionMajor=1 -X $(HELM)/pkg/lint/rules.k8sVersionMinor=37" \
+		-o $(CURDIR)/$@ $(HELM)/cmd/helm
 
 bin/tools/dials: $(wildcard tools/dials/*.go) tools/dials/go.mod
 	cd tools/dials && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ .
@@ -114,7 +124,7 @@ check-proto: tools ## buf lint, format and breaking against proto/baseline.binpb
 check-generated: tools ## Generated files are committed as they are generated
 	hack/unchanged.sh "$(MAKE) --no-print-directory generate" $(GENERATED)
 
-check-deploy: ## Every kustomization renders to objects that decode strictly
+check-deploy: bin/tools/helm ## Every kustomization and the chart render to objects that decode strictly
 	cd deploy && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test ./...
 
 # Built as what ships is built, so that both use the same build cache.

@@ -32,15 +32,6 @@ const all = "overlays/all"
 // or repeated field is an error.
 func render(t *testing.T, dir string) []runtime.Object {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
 	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		t.Fatalf("%s: %v", dir, err)
@@ -51,13 +42,27 @@ func render(t *testing.T, dir string) []runtime.Object {
 		if err != nil {
 			t.Fatalf("%s: %s: %v", dir, resource.CurId(), err)
 		}
-		object, _, err := decoder.Decode(text, nil, nil)
-		if err != nil {
-			t.Fatalf("%s: %s: %v", dir, resource.CurId(), err)
-		}
-		objects = append(objects, object)
+		objects = append(objects, strict(t, dir+": "+resource.CurId().String(), text))
 	}
 	return objects
+}
+
+// strict decodes an object.
+func strict(t *testing.T, name string, text []byte) runtime.Object {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	object, _, err := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer().Decode(text, nil, nil)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return object
 }
 
 // of returns the objects of one type.

@@ -1,7 +1,8 @@
-// Command generate writes the manifests of all families and the lists that name
-// them, from what the families print with the flag --describe and from
-// deploy/scalers/<family>/own.yaml. A family that is not described is gone, and
-// its manifests with it, so it takes all of them. make generate runs it.
+// Command generate writes the manifests of all families, the lists that name
+// them and what the Helm chart has of both, from what the families print with
+// the flag --describe and from deploy/scalers/<family>/own.yaml. A family that
+// is not described is gone, and its manifests with it, so it takes all of them.
+// make generate runs it.
 //
 //	(bin/scaler-cron --describe; bin/scaler-kafka --describe) | generate <repository>
 package main
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sluice-autoscaler/sluice/deploy/chart"
 	"github.com/sluice-autoscaler/sluice/deploy/families"
 	"github.com/sluice-autoscaler/sluice/deploy/manifests"
 )
@@ -32,5 +34,8 @@ func run(args []string, described io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return manifests.Write(args[0], list)
+	if err := manifests.Write(args[0], list); err != nil {
+		return err
+	}
+	return chart.Write(args[0], list)
 }

@@ -167,6 +167,9 @@ func indent(spaces int, text string) string {
 func removeOthers(root string, files map[string][]byte) error {
 	deploy := filepath.Join(root, "deploy")
 	return filepath.WalkDir(deploy, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && entry.Name() == "helm" {
+			return filepath.SkipDir // which is not made of templates
+		}
 		if err != nil || filepath.Ext(path) != ".yaml" {
 			return err
 		}
