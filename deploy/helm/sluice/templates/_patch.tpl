@@ -185,12 +185,12 @@ and renamed as the values say.
   {{- if or (not $w.dnsPolicy) (eq $w.dnsPolicy "ClusterFirst") -}}{{- $_ := set $pod "dnsPolicy" "ClusterFirstWithHostNet" -}}{{- end -}}
 {{- end -}}
 {{- $context := include "sluice.security" (dict "all" (dig "podSecurityContext" dict $v) "of" $w.security) | fromYaml -}}
-{{- with $context -}}{{- $_ := set $pod "securityContext" (merge (dict) . $pod.securityContext) -}}{{- end -}}
+{{- with $context -}}{{- $_ := set $pod "securityContext" (merge (deepCopy .) $pod.securityContext) -}}{{- end -}}
 {{- $context = include "sluice.security" (dict "all" (dig "securityContext" dict $v) "of" $w.security) | fromYaml -}}
-{{- with $context -}}{{- $_ := set $container "securityContext" (merge (dict) . $container.securityContext) -}}{{- end -}}
+{{- with $context -}}{{- $_ := set $container "securityContext" (merge (deepCopy .) $container.securityContext) -}}{{- end -}}
 {{- with $w.resources -}}{{- $_ := set $container "resources" . -}}{{- end -}}
 {{- range $probe := list "livenessProbe" "readinessProbe" -}}
-  {{- with index $w $probe -}}{{- $_ := set $container $probe (merge (dict) . (index $container $probe)) -}}{{- end -}}
+  {{- with index $w $probe -}}{{- $_ := set $container $probe (merge (deepCopy .) (index $container $probe)) -}}{{- end -}}
 {{- end -}}
 {{- range $port := $container.ports -}}
   {{- with index $w.ports $port.name -}}{{- $_ := set $port "containerPort" (int .) -}}{{- end -}}

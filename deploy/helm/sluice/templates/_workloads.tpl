@@ -9,8 +9,11 @@ families'.
 {{- $all := dict -}}
 
 {{- /* The controller. */ -}}
-{{- $w := mergeOverwrite (dict "affinity" (dig "affinity" dict $v)) (pick (dig "webhooks" dict $v) "dnsPolicy" "dnsConfig" "hostAliases") (deepCopy (dig "operator" dict $v)) -}}
-{{- with dig "webhooks" "affinity" dict $v -}}{{- if not (dig "operator" "affinity" dict $v) -}}{{- $_ := set $w "affinity" . -}}{{- end -}}{{- end -}}
+{{- $w := deepCopy (dig "operator" dict $v) -}}
+{{- range $key := list "affinity" "dnsPolicy" "dnsConfig" "hostAliases" -}}
+  {{- if not (index $w $key) -}}{{- $_ := set $w $key (dig "webhooks" $key "" $v) -}}{{- end -}}
+{{- end -}}
+{{- if not $w.affinity -}}{{- $_ := set $w "affinity" (dig "affinity" dict $v) -}}{{- end -}}
 {{- if and (hasKey $w "replicaCount") (dig "webhooks" "enabled" true $v) -}}{{- $_ := set $w "replicaCount" (max (int $w.replicaCount) (int (dig "webhooks" "replicaCount" 0 $v))) -}}{{- else if gt (int (dig "webhooks" "replicaCount" 0 $v)) 2 -}}{{- $_ := set $w "replicaCount" (int $v.webhooks.replicaCount) -}}{{- end -}}
 {{- if dig "webhooks" "useHostNetwork" false $v -}}{{- $_ := set $w "useHostNetwork" true -}}{{- end -}}
 {{- range $key := list "extraContainers" "extraInitContainers" -}}
@@ -80,7 +83,8 @@ families'.
 {{- $_ := set $all "controller" $w -}}
 
 {{- /* The adapter. */ -}}
-{{- $w = mergeOverwrite (dict "affinity" (dig "affinity" dict $v)) (deepCopy (dig "metricsServer" dict $v)) -}}
+{{- $w = deepCopy (dig "metricsServer" dict $v) -}}
+{{- if not $w.affinity -}}{{- $_ := set $w "affinity" (dig "affinity" dict $v) -}}{{- end -}}
 {{- $_ := set $w "podAnnotations" (dig "podAnnotations" "metricsAdapter" dict $v) -}}
 {{- $_ := set $w "podLabels" (dig "podLabels" "metricsAdapter" dict $v) -}}
 {{- $_ := set $w "resources" (dig "resources" "metricServer" dict $v) -}}
@@ -141,8 +145,7 @@ families'.
       "affinity" (dig "affinity" dict $v) "resources" (dig "sluice" "families" "resources" dict $v)
       "topologySpreadConstraints" (dig "topologySpreadConstraints" "operator" list $v) "ports" dict "security" "operator" -}}
   {{- if hasKey (dig "sluice" "families" dict $v) "replicaCount" -}}{{- $_ := set $w "replicaCount" $v.sluice.families.replicaCount -}}{{- end -}}
-  {{- $w = mergeOverwrite $w (deepCopy (omit $own "enabled" "resources")) -}}
-  {{- if hasKey $own "resources" -}}{{- $_ := set $w "resources" $own.resources -}}{{- end -}}
+  {{- range $key, $value := omit $own "enabled" -}}{{- $_ := set $w $key $value -}}{{- end -}}
   {{- $labels := dict -}}{{- $annotations := dict -}}
   {{- if $family.credentials -}}{{- $labels = $identity.labels -}}{{- $annotations = $identity.annotations -}}{{- end -}}
   {{- $_ := set $w "account" (dict "labels" $labels "annotations" (merge (dict) (dig "serviceAccount" "annotations" dict $own) $annotations)) -}}
