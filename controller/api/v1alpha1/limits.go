@@ -64,9 +64,11 @@ func (l Limits) Transform(object any) (any, error) {
 	case *ScaledObject:
 		l.CutScaledObject(o)
 		cutStatus(&o.Status)
+		o.Status.ExternalMetricNames = cutNames(o.Status.ExternalMetricNames)
 	case *ScaledJob:
 		l.CutScaledJob(o)
 		cutStatus(&o.Status)
+		o.Status.ExternalMetricNames = cutNames(o.Status.ExternalMetricNames)
 	case *TriggerAuthentication:
 		l.cutAuthentication(o, &o.Spec)
 		cutStatus(&o.Status)

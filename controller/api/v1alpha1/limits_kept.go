@@ -17,6 +17,10 @@ const (
 	// mostAnnotations is how many there may be; the API server bounds what they
 	// have.
 	mostAnnotations = 1000
+	// MostMetricsOfTrigger and MostMetrics are how many metrics a trigger, and all
+	// triggers of an object together, may have.
+	MostMetricsOfTrigger = 100
+	MostMetrics          = 1000
 	// mostOfStatus is far more than an object within its limits has.
 	mostOfStatus = 512 << 10
 )
@@ -63,4 +67,13 @@ func cutStatus[S any](status *S) {
 	if !Fits(*status, mostOfStatus) {
 		*status = *new(S)
 	}
+}
+
+// cutNames leaves of the names of metrics as many as an object may have. Each is
+// asked for, and counted.
+func cutNames(names []string) []string {
+	if len(names) > MostMetrics {
+		return slices.Clone(names[:MostMetrics])
+	}
+	return names
 }

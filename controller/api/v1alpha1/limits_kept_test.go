@@ -83,3 +83,21 @@ func TestALargeStatusIsNotKept(t *testing.T) {
 		t.Errorf("%d and %d conditions are kept", len(so.Status.Conditions), len(sj.Status.Conditions))
 	}
 }
+
+// Each name of a metric is asked for and counted, by whoever reads the status.
+func TestNamesOfMetricsAreBounded(t *testing.T) {
+	so, sj := &ScaledObject{}, &ScaledJob{}
+	for i := range 5000 {
+		so.Status.ExternalMetricNames = append(so.Status.ExternalMetricNames, fmt.Sprintf("s0-%d", i))
+	}
+	so.Status.HpaName = "kept"
+	sj.Status.ExternalMetricNames = so.Status.ExternalMetricNames
+	for _, o := range []any{so, sj} {
+		if _, err := DefaultLimits.Transform(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(so.Status.ExternalMetricNames) != MostMetrics || len(sj.Status.ExternalMetricNames) != MostMetrics || so.Status.HpaName != "kept" {
+		t.Errorf("%d and %d names of metrics are kept", len(so.Status.ExternalMetricNames), len(sj.Status.ExternalMetricNames))
+	}
+}

@@ -70,8 +70,11 @@ type Figures interface {
 	// Woken tells how long it took from the arrival of work, by the source's
 	// own clock, to the write of the replicas.
 	Woken(triggerType string, after time.Duration)
-	// Empty counts a reading without data of a trigger with its metrics.
-	Empty(so *v1alpha1.ScaledObject, trigger int, metrics []string)
+	// Read takes a reading of a trigger with its metrics, which may be without
+	// data.
+	Read(so *v1alpha1.ScaledObject, trigger int, metrics []string, empty bool)
+	// ForgetTrigger drops what was measured for a trigger.
+	ForgetTrigger(object types.NamespacedName, trigger int)
 	// Forget drops what was measured for an object.
 	Forget(object types.NamespacedName)
 }
@@ -212,13 +215,14 @@ func (l *Loop) input(
 		in.Replicas = ptr.To(m.replicas(t))
 		atRest = scaling.AtRest(so, *in.Replicas)
 	}
+	named := readings.Named(so.Status.ExternalMetricNames, len(so.Spec.Triggers))
 	for i, spec := range so.Spec.Triggers {
 		if spec.Builtin() {
 			continue
 		}
 		state, ok := l.States(triggerID(so, i))
 		r, ahead := m.triggers[i].Read(so, readings.Question{
-			Index: i, Spec: spec, Interval: scaling.SampleInterval(so, spec, atRest), Named: so.Status.ExternalMetricNames,
+			Index: i, Spec: spec, Interval: scaling.SampleInterval(so, spec, atRest), Named: named[i],
 			Waits: l.waits(so), StandIns: true,
 		}, state, ok, in.Now)
 		if ahead {

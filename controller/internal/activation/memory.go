@@ -60,18 +60,15 @@ func (l *Loop) memory(so *v1alpha1.ScaledObject) *memory {
 	return m
 }
 
+// remembered follows the object without the loop's lock: a spec and a status may
+// be large, and nobody waits for one object but its own calls.
 func (l *Loop) remembered(so *v1alpha1.ScaledObject) *memory {
 	key := client.ObjectKeyFromObject(so)
 	l.began()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	m := l.objects[key]
+	m := l.known(key)
 	if m == nil || m.uid != so.UID {
 		m = seeded(so, l.Now())
-		if l.objects == nil {
-			l.objects = map[types.NamespacedName]*memory{}
-		}
-		l.objects[key] = m
+		l.know(key, m)
 	}
 	if m.paused && !so.Paused() {
 		m.resume(l.Now())
@@ -79,9 +76,27 @@ func (l *Loop) remembered(so *v1alpha1.ScaledObject) *memory {
 	if m.generation != so.Generation {
 		for _, index := range m.follow(so, l.Now()) {
 			l.Errors.ForgetTrigger(key, index)
+			if l.Figures != nil {
+				l.Figures.ForgetTrigger(key, index)
+			}
 		}
 	}
 	return m
+}
+
+func (l *Loop) known(key types.NamespacedName) *memory {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.objects[key]
+}
+
+func (l *Loop) know(key types.NamespacedName, m *memory) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.objects == nil {
+		l.objects = map[types.NamespacedName]*memory{}
+	}
+	l.objects[key] = m
 }
 
 // forget drops all that is known of an object.

@@ -108,9 +108,7 @@ func (l *Loop) measure(so *v1alpha1.ScaledObject, m *memory, read []readings.Rea
 		return
 	}
 	for _, r := range fresh {
-		if r.Read == scaling.NoData {
-			l.Figures.Empty(so, r.Index, r.Names())
-		}
+		l.Figures.Read(so, r.Index, r.Names(), r.Read == scaling.NoData)
 	}
 	l.Figures.Decided(so, max(now.Sub(newest), 0))
 }

@@ -3,6 +3,8 @@ package activation
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +20,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -150,14 +155,20 @@ func TestFormulaIsCompiledOncePerGeneration(t *testing.T) {
 type measured struct {
 	late, woken []time.Duration
 	empty       []string
+	forgotten   []int
 }
 
 func (m *measured) Decided(_ *v1alpha1.ScaledObject, late time.Duration) {
 	m.late = append(m.late, late)
 }
 func (m *measured) Woken(_ string, after time.Duration) { m.woken = append(m.woken, after) }
-func (m *measured) Empty(_ *v1alpha1.ScaledObject, _ int, metrics []string) {
-	m.empty = append(m.empty, metrics...)
+func (m *measured) Read(_ *v1alpha1.ScaledObject, _ int, metrics []string, empty bool) {
+	if empty {
+		m.empty = append(m.empty, metrics...)
+	}
+}
+func (m *measured) ForgetTrigger(_ types.NamespacedName, index int) {
+	m.forgotten = append(m.forgotten, index)
 }
 func (m *measured) Forget(types.NamespacedName) { *m = measured{} }
 
@@ -193,6 +204,75 @@ func TestFigures(t *testing.T) {
 	f.decide()
 	if m.late != nil {
 		t.Error("figures outlive their object")
+	}
+}
+
+// TestNamesThatChangeLeaveNoSeries has families that call their metrics otherwise
+// at each reading, and objects whose status names any number of them.
+func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
+	f := newFixture(t, 1, func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "external", Metadata: map[string]string{"scalerAddress": "mine:1"}})
+	})
+	errs, figures := metrics.NewErrors(), metrics.NewFigures()
+	f.Errors, f.Figures = errs, figures
+	so := f.object()
+	for i := range 1000 {
+		f.clock.Step(30 * time.Second)
+		name := fmt.Sprint("m", i)
+		for index := range 2 {
+			s := federation.State{
+				Generation: so.Generation, Outcome: scaling.Value, ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(),
+				Specs: []federation.MetricSpec{{Name: name, Target: 5}}, Values: []federation.Value{{Metric: name, Value: 1}},
+			}
+			switch i % 3 {
+			case 1:
+				s.Outcome, s.Values = scaling.NoData, nil
+			case 2:
+				s.Outcome, s.Values, s.Err = scaling.Failed, nil, errors.New("down")
+			}
+			f.states[index] = s
+		}
+		m := f.memory(so) // a decision, without what is written
+		in, read, _ := f.input(so, m, target.Target{Replicas: 1}, nil)
+		decision := scaling.Decide(in)
+		f.count(so, m, read, decision)
+		f.measure(so, m, read, in.Now)
+		m.keep(decision)
+	}
+	f.decide()
+	series := func() int {
+		return testutil.CollectAndCount(errs, "keda_scaler_detail_errors_total") +
+			testutil.CollectAndCount(figures, "keda_scaler_empty_upstream_responses_total")
+	}
+	if n := series(); n != 2 {
+		t.Errorf("%d series of two triggers that fail", n)
+	}
+	// A trigger that goes takes its series along, one that nobody can ask has
+	// no more than a family could name.
+	var names []string
+	for i := range 1000 {
+		names = append(names, fmt.Sprint("s0-", i))
+	}
+	f.store(func(s *v1alpha1.ScaledObjectStatus) { s.ExternalMetricNames = names })
+	so = f.object()
+	so.Spec.Triggers[0].Metadata["topic"] = "others"
+	so.Spec.Triggers = so.Spec.Triggers[:1]
+	so.Generation++
+	if err := f.cluster.Direct.Update(t.Context(), so); err != nil {
+		t.Fatal(err)
+	}
+	f.states = map[int]federation.State{0: {Generation: f.object().Generation, Unreachable: errors.New("gone")}}
+	f.clock.Step(time.Minute)
+	f.decide()
+	if n := series(); n > 100 {
+		t.Errorf("%d series of one trigger that was never read", n)
+	}
+	if err := f.cluster.Direct.Delete(t.Context(), f.object()); err != nil {
+		t.Fatal(err)
+	}
+	f.decide()
+	if n := series(); n != 0 {
+		t.Errorf("%d series of an object that is gone", n)
 	}
 }
 

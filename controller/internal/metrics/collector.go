@@ -9,6 +9,7 @@ import (
 	"errors"
 	goruntime "runtime"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -91,9 +92,10 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	registered := map[[2]string]float64{} // by kind and namespace
 	byType := map[string]float64{}
 	tell := func(o owner) {
+		names := v1alpha1.MostMetrics
 		for index, trigger := range o.triggers {
-			byType[trigger.Type]++
-			c.trigger(all, o, index)
+			byType[short(trigger.Type)]++
+			names -= c.trigger(all, o, index, names)
 		}
 	}
 	for i := range objects.Items {
@@ -135,6 +137,12 @@ func (c *Collector) register(registered map[[2]string]float64) {
 	}
 }
 
+// The values of label type.
+const (
+	kindObject = "scaledobject"
+	kindJob    = "scaledjob"
+)
+
 // owner is an object as far as the series of its triggers are concerned.
 type owner struct {
 	id       federation.ID
@@ -142,65 +150,81 @@ type owner struct {
 	kind     string // label type
 	// builtins says whether cpu and memory have a series.
 	builtins bool
-	// replaced are the metrics in fallback.
-	replaced []v1alpha1.FallbackVerdict
+	// replaced are the replicas of the metrics in fallback.
+	replaced map[string]int32
+}
+
+func (o owner) key() objectKey {
+	return objectKey{o.kind, types.NamespacedName{Namespace: o.id.Namespace, Name: o.id.Name}}
 }
 
 func ofObject(so *v1alpha1.ScaledObject) owner {
-	return owner{
+	o := owner{
 		id:       federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name},
-		triggers: so.Spec.Triggers, kind: "scaledobject", builtins: so.Modifiers() == nil, replaced: so.Status.Fallback,
+		triggers: so.Spec.Triggers, kind: kindObject, builtins: so.Modifiers() == nil,
 	}
+	for _, verdict := range so.Status.Fallback {
+		if o.replaced == nil {
+			o.replaced = map[string]int32{}
+		}
+		if _, there := o.replaced[verdict.Metric]; !there && verdict.Replicas != nil {
+			o.replaced[verdict.Metric] = *verdict.Replicas
+		}
+	}
+	return o
 }
 
 func ofJob(sj *v1alpha1.ScaledJob) owner {
 	return owner{
 		id:       federation.ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name},
-		triggers: sj.Spec.Triggers, kind: "scaledjob",
+		triggers: sj.Spec.Triggers, kind: kindJob,
 	}
 }
 
-func (c *Collector) trigger(all scrape, o owner, index int) {
+// trigger tells of one trigger, by at most so many names, and returns how many
+// it took.
+func (c *Collector) trigger(all scrape, o owner, index, most int) int {
 	if trigger := o.triggers[index]; trigger.Builtin() {
 		if o.builtins {
 			all.gauge(active, 1, o.labels(index, trigger.Type)...)
 		}
-		return
+		return 0
 	}
 	id := o.id
 	id.Index = index
 	state, ok := c.states(id)
 	if !ok {
-		return
+		return 0
 	}
+	specs, values := state.Specs[:min(len(state.Specs), most)], state.Values[:min(len(state.Values), most)]
 	// What stands in for a metric comes before what was read of it last.
-	for _, spec := range state.Specs {
+	for _, spec := range specs {
 		o.fallback(all, index, spec)
 	}
-	for _, v := range state.Values {
+	for _, v := range values {
 		labels := o.labels(index, scaling.MetricName(index, v.Metric))
 		all.gauge(value, v.Value, labels...)
 		all.gauge(active, number(v.Active), labels...)
 	}
-	for _, spec := range state.Specs {
+	for _, spec := range specs {
 		if state.Outcome != scaling.Pending {
 			all.gauge(latency, state.Took.Seconds(), o.labels(index, scaling.MetricName(index, spec.Name))...)
 		}
 	}
+	return max(len(specs), len(values))
 }
 
 // fallback tells what stands in for a metric that keeps failing. What a Value
 // target comes to depends on the ready pods, which only the adapter counts.
 func (o owner) fallback(all scrape, index int, spec federation.MetricSpec) {
 	kind, metric := o.triggers[index].TargetType(), scaling.MetricName(index, spec.Name)
-	for _, verdict := range o.replaced {
-		if verdict.Metric != metric || verdict.Replicas == nil || kind == autoscalingv2.ValueMetricType {
-			continue
-		}
-		if v, err := scaling.FallbackValue(spec.Target, kind, *verdict.Replicas, 0); err == nil {
-			all.gauge(value, v, o.labels(index, metric)...)
-			all.gauge(active, 1, o.labels(index, metric)...)
-		}
+	replicas, replaced := o.replaced[metric]
+	if !replaced || kind == autoscalingv2.ValueMetricType {
+		return
+	}
+	if v, err := scaling.FallbackValue(spec.Target, kind, replicas, 0); err == nil {
+		all.gauge(value, v, o.labels(index, metric)...)
+		all.gauge(active, 1, o.labels(index, metric)...)
 	}
 }
 
@@ -210,7 +234,7 @@ func (c *Collector) composite(all scrape, so *v1alpha1.ScaledObject) {
 	if formula == nil {
 		return
 	}
-	labels := []string{so.Namespace, scaling.CompositeMetric, so.Name, scaling.CompositeMetric, "0", "scaledobject"}
+	labels := []string{so.Namespace, scaling.CompositeMetric, so.Name, scaling.CompositeMetric, "0", kindObject}
 	all.gauge(value, formula.Value, labels...)
 	all.gauge(active, number(formula.Active), labels...)
 }
@@ -224,9 +248,21 @@ func (o owner) labels(index int, metric string) []string {
 // scalerOf is the value of label scaler.
 func scalerOf(trigger v1alpha1.ScaleTrigger) string {
 	if trigger.Name != "" {
-		return trigger.Name
+		return short(trigger.Name)
 	}
-	return scalerLabel(trigger.Type)
+	return short(scalerLabel(trigger.Type))
+}
+
+// mostOfLabel is more than any name of an object has. What users write is in
+// every series of each of the trigger's metrics.
+const mostOfLabel = 256
+
+// short cuts a label's value, between two characters.
+func short(text string) string {
+	if len(text) <= mostOfLabel {
+		return text
+	}
+	return strings.ToValidUTF8(text[:mostOfLabel], "")
 }
 
 func number(b bool) float64 {

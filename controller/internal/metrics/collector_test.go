@@ -170,8 +170,9 @@ func TestFigures(t *testing.T) {
 		so.Spec.Triggers[0].Metadata = map[string]string{"ignoreNullValues": "false"}
 	})
 	f.Decided(so, 250*time.Millisecond)
-	f.Empty(so, 0, []string{"s0-a"})
-	f.Empty(so, 2, []string{"s2-b"})
+	f.Read(so, 0, []string{"s0-a"}, true)
+	f.Read(so, 0, []string{"s0-a"}, false)
+	f.Read(so, 2, []string{"s2-b"}, true)
 	want := `
 # HELP keda_internal_scale_loop_latency_seconds How late the last decision about an object was: since the reading that it followed from.
 # TYPE keda_internal_scale_loop_latency_seconds gauge
@@ -184,7 +185,12 @@ keda_scaler_empty_upstream_responses_total{ignoreNullValues="true",metricName="s
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
-	f.Forget(types.NamespacedName{Namespace: "shop", Name: "worker"})
+	key := types.NamespacedName{Namespace: "shop", Name: "worker"}
+	f.ForgetTrigger(key, 2)
+	if n := testutil.CollectAndCount(f); n != 2 {
+		t.Errorf("%d series after a trigger went", n)
+	}
+	f.Forget(key)
 	if n := testutil.CollectAndCount(f); n != 0 {
 		t.Errorf("%d series after the object went", n)
 	}

@@ -1,25 +1,38 @@
 package metrics
 
 import (
-	"strconv"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 )
+
+// mostNames is how many metrics of a trigger, and of an object, have series:
+// families name them as they like.
+var mostNames = series.Bounds{Part: v1alpha1.MostMetricsOfTrigger, Owner: v1alpha1.MostMetrics}
+
+// objectKey tells one object from the others; a ScaledJob and a ScaledObject may
+// have one name.
+type objectKey struct {
+	kind string
+	types.NamespacedName
+}
+
+// perName are series of the metrics of triggers, by their index.
+type perName = series.Counters[objectKey, int]
 
 // Errors counts failures of triggers, each once.
 type Errors struct {
-	trigger, object, job *prometheus.CounterVec
+	trigger     *perName
+	object, job *prometheus.CounterVec
 }
 
 // NewErrors returns counters to be registered.
 func NewErrors() *Errors {
 	return &Errors{
-		trigger: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_scaler_detail_errors_total", Help: "Failures of a trigger, at most one per polling interval.",
-		}, perTrigger),
+		trigger: series.New[objectKey, int](mostNames,
+			"keda_scaler_detail_errors_total", "Failures of a trigger, at most one per polling interval.", perTrigger...),
 		object: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keda_scaled_object_errors_total", Help: "Failures of an object's triggers.",
 		}, perObject),
@@ -43,36 +56,43 @@ func (e *Errors) Collect(ch chan<- prometheus.Metric) {
 	e.job.Collect(ch)
 }
 
-// Failed counts n failures of one trigger; 0 makes its series appear. A trigger
-// whose metrics are not known yet is counted without their name.
+// Failed counts n failures of one trigger; 0 makes its series appear. Those of
+// metrics that it does not have any more end. A trigger whose metrics are not
+// known is counted without their name.
 func (e *Errors) Failed(so *v1alpha1.ScaledObject, index int, metrics []string, n int32) {
 	e.failed(ofObject(so), index, metrics, n)
 	e.object.WithLabelValues(so.Namespace, so.Name).Add(float64(n))
 }
 
 func (e *Errors) failed(o owner, index int, metrics []string, n int32) {
-	if len(metrics) == 0 && n > 0 {
+	if len(metrics) > 0 {
+		e.trigger.Keep(o.key(), index, o.perMetric(index, metrics)...)
+	} else if n > 0 {
 		metrics = []string{""}
 	}
 	for _, metric := range metrics {
-		e.trigger.WithLabelValues(o.labels(index, metric)...).Add(float64(n))
+		e.trigger.Add(o.key(), index, float64(n), o.labels(index, metric)...)
 	}
+}
+
+// perMetric are the labels of a trigger's metrics.
+func (o owner) perMetric(index int, metrics []string) [][]string {
+	all := make([][]string, len(metrics))
+	for i, metric := range metrics {
+		all[i] = o.labels(index, metric)
+	}
+	return all
 }
 
 // ForgetTrigger drops the series of a trigger.
 func (e *Errors) ForgetTrigger(object types.NamespacedName, index int) {
-	e.forget(object, "scaledobject", prometheus.Labels{"triggerIndex": strconv.Itoa(index)})
+	e.trigger.ForgetPart(objectKey{kindObject, object}, index)
 }
 
 // Forget drops the series of an object.
 func (e *Errors) Forget(object types.NamespacedName) {
-	e.forget(object, "scaledobject", prometheus.Labels{})
+	e.trigger.Forget(objectKey{kindObject, object})
 	e.object.DeleteLabelValues(object.Namespace, object.Name)
-}
-
-func (e *Errors) forget(object types.NamespacedName, kind string, labels prometheus.Labels) {
-	labels["namespace"], labels["scaledObject"], labels["type"] = object.Namespace, object.Name, kind
-	e.trigger.DeletePartialMatch(labels)
 }
 
 // ForgetAll drops the series of every object.

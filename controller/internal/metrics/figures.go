@@ -8,13 +8,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 )
 
 // Figures are what the activation loop measures of itself.
 type Figures struct {
 	late  *prometheus.GaugeVec
 	woken *prometheus.HistogramVec
-	empty *prometheus.CounterVec
+	empty *perName
 }
 
 // NewFigures returns figures to be registered.
@@ -29,10 +30,9 @@ func NewFigures() *Figures {
 			Help:    "From the arrival of work, by its source's own clock, to the write that woke the target.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}, []string{"type"}),
-		empty: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_scaler_empty_upstream_responses_total",
-			Help: "Readings in which the source answered but had nothing to say.",
-		}, []string{"namespace", "scaledResource", "triggerName", "metricName", "resourceType", "ignoreNullValues"}),
+		empty: series.New[objectKey, int](mostNames,
+			"keda_scaler_empty_upstream_responses_total", "Readings in which the source answered but had nothing to say.",
+			"namespace", "scaledResource", "triggerName", "metricName", "resourceType", "ignoreNullValues"),
 	}
 }
 
@@ -52,7 +52,7 @@ func (f *Figures) Collect(ch chan<- prometheus.Metric) {
 
 // Decided takes how late the last decision about an object was.
 func (f *Figures) Decided(so *v1alpha1.ScaledObject, late time.Duration) {
-	f.late.WithLabelValues(so.Namespace, "scaledobject", so.Name).Set(late.Seconds())
+	f.late.WithLabelValues(so.Namespace, kindObject, so.Name).Set(late.Seconds())
 }
 
 // Woken takes one rise from rest.
@@ -60,27 +60,41 @@ func (f *Figures) Woken(triggerType string, after time.Duration) {
 	f.woken.WithLabelValues(triggerType).Observe(after.Seconds())
 }
 
-// Empty counts a reading without data.
-func (f *Figures) Empty(so *v1alpha1.ScaledObject, trigger int, metrics []string) {
-	f.noData(ofObject(so), trigger, metrics)
+// Read takes a reading of a trigger with its metrics, and counts it where it was
+// empty. The series of metrics that the trigger does not have any more end.
+func (f *Figures) Read(so *v1alpha1.ScaledObject, trigger int, metrics []string, empty bool) {
+	f.read(ofObject(so), trigger, metrics, empty)
 }
 
-func (f *Figures) noData(o owner, index int, metrics []string) {
+func (f *Figures) read(o owner, index int, metrics []string, empty bool) {
 	spec := o.triggers[index]
 	// Absent, it is true for the triggers that have it.
 	ignored, err := strconv.ParseBool(spec.Metadata["ignoreNullValues"])
 	ignored = ignored || err != nil
-	for _, metric := range metrics {
-		f.empty.WithLabelValues(o.id.Namespace, o.id.Name, scalerOf(spec), metric, o.kind, strconv.FormatBool(ignored)).Inc()
+	all := make([][]string, len(metrics))
+	for i, metric := range metrics {
+		all[i] = []string{o.id.Namespace, o.id.Name, scalerOf(spec), metric, o.kind, strconv.FormatBool(ignored)}
+	}
+	f.empty.Keep(o.key(), index, all...)
+	if !empty {
+		return
+	}
+	for _, labels := range all {
+		f.empty.Add(o.key(), index, 1, labels...)
 	}
 }
 
-// Forget drops the series of an object.
-func (f *Figures) Forget(object types.NamespacedName) { f.forget(object, "scaledobject") }
+// ForgetTrigger drops the series of a trigger.
+func (f *Figures) ForgetTrigger(object types.NamespacedName, index int) {
+	f.empty.ForgetPart(objectKey{kindObject, object}, index)
+}
 
-func (f *Figures) forget(object types.NamespacedName, kind string) {
-	f.late.DeleteLabelValues(object.Namespace, kind, object.Name)
-	f.empty.DeletePartialMatch(prometheus.Labels{"namespace": object.Namespace, "scaledResource": object.Name, "resourceType": kind})
+// Forget drops the series of an object.
+func (f *Figures) Forget(object types.NamespacedName) { f.forget(objectKey{kindObject, object}) }
+
+func (f *Figures) forget(object objectKey) {
+	f.late.DeleteLabelValues(object.Namespace, object.kind, object.Name)
+	f.empty.Forget(object)
 }
 
 // ForgetAll drops the series of every object.

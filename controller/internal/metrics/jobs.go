@@ -1,10 +1,8 @@
 package metrics
 
 import (
-	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -24,22 +22,24 @@ func (j Jobs) Failed(sj *v1alpha1.ScaledJob, index int, metrics []string, n int3
 
 // Decided takes how late the last decision about an object was.
 func (j Jobs) Decided(sj *v1alpha1.ScaledJob, late time.Duration) {
-	j.Figures.late.WithLabelValues(sj.Namespace, "scaledjob", sj.Name).Set(late.Seconds())
+	j.Figures.late.WithLabelValues(sj.Namespace, kindJob, sj.Name).Set(late.Seconds())
 }
 
-// Empty counts a reading without data.
-func (j Jobs) Empty(sj *v1alpha1.ScaledJob, trigger int, metrics []string) {
-	j.Figures.noData(ofJob(sj), trigger, metrics)
+// Read takes a reading of a trigger with its metrics, and counts it where it was
+// empty.
+func (j Jobs) Read(sj *v1alpha1.ScaledJob, trigger int, metrics []string, empty bool) {
+	j.Figures.read(ofJob(sj), trigger, metrics, empty)
 }
 
 // ForgetTrigger drops the series of a trigger.
 func (j Jobs) ForgetTrigger(object types.NamespacedName, index int) {
-	j.Errors.forget(object, "scaledjob", prometheus.Labels{"triggerIndex": strconv.Itoa(index)})
+	j.Errors.trigger.ForgetPart(objectKey{kindJob, object}, index)
+	j.Figures.empty.ForgetPart(objectKey{kindJob, object}, index)
 }
 
 // Forget drops the series of an object.
 func (j Jobs) Forget(object types.NamespacedName) {
-	j.Errors.forget(object, "scaledjob", prometheus.Labels{})
+	j.Errors.trigger.Forget(objectKey{kindJob, object})
 	j.Errors.job.DeleteLabelValues(object.Namespace, object.Name)
-	j.Figures.forget(object, "scaledjob")
+	j.Figures.forget(objectKey{kindJob, object})
 }

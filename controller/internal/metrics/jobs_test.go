@@ -47,7 +47,7 @@ func TestMeasuresOfAScaledJob(t *testing.T) {
 	registry.MustRegister(errs, figures)
 	jobs, key := Jobs{errs, figures}, types.NamespacedName{Namespace: "shop", Name: "worker"}
 	jobs.Failed(scaledJob(), 0, []string{"s0-kafka-orders"}, 2)
-	jobs.Empty(scaledJob(), 0, []string{"s0-kafka-orders"})
+	jobs.Read(scaledJob(), 0, []string{"s0-kafka-orders"}, true)
 	jobs.Decided(scaledJob(), time.Second)
 	errs.Failed(object(), 0, []string{"s0-kafka-orders"}, 3)
 	figures.Decided(object(), 2*time.Second)
@@ -67,7 +67,7 @@ keda_scaled_job_errors_total{namespace="shop",scaledJob="worker"} 2
 		t.Error(err)
 	}
 	jobs.ForgetTrigger(key, 0)
-	count("a trigger less", 6)
+	count("a trigger less", 5)
 	jobs.Forget(key)
 	count("the ScaledObject's", 3)
 }

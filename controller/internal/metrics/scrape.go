@@ -10,27 +10,27 @@ import (
 // labels are no text, would take all others with it: of two the first counts.
 type scrape struct {
 	out  chan<- prometheus.Metric
-	told map[series]bool
+	told map[one]bool
 }
 
-// series is what tells one from the others.
-type series struct {
+// one is what tells a series from the others.
+type one struct {
 	of     *prometheus.Desc
 	labels string
 }
 
 func newScrape(out chan<- prometheus.Metric) scrape {
-	return scrape{out: out, told: map[series]bool{}}
+	return scrape{out: out, told: map[one]bool{}}
 }
 
 func (s scrape) gauge(of *prometheus.Desc, v float64, labels ...string) {
 	for i, label := range labels {
 		labels[i] = strings.ToValidUTF8(label, "\uFFFD")
 	}
-	one := series{of, strings.Join(labels, "\xff")}
-	if s.told[one] {
+	this := one{of, strings.Join(labels, "\xff")}
+	if s.told[this] {
 		return
 	}
-	s.told[one] = true
+	s.told[this] = true
 	s.out <- prometheus.MustNewConstMetric(of, prometheus.GaugeValue, v, labels...)
 }

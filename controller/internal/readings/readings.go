@@ -8,6 +8,7 @@ package readings
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -59,8 +60,8 @@ type Question struct {
 	Spec  v1alpha1.ScaleTrigger
 	// Interval is the time between two readings.
 	Interval time.Duration
-	// Named are the names of metrics that the object's status has, which stand in
-	// while the family cannot be asked.
+	// Named are the names that the trigger's metrics have in the object's status,
+	// which stand in while the family cannot be asked.
 	Named []string
 	// Waits reports whether a state is not to be decided by yet, as if nothing had
 	// been read. nil is for never.
@@ -161,11 +162,29 @@ func metrics(q Question, state federation.State) []scaling.Metric {
 		return all
 	}
 	for _, name := range q.Named {
-		if i, _, ok := scaling.SplitMetricName(name); ok && i == q.Index {
-			all = append(all, scaling.Metric{Name: name, Value: math.NaN()})
-		}
+		all = append(all, scaling.Metric{Name: name, Value: math.NaN()})
 	}
 	return all
+}
+
+// mostOfNames is what the names of a trigger's metrics may have, in bytes: as
+// much as a family may say, and their prefixes.
+const mostOfNames = 5 << 10
+
+// Named are the names of metrics in a status, by the index of their trigger.
+// Whoever may edit the object may write there what they like: each trigger has
+// no more than a family could have said of it, and no name twice.
+func Named(status []string, triggers int) [][]string {
+	named, bytes := make([][]string, triggers), make([]int, triggers)
+	for _, name := range status {
+		i, _, ok := scaling.SplitMetricName(name)
+		if !ok || i >= triggers || len(named[i]) >= v1alpha1.MostMetricsOfTrigger || bytes[i]+len(name) > mostOfNames ||
+			slices.Contains(named[i], name) {
+			continue
+		}
+		named[i], bytes[i] = append(named[i], name), bytes[i]+len(name)
+	}
+	return named
 }
 
 // Triggers are what of readings a decision looks at.

@@ -2,7 +2,9 @@ package readings
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,10 +107,27 @@ func TestWhatIsAboutALaterSpecWaits(t *testing.T) {
 // TestNamesStandIn has a family that cannot be asked: its metrics are those that
 // the object's status has.
 func TestNamesStandIn(t *testing.T) {
-	q := Question{Named: []string{"s0-lag", "s1-depth"}}
+	named := Named([]string{"s0-lag", "s1-depth"}, 2)
+	q := Question{Named: named[0]}
 	r, _ := known().Read(object{}, q, federation.State{}, false, now)
 	if got := r.Names(); !slices.Equal(got, []string{"s0-lag"}) {
 		t.Errorf("metrics %v", got)
+	}
+}
+
+// TestNamesInAStatusAreBounded has one that a tenant wrote: no trigger has more
+// names than its family could have said.
+func TestNamesInAStatusAreBounded(t *testing.T) {
+	status := []string{"s1-a", "s1-a", "S1-A", "s2-none", "lag", "s0", "s-1-x", "", "composite-metric"}
+	for i := range 10_000 {
+		status = append(status, fmt.Sprint("s0-", i))
+	}
+	for i := range 50 {
+		status = append(status, fmt.Sprint("s3-", i, strings.Repeat("x", 1000)))
+	}
+	named := Named(status, 4)
+	if len(named) != 4 || len(named[0]) != 100 || !slices.Equal(named[1], []string{"s1-a", "S1-A"}) || len(named[2]) != 1 || len(named[3]) != 5 {
+		t.Errorf("%d triggers, with %d, %q, %d and %d names", len(named), len(named[0]), named[1], len(named[2]), len(named[3]))
 	}
 }
 

@@ -65,10 +65,14 @@ type measured struct {
 func (m *measured) Failed(_ *v1alpha1.ScaledJob, trigger int, _ []string, n int32) {
 	m.failed[trigger] += int(n)
 }
-func (m *measured) Empty(_ *v1alpha1.ScaledJob, trigger int, _ []string) { m.empty[trigger]++ }
-func (m *measured) Decided(*v1alpha1.ScaledJob, time.Duration)           { m.decided++ }
-func (m *measured) ForgetTrigger(_ types.NamespacedName, trigger int)    { m.forgotten[trigger]++ }
-func (m *measured) Forget(types.NamespacedName)                          { m.forgotten[-1]++ }
+func (m *measured) Read(_ *v1alpha1.ScaledJob, trigger int, _ []string, empty bool) {
+	if empty {
+		m.empty[trigger]++
+	}
+}
+func (m *measured) Decided(*v1alpha1.ScaledJob, time.Duration)        { m.decided++ }
+func (m *measured) ForgetTrigger(_ types.NamespacedName, trigger int) { m.forgotten[trigger]++ }
+func (m *measured) Forget(types.NamespacedName)                       { m.forgotten[-1]++ }
 
 func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()

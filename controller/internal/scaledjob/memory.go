@@ -70,17 +70,13 @@ func (r round) String() string {
 }
 
 // memory returns what is remembered of an object. What another process left in
-// the status is where this one goes on.
+// the status is where this one goes on. An object is followed without the lock
+// of all: a spec and a status may be large.
 func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) (m *memory, first bool) {
 	key, now := client.ObjectKeyFromObject(sj), r.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m = r.objects[key]; m == nil || m.uid != sj.UID {
+	if m = r.remembered(key); m == nil || m.uid != sj.UID {
 		m, first = seeded(sj, now), true
-		if r.objects == nil {
-			r.objects = map[types.NamespacedName]*memory{}
-		}
-		r.objects[key] = m
+		r.remember(key, m)
 	}
 	if m.paused && !sj.Paused() {
 		m.since, m.generation = now, 0 // the triggers are asked afresh
@@ -92,6 +88,21 @@ func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) (m *memory, first bool) {
 		}
 	}
 	return m, first
+}
+
+func (r *Reconciler) remembered(key types.NamespacedName) *memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.objects[key]
+}
+
+func (r *Reconciler) remember(key types.NamespacedName, m *memory) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.objects == nil {
+		r.objects = map[types.NamespacedName]*memory{}
+	}
+	r.objects[key] = m
 }
 
 // seeded is the memory of an object that this process sees for the first time.

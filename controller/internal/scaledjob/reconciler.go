@@ -59,8 +59,9 @@ type Reconciler struct {
 type Measures interface {
 	// Failed counts n more failures of a trigger with its metrics; n may be 0.
 	Failed(sj *v1alpha1.ScaledJob, trigger int, metrics []string, n int32)
-	// Empty counts a reading without data of a trigger with its metrics.
-	Empty(sj *v1alpha1.ScaledJob, trigger int, metrics []string)
+	// Read takes a reading of a trigger with its metrics, which may be without
+	// data.
+	Read(sj *v1alpha1.ScaledJob, trigger int, metrics []string, empty bool)
 	// Decided tells how late a decision was: since the newest reading that it
 	// follows from.
 	Decided(sj *v1alpha1.ScaledJob, late time.Duration)
@@ -143,10 +144,7 @@ func (r *Reconciler) release(ctx context.Context, sj *v1alpha1.ScaledJob) error 
 // gone says goodbye to an object that is there no more, once, if anything was
 // known of it.
 func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) {
-	r.mu.Lock()
-	m := r.objects[key]
-	r.mu.Unlock()
-	if m != nil && m.known != nil {
+	if m := r.remembered(key); m != nil && m.known != nil {
 		known := m.known
 		if m.written != nil {
 			known = identity(m.written)
@@ -320,9 +318,7 @@ func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, read []readings.Rea
 	}
 	newest, fresh := readings.Newest(m.triggers, read)
 	for _, one := range fresh {
-		if one.Read == scaling.NoData {
-			r.Measures.Empty(sj, one.Index, one.Names())
-		}
+		r.Measures.Read(sj, one.Index, one.Names(), one.Read == scaling.NoData)
 	}
 	if !newest.IsZero() {
 		r.Measures.Decided(sj, max(r.Now().Sub(newest), 0))
@@ -343,13 +339,14 @@ func holds(sj *v1alpha1.ScaledJob, read []readings.Reading) time.Duration {
 // about a later generation than sj.
 func (r *Reconciler) readings(sj *v1alpha1.ScaledJob, m *memory) (read []readings.Reading, oldest time.Time, ahead bool) {
 	oldest = r.Now()
+	named := readings.Named(sj.Status.ExternalMetricNames, len(sj.Spec.Triggers))
 	for i, spec := range sj.Spec.Triggers {
 		if spec.Builtin() {
 			continue
 		}
 		state, ok := r.States(triggerID(sj, i))
 		one, ahead := m.triggers[i].Read(sj, readings.Question{
-			Index: i, Spec: spec, Interval: sampled(sj), Named: sj.Status.ExternalMetricNames,
+			Index: i, Spec: spec, Interval: sampled(sj), Named: named[i],
 			Waits: func(s federation.State) bool { return s.Outcome == scaling.Value && lost(sj, m, s.ObservedAt) },
 		}, state, ok, r.Now())
 		if ahead {

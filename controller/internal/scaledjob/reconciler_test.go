@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +25,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -759,6 +763,41 @@ func TestNoDataStartsNothing(t *testing.T) {
 	f.wantCondition("no data", v1alpha1.ConditionActive, "False ScalerNotActive", "trigger 0 (rabbitmq) has no data")
 	if f.told.empty[0] != 1 {
 		t.Errorf("%d readings without data were counted, want 1", f.told.empty[0])
+	}
+}
+
+// TestNamesThatChangeLeaveNoSeries has a family that calls its metric otherwise at
+// each reading.
+func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
+	f := newFixture(t, newObject())
+	errs, figures := metrics.NewErrors(), metrics.NewFigures()
+	f.Measures = metrics.Jobs{Errors: errs, Figures: figures}
+	sj := f.object()
+	for i := range 1000 {
+		f.clock.Step(30 * time.Second)
+		f.states[0] = federation.State{
+			Generation: sj.Generation, Outcome: scaling.NoData, ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(),
+			Specs: []federation.MetricSpec{{Name: fmt.Sprint("m", i), Target: 5}},
+		}
+		m, _ := f.memory(sj) // a decision, without what is written
+		read, _, _ := f.readings(sj, m)
+		decision := scaling.DecideJobs(scaling.JobsInput{Object: sj, Now: f.clock.Now(), Triggers: readings.Triggers(read)})
+		f.keep(sj, m, read, decision)
+	}
+	f.run()
+	for name, of := range map[string]prometheus.Collector{
+		"keda_scaler_detail_errors_total": errs, "keda_scaler_empty_upstream_responses_total": figures,
+	} {
+		if n := testutil.CollectAndCount(of, name); n != 1 {
+			t.Errorf("%s: %d series of one trigger", name, n)
+		}
+	}
+	if err := f.cluster.Direct.Delete(t.Context(), f.object()); err != nil {
+		t.Fatal(err)
+	}
+	f.run()
+	if n := testutil.CollectAndCount(errs) + testutil.CollectAndCount(figures); n != 0 {
+		t.Errorf("%d series of an object that is gone", n)
 	}
 }
 

@@ -346,6 +346,10 @@ func TestBuild(t *testing.T) {
 			states: map[int]federation.State{0: specs(federation.MetricSpec{Name: "a", Target: 5}, federation.MetricSpec{Name: "a", Target: 6}), 1: answer("b")},
 			want:   []string{"s1-b 5"}, problem: "trigger 0 (kafka): metric s0-a: named twice",
 		},
+		"more metrics than an object may have": {
+			states: map[int]federation.State{0: answer("a"), 1: specs(slices.Repeat([]federation.MetricSpec{{Name: "b", Target: 5}}, 1000)...)},
+			want:   []string{"s0-a 5"}, problem: "trigger 1 (kafka): 1000 metrics, with those of the triggers before it more than the 1000 that an object may have",
+		},
 		"a target of 0": {
 			states: map[int]federation.State{0: specs(federation.MetricSpec{Name: "a"}), 1: answer("b")},
 			want:   []string{"s1-b 5"}, problem: "trigger 0 (kafka): metric s0-a: target 0 is not greater than 0",

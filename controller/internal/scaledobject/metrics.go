@@ -221,6 +221,9 @@ func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv
 // those that it would refuse, and the whole HPA with them.
 func (b *builder) named(i int, trigger v1alpha1.ScaleTrigger, given []federation.MetricSpec) ([]autoscalingv2.MetricSpec, error) {
 	var specs []autoscalingv2.MetricSpec
+	if len(b.built.external)+len(given) > v1alpha1.MostMetrics {
+		return nil, fmt.Errorf("%d metrics, with those of the triggers before it more than the %d that an object may have", len(given), v1alpha1.MostMetrics)
+	}
 	seen := map[string]bool{}
 	for _, s := range given {
 		name := scaling.MetricName(i, s.Name)

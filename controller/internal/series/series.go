@@ -1,0 +1,233 @@
+// Package series keeps counters by what they are about, so that what tenants,
+// families and peers may name ends with it, at the cost of its own series alone.
+package series
+
+import (
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Counters are the series of one metric. Each belongs to a part of an owner, as
+// that of a trigger belongs to it and its object, and ends with either.
+type Counters[O, P comparable] struct {
+	desc *prometheus.Desc
+	most Bounds
+
+	mu     sync.Mutex
+	owners map[O]*owned[P]
+	parts  int
+	// swept is how many parts were left by the last Sweep.
+	swept int
+	// steps counts the series that changes went through.
+	steps int
+}
+
+// Bounds are how many series there may be of one part, and of one owner. What is
+// beyond is not told, but the first of each part is.
+type Bounds struct{ Part, Owner int }
+
+// Unbounded is for labels of which there are few.
+var Unbounded = Bounds{math.MaxInt, math.MaxInt}
+
+// owned are the series of one owner.
+type owned[P comparable] struct {
+	parts map[P]map[labels]float64
+	n     int
+}
+
+// labels are the values of a series' labels, each with its end.
+type labels string
+
+// end is part of no text.
+const end = "\xff"
+
+func of(values []string) labels {
+	var b strings.Builder
+	for _, value := range values {
+		b.WriteString(strings.ToValidUTF8(value, "\uFFFD"))
+		b.WriteString(end)
+	}
+	return labels(b.String())
+}
+
+func (l labels) values() []string {
+	values := strings.Split(string(l), end)
+	return values[:len(values)-1]
+}
+
+// New returns counters to be registered.
+func New[O, P comparable](most Bounds, name, help string, labels ...string) *Counters[O, P] {
+	return &Counters[O, P]{desc: prometheus.NewDesc(name, help, labels, nil), most: most, owners: map[O]*owned[P]{}}
+}
+
+// Add adds n to a series of a part; 0 makes it appear.
+func (c *Counters[O, P]) Add(owner O, part P, n float64, values ...string) {
+	series := of(values)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.owners[owner]
+	if o == nil {
+		o = &owned[P]{parts: map[P]map[labels]float64{}}
+		c.owners[owner] = o
+	}
+	p := o.parts[part]
+	if p == nil {
+		p = map[labels]float64{}
+		o.parts[part] = p
+		c.parts++
+	}
+	c.steps++
+	if _, there := p[series]; !there {
+		if len(p) > 0 && (len(p) >= c.most.Part || o.n >= c.most.Owner) {
+			return
+		}
+		o.n++
+	}
+	p[series] += n
+}
+
+// Keep ends the series of a part other than these.
+func (c *Counters[O, P]) Keep(owner O, part P, all ...[]string) {
+	kept := make([]labels, len(all))
+	for i, values := range all {
+		kept[i] = of(values)
+	}
+	slices.Sort(kept)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.owners[owner]
+	if o == nil {
+		return
+	}
+	p := o.parts[part]
+	for series := range p {
+		c.steps++
+		if _, stays := slices.BinarySearch(kept, series); !stays {
+			delete(p, series)
+			o.n--
+		}
+	}
+	if len(p) == 0 {
+		c.drop(owner, part)
+	}
+}
+
+// ForgetPart ends the series of a part.
+func (c *Counters[O, P]) ForgetPart(owner O, part P) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(owner, part)
+}
+
+// drop is ForgetPart; c.mu is held.
+func (c *Counters[O, P]) drop(owner O, part P) {
+	o := c.owners[owner]
+	if o == nil {
+		return
+	}
+	c.steps++
+	if p, there := o.parts[part]; there {
+		o.n -= len(p)
+		delete(o.parts, part)
+		c.parts--
+	}
+	if len(o.parts) == 0 {
+		delete(c.owners, owner)
+	}
+}
+
+// Forget ends the series of an owner.
+func (c *Counters[O, P]) Forget(owner O) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.steps++
+	if o := c.owners[owner]; o != nil {
+		c.parts -= len(o.parts)
+		delete(c.owners, owner)
+	}
+}
+
+// Reset ends all series.
+func (c *Counters[O, P]) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.owners)
+	c.parts, c.swept = 0, 0
+}
+
+// fewParts are never too many.
+const fewParts = 1000
+
+// Grown reports whether there are so many more parts than the last Sweep left
+// that another one is due, also where nobody scrapes.
+func (c *Counters[O, P]) Grown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.parts > max(2*c.swept, fewParts)
+}
+
+// Sweep ends the series of parts that are gone. No lock is held meanwhile.
+func (c *Counters[O, P]) Sweep(gone func(O, P) bool) {
+	for owner := range c.all() {
+		c.mu.Lock()
+		var parts []P
+		if o := c.owners[owner]; o != nil {
+			parts = slices.Collect(maps.Keys(o.parts))
+		}
+		c.mu.Unlock()
+		for _, part := range parts {
+			if gone(owner, part) {
+				c.ForgetPart(owner, part)
+			}
+		}
+	}
+	c.mu.Lock()
+	c.swept = c.parts
+	c.mu.Unlock()
+}
+
+// all are the owners of now.
+func (c *Counters[O, P]) all() iter.Seq[O] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Values(slices.Collect(maps.Keys(c.owners)))
+}
+
+// Of is what a series has of an owner's part. It is for tests.
+func (c *Counters[O, P]) Of(owner O, part P, values ...string) float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o := c.owners[owner]; o != nil {
+		return o.parts[part][of(values)]
+	}
+	return 0
+}
+
+// Describe implements prometheus.Collector.
+func (c *Counters[O, P]) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+// Collect implements prometheus.Collector. Whoever counts waits for one owner at
+// most. What several owners call the same is one series, with the sum.
+func (c *Counters[O, P]) Collect(ch chan<- prometheus.Metric) {
+	sums := map[labels]float64{}
+	for owner := range c.all() {
+		c.mu.Lock()
+		if o := c.owners[owner]; o != nil {
+			for _, p := range o.parts {
+				for series, n := range p {
+					sums[series] += n
+				}
+			}
+		}
+		c.mu.Unlock()
+	}
+	for series, n := range sums {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, n, series.values()...)
+	}
+}
