@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -31,19 +33,22 @@ type family struct {
 	listener net.Listener
 	server   *grpc.Server
 	health   *health.Server
-	judged   healthpb.HealthServer // in place of health, if any
+	judged   healthpb.HealthServer                          // in place of health, if any
+	watch    func(scalerv1.ScalerService_WatchServer) error // in place of Watch, if any
 
-	mu       sync.Mutex
-	value    float64
-	types    []*scalerv1.TriggerType
-	quiet    bool // accepts, but observes only what it is told to
-	streams  map[chan *scalerv1.WatchResponse]bool
-	subs     map[string]*scalerv1.Subscribe
-	log      []string // "+id" and "-id" in order
-	asked    []string // requests of externalscaler: "known id" or "full id"
-	describe error
-	problems []string // that Check finds
-	metrics  func(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error)
+	mu        sync.Mutex
+	value     float64
+	types     []*scalerv1.TriggerType
+	described int
+	changing  bool // says something else each time it is asked
+	quiet     bool // accepts, but observes only what it is told to
+	streams   map[chan *scalerv1.WatchResponse]bool
+	subs      map[string]*scalerv1.Subscribe
+	log       []string // "+id" and "-id" in order
+	asked     []string // requests of externalscaler: "known id" or "full id"
+	describe  error
+	problems  []string // that Check finds
+	metrics   func(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error)
 }
 
 // newFamily serves on a free port until the test ends.
@@ -116,10 +121,20 @@ func (f *family) kill() { f.server.Stop() }
 func (f *family) Describe(context.Context, *scalerv1.DescribeRequest) (*scalerv1.DescribeResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &scalerv1.DescribeResponse{Family: "kafka", TriggerTypes: f.types}, f.describe
+	types := f.types
+	if f.changing {
+		f.described++
+		other, _ := proto.Clone(types[0]).(*scalerv1.TriggerType)
+		other.Purpose = fmt.Sprint("the ", f.described, ". one")
+		types = []*scalerv1.TriggerType{other}
+	}
+	return &scalerv1.DescribeResponse{Family: "kafka", TriggerTypes: types}, f.describe
 }
 
 func (f *family) Watch(stream scalerv1.ScalerService_WatchServer) error {
+	if f.watch != nil {
+		return f.watch(stream)
+	}
 	out := make(chan *scalerv1.WatchResponse, 10000)
 	f.mu.Lock()
 	f.streams[out] = true

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -192,4 +193,126 @@ func TestThoseWhoCannotBeServedAreNotLookedAt(t *testing.T) {
 	}); allocs > n {
 		t.Errorf("%v allocations, with %d who wait", allocs, n)
 	}
+}
+
+// An empty value is 2 bytes of a frame, and a hundred once it is decoded. A frame
+// that is made of them is refused by what it is made of, and who sent it is named.
+func TestFramesOfEmptyMessagesAreRefused(t *testing.T) {
+	var refused atomic.Int64
+	w := newWorld(t, func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(counter{"sent a message sluice.scaler.v1.WatchResponse that has more than the 50000 fields", &refused}, nil))
+	})
+	f := newFamily(t, w.events)
+	w.service("kafka", f)
+	one := w.subscribeMany("kafka", 1)[0]
+	f.push(&scalerv1.WatchResponse{Response: &scalerv1.WatchResponse_Observation{Observation: &scalerv1.Observation{
+		Id: one.String(), Generation: 1, Outcome: scalerv1.Outcome_OUTCOME_VALUE, Values: empty(400_000),
+	}}})
+	w.until("it is told who sent what", func() bool { return refused.Load() == 1 })
+	w.until("it is heard again", func() bool {
+		f.push(observation(one.String(), 1, 5))
+		return w.observed(one, 5)()
+	})
+}
+
+// empty are so many values that say nothing.
+func empty(n int) []*scalerv1.Value {
+	values := make([]*scalerv1.Value, n)
+	for i := range values {
+		values[i] = &scalerv1.Value{}
+	}
+	return values
+}
+
+// A family that was taken over sends as fast as it can. It is read as fast as its
+// triggers can need, and the rest waits with the family.
+func TestAFamilyThatSendsWithoutEndIsReadSlowly(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Now())
+	var told, sent atomic.Int64
+	w := newWorld(t, func(c *Config) {
+		c.Clock = clock
+		c.Log = slog.New(slog.NewTextHandler(counter{"is read slower than it sends", &told}, nil))
+	})
+	const note = 8 << 10 // a frame of that counts for 17
+	f := newFamily(t, w.events)
+	f.watch = func(s scalerv1.ScalerService_WatchServer) error {
+		first, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		frame := observation(first.GetSubscribe().GetId(), 1, 1)
+		frame.GetObservation().DetectionNote = strings.Repeat("x", note)
+		for {
+			if err := s.Send(frame); err != nil {
+				return err
+			}
+			sent.Add(1)
+		}
+	}
+	w.service("kafka", f)
+	w.Subscribe(trigger("kafka", 0))
+	const frames, weight = 2000, 1 + note/bytesOfAFrame
+	seconds := 0
+	w.until("all was sent", func() bool {
+		if told.Load() > 0 { // before that nothing waits for the clock
+			clock.Step(time.Second)
+			seconds++
+		}
+		return sent.Load() >= frames
+	})
+	// What is on its way is as much as the windows and buffers of a connection take.
+	onTheWay := 1 << 20 / note
+	if most := (burstBase+burstOfOne+(seconds+1)*(framesBase+framesOfOne))/weight + onTheWay; int(sent.Load()) > most {
+		t.Errorf("%d frames within %d s, more than %d", sent.Load(), seconds, most)
+	}
+	if told.Load() != 1 {
+		t.Errorf("it is told %d times", told.Load())
+	}
+}
+
+// Another description of a type has all its objects reconciled. A family that
+// says something else each time it is asked is believed now and then.
+func TestDescriptionsThatAlternateAreTakenOverNowAndThen(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Now())
+	var told, lost atomic.Int64
+	w := newWorld(t, func(c *Config) {
+		c.Clock = clock
+		c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(
+			counter{"describes a type anew too often", &told}, counter{"is not ready\"", &lost}), nil))
+	})
+	f := newFamily(t, w.events, func(f *family) { f.judged = leaving{} })
+	f.changing = true
+	w.service("kafka", f)
+	purposes, last := 0, ""
+	began := clock.Now()
+	w.until("it was asked often enough", func() bool {
+		if d, err := w.Describe("kafka"); err == nil && d.GetPurpose() != last {
+			purposes, last = purposes+1, d.GetPurpose()
+		}
+		clock.Step(time.Second)
+		return lost.Load() >= 60
+	})
+	if most := newsBurst + int(clock.Since(began)/newsGap) + 1; purposes > most {
+		t.Errorf("%d descriptions count within %v, more than %d", purposes, clock.Since(began), most)
+	}
+	if told.Load() == 0 {
+		t.Error("nobody is told")
+	}
+	// The last one counts in the end, though nothing happens any more.
+	f.change(func() { f.changing = false })
+	f.change(func() { f.types[0].Purpose = "the last" })
+	w.until("it counts", func() bool {
+		clock.Step(time.Second)
+		d, err := w.Describe("kafka")
+		return err == nil && d.GetPurpose() == "the last"
+	})
+}
+
+// leaving says that it serves, and ends the stream.
+type leaving struct {
+	healthpb.UnimplementedHealthServer
+}
+
+func (leaving) Watch(_ *healthpb.HealthCheckRequest, s grpc.ServerStreamingServer[healthpb.HealthCheckResponse]) error {
+	return s.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING})
 }

@@ -227,6 +227,7 @@ func (i *instance) followHealth(ctx context.Context) error {
 		case <-i.suspicion:
 			alive = i.probe(ctx)
 		case <-check.C():
+			i.fed.catchUp(i)
 			if !alive || i.tooSilent() {
 				alive = i.probe(ctx)
 			}

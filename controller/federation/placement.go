@@ -32,6 +32,8 @@ type service struct {
 	// type. They outlive the instance that gave them.
 	family      *scalerv1.DescribeResponse
 	description *scalerv1.TriggerType
+	news        *rate.Limiter // of descriptions that differ from the one before
+	outdated    bool          // one that differs has to wait
 	changed     chan struct{} // closed and replaced at each change
 }
 
@@ -40,9 +42,18 @@ func newService(triggerType string) *service {
 		triggerType: triggerType,
 		instances:   map[instanceKey]*instance{},
 		subs:        map[string]*subscription{},
+		news:        rate.NewLimiter(rate.Every(newsGap), newsBurst),
 		changed:     make(chan struct{}),
 	}
 }
+
+// Another description of a type has each of its triggers looked at anew, and its
+// objects reconciled. A family that is updated has a few; one that was taken over
+// has another whenever it is asked.
+const (
+	newsBurst = 4
+	newsGap   = time.Minute
+)
 
 func (s *service) anyReady() bool {
 	for _, i := range s.instances {
@@ -216,7 +227,7 @@ func (f *Federation) updateHolders(i *instance) {
 
 // update brings everything that follows from a Service up to date.
 func (f *Federation) update(s *service) {
-	if s.takeDescription() {
+	if f.takeDescription(s) {
 		for _, sub := range s.subs {
 			sub.key = questionKey(sub.snapshot(), s.description)
 		}
@@ -230,8 +241,9 @@ func (f *Federation) update(s *service) {
 
 // takeDescription takes the description over and reports whether the type's part
 // of it changed. Of instances that differ, as during an update, the one with the
-// lowest address counts, here as in every other process.
-func (s *service) takeDescription() bool {
+// lowest address counts, here as in every other process. One that comes too soon
+// after others waits.
+func (f *Federation) takeDescription(s *service) bool {
 	var from *instance
 	for _, i := range s.instances {
 		if i.readiness == ready && i.description != nil && (from == nil || i.address < from.address) {
@@ -241,16 +253,35 @@ func (s *service) takeDescription() bool {
 	if from == nil {
 		return false
 	}
-	s.family = from.description
 	var description *scalerv1.TriggerType
-	for _, t := range s.family.GetTriggerTypes() {
+	for _, t := range from.description.GetTriggerTypes() {
 		if t.GetType() == s.triggerType {
 			description = t
 		}
 	}
 	changed := !proto.Equal(s.description, description)
-	s.description = description
+	if changed && s.description != nil && !s.news.AllowN(f.clock.Now(), 1) {
+		if !s.outdated {
+			f.log.Warn("the family describes a type anew too often; what it said before counts meanwhile",
+				"family", from.family, "address", from.address, "type", s.triggerType)
+		}
+		s.outdated = true
+		return false
+	}
+	s.outdated = false
+	s.family, s.description = from.description, description
 	return changed
+}
+
+// catchUp takes over a description that had to wait.
+func (f *Federation) catchUp(i *instance) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range i.holders {
+		if s.outdated && s.news.TokensAt(f.clock.Now()) >= 1 {
+			f.update(s)
+		}
+	}
 }
 
 // unreachable returns why nobody can be asked, nil while that is not known.

@@ -17,9 +17,11 @@ import (
 const (
 	// largestFrame is what the contract allows, with room for the frame around
 	// it.
-	largestFrame    = 1 << 20
-	largestReceived = largestFrame + 1<<16
+	largestFrame = 1 << 20
 )
+
+// largestReceived is what an instance may send.
+var largestReceived = externalscaler.Largest{Bytes: largestFrame + 1<<16, Elements: externalscaler.MostElements}
 
 // keepaliveTime is how soon a silent connection is tried. Families expect it;
 // servers of others take it for abuse and hang up, since by gRPC's own rules
@@ -40,7 +42,7 @@ func dial(config Config, key instanceKey, thirdParty bool) (*grpc.ClientConn, er
 	if thirdParty {
 		alive.Time = keepaliveTimeGentle
 	}
-	options := append(externalscaler.Bounded(largestReceived, creds),
+	options := append(externalscaler.Bounded(key.address, largestReceived, creds),
 		grpc.WithIdleTimeout(0), // its owner ends it
 		grpc.WithKeepaliveParams(alive),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -2,12 +2,14 @@ package federation
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -31,6 +33,10 @@ type watcher struct {
 	order       []string
 	heard       time.Time // on the stream that is open; zero without one
 	wake        chan struct{}
+
+	pace      *rate.Limiter // of what is read, on this stream and the next
+	delayed   bool          // somebody was told that it is read slower than it comes
+	allowance int           // how many assignments pace is for
 }
 
 func newWatcher(i *instance) *watcher {
@@ -39,6 +45,7 @@ func newWatcher(i *instance) *watcher {
 		assignments: map[string]*assignment{},
 		pending:     map[string]bool{},
 		wake:        make(chan struct{}, 1),
+		pace:        rate.NewLimiter(framesBase, burstBase),
 	}
 }
 
@@ -94,13 +101,22 @@ func (w *watcher) run(ctx context.Context) {
 				return
 			}
 			retry.ended(began)
-			w.inst.fed.log.Debug("watch stream ended", "family", w.inst.family, "address", w.inst.address, "reason", reasonOf(err))
+			w.inst.fed.log.Log(ctx, levelOf(err), "watch stream ended", "family", w.inst.family, "address", w.inst.address, "reason", reasonOf(err))
 			if status.Code(err) == codes.Unimplemented {
 				w.rejectAll()
 			}
 			retry.wait(ctx)
 		}
 	}
+}
+
+// levelOf is how loudly the end of a stream is told of. Instances come and go, but
+// none sends by itself what is refused.
+func levelOf(err error) slog.Level {
+	if code := status.Code(err); code == codes.Internal || code == codes.ResourceExhausted {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 // rejectAll makes a family visible that describes itself but does not watch.
@@ -133,7 +149,7 @@ func (w *watcher) stream(ctx context.Context) error {
 	var receiver sync.WaitGroup // ends with the stream; its result is waited for
 	guard.Go(&receiver, "a stream of observations", w.inst.address, func() {
 		defer cancel() // the sender may be waiting
-		received <- guard.Call("a stream of observations", w.inst.address, func() error { return w.receive(stream) })
+		received <- guard.Call("a stream of observations", w.inst.address, func() error { return w.receive(ctx, stream) })
 	})
 	w.send(ctx, stream)
 	return <-received
@@ -235,7 +251,7 @@ func unsubscribeFrame(id string) *scalerv1.WatchRequest {
 }
 
 // receive takes frames until the stream breaks.
-func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) error {
+func (w *watcher) receive(ctx context.Context, stream scalerv1.ScalerService_WatchClient) error {
 	for {
 		frame, err := stream.Recv()
 		if err != nil {
@@ -249,6 +265,48 @@ func (w *watcher) receive(stream scalerv1.ScalerService_WatchClient) error {
 		if err := guard.Do("an observation", id, func() { w.handle(frame, now) }); err != nil {
 			_ = guard.Do("an observation", id, func() { w.defective(id, err) }) // logged
 		}
+		w.slowDown(ctx, proto.Size(frame), now)
+	}
+}
+
+// How fast a stream is read. A family sends an observation where a reading is news,
+// once a second for a trigger at most but for what rings, and a beat every 5 s. It
+// tells a client that reads slowly less often, and only the latest; one that was
+// taken over and sends all that it can must not take a core of the leader.
+const (
+	framesBase    = 500    // a second, whatever is subscribed
+	framesOfOne   = 2      // a second, for each trigger
+	mostFrames    = 10_000 // a second, however many there are
+	burstBase     = 4096
+	burstOfOne    = 4 // accepted, its metrics, what was observed, and one more
+	bytesOfAFrame = 512
+)
+
+// slowDown waits until another frame may be read after one of so many bytes. What
+// is not read meanwhile stays with the family.
+func (w *watcher) slowDown(ctx context.Context, bytes int, now time.Time) {
+	w.mu.Lock()
+	if n := len(w.assignments); n != w.allowance {
+		w.allowance = n
+		w.pace.SetLimitAt(now, rate.Limit(min(framesBase+framesOfOne*n, mostFrames)))
+		w.pace.SetBurstAt(now, burstBase+burstOfOne*n)
+	}
+	w.mu.Unlock()
+	frames := min(1+bytes/bytesOfAFrame, burstBase)
+	delay := w.pace.ReserveN(now, frames).DelayFrom(now)
+	if delay <= 0 {
+		return
+	}
+	if !w.delayed {
+		w.delayed = true
+		w.inst.fed.log.Warn("the family sends more than its triggers can need and is read slower than it sends",
+			"family", w.inst.family, "address", w.inst.address, "framesPerSecond", float64(w.pace.Limit()))
+	}
+	timer := w.inst.fed.clock.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
 	}
 }
 

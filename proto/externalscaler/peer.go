@@ -24,14 +24,24 @@ const (
 	mostBuffered = 256 << 10
 )
 
+// Largest is what one message may be, whether it comes compressed or not.
+type Largest struct {
+	Bytes int
+	// Elements are those of Codec.
+	Elements int
+}
+
 // Bounded are the options of a connection that bound what its server can do: no
-// answer is larger than largest, whether it comes compressed or not, and a
-// server that hangs up as soon as it is connected to is not connected to again
-// and again. security is how the connection is protected.
-func Bounded(largest int, security credentials.TransportCredentials) []grpc.DialOption {
+// answer is larger than largest, and a server that hangs up as soon as it is
+// connected to is not connected to again and again. server is what errors call
+// it, security is how the connection is protected.
+func Bounded(server string, largest Largest, security credentials.TransportCredentials) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(paced{security, new(pace)}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largest)),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(largest.Bytes),
+			grpc.ForceCodecV2(Codec(server, largest.Elements)),
+		),
 		grpc.WithMaxHeaderListSize(mostHeader),
 		grpc.WithStaticStreamWindowSize(mostBuffered),
 		grpc.WithStaticConnWindowSize(2 * mostBuffered),

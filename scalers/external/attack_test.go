@@ -119,7 +119,10 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 		}), codes.ResourceExhausted, "larger than max"},
 		"metrics without number": {grpc(func(w http.ResponseWriter) {
 			send(w, framed(0, bytes.Repeat([]byte{0x0a, 0}, 100_000)))
-		}), codes.Unknown, "100000 metrics"}, // the library says what becomes of it
+		}), codes.Unavailable, "more than the 2000 fields"},
+		"more metrics than a trigger may have": {grpc(func(w http.ResponseWriter) {
+			send(w, framed(0, bytes.Repeat([]byte{0x0a, 0}, 500)))
+		}), codes.Unknown, "500 metrics"}, // the library says what becomes of it
 
 		"a header of 1 MiB": {grpc(func(w http.ResponseWriter) {
 			for range 16 {

@@ -71,7 +71,7 @@ func connect(dialer *client.Dialer, address string, security credentials.Transpo
 		// gRPC looks the name up itself, so that all its addresses are used, and
 		// has each dialled. It reads nothing else into such a host and port.
 		//dials:through grpc.WithContextDialer
-		conn, err := grpc.NewClient("dns:///"+net.JoinHostPort(host, port), append(options(dialer, security), more...)...)
+		conn, err := grpc.NewClient("dns:///"+net.JoinHostPort(host, port), append(options(address, dialer, security), more...)...)
 		if err != nil {
 			c.Close()
 			return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
@@ -83,8 +83,9 @@ func connect(dialer *client.Dialer, address string, security credentials.Transpo
 	return c, nil
 }
 
-func options(dialer *client.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
-	return append(externalscaler.Bounded(mostAnswer, security),
+func options(address string, dialer *client.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
+	largest := externalscaler.Largest{Bytes: mostAnswer, Elements: externalscaler.FewElements}
+	return append(externalscaler.Bounded(address, largest, security),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialResolved(ctx, "tcp", address)
 		}),

@@ -26,6 +26,9 @@ import (
 const (
 	// mostAnswer is the most of one answer, in bytes.
 	mostAnswer = 4 << 20
+	// mostElements is the most that it is made of: a page of points, each of a
+	// series of its own with its labels.
+	mostElements = 500_000
 	// reconnectWithin bounds the pause before a service that was away is connected
 	// to again. gRPC's own two minutes would outlast many polls.
 	reconnectWithin = 10 * time.Second
@@ -55,7 +58,7 @@ func connect(ctx context.Context, at endpoint, account *google.Account, to lendi
 	if err := dialer.Check(at.host); err != nil {
 		return nil, err
 	}
-	options := append(externalscaler.Bounded(mostAnswer, security),
+	options := append(externalscaler.Bounded(at.host, externalscaler.Largest{Bytes: mostAnswer, Elements: mostElements}, security),
 		// The name was checked above; gRPC has each of its addresses dialled.
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialResolved(ctx, "tcp", address)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
 
 // Container is the environment of one container of a scale target.
@@ -68,6 +70,9 @@ func DecodeContainers(text string) ([]Container, error) {
 	if text == "" {
 		return nil, nil
 	}
+	if err := externalscaler.Values(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", KeyContainers, err)
+	}
 	var containers []Container
 	if err := json.Unmarshal([]byte(text), &containers); err != nil {
 		return nil, fmt.Errorf("%s: is not a JSON list of containers", KeyContainers)
@@ -97,6 +102,9 @@ func EncodeKeyRefs(refs map[string]KeyRef) (string, error) {
 func DecodeKeyRefs(text string) (map[string]KeyRef, error) {
 	if text == "" {
 		return nil, nil
+	}
+	if err := externalscaler.Values(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", KeySecretKeyRef, err)
 	}
 	var refs map[string]KeyRef
 	if err := json.Unmarshal([]byte(text), &refs); err != nil {

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
 
 // EnvVar is one environment variable of a scale target: a literal, or where
@@ -55,6 +57,9 @@ func EncodeEnv(env map[string]EnvVar) (string, error) {
 func DecodeEnv(text string) (map[string]EnvVar, error) {
 	if text == "" {
 		return nil, nil
+	}
+	if err := externalscaler.Values(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", KeyEnv, err)
 	}
 	var env map[string]EnvVar
 	if err := json.Unmarshal([]byte(text), &env); err != nil {

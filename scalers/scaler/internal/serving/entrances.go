@@ -22,6 +22,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/cluster"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 )
@@ -284,13 +285,14 @@ func front(ctx context.Context, set Listen, keys *identity.Holder) (entrance, er
 
 // options are the server options that the entrance needs.
 func (e entrance) options() []grpc.ServerOption {
-	frame, calls := longestFrame, uint32(mostCalls)
+	frame, elements, calls := longestFrame, externalscaler.MostElements, uint32(mostCalls)
 	if e.narrow {
-		frame, calls = longestGuestFrame, guestCalls
+		frame, elements, calls = longestGuestFrame, externalscaler.FewElements, guestCalls
 	}
 	options := []grpc.ServerOption{
 		grpc.Creds(e.credentials),
 		grpc.MaxRecvMsgSize(frame),
+		grpc.ForceServerCodecV2(externalscaler.Codec("the caller", elements)),
 		grpc.MaxConcurrentStreams(calls),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{

@@ -357,6 +357,13 @@ func TestSubscriptionsOfAGuestAreBounded(t *testing.T) {
 	if _, err := client.IsActive(t.Context(), long); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a long request: %v", err)
 	}
+	many := wellRef("shop") // a few bytes each, and much more once they are decoded
+	for i := range externalscaler.FewElements / 3 {
+		many.ScalerMetadata[fmt.Sprint(i)] = ""
+	}
+	if _, err := client.IsActive(t.Context(), many); status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "the caller sent") {
+		t.Errorf("a request of many parameters: %v", err)
+	}
 }
 
 // podsParams are of a trigger that answers for the object's namespace.
