@@ -4,46 +4,34 @@ import (
 	"context"
 	"net"
 	"sync"
-	"time"
+
+	"github.com/sluice-autoscaler/sluice/identity/turns"
 )
 
 // Gate lets so many requests in at once. Whose address has the fewest inside is
 // next, so that a flood from one address keeps no other waiting.
 type Gate struct {
-	most, ofOne int
-
-	mu     sync.Mutex
-	inside int
-	// callers are those who have a request inside or waiting.
-	callers map[string]*caller
+	mu   sync.Mutex
+	line *turns.Line[chan struct{}]
 }
+
+// turn is one request that waits; its channel is closed when it may enter.
+type turn = turns.Turn[chan struct{}]
 
 // NewGate lets so many in at once, so many of them from one address.
-func NewGate(most, ofOne int) *Gate { return &Gate{most: most, ofOne: ofOne} }
-
-// caller is an address with requests here.
-type caller struct {
-	inside  int
-	waiting []*turn
-}
-
-// turn is one request that waits.
-type turn struct {
-	since time.Time
-	come  chan struct{} // closed when it may enter
-}
+func NewGate(most, ofOne int) *Gate { return &Gate{line: turns.NewLine[chan struct{}](most, ofOne)} }
 
 // Enter waits until a request from an address may be worked on, and returns what
 // ends it. It is false when the turn does not come in time.
 func (g *Gate) Enter(ctx context.Context, address string) (leave func(), ok bool) {
-	c, t := g.line(address)
-	leave = func() { g.leave(address, c) }
+	t := g.wait(address)
+	leave = func() { g.leave(address) }
 	select {
-	case <-t.come:
+	case <-t.Value:
 		return leave, true
 	case <-ctx.Done():
 	}
-	if g.giveUp(address, c, t) {
+	if g.giveUp(t) {
 		return nil, false
 	}
 	leave() // it came at the same moment
@@ -52,86 +40,41 @@ func (g *Gate) Enter(ctx context.Context, address string) (leave func(), ok bool
 
 // Try is Enter for a request that does not wait.
 func (g *Gate) Try(address string) (leave func(), ok bool) {
-	c, t := g.line(address)
-	if g.giveUp(address, c, t) {
+	t := g.wait(address)
+	if g.giveUp(t) {
 		return nil, false
 	}
-	return func() { g.leave(address, c) }, true
+	return func() { g.leave(address) }, true
 }
 
-// line has a request from an address wait for its turn, which may be at once.
-func (g *Gate) line(address string) (*caller, *turn) {
-	t := &turn{since: time.Now(), come: make(chan struct{})}
+// wait has a request from an address wait for its turn, which may be at once.
+func (g *Gate) wait(address string) *turn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.callers == nil {
-		g.callers = map[string]*caller{}
-	}
-	c := g.callers[address]
-	if c == nil {
-		c = &caller{}
-		g.callers[address] = c
-	}
-	c.waiting = append(c.waiting, t)
+	t := g.line.Wait(address, make(chan struct{}), false)
 	g.admit()
-	return c, t
+	return t
 }
 
 // admit lets in who is next, as long as there is room; g.mu is held.
 func (g *Gate) admit() {
-	for g.inside < g.most {
-		next := g.next()
-		if next == nil {
-			return
-		}
-		g.inside++
-		next.inside++
-		close(next.waiting[0].come)
-		next.waiting = next.waiting[1:]
+	for t, ok := g.line.Next(); ok; t, ok = g.line.Next() {
+		close(t.Value)
 	}
 }
 
-// next is the waiting caller with the fewest requests inside, of equals the one
-// that has waited longest.
-func (g *Gate) next() (best *caller) {
-	for _, c := range g.callers {
-		switch {
-		case len(c.waiting) == 0 || c.inside >= g.ofOne:
-		case best == nil, c.inside < best.inside,
-			c.inside == best.inside && c.waiting[0].since.Before(best.waiting[0].since):
-			best = c
-		}
-	}
-	return best
-}
-
-func (g *Gate) leave(address string, c *caller) {
+func (g *Gate) leave(address string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inside--
-	c.inside--
-	g.forget(address, c)
+	g.line.Leave(address)
 	g.admit()
 }
 
 // giveUp takes a turn back and reports whether it had not come.
-func (g *Gate) giveUp(address string, c *caller, t *turn) bool {
+func (g *Gate) giveUp(t *turn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, other := range c.waiting {
-		if other == t {
-			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
-			g.forget(address, c)
-			return true
-		}
-	}
-	return false
-}
-
-func (g *Gate) forget(address string, c *caller) {
-	if c.inside == 0 && len(c.waiting) == 0 {
-		delete(g.callers, address)
-	}
+	return g.line.GiveUp(t)
 }
 
 // HostOf is an address without its port.

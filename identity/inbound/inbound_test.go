@@ -17,7 +17,8 @@ import (
 
 func TestTurnsAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(16, 8)
+		const most, ofOne = 16, 8
+		g := NewGate(most, ofOne)
 		var leave []func()
 		enter := func(address string, into chan<- string) {
 			go func() {
@@ -29,13 +30,13 @@ func TestTurnsAreFair(t *testing.T) {
 			synctest.Wait()
 		}
 		entered := make(chan string, 100)
-		for i := range g.most / g.ofOne {
-			for range g.ofOne * 2 {
+		for i := range most / ofOne {
+			for range ofOne * 2 {
 				enter(fmt.Sprint("flood-", i), entered)
 			}
 		}
-		if len(entered) != g.most {
-			t.Fatalf("%d inside, want %d", len(entered), g.most)
+		if len(entered) != most {
+			t.Fatalf("%d inside, want %d", len(entered), most)
 		}
 		for len(entered) > 0 {
 			<-entered
@@ -50,12 +51,12 @@ func TestTurnsAreFair(t *testing.T) {
 			leave[i]()
 			synctest.Wait()
 		}
-		if g.inside != 0 || len(g.callers) != 0 {
-			t.Errorf("%d inside and %d callers at the end", g.inside, len(g.callers))
+		if !g.line.Idle() {
+			t.Errorf("%d inside at the end", g.line.Inside())
 		}
 
 		// Who gives up leaves no trace, and takes no place.
-		for range g.ofOne {
+		for range ofOne {
 			enter("one", entered)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -63,8 +64,8 @@ func TestTurnsAreFair(t *testing.T) {
 		if _, ok := g.Enter(ctx, "one"); ok {
 			t.Error("one more than an address may have came in")
 		}
-		if g.inside != g.ofOne || len(g.callers["one"].waiting) != 0 {
-			t.Errorf("%d inside, %d waiting", g.inside, len(g.callers["one"].waiting))
+		if g.line.Inside() != ofOne || g.line.Due() {
+			t.Errorf("%d inside, and some wait", g.line.Inside())
 		}
 	})
 }

@@ -52,14 +52,17 @@ func retries() workqueue.TypedRateLimiter[reconcile.Request] {
 }
 
 // workers of the loops that only think and write: enough that a slow API
-// server holds up no decision.
-const workers = 16
+// server holds up no decision, nor another namespace those of the others.
+const (
+	workers     = 32
+	subscribers = 8
+)
 
 func addSubscriptions(mgr ctrl.Manager, router *router, r admitting) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("subscription").
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		WatchesRawSource(source.Func(router.subscriptions.attach)).
-		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2})
+		WithOptions(inTurns(subscribers, controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)}))
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
 }
 
@@ -68,7 +71,7 @@ func addHPAs(mgr ctrl.Manager, router *router, count int, r admitting) error {
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(hpaChanged())).
 		WatchesRawSource(source.Func(router.specs.attach)).
-		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count})
+		WithOptions(inTurns(count, controller.Options{RateLimiter: retries()}))
 	return targets(b, mgr, predicate.Funcs{
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return true },
@@ -81,7 +84,7 @@ func addDecisions(mgr ctrl.Manager, router *router, r admitting) error {
 		For(&v1alpha1.ScaledObject{}, builder.WithPredicates(specChanged())).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(scalingActiveChanged())).
 		WatchesRawSource(source.Func(router.observations.attach)).
-		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: workers})
+		WithOptions(inTurns(workers, controller.Options{RateLimiter: retries()}))
 	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
 }
 

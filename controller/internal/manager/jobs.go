@@ -31,7 +31,7 @@ import (
 func addJobSubscriptions(mgr ctrl.Manager, r admitting) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("job-subscription").
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
-		WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false), MaxConcurrentReconciles: 2}).
+		WithOptions(inTurns(subscribers, controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)})).
 		Complete(againAfterConflict(r))
 }
 
@@ -42,7 +42,7 @@ func addJobs(mgr ctrl.Manager, router *router, count int, ended func(types.Names
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
 		Watches(&batchv1.Job{}, jobChanged(router, ended)).
 		WatchesRawSource(source.Func(router.jobs.attach)).
-		WithOptions(controller.Options{RateLimiter: retries(), MaxConcurrentReconciles: count}).
+		WithOptions(inTurns(count, controller.Options{RateLimiter: retries()})).
 		Complete(againAfterConflict(r))
 }
 

@@ -81,7 +81,7 @@ type Options struct {
 // Parse reads the command line and the environment. All problems of the
 // environment are reported with the variable's name.
 func Parse(args []string, getenv func(string) string) (Options, error) {
-	o := Options{Namespace: "keda", Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Workers: 5, JobWorkers: workers, Limits: v1alpha1.DefaultLimits}
+	o := Options{Namespace: "keda", Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Workers: 5, JobWorkers: 16, Limits: v1alpha1.DefaultLimits}
 	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
 	flags.BoolVar(&o.ShowVersion, "version", false, "print the version and exit")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the Prometheus endpoint")

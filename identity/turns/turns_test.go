@@ -1,0 +1,141 @@
+package turns
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Somebody with thousands delays somebody with one by what is inside, whatever
+// they do, and nobody waits behind who came later.
+func TestWhoHasFewestIsNext(t *testing.T) {
+	l := NewLine[int](4, 3)
+	for i := range 10_000 {
+		l.Wait("flood", i, false)
+	}
+	var order []string
+	next := func() {
+		for turn, ok := l.Next(); ok; turn, ok = l.Next() {
+			order = append(order, turn.Of)
+		}
+	}
+	next()
+	if got := strings.Join(order, " "); got != "flood flood flood" {
+		t.Fatalf("first come %s", got)
+	}
+	l.Wait("small", 0, false)
+	next()
+	l.Wait("smaller", 0, false)
+	l.Leave("flood")
+	next()
+	l.Leave("smaller")
+	for range 3 { // comes again and again, one at a time
+		l.Wait("eager", 0, false)
+		next()
+		l.Leave(order[len(order)-1])
+	}
+	if got := strings.Join(order[3:], " "); got != "small smaller eager eager eager" {
+		t.Errorf("then come %s", got)
+	}
+}
+
+// Two floods, and room for one at a time: who comes between them waits for one turn
+// of each.
+func TestEqualsTakeTurns(t *testing.T) {
+	l := NewLine[int](1, 1)
+	for i := range 1000 {
+		l.Wait("a", i, false)
+		l.Wait("b", i, false)
+	}
+	served := map[string]int{}
+	for i := range 100 {
+		if i == 50 {
+			l.Wait("c", 0, false)
+		}
+		turn, ok := l.Next()
+		if !ok {
+			t.Fatal("nobody is next")
+		}
+		served[turn.Of]++
+		l.Leave(turn.Of)
+		if i == 52 && served["c"] != 1 {
+			t.Errorf("served after three turns: %v", served)
+		}
+	}
+	if d := served["a"] - served["b"]; d < -1 || d > 1 {
+		t.Errorf("served %v", served)
+	}
+}
+
+// What is for later is last of its caller, and delays no other.
+func TestLater(t *testing.T) {
+	l := NewLine[string](1, 1)
+	l.Wait("a", "later", true)
+	given := l.Wait("a", "given up", false)
+	l.Wait("a", "now", false)
+	l.Wait("b", "other", true)
+	if !l.GiveUp(given) || l.GiveUp(given) {
+		t.Error("what waits is given up once")
+	}
+	var order []string
+	for turn, ok := l.Next(); ok; turn, ok = l.Next() {
+		order = append(order, turn.Value)
+		if l.GiveUp(turn) {
+			t.Error("what came is given up")
+		}
+		l.Leave(turn.Of)
+	}
+	if got := strings.Join(order, " "); got != "now other later" || !l.Idle() {
+		t.Errorf("order %s, idle %v", got, l.Idle())
+	}
+}
+
+// TestLine has a random crowd come and go, and compares with the plain rule.
+func TestLine(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	l := NewLine[int](5, 2)
+	inside, waiting := map[string]int{}, map[string][]*Turn[int]{}
+	all := 0
+	for i := range 20_000 {
+		of := fmt.Sprint(random.IntN(6))
+		switch random.IntN(4) {
+		case 0, 1:
+			waiting[of] = append(waiting[of], l.Wait(of, i, false))
+		case 2:
+			if inside[of] > 0 {
+				l.Leave(of)
+				inside[of]--
+				all--
+			}
+		case 3:
+			if n := len(waiting[of]); n > 0 {
+				at := random.IntN(n)
+				l.GiveUp(waiting[of][at])
+				waiting[of] = slices.Delete(waiting[of], at, at+1)
+			}
+		}
+		if random.IntN(2) == 0 {
+			continue
+		}
+		fewest := -1
+		for of, turns := range waiting {
+			if len(turns) > 0 && inside[of] < 2 && all < 5 && (fewest < 0 || inside[of] < fewest) {
+				fewest = inside[of]
+			}
+		}
+		turn, ok := l.Next()
+		if ok != (fewest >= 0) || ok && (inside[turn.Of] != fewest || waiting[turn.Of][0] != turn) {
+			t.Fatalf("step %d: next is %v, %v; the fewest inside are %d", i, turn, ok, fewest)
+		}
+		if ok {
+			waiting[turn.Of] = waiting[turn.Of][1:]
+			inside[turn.Of]++
+			all++
+		}
+		if l.Inside() != all {
+			t.Fatalf("step %d: %d inside, want %d", i, l.Inside(), all)
+		}
+	}
+}
