@@ -54,8 +54,9 @@ func (p awsParams) lend(to lending.Service) error {
 // service is a client of one service of AWS, shared by all sources that ask it
 // at one place with one identity.
 type service[C any] struct {
-	client C
-	config aws.Config
+	client  C
+	config  aws.Config
+	account *client.Account
 }
 
 // connect returns the service that newClient makes clients of. It is called
@@ -64,21 +65,32 @@ func connect[C any](ctx context.Context, p awsParams, to lending.Service, newCli
 	if err := p.lend(to); err != nil {
 		return nil, err
 	}
-	return client.Shared(ctx, []any{p.AWSEndpoint, p.Identity(p.AWSRegion)}, func(ctx context.Context) (*service[C], error) {
+	at := []any{p.AWSEndpoint, p.Identity(p.AWSRegion)}
+	return client.Shared(ctx, at, func(ctx context.Context) (*service[C], error) {
 		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {
 			return nil, err
 		}
+		// AWS counts the requests of an account to one of its services in one region.
+		account, err := client.AccountOf(ctx, append(at, to.String()))
+		if err != nil {
+			return nil, err
+		}
+		config.APIOptions = append(config.APIOptions, onAccount(account))
 		if p.AWSEndpoint != "" {
 			config.BaseEndpoint = &p.AWSEndpoint
 		}
-		return &service[C]{client: newClient(config), config: config}, nil
+		return &service[C]{client: newClient(config), config: config, account: account}, nil
 	})
 }
 
 // failure is the failure of a call about what, such as "queue orders". After a
-// refusal the credentials are obtained afresh.
+// refusal the credentials are obtained afresh. An account that is throttled as often
+// as the library tries is left alone for a while.
 func (s *service[C]) failure(what string, err error) error {
+	if t := amazon.Throttled(err); t != nil {
+		err = s.account.Throttled(t.Pause, t.Said)
+	}
 	cause := amazon.Failure(err)
 	if status.Code(cause) == codes.Unauthenticated {
 		amazon.Forget(s.config)

@@ -77,7 +77,6 @@ func TestAnswersOfOthers(t *testing.T) {
 		"a wrong key":       {status: 400, body: refusal("UnrecognizedClientException"), code: codes.Unauthenticated, text: "UnrecognizedClientException"},
 		"an old token":      {status: 400, body: refusal("ExpiredTokenException"), code: codes.Unauthenticated, text: "ExpiredTokenException"},
 		"a bad request":     {status: 400, body: refusal("InvalidAddress"), code: codes.FailedPrecondition, text: "InvalidAddress"},
-		"throttled":         {status: 400, body: refusal("ThrottlingException"), code: codes.Unavailable, text: "ThrottlingException"},
 		"an error":          {status: 500, body: "secret page", code: codes.Unavailable},
 		"half an answer":    {body: `{"Attributes":{"ApproximateNumber`, code: codes.Unavailable, text: "the answer"},
 		"an end too early":  {body: `{"Attributes":{"ApproximateNumber`, early: true, code: codes.Unavailable},

@@ -25,7 +25,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	if err := scaler.Serve(ctx, "aws", triggers, scaler.WithCredentials(credentials.FromCluster)); err != nil {
+	if err := scaler.Serve(ctx, "aws", triggers, scaler.WithCredentials(credentials.FromCluster), scaler.WithRequestBudget()); err != nil {
 		fmt.Fprintln(os.Stderr, "aws:", err)
 		os.Exit(1)
 	}

@@ -104,6 +104,9 @@ func (e *AccountError) GRPCStatus() *status.Status { return status.Convert(e.err
 // NonRetriable tells the clients of Azure not to try again.
 func (e *AccountError) NonRetriable() {}
 
+// RetryableError tells those of AWS.
+func (e *AccountError) RetryableError() bool { return false }
+
 const (
 	// firstRest is for how long an account is left alone that is throttled without
 	// being told for how long; it doubles with each time until a request succeeds.
@@ -425,10 +428,10 @@ func ThrottledHTTP(answered int, header http.Header) *Throttling {
 }
 
 // RetryAfter is what the header of that name says, as seconds or as a date, and
-// x-ms-retry-after-ms and retry-after-ms of Azure before it; false for an answer
-// without, or with something else in it.
+// x-ms-retry-after-ms and retry-after-ms of Azure and x-amz-retry-after of AWS
+// before it; false for an answer without, or with something else in it.
 func RetryAfter(header http.Header) (time.Duration, bool) {
-	for _, name := range []string{"X-Ms-Retry-After-Ms", "Retry-After-Ms"} {
+	for _, name := range []string{"X-Ms-Retry-After-Ms", "Retry-After-Ms", "X-Amz-Retry-After"} {
 		if pause, told := seconds(header.Get(name), time.Millisecond); told {
 			return pause, true
 		}

@@ -384,6 +384,9 @@ func TestRetryAfter(t *testing.T) {
 		if got != 1500*time.Millisecond {
 			t.Errorf("x-ms-retry-after-ms: 1500 = %v", got)
 		}
+		if got, _ := RetryAfter(http.Header{"X-Amz-Retry-After": {"1500"}}); got != 1500*time.Millisecond {
+			t.Errorf("x-amz-retry-after: 1500 = %v", got)
+		}
 	})
 }
 

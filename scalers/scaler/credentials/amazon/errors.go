@@ -8,6 +8,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -85,6 +86,46 @@ var codesOf = map[string]codes.Code{
 	"RequestThrottledException": codes.Unavailable, "SlowDown": codes.Unavailable,
 	"Throttling": codes.Unavailable, "ThrottlingException": codes.Unavailable,
 	"ThrottledException": codes.Unavailable, "TooManyRequestsException": codes.Unavailable,
+}
+
+// ofAccount are errors of a service that has had too many requests of an account.
+// What a table or stream was read too often of is ProvisionedThroughputExceeded.
+var ofAccount = map[string]bool{
+	"Throttling": true, "ThrottlingException": true, "ThrottledException": true, "RequestThrottled": true, "RequestThrottledException": true,
+	"TooManyRequestsException": true, "RequestLimitExceeded": true, "SlowDown": true, "LimitExceededException": true,
+}
+
+// ofTable are those with which DynamoDB refuses to query a table that is read more
+// than it may be: the matter of whoever reads it.
+var ofTable = map[string]bool{"Throttling": true, "ThrottlingException": true}
+
+// Throttled is what a failure says about requests that are too many of an account
+// in a region, nil for any other failure.
+func Throttled(err error) *client.Throttling {
+	var answer smithy.APIError
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &response) || response.Response == nil {
+		return nil
+	}
+	call, name := lastCall(err), ""
+	if errors.As(err, &answer) && answer.ErrorCode() != unread {
+		name = answer.ErrorCode()
+		name = name[strings.LastIndexByte(name, '#')+1:]
+	}
+	pause, _ := client.RetryAfter(response.Response.Header)
+	switch {
+	case call == "DynamoDB Query" && ofTable[name]:
+		return nil
+	case ofAccount[name]:
+		return &client.Throttling{Pause: pause, Said: call + ": " + name}
+	case codesOf[name] != codes.OK: // it says what it is
+		return nil
+	}
+	t := client.ThrottledHTTP(response.HTTPStatusCode(), response.Response.Header)
+	if t != nil {
+		t.Said = call + ": " + t.Said
+	}
+	return t
 }
 
 // code is what an error of a service means; an unknown one is judged by its
