@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,6 +62,60 @@ type edition struct {
 	version, targetVersion string
 }
 
+func (e edition) namespace() string { return e.object.Namespace }
+
+// perText is what a text takes beside its bytes, perTrigger a trigger.
+const perText, perTrigger = 64, 512
+
+// triggers are those of one object.
+type triggers []federation.Trigger
+
+// size is what is kept for them alone: the containers once, which they share.
+func (all triggers) size() (bytes int) {
+	for i, t := range all {
+		bytes += perTrigger + len(t.Type) + len(t.TriggerName) + len(t.Authentication) + variables(t.Env)
+		for key, value := range t.Metadata {
+			bytes += 2*perText + len(key) + len(value)
+		}
+		for key, ref := range t.Inline {
+			bytes += 3*perText + len(key) + len(ref.Name) + len(ref.Key)
+		}
+		if i > 0 && len(t.Containers) > 0 && len(all[0].Containers) > 0 && &t.Containers[0] == &all[0].Containers[0] {
+			continue
+		}
+		for _, c := range t.Containers {
+			bytes += perText + len(c.Name) + variables(c.Env)
+			for _, from := range c.EnvFrom {
+				bytes += 3*perText + len(from.Prefix) + len(from.Secret) + len(from.ConfigMap)
+			}
+		}
+	}
+	return bytes
+}
+
+func variables(all map[string]scalerv1.EnvVar) (bytes int) {
+	for name, v := range all {
+		bytes += perText + len(name) + variable(v)
+	}
+	return bytes
+}
+
+func variable(v scalerv1.EnvVar) int {
+	bytes := perText
+	if v.Value != nil {
+		bytes += len(*v.Value)
+	}
+	for _, ref := range []*scalerv1.KeyRef{v.SecretKeyRef, v.ConfigMapKeyRef} {
+		if ref != nil {
+			bytes += perText + len(ref.Name) + len(ref.Key)
+		}
+	}
+	for _, from := range v.EnvFrom {
+		bytes += variable(from)
+	}
+	return bytes
+}
+
 // whole finds out what the triggers of an object may know of its target. The
 // HPA controller asks for one metric after the other, and what tenants wrote
 // there may be large: it is found out once for all metrics, and within the time
@@ -77,13 +132,13 @@ func (p *Provider) whole(ctx context.Context, so *v1alpha1.ScaledObject, read re
 		return federation.TriggersOf(so, workload), nil
 	}
 	now := edition{client.ObjectKeyFromObject(so), so.ResourceVersion, target.version}
-	triggers, err := p.known.get(ctx, now, templateFor, func(context.Context) ([]federation.Trigger, error) {
+	known, err := p.known.get(ctx, now, templateFor, func(context.Context) (triggers, error) {
 		return federation.TriggersOf(so, workload), nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("variables of the scale target: %w", err)
 	}
-	return triggers, nil
+	return known, nil
 }
 
 // family asks for a metric of a trigger.
@@ -110,6 +165,24 @@ type readTarget struct {
 	version  string
 }
 
+// size is what is kept of it, which is what federation.StripWorkload leaves.
+func (r readTarget) size() (bytes int) {
+	if r.template == nil {
+		return perText
+	}
+	for _, c := range r.template.Spec.Containers {
+		bytes += perTrigger + len(c.Name)
+		for _, v := range c.Env {
+			bytes += 2*perText + len(v.Name) + len(v.Value)
+			if v.ValueFrom != nil {
+				bytes += 4 * perText // references to names, which the API server bounds
+			}
+		}
+		bytes += len(c.EnvFrom) * 4 * perText
+	}
+	return bytes
+}
+
 // reading is one way to read a target.
 type reading func(context.Context, *v1alpha1.ScaledObject) (readTarget, error)
 
@@ -120,6 +193,11 @@ func (p *Provider) cachedTemplate(ctx context.Context, so *v1alpha1.ScaledObject
 func (p *Provider) liveTemplate(ctx context.Context, so *v1alpha1.ScaledObject) (readTarget, error) {
 	target := targetOf(so)
 	return p.templates.get(ctx, target, templateFor, func(ctx context.Context) (readTarget, error) {
+		leave, ok := p.reading.enter(ctx, mostReads, mostReadsOfOne, target.name.Namespace)
+		if !ok {
+			return readTarget{}, fmt.Errorf("other scale targets of the namespace are being read: %w", context.Cause(ctx))
+		}
+		defer leave()
 		return template(ctx, p.Cluster, target)
 	})
 }
@@ -128,22 +206,34 @@ func targetOf(so *v1alpha1.ScaledObject) scaleTarget {
 	return scaleTarget{kind: so.TargetKind(), name: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
 }
 
-// template is the Pod template of the target. Reading one of another kind than
-// those of apps/v1 needs a permission.
+// template is what is read of the Pod template of the target. Reading one of
+// another kind than those of apps/v1 needs a permission.
 func template(ctx context.Context, from client.Reader, target scaleTarget) (readTarget, error) {
 	if object := federation.NewWorkload(target.kind); object != nil {
 		if err := from.Get(ctx, target.name, object); err != nil {
 			return readTarget{}, err
 		}
-		_, template := federation.ReadWorkload(object)
-		return readTarget{template, object.GetResourceVersion()}, federation.Cut(object)
+		return stripped(object, object.GetResourceVersion())
 	}
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(target.kind)
 	if err := from.Get(ctx, target.name, object); err != nil {
 		return readTarget{}, err
 	}
-	return readTarget{federation.TemplateOf(object), object.GetResourceVersion()}, nil
+	found := federation.TemplateOf(object)
+	if found == nil {
+		return readTarget{version: object.GetResourceVersion()}, nil
+	}
+	return stripped(&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: *found}}, object.GetResourceVersion())
+}
+
+// stripped is a workload as the cache has it.
+func stripped(object client.Object, version string) (readTarget, error) {
+	if _, err := federation.StripWorkload(object); err != nil {
+		return readTarget{}, err
+	}
+	_, template := federation.ReadWorkload(object)
+	return readTarget{template, version}, federation.Cut(object)
 }
 
 // namesVariable reports whether a trigger names a variable of the target.

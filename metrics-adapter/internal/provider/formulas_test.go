@@ -38,21 +38,32 @@ func TestFormulaIsCompiledOncePerGeneration(t *testing.T) {
 	}
 }
 
+// However short a formula is, it takes room, and it is that of its namespace.
 func TestFormulasThatAreKeptAreBounded(t *testing.T) {
-	var f formulas
-	for i := range 100 {
-		if _, err := f.of(computed(strconv.Itoa(i), "a"+strings.Repeat(" ", 8000), 1)); err != nil {
-			t.Fatal(err)
-		}
-		sum := 0
-		for _, kept := range f.kept {
-			sum += kept.bytes
-		}
-		if sum != f.bytes || sum > keptFormulas {
-			t.Fatalf("%d bytes are kept, counted as %d", sum, f.bytes)
-		}
+	for name, formula := range map[string]string{"long": "a" + strings.Repeat(" ", 8000), "short": "a"} {
+		t.Run(name, func(t *testing.T) {
+			var f formulas
+			other := computed("other", "a", 1)
+			other.Namespace = "shop"
+			first, err := f.of(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 3 * formulasOfOne.count {
+				if _, err := f.of(computed(strconv.Itoa(i), formula, 1)); err != nil {
+					t.Fatal(err)
+				}
+				if formulasInAll.less(f.kept.all) || formulasOfOne.less(f.kept.of[""].has) {
+					t.Fatalf("%+v are kept", f.kept.all)
+				}
+			}
+			if again, _ := f.of(other); again != first {
+				t.Error("the formula of another namespace had to go")
+			}
+		})
 	}
-	if _, err := f.of(computed("huge", "a"+strings.Repeat(" ", keptFormulas), 1)); err == nil {
+	var f formulas
+	if _, err := f.of(computed("huge", "a"+strings.Repeat(" ", formulasInAll.bytes), 1)); err == nil {
 		t.Error("a formula beyond all bounds")
 	}
 }

@@ -60,8 +60,20 @@ type Provider struct {
 
 	formulas  formulas
 	templates recently[scaleTarget, readTarget]
-	known     recently[edition, []federation.Trigger]
+	known     recently[edition, triggers]
+	answering places
+	reading   places
 }
+
+const (
+	// mostAnswers are in the making at once, mostAnswersOfOne of a namespace:
+	// whoever may read its metrics decides how many are asked for, and each may
+	// take all of Budget.
+	mostAnswers, mostAnswersOfOne = 128, 32
+	// mostReads of targets are under way at once, mostReadsOfOne of a namespace,
+	// which decides how large they are.
+	mostReads, mostReadsOfOne = 4, 1
+)
 
 // GetExternalMetric answers for one metric of the ScaledObject that selector
 // names.
@@ -70,6 +82,12 @@ func (p *Provider) GetExternalMetric(
 ) (*external_metrics.ExternalMetricValueList, error) {
 	ctx, cancel := context.WithTimeout(ctx, Budget)
 	defer cancel()
+	leave, ok := p.answering.enter(ctx, mostAnswers, mostAnswersOfOne, namespace)
+	if !ok {
+		return nil, apierrors.NewTooManyRequests(
+			fmt.Sprintf("more than %d metrics of namespace %s are asked for at once, and their answers take long", mostAnswersOfOne, namespace), 1)
+	}
+	defer leave()
 	so, err := p.object(ctx, namespace, selector)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,12 @@
 package provider
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,15 +135,55 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 		}).Build()
 	made.families = &families{values: values}
 	made.Provider = &Provider{Objects: c, Cluster: c, Families: made.families, Now: func() time.Time { return now }}
-	made.Ready = &ReadyPods{Cluster: listed{c}, Now: made.Now}
+	made.Ready = &ReadyPods{Cluster: c, Pods: podsOf(c), Now: made.Now}
 	made.keepWatches(t)
 	return made
 }
 
-// listed is a client whose watches do not start with what there is: the fake's.
-type listed struct{ client.WithWatch }
-
-func (listed) IsWatchListSemanticsUnSupported() bool { return true }
+// podsOf has a client's pods as the API server sends them. Watches do not tell of
+// what was before them: the fake's do not know.
+func podsOf(c client.WithWatch) PodReader {
+	return func(ctx context.Context, namespace string, options metav1.ListOptions) (io.ReadCloser, error) {
+		selected, err := labels.Parse(options.LabelSelector)
+		if err != nil {
+			return nil, err
+		}
+		only := &client.ListOptions{Namespace: namespace, LabelSelector: selected}
+		if !options.Watch {
+			pods := &corev1.PodList{}
+			if err := c.List(ctx, pods, only); err != nil {
+				return nil, err
+			}
+			text, err := json.Marshal(pods)
+			return io.NopCloser(bytes.NewReader(text)), err
+		}
+		events, err := c.Watch(ctx, &corev1.PodList{}, only)
+		if err != nil {
+			return nil, err
+		}
+		r, w := io.Pipe()
+		context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+		go func() {
+			defer events.Stop()
+			for {
+				select {
+				case event := <-events.ResultChan():
+					text, err := json.Marshal(map[string]any{"type": event.Type, "object": event.Object})
+					if err == nil {
+						_, err = w.Write(text)
+					}
+					if err != nil {
+						w.CloseWithError(err)
+						return
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+		return r, nil
+	}
+}
 
 // keepWatches has the pods of targets watched until the test ends.
 func (f *fixture) keepWatches(t testing.TB) {
@@ -541,4 +584,80 @@ func TestDiscoveryNamesOneMetric(t *testing.T) {
 	if all := newFixture(t, nil).ListAllExternalMetrics(); len(all) != 1 || all[0].Metric != "externalmetrics" {
 		t.Errorf("%v", all)
 	}
+}
+
+// TestQuestionsOfANamespaceHaveTheirShare has one namespace ask for very many
+// metrics of sources that do not answer: another one is answered at once, and those
+// whose turn does not come are told within their time.
+func TestQuestionsOfANamespaceHaveTheirShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.families.stall = true
+		named, err := labels.Parse(selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		var refused atomic.Int64
+		began := time.Now()
+		for range 4 * mostAnswersOfOne {
+			all.Go(func() {
+				_, err := f.GetExternalMetric(t.Context(), "shop", named, provider.ExternalMetricInfo{Metric: "s0-a"})
+				if apierrors.IsTooManyRequests(err) {
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if got := len(f.families.asked); got != mostAnswersOfOne {
+			t.Errorf("%d are worked on at once", got)
+		}
+		if _, err := f.GetExternalMetric(t.Context(), "other", named, provider.ExternalMetricInfo{Metric: "s0-a"}); !apierrors.IsNotFound(err) {
+			t.Errorf("another namespace: %v", err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("another namespace waited for %v", took)
+		}
+		all.Wait()
+		if took := time.Since(began); took > Budget || refused.Load() == 0 {
+			t.Errorf("%d refused after %v", refused.Load(), took)
+		}
+	})
+}
+
+// TestLiveTargetsAreReadOneAtATime: how large targets are is a tenant's, and they
+// are decoded whole. Of what is read, that is kept which the cache keeps.
+func TestLiveTargetsAreReadOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2})
+		var reading, most atomic.Int64
+		f.Cluster = interceptor.NewClient(f.Cluster.(client.WithWatch), interceptor.Funcs{
+			Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+				most.Store(max(most.Load(), reading.Add(1)))
+				<-time.After(time.Millisecond)
+				reading.Add(-1)
+				huge := o.(*appsv1.Deployment)
+				huge.Name, huge.ResourceVersion = key.Name, "1"
+				huge.Annotations = map[string]string{"a": strings.Repeat("a", 1<<20)}
+				huge.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: strings.Repeat("a", 1<<20), Env: []corev1.EnvVar{{Name: "A", Value: "b"}}}}
+				return nil
+			},
+		})
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				so := &v1alpha1.ScaledObject{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+				so.Spec.ScaleTargetRef.Name = fmt.Sprint("target-", i)
+				so.Status.ScaleTargetGVKR = &v1alpha1.GroupVersionKindResource{Group: "apps", Version: "v1", Kind: "Deployment", Resource: "deployments"}
+				read, err := f.liveTemplate(t.Context(), so)
+				if err != nil || read.template.Spec.Containers[0].Image != "" || read.template.Spec.Containers[0].Env[0].Value != "b" || read.size() > 4<<10 {
+					t.Errorf("%d bytes, %v", read.size(), err)
+				}
+			})
+		}
+		all.Wait()
+		if most.Load() > mostReadsOfOne {
+			t.Errorf("%d at once", most.Load())
+		}
+	})
 }

@@ -2,18 +2,19 @@ package provider
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,18 +28,47 @@ import (
 // selectorFor is how long the selector of a target's pods is taken for granted.
 const selectorFor = 30 * time.Second
 
-// mostWatches is how many targets of one namespace are watched at once: each takes
-// a stream of the API server, and holds all pods that the target selects.
-const mostWatches = 100
+// What the pods of targets may take, which whoever may write pods and targets
+// decides. A watch takes a stream of the API server; a pod a flag.
+const (
+	// mostWatches is how many targets of one namespace are watched at once,
+	// mostWatchesInAll how many of all.
+	mostWatches, mostWatchesInAll = 100, 500
+	// mostPods is how many pods a target may select, mostPodsOfOne how many all
+	// watched targets of a namespace, mostPodsInAll how many all of them.
+	mostPods, mostPodsOfOne, mostPodsInAll = 20_000, 200_000, 1_000_000
+	// mostLists are read at once, mostListsOfOne of a namespace.
+	mostLists, mostListsOfOne = 8, 2
+	// listTime is how long reading one may take, watchTime how long a watch goes
+	// on by itself at most.
+	listTime, watchTime = time.Minute, 10 * time.Minute
+	// retryAfter is how long a list that failed is not tried again, ever longer up
+	// to longestRetry; tooManyFor one that had too many pods.
+	retryAfter, longestRetry, tooManyFor = time.Second, time.Minute, 5 * time.Minute
+	// betweenWatches is how long one that ended is not begun again.
+	betweenWatches = 500 * time.Millisecond
+)
 
 // errTooMany is about a target that is watched when another one no longer is.
-var errTooMany = fmt.Errorf("the ready pods of %d other scale targets of the namespace are being counted, of which it may have no more", mostWatches)
+var errTooMany = fmt.Errorf("the ready pods of %d other scale targets of the namespace, or of %d of all, are being counted: there may be no more", mostWatches, mostWatchesInAll)
+
+// tooManyPodsError is about a target of which no pods are counted, rather than some.
+type tooManyPodsError struct{ what string }
+
+func (e tooManyPodsError) Error() string {
+	return e.what + ", so that none are counted: metrics of type AverageValue need no count"
+}
+
+// PodReader asks the API server for pods of a namespace, as JSON.
+type PodReader func(ctx context.Context, namespace string, options metav1.ListOptions) (io.ReadCloser, error)
 
 // ReadyPods knows how many pods of a scale target are ready, which the HPA
 // controller divides a target of type Value by. It watches the pods of those
 // targets whose objects may need the number, so that an answer takes no request.
 type ReadyPods struct {
-	Cluster client.WithWatch
+	// Cluster reads scales of targets, Pods what they select.
+	Cluster client.Client
+	Pods    PodReader
 	Now     func() time.Time
 
 	mu      sync.Mutex
@@ -46,6 +76,8 @@ type ReadyPods struct {
 	watches map[scaleTarget]*podWatch
 	of      map[string]int // watches by namespace
 	running sync.WaitGroup
+	lists   places
+	counted podCount
 }
 
 // Start lets watches run until ctx ends.
@@ -113,12 +145,12 @@ func hasValueTarget(so *v1alpha1.ScaledObject) bool {
 }
 
 // watch returns the watch of a target's pods, which it starts if there is none; nil
-// when its namespace has too many. r.mu is held.
+// when its namespace, or all, have too many. r.mu is held.
 func (r *ReadyPods) watch(target scaleTarget) *podWatch {
 	if w := r.watches[target]; w != nil {
 		return w
 	}
-	if r.of[target.name.Namespace] >= mostWatches {
+	if r.of[target.name.Namespace] >= mostWatches || len(r.watches) >= mostWatchesInAll {
 		return nil
 	}
 	if r.watches == nil {
@@ -169,7 +201,7 @@ func (r *ReadyPods) count(ctx context.Context, target scaleTarget) (int32, error
 func (r *ReadyPods) keep(ctx context.Context, target scaleTarget, w *podWatch) {
 	selector, err := r.selector(ctx, target)
 	if err != nil {
-		w.fail(fmt.Errorf("scale target: %w", err))
+		w.fail(ctx, err)
 		pause(ctx, selectorFor/10)
 		return
 	}
@@ -177,16 +209,8 @@ func (r *ReadyPods) keep(ctx context.Context, target scaleTarget, w *podWatch) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	pods := toolscache.NewSharedIndexInformer(r.listWatch(target.name.Namespace, selector, w), &corev1.Pod{}, 0, nil)
-	untold := func(context.Context, *toolscache.Reflector, error) {} // w has what an answer says
-	if err := errors.Join(pods.SetTransform(stripPod), pods.SetWatchErrorHandlerWithContext(untold)); err != nil {
-		panic(err) // fails only for one that runs
-	}
-	guard.Go(&running, "a watch of pods", target.name.String(), func() { pods.RunWithContext(ctx) })
 	guard.Go(&running, "a watch of pods", target.name.String(), func() {
-		if toolscache.WaitFor(ctx, "", pods.HasSyncedChecker()) {
-			w.hold(pods.GetStore())
-		}
+		guard.Loop(ctx, "a watch of pods", target.name.String(), func() { r.follows(ctx, target.name.Namespace, selector.String(), w) })
 	})
 	for err == nil && pause(ctx, selectorFor) {
 		var now labels.Selector
@@ -213,28 +237,170 @@ func (r *ReadyPods) selector(ctx context.Context, target scaleTarget) (labels.Se
 	return selector, nil
 }
 
-// listWatch is how the pods are read. Why they cannot be is told to w.
-func (r *ReadyPods) listWatch(namespace string, selector labels.Selector, w *podWatch) toolscache.ListerWatcher {
-	options := func(raw metav1.ListOptions) *client.ListOptions {
-		return &client.ListOptions{Namespace: namespace, LabelSelector: selector, Raw: &raw}
+// follows counts the pods of a selector until ctx ends.
+func (r *ReadyPods) follows(ctx context.Context, namespace, selector string, w *podWatch) {
+	version := "0" // what the API server has at hand
+	for after := retryAfter; ctx.Err() == nil; version = "" {
+		listed, err := r.followsFrom(ctx, namespace, selector, version, w)
+		if many := (tooManyPodsError{}); errors.As(err, &many) {
+			after = tooManyFor
+		} else if listed {
+			after = retryAfter
+		}
+		pause(ctx, after)
+		after = min(2*after, longestRetry)
 	}
-	return toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, raw metav1.ListOptions) (runtime.Object, error) {
-			pods := &corev1.PodList{}
-			err := r.Cluster.List(ctx, pods, options(raw))
-			if err != nil {
-				w.fail(fmt.Errorf("pods of the scale target: %w", err))
+}
+
+// followsFrom lists pods, and counts by what a watch says from then on. It returns
+// when they have to be listed anew, and whether they were listed.
+func (r *ReadyPods) followsFrom(ctx context.Context, namespace, selector, version string, w *podWatch) (listed bool, err error) {
+	pods := &podSet{counted: &r.counted, namespace: namespace, ready: map[podKey]bool{}}
+	defer pods.end()
+	version, err = r.list(ctx, namespace, metav1.ListOptions{LabelSelector: selector, ResourceVersion: version}, pods)
+	if err != nil {
+		w.fail(ctx, err)
+		return false, err
+	}
+	w.hold(pods.count)
+	for again := true; again; again = err == nil && pause(ctx, betweenWatches) {
+		long := int64((watchTime/2 + rand.N(watchTime/2)).Seconds()) //nolint:gosec // no secret
+		err = r.watchFrom(ctx, namespace, metav1.ListOptions{
+			LabelSelector: selector, ResourceVersion: version, Watch: true, AllowWatchBookmarks: true, TimeoutSeconds: &long,
+		}, &version, pods, w)
+	}
+	// Until they are listed anew the number stands, unless it would be a part.
+	if many := (tooManyPodsError{}); errors.As(err, &many) {
+		w.fail(ctx, err)
+	}
+	return true, err
+}
+
+func (r *ReadyPods) list(ctx context.Context, namespace string, options metav1.ListOptions, pods *podSet) (version string, err error) {
+	leave, ok := r.lists.enter(ctx, mostLists, mostListsOfOne, namespace)
+	if !ok {
+		return "", context.Cause(ctx)
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	body, err := r.Pods(ctx, namespace, options)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	return newPodStream(body).list(pods.put)
+}
+
+// watchFrom follows events from a version on, which it keeps up to date, until the
+// watch ends, as each does after a while. The error is why it cannot be gone on
+// with from there.
+func (r *ReadyPods) watchFrom(ctx context.Context, namespace string, options metav1.ListOptions, version *string, pods *podSet, w *podWatch) error {
+	ctx, cancel := context.WithTimeout(ctx, watchTime+listTime)
+	defer cancel()
+	body, err := r.Pods(ctx, namespace, options)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for events := newPodStream(body); ; {
+		kind, pod, err := events.event()
+		switch {
+		case err != nil:
+			return nil // the connection ended
+		case kind == string(watch.Error):
+			return fmt.Errorf("watch: %d %s", pod.code, pod.message)
+		case kind == string(watch.Deleted):
+			pods.remove(pod)
+		case kind == string(watch.Added), kind == string(watch.Modified):
+			if err := pods.put(pod); err != nil {
+				return err
 			}
-			return pods, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, raw metav1.ListOptions) (watch.Interface, error) {
-			events, err := r.Cluster.Watch(ctx, &corev1.PodList{}, options(raw))
-			if err == nil {
-				w.recover()
-			}
-			return events, err
-		},
-	}, r.Cluster)
+		}
+		if pod.version != "" {
+			*version = pod.version
+		}
+		w.hold(pods.count)
+	}
+}
+
+// podCount counts pods of all watched targets.
+type podCount struct {
+	mu  sync.Mutex
+	of  map[string]int // by namespace
+	all int
+}
+
+// add counts so many more, or fewer. It is false when there is no room for more.
+func (c *podCount) add(namespace string, n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 && (c.of[namespace]+n > mostPodsOfOne || c.all+n > mostPodsInAll) {
+		return false
+	}
+	if c.of == nil {
+		c.of = map[string]int{}
+	}
+	c.all += n
+	if c.of[namespace] += n; c.of[namespace] == 0 {
+		delete(c.of, namespace)
+	}
+	return true
+}
+
+// podKey stands for the name of a pod, which may be long.
+type podKey [16]byte
+
+func keyOf(name string) (key podKey) {
+	sum := sha256.Sum256([]byte(name))
+	copy(key[:], sum[:])
+	return key
+}
+
+// podSet has a flag for each pod of a target. One goroutine uses it.
+type podSet struct {
+	counted   *podCount
+	namespace string
+	ready     map[podKey]bool
+	count     int32 // of those that are ready
+}
+
+func (s *podSet) put(p seen) error {
+	if p.name == "" {
+		return errors.New("the API server sent something that is no Pod")
+	}
+	key := keyOf(p.name)
+	was, known := s.ready[key]
+	switch {
+	case known:
+	case len(s.ready) >= mostPods:
+		return tooManyPodsError{fmt.Sprintf("more than %d Pods are selected", mostPods)}
+	case !s.counted.add(s.namespace, 1):
+		return tooManyPodsError{fmt.Sprintf("more than %d Pods are selected by such scale targets of the namespace, or %d by all", mostPodsOfOne, mostPodsInAll)}
+	}
+	s.ready[key] = p.ready
+	s.count += one(p.ready) - one(was)
+	return nil
+}
+
+func (s *podSet) remove(p seen) {
+	key := keyOf(p.name)
+	was, known := s.ready[key]
+	if !known {
+		return
+	}
+	delete(s.ready, key)
+	s.counted.add(s.namespace, -1)
+	s.count -= one(was)
+}
+
+func (s *podSet) end() { s.counted.add(s.namespace, -len(s.ready)) }
+
+func one(b bool) int32 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // podWatch is what is known of the pods of one target.
@@ -242,33 +408,28 @@ type podWatch struct {
 	end   func()
 	known chan struct{} // closed once there are pods or an error
 
-	mu   sync.Mutex
-	pods toolscache.Store
-	err  error // why the pods are not known, or not any more
+	mu    sync.Mutex
+	ready int32
+	err   error // why the number is not known, or not any more
 }
 
-// hold has these pods counted from now on.
-func (w *podWatch) hold(pods toolscache.Store) {
+// hold has this number be the answer from now on.
+func (w *podWatch) hold(ready int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pods, w.err = pods, nil
+	w.ready, w.err = ready, nil
 	w.tell()
 }
 
-func (w *podWatch) fail(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.err = err
-	w.tell()
-}
-
-// recover is called when pods that were read once are followed again.
-func (w *podWatch) recover() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.pods != nil {
-		w.err = nil
+// fail has err be the answer, unless it is that ctx has ended.
+func (w *podWatch) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = fmt.Errorf("pods of the scale target: %w", err)
+	w.tell()
 }
 
 // tell lets go who waits for the first answer. w.mu is held.
@@ -283,43 +444,7 @@ func (w *podWatch) tell() {
 func (w *podWatch) count() (ready int32, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return 0, w.err
-	}
-	for _, object := range w.pods.List() {
-		if isReady(object.(*corev1.Pod)) {
-			ready++
-		}
-	}
-	return ready, nil
-}
-
-// stripPod keeps of a pod what isReady reads.
-func stripPod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok { // the last state of one that was deleted unseen
-		return object, nil
-	}
-	kept := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion}}
-	kept.Status.Phase = pod.Status.Phase
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			kept.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
-		}
-	}
-	return kept, nil
-}
-
-func isReady(pod *corev1.Pod) bool {
-	if pod.Status.Phase != corev1.PodRunning {
-		return false
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return w.ready, w.err
 }
 
 // pause waits for so long and reports whether ctx goes on.

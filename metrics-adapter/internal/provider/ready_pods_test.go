@@ -1,9 +1,11 @@
 package provider
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -22,20 +25,23 @@ import (
 // counted has the requests counted that answers cost the API server.
 func (f *fixture) counted() *atomic.Int64 {
 	var requests atomic.Int64
-	f.Ready.Cluster = listed{interceptor.NewClient(f.Ready.Cluster, interceptor.Funcs{
+	cluster := f.Cluster.(client.WithWatch)
+	f.Ready.Cluster = interceptor.NewClient(cluster, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			requests.Add(1)
 			return c.Get(ctx, key, o, opts...)
-		},
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			requests.Add(1)
-			return c.List(ctx, list, opts...)
 		},
 		SubResourceGet: func(ctx context.Context, c client.Client, sub string, o, body client.Object, opts ...client.SubResourceGetOption) error {
 			requests.Add(1)
 			return c.SubResource(sub).Get(ctx, o, body, opts...)
 		},
-	})}
+	})
+	f.Ready.Pods = func(ctx context.Context, namespace string, options metav1.ListOptions) (io.ReadCloser, error) {
+		if !options.Watch {
+			requests.Add(1)
+		}
+		return podsOf(cluster)(ctx, namespace, options)
+	}
 	f.Cluster = f.Ready.Cluster
 	return &requests
 }
@@ -158,14 +164,13 @@ func TestPodsThatCannotBeReadAreNotZero(t *testing.T) {
 		f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
 		var forbidden atomic.Bool
 		forbidden.Store(true)
-		f.Ready.Cluster = listed{interceptor.NewClient(f.Ready.Cluster, interceptor.Funcs{
-			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-				if forbidden.Load() {
-					return errors.New("pods is forbidden")
-				}
-				return c.List(ctx, list, opts...)
-			},
-		})}
+		pods := f.Ready.Pods
+		f.Ready.Pods = func(ctx context.Context, namespace string, options metav1.ListOptions) (io.ReadCloser, error) {
+			if forbidden.Load() {
+				return nil, errors.New("pods is forbidden")
+			}
+			return pods(ctx, namespace, options)
+		}
 		_, err := f.ask(t.Context(), selector, "s0-a")
 		if err == nil || !strings.Contains(err.Error(), "pods of the scale target: pods is forbidden") || !strings.Contains(err.Error(), "dial tcp: refused") {
 			t.Errorf("error %v", err)
@@ -234,5 +239,139 @@ func TestWatchesOfANamespaceAreBounded(t *testing.T) {
 	defer r.mu.Unlock()
 	if r.watch(target("greedy", mostWatches)) == nil || r.of["greedy"] != mostWatches {
 		t.Errorf("there is no room for another one when one has gone: %d", r.of["greedy"])
+	}
+}
+
+// crowd is a PodReader of so many pods, which are all ready, of any selector.
+func crowd(pods *atomic.Int64, lists *atomic.Int64) PodReader {
+	return func(ctx context.Context, _ string, options metav1.ListOptions) (io.ReadCloser, error) {
+		r, w := io.Pipe()
+		context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+		if options.Watch {
+			return r, nil
+		}
+		lists.Add(1)
+		go func() {
+			buffered := bufio.NewWriter(w)
+			fmt.Fprint(buffered, `{"items":[`)
+			for i := range pods.Load() {
+				if i > 0 {
+					fmt.Fprint(buffered, ",")
+				}
+				_, err := fmt.Fprintf(buffered, `{"metadata":{"name":"pod-%d"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`, i)
+				if err != nil {
+					return // nobody reads on
+				}
+			}
+			fmt.Fprint(buffered, `],"metadata":{"resourceVersion":"1"}}`)
+			buffered.Flush()
+			w.Close()
+		}()
+		return r, nil
+	}
+}
+
+// TestATargetWithTooManyPodsHasNoCount: nothing is divided by a part of the pods.
+// The object says what to do, nothing is kept, the API server is left alone, and
+// when there are fewer they are counted.
+func TestATargetWithTooManyPodsHasNoCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
+		var pods, lists atomic.Int64
+		pods.Store(mostPods + 1)
+		f.Ready.Pods = crowd(&pods, &lists)
+		want := "ScaledObject shop/worker, metric s0-a: trigger 0 (kafka): dial tcp: refused; pods of the scale target: " +
+			"more than 20000 Pods are selected, so that none are counted: metrics of type AverageValue need no count"
+		for range 4 {
+			if got, err := f.ask(t.Context(), selector, "s0-a"); err == nil || err.Error() != want {
+				t.Errorf("%s, %v", got, err)
+			}
+			<-time.After(time.Minute)
+		}
+		if lists.Load() != 1 || f.Ready.counted.all != 0 {
+			t.Errorf("%d lists in four minutes, %d pods are kept", lists.Load(), f.Ready.counted.all)
+		}
+		pods.Store(mostPods)
+		<-time.After(tooManyFor)
+		synctest.Wait()
+		if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 0.001" || f.Ready.counted.of["shop"] != mostPods {
+			t.Errorf("%s, %v, %d pods", got, err, f.Ready.counted.of["shop"])
+		}
+	})
+}
+
+// A watch that learns of one pod too many ends as a list does.
+func TestPodsThatBecomeTooManyHaveNoCount(t *testing.T) {
+	var r ReadyPods
+	w := &podWatch{known: make(chan struct{})}
+	pods := &podSet{counted: &r.counted, namespace: "shop", ready: map[podKey]bool{}}
+	for i := range mostPods {
+		if err := pods.put(seen{name: fmt.Sprint(i), ready: i%2 == 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Pods = func(context.Context, string, metav1.ListOptions) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(`{"type":"DELETED","object":{"metadata":{"name":"0"}}}{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"8"}}}` +
+			`{"type":"ADDED","object":{"metadata":{"name":"more"}}}{"type":"ADDED","object":{"metadata":{"name":"more"}}}{"type":"ADDED","object":{"metadata":{"name":"one more"}}}`)), nil
+	}
+	version := "7"
+	err := r.watchFrom(t.Context(), "shop", metav1.ListOptions{}, &version, pods, w)
+	if many := (tooManyPodsError{}); !errors.As(err, &many) || version != "8" || pods.count != mostPods/2-1 {
+		t.Errorf("%v, version %s, %d pods", err, version, pods.count)
+	}
+	pods.end()
+	if r.counted.all != 0 || len(r.counted.of) != 0 {
+		t.Errorf("%+v are counted", r.counted.of)
+	}
+}
+
+// TestPodsOfANamespaceAreBounded: a hundred targets may select the same pods, whose
+// flags are then kept a hundred times, of one namespace and of all.
+func TestPodsOfANamespaceAreBounded(t *testing.T) {
+	var counted podCount
+	fill := func(namespace string) (sets []*podSet, err error) {
+		for range mostWatches {
+			s := &podSet{counted: &counted, namespace: namespace, ready: map[podKey]bool{}}
+			sets = append(sets, s)
+			for i := range mostPods {
+				if err := s.put(seen{name: fmt.Sprint(i)}); err != nil {
+					return sets, err
+				}
+			}
+		}
+		return sets, nil
+	}
+	greedy, err := fill("greedy")
+	if many := (tooManyPodsError{}); !errors.As(err, &many) || counted.of["greedy"] != mostPodsOfOne {
+		t.Fatalf("%v, %d pods", err, counted.of["greedy"])
+	}
+	shop := &podSet{counted: &counted, namespace: "shop", ready: map[podKey]bool{}}
+	if err := shop.put(seen{name: "one"}); err != nil {
+		t.Errorf("another namespace: %v", err)
+	}
+	for i := 0; counted.all < mostPodsInAll; i++ {
+		counted.add(fmt.Sprint("other-", i), min(mostPodsOfOne, mostPodsInAll-counted.all))
+	}
+	if err := shop.put(seen{name: "two"}); err == nil {
+		t.Error("more than all may have are kept")
+	}
+	for _, s := range greedy {
+		s.end()
+	}
+	if err := shop.put(seen{name: "two"}); err != nil || counted.of["greedy"] != 0 {
+		t.Errorf("there is no room when others have gone: %v", err)
+	}
+}
+
+// Watches of all namespaces together are counted, too.
+func TestWatchesInAllAreBounded(t *testing.T) {
+	var r ReadyPods
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range 2 * mostWatchesInAll {
+		r.watch(scaleTarget{name: client.ObjectKey{Namespace: fmt.Sprint("greedy-", i%20), Name: fmt.Sprint(i)}})
+	}
+	if len(r.watches) != mostWatchesInAll {
+		t.Errorf("%d watches", len(r.watches))
 	}
 }

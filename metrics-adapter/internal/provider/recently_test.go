@@ -61,7 +61,7 @@ func TestMetricsOfATargetShareWhatIsReadLive(t *testing.T) {
 				}
 				<-time.After(templateFor)
 				synctest.Wait()
-				if left := len(f.templates.answers) + len(f.known.answers); left != 0 {
+				if left := f.templates.answers.len() + f.known.answers.len(); left != 0 {
 					t.Errorf("%d answers are kept for nobody", left)
 				}
 			})
@@ -129,9 +129,9 @@ func TestMetricsOfAnObjectShareItsVariables(t *testing.T) {
 // is asked for anew.
 func TestWhoWaitsForAnothersReadKeepsItsOwnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r recently[scaleTarget, int]
-		reads := 0
-		read := func(ctx context.Context) (int, error) {
+		var r recently[scaleTarget, number]
+		reads := number(0)
+		read := func(ctx context.Context) (number, error) {
 			reads++
 			select {
 			case <-time.After(Budget / 2):
@@ -154,7 +154,7 @@ func TestWhoWaitsForAnothersReadKeepsItsOwnTime(t *testing.T) {
 			}
 		})
 		both.Wait()
-		stalls := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
+		stalls := func(ctx context.Context) (number, error) { <-ctx.Done(); return 0, ctx.Err() }
 		<-time.After(2 * time.Second)
 		if _, err := r.get(t.Context(), scaleTarget{}, time.Second, stalls); err == nil {
 			t.Error("an answer of a server that stalls")
@@ -164,3 +164,8 @@ func TestWhoWaitsForAnothersReadKeepsItsOwnTime(t *testing.T) {
 		}
 	})
 }
+
+// number is an answer of a thousand bytes.
+type number int
+
+func (number) size() int { return 1000 }

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -32,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/custom-metrics-apiserver/pkg/apiserver"
 	basecmd "sigs.k8s.io/custom-metrics-apiserver/pkg/cmd"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -80,11 +80,15 @@ func Run(ctx context.Context, args []string, version string) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := client.NewWithWatch(config, client.Options{Scheme: mgr.GetScheme()})
+	cluster, err := client.New(config, client.Options{Scheme: mgr.GetScheme()})
 	if err != nil {
 		return err
 	}
-	ready := &provider.ReadyPods{Cluster: cluster, Now: time.Now}
+	pods, err := podReader(config, mgr.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	ready := &provider.ReadyPods{Cluster: cluster, Pods: pods, Now: time.Now}
 	base.WithExternalMetrics(&provider.Provider{
 		Objects: mgr.GetClient(), Namespaces: o.watchNamespaces, Ready: ready, Cluster: cluster, Families: families, Now: time.Now,
 	})
@@ -170,24 +174,6 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation
 	return families, errors.Join(mgr.Add(keys), mgr.Add(families))
 }
 
-// contactTimeout bounds the question whether the API server is there. The
-// probe that waits for it has a little longer.
-const contactTimeout = 2 * time.Second
-
-// connection returns why an adapter that the API server does not answer cannot
-// answer either: it has to ask whether the caller may, and it is the API server
-// that would go on to send every other question here. Families are no condition:
-// without one it says what fallback says, and others have theirs.
-func connection(ctx context.Context, api discovery.DiscoveryInterface) error {
-	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
-	defer cancel()
-	err := api.RESTClient().Get().AbsPath("/livez").Do(ctx).Error()
-	if answer := apierrors.APIStatus(nil); err == nil || errors.As(err, &answer) { // whatever it says, it is there
-		return nil
-	}
-	return fmt.Errorf("the API server does not answer: %w", err)
-}
-
 // The library takes a header of 1 MiB from each connection, before it knows whose
 // it is. An API server needs one or two of them.
 const mostConnections, mostConnectionsOfOne = 128, 32
@@ -196,6 +182,9 @@ const mostConnections, mostConnectionsOfOne = 128, 32
 // says where no flag does, and bound what those who are not known can hold.
 func secure(serving *genericserver.SecureServingInfo, base *basecmd.AdapterBase, keys *federation.Keys, policy identity.Policy) {
 	serving.Listener = inbound.Listener(serving.Listener, mostConnections, mostConnectionsOfOne)
+	if serving.HTTP2MaxStreamsPerConnection == 0 {
+		serving.HTTP2MaxStreamsPerConnection = mostStreams
+	}
 	serving.Cert = &servingCertificate{keys: &keys.Holder, meanwhile: serving.Cert}
 	if base.SecureServing.MinTLSVersion == "" {
 		serving.MinTLSVersion = policy.MinVersion
@@ -205,17 +194,23 @@ func secure(serving *genericserver.SecureServingInfo, base *basecmd.AdapterBase,
 	}
 }
 
+// apiServer is the library's, within our bounds.
+func apiServer(base *basecmd.AdapterBase, keys *federation.Keys, policy identity.Policy) (*apiserver.CustomMetricsAdapterServer, error) {
+	config, err := base.Config()
+	if err != nil {
+		return nil, err
+	}
+	secure(config.GenericConfig.SecureServing, base, keys, policy)
+	guarded(config.GenericConfig)
+	return base.Server()
+}
+
 // serve runs manager and API server side by side; either one's end ends both.
 func serve(
 	ctx context.Context, base *basecmd.AdapterBase, mgr ctrl.Manager, families *federation.Federation, ready *provider.ReadyPods,
 	keys *federation.Keys, policy identity.Policy,
 ) error {
-	config, err := base.Config()
-	if err != nil {
-		return err
-	}
-	secure(config.GenericConfig.SecureServing, base, keys, policy)
-	server, err := base.Server()
+	server, err := apiServer(base, keys, policy)
 	if err != nil {
 		return err
 	}
@@ -243,7 +238,8 @@ func serve(
 	if err != nil {
 		return err
 	}
-	connected := healthz.NamedCheck("connected", func(r *http.Request) error { return connection(r.Context(), api) })
+	there := &contact{ask: func(ctx context.Context) error { return connection(ctx, api) }}
+	connected := healthz.NamedCheck("connected", func(r *http.Request) error { return there.check(r.Context()) })
 	if err := server.GenericAPIServer.AddReadyzChecks(synced, known, key, connected); err != nil {
 		return err
 	}
