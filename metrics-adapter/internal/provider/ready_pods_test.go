@@ -271,6 +271,13 @@ func crowd(pods *atomic.Int64, lists *atomic.Int64) PodReader {
 	}
 }
 
+// now is how many are counted of a namespace.
+func (c *podCount) now(namespace string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of[namespace]
+}
+
 // TestATargetWithTooManyPodsHasNoCount: nothing is divided by a part of the pods.
 // The object says what to do, nothing is kept, the API server is left alone, and
 // when there are fewer they are counted.
@@ -288,14 +295,15 @@ func TestATargetWithTooManyPodsHasNoCount(t *testing.T) {
 			}
 			<-time.After(time.Minute)
 		}
-		if lists.Load() != 1 || f.Ready.counted.all != 0 {
-			t.Errorf("%d lists in four minutes, %d pods are kept", lists.Load(), f.Ready.counted.all)
+		synctest.Wait()
+		if kept := f.Ready.counted.now("shop"); lists.Load() != 1 || kept != 0 {
+			t.Errorf("%d lists in four minutes, %d pods are kept", lists.Load(), kept)
 		}
 		pods.Store(mostPods)
 		<-time.After(tooManyFor)
 		synctest.Wait()
-		if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 0.001" || f.Ready.counted.of["shop"] != mostPods {
-			t.Errorf("%s, %v, %d pods", got, err, f.Ready.counted.of["shop"])
+		if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 0.001" || f.Ready.counted.now("shop") != mostPods {
+			t.Errorf("%s, %v, %d pods", got, err, f.Ready.counted.now("shop"))
 		}
 	})
 }

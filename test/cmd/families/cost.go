@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,14 +27,22 @@ import (
 
 const loopback = "127.0.0.1"
 
-// costs runs one process of each family, which is asked over plaintext and so
-// has no credentials but its own.
+// costs runs one process of each family, which is asked over plaintext, or over
+// loopback where it reads a Secret.
 func costs(ctx context.Context, o options) (err error) {
 	var ends closing
 	defer func() { err = errors.Join(err, ends.close()) }()
-	all, err := allSources(ctx, loopback, &ends)
+	all, err := cloudSources(ctx, loopback, &ends)
 	if err != nil {
 		return err
+	}
+	wanted := func(s source) bool { return s.costs && (o.only == "" || s.name == o.only) }
+	if o.only == "" || !slices.ContainsFunc(all, wanted) {
+		others, err := allSources(ctx, loopback, &ends)
+		if err != nil {
+			return err
+		}
+		all = append(others, all...)
 	}
 	pages := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"waiting":0}`)
@@ -55,7 +64,7 @@ func costs(ctx context.Context, o options) (err error) {
 			}})
 	rows := [][]string{{"family", "trigger type", "MiB at rest", fmt.Sprintf("MiB with %d", o.triggers), "millicores at rest", fmt.Sprintf("millicores with %d", o.triggers)}}
 	for _, s := range all {
-		if !s.costs {
+		if !wanted(s) {
 			continue
 		}
 		row, err := s.cost(ctx, o)
@@ -65,6 +74,9 @@ func costs(ctx context.Context, o options) (err error) {
 		rows = append(rows, row)
 	}
 	table(rows)
+	if o.only != "" {
+		return nil
+	}
 	return unmeasured(o, all)
 }
 
@@ -121,10 +133,11 @@ type process struct {
 	cmd     *exec.Cmd
 	metrics string
 	conn    *grpc.ClientConn
+	ends    closing
 }
 
 func start(ctx context.Context, binaries string, s source) (*process, error) {
-	var ports [2]string
+	var ports [3]string
 	for i := range ports {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback+":0")
 		if err != nil {
@@ -135,24 +148,35 @@ func start(ctx context.Context, binaries string, s source) (*process, error) {
 	}
 	p := &process{metrics: "http://" + ports[1] + "/metrics"}
 	args := append([]string{
-		"--plaintext", "--allow-source-address=" + loopback, "--grpc-address=" + ports[0], "--loopback-address=", "--metrics-address=" + ports[1], "--log-level=error",
+		"--plaintext", "--allow-source-address=" + loopback, "--grpc-address=" + ports[0], "--metrics-address=" + ports[1], "--log-level=error",
 	}, s.args...)
+	asked, env := ports[0], s.env
+	if s.login == nil {
+		args = append(args, "--loopback-address=")
+	} else {
+		kubeconfig, err := keeper(ctx, s.login, &p.ends)
+		if err != nil {
+			return nil, errors.Join(err, p.ends.close())
+		}
+		asked, env = ports[2], append(env, "KUBECONFIG="+kubeconfig)
+		args = append(args, "--loopback-address="+asked, "--loopback-credentials")
+	}
 	p.cmd = exec.CommandContext(ctx, filepath.Join(binaries, "scaler-"+s.family), args...) //nolint:gosec // ours
 	// GOGC is that of deploy/manifests/templates.
-	p.cmd.Env = append(os.Environ(), "GOGC=50", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=example")
+	p.cmd.Env = append(append(os.Environ(), "GOGC=50", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=example"), env...)
 	p.cmd.Stderr = os.Stderr
 	if err := p.cmd.Start(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.ends.close())
 	}
 	var err error
-	p.conn, err = grpc.NewClient("passthrough:///"+ports[0], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	p.conn, err = grpc.NewClient("passthrough:///"+asked, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	return p, err
 }
 
 func (p *process) end() error {
 	err := p.conn.Close()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	return errors.Join(err, p.cmd.Wait())
+	return errors.Join(err, p.cmd.Wait(), p.ends.close())
 }
 
 // subscribe asks for all triggers, as the controller does for objects at zero,
@@ -167,6 +191,9 @@ func (p *process) subscribe(ctx context.Context, s source, o options) error {
 		metadata[scalerv1.KeyTriggerType] = s.triggerType
 		if s.family == "aws" {
 			metadata["identityOwner"] = "operator"
+		}
+		if s.login != nil {
+			metadata[scalerv1.KeyAuthenticationRef] = "TriggerAuthentication/" + authentication
 		}
 		err := stream.Send(&scalerv1.WatchRequest{Request: &scalerv1.WatchRequest_Subscribe{Subscribe: &scalerv1.Subscribe{
 			Id: fmt.Sprintf("ScaledObject/default/app-%d/0", i), Generation: 1, Mode: scalerv1.Mode_MODE_IDLE, Interval: durationpb.New(o.interval),

@@ -24,7 +24,7 @@ type options struct {
 	triggers, events int
 	rest, work       time.Duration
 	interval, idle   time.Duration
-	binaries         string
+	binaries, only   string
 	cost, latency    bool
 }
 
@@ -42,6 +42,7 @@ func main() {
 	flag.DurationVar(&o.interval, "interval", 30*time.Second, "pollingInterval of all triggers")
 	flag.DurationVar(&o.idle, "idle", 2*time.Second, "the annotation sluice.dev/idle-polling-interval")
 	flag.StringVar(&o.binaries, "bin", "../bin", "folder of the families' binaries")
+	flag.StringVar(&o.only, "only", "", "measure memory and CPU of this trigger type alone")
 	flag.BoolVar(&o.cost, "cost", true, "measure memory and CPU")
 	flag.BoolVar(&o.latency, "latency", true, "measure events")
 	flag.Parse()

@@ -28,11 +28,13 @@ type source struct {
 	of func(i int) map[string]string
 	// secret are authentication parameters.
 	secret map[string]string
-	// args are those of the family's process beside what all have.
-	args  []string
-	rings bool
+	// login are the same where memory and CPU are measured, without the core.
+	login map[string]string
+	// args and env are those of the family's process beside what all have.
+	args, env []string
+	rings     bool
 	// costs is whether memory and CPU are measured: not of what is as another one
-	// of its family, or needs a Secret.
+	// of its family.
 	costs bool
 	// prepare makes what n triggers read, with nothing to do; nil for nothing.
 	prepare func(ctx context.Context, n int) error
