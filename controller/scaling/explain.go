@@ -88,8 +88,11 @@ func Explain(in Input, d Decision) Explanation {
 
 var outcomeWords = map[Outcome]string{Pending: "pending", Value: "value", NoData: "no data", Failed: "error"}
 
+// String is the outcome in a word for people.
+func (o Outcome) String() string { return outcomeWords[o] }
+
 func explained(in Input, t Trigger, v Verdict) []ExplainedMetric {
-	whole := ExplainedMetric{Name: label(in.Object.Spec.Triggers, t), Outcome: outcomeWords[v.Outcome], Fallback: v.Fallback, Confirmed: t.Confirmed}
+	whole := ExplainedMetric{Name: label(in.Object.Spec.Triggers, t), Outcome: v.Outcome.String(), Fallback: v.Fallback, Confirmed: t.Confirmed}
 	if v.Err != nil {
 		whole.Error = v.Err.Error()
 	}

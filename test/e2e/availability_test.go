@@ -253,9 +253,9 @@ func (p pythonScaler) signal(t *testing.T, signal syscall.Signal) {
 	}
 }
 
-// TestFaultKEDABeside has a KEDA hold its lease in another namespace: Sluice reads
-// and says so, and scales once KEDA is gone. KEDA itself is played by its
-// lease, which is all that Sluice goes by.
+// TestFaultKEDABeside has a KEDA hold its lease in another namespace: Sluice only
+// reads, and scales once KEDA is gone. KEDA itself is played by its lease, which
+// is all that Sluice goes by.
 func TestFaultKEDABeside(t *testing.T) {
 	ns := namespace(t)
 	topic := kafkaTopic(t, "beside")
@@ -268,7 +268,6 @@ func TestFaultKEDABeside(t *testing.T) {
 	before := logged(t, first, saysKEDA)
 	leave := holdLease(t, ns)
 	waitLogged(t, first, saysKEDA, before)
-	o.waitCondition("Ready", "Unknown", "KEDA (keda-operator-0) holds its lease in namespace "+ns)
 	if err := topic.Produce(t.Context(), 10); err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +284,9 @@ func TestFaultKEDABeside(t *testing.T) {
 			}
 		}
 		return false, "no such series"
+	})
+	waitShadow(t, first, ns, func(d compared) bool {
+		return len(d.Objects) == 1 && d.Objects[0].Would != nil && *d.Objects[0].Would == 2 && strings.Contains(d.Leader, "keda-operator-0")
 	})
 	check()
 	leave()
@@ -370,7 +372,7 @@ func TestFaultTakingOverFromKEDA(t *testing.T) {
 	o, mend := failingSource(t, ns, s)
 	r := row{object: o}
 	leave := holdLease(t, ns)
-	o.waitCondition("Ready", "Unknown", "KEDA (keda-operator-0)")
+	waitShadow(t, leader(t), ns, func(d compared) bool { return d.Mode == "shadow" })
 	name := ""
 	for _, metric := range asList(r.status("externalMetricNames")) {
 		name = fmt.Sprint(metric)

@@ -44,7 +44,6 @@ const (
 	ReasonScaledObjectCheckFailed = "ScaledObjectCheckFailed"
 	ReasonErrorGettingReplicas    = "ErrorGettingCurrentReplicas"
 	ReasonScaleTargetNotScaled    = "ScaleTargetNotScaled"
-	ReasonKEDALeads               = "KEDALeads"
 	ReasonLeasesUnreadable        = "LeasesUnreadable"
 	ReasonPartialTriggerError     = "PartialTriggerError"
 	ReasonTriggerError            = "TriggerError"

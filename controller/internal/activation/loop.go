@@ -206,32 +206,11 @@ func (l *Loop) until(next time.Time) time.Duration {
 func (l *Loop) input(
 	so *v1alpha1.ScaledObject, m *memory, t target.Target, targetErr error,
 ) (in scaling.Input, read []readings.Reading, ahead bool) {
-	in = scaling.Input{
-		Object: so, Now: l.Now(), ReplicasErr: targetErr,
-		LastActive: m.lastActive, Formula: m.formula.compiled, FormulaErr: m.formula.err,
-	}
-	atRest := true // as it is subscribed while the target cannot be read
+	var replicas *int32
 	if targetErr == nil {
-		in.Replicas = ptr.To(m.replicas(t))
-		atRest = scaling.AtRest(so, *in.Replicas)
+		replicas = ptr.To(m.replicas(t))
 	}
-	named := readings.Named(so.Status.ExternalMetricNames, len(so.Spec.Triggers))
-	for i, spec := range so.Spec.Triggers {
-		if spec.Builtin() {
-			continue
-		}
-		state, ok := l.States(triggerID(so, i))
-		r, ahead := m.triggers[i].Read(so, readings.Question{
-			Index: i, Spec: spec, Interval: scaling.SampleInterval(so, spec, atRest), Named: named[i],
-			Waits: l.waits(so), StandIns: true,
-		}, state, ok, in.Now)
-		if ahead {
-			return in, nil, true
-		}
-		read = append(read, r)
-	}
-	in.Triggers = readings.Triggers(read)
-	return in, read, false
+	return m.input(so, replicas, targetErr, known{l.States, l.waits(so)}, l.Now())
 }
 
 // waits reports whether a state is not to be decided by yet. What was heard

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
@@ -201,4 +202,42 @@ func (m *memory) replicas(t target.Target) int32 {
 		return m.wrote
 	}
 	return t.Replicas
+}
+
+// known is what families said about triggers.
+type known struct {
+	states func(federation.ID) (federation.State, bool)
+	// waits reports whether a state is not to be decided by yet, nil for never.
+	waits func(federation.State) bool
+}
+
+// input is all that a decision looks at, and the readings it is made of, while
+// the target has so many replicas, or an error says why that is not known. ahead
+// is true when the triggers known are those of a later generation than so.
+func (m *memory) input(
+	so *v1alpha1.ScaledObject, replicas *int32, replicasErr error, known known, now time.Time,
+) (in scaling.Input, read []readings.Reading, ahead bool) {
+	in = scaling.Input{
+		Object: so, Now: now, Replicas: replicas, ReplicasErr: replicasErr,
+		LastActive: m.lastActive, Formula: m.formula.compiled, FormulaErr: m.formula.err,
+	}
+	// While the target cannot be read it is subscribed as at rest.
+	atRest := replicas == nil || scaling.AtRest(so, *replicas)
+	named := readings.Named(so.Status.ExternalMetricNames, len(so.Spec.Triggers))
+	for i, spec := range so.Spec.Triggers {
+		if spec.Builtin() {
+			continue
+		}
+		state, ok := known.states(triggerID(so, i))
+		r, ahead := m.triggers[i].Read(so, readings.Question{
+			Index: i, Spec: spec, Interval: scaling.SampleInterval(so, spec, atRest), Named: named[i],
+			Waits: known.waits, StandIns: true,
+		}, state, ok, now)
+		if ahead {
+			return in, nil, true
+		}
+		read = append(read, r)
+	}
+	in.Triggers = readings.Triggers(read)
+	return in, read, false
 }

@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -22,6 +25,8 @@ import (
 type leadership struct {
 	// elector is nil for a controller that is alone: it always leads.
 	elector electing
+	// never keeps this controller from leading: it is a shadow.
+	never bool
 	// forget is called before a term begins: what this process remembers may be
 	// older than what another one stored.
 	forget func()
@@ -57,7 +62,18 @@ func electorOf(config *rest.Config, o Options) (electing, error) {
 	if err != nil {
 		return nil, err
 	}
-	return elect(clientset, host+"_"+string(uuid.NewUUID()), o)
+	return elect(clientset, host+"_"+sluiceHolder+string(uuid.NewUUID()), o)
+}
+
+// sluiceHolder follows on the Pod's name in the identity of whoever holds a lease
+// for Sluice. A KEDA's has none: both may hold the same lease in turn, with
+// whatever labels it has, and their Pods may bear the same names.
+const sluiceHolder = "sluice-"
+
+// ofSluice reports whether a Sluice holds a lease.
+func ofSluice(lease *coordinationv1.Lease) bool {
+	_, rest, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+	return strings.HasPrefix(rest, sluiceHolder)
 }
 
 // elect stands for election under a name.
@@ -116,6 +132,10 @@ func (l *leadership) NeedLeaderElection() bool { return false }
 // before it lets the lease go.
 func (l *leadership) Start(ctx context.Context) error {
 	defer l.lose()
+	if l.never {
+		<-ctx.Done()
+		return nil
+	}
 	if l.elector == nil {
 		l.lead(ctx)
 		<-ctx.Done()

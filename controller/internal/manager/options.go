@@ -30,6 +30,9 @@ type Options struct {
 	LeaderElectionID                        string
 	LeaseDuration, RenewDeadline            time.Duration
 	RetryPeriod                             time.Duration
+	// Shadow keeps the controller from ever leading: it decides, and writes
+	// nothing.
+	Shadow bool
 	// PlaintextScalers accepts families whose Service says kubernetes.io/h2c.
 	PlaintextScalers bool
 	// NoData is what a reading without data becomes for objects that do not
@@ -91,6 +94,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flags.StringVar(&o.ProfilingAddress, "profiling-bind-address", "", "address of pprof, \"\" for none")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
+	flags.BoolVar(&o.Shadow, "shadow", false, "never scale: decide, and compare with what somebody else does")
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")
 	flags.Func("no-data", "what a source that answers but has nothing to say means, for objects without annotation "+v1alpha1.AnnotationNoData+

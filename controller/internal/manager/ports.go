@@ -13,19 +13,36 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/sluice-autoscaler/sluice/controller/equivalence"
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
 
 // lastScrapes is how long what was asked may take when the controller ends.
 const lastScrapes = 2 * time.Second
 
-// serveScrapes serves what the controller measures, and in full what it decided.
+// serveScrapes serves what the controller measures, in full what it decided,
+// and what it compared in shadow.
 // controller-runtime's own server has no bound on what anybody sends.
-func serveScrapes(ctx context.Context, mgr ctrl.Manager, address string, decisions http.Handler) error {
+func serveScrapes(ctx context.Context, mgr ctrl.Manager, address string, decisions, compared http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{})))
 	mux.Handle(decisionsPath, decisions)
+	mux.Handle(equivalence.Path, fromInside(compared))
 	return serve(ctx, mgr, "metrics", "--metrics-bind-address", address, mux)
+}
+
+// fromInside serves whoever may forward ports of the installation's Pods: the
+// readings of every namespace are told. Few at once: an answer is some hundreds
+// of kilobytes.
+func fromInside(next http.Handler) http.Handler {
+	bounded := inbound.Scrapes(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !fromLoopback(r) {
+			http.Error(w, "this is told over kubectl port-forward alone", http.StatusForbidden)
+			return
+		}
+		bounded.ServeHTTP(w, r)
+	})
 }
 
 // serveProbes serves the probes: the process answers, and it is ready to.

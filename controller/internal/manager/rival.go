@@ -38,10 +38,11 @@ const (
 func leaseLabels() map[string]string { return map[string]string{"app.kubernetes.io/part-of": "sluice"} }
 
 // rival looks for a KEDA that runs in the same cluster. While one renews its
-// lease Sluice only reads and says so: the two never write side by side.
+// lease Sluice is its shadow and only reads: the two never write side by side.
 type rival struct {
 	client kubernetes.Interface
-	// namespace has our own lease, "" when there is none under the name.
+	// namespace has our own lease, "" when there is none under the name. A KEDA
+	// may hold that one, too: then nobody of us is elected.
 	namespace string
 	// watched are the namespaces of our objects; none is all.
 	watched []string
@@ -62,7 +63,9 @@ type rival struct {
 	seen   map[string]sighting // by namespace of the lease
 	leader string              // namespace of the rival that leads, "" for none
 	holder string              // and its name
-	failed error               // why the last look saw nothing
+	// home is the KEDA that holds our own lease, "" for none.
+	home   string
+	failed error // why the last look saw nothing
 	// refused is since when leases may not be listed any more.
 	refused time.Time
 }
@@ -139,15 +142,14 @@ func kedaLeases() metav1.ListOptions {
 func (r *rival) NeedLeaderElection() bool { return false }
 
 // hinders reports whether nothing is to be written, and why, as condition Ready
-// says it; the condition is empty until the first look.
+// says it. There is no such condition until the first look, nor while a KEDA
+// leads: the objects are its to write to.
 func (r *rival) hinders() (why v1alpha1.Condition, hinders bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	why.Type = v1alpha1.ConditionReady
 	switch {
 	case r.leader != "":
-		why.Status, why.Reason = metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads
-		why.Message = fmt.Sprintf("KEDA (%s) holds its lease in namespace %s: Sluice only reads until that ends", r.holder, r.leader)
 	case r.looked:
 		return v1alpha1.Condition{}, false
 	case r.failed != nil:
@@ -155,6 +157,26 @@ func (r *rival) hinders() (why v1alpha1.Condition, hinders bool) {
 		why.Message = "nothing is scaled, since " + unseen + ": " + r.failed.Error()
 	}
 	return why, true
+}
+
+// leads is the KEDA that scales in our place, with the namespace of its lease.
+func (r *rival) leads() (who string, leads bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.leader != "":
+		return fmt.Sprintf("KEDA (%s) in namespace %s", r.holder, r.leader), true
+	case r.home != "":
+		return fmt.Sprintf("KEDA (%s) in namespace %s", r.home, r.namespace), true
+	}
+	return "", false
+}
+
+// atHome reports whether a KEDA holds our own lease.
+func (r *rival) atHome() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.home != ""
 }
 
 // unseen says what it takes to see a KEDA.
@@ -174,15 +196,27 @@ func (r *rival) look(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	before, _ := r.hinders()
+	before := r.verdict()
 	if err != nil {
 		r.missed(err)
 	} else {
 		r.judge(leases)
 	}
-	if now, _ := r.hinders(); now.Reason != before.Reason || now.Type != before.Type {
+	if r.verdict() != before {
 		r.changed(ctx)
 	}
+}
+
+// verdict is what others act on: which KEDA leads, whether anything may be
+// written, and if not, why.
+func (r *rival) verdict() (all struct {
+	leads, hinders bool
+	reason         string
+}) {
+	why, hinders := r.hinders()
+	_, all.leads = r.leads()
+	all.hinders, all.reason = hinders, why.Reason
+	return all
 }
 
 func (r *rival) missed(err error) {
@@ -202,7 +236,8 @@ func (r *rival) missed(err error) {
 	}
 }
 
-// kedas are the leases that a KEDA holds.
+// kedas are the leases that a KEDA holds, our own among them: in our namespace
+// nobody is but who may be.
 func (r *rival) kedas(ctx context.Context) (kedas []coordinationv1.Lease, err error) {
 	leases, err := r.client.CoordinationV1().Leases(metav1.NamespaceAll).List(ctx, kedaLeases())
 	if err != nil {
@@ -211,7 +246,16 @@ func (r *rival) kedas(ctx context.Context) (kedas []coordinationv1.Lease, err er
 	held := map[string]belief{}
 	for i := range leases.Items {
 		lease := &leases.Items[i]
-		if lease.Name != kedaLease || lease.Namespace == r.namespace || sluices(lease) || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
+		if lease.Name != kedaLease || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
+			continue
+		}
+		if lease.Namespace == r.namespace {
+			if !ofSluice(lease) {
+				kedas = append(kedas, *lease)
+			}
+			continue
+		}
+		if sluices(lease) {
 			continue
 		}
 		b, err := r.believe(ctx, lease)
@@ -231,9 +275,13 @@ func (r *rival) judge(kedas []coordinationv1.Lease) {
 	defer r.mu.Unlock()
 	before := r.seen
 	r.seen, r.looked, r.failed, r.refused = map[string]sighting{}, true, nil, time.Time{}
-	leader, holder := "", ""
+	leader, holder, home := "", "", ""
 	for i := range kedas {
-		if lease := &kedas[i]; r.renews(lease, before[lease.Namespace]) {
+		switch lease := &kedas[i]; {
+		case !r.renews(lease, before[lease.Namespace]):
+		case lease.Namespace == r.namespace:
+			home = *lease.Spec.HolderIdentity
+		default:
 			leader, holder = lease.Namespace, *lease.Spec.HolderIdentity
 		}
 	}
@@ -244,16 +292,18 @@ func (r *rival) judge(kedas []coordinationv1.Lease) {
 		r.log.Info("KEDA no longer holds its lease: Sluice scales", "namespace", r.leader)
 		r.forget()
 	}
-	r.leader, r.holder = leader, holder
+	r.leader, r.holder, r.home = leader, holder, home
 }
 
+// sluices reports whether a lease is a Sluice's. The labels stay on one that a
+// KEDA has taken back.
 func sluices(lease *coordinationv1.Lease) bool {
 	for key, value := range leaseLabels() {
 		if lease.Labels[key] != value {
 			return false
 		}
 	}
-	return true
+	return ofSluice(lease)
 }
 
 // renews takes note of a lease and reports whether somebody renews it.
@@ -278,9 +328,7 @@ func (r *rival) metric() prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sluice_keda_leads", Help: "1 while a KEDA holds its lease, and Sluice only reads.",
 	}, func() float64 {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.leader != "" {
+		if _, leads := r.leads(); leads {
 			return 1
 		}
 		return 0
@@ -299,7 +347,7 @@ type unlessRival struct {
 // Reconcile passes a request on, or drops it and says so.
 func (g unlessRival) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	why, hindered := g.rival.hinders()
-	if g.notices != nil && (!hindered || why.Reason != "") {
+	if g.notices != nil && (!hindered || why.Reason != "") { // not while a KEDA leads: nothing is written
 		if err := g.notices.tell(ctx, request.NamespacedName, why); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -310,8 +358,7 @@ func (g unlessRival) Reconcile(ctx context.Context, request reconcile.Request) (
 	return g.admitting.Reconcile(ctx, request)
 }
 
-// notices say in the objects of a kind why nobody scales them: once each, since
-// a KEDA that leads goes on to write what it thinks.
+// notices say in the objects of a kind why nobody scales them: once each.
 type notices struct {
 	client client.Client
 	empty  func() client.Object

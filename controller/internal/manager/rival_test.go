@@ -52,13 +52,16 @@ func TestRival(t *testing.T) {
 		lease *coordinationv1.Lease
 		want  bool
 	}{
-		"nobody":               {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Name = "another" })},
-		"KEDA":                 {lease: lease("keda", start), want: true},
-		"KEDA, another clock":  {lease: lease("keda", start.Add(-time.Hour)), want: true},
-		"KEDA that let go":     {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("") })},
-		"our own":              {lease: lease("sluice-system", start)},
-		"another Sluice's":     {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Labels = leaseLabels() })},
-		"one that says little": {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = nil, nil }), want: true},
+		"nobody":              {lease: lease("other", start, func(l *coordinationv1.Lease) { l.Name = "another" })},
+		"KEDA":                {lease: lease("keda", start), want: true},
+		"KEDA, another clock": {lease: lease("keda", start.Add(-time.Hour)), want: true},
+		"KEDA that let go":    {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("") })},
+		"our own":             {lease: lease("sluice-system", start, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = ptr.To("keda-operator-1_sluice-uuid") })},
+		"another Sluice's": {lease: lease("other", start, func(l *coordinationv1.Lease) {
+			l.Labels, l.Spec.HolderIdentity = leaseLabels(), ptr.To("controller-0_sluice-uuid")
+		})},
+		"KEDA, on a lease that was a Sluice's": {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Labels = leaseLabels() }), want: true},
+		"one that says little":                 {lease: lease("keda", start, func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = nil, nil }), want: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +94,44 @@ func TestRival(t *testing.T) {
 			r.look(t.Context())
 			if !hindered(r) {
 				t.Error("not hindered by a lease that is renewed again")
+			}
+		})
+	}
+}
+
+// A KEDA may hold the lease by which one of us is elected, under our own Pods'
+// names and with our labels: nobody of us leads then, but somebody is to be
+// followed. Of a peer nobody is the shadow.
+func TestAKEDAOnOurOwnLeaseIsFollowed(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for holder, want := range map[string]bool{
+		"keda-operator-1_4d2d5c54": true, "keda-operator-1": true, "sluice-0_4d2d5c54": true,
+		"keda-operator-1_sluice-4d2d5c54": false, "": false,
+	} {
+		t.Run(holder, func(t *testing.T) {
+			l := lease("keda", now, func(l *coordinationv1.Lease) { l.Labels, l.Spec.HolderIdentity = leaseLabels(), &holder })
+			c := fake.NewClientset(l)
+			at := now
+			r := newRival(mayWrite(c), func() time.Time { return at }) // whatever its rights, it is in our namespace
+			r.namespace = "keda"
+			changes := 0
+			r.changed = func(context.Context) { changes++ }
+			r.look(t.Context())
+			r.look(t.Context())
+			who, leads := r.leads()
+			if leads != want || r.atHome() != want || leads && !strings.Contains(who, holder) || testutil.ToFloat64(r.metric()) == 1 != want {
+				t.Errorf("%q leads: %v", who, leads)
+			}
+			if hindered(r) {
+				t.Error("hindered: whoever is elected may write")
+			}
+			at = now.Add(leaseDuration)
+			r.look(t.Context())
+			if _, leads := r.leads(); leads {
+				t.Error("followed although it does not renew its lease")
+			}
+			if has := map[bool]int{true: 2, false: 1}[want]; changes != has {
+				t.Errorf("told of %d changes, want %d", changes, has)
 			}
 		})
 	}
@@ -274,8 +315,8 @@ func (c *counting) Reconcile(context.Context, reconcile.Request) (reconcile.Resu
 	return reconcile.Result{}, nil
 }
 
-// Who cannot be scaled hears so in its condition, once: a KEDA that leads goes on
-// to write what it thinks.
+// Who cannot be scaled hears so in its condition, once. While a KEDA leads nothing
+// is written at all.
 func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 	key := types.NamespacedName{Namespace: "shop", Name: "worker"}
 	for name, tt := range map[string]struct {
@@ -318,10 +359,9 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 			ask(0, 1, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable)
 			ask(0, 0, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable)
 			r.failed, r.looked, r.leader = nil, true, "keda"
-			ask(0, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
-			ask(0, 0, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
+			ask(0, 0, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable) // the object is KEDA's to write to
 			r.leader = ""
-			ask(1, 0, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads) // the reconciler says better
+			ask(1, 0, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable) // the reconciler says better
 			o := tt.empty()
 			if err := cluster.Direct.Get(t.Context(), key, o); err != nil {
 				t.Fatal(err)
@@ -330,8 +370,8 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 			if err := cluster.Direct.Status().Update(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
-			r.leader = "keda"
-			ask(1, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads)
+			r.failed, r.looked = errors.New("forbidden"), false
+			ask(1, 1, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable)
 			if err := cluster.Direct.Delete(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
@@ -343,7 +383,7 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 				t.Fatal(err)
 			}
 			cluster.Writes()
-			ask(1, 1, metav1.ConditionUnknown, v1alpha1.ReasonKEDALeads) // made again, it has heard nothing
+			ask(1, 1, metav1.ConditionFalse, v1alpha1.ReasonLeasesUnreadable) // made again, it has heard nothing
 			if err := cluster.Direct.Delete(t.Context(), again); err != nil {
 				t.Fatal(err)
 			}

@@ -32,6 +32,7 @@ import (
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/equivalence"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
@@ -40,6 +41,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
+	"github.com/sluice-autoscaler/sluice/controller/internal/shadow"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
@@ -97,6 +99,7 @@ type process struct {
 	figures   *metrics.Figures
 	decisions *activation.Loop
 	jobs      *scaledjob.Reconciler
+	shadow    *shadow.Shadow
 	// authentications are of objects of a namespace and of the cluster.
 	authentications []*authentications
 }
@@ -137,8 +140,8 @@ func (p *process) connect(ctx context.Context) error {
 
 // elect has one of several controllers lead, unless a KEDA does.
 func (p *process) elect(context.Context) error {
-	p.leadership = &leadership{log: p.named("leadership")}
-	if p.LeaderElect {
+	p.leadership = &leadership{log: p.named("leadership"), never: p.Shadow}
+	if p.LeaderElect && !p.Shadow {
 		var err error
 		if p.leadership.elector, err = electorOf(p.mgr.GetConfig(), p.Options); err != nil {
 			return err
@@ -146,7 +149,7 @@ func (p *process) elect(context.Context) error {
 	}
 	p.rival = &rival{
 		client: p.clientset, watched: p.WatchNamespaces, now: time.Now, log: p.named("rival"),
-		forget: p.leadership.forgetIfLeading, changed: p.leadership.beginAgain,
+		forget: p.leadership.forgetIfLeading, changed: p.followed,
 	}
 	if p.LeaderElect && p.LeaderElectionID == kedaLease {
 		p.rival.namespace = p.Namespace
@@ -154,6 +157,42 @@ func (p *process) elect(context.Context) error {
 	p.leadership.began = p.began
 	p.leadership.forget = p.forget
 	return errors.Join(p.mgr.Add(p.leadership), p.mgr.Add(p.rival))
+}
+
+// followed asks for what is done otherwise when a KEDA begins or ceases to lead.
+func (p *process) followed(ctx context.Context) {
+	p.leadership.beginAgain(ctx)
+	p.keysDue.add(keysRequest)
+}
+
+// acts reports whether this controller writes: it leads, and no KEDA does.
+func (p *process) acts() bool {
+	_, hindered := p.rival.hinders()
+	return p.leadership.leads() && !hindered
+}
+
+// follows is who scales in our place, and whether somebody does of whom this
+// controller is the shadow: not another one of the installation.
+func (p *process) follows() (who string, follows bool) {
+	who, leads := p.rival.leads()
+	return who, leads || p.Shadow
+}
+
+// keepsKeys reports whether this controller signs although it does not lead: a
+// KEDA holds the lease by which one of us would be elected, or this controller
+// never stands for election. What two of us write at once is a conflict, and
+// looked at again.
+func (p *process) keepsKeys() bool { return p.Shadow || p.rival.atHome() }
+
+// role is what this controller does where it is nobody's shadow.
+func (p *process) role(ctx context.Context) (role equivalence.Mode, leader string) {
+	if p.leadership.leads() {
+		return equivalence.Acting, ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
+	defer cancel()
+	leader, _ = leaderOf(p.clientset, p.Options)(ctx) // that nobody leads is no news
+	return equivalence.Standby, leader
 }
 
 // began asks for everything there is when a term begins.
@@ -219,13 +258,16 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		WatchPods: (&pods{cache: p.mgr.GetCache(), router: p.router}).watch,
 		Measures:  metrics.Jobs{Errors: p.failures, Figures: p.figures}, Version: p.version, Now: time.Now,
 	}
+	p.shadow = &shadow.Shadow{
+		Client: cluster, Targets: p.targets, States: p.federation.State, Leader: p.follows, Mode: p.role, Now: time.Now, Log: p.named("shadow"),
+	}
 	return nil
 }
 
 // addFederation follows families, and the kinds of targets.
 func (p *process) addFederation(context.Context) error {
 	start := banner{p.clientset.Discovery().RESTClient(), p.version, p.named("start")}
-	return errors.Join(p.mgr.Add(p.federation), p.mgr.Add(start), p.mgr.Add(p.kinds))
+	return errors.Join(p.mgr.Add(p.federation), p.mgr.Add(start), p.mgr.Add(p.kinds), p.mgr.Add(p.shadow))
 }
 
 // addKeys follows this process's own key, and signs those of all others.
@@ -251,7 +293,7 @@ func (p *process) addScaledObjects(context.Context) error {
 	}
 	told := &notices{client: cluster, empty: func() client.Object { return &v1alpha1.ScaledObject{} }}
 	return errors.Join(
-		addSubscriptions(p.mgr, p.router, reportingPanics{subscriptions, "a subscription", byLeader(p.leadership.leads, defective)}),
+		addSubscriptions(p.mgr, p.router, reportingPanics{subscriptions, "a subscription", byLeader(p.acts, defective)}),
 		addHPAs(p.mgr, p.router, p.Workers, p.onLeader(hpas, "a reconcile", inScaledObject(cluster, notReconciled(p.status)), told)),
 		addDecisions(p.mgr, p.router, p.onLeader(p.decisions, "a decision", defective, nil)),
 	)
@@ -272,7 +314,7 @@ func (p *process) addScaledJobs(context.Context) error {
 // addAuthentications keeps the status of authentications.
 func (p *process) addAuthentications(context.Context) error {
 	for _, kind := range []string{authentication.Namespaced, authentication.Cluster} {
-		a := &authentications{kind: kind, leads: p.leadership.leads, recorder: p.status.Events}
+		a := &authentications{kind: kind, leads: p.acts, recorder: p.status.Events}
 		r := &authentication.Reconciler{Client: p.mgr.GetClient(), Kind: kind}
 		if err := a.add(p.mgr, p.onLeader(r, "an authentication", a.defective(p.mgr.GetClient()), nil)); err != nil {
 			return err
@@ -289,7 +331,7 @@ func (p *process) addWebhook(ctx context.Context) error {
 
 // addCloudEvents sends events to the sinks that users name.
 func (p *process) addCloudEvents(context.Context) error {
-	return addSinks(p.mgr, p.sinks, p.leadership.leads)
+	return addSinks(p.mgr, p.sinks, p.acts)
 }
 
 // addProbes says whether the process lives, and whether it can be used.
@@ -302,6 +344,7 @@ func (p *process) addMetrics(ctx context.Context) error {
 	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula)
 	for _, c := range []prometheus.Collector{
 		guard.Panics, guard.Collector(p.failures), guard.Collector(p.figures), p.rival.metric(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
+		guard.Collector(p.shadow),
 	} {
 		if err := ctrlmetrics.Registry.Register(c); err != nil {
 			return err
@@ -311,7 +354,7 @@ func (p *process) addMetrics(ctx context.Context) error {
 		export(ctx, p.mgr, p.Options, p.version, p.decisions),
 		serveScrapes(ctx, p.mgr, p.MetricsAddress, decisions{
 			record: p.decisions.Record, leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options),
-		}),
+		}, p.shadow),
 	)
 }
 

@@ -35,7 +35,7 @@ func (p *process) addSigning() error {
 	}
 	signer := &certificates.Signer{
 		Client: direct, Services: p.federation.Services, Installation: p.Namespace, Clients: p.Clients, Trust: p.Trust, Terms: p.Terms,
-		Now: time.Now, Log: p.named("certificates"),
+		Silent: p.keepsKeys, Now: time.Now, Log: p.named("certificates"),
 	}
 	return ctrl.NewControllerManagedBy(p.mgr).Named("certificates").
 		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
@@ -43,7 +43,22 @@ func (p *process) addSigning() error {
 			return p.keysDue.attach(ctx, q)
 		})).
 		WithOptions(controller.Options{RateLimiter: retries()}).
-		Complete(againAfterConflict(onLeader{reportingPanics{signer, "certificates", inMetrics}, p.leadership}))
+		Complete(againAfterConflict(signing{onLeader{reportingPanics{signer, "certificates", inMetrics}, p.leadership}, p.keepsKeys}))
+}
+
+// signing is done by the leader, and in shadow by whoever there is: families are
+// asked all the same.
+type signing struct {
+	onLeader
+	shadow func() bool
+}
+
+// Reconcile passes a request on.
+func (s signing) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if s.shadow() {
+		return s.admitting.Reconcile(ctx, request)
+	}
+	return s.onLeader.Reconcile(ctx, request)
 }
 
 // certificateFlags bear KEDA's names as far as KEDA has them.

@@ -144,8 +144,13 @@ func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.
 	return merged
 }
 
+// mostReported are the external metrics that are kept of an HPA's status, and
+// longestName how long a name of one may be.
+const mostReported, longestName = 100, 512
+
 // Stripped is a transform for caches: of an HPA's status only what it says of
-// itself is read. What is written is made anew each time, from the spec.
+// itself is read, and what it was told of external metrics. What is written is
+// made anew each time, from the spec.
 func Stripped(object any) (any, error) {
 	if hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
 		hpa.ManagedFields = nil
@@ -155,10 +160,26 @@ func Stripped(object any) (any, error) {
 				kept = append(kept, c)
 			}
 		}
-		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: kept}
+		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
+			Conditions: kept, CurrentMetrics: told(hpa.Status.CurrentMetrics),
+			CurrentReplicas: hpa.Status.CurrentReplicas, DesiredReplicas: hpa.Status.DesiredReplicas,
+		}
 		cut(hpa)
 	}
 	return object, nil
+}
+
+// told are the external metrics of a status, by name and value alone.
+func told(all []autoscalingv2.MetricStatus) (kept []autoscalingv2.MetricStatus) {
+	for _, m := range all {
+		if m.External == nil || len(m.External.Metric.Name) > longestName || len(kept) == mostReported {
+			continue
+		}
+		kept = append(kept, autoscalingv2.MetricStatus{Type: m.Type, External: &autoscalingv2.ExternalMetricStatus{
+			Metric: autoscalingv2.MetricIdentifier{Name: m.External.Metric.Name}, Current: m.External.Current,
+		}})
+	}
+	return kept
 }
 
 // mostOfHPA is what the spec of an HPA may have, as JSON; one of ours has a tenth.

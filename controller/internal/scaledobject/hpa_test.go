@@ -9,6 +9,7 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -44,6 +45,12 @@ func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
 	condition := func(of autoscalingv2.HorizontalPodAutoscalerConditionType) autoscalingv2.HorizontalPodAutoscalerCondition {
 		return autoscalingv2.HorizontalPodAutoscalerCondition{Type: of, Status: "True", Reason: "Any", Message: "a sentence"}
 	}
+	reported := func(name string) autoscalingv2.MetricStatus {
+		return autoscalingv2.MetricStatus{Type: autoscalingv2.ExternalMetricSourceType, External: &autoscalingv2.ExternalMetricStatus{
+			Metric:  autoscalingv2.MetricIdentifier{Name: name, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"any": "label"}}},
+			Current: autoscalingv2.MetricValueStatus{AverageValue: ptr.To(resource.MustParse("3334m"))},
+		}}
+	}
 	whole := &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "worker", Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "kept"},
@@ -51,7 +58,10 @@ func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
 		},
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 7},
 		Status: autoscalingv2.HorizontalPodAutoscalerStatus{
-			DesiredReplicas: 3, CurrentMetrics: []autoscalingv2.MetricStatus{{Type: autoscalingv2.ExternalMetricSourceType}},
+			DesiredReplicas: 3, CurrentReplicas: 2, CurrentMetrics: []autoscalingv2.MetricStatus{
+				reported("s0-kafka-orders"), {Type: autoscalingv2.ResourceMetricSourceType}, {Type: autoscalingv2.ExternalMetricSourceType},
+				reported(strings.Repeat("x", longestName+1)),
+			},
 			Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
 				condition(autoscalingv2.AbleToScale), condition(autoscalingv2.ScalingActive), condition(autoscalingv2.ScalingLimited),
 			},
@@ -60,8 +70,16 @@ func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
 	want := whole.DeepCopy()
 	want.ManagedFields = nil
 	want.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
-		Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{condition(autoscalingv2.ScalingActive)},
+		Conditions:      []autoscalingv2.HorizontalPodAutoscalerCondition{condition(autoscalingv2.ScalingActive)},
+		DesiredReplicas: 3, CurrentReplicas: 2, CurrentMetrics: []autoscalingv2.MetricStatus{reported("s0-kafka-orders")},
 	}
+	want.Status.CurrentMetrics[0].External.Metric.Selector = nil
+	for range mostReported {
+		whole.Status.CurrentMetrics = append(whole.Status.CurrentMetrics, reported("s1-more"))
+		want.Status.CurrentMetrics = append(want.Status.CurrentMetrics, reported("s1-more"))
+		want.Status.CurrentMetrics[len(want.Status.CurrentMetrics)-1].External.Metric.Selector = nil
+	}
+	want.Status.CurrentMetrics = want.Status.CurrentMetrics[:mostReported]
 	if got, err := Stripped(whole); err != nil || !apiequality.Semantic.DeepEqual(got, want) {
 		t.Errorf("kept %+v, %v", got, err)
 	}
