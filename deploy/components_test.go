@@ -47,6 +47,40 @@ func layer(t *testing.T, resources, components []string) string {
 	return dir
 }
 
+// TestShadow holds what is applied beside a KEDA against what a KEDA has under the
+// same names: nothing of the whole cluster but Sluice's own.
+func TestShadow(t *testing.T) {
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
+		Run(filesys.MakeFsOnDisk(), layer(t, []string{all}, []string{"components/shadow"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rendered.Resources() {
+		switch r.GetKind() {
+		case "Namespace", "ClusterRole", "ClusterRoleBinding":
+			if !strings.HasPrefix(r.GetName(), "sluice-") && !strings.HasPrefix(r.GetName(), "scaler-") {
+				t.Errorf("%s %s may be KEDA's", r.GetKind(), r.GetName())
+			}
+		default:
+			if r.GetNamespace() != "sluice-system" && r.GetNamespace() != "sluice-pki" && r.GetNamespace() != "kube-system" {
+				t.Errorf("%s %s/%s may be KEDA's", r.GetKind(), r.GetNamespace(), r.GetName())
+			}
+		}
+	}
+	for _, d := range of[appsv1.Deployment](render(t, layer(t, []string{all}, []string{"components/shadow"}))) {
+		switch d.Name {
+		case "controller":
+			if !slices.Contains(d.Spec.Template.Spec.Containers[0].Args, "--shadow") {
+				t.Error("the controller would lead")
+			}
+		case "metrics-adapter":
+			if *d.Spec.Replicas != 0 {
+				t.Errorf("%d metrics adapters that nobody asks", *d.Spec.Replicas)
+			}
+		}
+	}
+}
+
 // TestCertManager holds the component against what the controller would sign:
 // the same Secrets for the same names, and nothing left of the controller's own
 // authority.

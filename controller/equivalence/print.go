@@ -86,9 +86,9 @@ func (d Document) Print(w io.Writer) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VERDICT\tKIND\tOBJECT\tREPLICAS\tWOULD\tREAD HERE (TOLD TO THE HPA)") //nolint:errcheck // Flush has it
+	fmt.Fprintln(table, "VERDICT\tKIND\tOBJECT\tREPLICAS\tWOULD\tREAD HERE (TOLD TO THE HPA)")
 	for _, o := range sorted {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", o.Verdict, o.Kind, clean(o.Namespace+"/"+o.Name), count32(o.Replicas), o.would(), clean(o.values())) //nolint:errcheck // Flush has it
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", o.Verdict, o.Kind, clean(o.Namespace+"/"+o.Name), count32(o.Replicas), o.would(), clean(o.values()))
 	}
 	if err := table.Flush(); err != nil {
 		return err

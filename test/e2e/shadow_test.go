@@ -210,7 +210,6 @@ func TestFaultShadowOfKEDA(t *testing.T) {
 	working.unmoved(3)
 	resting.unmoved(0)
 
-	began = time.Now()
-	holdLease(t, ns)
+	holdLease(t, namespace(t))
 	waitShadow(t, leader(t), ns, func(d compared) bool { return len(d.Objects) == 4 })
 }

@@ -89,3 +89,18 @@ func TestTheLeaderIsFoundByItsLease(t *testing.T) {
 		t.Error("without a lease: no error")
 	}
 }
+
+// What was compared has readings of every namespace, too.
+func TestComparisonsAreToldInsideAlone(t *testing.T) {
+	for from, status := range map[string]int{
+		"127.0.0.1:40000": http.StatusOK, "[::1]:40000": http.StatusOK, "10.0.0.1:40000": http.StatusForbidden, "[fd00::1]:40000": http.StatusForbidden, "": http.StatusForbidden,
+	} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/shadow", nil)
+		request.RemoteAddr = from
+		recorder := httptest.NewRecorder()
+		fromInside(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "all") })).ServeHTTP(recorder, request)
+		if told := recorder.Body.String() == "all"; recorder.Code != status || told != (status == http.StatusOK) {
+			t.Errorf("from %q: %d %s", from, recorder.Code, recorder.Body)
+		}
+	}
+}
