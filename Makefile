@@ -174,7 +174,7 @@ test-e2e: ## End-to-end scenarios on local control planes
 # mostly wait, so that more of them than there are cores may.
 test-scenarios: RUNS = -skip '^TestFault' ./brokers/... ./cmd/... ./e2e ./localcluster/...
 test-faults: RUNS = -run '^TestFault' ./e2e
-test-scenarios test-faults: build cluster-binaries bin/tools/.generators
+test-scenarios test-faults: build cluster-binaries bin/tools/.generators bin/tools/helm
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
 		hack/test.sh -count=1 -parallel 6 -timeout 30m $(RUNS)
 

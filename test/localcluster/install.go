@@ -64,6 +64,13 @@ func (c *Cluster) Begin(ctx context.Context, what Installation) error {
 	return err
 }
 
+// Processes returns the objects of an installation as Install would apply them,
+// for an installer of another kind.
+func (c *Cluster) Processes(ctx context.Context, what Installation) ([]*unstructured.Unstructured, error) {
+	objects, _, err := c.prepareInstallation(ctx, what)
+	return objects, err
+}
+
 func (c *Cluster) begin(ctx context.Context, what Installation) ([]*unstructured.Unstructured, []*appsv1.Deployment, error) {
 	objects, deployments, err := c.prepareInstallation(ctx, what)
 	if err != nil {
