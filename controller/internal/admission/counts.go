@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
@@ -18,24 +19,28 @@ import (
 // never has any.
 type Counts struct {
 	known                 func(namespace string) bool
-	validations, refusals *prometheus.CounterVec
+	validations, refusals *perNamespace
 
 	mu         sync.Mutex
 	namespaces map[string]struct{}
 }
 
+// perNamespace are series that end with their namespace.
+type perNamespace = series.Counters[string, whole]
+
+// whole is the one part of a namespace.
+type whole struct{}
+
 // NewCounts returns counters to be registered. What the caches have tells which
 // namespaces there are.
 func NewCounts(objects client.Reader) *Counts {
 	return &Counts{
-		known:      func(namespace string) bool { return inhabited(objects, namespace) },
+		known:      func(namespace string) bool { return Inhabited(objects, namespace) },
 		namespaces: map[string]struct{}{},
-		validations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_webhook_scaled_object_validations_total", Help: "ScaledObjects that were judged.",
-		}, []string{"namespace", "action"}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_webhook_scaled_object_validation_errors_total", Help: "ScaledObjects that were refused, by reason.",
-		}, []string{"namespace", "action", "reason"}),
+		validations: series.New[string, whole](series.Unbounded,
+			"keda_webhook_scaled_object_validations_total", "ScaledObjects that were judged.", "namespace", "action"),
+		refusals: series.New[string, whole](series.Unbounded,
+			"keda_webhook_scaled_object_validation_errors_total", "ScaledObjects that were refused, by reason.", "namespace", "action", "reason"),
 	}
 }
 
@@ -55,37 +60,49 @@ func (c *Counts) Collect(ch chan<- prometheus.Metric) {
 // label is how a namespace is counted: under its name when it is known, else
 // under none.
 func (c *Counts) label(namespace string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.namespaces[namespace]; ok {
+	if c.seen(namespace) {
 		return namespace
 	}
-	if !c.known(namespace) {
+	if !c.known(namespace) { // which takes a while, and holds up nobody
 		return ""
 	}
+	c.mu.Lock()
 	c.namespaces[namespace] = struct{}{}
+	c.mu.Unlock()
+	if c.validations.Grown() || c.refusals.Grown() {
+		c.forget()
+	}
 	return namespace
+}
+
+func (c *Counts) seen(namespace string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, seen := c.namespaces[namespace]
+	return seen
 }
 
 // forget ends the series of namespaces that are gone.
 func (c *Counts) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for namespace := range c.namespaces {
-		if !c.known(namespace) {
-			delete(c.namespaces, namespace)
-			gone := prometheus.Labels{"namespace": namespace}
-			c.validations.DeletePartialMatch(gone)
-			c.refusals.DeletePartialMatch(gone)
+	gone := func(namespace string, _ whole) bool {
+		if namespace == "" || c.known(namespace) {
+			return false
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.namespaces, namespace)
+		return true
 	}
+	c.validations.Sweep(gone)
+	c.refusals.Sweep(gone)
 }
 
-// inhabited reports whether the caches have anything of a namespace that one
-// with ScaledObjects has: those, or what they scale.
-func inhabited(objects client.Reader, namespace string) bool {
+// Inhabited reports whether the caches have anything of a namespace that one
+// with ScaledObjects has: those, what they log in with, or what they scale.
+func Inhabited(objects client.Reader, namespace string) bool {
 	for _, list := range []client.ObjectList{
-		&v1alpha1.ScaledObjectList{}, &v1alpha1.ScaledJobList{}, &appsv1.DeploymentList{}, &appsv1.StatefulSetList{},
+		&v1alpha1.ScaledObjectList{}, &v1alpha1.ScaledJobList{}, &v1alpha1.TriggerAuthenticationList{},
+		&appsv1.DeploymentList{}, &appsv1.StatefulSetList{},
 	} {
 		err := objects.List(context.Background(), list, client.InNamespace(namespace), client.Limit(1), client.UnsafeDisableDeepCopy)
 		if err == nil && meta.LenList(list) > 0 {
@@ -97,18 +114,19 @@ func inhabited(objects client.Reader, namespace string) bool {
 
 // judged counts one object and its refusals.
 func (c *Counts) judged(namespace, action string, refusals []rules.Refusal) {
-	c.validations.WithLabelValues(c.label(namespace), action).Inc()
+	label := c.label(namespace)
+	c.validations.Add(label, whole{}, 1, label, action)
 	c.refused(namespace, action, refusals)
 }
 
 // refused counts each reason for refusing an object once.
 func (c *Counts) refused(namespace, action string, refusals []rules.Refusal) {
-	namespace = c.label(namespace)
+	label := c.label(namespace)
 	counted := map[string]bool{}
 	for _, r := range refusals {
 		if !counted[r.Reason] {
 			counted[r.Reason] = true
-			c.refusals.WithLabelValues(namespace, action, r.Reason).Inc()
+			c.refusals.Add(label, whole{}, 1, label, action, r.Reason)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestScaledJobs(t *testing.T) {
 	t.Run("counted with ScaledObjects (note 11)", func(t *testing.T) {
 		f := newFixture(t, scaledObject())
 		f.ask(pathScaledJob, scaledJob(jobTriggers()), nil)
-		if n := testutil.ToFloat64(f.Counts.refusals.WithLabelValues(namespace, "create", rules.ReasonTriggers)); n != 1 {
+		if n := f.Counts.refusals.Of(namespace, whole{}, namespace, "create", rules.ReasonTriggers); n != 1 {
 			t.Errorf("%v refusals counted", n)
 		}
 		if n := testutil.CollectAndCount(f.Counts.validations); n != 0 {

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -368,11 +367,11 @@ func TestAllViolationsAtOnceInAFixedOrder(t *testing.T) {
 			rules.ReasonOtherScaledObject: 1, rules.ReasonModifiers: 1, rules.ReasonOtherHPA: 1, rules.ReasonReplicas: 1, rules.ReasonFallback: 1,
 			rules.ReasonName: 1, rules.ReasonHPAName: 0, rules.ReasonTriggers: 1, rules.ReasonTarget: 0,
 		} {
-			if have := testutil.ToFloat64(f.Counts.refusals.WithLabelValues(namespace, "create", reason)); have != want {
+			if have := f.Counts.refusals.Of(namespace, whole{}, namespace, "create", reason); have != want {
 				t.Errorf("%s counted %v times, want %v", reason, have, want)
 			}
 		}
-		if have := testutil.ToFloat64(f.Counts.validations.WithLabelValues(namespace, "create")); have != 1 {
+		if have := f.Counts.validations.Of(namespace, whole{}, namespace, "create"); have != 1 {
 			t.Errorf("%v validations counted", have)
 		}
 	}

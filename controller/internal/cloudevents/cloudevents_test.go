@@ -262,7 +262,7 @@ func TestSinkThatTakesNothingIsGivenUpUntilItsSpecChanges(t *testing.T) {
 	if one := <-took; one.header.Get("Ce-Type") != "keda.scaledobject.paused.v1" || len(got) != attempts+1 {
 		t.Errorf("got %s; the old sink %d", one.header.Get("Ce-Type"), len(got))
 	}
-	if n := testutil.ToFloat64(f.metrics.emitted.WithLabelValues("shop", "mine", "http", "failed")); n != 1 {
+	if n := f.metrics.emitted.Of(key, "shop", "shop", "mine", "http", "failed"); n != 1 {
 		t.Errorf("%v events are counted as failed", n)
 	}
 }
@@ -512,22 +512,170 @@ func TestSinksOfANamespaceAreBounded(t *testing.T) {
 // by how many wait or by what each says.
 func TestWaitingEventsAreBounded(t *testing.T) {
 	s := NewSinks("mine", "keda", slog.New(slog.DiscardHandler))
-	s.most = 5
+	s.waiting = newRoom(5)
+	s.sinks["shop"] = map[string]*sink{}
 	for _, name := range []string{"one", "two"} { // which nobody serves
-		key := types.NamespacedName{Namespace: "shop", Name: name}
-		s.sinks[key] = &sink{key: key, queue: make(chan *event, 4)}
+		s.sinks["shop"][name] = &sink{key: types.NamespacedName{Namespace: "shop", Name: name}, queue: make(chan *event, 4)}
 	}
 	for range 10 {
 		s.send(event{kind: "keda.scaledobject.ready.v1", namespace: "shop", note: strings.Repeat("é", mostOfNote)})
 	}
 	held := 0
-	for _, sink := range s.sinks {
+	for _, sink := range s.sinks["shop"] {
 		held += len(sink.queue)
 		if note := (<-sink.queue).note; len(note) > mostOfNote || !utf8.ValidString(note) {
 			t.Errorf("%d bytes are kept", len(note))
 		}
 	}
-	if n := testutil.ToFloat64(s.metrics.queued.WithLabelValues("shop")); held != 5 || s.waiting.Load() != 5 || n != 5 {
-		t.Errorf("%d events wait, counted as %d and %v", held, s.waiting.Load(), n)
+	if n := testutil.ToFloat64(s.metrics.queued.WithLabelValues("shop")); held != 5 || s.waiting.all != 5 || n != 5 {
+		t.Errorf("%d events wait, counted as %d and %v", held, s.waiting.all, n)
+	}
+}
+
+// TestASlowSinkFillsNobodysQueue has sinks of many namespaces that take nothing,
+// and more events than may wait.
+func TestASlowSinkFillsNobodysQueue(t *testing.T) {
+	s := NewSinks("mine", "keda", slog.New(slog.DiscardHandler))
+	put := func(namespace, name string) *sink { // which nobody serves
+		next := &sink{key: types.NamespacedName{Namespace: namespace, Name: name}}
+		next.open()
+		if s.sinks[namespace] == nil {
+			s.sinks[namespace] = map[string]*sink{}
+		}
+		s.sinks[namespace][name] = next
+		return next
+	}
+	happens := func(namespace string, times int) {
+		for range times {
+			s.send(event{kind: "keda.scaledobject.ready.v1", namespace: namespace})
+		}
+	}
+	for i := range 20 {
+		namespace := fmt.Sprint("slow-", i)
+		for n := range mostSinks {
+			put(namespace, strconv.Itoa(n))
+		}
+		happens(namespace, queued+1)
+	}
+	if s.waiting.all != mostWait {
+		t.Errorf("%d events wait", s.waiting.all)
+	}
+	quiet := put("quiet", "audit")
+	happens("quiet", queued)
+	if n := len(quiet.queue); n != queued {
+		t.Errorf("%d events wait for a sink of a namespace that had none waiting", n)
+	}
+	if s.waiting.all != mostWait || s.waiting.of["quiet"] != queued {
+		t.Errorf("%d events wait, %d of the quiet one", s.waiting.all, s.waiting.of["quiet"])
+	}
+	for namespace, n := range s.waiting.of { // 32768 in 21 parts, of which one is smaller
+		if namespace != "quiet" && (n < 1500 || n > 1700) {
+			t.Errorf("%d events of %s wait", n, namespace)
+		}
+	}
+}
+
+// TestANoisyNamespaceFillsNoQueueOfTheCluster has a namespace of which more
+// happens than a sink of the cluster takes.
+func TestANoisyNamespaceFillsNoQueueOfTheCluster(t *testing.T) {
+	s := NewSinks("mine", "keda", slog.New(slog.DiscardHandler))
+	all := &sink{key: types.NamespacedName{Name: "all"}}
+	all.open()
+	s.sinks[""] = map[string]*sink{"all": all}
+	send := func(namespace string) bool {
+		before := len(all.queue)
+		s.send(event{kind: "keda.scaledobject.ready.v1", namespace: namespace})
+		return len(all.queue) > before
+	}
+	waiting := 0
+	for send("noisy") {
+		waiting++
+	}
+	if waiting < queued {
+		t.Errorf("only %d events wait, while there is room", waiting)
+	}
+	for i := range 10 {
+		if !send(fmt.Sprint("quiet-", i)) {
+			t.Errorf("the event of namespace %d is dropped", i)
+		}
+	}
+	s.mu.Lock()
+	s.empty(all)
+	s.mu.Unlock()
+	if s.waiting.all != 0 || len(s.waiting.of) != 0 || all.waiting.all != 0 || len(s.kept) != 0 {
+		t.Errorf("%+v, %+v and %v are counted of nothing", s.waiting, all.waiting, s.kept)
+	}
+}
+
+// Of a sink of the cluster, series of a namespace end with the namespace, after
+// they were told once more; and a sink takes along its own, not those of another
+// of the same name.
+func TestSeriesOfAClusterSinkEndWithTheNamespace(t *testing.T) {
+	f := start(t)
+	var gone atomic.Bool
+	f.Inhabited = func(namespace string) bool { return namespace == "shop" || !gone.Load() }
+	uri, got := receiver(t, http.StatusOK)
+	f.apply("", "audit", to(uri))
+	f.apply("shop", "audit", to(uri))
+	namespaces := 20
+	for i := range namespaces {
+		f.happens(fmt.Sprintf("team-%d", i), "ScaledObjectReady")
+		<-got
+	}
+	f.happens("shop", "ScaledObjectReady") // told to both
+	<-got
+	<-got
+	series := func() int {
+		return testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_emitted_total")
+	}
+	tick, deadline := time.NewTicker(time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	both := types.NamespacedName{Namespace: "shop", Name: "audit"}
+	counted := func() float64 {
+		return f.metrics.emitted.Of(both, "shop", "shop", "audit", "http", "emitted") +
+			f.metrics.emitted.Of(types.NamespacedName{Name: "audit"}, "shop", "shop", "audit", "http", "emitted")
+	}
+	for counted() != 2 {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%v events are counted", counted())
+		}
+	}
+	if n := series(); n != namespaces+1 {
+		t.Errorf("%d series of %d namespaces", n, namespaces+1)
+	}
+	gone.Store(true)
+	if n := series(); n != namespaces+1 {
+		t.Errorf("%d series at the first scrape after the end", n)
+	}
+	if n := series(); n != 1 {
+		t.Errorf("%d series of one namespace", n)
+	}
+	f.remove(types.NamespacedName{Name: "audit"})
+	if n := series(); n != 1 || counted() != 1 {
+		t.Errorf("%d series, with %v events, of the sink that is left", n, counted())
+	}
+	f.remove(both)
+	if n := series(); n != 0 {
+		t.Errorf("%d series of no sink", n)
+	}
+}
+
+// What is on its way when its source goes brings no series back.
+func TestADeliveryAfterTheEndIsNotCounted(t *testing.T) {
+	f := start(t)
+	uri, _ := receiver(t, http.StatusOK)
+	f.apply("shop", "mine", to(uri))
+	key := types.NamespacedName{Namespace: "shop", Name: "mine"}
+	f.mu.Lock()
+	sink := f.sinks["shop"]["mine"]
+	f.mu.Unlock()
+	f.remove(key)
+	if err := f.deliver(t.Context(), sink, &event{kind: "keda.scaledobject.ready.v1", namespace: "shop"}); err != nil {
+		t.Fatal(err)
+	}
+	if n := testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_emitted_total"); n != 0 {
+		t.Errorf("%d series of a source that is gone", n)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	sdk "github.com/cloudevents/sdk-go/v2"
@@ -19,6 +18,7 @@ import (
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 	"github.com/sluice-autoscaler/sluice/outbound"
 )
 
@@ -50,7 +50,9 @@ type Sinks struct {
 	Cluster, Namespace string
 	// GaveUp is told of a sink that took no event; it gets none from then on.
 	GaveUp func(types.NamespacedName)
-	Log    *slog.Logger
+	// Inhabited reports whether a namespace has anything that events are about.
+	Inhabited func(namespace string) bool
+	Log       *slog.Logger
 	// Pause is waited between two attempts.
 	Pause time.Duration
 
@@ -62,13 +64,11 @@ type Sinks struct {
 	end context.CancelFunc
 
 	mu    sync.Mutex
-	sinks map[types.NamespacedName]*sink
-	// waiting counts the events in all queues; most is how many may be.
-	waiting atomic.Int64
-	most    int64
+	sinks map[string]map[string]*sink // by namespace and name
 
-	counts sync.Mutex
-	kept   map[string]kept // by namespace; without an entry it has no series
+	counts  sync.Mutex
+	waiting *room           // of all queues, by the namespace of the sink
+	kept    map[string]kept // by namespace; without an entry it has no series
 }
 
 // kept is what a namespace has here.
@@ -80,6 +80,7 @@ type sink struct {
 	edition edition
 	spec    eventing.CloudEventSourceSpec
 	queue   chan *event // which all sinks that wait for it share
+	waiting *room       // of the queue, by the namespace of the event; nil where there is one
 	stop    context.CancelFunc
 	failed  error // guarded by Sinks
 }
@@ -94,13 +95,15 @@ type edition struct {
 // NewSinks returns no sink yet. What is put there is served until Start ends.
 func NewSinks(cluster, namespace string, log *slog.Logger) *Sinks {
 	ctx, end := context.WithCancel(context.Background())
-	return &Sinks{
+	s := &Sinks{
 		ctx: ctx, end: end,
 		Cluster: cluster, Namespace: namespace, Log: log, Pause: time.Second,
-		GaveUp: func(types.NamespacedName) {},
-		sender: outbound.NewSender(), most: mostWait,
-		metrics: newFigures(), sinks: map[types.NamespacedName]*sink{}, kept: map[string]kept{},
+		GaveUp: func(types.NamespacedName) {}, Inhabited: func(string) bool { return true },
+		sender: outbound.NewSender(), waiting: newRoom(mostWait),
+		sinks: map[string]map[string]*sink{}, kept: map[string]kept{},
 	}
+	s.metrics = newFigures(s.sweep)
+	return s
 }
 
 // Metrics are KEDA's about CloudEvents.
@@ -125,7 +128,7 @@ func (s *Sinks) NeedLeaderElection() bool { return false }
 func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEventSourceSpec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if before := s.sinks[key]; before != nil {
+	if before := s.sinks[key.Namespace][key.Name]; before != nil {
 		if before.edition == now {
 			return before.failed
 		}
@@ -134,16 +137,19 @@ func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEv
 	if s.ctx.Err() != nil {
 		return nil // this process ends
 	}
-	if s.of(key.Namespace) >= mostSinks {
+	if len(s.sinks[key.Namespace]) >= mostSinks {
 		return errTooMany
 	}
 	next := &sink{key: key, edition: now, spec: spec, stop: func() {}}
-	s.sinks[key] = next
+	if s.sinks[key.Namespace] == nil {
+		s.sinks[key.Namespace] = map[string]*sink{}
+	}
+	s.sinks[key.Namespace][key.Name] = next
 	s.count(key.Namespace, kept{sources: 1})
 	if next.failed = check(spec.Destination); next.failed != nil {
 		return next.failed
 	}
-	next.queue = make(chan *event, queued)
+	next.open()
 	ctx, stop := context.WithCancel(s.ctx)
 	next.stop = stop
 	guard.Go(&s.running, "CloudEvents", key.String(), func() {
@@ -152,14 +158,14 @@ func (s *Sinks) put(key types.NamespacedName, now edition, spec eventing.CloudEv
 	return nil
 }
 
-// of counts the sinks of a namespace; s.mu is held.
-func (s *Sinks) of(namespace string) (n int) {
-	for key := range s.sinks {
-		if key.Namespace == namespace {
-			n++
-		}
+// open makes the queue. That of the cluster has room for the events of one
+// namespace, and as much again for those of others.
+func (s *sink) open() {
+	if s.key.Namespace != "" {
+		s.queue = make(chan *event, queued)
+		return
 	}
-	return n
+	s.queue, s.waiting = make(chan *event, 2*queued), newRoom(2*queued)
 }
 
 // check says why nothing can be sent to a destination.
@@ -179,12 +185,16 @@ func check(to eventing.Destination) error {
 
 // drop ends a sink; s.mu is held.
 func (s *Sinks) drop(key types.NamespacedName) {
-	if sink := s.sinks[key]; sink != nil {
-		sink.stop()
-		delete(s.sinks, key)
-		s.empty(sink)
-		s.count(key.Namespace, kept{sources: -1})
+	sink := s.sinks[key.Namespace][key.Name]
+	if sink == nil {
+		return
 	}
+	sink.stop()
+	if delete(s.sinks[key.Namespace], key.Name); len(s.sinks[key.Namespace]) == 0 {
+		delete(s.sinks, key.Namespace)
+	}
+	s.empty(sink)
+	s.count(key.Namespace, kept{sources: -1})
 }
 
 // empty forgets what waits for a sink that gets nothing more; s.mu is held.
@@ -192,27 +202,92 @@ func (s *Sinks) empty(sink *sink) {
 	for {
 		select {
 		case e := <-sink.queue:
-			s.taken(e)
+			s.taken(sink, e)
 		default:
 			return
 		}
 	}
 }
 
-// taken counts an event that waits no longer.
-func (s *Sinks) taken(e *event) {
-	s.waiting.Add(-1)
-	s.count(e.namespace, kept{events: -1})
-}
-
-// count keeps the series of a namespace as long as it has a source of its own,
-// or events that wait for one of the cluster.
-func (s *Sinks) count(namespace string, more kept) {
-	if namespace == "" {
-		return
+// admit counts an event that is to wait, if there is room: where there is none,
+// the namespace whose sinks have the most waiting gives way. s.mu is held.
+func (s *Sinks) admit(sink *sink, e *event) bool {
+	if !s.makeRoom(sink.key.Namespace) {
+		return false
 	}
 	s.counts.Lock()
 	defer s.counts.Unlock()
+	if sink.waiting != nil && !sink.waiting.enter(e.namespace) {
+		return false
+	}
+	s.waiting.put(sink.key.Namespace)
+	s.keep(e.namespace, kept{events: 1})
+	return true
+}
+
+// makeRoom reports whether one more may wait for sinks of a namespace; s.mu is
+// held.
+func (s *Sinks) makeRoom(namespace string) bool {
+	s.counts.Lock()
+	who, ok, full := "", true, s.waiting.all >= s.waiting.most
+	if full {
+		who, ok = s.waiting.inFavorOf(namespace)
+	}
+	s.counts.Unlock()
+	if full && ok {
+		return s.evict(who)
+	}
+	return ok
+}
+
+// evict drops the event that waits longest for that sink of a namespace for which
+// the most wait; s.mu is held.
+func (s *Sinks) evict(namespace string) bool {
+	var slowest *sink
+	for _, sink := range s.sinks[namespace] {
+		if slowest == nil || len(sink.queue) > len(slowest.queue) {
+			slowest = sink
+		}
+	}
+	if slowest == nil {
+		return false
+	}
+	select {
+	case e := <-slowest.queue:
+		s.taken(slowest, e)
+		s.tooSlow(slowest, e)
+	default: // it was served meanwhile
+	}
+	return true
+}
+
+func (s *Sinks) tooSlow(sink *sink, e *event) {
+	s.Log.Error("CloudEvent dropped, its sink is too slow", "sink", sink.key.String(), "type", string(e.kind))
+}
+
+// taken counts an event that waits no longer.
+func (s *Sinks) taken(sink *sink, e *event) {
+	s.counts.Lock()
+	defer s.counts.Unlock()
+	s.waiting.leave(sink.key.Namespace)
+	if sink.waiting != nil {
+		sink.waiting.leave(e.namespace)
+	}
+	s.keep(e.namespace, kept{events: -1})
+}
+
+func (s *Sinks) count(namespace string, more kept) {
+	s.counts.Lock()
+	defer s.counts.Unlock()
+	s.keep(namespace, more)
+}
+
+// keep keeps the series of a namespace as long as it has a source of its own, or
+// events that wait for one of the cluster; s.counts is held.
+func (s *Sinks) keep(namespace string, more kept) {
+	if namespace == "" {
+		return
+	}
 	now := s.kept[namespace]
 	now.sources += more.sources
 	now.events += more.events
@@ -230,11 +305,7 @@ func (s *Sinks) remove(key types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(key)
-	of := prometheus.Labels{"cloudeventsource": key.Name}
-	if key.Namespace != "" {
-		of["namespace"] = key.Namespace
-	}
-	s.metrics.emitted.DeletePartialMatch(of)
+	s.metrics.emitted.Forget(key)
 }
 
 // send hands an event to each sink that wants it. It never blocks: what a full
@@ -243,29 +314,34 @@ func (s *Sinks) send(e event) {
 	e.note = short(e.note)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sink := range s.sinks {
-		elsewhere := sink.key.Namespace != "" && sink.key.Namespace != e.namespace
-		if sink.failed != nil || elsewhere || !passes(sink.spec.EventSubscription, e.kind) {
+	s.offer(s.sinks[""], &e)
+	if e.namespace != "" {
+		s.offer(s.sinks[e.namespace], &e)
+	}
+}
+
+// offer is send for some sinks; s.mu is held.
+func (s *Sinks) offer(sinks map[string]*sink, e *event) {
+	for _, sink := range sinks {
+		if sink.failed != nil || !passes(sink.spec.EventSubscription, e.kind) {
 			continue
 		}
-		if !s.enqueue(sink, &e) {
-			s.Log.Error("CloudEvent dropped, its sink is too slow", "sink", sink.key.String(), "type", string(e.kind))
+		if !s.enqueue(sink, e) {
+			s.tooSlow(sink, e)
 		}
 	}
 }
 
 // enqueue counts first: serve may take the event at once.
 func (s *Sinks) enqueue(sink *sink, e *event) bool {
-	if s.waiting.Load() >= s.most {
+	if !s.admit(sink, e) {
 		return false
 	}
-	s.waiting.Add(1)
-	s.count(e.namespace, kept{events: 1})
 	select {
 	case sink.queue <- e:
 		return true
 	default:
-		s.taken(e)
+		s.taken(sink, e)
 		return false
 	}
 }
@@ -285,7 +361,7 @@ func (s *Sinks) serve(ctx context.Context, sink *sink) {
 		case <-ctx.Done():
 			return
 		case e := <-sink.queue:
-			s.taken(e)
+			s.taken(sink, e)
 			if err := s.deliver(ctx, sink, e); err != nil {
 				s.giveUp(ctx, sink, err)
 				return
@@ -315,14 +391,14 @@ func (s *Sinks) deliver(ctx context.Context, sink *sink, e *event) error {
 	for attempt := 1; ; attempt++ {
 		err := s.post(ctx, sink, message)
 		if err == nil {
-			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "emitted").Inc()
+			s.emitted(sink, e, "emitted")
 			return nil
 		}
 		if ctx.Err() != nil {
 			return err // the source is gone, and its series are
 		}
 		if attempt > attempts {
-			s.metrics.emitted.WithLabelValues(e.namespace, sink.key.Name, "http", "failed").Inc()
+			s.emitted(sink, e, "failed")
 			return fmt.Errorf("not delivered in %d attempts: %w", attempt, err)
 		}
 		timer := time.NewTimer(s.Pause)
@@ -332,6 +408,35 @@ func (s *Sinks) deliver(ctx context.Context, sink *sink, e *event) error {
 			timer.Stop()
 		}
 	}
+}
+
+// emitted counts what became of an event, unless the source is gone, and its
+// series are.
+func (s *Sinks) emitted(sink *sink, e *event, state string) {
+	s.mu.Lock()
+	if s.sinks[sink.key.Namespace][sink.key.Name] != nil {
+		s.metrics.emitted.Add(sink.key, e.namespace, 1, e.namespace, sink.key.Name, "http", state)
+	}
+	s.mu.Unlock()
+	if s.metrics.emitted.Grown() {
+		s.sweep()
+	}
+}
+
+// sweep ends what sinks of the cluster counted of namespaces that are gone.
+func (s *Sinks) sweep() {
+	inhabited := map[string]bool{}
+	s.metrics.emitted.Sweep(func(sink types.NamespacedName, namespace string) bool {
+		if sink.Namespace != "" || namespace == "" {
+			return false
+		}
+		lives, known := inhabited[namespace]
+		if !known {
+			lives = s.Inhabited(namespace)
+			inhabited[namespace] = lives
+		}
+		return !lives
+	})
 }
 
 // post sends a message once.
@@ -371,15 +476,19 @@ func (s *Sinks) message(sink *sink, e *event) (sdk.Event, error) {
 
 // figures are KEDA's about CloudEvents.
 type figures struct {
-	emitted *prometheus.CounterVec
+	// emitted are by sink and the namespace of the event.
+	emitted *series.Counters[types.NamespacedName, string]
 	queued  *prometheus.GaugeVec
+	// told is called after a scrape: of a namespace that is gone, it was the last.
+	told func()
 }
 
-func newFigures() *figures {
+func newFigures(told func()) *figures {
 	return &figures{
-		emitted: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_cloudeventsource_events_emitted_total", Help: "CloudEvents by what became of them: emitted or failed.",
-		}, []string{"namespace", "cloudeventsource", "eventsink", "state"}),
+		told: told,
+		emitted: series.New[types.NamespacedName, string](series.Unbounded,
+			"keda_cloudeventsource_events_emitted_total", "CloudEvents by what became of them: emitted or failed.",
+			"namespace", "cloudeventsource", "eventsink", "state"),
 		queued: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "keda_cloudeventsource_events_queued", Help: "CloudEvents that wait for their sinks.",
 		}, []string{"namespace"}),
@@ -396,4 +505,5 @@ func (f *figures) Describe(ch chan<- *prometheus.Desc) {
 func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	f.emitted.Collect(ch)
 	f.queued.Collect(ch)
+	f.told()
 }

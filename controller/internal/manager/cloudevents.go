@@ -12,12 +12,15 @@ import (
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
 )
 
 // addSinks keeps the sinks in line with what users ask for.
 func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) error {
 	var ofNamespaces, ofCluster feed
+	sinks.Inhabited = func(namespace string) bool { return admission.Inhabited(mgr.GetClient(), namespace) }
 	sinks.GaveUp = func(key types.NamespacedName) {
 		if key.Namespace == "" {
 			ofCluster.add(key)
@@ -43,7 +46,7 @@ func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) err
 			return err
 		}
 	}
-	if err := ctrlmetrics.Registry.Register(sinks.Metrics()); err != nil {
+	if err := ctrlmetrics.Registry.Register(guard.Collector(sinks.Metrics())); err != nil {
 		return err
 	}
 	return mgr.Add(sinks)

@@ -331,7 +331,7 @@ func (p *process) addWebhook(ctx context.Context) error {
 
 // addCloudEvents sends events to the sinks that users name.
 func (p *process) addCloudEvents(context.Context) error {
-	return addSinks(p.mgr, p.sinks, p.acts)
+	return addSinks(p.mgr, p.sinks, p.acts) //nolint:contextcheck // a scrape has none
 }
 
 // addProbes says whether the process lives, and whether it can be used.
