@@ -74,7 +74,7 @@ func triggersOf(common Trigger, triggers []v1alpha1.ScaleTrigger, template *core
 		trigger := common
 		trigger.Index, trigger.Type, trigger.TriggerName = i, t.Type, t.Name
 		trigger.Metadata = t.Metadata
-		trigger.MetricType, trigger.UseCachedMetrics = string(t.TargetType()), t.UseCachedMetrics
+		trigger.MetricType, trigger.UseCachedMetrics = string(t.MetricType), t.UseCachedMetrics
 		if !scalerv1.NameVariable(t.Metadata) {
 			trigger.Unread = nil
 		}

@@ -28,7 +28,7 @@ func scaledObject(edit func(*v1alpha1.ScaledObject)) *v1alpha1.ScaledObject {
 func TestTriggersOf(t *testing.T) {
 	id := ID{Kind: "ScaledObject", Namespace: "shop", Name: "orders"}
 	plain := Trigger{
-		ID: id, Generation: 7, Type: "kafka", Metadata: map[string]string{"topic": "orders"}, MetricType: "AverageValue",
+		ID: id, Generation: 7, Type: "kafka", Metadata: map[string]string{"topic": "orders"},
 		PollingInterval: 30 * time.Second, IdlePollingInterval: 30 * time.Second, Mode: Active,
 	}
 	with := func(edit func(*Trigger)) []Trigger {
@@ -109,7 +109,7 @@ func TestTriggersOfJobKnowItsTemplate(t *testing.T) {
 	}
 	want := []Trigger{{
 		ID: ID{Kind: "ScaledJob", Namespace: "shop", Name: "batch", Index: 1}, Generation: 3, Type: "rabbitmq",
-		Metadata: map[string]string{"hostFromEnv": "HOST"}, Authentication: "TriggerAuthentication/login", MetricType: "AverageValue",
+		Metadata: map[string]string{"hostFromEnv": "HOST"}, Authentication: "TriggerAuthentication/login",
 		PollingInterval: 30 * time.Second, IdlePollingInterval: 2 * time.Second, Mode: Idle, ServiceAccount: "batch",
 		Env:        map[string]scalerv1.EnvVar{"HOST": {Value: &host}},
 		Containers: []scalerv1.Container{{Name: "proxy", Env: map[string]scalerv1.EnvVar{}}, {Name: "worker", Env: map[string]scalerv1.EnvVar{"HOST": {Value: &host}}}},

@@ -69,7 +69,8 @@ type Trigger struct {
 	// Authentication is "TriggerAuthentication/<name>",
 	// "ClusterTriggerAuthentication/<name>" or empty.
 	Authentication string
-	// MetricType is "AverageValue" or "Value"; empty is AverageValue.
+	// MetricType is "AverageValue" or "Value", as the user gave it; empty is the
+	// default.
 	MetricType string
 	// MetricSource is true when the trigger only feeds a formula.
 	MetricSource bool

@@ -212,12 +212,14 @@ func TestParameters(t *testing.T) {
 			}
 		})
 	}
-	t.Run("type beside a metric type", func(t *testing.T) {
-		_, err := family.WithReserved(map[string]string{scalerv1.KeyMetricType: "Value"}).Specs(t.Context(), "datadog", with(query, map[string]string{"type": "Global"}))
-		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "type: is given beside metricType") {
-			t.Errorf("error = %v", err)
+	for _, given := range []string{"Value", "AverageValue"} {
+		for _, old := range []string{"Global", "average"} {
+			_, err := family.WithAuth(keys).WithReserved(map[string]string{scalerv1.KeyMetricType: given}).Observe(t.Context(), "datadog", with(query, map[string]string{"type": old}))
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "type: is given beside metricType; remove it") {
+				t.Errorf("type %s beside metricType %s: %v", old, given, err)
+			}
 		}
-	})
+	}
 }
 
 func TestMetrics(t *testing.T) {

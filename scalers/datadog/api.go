@@ -130,21 +130,9 @@ func isLimitName(text string) bool {
 
 // queried is what the API says to a query.
 type queried struct {
-	Status string     `json:"status"`
-	Error  string     `json:"error"`
-	Series seriesList `json:"series"`
-}
-
-// seriesList is one value of each series.
-type seriesList []points
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *seriesList) UnmarshalJSON(text []byte) error {
-	return client.EachElement(text, func(s struct {
-		Points points `json:"pointlist"`
-	}) {
-		*l = append(*l, s.Points)
-	})
+	Status string          `json:"status"`
+	Error  string          `json:"error"`
+	Series json.RawMessage `json:"series"` // may be null
 }
 
 // points are the values of a series; NaN where there is none.
@@ -186,25 +174,50 @@ func (s *apiSource) evaluate(body []byte) (float64, error) {
 		return 0, scaler.Errorf(codes.FailedPrecondition, "Datadog cannot evaluate the query: %s", said(q.Error))
 	case q.Status != "ok":
 		return 0, errOther
-	case len(q.Series) == 0:
+	}
+	all, err := s.combined(q.Series)
+	switch {
+	case err != nil:
+		return 0, errOther
+	case all.count == 0:
 		return 0, fmt.Errorf("no metrics returned: %w", scaler.ErrNoData)
-	case len(q.Series) > 1 && s.QueryAggregator == "":
-		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns %d series: have it return one, or give queryAggregator", len(q.Series))
+	case all.count > 1 && s.QueryAggregator == "":
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns %d series: have it return one, or give queryAggregator", all.count)
+	case all.wrong != nil:
+		return 0, all.wrong
+	case s.QueryAggregator == "average":
+		return all.total / float64(all.count), nil
+	default:
+		return all.highest, nil
 	}
-	var total float64
-	highest := math.Inf(-1)
-	for _, series := range q.Series {
-		value, err := series.newest(s.LastAvailablePointOffset)
-		if err != nil {
-			return 0, err
+}
+
+// combined is what series come to. None of them is kept: there may be very many, with
+// nothing in them.
+type combined struct {
+	count          int
+	total, highest float64
+	wrong          error // of the first without a value
+}
+
+func (s *apiSource) combined(list json.RawMessage) (combined, error) {
+	all := combined{highest: math.Inf(-1)}
+	if list == nil {
+		return all, nil
+	}
+	err := client.EachElement(list, func(one struct {
+		Points points `json:"pointlist"`
+	}) {
+		all.count++
+		if all.wrong != nil {
+			return
 		}
-		total += value
-		highest = max(highest, value)
-	}
-	if s.QueryAggregator == "average" {
-		return total / float64(len(q.Series)), nil
-	}
-	return highest, nil
+		value, err := one.Points.newest(s.LastAvailablePointOffset)
+		all.wrong = err
+		all.total += value
+		all.highest = max(all.highest, value)
+	})
+	return all, err
 }
 
 // newest is the last value that there is, or one so many points before.

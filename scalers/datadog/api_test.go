@@ -314,6 +314,22 @@ func TestThousandTriggers(t *testing.T) {
 	}
 }
 
+// TestSeriesWithoutEnd: of series nothing is kept but what they come to, since a few
+// bytes announce each.
+func TestSeriesWithoutEnd(t *testing.T) {
+	const many = 1_000_000
+	text := []byte(`{"status": "ok", "series": [{}` + strings.Repeat(`,{}`, many-1) + `]}`)
+	source := &apiSource{datadogParams: datadogParams{}}
+	before := scalertest.Allocated()
+	_, err := source.evaluate(text)
+	if grown := scalertest.Allocated() - before; grown > many*64 {
+		t.Errorf("%d MiB were allocated for %d series", grown>>20, many)
+	}
+	if err == nil || !strings.Contains(err.Error(), "the query returns 1000000 series") {
+		t.Errorf("error = %v", err)
+	}
+}
+
 // FuzzAnswer: no answer of the API makes a value out of nothing, or ends the
 // process.
 func FuzzAnswer(f *testing.F) {

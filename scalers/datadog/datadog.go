@@ -39,8 +39,8 @@ type datadogParams struct {
 	MetricUnavailableValue *float64 `param:"metricUnavailableValue"`
 	// Timeout bounds one request.
 	Timeout time.Duration `param:"timeout"`
-	// Type was the metric type.
-	Type string `param:"type" deprecated:"it has no effect; give the trigger a metricType" question:"false"`
+	// Type was the metric type: average for AverageValue, global for Value.
+	Type string `param:"type" deprecated:"give the trigger metricType: AverageValue instead of average, Value instead of global" question:"false"`
 	// HPAMetricName has no meaning.
 	HPAMetricName string `param:"hpaMetricName" deprecated:"it is ignored" question:"false"`
 }
@@ -119,7 +119,8 @@ func (p datadogParams) noTarget() bool {
 	return !p.MetricSource && (p.TargetValue == nil || *p.TargetValue == -1)
 }
 
-// checkType checks a parameter that has no effect any more, as KEDA does.
+// checkType checks a parameter that the trigger's own metricType has replaced, as
+// KEDA does. What it means for the target is the core's matter.
 func (p datadogParams) checkType() error {
 	given, there := p.Metadata["type"]
 	if !there {
@@ -129,7 +130,7 @@ func (p datadogParams) checkType() error {
 	if kind := strings.ToLower(strings.TrimSpace(given)); kind != "average" && kind != "global" {
 		problems = append(problems, fmt.Errorf("type: %q is not one of average, global", given))
 	}
-	if p.MetricType == scaler.Value { // the default cannot be told from what was given
+	if p.MetricTypeGiven {
 		problems = append(problems, errors.New("type: is given beside metricType; remove it"))
 	}
 	return errors.Join(problems...)

@@ -39,7 +39,7 @@ func (datadogParams) ParamDocs() map[string]string {
 		"MetricUnavailableValue": "The value while Datadog has no data, or cannot compute the metric; without it, that is an error.",
 		"TargetValue":            "The target.",
 		"Timeout":                "Bounds one request.",
-		"Type":                   "Was the metric type.",
+		"Type":                   "Was the metric type: average for AverageValue, global for Value.",
 		"UseClusterAgentProxy":   "Asks the Cluster Agent for a DatadogMetric, which costs nothing of the organisation's rate limit; else the API evaluates query.",
 		"datadog":                "Scales on a metric query of Datadog, which its API evaluates, or on a DatadogMetric, which the Cluster Agent has at hand.",
 	}

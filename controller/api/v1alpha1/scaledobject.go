@@ -215,12 +215,16 @@ func shortHash(text []byte) string {
 func (t ScaleTrigger) Cacheable() bool { return !t.Builtin() && t.Type != "cron" }
 
 // TargetType is the metricType of a trigger that a family serves. Default
-// AverageValue.
+// AverageValue, or what the type in the metadata of a datadog trigger meant once.
 func (t ScaleTrigger) TargetType() autoscalingv2.MetricTargetType {
-	if t.MetricType == "" {
+	switch {
+	case t.MetricType != "":
+		return t.MetricType
+	case t.Type == "datadog" && strings.EqualFold(strings.TrimSpace(t.Metadata["type"]), "global"):
+		return autoscalingv2.ValueMetricType
+	default:
 		return autoscalingv2.AverageValueMetricType
 	}
-	return t.MetricType
 }
 
 // TargetType is the metricType of the computed metric. Default AverageValue.

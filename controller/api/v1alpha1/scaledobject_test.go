@@ -50,6 +50,28 @@ func TestDefaults(t *testing.T) {
 	check("paused", so.Paused(), false)
 }
 
+// TestTypeOfDatadog: what the metadata said before there was metricType holds where
+// there is none, for this type alone.
+func TestTypeOfDatadog(t *testing.T) {
+	for want, triggers := range map[autoscalingv2.MetricTargetType][]ScaleTrigger{
+		autoscalingv2.ValueMetricType: {
+			{Type: "datadog", Metadata: map[string]string{"type": "global"}}, {Type: "datadog", Metadata: map[string]string{"type": " Global "}},
+			{Type: "datadog", MetricType: autoscalingv2.ValueMetricType},
+		},
+		autoscalingv2.AverageValueMetricType: {
+			{Type: "datadog"}, {Type: "datadog", Metadata: map[string]string{"type": "average"}}, {Type: "datadog", Metadata: map[string]string{"type": "sum"}},
+			{Type: "datadog", MetricType: autoscalingv2.AverageValueMetricType, Metadata: map[string]string{"type": "global"}},
+			{Type: "kafka", Metadata: map[string]string{"type": "global"}},
+		},
+	} {
+		for _, trigger := range triggers {
+			if got := trigger.TargetType(); got != want {
+				t.Errorf("%+v: %s, want %s", trigger, got, want)
+			}
+		}
+	}
+}
+
 func TestExplicitZerosAreKept(t *testing.T) {
 	so := valid(func(so *ScaledObject) {
 		so.Spec.CooldownPeriod = ptr(int32(0))

@@ -22,8 +22,10 @@ type Object struct {
 	TriggerIndex int
 	// PollingInterval is the object's, never 0.
 	PollingInterval time.Duration
-	// MetricType is how targets are meant.
-	MetricType MetricType
+	// MetricType is how targets are meant, and MetricTypeGiven whether the trigger
+	// says so itself.
+	MetricType      MetricType
+	MetricTypeGiven bool
 	// MetricSource is true when the trigger only feeds a formula, and so needs
 	// no target of its own.
 	MetricSource bool

@@ -506,7 +506,7 @@ func TestObjectAndIdentityAreFilledIn(t *testing.T) {
 	}
 	want := contract.Object{
 		Kind: "ScaledJob", Namespace: "shop", Name: "orders", TriggerName: "second", TriggerIndex: 2,
-		PollingInterval: 5 * time.Second, MetricType: contract.Value,
+		PollingInterval: 5 * time.Second, MetricType: contract.Value, MetricTypeGiven: true,
 		Metadata: map[string]string{"servers": "a:1", "queueNameFromEnv": "jobs"},
 	}
 	if !reflect.DeepEqual(got.Object, want) {

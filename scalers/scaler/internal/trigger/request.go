@@ -129,6 +129,7 @@ func (r Request) Facts() (Facts, params.Problems) {
 	})
 	reading.key(scalerv1.KeyMetricType, func(text string) (err error) {
 		f.Object.MetricType, err = parseMetricType(text)
+		f.Object.MetricTypeGiven = true
 		return err
 	})
 	reading.key(scalerv1.KeyMetricSource, func(text string) (err error) {
