@@ -14,6 +14,9 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-autoscaler/sluice/deploy/chart"
+	known "github.com/sluice-autoscaler/sluice/deploy/families"
 )
 
 const helmChart = "helm/sluice"
@@ -302,5 +305,45 @@ func TestWrongValuesAreRefusedByName(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestANewFamilyTouchesNoTemplate generates for a family that nobody has heard
+// of, and has the templates of the chart install it.
+func TestANewFamilyTouchesNoTemplate(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"core", "crds", "components/cert-manager", "images", "helm"} {
+		if err := os.CopyFS(filepath.Join(root, "deploy", dir), os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.CopyFS(filepath.Join(root, "docs"), os.DirFS("../docs")); err != nil {
+		t.Fatal(err)
+	}
+	generate(t, root)
+	list, err := known.Read(strings.NewReader(toys), filepath.Join(root, "deploy/scalers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chart.Write(root, list); err != nil {
+		t.Fatal(err)
+	}
+	objects := template(t, filepath.Join(root, "deploy", helmChart), "families: {select: none, toy: {enabled: true, replicaCount: 1}}")
+	if deployment := named(objects, "Deployment/scaler-toy"); deployment == nil || place(t, deployment, "spec.replicas") != "1" {
+		t.Errorf("Deployment = %v", deployment)
+	}
+	for _, service := range []string{"Service/scaler-toy-car", "Service/scaler-toy-train"} {
+		if named(objects, service) == nil {
+			t.Errorf("no %s", service)
+		}
+	}
+	if named(objects, "Deployment/scaler-plain") != nil {
+		t.Error("the other family is there, too")
+	}
+	if _, err := os.Stat(filepath.Join(root, "deploy", helmChart, "files/families/kafka.yaml")); err == nil {
+		t.Error("a family that is gone is in the chart")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -393,4 +394,34 @@ func (c another) checkNothingIsLeft() {
 		err := c.Client().Get(c.t.Context(), client.ObjectKey{Name: "sluice-pki"}, &corev1.Namespace{})
 		return apierrors.IsNotFound(err), fmt.Sprint(err)
 	})
+}
+
+// TestTheChartKnowsTheFlags asks the processes for the flags that the chart lets
+// extraArgs give them.
+func TestTheChartKnowsTheFlags(t *testing.T) {
+	t.Parallel()
+	repo, err := localcluster.FindRepo(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(repo, "deploy/helm/sluice/files/flags.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, err := localcluster.Decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for values, process := range map[string]string{"keda": "controller", "metricsAdapter": "metrics-adapter"} {
+		flags, _, err := unstructured.NestedStringSlice(lists[0].Object, values)
+		if err != nil || len(flags) == 0 {
+			t.Fatalf("flags of %s = %v, %v", values, flags, err)
+		}
+		help, _ := exec.CommandContext(t.Context(), filepath.Join(repo, "bin", process), "--help").CombinedOutput() //nolint:gosec // one of ours
+		for _, name := range flags {
+			if !regexp.MustCompile(`(?m)^ +--?` + regexp.QuoteMeta(name) + `\b`).Match(help) {
+				t.Errorf("%s has no flag %s:\n%s", process, name, help)
+			}
+		}
+	}
 }
