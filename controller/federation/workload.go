@@ -98,10 +98,21 @@ const (
 // Cut says why the containers of a workload from the cache are not known, nil when
 // they are.
 func Cut(object client.Object) error {
-	if _, cut := object.GetAnnotations()[annotationCut]; cut {
+	switch reason, cut := object.GetAnnotations()[annotationCut]; {
+	case cut && reason != "":
+		return coded(codes.ResourceExhausted, "%s", reason)
+	case cut:
 		return coded(codes.InvalidArgument, "it has more than %d containers, or more than %d bytes of variables", mostContainers, mostOfContainers)
 	}
 	return nil
+}
+
+// CutWorkload leaves of a workload in a cache the replicas alone, and says why.
+func CutWorkload(object client.Object, reason string) {
+	if _, template := ReadWorkload(object); template != nil {
+		template.Spec.Containers = nil
+	}
+	object.SetAnnotations(map[string]string{annotationCut: reason})
 }
 
 // stripContainers keeps what is read of containers, and nothing where it is too

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -109,7 +110,10 @@ func managerOptions(o options) ctrl.Options {
 	}
 	// Nobody changes an object that was read.
 	shared := true
-	workload := cache.ByObject{Transform: federation.StripWorkload}
+	// Half of what the garbage collector keeps to, and half of that for a namespace.
+	room := int(debug.SetMemoryLimit(-1) / 2)
+	kept := &provider.Kept{OfOne: room / 2, InAll: room}
+	workload := cache.ByObject{Transform: kept.Workload}
 	opts := ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // see metrics.go
@@ -120,7 +124,7 @@ func managerOptions(o options) ctrl.Options {
 			DefaultUnsafeDisableDeepCopy: &shared,
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.ScaledObject{}:                 {Label: o.selector, Transform: o.kept},
-				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.selector, Transform: provider.StripHPA},
+				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.selector, Transform: kept.HPA},
 				&appsv1.Deployment{}:                     workload,
 				&appsv1.StatefulSet{}:                    workload,
 				&appsv1.ReplicaSet{}:                     workload,
