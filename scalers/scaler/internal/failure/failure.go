@@ -48,10 +48,7 @@ func Explain(err error) (codes.Code, string) {
 		// Where the status is wrapped, its own "rpc error: code = ..." is
 		// noise in the middle of a sentence.
 		message := strings.ReplaceAll(err.Error(), withStatus.Error(), st.Message())
-		if st.Code() == codes.OK {
-			return codes.Internal, message
-		}
-		return st.Code(), message
+		return known(st.Code()), message
 	case errors.Is(err, contract.ErrNoData):
 		return codes.NotFound, err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
@@ -61,6 +58,18 @@ func Explain(err error) (codes.Code, string) {
 	default:
 		return codes.Unavailable, err.Error()
 	}
+}
+
+// known is the code of a failure as users and metrics know it: a source may send
+// any number.
+func known(code codes.Code) codes.Code {
+	switch {
+	case code == codes.OK:
+		return codes.Internal
+	case code > codes.Unauthenticated: // the last one there is
+		return codes.Unknown
+	}
+	return code
 }
 
 // Refused is true when the source did not accept the credentials.
