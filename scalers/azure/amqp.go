@@ -32,6 +32,7 @@ const (
 // only ever speaks when it is spoken to. The library puts messages together of
 // as many frames as come, of the length that stands in front of them.
 type allowance struct {
+	most  int64 // that it may be at any time
 	left  atomic.Int64
 	heard atomic.Int64 // frames with something in them
 
@@ -42,8 +43,8 @@ type allowance struct {
 
 // grant is for one request.
 func (a *allowance) grant() {
-	if a.left.Add(mostReply) > 2*mostAsked*mostReply {
-		a.left.Store(2 * mostAsked * mostReply)
+	if a.left.Add(mostReply) > a.most {
+		a.left.Store(a.most)
 	}
 }
 
@@ -89,6 +90,7 @@ type hubs struct {
 	plain   bool   // nothing is encrypted: an emulator
 	dialer  *client.Dialer
 	token   func(ctx context.Context, resource string) (token, kind string, err error)
+	held    *client.Holding // what hubs take beside the connection
 
 	turn   chan struct{} // holds one while nobody dials
 	mu     sync.Mutex
@@ -96,16 +98,65 @@ type hubs struct {
 	closed bool
 }
 
+// Cost is what the library takes for a connection before the first hub is asked
+// about. FurtherServers has what it takes for each hub.
+func (*hubs) Cost() int { return 256 << 10 }
+
+// linkCost is what the library takes for both links to a hub, most of it for queues
+// as long as the window of a session.
+const linkCost = 144 << 10
+
 // hubConn is one connection while it lasts.
 type hubConn struct {
 	conn    *amqp.Conn
-	session *amqp.Session
 	claims  *caller // puts tokens
 	allowed *allowance
+	held    *client.Holding // of what connections may take; nil for what is counted elsewhere
+	retired atomic.Bool     // another connection is in its place
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	links map[string]*hubLink
+	mu       sync.Mutex
+	links    map[string]*hubLink
+	sessions []*hubSession
+}
+
+// hubSession is a part of a connection: Azure has 256 links in one.
+type hubSession struct {
+	*amqp.Session
+
+	callers int // of two links each
+}
+
+// mostCallers is how many callers one session has.
+const mostCallers = 100
+
+// session is one with a place for a caller, which leaves it by free.
+func (c *hubConn) session(ctx context.Context) (*hubSession, error) {
+	c.mu.Lock()
+	for _, s := range c.sessions {
+		if s.callers < mostCallers {
+			s.callers++
+			c.mu.Unlock()
+			return s, nil
+		}
+	}
+	c.mu.Unlock()
+	c.allowed.grant()
+	opened, err := c.conn.NewSession(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &hubSession{opened, 1}
+	c.mu.Lock()
+	c.sessions = append(c.sessions, s)
+	c.mu.Unlock()
+	return s, nil
+}
+
+func (c *hubConn) free(s *hubSession) {
+	c.mu.Lock()
+	s.callers--
+	c.mu.Unlock()
 }
 
 // hubLink asks about one hub.
@@ -119,11 +170,15 @@ type hubLink struct {
 // claimLife is how long a token that was put is relied on.
 const claimLife = 10 * time.Minute
 
-// mostLinks is how many hubs one connection asks about.
-const mostLinks = 1000
+// mostLinks is how many hubs one connection asks about, and mostSessions in how many
+// sessions.
+const (
+	mostLinks    = 1000
+	mostSessions = 256
+)
 
 // Close ends the connection. Its last user is gone.
-func (h *hubs) Close() error { //nolint:unparam // as an io.Closer
+func (h *hubs) Close() error {
 	h.mu.Lock()
 	now := h.now
 	h.now, h.closed = nil, true
@@ -131,7 +186,7 @@ func (h *hubs) Close() error { //nolint:unparam // as an io.Closer
 	if now != nil {
 		now.end()
 	}
-	return nil
+	return h.held.Set(0) // which is never refused
 }
 
 // end closes the connection and waits for what runs for it.
@@ -165,10 +220,11 @@ func (h *hubs) connection(ctx context.Context) (*hubConn, error) {
 	case now != nil:
 		return now, nil
 	}
-	c, err := h.dial(ctx)
+	c, err := h.dial(ctx, &allowance{most: 2 * mostAsked * mostReply})
 	if err != nil {
 		return nil, err
 	}
+	c.held = h.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -185,16 +241,17 @@ func (h *hubs) drop(c *hubConn) {
 	present := h.now == c
 	if present {
 		h.now = nil
+		c.retired.Store(true)
 	}
 	h.mu.Unlock()
 	if present {
+		_ = h.held.Set(0) // less is never refused
 		c.end()
 	}
 }
 
 // dial connects and opens the link for tokens.
-func (h *hubs) dial(ctx context.Context) (*hubConn, error) {
-	allowed := &allowance{}
+func (h *hubs) dial(ctx context.Context, allowed *allowance) (*hubConn, error) {
 	for range 8 { // to shake hands, and open what a connection begins with
 		allowed.grant()
 	}
@@ -204,7 +261,7 @@ func (h *hubs) dial(ctx context.Context) (*hubConn, error) {
 		return nil, err
 	}
 	conn, err := amqp.NewConn(ctx, raw, &amqp.ConnOptions{
-		HostName: h.host, SASLType: amqp.SASLTypeAnonymous(), MaxFrameSize: mostFrame, MaxSessions: 2, ContainerID: "sluice",
+		HostName: h.host, SASLType: amqp.SASLTypeAnonymous(), MaxFrameSize: mostFrame, MaxSessions: mostSessions, ContainerID: "sluice",
 		Properties: map[string]any{"product": "sluice"},
 	})
 	if err != nil {
@@ -212,10 +269,7 @@ func (h *hubs) dial(ctx context.Context) (*hubConn, error) {
 		return nil, err
 	}
 	c := &hubConn{conn: conn, allowed: allowed, links: map[string]*hubLink{}}
-	if c.session, err = conn.NewSession(ctx, nil); err == nil {
-		c.claims, err = c.open(ctx, "$cbs")
-	}
-	if err != nil {
+	if c.claims, err = c.open(ctx, "$cbs"); err != nil {
 		c.end()
 		return nil, err
 	}
@@ -260,11 +314,33 @@ func (h *hubs) ask(ctx context.Context, hub string, properties map[string]any) (
 	return nil, h.failure(err)
 }
 
-func (h *hubs) askOver(ctx context.Context, c *hubConn, hub string, properties map[string]any) (map[string]any, error) {
-	resource := "amqps://" + h.host + "/" + hub
+// resource is what tokens for a hub are for.
+func (h *hubs) resource(hub string) string {
 	if h.plain {
-		resource = "amqp://" + h.host + "/" + hub
+		return "amqp://" + h.host + "/" + hub
 	}
+	return "amqps://" + h.host + "/" + hub
+}
+
+// claim puts a token for a hub.
+func (h *hubs) claim(ctx context.Context, c *hubConn, hub string) error {
+	token, kind, err := h.token(ctx, h.resource(hub))
+	if err != nil {
+		return err
+	}
+	return c.put(ctx, h.resource(hub), token, kind)
+}
+
+// put shows a token to the server.
+func (c *hubConn) put(ctx context.Context, resource, token, kind string) error {
+	_, err := c.claims.call(ctx, &amqp.Message{Value: token, ApplicationProperties: map[string]any{
+		"operation": "put-token", "type": kind, "name": resource,
+	}})
+	return err
+}
+
+func (h *hubs) askOver(ctx context.Context, c *hubConn, hub string, properties map[string]any) (map[string]any, error) {
+	resource := h.resource(hub)
 	token, kind, err := h.token(ctx, resource)
 	if err != nil {
 		return nil, err
@@ -294,10 +370,7 @@ func (c *hubConn) link(ctx context.Context, hub, resource, token, kind string) (
 	}
 	defer func() { l.turn <- struct{}{} }()
 	if time.Now().After(l.until) {
-		_, err := c.claims.call(ctx, &amqp.Message{Value: token, ApplicationProperties: map[string]any{
-			"operation": "put-token", "type": kind, "name": resource,
-		}})
-		if err != nil {
+		if err := c.put(ctx, resource, token, kind); err != nil {
 			return nil, err
 		}
 		l.until = time.Now().Add(claimLife)
@@ -315,18 +388,10 @@ func (c *hubConn) link(ctx context.Context, hub, resource, token, kind string) (
 // turnOf is the link of a hub, with its turn taken.
 func (c *hubConn) turnOf(ctx context.Context, hub string) (*hubLink, error) {
 	for {
-		c.mu.Lock()
-		l := c.links[hub]
-		if l == nil {
-			if len(c.links) == mostLinks {
-				c.mu.Unlock()
-				return nil, scaler.Errorf(codes.ResourceExhausted, "more than %d event hubs are asked about over one connection", mostLinks)
-			}
-			l = &hubLink{turn: make(chan struct{}, 1)}
-			l.turn <- struct{}{}
-			c.links[hub] = l
+		l, err := c.linkOf(hub)
+		if err != nil {
+			return nil, err
 		}
-		c.mu.Unlock()
 		if err := take(ctx, l.turn); err != nil {
 			return nil, err
 		}
@@ -335,6 +400,38 @@ func (c *hubConn) turnOf(ctx context.Context, hub string) (*hubLink, error) {
 		}
 		l.turn <- struct{}{}
 	}
+}
+
+// linkOf is the link of a hub, which may be a new one.
+func (c *hubConn) linkOf(hub string) (*hubLink, error) {
+	c.mu.Lock()
+	l, n := c.links[hub], len(c.links)
+	c.mu.Unlock()
+	switch {
+	case l != nil:
+		return l, nil
+	case n >= mostLinks:
+		return nil, scaler.Errorf(codes.ResourceExhausted, "more than %d event hubs are asked about over one connection", mostLinks)
+	}
+	if err := c.hold(n + 1); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l = c.links[hub]; l == nil {
+		l = &hubLink{turn: make(chan struct{}, 1)}
+		l.turn <- struct{}{}
+		c.links[hub] = l
+	}
+	return l, nil
+}
+
+// hold counts what n links take. It is called with no lock held.
+func (c *hubConn) hold(n int) error {
+	if c.retired.Load() {
+		return nil
+	}
+	return c.held.Set(n * linkCost)
 }
 
 // ofLink reports whether an error ends one link: the server detached it, or refused
@@ -353,7 +450,9 @@ func (c *hubConn) forget(hub string) {
 	c.mu.Lock()
 	l := c.links[hub]
 	delete(c.links, hub)
+	n := len(c.links)
 	c.mu.Unlock()
+	_ = c.hold(n) // less is never refused
 	if l == nil {
 		return
 	}
@@ -375,6 +474,7 @@ type caller struct {
 	reply    string
 	allowed  *allowance
 	places   chan struct{}
+	left     func() // gives back its place in a session
 
 	mu      sync.Mutex
 	next    uint64
@@ -393,11 +493,16 @@ func (c *hubConn) open(ctx context.Context, node string) (*caller, error) {
 		places: make(chan struct{}, mostAsked), waiting: map[uint64]chan *amqp.Message{}, ended: make(chan struct{}),
 	}
 	c.allowed.grant()
-	var err error
-	if k.sender, err = c.session.NewSender(ctx, node, nil); err != nil {
+	session, err := c.session(ctx)
+	if err != nil {
 		return nil, err
 	}
-	k.receiver, err = c.session.NewReceiver(ctx, node, &amqp.ReceiverOptions{
+	k.left = func() { c.free(session) }
+	if k.sender, err = session.NewSender(ctx, node, nil); err != nil {
+		k.left()
+		return nil, err
+	}
+	k.receiver, err = session.NewReceiver(ctx, node, &amqp.ReceiverOptions{
 		TargetAddress: k.reply, Credit: 2 * mostAsked, MaxMessageSize: mostReply,
 		SettlementMode: amqp.ReceiverSettleModeFirst.Ptr(), RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
@@ -436,6 +541,7 @@ const closeWithin = time.Second
 
 // close lets go of both links, or of the one that there is.
 func (k *caller) close() {
+	defer k.left()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
 	k.allowed.grant()                                    // for the server's part of it

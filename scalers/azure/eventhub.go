@@ -10,6 +10,8 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +26,7 @@ import (
 
 // azureEventHub scales on the events of one event hub that a consumer group has
 // yet to process, by the checkpoints that it keeps in blobs.
-var azureEventHub = scaler.Define("azure-eventhub", openEventHub)
+var azureEventHub = scaler.Define("azure-eventhub", openEventHub, hubRings)
 
 // eventHubParams is the metadata of an azure-eventhub trigger.
 type eventHubParams struct {
@@ -68,6 +70,18 @@ type eventHubParams struct {
 	// ".blob.". It counts with cloud Private alone, which needs it with
 	// storageAccountName.
 	StorageEndpointSuffix string `param:"storageEndpointSuffix"`
+	// DoorbellConsumerGroup is a consumer group of the event hub that nobody else
+	// reads, other than consumerGroup. With it events are noticed as they arrive;
+	// without, when the next reading is due. KEDA has no such parameter.
+	DoorbellConsumerGroup string `param:"doorbellConsumerGroup"`
+}
+
+// Silent keeps the doorbell off unless it has a consumer group.
+func (p eventHubParams) Silent() string {
+	if p.DoorbellConsumerGroup == "" {
+		return "doorbellConsumerGroup is not set"
+	}
+	return ""
 }
 
 // Validate checks that there is a way to the hub and to the checkpoints.
@@ -75,6 +89,13 @@ func (p eventHubParams) Validate() error {
 	var problems []error
 	if p.UnprocessedEventThreshold <= 0 { // as the source of a formula, too: it caps the value
 		problems = append(problems, fmt.Errorf("unprocessedEventThreshold: target %d is not greater than 0", p.UnprocessedEventThreshold))
+	}
+	switch group := p.DoorbellConsumerGroup; {
+	case group == "":
+	case strings.EqualFold(group, p.ConsumerGroup):
+		problems = append(problems, errors.New("doorbellConsumerGroup: is consumerGroup, whose five readers are for those who work: give it another one"))
+	case !groupName.MatchString(group):
+		problems = append(problems, errors.New("doorbellConsumerGroup: is not the name of a consumer group"))
 	}
 	switch {
 	case p.entra():
@@ -123,6 +144,9 @@ func (p eventHubParams) checkConnections() []error {
 	}
 	return append(problems, of("connection", err))
 }
+
+// groupName is what a consumer group may be called: it becomes part of an address.
+var groupName = regexp.MustCompile(`^(\$Default|[A-Za-z0-9]([A-Za-z0-9._-]{0,48}[A-Za-z0-9])?)$`)
 
 // strategies are ways to keep checkpoints. Any other text is none of them.
 const (
@@ -179,13 +203,21 @@ type eventHubSource struct {
 	hub         string
 	stale       int64
 	checkpoints checkpoints
+
+	group    string       // that listens
+	doorbell *hubDoorbell // nil for none
+	heard    *client.Holding
+
+	mu         sync.Mutex
+	partitions []string // as of the last read
+	changed    func()   // nil while nobody listens
 }
 
 // partitionsAtOnce bounds how many partitions of one hub are read at once.
 const partitionsAtOnce = 8
 
 func openEventHub(ctx context.Context, p eventHubParams) (scaler.Source, error) {
-	s := &eventHubSource{stale: p.StalePartitionInfoThreshold, hub: p.EventHubName}
+	s := &eventHubSource{stale: p.StalePartitionInfoThreshold, hub: p.EventHubName, group: p.DoorbellConsumerGroup, heard: heard.Of(ctx)}
 	var err error
 	var host string
 	if p.entra() {
@@ -208,12 +240,15 @@ func (s *eventHubSource) connect(ctx context.Context, p eventHubParams) (host st
 	}
 	s.hub, host = cmp.Or(access.Entity, p.EventHubName), access.Host // checkpoints go by their spelling
 	access.Entity, access.Host = "", strings.ToLower(access.Host)
-	s.hubs, err = client.Shared(ctx, access, func(ctx context.Context) (*hubs, error) {
+	connection := func(ctx context.Context) (*hubs, error) {
 		return newHubs(ctx, access.Host, access.Emulator, func(_ context.Context, resource string) (string, string, error) {
 			return access.token(resource, time.Now().Add(signatureLife)), "servicebus.windows.net:sastoken", nil
 		}), nil
-	})
-	if err != nil {
+	}
+	if s.hubs, err = client.Shared(ctx, access, connection); err != nil {
+		return "", err
+	}
+	if s.doorbell, err = shareDoorbell(ctx, s.group, access, connection); err != nil {
 		return "", err
 	}
 	s.storage, err = openCheckpoints(ctx, p.StorageConnection)
@@ -239,7 +274,7 @@ func (s *eventHubSource) lend(ctx context.Context, p eventHubParams) (host strin
 	if err != nil {
 		return "", err
 	}
-	s.hubs, err = client.Shared(ctx, []any{host, p.PodIdentity}, func(ctx context.Context) (*hubs, error) {
+	connection := func(ctx context.Context) (*hubs, error) {
 		token, err := p.tokens(ctx, loan)
 		if err != nil {
 			return nil, err
@@ -250,8 +285,12 @@ func (s *eventHubSource) lend(ctx context.Context, p eventHubParams) (host strin
 		})
 		h.dialer = h.dialer.Lending(in.eventHubsTokens, parameter, true)
 		return h, nil
-	})
-	if err != nil {
+	}
+	who := []any{host, p.PodIdentity}
+	if s.hubs, err = client.Shared(ctx, who, connection); err != nil {
+		return "", err
+	}
+	if s.doorbell, err = shareDoorbell(ctx, s.group, who, connection); err != nil {
 		return "", err
 	}
 	if p.StorageAccountName == "" {
@@ -279,7 +318,7 @@ func newHubs(ctx context.Context, host string, plain bool, token func(context.Co
 		port = "5672"
 	}
 	u := url.URL{Host: host}
-	h := &hubs{host: u.Hostname(), address: u.Hostname() + ":" + cmp.Or(u.Port(), port), plain: plain, dialer: client.DialerOf(ctx), token: token, turn: make(chan struct{}, 1)}
+	h := &hubs{host: u.Hostname(), address: u.Hostname() + ":" + cmp.Or(u.Port(), port), plain: plain, dialer: client.DialerOf(ctx), token: token, held: client.FurtherServers(ctx), turn: make(chan struct{}, 1)}
 	h.turn <- struct{}{}
 	return h
 }
@@ -330,8 +369,22 @@ func (s *eventHubSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if all.err != nil {
 		return nil, all.err
 	}
+	s.found(partitions)
 	total := all.total()
 	return []scaler.Reading{{Value: float64(total), Activity: float64(total), Detail: backlog{total, int64(len(partitions))}}}, nil
+}
+
+// found notes the partitions, for who listens to them.
+func (s *eventHubSource) found(partitions []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(s.partitions, partitions) {
+		return
+	}
+	s.partitions = partitions
+	if s.changed != nil {
+		s.changed()
+	}
 }
 
 // tally adds up partitions, of which one may have less than none.

@@ -14,13 +14,13 @@ import (
 )
 
 var _ = cases.Add("azure-eventhub", func(t testing.TB) scalertest.Case {
-	e := hubsOf(t, map[string][][2]int64{"contract": {{0, 9}, {0, -1}}})
+	e, _ := hubsThatRing(t, map[string][][2]int64{"contract": {{0, 9}, {0, -1}}})
 	storage := servers.SharedAzurite(t).Connection()
 	at := func(address string) map[string]string { return map[string]string{"C": hubConnection(address)} }
 	env := at(e.Addr())
 	env["DEAD"], env["STALLED"], env["S"] = hubConnection(scalertest.DeadAddress(t)), hubConnection(scalertest.StalledAddress(t)), storage
 	metadata := func(variable string) map[string]string {
-		return map[string]string{"eventHubName": "contract", "connectionFromEnv": variable, "storageConnectionFromEnv": "S"}
+		return map[string]string{"eventHubName": "contract", "connectionFromEnv": variable, "storageConnectionFromEnv": "S", "doorbellConsumerGroup": doorbellGroup}
 	}
 	return scalertest.Case{
 		Metadata: metadata("C"), Env: env,
@@ -246,14 +246,14 @@ func TestServersOfAMQP(t *testing.T) {
 		"a frame without a head":  "AMQP\x03\x01\x00\x00\x00\x00\x00\x04\x02\x01\x00\x00",
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := &allowance{}
+			a := &allowance{most: mostReply}
 			a.grant()
 			if err := a.Check([]byte(text)); err == nil {
 				t.Error("it is taken")
 			}
 		})
 	}
-	a := &allowance{}
+	a := &allowance{most: mostReply}
 	a.grant()
 	frame := append([]byte{0, 0, 0xff, 0, 2, 0, 0, 0}, make([]byte, 0xff00-8)...)
 	for range 2 {

@@ -73,6 +73,7 @@ func (eventHubParams) ParamDocs() map[string]string {
 		"CheckpointStrategy":                  "Says how the group keeps its checkpoints: azureFunction, blobMetadata (the present clients of Azure), goSdk, dapr, or nothing for older clients, and for azureFunction without blobContainer.",
 		"Connection":                          "The connection string of the event hub, or of its namespace. Pod identity azure-workload ignores it.",
 		"ConsumerGroup":                       "The consumer group.",
+		"DoorbellConsumerGroup":               "A consumer group of the event hub that nobody else reads, other than consumerGroup. With it events are noticed as they arrive; without, when the next reading is due. KEDA has no such parameter.",
 		"EventHubName":                        "The event hub. It is needed with pod identity, and where connection has no EntityPath.",
 		"EventHubNamespace":                   "The short name of the namespace. It counts with pod identity alone, which needs it.",
 		"StalePartitionInfoThreshold":         "By how much a checkpoint may be ahead of what the hub says of a partition, which is then taken for old and counts as none.",

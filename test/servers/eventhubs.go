@@ -34,11 +34,23 @@ type EventHubsState struct {
 	// Keys are those of policies by their names, and Tokens those of Entra.
 	Keys   map[string]string `json:"keys"`
 	Tokens []string          `json:"tokens"`
-	// Silent is set while nothing is answered.
+	// Silent is set while nothing is answered, and no event is sent.
 	Silent bool `json:"silent"`
+	// Groups are the consumer groups of every hub. Their receivers are sent an event
+	// for each sequence number behind the last that a partition had when they were
+	// opened.
+	Groups []string `json:"groups"`
+	// Readers are how many a partition has beside those of this server, by
+	// "<hub>/<group>/<partition>"; five are the most.
+	Readers map[string]int `json:"readers"`
+	// Event is how many bytes an event has.
+	Event int `json:"event"`
+	// Stolen are hubs whose receivers are ended, as those are that somebody with a
+	// higher epoch takes the place of.
+	Stolen []string `json:"stolen"`
 }
 
-// EventHubsServer stands in for the management of Azure Event Hubs, of which
+// EventHubsServer stands in for the management and the receivers of Azure Event Hubs, of which
 // there is no server that a test can run: it speaks AMQP by Qpid Proton, and
 // checks signatures and tokens as Azure does.
 type EventHubsServer struct {
@@ -125,7 +137,8 @@ func (e *EventHubsServer) Answer(state EventHubsState) error {
 }
 
 // Said is how many lines of its log begin so: "connection" for each connection,
-// "asked" for each question.
+// "asked" for each question, "receiver" and "left" for each receiver that came and
+// went, "event" for each event that was sent.
 func (e *EventHubsServer) Said(what string) (int, error) {
 	text, err := os.ReadFile(e.LogFile())
 	n := 0

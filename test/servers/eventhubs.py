@@ -6,8 +6,14 @@ token that Entra gives in tests. What there is to say it reads, for each request
 from a file of JSON:
 
     {"hubs": {"orders": [[first, last], ...]},
-     "keys": {"Root": "..."}, "tokens": ["..."],
-     "silent": false, "asked": false}
+     "keys": {"Root": "..."}, "tokens": ["..."], "silent": false,
+     "groups": ["..."], "readers": {"<hub>/<group>/<partition>": 5},
+     "event": 100, "stolen": ["<hub>"]}
+
+Events are sent to receivers that were opened at the end of a partition of one of the
+groups, as far as they have credit: those after the last one that there was then, of
+so many bytes each. A receiver says how large an event may be, and a larger one ends
+it. readers are how many others a partition has in a group, which is five in all.
 
 usage: eventhubs.py <host:port> <file> [<certificate> <key>]
 """
@@ -20,7 +26,7 @@ import sys
 import time
 import urllib.parse
 
-from proton import UNDESCRIBED, Array, Data, Message, int32
+from proton import UNDESCRIBED, Array, Condition, Data, Message, int32
 from proton.handlers import MessagingHandler
 from proton.reactor import Container
 
@@ -31,6 +37,8 @@ class Server(MessagingHandler):
         self.address, self.file, self.pair = address, file, pair
         self.claims = {}  # by connection, the hubs that tokens are for
         self.replies = {}  # by connection and address
+        self.readers = {}  # by receiver, its hub, group and partition, and the last event that it was sent
+        self.refused = {}  # by receiver, why it may not be
 
     def state(self):
         with open(self.file, encoding="utf-8") as text:
@@ -42,6 +50,7 @@ class Server(MessagingHandler):
             event.container.ssl.server.set_credentials(self.pair[0], self.pair[1], None)
             scheme = "amqps"
         event.container.listen(scheme + "://" + self.address)
+        event.container.schedule(0.02, self)
         print("listening", flush=True)
 
     def on_connection_opened(self, event):
@@ -49,7 +58,9 @@ class Server(MessagingHandler):
 
     def on_link_opening(self, event):
         link = event.link
-        if link.is_sender:
+        if link.is_sender and "/ConsumerGroups/" in (link.remote_source.address or ""):
+            self.open_reader(event.connection, link)
+        elif link.is_sender:
             self.replies[(event.connection, link.remote_target.address)] = link
             link.snd_settle_mode = link.remote_snd_settle_mode
             link.source.address = link.remote_source.address
@@ -57,6 +68,72 @@ class Server(MessagingHandler):
         else:
             link.target.address = link.remote_target.address
             link.source.address = link.remote_source.address
+
+    def open_reader(self, connection, link):
+        link.snd_settle_mode = link.remote_snd_settle_mode
+        link.source.address = link.remote_source.address
+        link.target.address = link.remote_target.address
+        state = self.state()
+        hub, _, group, _, partition = link.remote_source.address.split("/")
+        where = "/".join([hub, group, partition])
+        begin = ""
+        if link.remote_source.filter.next():
+            begin = str(link.remote_source.filter.get_object())
+        there = sum(1 for reader in self.readers.values() if reader[:3] == (hub, group, int(partition)))
+        if hub not in self.claims.get(connection, ()):
+            self.refused[link] = "amqp:unauthorized-access"
+        elif hub not in state["hubs"] or group not in (state.get("groups") or []):
+            self.refused[link] = "amqp:not-found"
+        elif there + (state.get("readers") or {}).get(where, 0) >= 5:
+            self.refused[link] = "amqp:resource-limit-exceeded"
+        elif "amqp.annotation.x-opt-offset > '@latest'" not in begin:
+            self.refused[link] = "amqp:invalid-field"
+        else:
+            self.readers[link] = (hub, group, int(partition), state["hubs"][hub][int(partition)][1])
+            print("receiver", where, flush=True)
+
+    def on_link_local_open(self, event):
+        if event.link in self.refused:
+            self.end(event.link, self.refused.pop(event.link))
+
+    def end(self, link, why):
+        self.readers.pop(link, None)
+        link.condition = Condition(why, "hush-hush")
+        link.close()
+
+    def on_link_closing(self, event):
+        self.leave(lambda link: link == event.link)
+
+    def on_session_closing(self, event):
+        self.leave(lambda link: link.session == event.session)
+
+    def on_connection_closing(self, event):
+        self.leave(lambda link: link.connection == event.connection)
+
+    def on_disconnected(self, event):
+        self.leave(lambda link: link.connection == event.connection)
+
+    def leave(self, gone):
+        for link in [link for link in self.readers if gone(link)]:
+            self.readers.pop(link)
+            print("left", flush=True)
+
+    def on_timer_task(self, event):
+        event.container.schedule(0.02, self)
+        if not self.readers:
+            return
+        state = self.state()
+        for link, (hub, group, partition, sent) in list(self.readers.items()):
+            if hub in (state.get("stolen") or []):
+                self.end(link, "amqp:link:stolen")
+            elif state["hubs"][hub][partition][1] > sent and link.credit > 0 and not state.get("silent"):
+                body = b"x" * state.get("event", 0)
+                if 0 < link.remote_max_message_size < len(body) + 200:
+                    self.end(link, "amqp:link:message-size-exceeded")
+                    continue
+                self.readers[link] = (hub, group, partition, sent + 1)
+                link.send(Message(body=body, annotations={"x-opt-sequence-number": sent + 1}))
+                print("event", flush=True)
 
     def on_message(self, event):
         state, message = self.state(), event.message
