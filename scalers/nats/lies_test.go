@@ -47,6 +47,9 @@ func listed(size int, fields string) string {
 		{"name": "orders", "config": {"subjects": ["orders"]}, "consumer_detail": [{"name": "jobs" %s}]}]}]}`, size, fields)
 }
 
+// unnamed is a listing that does not say which server it is of.
+func unnamed(listing string) string { return strings.Replace(listing, `"server_id": "A", `, "", 1) }
+
 // TestAnswersOfOthers: what is no answer is never a number.
 func TestAnswersOfOthers(t *testing.T) {
 	foreign := "GET http://%s/jsz: the answer is not one of a NATS server"
@@ -78,12 +81,14 @@ func TestAnswersOfOthers(t *testing.T) {
 			code: codes.Unavailable, message: about + "it has no leader"},
 		"a leader that nobody knows": {
 			jsz: listed(3, `, "cluster": {"leader": "b"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "A", "server_name": "a", "connect_urls": [` + many + `"x:1"]}`,
-			code: codes.Unavailable, message: about + "leader node b not found"},
+			code: codes.Unavailable, message: about + "leader node not found: b"},
 		"another server": {
 			jsz: listed(3, `, "cluster": {"leader": "a"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "B", "server_name": "a"}`,
 			code: codes.Unavailable, message: about + "server a: has started anew, or moved"},
-		"a leader": {jsz: listed(3, `, "cluster": {"leader": "a"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "A", "server_name": "a"}`},
-		"a server": {jsz: listed(0, `, "num_pending": 3, "num_ack_pending": 1`)},
+		"a leader":               {jsz: listed(3, `, "cluster": {"leader": "a"}, "num_pending": 3, "num_ack_pending": 1`), varz: `{"server_id": "A", "server_name": "a"}`},
+		"without ids":            {jsz: unnamed(listed(3, `, "cluster": {"leader": "a"}, "num_pending": 3, "num_ack_pending": 1`)), varz: `{"server_name": "a"}`},
+		"a server without an id": {jsz: unnamed(listed(0, `, "num_pending": 3, "num_ack_pending": 1`))},
+		"a server":               {jsz: listed(0, `, "num_pending": 3, "num_ack_pending": 1`)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

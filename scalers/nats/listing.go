@@ -16,7 +16,7 @@ import (
 
 // listing is what one server says of an account.
 type listing struct {
-	server   string // id
+	server   string // id; "" where it does not say
 	disabled bool   // it has no JetStream
 	servers  int64  // of the cluster; 0 for a single one
 	account  bool   // it knows the account
@@ -61,7 +61,7 @@ func (a *account) understand(body []byte, wanted map[place][]int) *listing {
 		server: top.Get("server_id").String(), disabled: top.Get("disabled").Bool(), servers: top.Get("meta_cluster.cluster_size").Int(),
 		streams: map[string]bool{}, found: map[place]consumer{},
 	}
-	if l.server == "" {
+	if !top.IsObject() || l.server == "" && !top.Get("account_details").IsArray() {
 		return nil
 	}
 	streams := map[string]bool{}

@@ -43,7 +43,7 @@ const (
 // server is one of a cluster.
 type server struct {
 	name string   // that leaders are called by
-	id   string   // another one after each start
+	id   string   // another one after each start; "" where it does not say
 	base *url.URL // of its monitoring port
 }
 
@@ -110,7 +110,7 @@ func (a *addresses) UnmarshalJSON(text []byte) error {
 func (m *monitoring) varz(ctx context.Context, base *url.URL) (varz, error) {
 	var v varz
 	err := m.get(ctx, base, "varz", nil, func(body []byte) bool {
-		return json.Unmarshal(body, &v) == nil && len(v.ID) <= longestName && len(v.Name) <= longestName && !isNoName(v.ID) && !isNoName(v.Name)
+		return json.Unmarshal(body, &v) == nil && len(v.ID) <= longestName && len(v.Name) <= longestName && (v.ID == "" || !isNoName(v.ID)) && !isNoName(v.Name)
 	})
 	return v, err
 }

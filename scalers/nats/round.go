@@ -105,7 +105,7 @@ func (r *round) ask(ctx context.Context, servers []server, shares float64) {
 	for _, s := range r.unasked(servers) {
 		asking.Go("reading "+s.name, func() {
 			l, err := r.account.list(ctx, s.base, r.wanted)
-			if err == nil && l.server != s.id {
+			if err == nil && l.server != s.id && l.server != "" && s.id != "" {
 				err = scaler.Errorf(codes.Unavailable, "has started anew, or moved")
 			}
 			if err != nil {
@@ -218,7 +218,7 @@ func (r *round) why(p place) error {
 	case seen && c.leader == "":
 		return scaler.Errorf(codes.Unavailable, "it has no leader")
 	case seen:
-		return scaler.Errorf(codes.Unavailable, "leader node %s not found", c.leader)
+		return scaler.Errorf(codes.Unavailable, "leader node not found: %s", c.leader)
 	}
 	for name, err := range r.failed {
 		return scaler.Errorf(status.Code(err), "server %s: %w", name, err)
