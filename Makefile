@@ -50,11 +50,12 @@ images: ## Build an OCI image layout per process, amd64 and arm64, into bin/imag
 # Everything that a release has, under dist/. REGISTRY is what the names of images
 # begin with, where they will be pushed to; VERSION is their tag.
 REGISTRY ?=
-release: bin/tools/cyclonedx-gomod ## Write dist/: manifests, images, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
+release: bin/tools/cyclonedx-gomod bin/tools/helm ## Write dist/: manifests, chart, images, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
 	rm -rf dist && mkdir -p dist/images dist/sbom
 	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/dist
 	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/dist/kustomization.yaml
 	mv bin/images/*.tar dist/images/ && rm dist/kustomization.yaml
+	helm package dist/chart/sluice --destination dist && rm -r dist/chart
 	for binary in bin/linux/*/*; do \
 		arch=$$(basename $$(dirname $$binary)); \
 		cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \

@@ -1,6 +1,6 @@
 // Command release writes the manifests that a release consists of: one file of
-// everything, one for each part, and the names of its images as a kustomization,
-// which make images builds by.
+// everything, one for each part, the folder of the Helm chart, and the names of
+// its images as a kustomization, which make images builds by.
 //
 //	release -repository .. -registry ghcr.io/example/sluice -tag v1.2.3 -out dist
 package main
@@ -83,6 +83,9 @@ func (r release) write() error {
 	if err := r.file("kustomization.yaml", names); err != nil {
 		return err
 	}
+	if err := r.chart(images); err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
 	parts, err := r.parts()
 	if err != nil {
 		return err
@@ -105,6 +108,19 @@ func (r release) file(name string, text []byte) error {
 
 // images are those of deploy/images, with the registry and the tag of the release.
 func (r release) images() ([]types.Image, error) {
+	images, err := r.named()
+	for i := range images {
+		image := &images[i]
+		image.NewTag = r.tag
+		if r.registry != "" {
+			image.NewName = r.registry + "/" + path.Base(image.Name)
+		}
+	}
+	return images, err
+}
+
+// named are those of deploy/images.
+func (r release) named() ([]types.Image, error) {
 	file := filepath.Join(r.repository, "deploy", "images", "kustomization.yaml")
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -113,13 +129,6 @@ func (r release) images() ([]types.Image, error) {
 	var has types.Kustomization
 	if err := yaml.UnmarshalStrict(text, &has); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	for i := range has.Images {
-		image := &has.Images[i]
-		image.NewTag = r.tag
-		if r.registry != "" {
-			image.NewName = r.registry + "/" + path.Base(image.Name)
-		}
 	}
 	return has.Images, nil
 }
