@@ -73,7 +73,11 @@ func Metrics(ctx context.Context, version string, getenv func(string) string) (*
 	if err != nil {
 		return nil, fmt.Errorf("export metrics: %w", err)
 	}
-	return sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter)), sdkmetric.WithResource(named)), nil
+	return sdkmetric.NewMeterProvider(
+		sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter)), sdkmetric.WithResource(named),
+		// There are as many as at the Prometheus endpoint, where each object's are
+		// bounded. A bound for all would have one namespace hide the others.
+		sdkmetric.WithCardinalityLimit(0)), nil
 }
 
 func overGRPC(getenv func(string) string, own string) bool {

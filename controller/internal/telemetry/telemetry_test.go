@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -166,6 +167,38 @@ func TestMetricsAreThoseOfThePrometheusEndpoint(t *testing.T) {
 	}
 	if a := attributes(names[0]); !a["isScaledObject"].GetBoolValue() || a["ignoreNullValues"].GetBoolValue() {
 		t.Errorf("attributes of an empty response: %v", a)
+	}
+}
+
+// TestNoNamespaceHidesAnother has more series than the SDK tells of by default: a
+// namespace that has most of them is no reason to leave out the rest.
+func TestNoNamespaceHidesAnother(t *testing.T) {
+	r := receive(t)
+	registry := prometheus.NewPedanticRegistry()
+	paused := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "keda_scaled_object_paused", Help: "h"}, []string{"namespace", "scaledObject"})
+	for i := range 5000 {
+		paused.WithLabelValues("large", fmt.Sprint("worker-", i)).Set(0)
+	}
+	paused.WithLabelValues("small", "worker").Set(1)
+	registry.MustRegister(paused)
+	provider, err := Metrics(t.Context(), "v1", env(map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(Observe(provider, registry), provider.Shutdown(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	points, named := 0, 0
+	for _, m := range r.metrics {
+		for _, point := range m.GetGauge().GetDataPoints() {
+			points++
+			if len(point.GetAttributes()) == 2 {
+				named++
+			}
+		}
+	}
+	if points != 5001 || named != 5001 {
+		t.Errorf("%d series are told, %d of them by name, want 5001", points, named)
 	}
 }
 
