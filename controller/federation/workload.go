@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	appsv1 "k8s.io/api/apps/v1"
@@ -14,6 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 )
 
 // NewWorkload returns an empty object of a kind, to be read through a cache, and
@@ -49,93 +53,183 @@ func ReadWorkload(object client.Object) (int32, *corev1.PodTemplateSpec) {
 	return *replicas, template
 }
 
-// StripWorkload is a transform for caches: of a workload that NewWorkload knows
-// it keeps what somebody here reads. Most workloads are not ours, and all of
-// them are in the cache.
-func StripWorkload(object any) (any, error) {
-	var meta *metav1.ObjectMeta
-	var template *corev1.PodTemplateSpec
+// Workloads makes the transforms of a process's caches for workloads. Most are not
+// ours, and all of them are in the cache: what somebody here reads is kept, and for
+// one namespace so much of that.
+type Workloads struct{ budget *kept.Budget }
+
+// MostOfWorkloads is what the workloads of one namespace may take.
+const MostOfWorkloads = 64 << 20
+
+// NewWorkloads returns the transforms of one process.
+func NewWorkloads() *Workloads { return &Workloads{kept.New(MostOfWorkloads)} }
+
+// Room reports whether there may be room in a namespace for a workload that there
+// was none for.
+func (w *Workloads) Room(namespace string) bool {
+	return w.budget.Used(namespace) < MostOfWorkloads-MostOfWorkloads/16
+}
+
+// StripWorkload leaves of a workload that is kept elsewhere what Strip does, whatever
+// there is of others.
+func StripWorkload(object any) (any, error) { return (*Workloads)(nil).Strip(object) }
+
+// Strip is a transform for caches: of a workload that NewWorkload knows it keeps
+// what somebody here reads.
+func (w *Workloads) Strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
 		o.Spec = appsv1.DeploymentSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
 		o.Status = appsv1.DeploymentStatus{}
-		meta, template = &o.ObjectMeta, &o.Spec.Template
+		strip(w, o, "Deployment/", &o.ObjectMeta, &o.Spec.Template)
 	case *appsv1.StatefulSet:
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
 		o.Status = appsv1.StatefulSetStatus{}
-		meta, template = &o.ObjectMeta, &o.Spec.Template
+		strip(w, o, "StatefulSet/", &o.ObjectMeta, &o.Spec.Template)
 	case *appsv1.ReplicaSet:
 		o.Spec = appsv1.ReplicaSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
 		o.Status = appsv1.ReplicaSetStatus{}
-		meta, template = &o.ObjectMeta, &o.Spec.Template
-	default: // the last state of one that was deleted unseen
-		return object, nil
-	}
+		strip(w, o, "ReplicaSet/", &o.ObjectMeta, &o.Spec.Template)
+	} // else the last state of one that was deleted unseen
+	return object, nil
+}
+
+// strip keeps of an object what is read of it, as far as there is room.
+func strip[T any](w *Workloads, object *T, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec) {
 	*meta = metav1.ObjectMeta{
 		Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID,
 		ResourceVersion: meta.ResourceVersion, Generation: meta.Generation,
 	}
-	containers, fit := stripContainers(template.Spec.Containers)
-	if !fit {
-		meta.Annotations = map[string]string{annotationCut: ""}
+	containers, bytes, err := stripContainers(template.Spec.Containers)
+	if err != nil {
+		meta.Annotations = map[string]string{annotationCut: err.Error()}
+	} else if w != nil {
+		if err = kept.Hold(w.budget, object, meta.Namespace, kind+meta.Name, bytes); err != nil {
+			containers, meta.Annotations = nil, noRoom(err.Error())
+		}
 	}
 	*template = corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 		ServiceAccountName: template.Spec.ServiceAccountName, Containers: containers,
 	}}
-	return object, nil
 }
 
 // What is kept of the containers of one workload. The API server bounds the whole
 // of it, at a few MiB that become many times as much once they are decoded.
 const (
 	mostContainers = 100
-	// mostOfContainers is what all of them may have, with perVariable for each.
-	mostOfContainers = 512 << 10
-	// annotationCut is on a workload in the cache that has more.
+	// mostOfContainers is what all of them may take.
+	mostOfContainers = 1 << 20
+	// annotationCut is on a workload in the cache that has more, or that there was
+	// no room for. It says which.
 	annotationCut = "sluice.dev/cut"
+	// annotationNoRoom is on those alone that there was no room for.
+	annotationNoRoom = "sluice.dev/no-room"
+)
+
+func noRoom(reason string) map[string]string {
+	return map[string]string{annotationCut: reason, annotationNoRoom: ""}
+}
+
+// NoRoom reports whether the containers of a workload from the cache are not known
+// because there was no room for them, as there may be by now.
+func NoRoom(object client.Object) bool {
+	_, none := object.GetAnnotations()[annotationNoRoom]
+	return none
+}
+
+// What values take in memory, beside the bytes of their texts.
+const (
+	costOfContainer = 1 << 10
+	costOfVariable  = 40
+	costOfSource    = 48 // of a variable, or of many of them
+	costOfReference = 64
+	costOfQuantity  = 256
 )
 
 // Cut says why the containers of a workload from the cache are not known, nil when
 // they are.
 func Cut(object client.Object) error {
-	switch reason, cut := object.GetAnnotations()[annotationCut]; {
-	case cut && reason != "":
-		return coded(codes.ResourceExhausted, "%s", reason)
-	case cut:
-		return coded(codes.InvalidArgument, "it has more than %d containers, or more than %d bytes of variables", mostContainers, mostOfContainers)
+	switch why, cut := object.GetAnnotations()[annotationCut]; {
+	case !cut:
+		return nil
+	case NoRoom(object):
+		return coded(codes.ResourceExhausted, "%s", why)
+	default:
+		return coded(codes.InvalidArgument, "%s", why)
 	}
-	return nil
 }
 
-// CutWorkload leaves of a workload in a cache the replicas alone, and says why.
+// CutWorkload leaves of a workload in a cache the replicas alone, and says why there
+// is no room for more.
 func CutWorkload(object client.Object, reason string) {
 	if _, template := ReadWorkload(object); template != nil {
 		template.Spec.Containers = nil
 	}
-	object.SetAnnotations(map[string]string{annotationCut: reason})
+	object.SetAnnotations(noRoom(reason))
 }
 
-// stripContainers keeps what is read of containers, and nothing where it is too
-// much.
-func stripContainers(all []corev1.Container) (kept []corev1.Container, fit bool) {
+// stripContainers keeps what is read of containers, and tells what that takes. The
+// error says that it is too much.
+func stripContainers(all []corev1.Container) (kept []corev1.Container, bytes int, err error) {
 	if len(all) > mostContainers {
-		return nil, false
+		return nil, 0, fmt.Errorf("it has more than %d containers", mostContainers)
 	}
 	kept = make([]corev1.Container, len(all))
-	bytes := 0
 	for i, c := range all {
-		kept[i] = corev1.Container{Name: c.Name, Env: c.Env, EnvFrom: c.EnvFrom, Resources: corev1.ResourceRequirements{
+		kept[i] = corev1.Container{Name: c.Name, EnvFrom: c.EnvFrom, Resources: corev1.ResourceRequirements{
 			Requests: builtins(c.Resources.Requests), Limits: builtins(c.Resources.Limits),
 		}}
-		for v := range c.Env {
-			bytes += len(c.Env[v].Name) + len(c.Env[v].Value) + perVariable
+		bytes += costOfContainer + len(c.Name) + costOfQuantity*(len(kept[i].Resources.Requests)+len(kept[i].Resources.Limits))
+		if len(c.Env) > 0 {
+			kept[i].Env = make([]corev1.EnvVar, len(c.Env)) // without room for more
 		}
-		bytes += len(c.EnvFrom) * perVariable
+		for v := range c.Env {
+			kept[i].Env[v] = stripVariable(c.Env[v])
+			bytes += costOfVariable + len(c.Env[v].Name) + len(c.Env[v].Value) + costOfPlace(kept[i].Env[v].ValueFrom)
+		}
+		for _, from := range c.EnvFrom {
+			bytes += costOfSource + len(from.Prefix)
+			if ref := from.SecretRef; ref != nil {
+				bytes += costOfReference + len(ref.Name)
+			}
+			if ref := from.ConfigMapRef; ref != nil {
+				bytes += costOfReference + len(ref.Name)
+			}
+		}
+		if bytes > mostOfContainers {
+			return nil, 0, fmt.Errorf("its containers have variables that take more than %d bytes", mostOfContainers)
+		}
 	}
-	if bytes > mostOfContainers {
-		return nil, false
+	return kept, bytes, nil
+}
+
+// unknownPlace is where all variables are from that only the kubelet knows.
+var unknownPlace = &corev1.EnvVarSource{}
+
+// stripVariable leaves out of a variable where its value is when nobody here would
+// find it.
+func stripVariable(v corev1.EnvVar) corev1.EnvVar {
+	switch from := v.ValueFrom; {
+	case from == nil:
+	case from.SecretKeyRef != nil:
+		v.ValueFrom = &corev1.EnvVarSource{SecretKeyRef: from.SecretKeyRef}
+	case from.ConfigMapKeyRef != nil:
+		v.ValueFrom = &corev1.EnvVarSource{ConfigMapKeyRef: from.ConfigMapKeyRef}
+	default:
+		v.ValueFrom = unknownPlace
 	}
-	return kept, true
+	return v
+}
+
+// costOfPlace is what saying where a variable's value is takes.
+func costOfPlace(from *corev1.EnvVarSource) int {
+	switch {
+	case from == nil || from == unknownPlace:
+		return 0
+	case from.SecretKeyRef != nil:
+		return costOfSource + costOfReference + len(from.SecretKeyRef.Name) + len(from.SecretKeyRef.Key)
+	}
+	return costOfSource + costOfReference + len(from.ConfigMapKeyRef.Name) + len(from.ConfigMapKeyRef.Key)
 }
 
 // builtins are the resources that triggers may be about.
@@ -152,12 +246,19 @@ func builtins(all corev1.ResourceList) corev1.ResourceList {
 	return kept
 }
 
-// mostOfOthers is what an object of another kind may have, as JSON.
-const mostOfOthers = 256 << 10
+// What is kept of an object of another kind, by its JSON: its bytes, and what each
+// value takes once it is decoded.
+const (
+	mostOfOthers = 256 << 10
+	costOfValue  = 128
+)
+
+// StripOthers is the same for what Workloads.StripOthers does.
+func StripOthers(object any) (any, error) { return (*Workloads)(nil).StripOthers(object) }
 
 // StripOthers is a transform for caches: of objects without a Go type it keeps
 // what is read of a workload, and of one that is too large the replicas alone.
-func StripOthers(object any) (any, error) {
+func (w *Workloads) StripOthers(object any) (any, error) {
 	o, ok := object.(*unstructured.Unstructured)
 	if !ok {
 		return cache.TransformStripManagedFields()(object)
@@ -170,18 +271,33 @@ func StripOthers(object any) (any, error) {
 	kept.SetUID(o.GetUID())
 	kept.SetResourceVersion(o.GetResourceVersion())
 	kept.SetGeneration(o.GetGeneration())
+	bytes := 0
 	for _, field := range []string{"replicas", "template"} {
 		value, found, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", field)
-		text, err := json.Marshal(value)
-		switch {
-		case !found:
-		case err != nil || len(text) > mostOfOthers:
-			kept.SetAnnotations(map[string]string{annotationCut: ""})
-		default:
-			spec[field] = value
+		if !found {
+			continue
 		}
+		text, err := json.Marshal(value)
+		cost := len(text) + costOfValue*externalscaler.CountValues(string(text))
+		if err != nil || len(text) > mostOfOthers || cost > 4*mostOfOthers {
+			kept.SetAnnotations(map[string]string{annotationCut: fmt.Sprintf("its %s has more than %d bytes or %d values", field, mostOfOthers, 4*mostOfOthers/costOfValue)})
+			continue
+		}
+		spec[field] = value
+		bytes += cost
+	}
+	if w == nil {
+		return kept, nil
+	}
+	if err := w.hold(kept, bytes); err != nil {
+		delete(spec, "template")
+		kept.SetAnnotations(noRoom(err.Error()))
 	}
 	return kept, nil
+}
+
+func (w *Workloads) hold(o *unstructured.Unstructured, bytes int) error {
+	return kept.Hold(w.budget, o, o.GetNamespace(), o.GroupVersionKind().GroupKind().String()+"/"+o.GetName(), bytes)
 }
 
 // TemplateOf finds the Pod template of an object of any kind where most have

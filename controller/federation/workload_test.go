@@ -3,6 +3,9 @@ package federation
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,15 +70,118 @@ func TestStripWorkload(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := StripWorkload(tt.whole)
+			got, err := NewWorkloads().Strip(tt.whole)
 			if err != nil || !apiequality.Semantic.DeepEqual(got, tt.want) {
 				t.Errorf("kept %+v, %v", got, err)
 			}
 		})
 	}
 	last := cache.DeletedFinalStateUnknown{Key: "shop/worker"}
-	if got, err := StripWorkload(last); err != nil || got != last {
+	if got, err := NewWorkloads().Strip(last); err != nil || got != last {
 		t.Errorf("of one deleted unseen: %v, %v", got, err)
+	}
+}
+
+var secretVariable = corev1.EnvVar{ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{}}}
+
+// What is counted for the parts of a workload is what they take, whichever way the
+// libraries change.
+func TestPartsOfWorkloadsCostWhatTheyTake(t *testing.T) {
+	optional := uintptr(8) // of a reference: a pointer's target
+	for _, tt := range []struct {
+		what  string
+		cost  int
+		takes uintptr
+	}{
+		{"a variable", costOfVariable, reflect.TypeFor[corev1.EnvVar]().Size()},
+		{"where it is from", costOfSource, reflect.TypeFor[corev1.EnvVarSource]().Size()},
+		{"a source", costOfSource, reflect.TypeFor[corev1.EnvFromSource]().Size()},
+		{"a key of a Secret", costOfReference, reflect.TypeFor[corev1.SecretKeySelector]().Size() + optional},
+		{"a key of a ConfigMap", costOfReference, reflect.TypeFor[corev1.ConfigMapKeySelector]().Size() + optional},
+		{"a Secret", costOfReference, reflect.TypeFor[corev1.SecretEnvSource]().Size() + optional},
+		{"a container", costOfContainer, reflect.TypeFor[corev1.Container]().Size()},
+		{"a quantity", costOfQuantity, reflect.TypeFor[resource.Quantity]().Size() + 2*16},
+	} {
+		if tt.cost < int(tt.takes) {
+			t.Errorf("%s takes %d bytes, and %d are counted", tt.what, tt.takes, tt.cost)
+		}
+	}
+	// A variable from a Secret was counted as 64 bytes and took three times that.
+	const n = 5000
+	containers := []corev1.Container{{Env: make([]corev1.EnvVar, n)}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range n {
+		v := secretVariable.DeepCopy()
+		v.ValueFrom.SecretKeyRef.Optional = ptr.To(i == 0)
+		containers[0].Env[i] = *v
+	}
+	kept, bytes, err := stripContainers(containers)
+	runtime.ReadMemStats(&after)
+	if took := int(after.TotalAlloc-before.TotalAlloc) / 2; err != nil || bytes < took/2 { // decoded and kept
+		t.Errorf("%d variables are counted as %d bytes, and %d were allocated, %v", len(kept[0].Env), bytes, took, err)
+	}
+}
+
+// Of where a variable is from is kept what somebody here reads.
+func TestPlacesThatNobodyReadsAreNotKept(t *testing.T) {
+	field := corev1.EnvVar{Name: "NODE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: strings.Repeat("x", 1000)}}}
+	both := corev1.EnvVar{ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}, FieldRef: field.ValueFrom.FieldRef}}
+	kept, bytes, err := stripContainers([]corev1.Container{{Env: []corev1.EnvVar{field, both}}})
+	if err != nil || bytes > costOfContainer+2*costOfVariable+costOfSource+costOfReference+100 {
+		t.Errorf("%d bytes are counted, %v", bytes, err)
+	}
+	if env := kept[0].Env; env[0].ValueFrom == nil || env[0].ValueFrom.FieldRef != nil || env[1].ValueFrom.SecretKeyRef == nil || env[1].ValueFrom.FieldRef != nil {
+		t.Errorf("kept %+v", env)
+	}
+}
+
+// What all workloads of a namespace take is bounded: those beyond it are without
+// their containers, and say whose they are and how much that is.
+func TestWorkloadsOfANamespaceAreBounded(t *testing.T) {
+	w := NewWorkloads()
+	var all []client.Object
+	cut := func(namespace string, i int) error {
+		t.Helper()
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprint(i)}}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Env: []corev1.EnvVar{{Value: strings.Repeat("x", 900<<10)}}}}
+		if _, err := w.Strip(d); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, d)
+		return Cut(d)
+	}
+	const most = MostOfWorkloads / (900 << 10)
+	for i := range 2 * most {
+		if err := cut("flood", i); (err != nil) != (i >= most) {
+			t.Fatalf("workload %d: %v", i, err)
+		}
+	}
+	if err := Cut(all[most]); !strings.Contains(err.Error(), "namespace flood take 63 MiB of the 64 MiB") {
+		t.Errorf("it is told %v", err)
+	}
+	if err := cut("shop", 0); err != nil {
+		t.Errorf("another namespace: %v", err)
+	}
+	other := &unstructured.Unstructured{Object: map[string]any{
+		"metadata": map[string]any{"namespace": "flood", "name": "crew"},
+		"spec":     map[string]any{"replicas": int64(3), "template": map[string]any{"x": strings.Repeat("x", 250<<10), "y": make([]any, 4000)}},
+	}}
+	if got, err := w.StripOthers(other); err != nil || Cut(got.(client.Object)) == nil {
+		t.Errorf("an object of another kind: %v, %.200v", err, got)
+	}
+	runtime.KeepAlive(all)
+}
+
+// Empty values are 3 bytes of JSON, and much more once they are decoded.
+func TestEmptyValuesOfOtherKindsAreNotKept(t *testing.T) {
+	empty := make([]any, 50_000)
+	for i := range empty {
+		empty[i] = []any{}
+	}
+	got, err := NewWorkloads().StripOthers(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(3), "template": map[string]any{"x": empty}}}})
+	if err != nil || Cut(got.(client.Object)) == nil {
+		t.Errorf("%d empty lists are kept, %v", len(empty), err)
 	}
 }
 
@@ -84,12 +190,13 @@ func TestStripWorkload(t *testing.T) {
 func TestLargeWorkloadsAreNotKept(t *testing.T) {
 	for name, template := range map[string]corev1.PodSpec{
 		"containers": {Containers: make([]corev1.Container, mostContainers+1)},
-		"variables":  {Containers: []corev1.Container{{Env: make([]corev1.EnvVar, 10_000)}}},
-		"sources":    {Containers: []corev1.Container{{EnvFrom: make([]corev1.EnvFromSource, 10_000)}}},
+		"variables":  {Containers: []corev1.Container{{Env: make([]corev1.EnvVar, mostOfContainers/costOfVariable)}}},
+		"sources":    {Containers: []corev1.Container{{EnvFrom: make([]corev1.EnvFromSource, mostOfContainers/costOfSource)}}},
+		"references": {Containers: []corev1.Container{{Env: slices.Repeat([]corev1.EnvVar{secretVariable}, 7000)}}},
 		"texts":      {Containers: []corev1.Container{{Env: []corev1.EnvVar{{Value: strings.Repeat("x", mostOfContainers)}}}}},
 	} {
 		deployment := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](3), Template: corev1.PodTemplateSpec{Spec: template}}}
-		if _, err := StripWorkload(deployment); err != nil {
+		if _, err := NewWorkloads().Strip(deployment); err != nil {
 			t.Fatal(err)
 		}
 		replicas, kept := ReadWorkload(deployment)
@@ -103,7 +210,7 @@ func TestLargeWorkloadsAreNotKept(t *testing.T) {
 	}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationCut: ""}}}
 	deployment.Spec.Template.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: resources}}}
-	if _, err := StripWorkload(deployment); err != nil || Cut(deployment) != nil || len(deployment.Spec.Template.Spec.Containers[0].Resources.Requests) != 1 {
+	if _, err := NewWorkloads().Strip(deployment); err != nil || Cut(deployment) != nil || len(deployment.Spec.Template.Spec.Containers[0].Resources.Requests) != 1 {
 		t.Errorf("of a container's resources is kept %v, %v", deployment.Spec.Template.Spec.Containers, Cut(deployment))
 	}
 }
@@ -121,7 +228,7 @@ func TestOfOtherKindsOnlyTheWorkloadIsKept(t *testing.T) {
 	}
 	for image, fits := range map[string]bool{"worker:1": true, strings.Repeat("x", mostOfOthers): false} {
 		whole := of(image)
-		got, err := StripOthers(whole)
+		got, err := NewWorkloads().StripOthers(whole)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +245,7 @@ func TestOfOtherKindsOnlyTheWorkloadIsKept(t *testing.T) {
 		}
 	}
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{}}}}
-	if got, err := StripOthers(service); err != nil || len(got.(*corev1.Service).ManagedFields) != 0 {
+	if got, err := NewWorkloads().StripOthers(service); err != nil || len(got.(*corev1.Service).ManagedFields) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
 }

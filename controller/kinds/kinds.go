@@ -39,14 +39,42 @@ type Discovery struct {
 	API Resources
 	Now func() time.Time
 
-	mu    sync.Mutex
-	known map[schema.GroupVersion]discovered
+	mu sync.Mutex
+	// known and missing are the groups that there are, and that there are not:
+	// anybody may name of those as many as they like.
+	known, missing memory
 }
 
 // discovered is what the API server said, and when.
 type discovered struct {
 	resources []metav1.APIResource
 	at        time.Time
+}
+
+// memory is what was found out last of so many groups. The oldest makes way.
+type memory struct {
+	of     map[schema.GroupVersion]discovered
+	oldest []schema.GroupVersion // by at
+}
+
+func (m *memory) keep(gv schema.GroupVersion, d discovered) {
+	if m.of == nil {
+		m.of = map[schema.GroupVersion]discovered{}
+	}
+	m.forget(gv)
+	if len(m.oldest) >= mostGroups {
+		m.forget(m.oldest[0])
+	}
+	m.of[gv] = d
+	m.oldest = append(m.oldest, gv)
+}
+
+func (m *memory) forget(gv schema.GroupVersion) {
+	if _, ok := m.of[gv]; ok {
+		delete(m.of, gv)
+		at := slices.Index(m.oldest, gv)
+		m.oldest = slices.Delete(m.oldest, at, at+1)
+	}
 }
 
 // Resolve finds out which resource a reference means. It asks the API server
@@ -110,10 +138,7 @@ func resolve(gv schema.GroupVersion, ref v1alpha1.ScaleTarget, known []metav1.AP
 
 // resources are those of a group and version, as they were at most so long ago.
 func (d *Discovery) resources(gv schema.GroupVersion, within time.Duration) ([]metav1.APIResource, error) {
-	d.mu.Lock()
-	known, ok := d.known[gv]
-	d.mu.Unlock()
-	if ok && d.Now().Sub(known.at) < within {
+	if known, ok := d.remembered(gv, within); ok {
 		return known.resources, nil
 	}
 	list, err := d.API.ServerResourcesForGroupVersion(gv.String())
@@ -125,17 +150,43 @@ func (d *Discovery) resources(gv schema.GroupVersion, within time.Duration) ([]m
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.known == nil {
-		d.known = map[schema.GroupVersion]discovered{}
+	into, other := &d.known, &d.missing
+	if len(list.APIResources) == 0 {
+		into, other = other, into
 	}
-	if len(d.known) >= mostGroups { // anybody may name groups that do not exist
-		clear(d.known)
-	}
-	d.known[gv] = discovered{list.APIResources, d.Now()}
+	other.forget(gv)
+	into.keep(gv, discovered{list.APIResources, d.Now()})
 	return list.APIResources, nil
 }
 
-// mostGroups is how many groups are remembered, and longestAPIVersion how long
+// remembered is what was said of a group at most so long ago.
+func (d *Discovery) remembered(gv schema.GroupVersion, within time.Duration) (discovered, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known, ok := d.known.of[gv]
+	if !ok {
+		known, ok = d.missing.of[gv]
+	}
+	return known, ok && d.Now().Sub(known.at) < within
+}
+
+// Remembers reports whether Resolve asks nobody about a reference.
+func (d *Discovery) Remembers(ref v1alpha1.ScaleTarget) bool {
+	gv, err := schema.ParseGroupVersion(ref.TargetAPIVersion())
+	if err != nil || gv == appsv1.SchemeGroupVersion {
+		return true
+	}
+	known, ok := d.remembered(gv, discoveredFor)
+	if !ok {
+		return false
+	}
+	if _, err := resolve(gv, ref, known.resources); err != nil {
+		_, ok = d.remembered(gv, missedFor)
+	}
+	return ok
+}
+
+// mostGroups is how many groups are remembered, and as many that there are not, and longestAPIVersion how long
 // the name of one may be: a DNS name, a slash and a label.
 const mostGroups, longestAPIVersion = 500, 253 + 1 + 63
 

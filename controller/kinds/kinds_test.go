@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -69,5 +70,50 @@ func TestTheAPIServerIsAskedAboutAKindOnce(t *testing.T) {
 	now = now.Add(discoveredFor)
 	if err := resolve("Rollout", 3); err == nil || errors.As(err, &unknown) || !strings.Contains(err.Error(), "away") {
 		t.Errorf("error %v: what is not known is not absent", err)
+	}
+}
+
+// Anybody may name groups that there are not. What is known of those that there are
+// stays, and so does what was last said of the others.
+func TestMadeUpGroupsPushOutNothingElse(t *testing.T) {
+	api := &counted{Resources: testcluster.Resources}
+	now := time.Now()
+	d := &Discovery{API: api, Now: func() time.Time { return now }}
+	resolve := func(group string) { _, _ = d.Resolve(v1alpha1.ScaleTarget{APIVersion: group, Kind: "Rollout"}) }
+	resolve("argoproj.io/v1alpha1")
+	for i := range 3 * mostGroups {
+		resolve(fmt.Sprintf("g%d.example.org/v1", i))
+	}
+	asked := api.asked
+	resolve("argoproj.io/v1alpha1")
+	if api.asked != asked {
+		t.Error("a group that there is was forgotten")
+	}
+	for i := 2 * mostGroups; i < 3*mostGroups; i++ {
+		resolve(fmt.Sprintf("g%d.example.org/v1", i))
+	}
+	if api.asked != asked {
+		t.Errorf("%d of the last %d are asked about again", api.asked-asked, mostGroups)
+	}
+	if n := len(d.known.of) + len(d.missing.of); n > mostGroups+1 || len(d.missing.oldest) > mostGroups {
+		t.Errorf("%d groups are remembered", n)
+	}
+}
+
+func TestWhatIsRemembered(t *testing.T) {
+	now := time.Now()
+	d := &Discovery{API: &counted{Resources: testcluster.Resources}, Now: func() time.Time { return now }}
+	rollout, made := v1alpha1.ScaleTarget{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout"}, v1alpha1.ScaleTarget{APIVersion: "example.org/v1", Kind: "Rollout"}
+	if !d.Remembers(v1alpha1.ScaleTarget{}) || d.Remembers(rollout) || d.Remembers(made) {
+		t.Error("what nobody asked about is remembered")
+	}
+	for _, ref := range []v1alpha1.ScaleTarget{rollout, made} {
+		if _, _ = d.Resolve(ref); !d.Remembers(ref) {
+			t.Errorf("%s is not remembered", ref.APIVersion)
+		}
+	}
+	now = now.Add(missedFor)
+	if !d.Remembers(rollout) || d.Remembers(made) {
+		t.Error("what there is not is remembered for as long as what there is")
 	}
 }

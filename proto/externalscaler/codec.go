@@ -159,7 +159,15 @@ func packed(content []byte, of protoreflect.Kind) (n int) {
 // Values returns an error for a text in JSON that has more values than a message
 // may have elements: decoded, an empty one takes as much as one in protobuf does.
 func Values(text string) error {
-	left, quoted := MostElements, false
+	if CountValues(text) > MostElements {
+		return fmt.Errorf("has more than the %d values that it may have", MostElements)
+	}
+	return nil
+}
+
+// CountValues is how many values a text in JSON has, about.
+func CountValues(text string) int {
+	n, quoted := 1, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case quoted && c == '\\':
@@ -167,10 +175,8 @@ func Values(text string) error {
 		case c == '"':
 			quoted = !quoted
 		case !quoted && (c == ',' || c == '{' || c == '['):
-			if left--; left < 0 {
-				return fmt.Errorf("has more than the %d values that it may have", MostElements)
-			}
+			n++
 		}
 	}
-	return nil
+	return n
 }

@@ -90,10 +90,11 @@ type process struct {
 	keysDue    *feed
 	federation *federation.Federation
 
-	kinds   *target.Kinds
-	targets *target.Client
-	sinks   *cloudevents.Sinks
-	status  *status.Writer
+	workloads *federation.Workloads
+	kinds     *target.Kinds
+	targets   *target.Client
+	sinks     *cloudevents.Sinks
+	status    *status.Writer
 
 	failures  *metrics.Errors
 	figures   *metrics.Figures
@@ -129,7 +130,8 @@ func (p *process) connect(ctx context.Context) error {
 	}
 	// The API server's own priority and fairness is the only limit.
 	config.QPS = -1
-	if p.mgr, err = ctrl.NewManager(config, options(p.Options)); err != nil {
+	p.workloads = federation.NewWorkloads()
+	if p.mgr, err = ctrl.NewManager(config, options(p.Options, p.workloads)); err != nil {
 		return err
 	}
 	if p.clientset, err = kubernetes.NewForConfig(config); err != nil {
@@ -240,7 +242,7 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		Changed: func(key types.NamespacedName) { p.router.target(ctx, cluster, key) },
 	}
 	p.targets = &target.Client{
-		Reader: cluster, Direct: p.mgr.GetAPIReader(), Kinds: p.kinds,
+		Reader: cluster, Direct: p.mgr.GetAPIReader(), Kinds: p.kinds, Workloads: p.workloads,
 		Discovery: &kinds.Discovery{API: p.clientset.Discovery(), Now: time.Now},
 	}
 	p.sinks = cloudevents.NewSinks(p.ClusterName, p.ClusterObjectNamespace, p.named("cloudevents"))
@@ -367,7 +369,7 @@ func keysOf(s labels.Selector) (keys []string) {
 	return keys
 }
 
-func options(o Options) ctrl.Options {
+func options(o Options, workloads *federation.Workloads) ctrl.Options {
 	scheme := runtime.NewScheme()
 	must(clientgoscheme.AddToScheme(scheme))
 	must(v1alpha1.AddToScheme(scheme))
@@ -376,14 +378,14 @@ func options(o Options) ctrl.Options {
 	selectedLogins := cache.ByObject{Label: o.AuthenticationSelector, Transform: o.kept}
 	// Nobody changes a workload that was read; only its scale is written.
 	shared := true
-	workload := cache.ByObject{UnsafeDisableDeepCopy: &shared, Transform: federation.StripWorkload}
+	workload := cache.ByObject{UnsafeDisableDeepCopy: &shared, Transform: workloads.Strip}
 	opts := ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // see ports.go
 		HealthProbeBindAddress: "0",
 		PprofBindAddress:       o.ProfilingAddress,
 		Cache: cache.Options{
-			DefaultTransform: federation.StripOthers,
+			DefaultTransform: workloads.StripOthers,
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.ScaledObject{}:                 selected,
 				&v1alpha1.ScaledJob{}:                    selected,

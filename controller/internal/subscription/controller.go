@@ -66,16 +66,29 @@ func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) (n
 	case errors.As(err, &missing):
 		return federation.Workload{Mode: federation.Idle}, 0
 	case err != nil:
-		return r.book.workload(key, so.Spec.ScaleTargetRef), unreadAgain
+		return r.book.workload(key, so.Spec.ScaleTargetRef), lookAgain(r.book.couldNotRead(key))
 	}
 	template := t.Template()
 	now = federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template, Unread: t.Unread()}
 	r.book.read(key, so.Spec.ScaleTargetRef, now)
+	if t.NoRoom() {
+		return now, lookAgain(r.book.couldNotRead(key))
+	}
 	return now, 0
 }
 
-// unreadAgain is when a target that could not be read is looked at again.
-const unreadAgain = 15 * time.Second
+// lookAgain is when a target that could not be read is looked at again, where so
+// many of its namespace could not.
+func lookAgain(unread int) time.Duration {
+	return unreadAgain * time.Duration(max(unread/unreadAtOnce, 1))
+}
+
+// A namespace has so many of its targets that cannot be read looked at within
+// unreadAgain.
+const (
+	unreadAgain  = 15 * time.Second
+	unreadAtOnce = 300
+)
 
 func mode(so *v1alpha1.ScaledObject, replicas int32) federation.Mode {
 	if scaling.AtRest(so, replicas) {

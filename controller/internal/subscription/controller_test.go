@@ -2,10 +2,15 @@ package subscription
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -203,5 +208,106 @@ func TestJobsAreSubscribedWhateverRuns(t *testing.T) {
 	reconcileJob()
 	if len(subscribed) != 0 || len(r.book.subscribed) != 0 {
 		t.Errorf("deleted, but %v is subscribed and %v remembered", subscribed.modes(), r.book.subscribed)
+	}
+}
+
+// Objects whose targets cannot be read are looked at again in turn: the more there
+// are of a namespace, the later each, and others as soon as ever.
+func TestManyUnreadTargetsAreLookedAtLater(t *testing.T) {
+	var b book
+	key := func(namespace string, i int) types.NamespacedName {
+		return types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(i)}
+	}
+	var again time.Duration
+	const n = 20 * unreadAtOnce
+	for range 2 {
+		for i := range n {
+			again = lookAgain(b.couldNotRead(key("flood", i)))
+		}
+	}
+	if again != n/unreadAtOnce*unreadAgain {
+		t.Errorf("one of %d is looked at again after %v", n, again)
+	}
+	if again := lookAgain(b.couldNotRead(key("shop", 0))); again != unreadAgain {
+		t.Errorf("one of another namespace after %v", again)
+	}
+	for i := range n {
+		if i%2 == 0 {
+			b.read(key("flood", i), v1alpha1.ScaleTarget{}, federation.Workload{})
+		} else {
+			b.enter(families{}, key("flood", i), nil) // it is gone
+		}
+	}
+	if len(b.unread) != 1 {
+		t.Errorf("%d namespaces are remembered", len(b.unread))
+	}
+}
+
+// A namespace has more workloads than are kept. Triggers that name a variable of one
+// that there was no room for say so, and are served once others are gone.
+func TestWorkloadsThatThereWasNoRoomFor(t *testing.T) {
+	workloads := federation.NewWorkloads()
+	big := func(name string, bytes int) *appsv1.Deployment {
+		d := testcluster.Deployment("shop", name, ptr.To[int32](1))
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "QUEUE", Value: "orders"}, {Name: "OTHER", Value: strings.Repeat("x", bytes)}}}}
+		return d
+	}
+	others := map[int]*appsv1.Deployment{}
+	for i := range federation.MostOfWorkloads / (900 << 10) {
+		others[i] = big(fmt.Sprint("other-", i), 900<<10)
+		if _, err := workloads.Strip(others[i]); err != nil || federation.Cut(others[i]) != nil {
+			t.Fatal(err, federation.Cut(others[i]))
+		}
+	}
+	so := &v1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker", UID: "1", Generation: 1},
+		Spec: v1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+			Triggers:       []v1alpha1.ScaleTrigger{{Type: "redis", Metadata: map[string]string{"listNameFromEnv": "QUEUE"}}},
+		},
+	}
+	whole := testcluster.New(t, "", nil, big("worker", 900<<10))
+	cut := big("worker", 900<<10)
+	if _, err := workloads.Strip(cut); err != nil || !federation.NoRoom(cut) {
+		t.Fatalf("there was room: %v", err)
+	}
+	cluster := testcluster.New(t, "", nil, so, cut)
+	subscribed := families{}
+	r := &Reconciler{
+		Client: cluster.Client, Federation: subscribed,
+		Targets: &target.Client{
+			Reader: cluster.Client, Direct: whole.Direct, Workloads: workloads,
+			Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now},
+		},
+	}
+	reconciled := func() (federation.Trigger, time.Duration) {
+		t.Helper()
+		result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "worker"}})
+		if err != nil || len(subscribed) != 1 {
+			t.Fatalf("%d triggers, %v", len(subscribed), err)
+		}
+		for _, trigger := range subscribed {
+			return trigger, result.RequeueAfter
+		}
+		return federation.Trigger{}, 0
+	}
+	trigger, again := reconciled()
+	if trigger.Unread == nil || !strings.Contains(trigger.Unread.Error(), "namespace shop take 63 MiB of the 64 MiB") || again != unreadAgain {
+		t.Errorf("looked at again after %v: %v", again, trigger.Unread)
+	}
+	runtime.KeepAlive(others)
+	clear(others)
+	late := time.After(30 * time.Second)
+	for again != 0 {
+		runtime.GC()
+		select {
+		case <-late:
+			t.Fatalf("there is no room yet: %v", trigger.Unread)
+		case <-time.After(time.Millisecond):
+		}
+		trigger, again = reconciled()
+	}
+	if trigger.Unread != nil {
+		t.Errorf("once there is room: %v", trigger.Unread)
 	}
 }

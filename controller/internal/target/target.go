@@ -74,12 +74,16 @@ type Client struct {
 	*kinds.Discovery
 	// Kinds watches what Reader does not; nil watches nothing.
 	Kinds *Kinds
+	// Workloads cut down what the cache of Reader holds; nil is for tests.
+	Workloads *federation.Workloads
+
+	refusals refusals
 }
 
 // Get reads the target of an object.
 func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
 	t := Target{Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
-	gvkr, err := c.Resolve(so.Spec.ScaleTargetRef)
+	gvkr, err := c.resolve(so)
 	var unscalable *kinds.UnscalableError
 	if errors.As(err, &unscalable) {
 		unscalable.Key = t.Key
@@ -107,22 +111,61 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 	return t, nil
 }
 
+// resolve finds out the kind of an object's target.
+func (c *Client) resolve(so *v1alpha1.ScaledObject) (v1alpha1.GroupVersionKindResource, error) {
+	ref, question := so.Spec.ScaleTargetRef, asked{namespace: so.Namespace}
+	remembered := c.Remembers(ref)
+	if !remembered && c.refusals.last(question, c.Now()) != nil {
+		return v1alpha1.GroupVersionKindResource{}, fmt.Errorf(
+			"kind: %.320s %s: is not looked for yet: namespace %.64s names more than %d kinds within %v that this cluster does not know",
+			ref.TargetAPIVersion(), ref.TargetKind(), so.Namespace, mostRefusals, refusedFor)
+	}
+	kind, err := c.Resolve(ref)
+	if !remembered {
+		c.refusals.heard(question, err, c.Now())
+	}
+	return kind, err
+}
+
+// NoRoom reports whether the template is not known because other objects of its
+// namespace leave no room for it, as they may do later.
+func (t Target) NoRoom() bool { return t.object != nil && federation.NoRoom(t.object) }
+
 // Whole is Get with the Pod template of a target that is not in a cache, where
-// the controller may read it.
+// the controller may read it, or that there was no room for when it came.
 func (c *Client) Whole(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
 	t, err := c.Get(ctx, so)
-	if err != nil || t.object != nil {
+	if err != nil || t.object != nil && !(t.NoRoom() && c.Workloads.Room(t.Key.Namespace)) {
 		return t, err
 	}
-	object := ofKind(t.gvk())
-	switch err := c.Direct.Get(ctx, t.Key, object); {
+	object, question := ofKind(t.gvk()), asked{t.Key.Namespace, t.GVKR, "object"}
+	if c.refusals.last(question, c.Now()) != nil {
+		return t, nil
+	}
+	err = c.Direct.Get(ctx, t.Key, object)
+	switch c.refusals.heard(question, err, c.Now()); {
 	case apierrors.IsForbidden(err):
 		return t, nil
 	case err != nil:
 		return t, notFound(err, t)
 	}
-	t.object = object
-	return t, nil
+	if t.object == nil {
+		t.object = object
+		return t, nil
+	}
+	stripped, err := c.strip(object)
+	if kept, ok := stripped.(client.Object); ok {
+		t.object = kept
+	}
+	return t, err
+}
+
+// strip has of a workload that was read what the cache would hold of it.
+func (c *Client) strip(object client.Object) (any, error) {
+	if _, other := object.(*unstructured.Unstructured); other {
+		return c.Workloads.StripOthers(object)
+	}
+	return c.Workloads.Strip(object)
 }
 
 // watchedFromTheStart reports whether a workload is of a kind that most targets
@@ -166,7 +209,12 @@ func (c *Client) watched(ctx context.Context, t *Target) (known bool, err error)
 
 // scale reads the scale subresource of a kind that is not cached.
 func (c *Client) scale(ctx context.Context, t Target) (*autoscalingv1.Scale, error) {
+	question := asked{t.Key.Namespace, t.GVKR, "scale"}
+	if err := c.refusals.last(question, c.Now()); err != nil {
+		return nil, notFound(err, t)
+	}
 	scale, err := federation.ReadScale(ctx, c.Reader, t.reference())
+	c.refusals.heard(question, err, c.Now())
 	if err != nil {
 		return nil, notFound(err, t)
 	}
