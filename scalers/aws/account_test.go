@@ -171,6 +171,39 @@ func TestTooManyRequests(t *testing.T) {
 	}
 }
 
+// TestThingsOfOthers: who owns a queue or table can have it throttled, which stops
+// nobody who asks for those of another account.
+func TestThingsOfOthers(t *testing.T) {
+	for triggerType, tt := range map[string]struct{ parameter, theirs, ours string }{
+		"aws-sqs-queue":        {"queueURL", "https://sqs.eu-west-1.amazonaws.com/111122223333/orders", "https://sqs.eu-west-1.amazonaws.com/444455556666/orders"},
+		"aws-dynamodb":         {"tableName", "arn:aws:dynamodb:eu-west-1:111122223333:table/orders", "orders"},
+		"aws-dynamodb-streams": {"tableName", "arn:aws:dynamodb:eu-west-1:111122223333:table/orders", "orders"},
+	} {
+		t.Run(triggerType, func(t *testing.T) {
+			t.Parallel()
+			c := newCrowded(t)
+			open := ofType(t, triggerType).opener(t)
+			theirs, ours := open(c.URL, keys, map[string]string{tt.parameter: tt.theirs}), open(c.URL, keys, map[string]string{tt.parameter: tt.ours})
+			c.refuse("AKIAEXAMPLE", "RequestLimitExceeded", "Retry-After: 300", -1)
+			if _, err := theirs.Read(within(t)); status.Code(err) != codes.ResourceExhausted {
+				t.Errorf("error = %v", err)
+			}
+			c.refuse("", "", "", 0)
+			if got, err := ours.Read(within(t)); err != nil || got[0].Value != 3 {
+				t.Errorf("ours: %v, %v", got, err)
+			}
+		})
+	}
+	for name, want := range map[string]string{
+		"orders": "", "": "", "https://sqs.eu-west-1.amazonaws.com/111122223333/orders": "111122223333", "http://localhost:4566/000000000000/q": "000000000000",
+		"arn:aws:dynamodb:eu-west-1:111122223333:table/orders": "111122223333", "https://host/1234/q": "", "11112222333x": "",
+	} {
+		if got := ownerOf(name); got != want {
+			t.Errorf("ownerOf(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
 // TestTablesThatAreReadTooMuch fail alone: their account is not what has too many
 // requests.
 func TestTablesThatAreReadTooMuch(t *testing.T) {

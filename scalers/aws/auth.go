@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"google.golang.org/grpc/codes"
@@ -59,19 +60,21 @@ type service[C any] struct {
 	account *client.Account
 }
 
-// connect returns the service that newClient makes clients of. It is called
-// with the ctx of Open and asks nothing yet.
-func connect[C any](ctx context.Context, p awsParams, to lending.Service, newClient func(aws.Config) C) (*service[C], error) {
+// connect returns the service that newClient makes clients of, for things of an
+// owner. It is called with the ctx of Open and asks nothing yet.
+func connect[C any](ctx context.Context, p awsParams, to lending.Service, owner string, newClient func(aws.Config) C) (*service[C], error) {
 	if err := p.lend(to); err != nil {
 		return nil, err
 	}
-	at := []any{p.AWSEndpoint, p.Identity(p.AWSRegion)}
+	at := []any{p.AWSEndpoint, p.Identity(p.AWSRegion), owner}
 	return client.Shared(ctx, at, func(ctx context.Context) (*service[C], error) {
 		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {
 			return nil, err
 		}
-		// AWS counts the requests of an account to one of its services in one region.
+		// AWS counts the requests of an account to one of its services in one region,
+		// and those to things of another account there. Whoever has their own queue be
+		// throttled is not to stop who asks for others.
 		account, err := client.AccountOf(ctx, append(at, to.String()))
 		if err != nil {
 			return nil, err
@@ -96,4 +99,16 @@ func (s *service[C]) failure(what string, err error) error {
 		amazon.Forget(s.config)
 	}
 	return scaler.Errorf(status.Code(cause), "%s: %w", what, cause)
+}
+
+// ownerOf is the AWS account that an ARN or the URL of a queue names, "" for none,
+// which is that of who asks.
+func ownerOf(name string) string {
+	parts := strings.FieldsFunc(name, func(r rune) bool { return r == ':' || r == '/' })
+	for _, part := range parts {
+		if len(part) == 12 && strings.Trim(part, "0123456789") == "" {
+			return part
+		}
+	}
+	return ""
 }

@@ -162,7 +162,7 @@ func newCloudWatch(c aws.Config) *cloudwatch.Client {
 }
 
 func openCloudWatch(ctx context.Context, p cloudWatchParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, lending.AmazonCloudWatch, newCloudWatch)
+	s, err := connect(ctx, p.awsParams, lending.AmazonCloudWatch, "", newCloudWatch)
 	if err != nil {
 		return nil, err
 	}

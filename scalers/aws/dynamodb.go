@@ -109,8 +109,8 @@ type dynamoDBSource struct {
 	query dynamodb.QueryInput
 }
 
-func connectDynamoDB(ctx context.Context, p awsParams) (*service[*dynamodb.Client], error) {
-	return connect(ctx, p, lending.AmazonDynamoDB, func(c aws.Config) *dynamodb.Client { return dynamodb.NewFromConfig(c) })
+func connectDynamoDB(ctx context.Context, p awsParams, table string) (*service[*dynamodb.Client], error) {
+	return connect(ctx, p, lending.AmazonDynamoDB, ownerOf(table), func(c aws.Config) *dynamodb.Client { return dynamodb.NewFromConfig(c) })
 }
 
 func openDynamoDB(ctx context.Context, p dynamoDBParams) (scaler.Source, error) {
@@ -122,7 +122,7 @@ func openDynamoDB(ctx context.Context, p dynamoDBParams) (scaler.Source, error) 
 	if err != nil {
 		return nil, err
 	}
-	s, err := connectDynamoDB(ctx, p.awsParams)
+	s, err := connectDynamoDB(ctx, p.awsParams, p.TableName)
 	if err != nil {
 		return nil, err
 	}

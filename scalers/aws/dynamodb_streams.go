@@ -43,11 +43,11 @@ type dynamoDBStreamsSource struct {
 }
 
 func openDynamoDBStreams(ctx context.Context, p dynamoDBStreamsParams) (scaler.Source, error) {
-	streams, err := connect(ctx, p.awsParams, lending.AmazonDynamoDBStreams, func(c aws.Config) *dynamodbstreams.Client { return dynamodbstreams.NewFromConfig(c) })
+	streams, err := connect(ctx, p.awsParams, lending.AmazonDynamoDBStreams, ownerOf(p.TableName), func(c aws.Config) *dynamodbstreams.Client { return dynamodbstreams.NewFromConfig(c) })
 	if err != nil {
 		return nil, err
 	}
-	tables, err := connectDynamoDB(ctx, p.awsParams)
+	tables, err := connectDynamoDB(ctx, p.awsParams, p.TableName)
 	if err != nil {
 		return nil, err
 	}

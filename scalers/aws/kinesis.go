@@ -38,7 +38,7 @@ type kinesisSource struct {
 }
 
 func openKinesis(ctx context.Context, p kinesisParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, lending.AmazonKinesis, func(c aws.Config) *kinesis.Client { return kinesis.NewFromConfig(c) })
+	s, err := connect(ctx, p.awsParams, lending.AmazonKinesis, "", func(c aws.Config) *kinesis.Client { return kinesis.NewFromConfig(c) })
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ type sqsSource struct {
 }
 
 func openSQS(ctx context.Context, p sqsParams) (scaler.Source, error) {
-	s, err := connect(ctx, p.awsParams, lending.AmazonSQS, func(c aws.Config) *sqs.Client { return sqs.NewFromConfig(c) })
+	s, err := connect(ctx, p.awsParams, lending.AmazonSQS, ownerOf(p.QueueURL), func(c aws.Config) *sqs.Client { return sqs.NewFromConfig(c) })
 	if err != nil {
 		return nil, err
 	}
