@@ -75,6 +75,32 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// TestAKilledServerComesBack with the messages that it had written.
+func TestAKilledServerComesBack(t *testing.T) {
+	a := servers.Azurite(t, servers.AzuriteOptions{})
+	owner(t, a.QueueURL()).queue("orders", 3, 0)
+	source := openAll(t, azureQueue, map[string]string{"connection": a.Connection()}, map[string]string{"queueName": "orders"})[0]
+	read := func(when string, want codes.Code) {
+		t.Helper()
+		got, err := source.Read(within(t))
+		if status.Code(err) != want || err == nil && got[0].Value != 3 {
+			t.Errorf("%s: read %v, %v, want 3 or %v", when, got, err, want)
+		}
+	}
+	read("at first", codes.OK)
+	if err := a.MessagesWritten(within(t), 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	read("killed", codes.Unavailable)
+	if err := a.Restart(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	read("back", codes.OK)
+}
+
 // TestRotatedKeys goes from a key that is refused to one that is good.
 func TestRotatedKeys(t *testing.T) {
 	a := servers.SharedAzurite(t)

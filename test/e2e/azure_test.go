@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/test/brokers"
@@ -8,7 +9,8 @@ import (
 )
 
 // TestAzureQueue has a queue of Azure Storage, in Azurite, scale 0 -> N -> 0. The
-// server ends at N, where replicas stay, and comes back.
+// server is killed at N, where replicas stay and the condition says why, and comes
+// back with what it had.
 func TestAzureQueue(t *testing.T) {
 	t.Parallel()
 	server := servers.Azurite(t, servers.AzuriteOptions{Address: world.cluster.Address()})
@@ -26,11 +28,16 @@ func TestAzureQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.waitReplicas(10)
-	// It ends in good order, so that it has written what it knows.
-	if err := server.Shutdown(); err != nil {
+	if err := server.MessagesWritten(t.Context(), 50); err != nil {
 		t.Fatal(err)
 	}
-	o.wait("Ready without its server", func() (bool, string) { return o.condition("Ready")["status"] != "True", o.describe() })
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	o.wait("Ready without its server", func() (bool, string) {
+		ready := o.condition("Ready")
+		return ready["status"] != "True" && strings.Contains(ready["message"], "queue orders: ") && strings.Contains(ready["message"], server.QueueAddr()), o.describe()
+	})
 	if have := o.replicas(); have != 10 {
 		t.Errorf("%d replicas without the server, want the 10 there were", have)
 	}

@@ -1,15 +1,20 @@
 package servers
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // AzuriteOptions says what kind of Azurite to start. The zero value is one at
@@ -32,11 +37,13 @@ const (
 	AzuriteKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// AzuriteServer is a running Azurite: blobs and queues of Azure Storage. What was
-// written shortly before a Kill may be gone after a Restart.
+// AzuriteServer is a running Azurite: blobs and queues of Azure Storage. It writes
+// its data every five seconds: what came later is gone after a Kill and a Restart,
+// see MessagesWritten.
 type AzuriteServer struct {
 	single
 
+	dir         string
 	scheme      string
 	blob, queue string // host:port
 }
@@ -69,6 +76,7 @@ func (a *AzuriteServer) start(ctx context.Context, o AzuriteOptions) error {
 	if err != nil {
 		return err
 	}
+	a.dir = dir
 	a.blob, a.queue = hostPort(o.Address, ports[0]), hostPort(o.Address, ports[1])
 	args := []string{program, "--silent", "--disableTelemetry", "--location", dir}
 	for i, service := range []string{"blob", "queue", "table"} {
@@ -119,6 +127,65 @@ func (a *AzuriteServer) probe(ctx context.Context) error {
 		conn.Close()
 	}
 	return nil
+}
+
+// MessagesWritten waits until so many messages are on disk, each with where its text
+// is, so that they survive a Kill.
+func (a *AzuriteServer) MessagesWritten(ctx context.Context, messages int) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		n, err := a.messagesWritten()
+		if err != nil || n >= messages {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d messages are written: %w", n, messages, ctx.Err())
+		}
+	}
+}
+
+// messagesWritten is how many there are in the files, which Azurite replaces as a
+// whole.
+func (a *AzuriteServer) messagesWritten() (int, error) {
+	queues, err := os.ReadFile(filepath.Join(a.dir, "__azurite_db_queue__.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	extents, err := os.ReadFile(filepath.Join(a.dir, "__azurite_db_queue_extent__.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var all struct {
+		Collections []struct {
+			Data []struct {
+				Message string `json:"messageId"`
+				Text    struct {
+					Extent string `json:"id"`
+				} `json:"persistency"`
+			} `json:"data"`
+		} `json:"collections"`
+	}
+	if err := json.Unmarshal(queues, &all); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, collection := range all.Collections {
+		for _, one := range collection.Data {
+			if one.Message != "" && one.Text.Extent != "" && bytes.Contains(extents, []byte(strconv.Quote(one.Text.Extent))) {
+				n++
+			}
+		}
+	}
+	return n, nil
 }
 
 // BlobURL and QueueURL are where the account's services answer.
