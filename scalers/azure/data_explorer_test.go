@@ -139,6 +139,9 @@ func TestWhoGetsTokensOfClusters(t *testing.T) {
 		code                  codes.Code
 	}{
 		{"", "https://c.westeurope.kusto.windows.net", "https://kusto.kusto.windows.net", codes.OK},
+		{"", "https://pool.shop.kusto.azuresynapse.net", "https://kusto.kusto.windows.net", codes.OK},
+		{"", "https://adx.monitor.azure.com", "https://kusto.kusto.windows.net", codes.OK},
+		{"", "https://evil.adx.monitor.azure.com", "https://kusto.kusto.windows.net", codes.PermissionDenied},
 		{"", "https://c.westeurope.kusto.windows.net", "https://c.westeurope.kusto.windows.net", codes.OK},
 		{"", "https://c.westeurope.kusto.windows.net", "https://management.azure.com", codes.PermissionDenied},
 		{"", "http://c.westeurope.kusto.windows.net", "https://kusto.kusto.windows.net", codes.PermissionDenied},

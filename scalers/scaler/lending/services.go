@@ -119,10 +119,14 @@ var known = [services]facts{
 	AzureApplicationInsights:             {name: "Application Insights", scope: "https://api.applicationinsights.io/.default", hosts: []string{"api.applicationinsights.io"}},
 	AzureApplicationInsightsUSGovernment: {name: "Application Insights (US Government)", scope: "https://api.applicationinsights.us/.default", hosts: []string{"api.applicationinsights.us"}},
 	AzureApplicationInsightsChina:        {name: "Application Insights (China)", scope: "https://api.applicationinsights.azure.cn/.default", hosts: []string{"api.applicationinsights.azure.cn"}},
-	// https://learn.microsoft.com/kusto/api/rest/authentication
-	AzureDataExplorer:             {name: "Azure Data Explorer", scope: "https://kusto.kusto.windows.net/.default", hosts: []string{"*.kusto.windows.net", "*.kusto.fabric.microsoft.com"}},
-	AzureDataExplorerUSGovernment: {name: "Azure Data Explorer (US Government)", scope: "https://kusto.kusto.usgovcloudapi.net/.default", hosts: []string{"*.kusto.usgovcloudapi.net"}},
-	AzureDataExplorerChina:        {name: "Azure Data Explorer (China)", scope: "https://kusto.kusto.chinacloudapi.cn/.default", hosts: []string{"*.kusto.chinacloudapi.cn"}},
+	// https://learn.microsoft.com/kusto/api/rest/authentication; pools of Synapse, and
+	// Azure Monitor asked as a cluster, too
+	AzureDataExplorer: {name: "Azure Data Explorer", scope: "https://kusto.kusto.windows.net/.default", hosts: []string{
+		"*.kusto.windows.net", "*.kustomfa.windows.net", "*.kusto.fabric.microsoft.com", "*.kusto.data.microsoft.com", "*.kusto.azuresynapse.net",
+		"adx.monitor.azure.com", "ade.loganalytics.io", "ade.applicationinsights.io",
+	}},
+	AzureDataExplorerUSGovernment: {name: "Azure Data Explorer (US Government)", scope: "https://kusto.kusto.usgovcloudapi.net/.default", hosts: []string{"*.kusto.usgovcloudapi.net", "*.kustomfa.usgovcloudapi.net", "adx.monitor.azure.us"}},
+	AzureDataExplorerChina:        {name: "Azure Data Explorer (China)", scope: "https://kusto.kusto.chinacloudapi.cn/.default", hosts: []string{"*.kusto.chinacloudapi.cn", "*.kustomfa.chinacloudapi.cn", "*.kusto.azuresynapse.azure.cn", "adx.monitor.azure.cn"}},
 	AzureDataExplorerGermany:      {name: "Azure Data Explorer (Germany)", scope: "https://kusto.kusto.cloudapi.de/.default", hosts: []string{"*.kusto.cloudapi.de"}},
 	// https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory
 	AzureStorage:             {name: "Azure Storage", scope: "https://storage.azure.com/.default", hosts: []string{"*.queue.core.windows.net", "*.blob.core.windows.net"}},
