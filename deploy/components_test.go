@@ -81,6 +81,32 @@ func TestShadow(t *testing.T) {
 	}
 }
 
+// TestRestoreRegistration: the controller may create what it puts back, and update
+// no more than what it may anyway.
+func TestRestoreRegistration(t *testing.T) {
+	objects := render(t, layer(t, []string{all}, []string{"components/restore-registration"}))
+	for _, d := range of[appsv1.Deployment](objects) {
+		if restores := slices.Contains(d.Spec.Template.Spec.Containers[0].Args, "--restore-registration"); restores != (d.Name == "controller") {
+			t.Errorf("%s restores: %v", d.Name, restores)
+		}
+	}
+	found := false
+	for _, r := range of[rbacv1.ClusterRole](objects) {
+		if r.Name != "sluice-controller-registration" {
+			continue
+		}
+		found = true
+		for _, rule := range r.Rules {
+			if !slices.Equal(rule.Verbs, []string{"create"}) {
+				t.Errorf("%v of %v", rule.Verbs, rule.Resources)
+			}
+		}
+	}
+	if !found {
+		t.Error("no role")
+	}
+}
+
 // TestCertManager holds the component against what the controller would sign:
 // the same Secrets for the same names, and nothing left of the controller's own
 // authority.

@@ -30,6 +30,8 @@ type Options struct {
 	LeaderElectionID                        string
 	LeaseDuration, RenewDeadline            time.Duration
 	RetryPeriod                             time.Duration
+	// Restore puts the APIService and the webhook's configuration back.
+	Restore bool
 	// Shadow keeps the controller from ever leading: it decides, and writes
 	// nothing.
 	Shadow bool
@@ -94,6 +96,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
 	flags.StringVar(&o.ProfilingAddress, "profiling-bind-address", "", "address of pprof, \"\" for none")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", false, "scale only while holding the lease")
+	flags.BoolVar(&o.Restore, "restore-registration", false, "put the APIService of external metrics and the webhook's configuration back when they are gone or lead elsewhere")
 	flags.BoolVar(&o.Shadow, "shadow", false, "never scale: decide, and compare with what somebody else does")
 	flags.StringVar(&o.LeaderElectionID, "leader-election-id", kedaLease, "name of the lease")
 	flags.BoolVar(&o.PlaintextScalers, "plaintext-scalers", false, "accept scaler Services with appProtocol kubernetes.io/h2c")

@@ -39,6 +39,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
+	"github.com/sluice-autoscaler/sluice/controller/internal/registration"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 	"github.com/sluice-autoscaler/sluice/controller/internal/shadow"
@@ -59,6 +60,7 @@ func Run(ctx context.Context, o Options, version string) error {
 		p.makeParts,
 		p.addFederation,
 		p.addKeys,
+		p.addRegistration,
 		p.addScaledObjects,
 		p.addScaledJobs,
 		p.addAuthentications,
@@ -101,6 +103,8 @@ type process struct {
 	decisions *activation.Loop
 	jobs      *scaledjob.Reconciler
 	shadow    *shadow.Shadow
+	// registration is whether the API server asks us.
+	registration *registration.Registration
 	// authentications are of objects of a namespace and of the cluster.
 	authentications []*authentications
 }
@@ -277,6 +281,31 @@ func (p *process) addKeys(context.Context) error {
 	return errors.Join(p.mgr.Add(p.keys), p.addSigning())
 }
 
+// addRegistration follows whether the API server asks us.
+func (p *process) addRegistration(context.Context) error {
+	direct, err := client.New(p.mgr.GetConfig(), client.Options{
+		HTTPClient: p.mgr.GetHTTPClient(), Scheme: p.mgr.GetScheme(), Mapper: p.mgr.GetRESTMapper(),
+	})
+	if err != nil {
+		return err
+	}
+	name := p.Trust.WebhookName
+	if p.WebhookAddress == webhookOff {
+		name = ""
+	}
+	recorder := p.mgr.GetEventRecorder("keda-operator")
+	p.registration = &registration.Registration{
+		Client: direct, Namespace: p.Namespace, MetricsService: p.Trust.MetricsService, Webhook: name, WebhookService: p.Trust.WebhookService,
+		Restore: p.Restore, Acts: p.acts,
+		Shadow: func() bool { _, follows := p.follows(); return follows },
+		Tell: func(about runtime.Object, kind, reason, action, note string) {
+			status.Emit(recorder, about, kind, reason, action, note)
+		},
+		Changed: p.followed, Now: time.Now, Log: p.named("registration"),
+	}
+	return p.mgr.Add(p.registration)
+}
+
 // onLeader is a reconciler that writes: in the terms of this process alone, and
 // not while a KEDA leads. A panic in it is told by the object.
 func (p *process) onLeader(r reconcile.Reconciler, doing string, tell tellPanic, notices *notices) admitting {
@@ -291,7 +320,7 @@ func (p *process) addScaledObjects(context.Context) error {
 	subscriptions := &subscription.Reconciler{Client: cluster, Targets: p.targets, Federation: subscriptions{p.federation, p.router}}
 	hpas := &scaledobject.Reconciler{
 		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Version: p.version,
-		Selecting: keysOf(p.Selector), Now: time.Now,
+		Selecting: keysOf(p.Selector), Unasked: p.registration.Metrics, Now: time.Now,
 	}
 	told := &notices{client: cluster, empty: func() client.Object { return &v1alpha1.ScaledObject{} }}
 	return errors.Join(
@@ -346,7 +375,7 @@ func (p *process) addMetrics(ctx context.Context) error {
 	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula)
 	for _, c := range []prometheus.Collector{
 		guard.Panics, guard.Collector(p.failures), guard.Collector(p.figures), p.rival.metric(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
-		guard.Collector(p.shadow),
+		guard.Collector(p.shadow), p.registration,
 	} {
 		if err := ctrlmetrics.Registry.Register(c); err != nil {
 			return err

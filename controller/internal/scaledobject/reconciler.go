@@ -42,7 +42,10 @@ type Reconciler struct {
 	// Selecting are the keys of the labels by which this installation selects
 	// ScaledObjects, and HPAs with them.
 	Selecting []string
-	Now       func() time.Time
+	// Unasked is why HPAs are told nothing of external metrics, nil when they
+	// are. nil of it never is.
+	Unasked func() error
+	Now     func() time.Time
 }
 
 // Reconcile brings one ScaledObject up to date.
@@ -144,7 +147,11 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 		// that it does not.
 		return reconcile.Result{RequeueAfter: status.FirstState}, nil
 	}
-	return r.report(ctx, so, found, errors.Join(built.problems...))
+	problems := built.problems
+	if r.Unasked != nil && len(built.external) > 0 {
+		problems = append(problems, r.Unasked())
+	}
+	return r.report(ctx, so, found, errors.Join(problems...))
 }
 
 // liveHPAs are the HPA under the wanted name, nil when there is none, and those

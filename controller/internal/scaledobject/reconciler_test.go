@@ -610,3 +610,32 @@ func TestOneBadTriggerHoldsBackNothingElse(t *testing.T) {
 		})
 	}
 }
+
+// The HPA of an object that works is told nothing while the API server asks
+// nobody of us: Ready says so, of objects that have external metrics.
+func TestReadySaysThatNobodyIsAsked(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.answers(0, 5)
+	var unasked error
+	f.Unasked = func() error { return unasked }
+	f.reconcile()
+	f.observe()
+	f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
+	unasked = errors.New("APIService v1beta1.external.metrics.k8s.io is gone")
+	f.reconcile()
+	f.observe()
+	f.wantReady(metav1.ConditionFalse, "APIService v1beta1.external.metrics.k8s.io is gone")
+	if f.hpa() == nil {
+		t.Error("the HPA went")
+	}
+	unasked = nil
+	f.reconcile()
+	f.observe()
+	f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
+
+	cpuAlone := newFixture(t, newObject(func(so *v1alpha1.ScaledObject) { so.Spec.Triggers = []v1alpha1.ScaleTrigger{cpu("50")} }))
+	cpuAlone.Unasked = func() error { return errors.New("gone") }
+	cpuAlone.reconcile()
+	cpuAlone.observe()
+	cpuAlone.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
+}
