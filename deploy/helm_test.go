@@ -347,3 +347,10 @@ func TestANewFamilyTouchesNoTemplate(t *testing.T) {
 		t.Error("a family that is gone is in the chart")
 	}
 }
+
+// TestAnOlderClusterIsRefused renders for one.
+func TestAnOlderClusterIsRefused(t *testing.T) {
+	if _, complaints, err := helm(t, "template", "sluice", helmChart, "--kube-version", "v1.33.9"); err == nil || !strings.Contains(complaints, "requires kubeVersion: >=1.34") {
+		t.Errorf("%v, %s", err, complaints)
+	}
+}

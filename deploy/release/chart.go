@@ -65,7 +65,7 @@ var semantic = regexp.MustCompile(`^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0
 func (r release) versioned(text []byte) ([]byte, error) {
 	var chart map[string]any
 	if err := yaml.Unmarshal(text, &chart); err != nil {
-		return nil, fmt.Errorf("Chart.yaml: %w", err)
+		return nil, fmt.Errorf("file Chart.yaml: %w", err)
 	}
 	version := strings.TrimPrefix(r.tag, "v")
 	if !semantic.MatchString(version) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +40,16 @@ func TestHelm(t *testing.T) {
 	t.Parallel()
 	c := anotherCluster(t)
 	h := newHelm(c)
+
+	// What is somebody else's is refused by its name, and nothing is installed.
+	c.apply(anotherAdapter)
+	if text, err := h.try("install", "--create-namespace"); err == nil || !strings.Contains(text, "v1beta1.external.metrics.k8s.io") {
+		t.Errorf("beside another adapter: %v, %s", err, text)
+	}
+	if images := h.images(); len(images) > 0 {
+		t.Errorf("half installed: %v", images)
+	}
+	c.kubectl("delete", "apiservice", "v1beta1.external.metrics.k8s.io")
 
 	h.run("install", "--create-namespace", "--set", "families.select=none", "--set", "families.cron.enabled=true")
 	h.checkFamilies("cron")
@@ -75,12 +87,20 @@ func TestHelm(t *testing.T) {
 
 	// It stays as it was while there is no Sluice.
 	c.apply(doomed)
-	c.wait("the object to have an HPA", func() (bool, string) {
-		err := c.Client().Get(t.Context(), client.ObjectKey{Namespace: "doomed", Name: "keda-hpa-plain"}, &autoscalingv2.HorizontalPodAutoscaler{})
-		return err == nil, fmt.Sprint(err)
-	})
+	for _, name := range []string{"plain", "restored"} {
+		c.wait("the HPA of "+name, func() (bool, string) {
+			err := c.Client().Get(t.Context(), client.ObjectKey{Namespace: "doomed", Name: "keda-hpa-" + name}, &autoscalingv2.HorizontalPodAutoscaler{})
+			return err == nil, fmt.Sprint(err)
+		})
+	}
+	finalizers := c.kubectl("get", "scaledobjects,scaledjobs,triggerauthentications", "-n", "doomed", "-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.finalizers}{"\n"}{end}`)
+	if want := []string{"plain", "restored", `["finalizer.keda.sh"]`, "plain", "plain"}; !slices.Equal(strings.Fields(finalizers), want) {
+		t.Errorf("finalizers = %s, want one on what is to be restored alone", finalizers)
+	}
 	h.run("uninstall")
 	c.checkNothingIsLeft()
+	// As the guide says, where the controller is gone.
+	c.kubectl("patch", "scaledobject", "restored", "-n", "doomed", "--type", "merge", "-p", `{"metadata": {"finalizers": null}}`)
 	c.kubectl("delete", "namespace", "doomed", "--timeout=60s")
 	c.checkHPA("always", hpa)
 	c.waitReplicas("always", 3)
@@ -134,6 +154,21 @@ spec:
   scaleTargetRef: {name: plain}
   triggers: [{type: cron, metadata: {timezone: UTC, start: 0 0 1 1 *, end: 59 23 31 12 *, desiredReplicas: "2"}}]
 ---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {namespace: doomed, name: restored}
+spec:
+  selector: {matchLabels: {app: restored}}
+  template: {metadata: {labels: {app: restored}}, spec: {containers: [{name: app, image: app}]}}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {namespace: doomed, name: restored}
+spec:
+  scaleTargetRef: {name: restored}
+  advanced: {restoreToOriginalReplicaCount: true}
+  triggers: [{type: cron, metadata: {timezone: UTC, start: 0 0 1 1 *, end: 59 23 31 12 *, desiredReplicas: "2"}}]
+---
 apiVersion: keda.sh/v1alpha1
 kind: ScaledJob
 metadata: {namespace: doomed, name: plain}
@@ -146,6 +181,18 @@ apiVersion: keda.sh/v1alpha1
 kind: TriggerAuthentication
 metadata: {namespace: doomed, name: plain}
 spec: {secretTargetRef: [{parameter: host, name: none, key: host}]}
+`
+
+const anotherAdapter = `
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v1beta1.external.metrics.k8s.io}
+spec:
+  group: external.metrics.k8s.io
+  version: v1beta1
+  groupPriorityMinimum: 100
+  versionPriority: 100
+  service: {name: another, namespace: elsewhere, port: 443}
 `
 
 // helm runs Helm against a cluster whose Pods are processes.
@@ -421,6 +468,55 @@ func TestTheChartKnowsTheFlags(t *testing.T) {
 		for _, name := range flags {
 			if !regexp.MustCompile(`(?m)^ +--?` + regexp.QuoteMeta(name) + `\b`).Match(help) {
 				t.Errorf("%s has no flag %s:\n%s", process, name, help)
+			}
+		}
+	}
+}
+
+// TestTheChartGivesArgumentsThatAreFlags has the chart render values that set
+// every argument that it knows of, and each process read its own.
+func TestTheChartGivesArgumentsThatAreFlags(t *testing.T) {
+	t.Parallel()
+	repo, err := localcluster.FindRepo(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(repo, "deploy/testdata/helm-values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Values json.RawMessage `json:"values"`
+	}
+	if err := yaml.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range cases {
+		values := filepath.Join(t.TempDir(), "values.json")
+		if err := os.WriteFile(values, c.Values, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), filepath.Join(repo, "bin/tools/helm"), "template", "sluice", filepath.Join(repo, "deploy/helm/sluice"), "--values", values) //nolint:gosec // a program of this repository
+		rendered, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("values %d: %v", i, err)
+		}
+		objects, err := localcluster.Decode(rendered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+			if len(containers) == 0 {
+				continue
+			}
+			container, _ := containers[0].(map[string]any)
+			args, _, _ := unstructured.NestedStringSlice(container, "args")
+			process, _, _ := strings.Cut(path.Base(fmt.Sprint(container["image"])), ":")
+			// It reads its arguments, says its version and ends.
+			out, err := exec.CommandContext(t.Context(), filepath.Join(repo, "bin", process), append(args, "--version")...).CombinedOutput() //nolint:gosec // one of ours
+			if err != nil {
+				t.Errorf("%s %q: %v\n%s", process, args, err, out)
 			}
 		}
 	}
