@@ -21,30 +21,44 @@ OUT ?= bin
 FAMILIES := $(patsubst scalers/%/main.go,%,$(wildcard scalers/*/main.go))
 CORE := $(patsubst %/main.go,%,$(wildcard controller/main.go metrics-adapter/main.go))
 SHIPPED := $(CORE) $(FAMILIES:%=scaler-%)
-# Modules whose connections go by the rules of outbound/.
-DIALLING := outbound identity $(CORE) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod scalers/scaler/credentials/go.mod))
+# What users run themselves: it is in no image.
+PLUGIN := kubectl-sluice
+# Modules whose connections go by the rules of outbound/; the plugin asks the API
+# server alone.
+DIALLING := outbound identity $(CORE) $(PLUGIN) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod scalers/scaler/credentials/go.mod))
 GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'deploy/helm/*' 'docs/helm.md' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
-.PHONY: help build tools generate images release clean
+.PHONY: help build processes plugins tools generate images release clean
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
 
-build: $(SHIPPED:%=$(OUT)/%) ## Build every shipped binary into bin/
+build: processes $(OUT)/$(PLUGIN) ## Build every shipped binary into bin/
+processes: $(SHIPPED:%=$(OUT)/%)
 
 # Go's build cache decides what is out of date.
-.PHONY: $(SHIPPED:%=$(OUT)/%)
+.PHONY: $(SHIPPED:%=$(OUT)/%) $(OUT)/$(PLUGIN)
 $(FAMILIES:%=$(OUT)/scaler-%): $(OUT)/scaler-%:
 	cd scalers/$* && $(BUILD) -o $(abspath $@) .
-$(CORE:%=$(OUT)/%): $(OUT)/%:
+$(CORE:%=$(OUT)/%) $(OUT)/$(PLUGIN): $(OUT)/%:
 	cd $* && $(BUILD) -o $(abspath $@) .
+
+# As krew wants it: one binary in one archive for each platform.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+plugins: ## Build the plugin of kubectl for every platform, into bin/plugin/
+	rm -rf bin/plugin && mkdir -p bin/plugin
+	for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; exe=; [ "$$os" != windows ] || exe=.exe; \
+		(cd $(PLUGIN) && GOOS=$$os GOARCH=$$arch $(BUILD) -o $(CURDIR)/bin/plugin/$$os-$$arch/$(PLUGIN)$$exe .) && \
+		tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C bin/plugin/$$os-$$arch -cf - $(PLUGIN)$$exe -C $(CURDIR) LICENSE | gzip -n >bin/plugin/$(PLUGIN)-$$os-$$arch.tar.gz || exit 1; \
+	done
 
 # Names and tags of images are those of the manifests.
 ARCH ?= amd64 arm64
 IMAGE_NAMES ?= $(CURDIR)/deploy/images/kustomization.yaml
 images: ## Build an OCI image layout per process, amd64 and arm64, into bin/images/ (ARCH=amd64 for one alone)
 	rm -rf bin/linux bin/images
-	for arch in $(ARCH); do GOOS=linux GOARCH=$$arch $(MAKE) build OUT=bin/linux/$$arch || exit 1; done
+	for arch in $(ARCH); do GOOS=linux GOARCH=$$arch $(MAKE) processes OUT=bin/linux/$$arch || exit 1; done
 	cd tools/images && $(RUN) . -binaries $(CURDIR)/bin/linux -names $(IMAGE_NAMES) -version $(VERSION) -out $(CURDIR)/bin/images
 
 # Everything that a release has, under dist/. REGISTRY is what the names of images
@@ -101,7 +115,7 @@ tidy: ## Tidy every module, raise shared libraries to equal versions, write go.w
 	hack/workspace.sh write
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
-	rm -rf $(SHIPPED:%=bin/%) bin/linux bin/images dist
+	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images dist
 
 ##@ Check
 .PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Generates what follows from the doc comments of params structs: what Describe
 # says of each parameter, and from that a reference page per trigger type in
-# docs/triggers, with the example in docs/examples, and an index; and the manifests
-# of every family in deploy. A folder beside this one with a main.go is a family.
+# docs/triggers, with the example in docs/examples, and an index; the manifests
+# of every family in deploy, and what the plugin of kubectl knows of families. A
+# folder beside this one with a main.go is a family.
 set -eu
 cd "$(dirname "$0")"
 export GOWORK=off CGO_ENABLED=0
@@ -24,3 +25,4 @@ mkdir -p ../../docs/triggers
 rm -f ../../docs/triggers/*.md # a type that is gone has no page
 cp "$pages"/triggers/*.md ../../docs/triggers/
 (cd ../../deploy && go run -trimpath ./generate ..) <"$pages/described"
+(cd ../../deploy && go run -trimpath ./plugin ..) <"$pages/described"

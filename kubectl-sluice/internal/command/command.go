@@ -1,0 +1,70 @@
+// Package command is what a user types.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	// OK: everything works unchanged.
+	OK = 0
+	// Needs: something has to be granted or set.
+	Needs = 1
+	// Failed: something cannot be served, or could not be asked.
+	Failed = 2
+)
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// verdictError ends a command that has said everything.
+type verdictError int
+
+func (verdictError) Error() string { return "not everything works unchanged" }
+
+// Run runs a command line and returns the exit code.
+func Run(ctx context.Context, version string, args []string, streams Streams) int {
+	root := &cobra.Command{
+		Use:   "kubectl-sluice",
+		Short: "Look after Sluice, and come to it from KEDA",
+		Annotations: map[string]string{
+			cobra.CommandDisplayNameAnnotation: "kubectl sluice",
+		},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetArgs(args)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	migrate := &cobra.Command{
+		Use: "migrate", Short: "Come from KEDA to Sluice", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	migrate.AddCommand(checkCommand()) //nolint:contextcheck // it is run with the context of ExecuteContext
+	root.AddCommand(migrate, &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
+	})
+	err := root.ExecuteContext(ctx)
+	var verdict verdictError
+	switch {
+	case err == nil:
+		return OK
+	case errors.As(err, &verdict):
+		return int(verdict)
+	}
+	fmt.Fprintln(streams.Err, "kubectl sluice:", err)
+	return Failed
+}

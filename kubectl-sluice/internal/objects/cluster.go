@@ -1,0 +1,194 @@
+package objects
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// pageSize is how many objects are asked for at once.
+const pageSize = 500
+
+// Cluster reads from an API server, with the rights of whoever asks.
+type Cluster struct {
+	objects   dynamic.Interface
+	discovery discovery.DiscoveryInterface
+
+	mu     sync.Mutex
+	lists  map[string][]client.Object // by resource and namespace
+	refuse map[string]error           // what was refused
+}
+
+// Connect returns a reader of the cluster that a configuration is for.
+func Connect(config *rest.Config) (*Cluster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 50, 100 // an answer is waited for by a person
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	resources, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{objects: objects, discovery: resources, lists: map[string][]client.Object{}, refuse: map[string]error{}}, nil
+}
+
+// kind is one that is read from a cluster.
+type kind struct {
+	group, resource, kind string
+	cluster, optional     bool
+}
+
+// judged are the kinds that are judged.
+var judged = []kind{
+	{group: "keda.sh", resource: "scaledobjects", kind: "ScaledObject"},
+	{group: "keda.sh", resource: "scaledjobs", kind: "ScaledJob"},
+	{group: "keda.sh", resource: "triggerauthentications", kind: "TriggerAuthentication"},
+	{group: "keda.sh", resource: "clustertriggerauthentications", kind: "ClusterTriggerAuthentication", cluster: true},
+	{group: "eventing.keda.sh", resource: "cloudeventsources", kind: "CloudEventSource", optional: true},
+	{group: "eventing.keda.sh", resource: "clustercloudeventsources", kind: "ClusterCloudEventSource", cluster: true, optional: true},
+}
+
+// Read reads all objects that are judged, of one namespace or, with "", of all.
+// ClusterTriggerAuthentications are read either way.
+func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
+	set := New()
+	for _, k := range judged {
+		resource := schema.GroupVersionResource{Group: k.group, Version: "v1alpha1", Resource: k.resource}
+		where := namespace
+		if k.cluster {
+			where = ""
+		}
+		err := c.pages(ctx, resource, where, func(item *unstructured.Unstructured) error {
+			item.SetAPIVersion(k.group + "/v1alpha1")
+			item.SetKind(k.kind)
+			item.SetManagedFields(nil)
+			text, err := json.Marshal(item.Object)
+			if err != nil {
+				return err
+			}
+			return set.add(text, "", "default", 0)
+		})
+		switch {
+		case err == nil, apierrors.IsNotFound(err) && k.optional:
+		case apierrors.IsNotFound(err):
+			return nil, fmt.Errorf("this cluster has no %s.%s: it has neither KEDA nor Sluice; manifests are checked with -f", k.resource, k.group)
+		case apierrors.IsForbidden(err) && k.cluster:
+			set.unread(Key{Kind: k.kind}, "", fmt.Errorf("you may not list %s.%s", k.resource, k.group))
+		case apierrors.IsForbidden(err) && namespace == "":
+			return nil, fmt.Errorf("you may not list %s.%s in all namespaces; -n checks one: %w", k.resource, k.group, err)
+		default:
+			return nil, fmt.Errorf("%s.%s: %w", k.resource, k.group, err)
+		}
+	}
+	set.sort()
+	return set, nil
+}
+
+// pages calls each with all objects of a resource, a page at a time.
+func (c *Cluster) pages(ctx context.Context, resource schema.GroupVersionResource, namespace string, each func(*unstructured.Unstructured) error) error {
+	for token := ""; ; {
+		page, err := c.objects.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: pageSize, Continue: token})
+		if apierrors.IsResourceExpired(err) && token != "" {
+			// The rest as it is now: a list may take longer than the API server
+			// keeps what it looked like.
+			var status apierrors.APIStatus
+			if errors.As(err, &status) && status.Status().Continue != "" {
+				token = status.Status().Continue
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			if err := each(&page.Items[i]); err != nil {
+				return err
+			}
+		}
+		if token = page.GetContinue(); token == "" {
+			return nil
+		}
+	}
+}
+
+// ServerResourcesForGroupVersion says which kinds there are.
+func (c *Cluster) ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error) {
+	return c.discovery.ServerResourcesForGroupVersion(groupVersion)
+}
+
+// get fills a workload.
+func (c *Cluster) get(ctx context.Context, resource string, key client.ObjectKey, into client.Object) error {
+	got, err := c.objects.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: resource}).
+		Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	return refill(got, into)
+}
+
+// all are the objects of a kind in a namespace, read once.
+func (c *Cluster) all(ctx context.Context, resource schema.GroupVersionResource, namespace string, empty func() client.Object) ([]client.Object, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := resource.Resource + " " + namespace
+	if list, read := c.lists[name]; read || c.refuse[name] != nil {
+		return list, c.refuse[name]
+	}
+	var list []client.Object
+	err := c.pages(ctx, resource, namespace, func(item *unstructured.Unstructured) error {
+		object := empty()
+		list = append(list, object)
+		return refill(item, object)
+	})
+	if err != nil {
+		c.refuse[name] = err
+		return nil, err
+	}
+	c.lists[name] = list
+	return list, nil
+}
+
+func (c *Cluster) autoscalers(ctx context.Context, namespace string) ([]client.Object, error) {
+	return c.all(ctx, autoscalingv2.SchemeGroupVersion.WithResource("horizontalpodautoscalers"), namespace,
+		func() client.Object { return &autoscalingv2.HorizontalPodAutoscaler{} })
+}
+
+func (c *Cluster) limitRanges(ctx context.Context, namespace string) ([]client.Object, error) {
+	return c.all(ctx, corev1.SchemeGroupVersion.WithResource("limitranges"), namespace,
+		func() client.Object { return &corev1.LimitRange{} })
+}
+
+// AccountAnnotations are the annotations of a ServiceAccount, by which clouds
+// know it.
+func (c *Cluster) AccountAnnotations(ctx context.Context, namespace, name string) (map[string]string, error) {
+	account, err := c.objects.Resource(corev1.SchemeGroupVersion.WithResource("serviceaccounts")).
+		Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return account.GetAnnotations(), nil
+}
+
+func refill(from *unstructured.Unstructured, into client.Object) error {
+	from.SetManagedFields(nil)
+	text, err := json.Marshal(from.Object)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
