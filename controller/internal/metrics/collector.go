@@ -102,7 +102,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		so := &objects.Items[i]
 		registered[[2]string{"scaled_object", so.Namespace}]++
 		all.gauge(paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
-		tell(ofObject(so))
+		o := ofObject(so)
+		o.replaced = inFallback(so)
+		tell(o)
 		c.composite(all, so)
 	}
 	for i := range jobs.Items {
@@ -150,7 +152,7 @@ type owner struct {
 	kind     string // label type
 	// builtins says whether cpu and memory have a series.
 	builtins bool
-	// replaced are the replicas of the metrics in fallback.
+	// replaced are the replicas of the metrics in fallback, for a scrape.
 	replaced map[string]int32
 }
 
@@ -159,19 +161,22 @@ func (o owner) key() objectKey {
 }
 
 func ofObject(so *v1alpha1.ScaledObject) owner {
-	o := owner{
+	return owner{
 		id:       federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name},
 		triggers: so.Spec.Triggers, kind: kindObject, builtins: so.Modifiers() == nil,
 	}
+}
+
+// inFallback are the replicas of the metrics in fallback: of two verdicts about
+// one metric the first counts.
+func inFallback(so *v1alpha1.ScaledObject) map[string]int32 {
+	replaced := map[string]int32{}
 	for _, verdict := range so.Status.Fallback {
-		if o.replaced == nil {
-			o.replaced = map[string]int32{}
-		}
-		if _, there := o.replaced[verdict.Metric]; !there && verdict.Replicas != nil {
-			o.replaced[verdict.Metric] = *verdict.Replicas
+		if _, there := replaced[verdict.Metric]; !there && verdict.Replicas != nil {
+			replaced[verdict.Metric] = *verdict.Replicas
 		}
 	}
-	return o
+	return replaced
 }
 
 func ofJob(sj *v1alpha1.ScaledJob) owner {

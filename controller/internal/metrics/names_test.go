@@ -147,8 +147,8 @@ func TestVerdictsOfATenant(t *testing.T) {
 			so.Status.Fallback = append(so.Status.Fallback, v1alpha1.FallbackVerdict{Metric: "s0-lag", Replicas: ptr.To(int32(i + 2))})
 		}
 	})
-	if o := ofObject(so); len(o.replaced) != 1 || o.replaced["s0-lag"] != 2 {
-		t.Errorf("%v", o.replaced)
+	if replaced := inFallback(so); len(replaced) != 1 || replaced["s0-lag"] != 2 {
+		t.Errorf("%v", replaced)
 	}
 }
 
