@@ -67,7 +67,7 @@ func NewWorkloads() *Workloads { return &Workloads{kept.New(MostOfWorkloads)} }
 // Room reports whether there may be room in a namespace for a workload that there
 // was none for.
 func (w *Workloads) Room(namespace string) bool {
-	return w.budget.Used(namespace) < MostOfWorkloads-MostOfWorkloads/16
+	return w != nil && w.budget.Used(namespace) < MostOfWorkloads-MostOfWorkloads/16
 }
 
 // StripWorkload leaves of a workload that is kept elsewhere what Strip does, whatever

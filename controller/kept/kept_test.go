@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-type object struct{ text [64]byte }
+type object [64]byte
 
 // A namespace fills its budget; others do not notice, and it has room again once
 // objects went.
