@@ -11,10 +11,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"cloud.google.com/go/spanner/apiv1/spannerpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
@@ -40,6 +42,10 @@ type spannerParams struct {
 	// Query is the SQL to run, in a transaction that only reads. The first column
 	// of the first row is the value: INT64, FLOAT64 or NUMERIC.
 	Query string `param:"query,required"`
+	// MaxStaleness is how old the data may be that the query sees, such as 15s,
+	// which any replica has at hand; without it, the newest counts, which the
+	// leader is asked for.
+	MaxStaleness time.Duration `param:"maxStaleness"`
 	// TargetValue is the target, greater than 0.
 	TargetValue float64 `param:"targetValue" default:"5" role:"target"`
 	// ActivationValue is the activation threshold.
@@ -128,6 +134,15 @@ type spannerSource struct {
 	*database
 
 	query string
+	reads *spannerpb.TransactionOptions_ReadOnly // how
+}
+
+// reads is how the query is run: on what is newest, or on what is new enough.
+func (p spannerParams) reads() *spannerpb.TransactionOptions_ReadOnly {
+	if p.MaxStaleness > 0 {
+		return &spannerpb.TransactionOptions_ReadOnly{TimestampBound: &spannerpb.TransactionOptions_ReadOnly_MaxStaleness{MaxStaleness: durationpb.New(p.MaxStaleness)}}
+	}
+	return &spannerpb.TransactionOptions_ReadOnly{TimestampBound: &spannerpb.TransactionOptions_ReadOnly_Strong{Strong: true}}
 }
 
 func openSpanner(ctx context.Context, p spannerParams) (scaler.Source, error) {
@@ -135,7 +150,7 @@ func openSpanner(ctx context.Context, p spannerParams) (scaler.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spannerSource{d, p.Query}, nil
+	return &spannerSource{d, p.Query, p.reads()}, nil
 }
 
 // Read returns the first column of the first row.
@@ -212,9 +227,7 @@ func (s *spannerSource) ask(ctx context.Context, session string) (float64, error
 		stream, err := s.spanner.ExecuteStreamingSql(ctx, &spannerpb.ExecuteSqlRequest{
 			Session: session, Sql: s.query,
 			Transaction: &spannerpb.TransactionSelector{Selector: &spannerpb.TransactionSelector_SingleUse{SingleUse: &spannerpb.TransactionOptions{
-				Mode: &spannerpb.TransactionOptions_ReadOnly_{ReadOnly: &spannerpb.TransactionOptions_ReadOnly{
-					TimestampBound: &spannerpb.TransactionOptions_ReadOnly_Strong{Strong: true},
-				}},
+				Mode: &spannerpb.TransactionOptions_ReadOnly_{ReadOnly: s.reads},
 			}}},
 		})
 		if err != nil {

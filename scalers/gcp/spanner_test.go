@@ -117,8 +117,10 @@ func (s *spannerServer) ExecuteStreamingSql(r *spannerpb.ExecuteSqlRequest, to s
 	switch {
 	case !known:
 		return status.Error(codes.NotFound, "Session not found: "+r.GetSession())
-	case !r.GetTransaction().GetSingleUse().GetReadOnly().GetStrong():
+	case !r.GetTransaction().GetSingleUse().GetReadOnly().GetStrong() && !strings.HasPrefix(r.GetSql(), "stale"):
 		return status.Error(codes.FailedPrecondition, "the transaction is no strong read")
+	case strings.HasPrefix(r.GetSql(), "stale") && r.GetTransaction().GetSingleUse().GetReadOnly().GetMaxStaleness().AsDuration() != 15*time.Second:
+		return status.Error(codes.FailedPrecondition, "the transaction is no read of 15 s ago")
 	case !understood:
 		return status.Error(codes.InvalidArgument, "Syntax error: "+r.GetSql())
 	}
@@ -157,7 +159,7 @@ func TestSpanner(t *testing.T) {
 	chunked = append(chunked, &spannerpb.PartialResultSet{Values: []*structpb.Value{text("3.5"), text("x")}})
 	endless := result(i64)
 	s.answers = map[string][]*spannerpb.PartialResultSet{
-		"count": result(i64, text("7"), text("x"), text("8")), "zero": result(i64, text("0")), "none": result(i64), "negative": result(i64, text("-3")),
+		"count": result(i64, text("7"), text("x"), text("8")), "zero": result(i64, text("0")), "stale": result(i64, text("6")), "none": result(i64), "negative": result(i64, text("-3")),
 		"null": result(i64, structpb.NewNullValue()), "average": result(f64, number(2.5)), "numeric": result(numeric, text("2.25")), "chunks": chunked,
 		"text": result(spannerpb.TypeCode_STRING, text("7")), "nan": result(f64, text("NaN")), "infinite": result(f64, number(math.Inf(1))),
 		"words": result(i64, text("many")), "endless": endless, "later": append(result(i64), result(i64, text("4"))...),
@@ -174,6 +176,8 @@ func TestSpanner(t *testing.T) {
 		message        string
 	}{
 		"a count":             {metadata: map[string]string{"query": "count"}, value: 7},
+		"a count of late":     {metadata: map[string]string{"query": "stale", "maxStaleness": "15s"}, value: 6},
+		"an age below zero":   {metadata: map[string]string{"query": "count", "maxStaleness": "-1s"}, code: codes.InvalidArgument},
 		"zero":                {metadata: map[string]string{"query": "zero"}},
 		"no row":              {metadata: map[string]string{"query": "none"}},
 		"below zero":          {metadata: map[string]string{"query": "negative"}, value: 0},

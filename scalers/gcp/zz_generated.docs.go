@@ -36,6 +36,7 @@ func (spannerParams) ParamDocs() map[string]string {
 		"ActivationValue": "The activation threshold.",
 		"DatabaseID":      "The database.",
 		"InstanceID":      "The instance of the database.",
+		"MaxStaleness":    "How old the data may be that the query sees, such as 15s, which any replica has at hand; without it, the newest counts, which the leader is asked for.",
 		"ProjectID":       "The project of the instance.",
 		"Query":           "The SQL to run, in a transaction that only reads. The first column of the first row is the value: INT64, FLOAT64 or NUMERIC.",
 		"TargetValue":     "The target, greater than 0.",
