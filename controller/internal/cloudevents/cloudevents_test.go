@@ -1,6 +1,7 @@
 package cloudevents
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -677,5 +678,32 @@ func TestADeliveryAfterTheEndIsNotCounted(t *testing.T) {
 	}
 	if n := testutil.CollectAndCount(f.metrics, "keda_cloudeventsource_events_emitted_total"); n != 0 {
 		t.Errorf("%d series of a source that is gone", n)
+	}
+}
+
+// What is dropped is no line of the log each.
+func TestDroppedEventsAreToldOfOnceAMinute(t *testing.T) {
+	var log bytes.Buffer
+	s, now := NewSinks("mine", "keda", slog.New(slog.NewTextHandler(&log, nil))), time.Unix(1e9, 0)
+	s.now = func() time.Time { return now }
+	slow := &sink{key: types.NamespacedName{Namespace: "shop", Name: "slow"}}
+	slow.open() // and nobody serves it
+	s.sinks["shop"] = map[string]*sink{"slow": slow}
+	lines := func(events int) (told []string) {
+		log.Reset()
+		for range events {
+			s.send(event{kind: "keda.scaledobject.ready.v1", namespace: "shop"})
+		}
+		for line := range strings.Lines(log.String()) {
+			told = append(told, line)
+		}
+		return told
+	}
+	if told := lines(queued + 100); len(told) != 1 || !strings.Contains(told[0], "sink=shop/slow events=1 ") {
+		t.Errorf("100 drops are told in %q", told)
+	}
+	now = now.Add(tellEvery)
+	if told := lines(100); len(told) != 1 || !strings.Contains(told[0], "events=100 ") {
+		t.Errorf("100 more are told in %q", told)
 	}
 }

@@ -56,6 +56,7 @@ type Sinks struct {
 	// Pause is waited between two attempts.
 	Pause time.Duration
 
+	now     func() time.Time
 	sender  *outbound.Sender
 	metrics *figures
 	running sync.WaitGroup
@@ -82,7 +83,10 @@ type sink struct {
 	queue   chan *event // which all sinks that wait for it share
 	waiting *room       // of the queue, by the namespace of the event; nil where there is one
 	stop    context.CancelFunc
-	failed  error // guarded by Sinks
+	// The rest is guarded by Sinks.
+	failed  error
+	dropped int // since the log told of it
+	told    time.Time
 }
 
 // edition tells one spec of a source from the next, also when it was deleted and
@@ -99,7 +103,7 @@ func NewSinks(cluster, namespace string, log *slog.Logger) *Sinks {
 		ctx: ctx, end: end,
 		Cluster: cluster, Namespace: namespace, Log: log, Pause: time.Second,
 		GaveUp: func(types.NamespacedName) {}, Inhabited: func(string) bool { return true },
-		sender: outbound.NewSender(), waiting: newRoom(mostWait),
+		now: time.Now, sender: outbound.NewSender(), waiting: newRoom(mostWait),
 		sinks: map[string]map[string]*sink{}, kept: map[string]kept{},
 	}
 	s.metrics = newFigures(s.sweep)
@@ -261,8 +265,18 @@ func (s *Sinks) evict(namespace string) bool {
 	return true
 }
 
+// tellEvery is how often the log tells of a sink that is too slow, so that its
+// events do not become lines for everybody.
+const tellEvery = time.Minute
+
+// tooSlow tells of an event that is dropped, and of those before it that were not
+// told of; s.mu is held.
 func (s *Sinks) tooSlow(sink *sink, e *event) {
-	s.Log.Error("CloudEvent dropped, its sink is too slow", "sink", sink.key.String(), "type", string(e.kind))
+	sink.dropped++
+	if now := s.now(); now.Sub(sink.told) >= tellEvery {
+		s.Log.Error("CloudEvents dropped, their sink is too slow", "sink", sink.key.String(), "events", sink.dropped, "type", string(e.kind))
+		sink.dropped, sink.told = 0, now
+	}
 }
 
 // taken counts an event that waits no longer.
