@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -21,6 +24,7 @@ var azureLogAnalytics = scaler.Define("azure-log-analytics", openLogAnalytics)
 
 // logAnalyticsParams is the metadata of an azure-log-analytics trigger.
 type logAnalyticsParams struct {
+	scaler.Object
 	identityParams
 
 	// WorkspaceID is the id of the workspace.
@@ -59,8 +63,21 @@ func (p logAnalyticsParams) Validate() error {
 	return errors.Join(
 		checkSegment("workspaceId", p.WorkspaceID),
 		checkAddresses(p.Cloud, monitorClouds, given{"logAnalyticsResourceURL", p.ResourceURL}, given{"activeDirectoryEndpoint", p.Authority}, false),
-		checkLogin(p.identityParams, given{"tenantId", p.TenantID}, given{"clientId", p.ClientID}, given{"clientSecret", p.ClientSecret}),
+		p.checkLogin(),
 	)
+}
+
+// checkLogin names whose login is incomplete, as KEDA does for this type.
+func (p logAnalyticsParams) checkLogin() error {
+	err := checkLogin(p.identityParams, given{"tenantId", p.TenantID}, given{"clientId", p.ClientID}, given{"clientSecret", p.ClientSecret})
+	joined, several := err.(interface{ Unwrap() []error })
+	if !several {
+		return err
+	}
+	problems := slices.Clone(joined.Unwrap())
+	last := &problems[len(problems)-1]
+	*last = fmt.Errorf("%w (%s %s in namespace %s)", *last, cmp.Or(p.Kind, "ScaledObject"), p.Object.Name, p.Namespace)
+	return errors.Join(problems...)
 }
 
 // checkSegment refuses what would lead to another place in a path.

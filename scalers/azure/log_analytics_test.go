@@ -118,7 +118,7 @@ func TestLogAnalyticsProblems(t *testing.T) {
 	}{
 		"everything": {map[string]string{"workspaceId": "", "query": "", "threshold": "", "timeout": "soon"},
 			`workspaceId: is required (looked in authentication, metadata, workspaceIdFromEnv); query: is required (looked in metadata); threshold: is required (looked in metadata)`},
-		"no login":          {map[string]string{"tenantId": ""}, "tenantId: is required without pod identity azure-workload; clientId: is required without pod identity azure-workload; clientSecret: is required without pod identity azure-workload"},
+		"no login":          {map[string]string{"tenantId": ""}, "tenantId: is required without pod identity azure-workload; clientId: is required without pod identity azure-workload; clientSecret: is required without pod identity azure-workload (ScaledObject app in namespace default)"},
 		"a negative time":   {map[string]string{"timeout": "-1"}, "timeout: "},
 		"a threshold of 0":  {map[string]string{"threshold": "0", "clientId": "c", "clientSecret": "s"}, "threshold: target 0 is not greater than 0"},
 		"an unknown cloud":  {map[string]string{"cloud": "AzureCloud", "clientId": "c", "clientSecret": "s"}, `cloud: "AzureCloud" is not one of AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, Private`},
