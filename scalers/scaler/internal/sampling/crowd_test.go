@@ -79,8 +79,8 @@ func TestReadsUnderWayAreBounded(t *testing.T) {
 				pass(2*KeepFor + time.Minute)
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				if n := len(s.crowd.callers) + s.crowd.all + len(s.pending) + len(s.groups) + len(s.questions); n != 0 {
-					t.Errorf("%d namespaces, reads, batches and questions are left", n)
+				if n := len(s.pending) + len(s.groups) + len(s.questions); n != 0 || !s.crowd.line.Idle() {
+					t.Errorf("%d reads, %d batches and questions are left", s.crowd.line.Inside(), n)
 				}
 			})
 		})
