@@ -55,6 +55,8 @@ var series = []struct {
 	{"controller", "sluice_family_instances", dto.MetricType_GAUGE, "family state type", "ready"},
 	{"controller", "sluice_family_subscriptions", dto.MetricType_GAUGE, "type", "external-push"},
 	{"controller", "sluice_keda_leads", dto.MetricType_GAUGE, "", ""},
+	{"controller", "sluice_registered", dto.MetricType_GAUGE, "what", "metrics"},
+	{"controller", "sluice_registered", dto.MetricType_GAUGE, "what", "webhook"},
 	{"controller", "controller_runtime_reconcile_total", dto.MetricType_COUNTER, "controller result", "scaledobject"},
 	{"controller", "workqueue_depth", dto.MetricType_GAUGE, "controller name priority", "activation"},
 	{"controller", "rest_client_requests_total", dto.MetricType_COUNTER, "code host method", ""},
