@@ -116,6 +116,7 @@ func TestEventHubRings(t *testing.T) {
 		t.Fatal(err)
 	}
 	said(t, e, "receiver orders/sluice/", 2)
+	saidAtLeast(t, e, "asked", 3*3) // at first, once listening has begun, and for its echo
 	state.Hubs["orders"] = [][2]int64{{0, -1}, {0, 0}}
 	answer(t, e, state)
 	o, err := w.Until(within(t), "active", scalertest.Active)
