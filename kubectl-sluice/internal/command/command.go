@@ -53,7 +53,7 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	migrate.AddCommand(checkCommand()) //nolint:contextcheck // it is run with the context of ExecuteContext
-	root.AddCommand(compareCommand()) //nolint:contextcheck // as above
+	root.AddCommand(compareCommand())  //nolint:contextcheck // as above
 	root.AddCommand(migrate, &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
