@@ -50,6 +50,7 @@ func To(config *rest.Config, namespace, name string, port int32) (*Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	//dials:through the transport that client-go makes for the user's own API server
 	dialer := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, address)
 	return &Pod{Namespace: namespace, Name: name, Port: port, Dialer: dialer}, nil
 }
@@ -62,6 +63,7 @@ func (p *Pod) Get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	//dials:through the stream that the API server forwards
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: p.dial}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
