@@ -82,7 +82,7 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 		return ofKey(lasting, i.Key, scopes)
 	}
 	node := nodeAt(client)
-	var tokens oauth2.TokenSource
+	var fetch func() (*oauth2.Token, error)
 	project := os.Getenv("CLOUDSDK_CORE_PROJECT")
 	switch {
 	case hasFile():
@@ -90,14 +90,14 @@ func (i Identity) Account(ctx context.Context, client *http.Client) (*Account, e
 		if err != nil {
 			return nil, errNobody
 		}
-		tokens, project = found.TokenSource, cmp.Or(project, found.ProjectID)
+		fetch, project = found.TokenSource.Token, cmp.Or(project, found.ProjectID)
 	case node.service.OnGCEWithContext(ctx):
 		// What looks for credentials asks for a project, too, which few need.
-		tokens = google.ComputeTokenSource("", scopes...)
+		fetch = func() (*oauth2.Token, error) { return node.token(lasting, scopes) }
 	default:
 		return nil, errNobody
 	}
-	kept := &ahead{fetch: tokens.Token}
+	kept := &ahead{fetch: fetch}
 	return &Account{TokenSource: kept, home: project, node: node, kept: kept}, nil
 }
 
@@ -126,6 +126,23 @@ type node struct {
 func nodeAt(client *http.Client) *node {
 	//dials:through client
 	return &node{service: metadata.NewWithOptions(&metadata.Options{Client: client})}
+}
+
+// token is one of the account that the node gives its processes.
+func (n *node) token(ctx context.Context, scopes []string) (*oauth2.Token, error) {
+	text, err := n.service.GetWithContext(ctx, "instance/service-accounts/default/token?"+url.Values{"scopes": {strings.Join(scopes, ",")}}.Encode())
+	if err != nil {
+		return nil, err
+	}
+	var told struct {
+		Token   string `json:"access_token"`
+		Kind    string `json:"token_type"`
+		Seconds int64  `json:"expires_in"`
+	}
+	if err := json.Unmarshal([]byte(text), &told); err != nil || told.Token == "" || told.Seconds <= 0 {
+		return nil, words.Errorf(codes.Unavailable, "the metadata server's answer is no token")
+	}
+	return &oauth2.Token{AccessToken: told.Token, TokenType: told.Kind, Expiry: time.Now().Add(time.Duration(told.Seconds) * time.Second)}, nil
 }
 
 // project is empty where nobody knows: who needs it says that it is missing, and
