@@ -116,7 +116,7 @@ var usualKinds = []v1alpha1.GroupVersionKindResource{
 // resolve finds a reference among the resources of its group.
 func resolve(gv schema.GroupVersion, ref v1alpha1.ScaleTarget, known []metav1.APIResource) (v1alpha1.GroupVersionKindResource, error) {
 	var none, found v1alpha1.GroupVersionKindResource
-	scale := map[string]bool{}
+	scale, ofCluster := map[string]bool{}, false
 	for _, r := range known {
 		of, isScale := strings.CutSuffix(r.Name, "/scale")
 		candidate := v1alpha1.GroupVersionKindResource{Group: gv.Group, Version: gv.Version, Kind: r.Kind, Resource: r.Name}
@@ -124,12 +124,15 @@ func resolve(gv schema.GroupVersion, ref v1alpha1.ScaleTarget, known []metav1.AP
 		case isScale:
 			scale[of] = true
 		case !strings.Contains(r.Name, "/") && candidate.Means(ref):
-			found = candidate
+			found, ofCluster = candidate, !r.Namespaced
 		}
 	}
 	switch {
 	case found == none:
 		return none, &UnknownKindError{APIVersion: gv.String(), Kind: ref.TargetKind()}
+	case ofCluster:
+		// It would be everybody's, and whoever may write objects in one namespace's.
+		return none, &UnscalableError{Kind: found, OfCluster: true}
 	case !scale[found.Resource]:
 		return none, &UnscalableError{Kind: found}
 	}
@@ -209,10 +212,15 @@ type UnscalableError struct {
 	Kind v1alpha1.GroupVersionKindResource
 	// Key is the object that was asked for, if it was one.
 	Key types.NamespacedName
+	// OfCluster is true of a kind whose objects are in no namespace.
+	OfCluster bool
 }
 
 func (e *UnscalableError) Error() string {
 	what := e.Kind.String()
+	if e.OfCluster {
+		return what + " is of no namespace, and cannot be a target"
+	}
 	if e.Key.Name != "" {
 		what += " " + e.Key.String()
 	}

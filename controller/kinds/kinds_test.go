@@ -100,6 +100,16 @@ func TestMadeUpGroupsPushOutNothingElse(t *testing.T) {
 	}
 }
 
+// An object of no namespace would be everybody's who may write a ScaledObject.
+func TestKindsOfTheClusterAreNoTargets(t *testing.T) {
+	d := &Discovery{API: testcluster.Resources, Now: time.Now}
+	_, err := d.Resolve(v1alpha1.ScaleTarget{APIVersion: "example.org/v1", Kind: "Fleet"})
+	var unscalable *UnscalableError
+	if !errors.As(err, &unscalable) || !strings.Contains(err.Error(), "example.org/v1.Fleet is of no namespace") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestWhatIsRemembered(t *testing.T) {
 	now := time.Now()
 	d := &Discovery{API: &counted{Resources: testcluster.Resources}, Now: func() time.Time { return now }}

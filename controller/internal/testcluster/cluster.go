@@ -63,10 +63,10 @@ var (
 // Resources are those of every Cluster, for whoever discovers kinds: a
 // Rollout can be scaled, a DaemonSet cannot.
 var Resources = discovery{
-	"apps/v1":              {{Name: "replicasets", Kind: "ReplicaSet"}, {Name: "replicasets/scale", Kind: "Scale"}, {Name: "daemonsets", Kind: "DaemonSet"}},
-	"batch/v1":             {{Name: "jobs", Kind: "Job"}},
-	"argoproj.io/v1alpha1": {{Name: "rollouts", Kind: "Rollout"}, {Name: "rollouts/scale", Kind: "Scale"}},
-	"example.org/v1":       {{Name: "crews", Kind: "Crew"}, {Name: "crews/scale", Kind: "Scale"}},
+	"apps/v1":              {{Name: "replicasets", Kind: "ReplicaSet", Namespaced: true}, {Name: "replicasets/scale", Kind: "Scale", Namespaced: true}, {Name: "daemonsets", Kind: "DaemonSet", Namespaced: true}},
+	"batch/v1":             {{Name: "jobs", Kind: "Job", Namespaced: true}},
+	"argoproj.io/v1alpha1": {{Name: "rollouts", Kind: "Rollout", Namespaced: true}, {Name: "rollouts/scale", Kind: "Scale", Namespaced: true}},
+	"example.org/v1":       {{Name: "crews", Kind: "Crew", Namespaced: true}, {Name: "crews/scale", Kind: "Scale", Namespaced: true}, {Name: "fleets", Kind: "Fleet"}, {Name: "fleets/scale", Kind: "Scale"}},
 }
 
 type discovery map[string][]metav1.APIResource

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
@@ -263,6 +264,10 @@ func (c *check) targetKind(o *Object, so *v1alpha1.ScaledObject) (v1alpha1.Group
 		given := so.TargetKind()
 		kind = v1alpha1.GroupVersionKindResource{Group: given.Group, Version: given.Version, Kind: given.Kind, Resource: plural(given.Kind)}
 		guessed = true
+		if text := notGuessed(kind); text != "" {
+			o.find(Finding{Class: Cannot, Field: "scaleTargetRef", Text: text})
+			return kind, false
+		}
 	case err != nil:
 		var unscalable *kinds.UnscalableError
 		if errors.As(err, &unscalable) {
@@ -280,6 +285,21 @@ func (c *check) targetKind(o *Object, so *v1alpha1.ScaledObject) (v1alpha1.Group
 	c.targets[name].Objects = append(c.targets[name].Objects, o.Key().String())
 	o.find(Finding{Class: Needs, Field: "scaleTargetRef", Text: fmt.Sprintf("controller and adapter have to be let scale %s", strings.TrimSuffix(name, "."))})
 	return kind, true
+}
+
+// notGuessed says why a kind that a manifest names, and no API server, is given no
+// permissions: a role must not be about more than what it names, and of Kubernetes'
+// own group one kind has replicas.
+func notGuessed(kind v1alpha1.GroupVersionKindResource) string {
+	switch {
+	case kind.Group == "" && kind.Kind != "ReplicationController":
+		return kind.Kind + " has no replicas to be set"
+	case kind.Group != "" && len(validation.IsDNS1123Subdomain(kind.Group)) > 0:
+		return fmt.Sprintf("apiVersion names group %q, which is none", kind.Group)
+	case len(validation.IsDNS1123Label(kind.Resource)) > 0:
+		return fmt.Sprintf("kind %q is none", kind.Kind)
+	}
+	return ""
 }
 
 // plural is what a kind's resource is mostly called.

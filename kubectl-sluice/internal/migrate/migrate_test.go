@@ -74,6 +74,26 @@ func TestNoRoleIsAboutEverything(t *testing.T) {
 	}
 }
 
+// TestKindsThatCannotBeGuessed: no role is printed for what names everything, or
+// what has no replicas.
+func TestKindsThatCannotBeGuessed(t *testing.T) {
+	for _, target := range []string{
+		`{apiVersion: "*/v1", kind: Secret, name: a}`, `{apiVersion: v1, kind: Secret, name: a}`, `{apiVersion: v1, kind: Pod, name: a}`,
+		`{apiVersion: "a b/v1", kind: Thing, name: a}`, `{apiVersion: example.com/v1, kind: "*", name: a}`, `{apiVersion: example.com/v1, kind: things/status, name: a}`,
+	} {
+		manifest := "{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: one, namespace: shop}, spec: {scaleTargetRef: " + target +
+			", triggers: [{type: cron, metadata: {timezone: UTC, start: 0 8 * * *, end: 0 18 * * *, desiredReplicas: '5'}}]}}"
+		set, err := objects.Files([]string{"-"}, strings.NewReader(manifest), "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := Check(t.Context(), set, nil, options())
+		if len(report.TargetKinds) > 0 || len(report.Roles) > 0 || report.Outcome != CannotServe {
+			t.Errorf("%s: %v, %+v, roles %v", target, report.Outcome, report.TargetKinds, report.Roles)
+		}
+	}
+}
+
 // FuzzManifests: whatever is in a file, it is judged, and all formats can be
 // written.
 func FuzzManifests(f *testing.F) {
