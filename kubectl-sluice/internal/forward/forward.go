@@ -27,6 +27,8 @@ const (
 	mostAnswer = 16 << 20
 	// mostFailure is how much is read of why a port cannot be reached.
 	mostFailure = 1 << 10
+	// failureTime is how long after the end of an answer its reason may come.
+	failureTime = time.Second
 	// answerTime is how long an answer may take.
 	answerTime = 30 * time.Second
 )
@@ -131,6 +133,10 @@ func (c *conn) hear(failure io.Reader) {
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
 	if n == 0 && err != nil {
+		select {
+		case <-c.failed:
+		case <-time.After(failureTime): // nobody says why
+		}
 		_ = c.Close() // ends the wait below
 		if <-c.failed; c.why != nil {
 			return 0, c.why

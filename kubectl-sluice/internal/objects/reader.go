@@ -166,7 +166,9 @@ func (r *Reader) ServerResourcesForGroupVersion(groupVersion string) (*metav1.AP
 	if r.cluster != nil {
 		return r.cluster.ServerResourcesForGroupVersion(groupVersion)
 	}
-	resource := func(kind, name string) metav1.APIResource { return metav1.APIResource{Kind: kind, Name: name, Namespaced: true} }
+	resource := func(kind, name string) metav1.APIResource {
+		return metav1.APIResource{Kind: kind, Name: name, Namespaced: true}
+	}
 	scale := func(kind, name string) []metav1.APIResource {
 		return []metav1.APIResource{resource(kind, name), resource("Scale", name+"/scale")}
 	}
