@@ -39,7 +39,7 @@ import (
 func TestHelm(t *testing.T) {
 	t.Parallel()
 	c := anotherCluster(t)
-	h := newHelm(c)
+	h := newHelm(c, "sluice", "sluice-system")
 
 	// What is somebody else's is refused by its name, and nothing is installed.
 	c.apply(anotherAdapter)
@@ -198,16 +198,20 @@ spec:
 // helm runs Helm against a cluster whose Pods are processes.
 type helm struct {
 	another
+	release, namespace   string
 	program, chart, home string
 }
 
-func newHelm(c another) helm {
+func newHelm(c another, release, namespace string) helm {
 	c.t.Helper()
 	repo, err := localcluster.FindRepo(".")
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return helm{c, filepath.Join(repo, "bin/tools/helm"), filepath.Join(repo, "deploy/helm/sluice"), c.t.TempDir()}
+	return helm{
+		another: c, release: release, namespace: namespace,
+		program: filepath.Join(repo, "bin/tools/helm"), chart: filepath.Join(repo, "deploy/helm/sluice"), home: c.t.TempDir(),
+	}
 }
 
 // few is what a small machine has.
@@ -224,6 +228,22 @@ func (h helm) run(command string, more ...string) string {
 		h.t.Fatalf("helm %s %s: %v\n%s", command, more, err, text)
 	}
 	return text
+}
+
+// runWith runs a command with another chart, whose Pods run nothing.
+func (h helm) runWith(chart, command string, more ...string) {
+	h.t.Helper()
+	args := append([]string{command, h.release, chart, "--namespace", h.namespace, "--kubeconfig", h.Kubeconfig()}, more...)
+	cmd := exec.CommandContext(h.t.Context(), h.program, args...) //nolint:gosec // a program of this repository
+	cmd.Env = h.environment()
+	if text, err := cmd.CombinedOutput(); err != nil {
+		h.t.Fatalf("helm %s: %v\n%s", args, err, text)
+	}
+}
+
+// environment has Helm keep what it keeps in a folder of the test's.
+func (h helm) environment() []string {
+	return append(os.Environ(), "HELM_CACHE_HOME="+h.home, "HELM_CONFIG_HOME="+h.home, "HELM_DATA_HOME="+h.home)
 }
 
 // renderer is a program that Helm gives its manifests and that returns what the
@@ -245,7 +265,7 @@ func (h helm) try(command string, more ...string) (string, error) {
 	h.t.Helper()
 	dir := h.t.TempDir()
 	program, values := filepath.Join(dir, "render"), filepath.Join(dir, "values.yaml")
-	args := []string{command, "sluice"}
+	args := []string{command, h.release}
 	if command == "install" || command == "upgrade" {
 		for file, text := range map[string]string{program: renderer, values: few} {
 			if err := os.WriteFile(file, []byte(text), 0o700); err != nil { //nolint:gosec // one of them is a program
@@ -255,9 +275,9 @@ func (h helm) try(command string, more ...string) (string, error) {
 		args = append(args, h.chart, "--values", values, "--post-renderer", program)
 	}
 	args = append(args, more...)
-	args = append(args, "--namespace", "sluice-system", "--kubeconfig", h.Kubeconfig(), "--wait", "--timeout", "2m")
+	args = append(args, "--namespace", h.namespace, "--kubeconfig", h.Kubeconfig(), "--wait", "--timeout", "2m")
 	cmd := exec.CommandContext(h.t.Context(), h.program, args...)
-	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+h.home, "HELM_CONFIG_HOME="+h.home, "HELM_DATA_HOME="+h.home)
+	cmd.Env = h.environment()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -334,7 +354,7 @@ func (h helm) checkFamilies(want ...string) {
 func (h helm) images() map[string]string {
 	h.t.Helper()
 	var all appsv1.DeploymentList
-	if err := h.Client().List(h.t.Context(), &all, client.InNamespace("sluice-system")); err != nil {
+	if err := h.Client().List(h.t.Context(), &all, client.InNamespace(h.namespace)); err != nil {
 		h.t.Fatal(err)
 	}
 	images := map[string]string{}

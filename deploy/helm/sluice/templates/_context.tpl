@@ -6,6 +6,8 @@ What the templates know, in one dict, .c of every other template here:
              of another chart and none of this one's defaults
   root       the chart's own context
   cluster    whether there is a cluster to ask
+  profile    "keda" where the release has the names of KEDA's, else "sluice"
+  shared     the account that families share, "" where each has its own
   families   the families that are installed, and what is known of each
   chosen     why these
   workloads  what becomes of the Deployment of each component
@@ -18,6 +20,7 @@ What the templates know, in one dict, .c of every other template here:
 {{- $_ := set $c "root" .root -}}
 {{- $_ := set $c "cluster" (not (empty (lookup "v1" "Namespace" "" "kube-system"))) -}}
 {{- include "sluice.choose" $c -}}
+{{- include "sluice.profile" $c -}}
 {{- include "sluice.workloads" $c -}}
 {{- end -}}
 
@@ -28,6 +31,28 @@ What the templates know, in one dict, .c of every other template here:
   {{- else if kindIs "map" $value -}}{{- include "sluice.prune" $value -}}
   {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+A release that has KEDA's Deployment, which selects its Pods as KEDA does, goes on
+under KEDA's names: what selects Pods can not be changed, and a cloud trusts KEDA's
+account.
+*/}}
+{{- define "sluice.profile" -}}
+{{- $profile := dig "sluice" "profile" "auto" .v -}}
+{{- if eq $profile "auto" -}}
+  {{- $profile = "sluice" -}}
+  {{- if .cluster -}}
+    {{- $name := dig "operator" "name" "" .v | default "keda-operator" -}}
+    {{- $there := lookup "apps/v1" "Deployment" .root.Release.Namespace $name -}}
+    {{- $owner := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there -}}
+    {{- if and (eq $owner .root.Release.Name) (hasKey (dig "spec" "selector" "matchLabels" dict $there) "app") -}}{{- $profile = "keda" -}}{{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $_ := set . "profile" $profile -}}
+{{- $identity := dig "sluice" "identity" "" .v | default (ternary "shared" "perFamily" (eq $profile "keda")) -}}
+{{- $account := dig "serviceAccount" "operator" "name" "" .v | default "keda-operator" -}}
+{{- $_ := set . "shared" (ternary $account "" (eq $identity "shared")) -}}
 {{- end -}}
 
 {{/* Chooses the families. */}}

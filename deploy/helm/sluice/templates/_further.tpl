@@ -1,6 +1,13 @@
 {{/* Objects that the values ask for beside those of the manifests. */}}
 {{- define "sluice.further" -}}
 {{- $c := . -}}{{- $v := .v -}}{{- $namespace := .root.Release.Namespace -}}
+{{- if and .shared .families (dig "create" true .account) -}}
+  {{- $account := dict "apiVersion" "v1" "kind" "ServiceAccount"
+      "metadata" (dict "name" .shared "namespace" $namespace "labels" (merge (dict "app.kubernetes.io/part-of" "sluice") .account.labels)) -}}
+  {{- with .account.annotations -}}{{- $_ := set $account.metadata "annotations" . -}}{{- end -}}
+  {{- if hasKey .account "automountServiceAccountToken" -}}{{- $_ := set $account "automountServiceAccountToken" .account.automountServiceAccountToken -}}{{- end -}}
+  {{- include "sluice.print" (dict "c" $c "o" $account) -}}
+{{- end -}}
 {{- include "sluice.grants" $c -}}
 {{- include "sluice.targets" $c -}}
 {{- include "sluice.monitors" $c -}}
@@ -25,7 +32,7 @@
 {{- $restrict := dig "permissions" "operator" "restrict" dict $v -}}
 {{- range $name, $family := .families -}}
   {{- $account := dict "kind" "ServiceAccount" "name" (include "sluice.name" (dict "c" $c "kind" "ServiceAccount" "name" (printf "scaler-%s" $name))) "namespace" $namespace -}}
-  {{- if $family.credentials -}}{{- $subjects = append $subjects $account -}}{{- end -}}
+  {{- if $family.credentials -}}{{- $subjects = uniq (append $subjects $account) -}}{{- end -}}
   {{- range $where := dig "sluice" "grants" "namespaces" list $v -}}
     {{- $roles := dict -}}
     {{- if $family.credentials -}}{{- $_ := set $roles (printf "scaler-%s" $name) "sluice-scaler-credentials" -}}{{- end -}}
@@ -56,7 +63,9 @@
 {{/* Says something when all Secrets are granted. */}}
 {{- define "sluice.everySecret" -}}
 {{- $restrict := dig "permissions" "operator" "restrict" dict .v -}}
-{{- if or (dig "sluice" "grants" "everySecret" false .v) (not (dig "secret" true $restrict)) -}}yes{{- end -}}
+{{- /* As KEDA has it where the release is KEDA's, but for what is said otherwise. */ -}}
+{{- $default := and (eq .profile "keda") (not (dig "secret" false $restrict)) -}}
+{{- if or (dig "sluice" "grants" "everySecret" $default .v) (not (dig "secret" true $restrict)) -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "sluice.bind" -}}

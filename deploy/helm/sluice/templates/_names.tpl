@@ -6,13 +6,29 @@ the manifests, sluice-system, becomes the release's: "sluice.read" sees to it,
 in every object.
 */}}
 {{- define "sluice.names" -}}
+{{- $v := .v -}}
 {{- $names := dict -}}
-{{- range $key, $name := dict
-    "Deployment/controller" (dig "operator" "name" "" .v)
-    "Deployment/metrics-adapter" (dig "metricsServer" "name" "" .v)
-    "Service/keda-admission-webhooks" (dig "webhooks" "name" "" .v)
-    "ServiceAccount/controller" (dig "serviceAccount" "operator" "name" "" .v)
-    "ServiceAccount/metrics-adapter" (dig "serviceAccount" "metricServer" "name" "" .v) -}}
+{{- $given := dict
+    "Deployment/controller" (dig "operator" "name" "" $v)
+    "Deployment/metrics-adapter" (dig "metricsServer" "name" "" $v)
+    "Service/keda-admission-webhooks" (dig "webhooks" "name" "" $v)
+    "ServiceAccount/controller" (dig "serviceAccount" "operator" "name" "" $v)
+    "ServiceAccount/metrics-adapter" (dig "serviceAccount" "metricServer" "name" "" $v) -}}
+{{- if eq .profile "keda" -}}
+  {{- range $key, $name := dict
+      "Deployment/controller" "keda-operator"
+      "Deployment/metrics-adapter" "keda-operator-metrics-apiserver"
+      "ServiceAccount/metrics-adapter" "keda-metrics-server" -}}
+    {{- if not (index $given $key) -}}{{- $_ := set $given $key $name -}}{{- end -}}
+  {{- end -}}
+  {{- $_ := set $given "Service/metrics-adapter" (index $given "Deployment/metrics-adapter") -}}
+{{- end -}}
+{{- if .shared -}}
+  {{- /* What KEDA's account may do is for the families; the controller needs none of it. */ -}}
+  {{- $_ := set $given "ServiceAccount/controller" "sluice-controller" -}}
+  {{- range $family, $_ := .families -}}{{- $_ := set $given (printf "ServiceAccount/scaler-%s" $family) $.shared -}}{{- end -}}
+{{- end -}}
+{{- range $key, $name := $given -}}
   {{- if $name -}}{{- $_ := set $names $key $name -}}{{- end -}}
 {{- end -}}
 {{- $_ := set . "names" $names -}}

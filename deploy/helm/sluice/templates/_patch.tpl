@@ -166,6 +166,10 @@ and renamed as the values say.
 {{/* Changes the Deployment .o as .w says. */}}
 {{- define "sluice.deployment" -}}
 {{- $o := .o -}}{{- $w := .w -}}{{- $v := .c.v -}}
+{{- with $w.app -}}
+  {{- $_ := set $o.spec "selector" (dict "matchLabels" (dict "app" .)) -}}
+  {{- $_ := set $o.spec.template.metadata "labels" (merge (dict "app" .) $o.spec.template.metadata.labels) -}}
+{{- end -}}
 {{- $template := $o.spec.template -}}{{- $pod := $template.spec -}}{{- $container := first $pod.containers -}}
 {{- if hasKey $w "replicaCount" -}}{{- $_ := set $o.spec "replicas" $w.replicaCount -}}{{- end -}}
 {{- if hasKey $w "revisionHistoryLimit" -}}{{- $_ := set $o.spec "revisionHistoryLimit" $w.revisionHistoryLimit -}}{{- end -}}

@@ -27,7 +27,9 @@ families'.
 {{- $_ := set $w "topologySpreadConstraints" (dig "topologySpreadConstraints" "operator" list $v) -}}
 {{- $_ := set $w "volumes" (dig "volumes" "webhooks" "extraVolumes" list $v) -}}
 {{- $_ := set $w "volumeMounts" (dig "volumes" "webhooks" "extraVolumeMounts" list $v) -}}
-{{- $_ := set $w "account" (pick (dig "serviceAccount" "operator" dict $v) "create" "automountServiceAccountToken") -}}
+{{- $account := pick (dig "serviceAccount" "operator" dict $v) "create" "automountServiceAccountToken" -}}
+{{- $_ := set $w "account" (ternary dict $account (ne .shared "")) -}}
+{{- if eq .profile "keda" -}}{{- $_ := set $w "app" ($w.name | default "keda-operator") -}}{{- end -}}
 {{- $_ := set $w "ports" dict -}}
 {{- $_ := set $w "security" "operator" -}}
 {{- $args := list -}}{{- $env := list -}}
@@ -67,7 +69,7 @@ families'.
 {{- $env = concat $env $watch -}}
 {{- with dig "watchLabelSelectorForTriggerauth" "" $v -}}{{- $env = append $env (dict "name" "WATCH_LABEL_SELECTOR_FOR_TRIGGERAUTH" "value" .) -}}{{- end -}}
 {{- $objects := list -}}
-{{- with dig "sluice" "clusterObjectNamespace" "" $v -}}{{- $objects = append $objects (dict "name" "KEDA_CLUSTER_OBJECT_NAMESPACE" "value" .) -}}{{- end -}}
+{{- with dig "sluice" "clusterObjectNamespace" "" $v | default (ternary .root.Release.Namespace "" (eq .profile "keda")) -}}{{- $objects = append $objects (dict "name" "KEDA_CLUSTER_OBJECT_NAMESPACE" "value" .) -}}{{- end -}}
 {{- $flags := fromYaml (.root.Files.Get "files/flags.yaml") -}}
 {{- $unknown := list -}}
 {{- $extra := dict "keda" list "metricsAdapter" list -}}
@@ -78,12 +80,14 @@ families'.
   {{- end -}}
 {{- end -}}
 {{- $_ := set . "unknownArgs" $unknown -}}
+{{- if eq .profile "keda" -}}{{- $args = append $args (printf "--metrics-server-service-name=%s" (dig "metricsServer" "name" "" $v | default "keda-operator-metrics-apiserver")) -}}{{- end -}}
 {{- $_ := set $w "args" (concat $args $both $extra.keda) -}}
 {{- $_ := set $w "env" (concat $env $objects (dig "env" list $v)) -}}
 {{- $_ := set $all "controller" $w -}}
 
 {{- /* The adapter. */ -}}
 {{- $w = deepCopy (dig "metricsServer" dict $v) -}}
+{{- if eq .profile "keda" -}}{{- $_ := set $w "app" ($w.name | default "keda-operator-metrics-apiserver") -}}{{- end -}}
 {{- if not $w.affinity -}}{{- $_ := set $w "affinity" (dig "affinity" dict $v) -}}{{- end -}}
 {{- $_ := set $w "podAnnotations" (dig "podAnnotations" "metricsAdapter" dict $v) -}}
 {{- $_ := set $w "podLabels" (dig "podLabels" "metricsAdapter" dict $v) -}}
@@ -139,6 +143,7 @@ families'.
   {{- $level = toString $v.logging.operator.level -}}
   {{- if not (has $level (list "info" "error")) -}}{{- $level = "debug" -}}{{- end -}}
 {{- end -}}
+{{- $shared := .shared -}}
 {{- range $name, $family := .families -}}
   {{- $own := dig "families" $name dict $v -}}
   {{- $w := dict
@@ -148,7 +153,12 @@ families'.
   {{- range $key, $value := omit $own "enabled" -}}{{- $_ := set $w $key $value -}}{{- end -}}
   {{- $labels := dict -}}{{- $annotations := dict -}}
   {{- if $family.credentials -}}{{- $labels = $identity.labels -}}{{- $annotations = $identity.annotations -}}{{- end -}}
-  {{- $_ := set $w "account" (dict "labels" $labels "annotations" (merge (dict) (dig "serviceAccount" "annotations" dict $own) $annotations)) -}}
+  {{- if $shared -}}
+    {{- /* "sluice.further" writes the one account of all. */ -}}
+    {{- $_ := set $w "account" (dict "create" false) -}}
+  {{- else -}}
+    {{- $_ := set $w "account" (dict "labels" $labels "annotations" (merge (dict) (dig "serviceAccount" "annotations" dict $own) $annotations)) -}}
+  {{- end -}}
   {{- $_ := set $w "podLabels" (merge (dict) (dig "podLabels" dict $own) $labels (dig "podLabels" "keda" dict $v)) -}}
   {{- $_ := set $w "podAnnotations" (merge (dict) (dig "podAnnotations" dict $own) (dig "podAnnotations" "keda" dict $v)) -}}
   {{- $args := list -}}{{- $env := $http -}}
@@ -184,5 +194,6 @@ families'.
   {{- $_ := set $w "volumeMounts" (concat $mounts (dig "volumeMounts" list $own)) -}}
   {{- $_ := set $all (printf "scaler-%s" $name) $w -}}
 {{- end -}}
+{{- if $shared -}}{{- $_ := set . "account" (merge (dict "labels" $identity.labels "annotations" $identity.annotations) $account) -}}{{- end -}}
 {{- $_ := set . "workloads" $all -}}
 {{- end -}}
