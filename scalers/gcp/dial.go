@@ -126,7 +126,7 @@ func (c *connection) failure(err error) error {
 	answer := status.Convert(err)
 	switch code := answer.Code(); {
 	case code == codes.ResourceExhausted && strings.HasPrefix(answer.Message(), tooLarge):
-		return scaler.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", c.name, mostAnswer)
+		return client.TooLarge(scaler.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", c.name, mostAnswer))
 	case code == codes.DeadlineExceeded, code == codes.Canceled:
 		return scaler.Errorf(code, "%s: no answer in time", c.name)
 	case code == codes.Unauthenticated:

@@ -120,7 +120,7 @@ func (p project) list(ctx context.Context, l listing, points int32, use func([]*
 			return nil
 		}
 	}
-	return scaler.Errorf(codes.Unavailable, "%s: the answer has more than %d pages", p.monitoring.name, mostPages)
+	return client.TooLarge(scaler.Errorf(codes.Unavailable, "%s: the answer has more than %d pages", p.monitoring.name, mostPages))
 }
 
 // routing is the header by which Google routes calls.

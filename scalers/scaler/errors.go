@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -29,8 +30,9 @@ func Errorf(code codes.Code, format string, args ...any) error {
 // Because is what a family makes of the failure of a client library: its code and
 // a text. The text is the family's own unless it stands in cause.
 func Because(code codes.Code, text string, cause error) error {
+	err := words.Plain(code, text)
 	if strings.Contains(cause.Error(), text) {
-		return words.Errorf(code, "%s", text)
+		err = words.Errorf(code, "%s", text)
 	}
-	return words.Plain(code, text)
+	return failure.Keep(err, cause)
 }

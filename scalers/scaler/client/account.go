@@ -91,7 +91,13 @@ type AccountError struct {
 	err error
 	// Until is when the account may be asked again, as far as that is known.
 	Until time.Time
+	// usedUp is true where it was the turn of the namespace that comes too late.
+	usedUp bool
 }
+
+// OutOfBudget is true where the turn of the namespaces that it was for comes too
+// late. That of others may not; an account that rests does so for all.
+func (e *AccountError) OutOfBudget() bool { return e.usedUp }
 
 func (e *AccountError) Error() string { return e.err.Error() }
 
@@ -342,9 +348,9 @@ func (l *ledger) leave(ctx context.Context, namespace string, t *turn) error {
 func (l *ledger) usedUp(at, now time.Time) error {
 	const step = 10 * time.Second
 	about := (at.Sub(now) + step - 1).Truncate(step)
-	return &AccountError{words.Errorf(codes.ResourceExhausted,
+	return &AccountError{usedUp: true, Until: at, err: words.Errorf(codes.ResourceExhausted,
 		"the request budget of the account, %d a minute (--requests-per-minute), is used up by the triggers that share it: a turn is free within %v; a longer pollingInterval needs fewer",
-		l.limit, max(about, step)), at}
+		l.limit, max(about, step))}
 }
 
 // resting is the error of an account that is throttled, nil for another. l.mu is
@@ -383,8 +389,8 @@ func (a *Account) Throttled(pause time.Duration, said string) error {
 		return l.throttled // several requests were under way
 	}
 	l.until = until
-	l.throttled = &AccountError{words.Errorf(codes.ResourceExhausted, "the service throttles the account: %w; it is not asked again before %s",
-		words.Plain(codes.ResourceExhausted, said), words.Plain(codes.ResourceExhausted, until.UTC().Format(time.RFC3339))), until}
+	l.throttled = &AccountError{Until: until, err: words.Errorf(codes.ResourceExhausted, "the service throttles the account: %w; it is not asked again before %s",
+		words.Plain(codes.ResourceExhausted, said), words.Plain(codes.ResourceExhausted, until.UTC().Format(time.RFC3339)))}
 	for _, lane := range l.lanes {
 		for _, t := range lane.waiting {
 			t.granted <- l.throttled

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 )
@@ -471,6 +473,26 @@ func TestCallsAreMadeOnTheAccount(t *testing.T) {
 		answer = nil
 		if err := call(); err != nil || asked != 3 {
 			t.Errorf("error = %v after %d calls", err, asked)
+		}
+	})
+}
+
+// TestWhoseBudgetIsUsedUp tells the refusal of a turn, which is that of the
+// namespaces that a request is for, from that of an account that rests for all.
+func TestWhoseBudgetIsUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "1")
+		if err := a.Take(in(t, "crowd", time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Take(in(t, "crowd", time.Second)); !failure.OutOfBudget(fmt.Errorf("queue: %w", err)) {
+			t.Errorf("a turn that comes too late: %v", err)
+		}
+		if err := a.Throttled(time.Minute, "too many"); failure.OutOfBudget(err) {
+			t.Errorf("an account that rests: %v", err)
+		}
+		if err := a.Take(in(t, "shop", time.Second)); err == nil || failure.OutOfBudget(err) {
+			t.Errorf("while it rests: %v", err)
 		}
 	})
 }

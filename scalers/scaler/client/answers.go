@@ -58,8 +58,13 @@ func (b heldBody) Close() error {
 }
 
 func tooLarge(name string, most int64) error {
-	return words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, most)
+	return TooLarge(words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, most))
 }
+
+// TooLarge is err, by its words and its code, about an answer that is more than may
+// be. Of a batch it is nobody's: the members are asked again by parts, until it is
+// found whose answer it was.
+func TooLarge(err error) error { return words.Being(err, outbound.ErrTooLarge) }
 
 // Held returns a context whose answers keep their share of the memory, see
 // --answer-memory, until release is called: when nothing is left of them and of

@@ -152,6 +152,13 @@ type Batch interface {
 	// were not answered; those are tried once more as two halves, so that one
 	// poisoned member cannot blind the rest.
 	//
+	// An error about an answer that goes beyond a bound, such as a PeerError, is
+	// nobody's where several were asked, whether it is a member's Result or that of
+	// ReadBatch: they are asked by ever smaller parts, until one is left alone with
+	// it, which is then left alone itself for some minutes. So such an error stays
+	// what it is to errors.As, whatever is put before it. Where a request was refused
+	// for want of a budget, its members are asked again by some of their namespaces.
+	//
 	// A part that stalls fails itself alone. What does not depend on it is asked
 	// beside it and answered at once: parts of a batch, such as the nodes of a
 	// cluster, run side by side, and what one part needs in several steps does

@@ -12,7 +12,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -80,6 +82,48 @@ func Refused(err error) bool {
 	code, _ := Explain(err)
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
+
+// Beyond returns what says that an answer went beyond a bound, such as that of a
+// protocol; nil where nothing does. own is true for a bound of each answer: of one
+// to a single question it is known whose it was.
+func Beyond(err error) (which error, own bool) {
+	var peer *wire.PeerError
+	switch {
+	case errors.As(err, &peer):
+		return peer, !peer.OfAll()
+	case errors.Is(err, outbound.ErrTooLarge):
+		return outbound.ErrTooLarge, true
+	}
+	return nil, false
+}
+
+// OutOfBudget is true for a request that was not made, or given up, because those
+// that it was for have used up what they share: another namespace may have some
+// left.
+func OutOfBudget(err error) bool {
+	var refusal interface{ OutOfBudget() bool }
+	return errors.As(err, &refusal) && refusal.OutOfBudget()
+}
+
+// Keep is err, by its words and its code, that also says of bounds and budgets what
+// cause does: who makes words of a failure is not to hide that others may not share
+// it.
+func Keep(err, cause error) error {
+	if beyond, _ := Beyond(cause); beyond != nil {
+		return words.Being(err, beyond)
+	}
+	if OutOfBudget(cause) {
+		return words.Being(err, usedUp{})
+	}
+	return err
+}
+
+type usedUp struct{}
+
+func (usedUp) Error() string { return "the budget is used up" }
+
+// OutOfBudget is for the function of that name.
+func (usedUp) OutOfBudget() bool { return true }
 
 // Silent is true for an error which says that nobody answered.
 func Silent(err error) bool {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 )
 
 // Own returns the error of ours that err wraps, without what libraries have
@@ -20,7 +21,7 @@ import (
 func Own(err error) error {
 	var own interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &own) {
-		return own.GRPCStatus().Err()
+		return failure.Keep(own.GRPCStatus().Err(), err)
 	}
 	return nil
 }

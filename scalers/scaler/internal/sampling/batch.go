@@ -3,11 +3,14 @@ package sampling
 import (
 	"cmp"
 	"context"
+	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/identity/turns"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
@@ -36,14 +39,65 @@ type batchGroup struct {
 	fast, slow lane
 	// parked is true while members wait for room in the crowd.
 	parked bool
+	// heard is when a member was last answered.
+	heard time.Time
 }
 
 // lane is the members of a batch that are due.
 type lane struct {
-	waiting map[*question]struct{} // to be read together
-	alone   []*member              // to be read each by itself; reading already
-	// requests and reads are those under way of either kind that hold a place.
-	requests, reads int
+	waiting queue // to be read together
+	// due are those to be read each by itself that came lately, and alone those
+	// that wait for a place; they are reading already.
+	due   []*member
+	alone queue
+	// requests are those under way that hold a place, of either kind.
+	requests int
+}
+
+func newLane() lane {
+	return lane{waiting: newQueue(math.MaxInt), alone: newQueue(aloneAtOnce)}
+}
+
+// queue is who waits for a place, in turns of their namespaces.
+type queue struct {
+	line *turns.Line[waiter]
+	of   map[*question]*turns.Turn[waiter]
+}
+
+// waiter is a question that waits, and its read if that has begun.
+type waiter struct {
+	q *question
+	m *member
+}
+
+func newQueue(places int) queue {
+	return queue{turns.NewLine[waiter](places, places), map[*question]*turns.Turn[waiter]{}}
+}
+
+// wait adds a question that does not wait yet.
+func (u *queue) wait(w waiter) {
+	if u.of[w.q] == nil {
+		u.of[w.q] = u.line.Wait(w.q.namespace(), w, false)
+	}
+}
+
+// next takes the next one in. Who asks gives its place back to the namespace that
+// it is of.
+func (u *queue) next() (w waiter, of string, ok bool) {
+	turn, ok := u.line.Next()
+	if !ok {
+		return waiter{}, "", false
+	}
+	delete(u.of, turn.Value.q)
+	return turn.Value, turn.Of, true
+}
+
+// leave takes a question out.
+func (u *queue) leave(q *question) {
+	if turn := u.of[q]; turn != nil {
+		u.line.GiveUp(turn)
+		delete(u.of, q)
+	}
 }
 
 // lane is where a member waits for its next read.
@@ -57,9 +111,13 @@ func (g *batchGroup) lane(o *opened) *lane {
 // member is one question on its way through a batch.
 type member struct {
 	*attempt
-	o        *opened
-	deadline time.Duration
-	until    time.Time
+	o         *opened
+	namespace string // whose read it is
+	deadline  time.Duration
+	since     time.Time
+	until     time.Time
+	// single is true while it is asked for by a request for nobody else.
+	single bool
 	// silent is true after the batch left it without an answer, and reason
 	// what is known about that.
 	silent bool
@@ -74,8 +132,8 @@ func (s *Sampler) joinGroup(q *question, b contract.Batch) {
 		g = &batchGroup{
 			batch: b, phase: phaseOf(q.ID),
 			members: map[*question]struct{}{},
-			fast:    lane{waiting: map[*question]struct{}{}},
-			slow:    lane{waiting: map[*question]struct{}{}},
+			fast:    newLane(),
+			slow:    newLane(),
 		}
 		_, g.undivided = b.(contract.Undivided)
 		_, g.gathered = b.(contract.Gathered)
@@ -93,8 +151,11 @@ func (s *Sampler) leaveGroup(q *question, o *opened) {
 	}
 	delete(o.group.members, q)
 	for _, l := range []*lane{&o.group.fast, &o.group.slow} {
-		delete(l.waiting, q)
-		l.alone = slices.DeleteFunc(l.alone, func(m *member) bool { return m.q == q && m.watchdog.Stop() })
+		l.waiting.leave(q)
+		l.due = slices.DeleteFunc(l.due, func(m *member) bool { return m.q == q && m.watchdog.Stop() })
+		if turn := l.alone.of[q]; turn != nil && turn.Value.m.watchdog.Stop() {
+			l.alone.leave(q)
+		}
 	}
 	if len(o.group.members) == 0 && s.groups[o.group.batch] == o.group {
 		delete(s.groups, o.group.batch)
@@ -102,14 +163,23 @@ func (s *Sampler) leaveGroup(q *question, o *opened) {
 	}
 }
 
-// queue puts a member that is due where it waits for its read. s.mu is held.
+// queue puts a member that is due where it waits for its read. One that was found
+// to be refused is told so again. s.mu is held.
 func (s *Sampler) queue(q *question, now time.Time) {
+	p := &q.opened.pace
+	if err := p.refusal(now); err != nil {
+		cause := q.takeCause(now)
+		q.state = reading
+		s.schedule(q)
+		s.spawn(func(context.Context) { s.complete(q, cause, 0, nil, err) })
+		return
+	}
 	l := q.opened.group.lane(q.opened)
 	s.pending[q.opened.group] = struct{}{}
-	if q.opened.pace.byItself(now) {
-		l.alone = append(l.alone, s.member(q, now, s.deadlineOf(q)))
+	if p.byItself(now) {
+		l.due = append(l.due, s.member(q, now, s.deadlineOf(q)))
 	} else {
-		l.waiting[q] = struct{}{}
+		l.waiting.wait(waiter{q: q})
 	}
 }
 
@@ -118,7 +188,10 @@ func (s *Sampler) member(q *question, now time.Time, deadline time.Duration) *me
 	q.state = reading
 	s.schedule(q) // takes it out of the heap
 	a := s.begin(q, q.takeCause(now), deadline)
-	return &member{attempt: a, o: q.opened, deadline: deadline, until: now.Add(deadline)}
+	return &member{
+		attempt: a, o: q.opened, namespace: q.namespace(),
+		deadline: deadline, since: now, until: now.Add(deadline),
+	}
 }
 
 // dispatchBatches starts what is due in batches and has a place. s.mu is held.
@@ -131,29 +204,20 @@ func (s *Sampler) dispatchBatches(now time.Time) {
 
 func (s *Sampler) dispatchGroup(g *batchGroup, now time.Time) {
 	for _, l := range []*lane{&g.fast, &g.slow} {
-		for len(l.waiting) > 0 && l.requests < batchesAtOnce {
-			namespace, room := s.first(l)
-			if !room {
+		for l.waiting.line.Due() && l.requests < batchesAtOnce {
+			questions := g.take(l)
+			if len(questions) == 0 {
+				continue
+			}
+			if namespace := namespaceOf(questions...); !s.crowd.room(namespace) {
+				g.putBack(l, questions)
 				s.park(g, namespace)
 				break
 			}
-			if questions := g.take(l, now); len(questions) > 0 {
-				s.dispatchBatch(g, l, namespace, questions)
-			}
+			s.dispatchBatch(g, l, g.fill(l, questions, now))
 		}
 		s.dispatchAlone(g, l)
 	}
-}
-
-// first is a namespace that waits in a lane: one that has room, if any has. The
-// request is its, whoever else is read by it.
-func (s *Sampler) first(l *lane) (namespace string, room bool) {
-	for q := range l.waiting {
-		if namespace = q.namespace(); s.crowd.room(namespace) {
-			return namespace, true
-		}
-	}
-	return namespace, false
 }
 
 // park has a group looked at again when a namespace has room.
@@ -168,29 +232,47 @@ func (s *Sampler) park(g *batchGroup, namespace string) {
 	})
 }
 
-// take empties waiting into one request and, when that holds a regular read,
-// fills it up with what is due within the next tenth of its interval. A request
-// of rung members alone is not filled up, so that it is quick.
-func (g *batchGroup) take(l *lane, now time.Time) []*question {
+// take takes as many of those that wait as one request reads, namespace by
+// namespace.
+func (g *batchGroup) take(l *lane) []*question {
 	var questions []*question
-	regular := false
-	for q := range l.waiting {
-		if len(questions) == largestBatch {
-			return questions
+	var taken []string
+	for len(questions) < largestBatch {
+		w, of, ok := l.waiting.next()
+		if !ok {
+			break
 		}
-		delete(l.waiting, q)
+		taken = append(taken, of)
+		q := w.q
 		if q.state != resting || q.opened == nil || q.opened.group != g || len(q.users) == 0 {
 			continue // it has left, or is being read already
 		}
 		q.state = reading
-		regular = regular || !q.next.After(now)
 		questions = append(questions, q)
 	}
-	if !regular {
+	for _, of := range taken {
+		l.waiting.line.Leave(of)
+	}
+	return questions
+}
+
+// putBack undoes take.
+func (g *batchGroup) putBack(l *lane, questions []*question) {
+	for _, q := range questions {
+		q.state = resting
+		l.waiting.wait(waiter{q: q})
+	}
+}
+
+// fill fills a request up that holds a regular read, with what is due within the
+// next tenth of its interval. A request of rung members alone is not filled up, so
+// that it is quick.
+func (g *batchGroup) fill(l *lane, questions []*question, now time.Time) []*question {
+	if !slices.ContainsFunc(questions, func(q *question) bool { return !q.next.After(now) }) {
 		return questions
 	}
 	for q := range g.members {
-		if len(questions) == largestBatch {
+		if len(questions) >= largestBatch {
 			break
 		}
 		if q.soon(now) && g.lane(q.opened) == l && !q.opened.pace.alone {
@@ -214,7 +296,7 @@ func (q *question) soon(now time.Time) bool {
 }
 
 // dispatchBatch reads the questions in one request. s.mu is held.
-func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, namespace string, questions []*question) {
+func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	now := time.Now()
 	deadline := time.Duration(0)
 	for _, q := range questions {
@@ -225,9 +307,10 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, namespace string, questi
 		members[i] = s.member(q, now, deadline)
 		members[i].o.busy.Add(1)
 	}
-	leave := s.hold(g, &l.requests, deadline/10)
-	s.count(namespace, func(ctx context.Context) {
-		s.readBatch(ctx, g, l, members, true)
+	l.requests++
+	leave := s.hold(g, func() { l.requests-- }, deadline/10)
+	s.count(namespaceOf(questions...), func(ctx context.Context) {
+		s.readBatch(ctx, g, l, members)
 		leave()
 		for _, m := range members {
 			m.o.busy.Done()
@@ -235,15 +318,14 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, namespace string, questi
 	})
 }
 
-// hold takes a place until the returned function is called, or for so long at
-// most. What takes longer goes on without a place: it keeps nobody waiting, and
-// its own deadline bounds it. s.mu is held.
-func (s *Sampler) hold(g *batchGroup, taken *int, long time.Duration) func() {
-	*taken++
+// hold has a place given back when the returned function is called, or after so
+// long. What takes longer goes on without a place: it keeps nobody waiting, and
+// its own deadline bounds it. s.mu is held, and is when the place is given back.
+func (s *Sampler) hold(g *batchGroup, give func(), long time.Duration) func() {
 	leave := sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		*taken--
+		give()
 		s.pending[g] = struct{}{}
 		s.poke()
 	})
@@ -251,44 +333,6 @@ func (s *Sampler) hold(g *batchGroup, taken *int, long time.Duration) func() {
 	return func() {
 		timer.Stop()
 		leave()
-	}
-}
-
-// readBatch reads the members at once. Fast ones that have not answered at half
-// of the time are asked each by itself in the other half; slow ones have all of
-// it. When the request fails they are tried once more as two halves, side by
-// side, so that one poisoned member cannot blind the rest.
-func (s *Sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members []*member, again bool) {
-	start := time.Now()
-	budget := members[0].until.Sub(start)
-	divided := l == &g.fast && !g.undivided
-	if divided {
-		budget /= 2
-	}
-	bctx, cancel := context.WithTimeout(s.reading(ctx, members[0].q), budget)
-	defer cancel()
-	answers := newAnswers(bctx, len(members), func(i int, r contract.Result) {
-		s.answered(members[i], false, time.Since(start), r)
-	})
-	err := askBatch(bctx, g.batch, members, answers.give)
-	var left []*member
-	for _, i := range answers.close() {
-		members[i].reason = failure.InTime(bctx, answers.missing(i, err))
-		left = append(left, members[i])
-	}
-	switch {
-	case bctx.Err() == nil && err != nil && again && len(left) > 1 && !g.undivided && !failure.Refused(err):
-		half := len(left) / 2
-		var both sync.WaitGroup
-		both.Go(func() { s.readBatch(ctx, g, l, left[:half], false) })
-		s.readBatch(ctx, g, l, left[half:], false)
-		both.Wait()
-	case bctx.Err() != nil && divided && ctx.Err() == nil:
-		s.askAlone(g, l, left)
-	default:
-		for _, m := range left {
-			s.answered(m, false, time.Since(start), contract.Result{Err: m.reason})
-		}
 	}
 }
 
@@ -309,7 +353,7 @@ func (s *Sampler) askAlone(g *batchGroup, l *lane, members []*member) {
 	for _, m := range members {
 		m.silent = true
 		if s.questions[m.q.ID] == m.q {
-			l.alone = append(l.alone, m)
+			l.due = append(l.due, m)
 		} else {
 			m.watchdog.Stop()
 		}
@@ -318,28 +362,35 @@ func (s *Sampler) askAlone(g *batchGroup, l *lane, members []*member) {
 	s.poke()
 }
 
-// dispatchAlone starts reads of single members while there are places for them.
-// It picks them at random, so that none is always the last. s.mu is held.
+// dispatchAlone starts reads of single members while there are places for them, in
+// turns of their namespaces, of one at random, so that none is always the last.
+// s.mu is held.
 func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
-	var late, crowded []*member
-	for len(l.alone) > 0 && l.reads < aloneAtOnce {
-		last := len(l.alone) - 1
-		pick := rand.IntN(len(l.alone))
-		m := l.alone[pick]
-		l.alone[pick], l.alone[last] = l.alone[last], nil
-		l.alone = l.alone[:last]
+	rand.Shuffle(len(l.due), func(i, j int) { l.due[i], l.due[j] = l.due[j], l.due[i] })
+	for _, m := range l.due {
+		l.alone.wait(waiter{m.q, m})
+	}
+	l.due = nil
+	var late []*member
+	for {
+		w, of, ok := l.alone.next()
+		if !ok {
+			break
+		}
+		give := func() { l.alone.line.Leave(of) }
 		switch {
-		case !time.Now().Before(m.until):
-			late = append(late, m)
-		case s.crowd.room(m.q.namespace()):
-			s.readAlone(g, l, m)
+		case !time.Now().Before(w.m.until):
+			give()
+			late = append(late, w.m)
+		case s.crowd.room(w.q.namespace()):
+			s.readAlone(g, l, w.m, give)
 		default:
-			crowded = append(crowded, m)
+			give()
+			l.due = append(l.due, w.m)
 		}
 	}
-	if len(crowded) > 0 {
-		l.alone = append(l.alone, crowded...)
-		s.park(g, crowded[0].q.namespace())
+	if len(l.due) > 0 {
+		s.park(g, l.due[0].q.namespace())
 	}
 	if len(late) > 0 {
 		s.spawn(func(context.Context) {
@@ -350,14 +401,15 @@ func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
 	}
 }
 
-// readAlone reads one member by itself. s.mu is held.
-func (s *Sampler) readAlone(g *batchGroup, l *lane, m *member) {
+// readAlone reads one member by itself, and gives its place back. s.mu is held.
+func (s *Sampler) readAlone(g *batchGroup, l *lane, m *member, give func()) {
 	m.o.busy.Add(1)
+	m.single = true
 	long := m.deadline
 	if l == &g.fast {
 		long /= 10
 	}
-	leave := s.hold(g, &l.reads, long)
+	leave := s.hold(g, give, long)
 	s.count(m.q.namespace(), func(ctx context.Context) {
 		defer m.o.busy.Done()
 		defer leave()
@@ -372,12 +424,20 @@ func (s *Sampler) readAlone(g *batchGroup, l *lane, m *member) {
 // answered ends a member's read with what came of it.
 func (s *Sampler) answered(m *member, alone bool, took time.Duration, r contract.Result) {
 	s.mu.Lock()
-	switch {
-	case m.o.group == nil || m.o.group.undivided:
+	now := time.Now()
+	_, own := failure.Beyond(r.Err)
+	switch g := m.o.group; {
+	case g == nil || g.undivided:
 	case failure.Unheard(r.Err):
 		m.o.pace.silent()
+	case m.single && own && (m.o.pace.refused != nil || !g.heard.Before(m.since)):
+		// The others are answered, or were when it was refused.
+		r.Err = m.o.pace.refuse(r.Err, now)
 	default:
-		m.o.pace.answered(alone, took <= m.deadline/2, time.Now())
+		m.o.pace.answered(alone, took <= m.deadline/2, now)
+		if r.Err == nil || errors.Is(r.Err, contract.ErrNoData) {
+			g.heard, m.o.pace.refused, m.o.pace.rest = now, nil, 0
+		}
 	}
 	s.mu.Unlock()
 	if s.returned(m.attempt) {

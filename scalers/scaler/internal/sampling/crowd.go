@@ -57,22 +57,35 @@ func (c *crowd) open() {
 	c.admit()
 }
 
-// payers are the namespaces that use the question, in order. Sampler.mu is held.
-func (q *question) payers() []string {
+// payersOf are the namespaces that use any of the questions, in order. Sampler.mu
+// is held.
+func payersOf(questions ...*question) []string {
 	payers := make(map[string]struct{}, 1)
-	for u := range q.users {
-		payers[u.Payer] = struct{}{}
+	for _, q := range questions {
+		for u := range q.users {
+			payers[u.Payer] = struct{}{}
+		}
 	}
 	return slices.Sorted(maps.Keys(payers))
 }
 
-// namespace is whose read of the question is: of all together who use it. It is
-// asked for often, and mostly there is one user. Sampler.mu is held.
+// namespaceOf is whose read of the questions is: of all together who use them, so
+// that nobody pays for what others ask along, nor is refused for them. Sampler.mu is
+// held.
+func namespaceOf(questions ...*question) string {
+	if len(questions) == 1 {
+		return questions[0].namespace()
+	}
+	return strings.Join(payersOf(questions...), ",")
+}
+
+// namespace is that of one question. It is asked for often, and mostly there is one
+// user. Sampler.mu is held.
 func (q *question) namespace() string {
 	if len(q.users) == 1 {
 		for u := range q.users {
 			return u.Payer
 		}
 	}
-	return strings.Join(q.payers(), ",")
+	return strings.Join(payersOf(q), ",")
 }

@@ -1,8 +1,14 @@
 package sampling
 
-import "time"
+import (
+	"time"
 
-// pauses before a member's batch is tried again, doubled with each failure.
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
+)
+
+// pauses before a member's batch is tried again, or one that is refused, doubled
+// with each failure.
 const (
 	firstPause   = time.Minute
 	longestPause = 8 * time.Minute
@@ -22,11 +28,39 @@ type pace struct {
 	// about how it answers by itself.
 	together time.Time
 	pause    time.Duration
+	// refused is what it failed with when the answer to it alone went beyond a
+	// bound, and others had theirs. It is not asked for before until, for rest,
+	// and then by itself until it is answered.
+	refused error
+	until   time.Time
+	rest    time.Duration
+}
+
+// refuse notes that the answer to it alone went beyond a bound. Such an answer
+// takes long, and ends a connection that may be everybody's.
+func (p *pace) refuse(err error, now time.Time) error {
+	p.rest = min(max(2*p.rest, firstPause), longestPause)
+	p.until = now.Add(p.rest)
+	p.alone, p.together = true, p.until
+	code, _ := failure.Explain(err)
+	p.refused = words.Errorf(code, "%w; it is asked again after %v", err, p.rest)
+	return p.refused
+}
+
+// refusal is what a source fails with that is not asked for now, nil for another.
+func (p *pace) refusal(now time.Time) error {
+	if now.Before(p.until) {
+		return p.refused
+	}
+	return nil
 }
 
 // byItself decides how the source is read now. One that answers quickly by
 // itself is tried with its batch again now and then.
 func (p *pace) byItself(now time.Time) bool {
+	if p.refused != nil {
+		return true
+	}
 	if p.alone && !p.slow && !now.Before(p.together) {
 		p.alone, p.together = false, time.Time{}
 	}

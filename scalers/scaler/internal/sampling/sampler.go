@@ -152,7 +152,7 @@ func NewUser(w Wish) *User { return &User{Wish: w, joined: make(chan struct{})} 
 func (s *Sampler) payers(q *question) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return q.payers() // none when it was left while it is opened
+	return payersOf(q) // none when it was left while it is opened
 }
 
 // Join makes u a user of a question, which is read at once unless somebody

@@ -56,6 +56,9 @@ func (m *Member) Read(ctx context.Context) ([]contract.Reading, error) {
 type answers struct {
 	ctx   context.Context                //nolint:containedctx // that of the batch, which it lives as long as
 	first func(i int, r contract.Result) // is called with what is taken
+	// again says of an error that it is no answer, because the member is to be
+	// asked again. nil takes all.
+	again func(err error) bool
 
 	mu      sync.Mutex
 	closed  bool
@@ -73,7 +76,7 @@ func (a *answers) give(i int, r contract.Result) {
 	taken := !a.closed && !a.given[i]
 	if taken {
 		a.results[i] = r
-		taken = a.ctx.Err() == nil || !failure.Unheard(r.Err)
+		taken = (a.ctx.Err() == nil || !failure.Unheard(r.Err)) && (a.again == nil || !a.again(r.Err))
 		a.given[i] = taken
 	}
 	a.mu.Unlock()

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -41,6 +42,15 @@ type PeerError struct {
 func (r *PeerError) Error() string { return r.Peer + ": " + r.Reason.Error() }
 
 func (r *PeerError) Unwrap() error { return r.Reason }
+
+// OfAll is true where the bound is one of all that came for the reads under way, so
+// that nobody knows whose answer was too much.
+func (r *PeerError) OfAll() bool { return errors.As(r.Reason, new(ofAll)) }
+
+// ofAll is an error about what came for all.
+type ofAll struct{ error }
+
+func (o ofAll) Unwrap() error { return o.error }
 
 // GRPCStatus gives the error its code.
 func (r *PeerError) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
@@ -158,7 +168,7 @@ func (c *counter) Check(p []byte) error {
 	read := c.meter.add(len(p), now)
 	everything.makeRoom(now)
 	if c.limits.Read > 0 && read > c.limits.Read {
-		return fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)
+		return ofAll{fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)}
 	}
 	c.page.Received(now)
 	if now.Sub(c.began) >= time.Second {
@@ -166,7 +176,7 @@ func (c *counter) Check(p []byte) error {
 	}
 	c.bytes += int64(len(p))
 	if c.limits.Second > 0 && c.bytes > c.limits.Second {
-		return fmt.Errorf("the server sent more than %d bytes in a second, see --max-bytes-per-second", c.limits.Second)
+		return ofAll{fmt.Errorf("the server sent more than %d bytes in a second, see --max-bytes-per-second", c.limits.Second)}
 	}
 	return nil
 }

@@ -27,6 +27,20 @@ func Plain(code codes.Code, text string) error {
 	return &failure{code: code, text: text, ours: []string{text}}
 }
 
+// Being is err, by its words and its code, that is to errors.Is and errors.As also
+// what kind is.
+func Being(err, kind error) error { return &being{err, kind} }
+
+type being struct {
+	error
+	kind error
+}
+
+func (b *being) Unwrap() []error { return []error{b.error, b.kind} }
+
+// GRPCStatus gives the error its code.
+func (b *being) GRPCStatus() *status.Status { return status.Convert(b.error) }
+
 // Join puts errors one behind the other. Their words stay what they are.
 func Join(code codes.Code, separator string, errs []error) error {
 	return Errorf(code, "%w", &list{errs, separator})

@@ -1,0 +1,261 @@
+package sampling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
+)
+
+// beyond is what the connection fails with whose server sends too much.
+func beyond() error {
+	return fmt.Errorf("stream jobs: %w", &wire.PeerError{Peer: "redis:6379", Reason: errors.New("the server announced an array of 70000 elements, at most 65536")})
+}
+
+// shared is a mailbox at a server that several namespaces share. An answer for a
+// poisoned letter goes beyond a bound, and everybody's connection ends with it.
+type shared struct {
+	mailbox
+
+	letters  map[string][]*letter // by namespace
+	users    map[string][]*testUser
+	together atomic.Int64 // requests for poisoned letters and others
+	asked    atomic.Int64 // requests for poisoned ones
+}
+
+func (x *shared) fill(s *bench, namespace string, n int, poisoned bool) {
+	if x.letters == nil {
+		x.letters, x.users = map[string][]*letter{}, map[string][]*testUser{}
+		x.mailbox.answer = x.read
+	}
+	for i := range n {
+		l, u := &letter{box: &x.mailbox}, userEvery(10*time.Second)
+		l.poisoned.Store(poisoned)
+		l.fake.answer = func(context.Context) ([]contract.Reading, error) {
+			if l.poisoned.Load() {
+				x.asked.Add(1)
+				return nil, beyond()
+			}
+			return contract.One(1), nil
+		}
+		u.Payer = namespace
+		x.letters[namespace], x.users[namespace] = append(x.letters[namespace], l), append(x.users[namespace], u)
+		s.Join(asking(fmt.Sprint(namespace, i), l), u.User)
+	}
+}
+
+func (x *shared) read(_ context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+	poisoned := slices.ContainsFunc(members, func(m contract.Source) bool { return m.(*letter).poisoned.Load() })
+	if poisoned {
+		x.asked.Add(1)
+		if len(members) > 1 {
+			x.together.Add(1)
+		}
+	}
+	for i := range members {
+		if poisoned {
+			answer(i, contract.Result{Err: beyond()}) // as a client says it of all that it had asked
+		} else {
+			answer(i, contract.Result{Readings: contract.One(1)})
+		}
+	}
+	return nil
+}
+
+func (x *shared) poison(namespace string, poisoned bool) {
+	for _, l := range x.letters[namespace] {
+		l.poisoned.Store(poisoned)
+	}
+}
+
+// TestWhoGoesBeyondABoundIsFoundAndLeftAlone has tenants with sources whose answers
+// are more than a client takes, at a server that others share. Nobody else is
+// without an answer, not even in the first round, and the server is not asked for
+// them again and again.
+func TestWhoGoesBeyondABoundIsFoundAndLeftAlone(t *testing.T) {
+	for enemies, n := range map[string]int{"one": 1, "some": 7, "very many": 470} {
+		t.Run(enemies, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				x := &shared{}
+				x.fill(s, "mallory", n, true)
+				x.fill(s, "bakery", 3, false)
+				x.fill(s, "shop", 20, false)
+				others := slices.Concat(x.users["shop"], x.users["bakery"])
+				for range 60 {
+					pass(time.Second)
+					fresh(t, "beside them", 11*time.Second, others...)
+				}
+				for i, u := range x.users["mallory"] {
+					if snap := u.snap(); snap == nil || status.Code(snap.Err) != codes.Unavailable || !strings.Contains(fmt.Sprint(snap.Err), "70000 elements, at most 65536; it is asked again after ") {
+						t.Fatalf("source %d: %+v", i, snap)
+					}
+				}
+				pass(10 * time.Minute)
+				x.asked.Store(0)
+				x.together.Store(0)
+				pass(longestPause + time.Minute)
+				if asked, together := int(x.asked.Load()), x.together.Load(); asked < n || asked > 3*n || together > 0 {
+					t.Errorf("%d requests for %d such sources in %v, %d of them for others as well", asked, n, longestPause+time.Minute, together)
+				}
+				x.poison("mallory", false)
+				pass(longestPause + 2*time.Minute)
+				fresh(t, "when they are mended", 11*time.Second, x.users["mallory"]...)
+				pass(longestPause)
+				before := len(x.requests())
+				pass(10 * time.Second)
+				if n := len(x.requests()) - before; n != 1 {
+					t.Errorf("%d requests in a round after all, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// TestAServerThatSendsTooMuchForAnybodyIsAskedLittle: it is no member's fault, so
+// nobody is left alone for it, and it is not asked once for each of them.
+func TestAServerThatSendsTooMuchForAnybodyIsAskedLittle(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		x := &shared{}
+		x.fill(s, "shop", 200, false)
+		x.fill(s, "bakery", 200, false)
+		pass(time.Minute)
+		x.poison("shop", true)
+		x.poison("bakery", true)
+		pass(11 * time.Second)
+		if n := x.asked.Load(); n == 0 || n > 4*mostTrips {
+			t.Errorf("%d requests in one round or two, want some, at most %d", n, 4*mostTrips)
+		}
+		x.poison("shop", false)
+		x.poison("bakery", false)
+		pass(21 * time.Second) // the pause after the second failure at most
+		fresh(t, "when it answers again", 21*time.Second, slices.Concat(x.users["shop"], x.users["bakery"])...)
+	})
+}
+
+// outOfBudget is the refusal of a request for want of a budget.
+type outOfBudget struct{ of string }
+
+func (e outOfBudget) Error() string   { return "the budget of " + e.of + " is used up" }
+func (outOfBudget) OutOfBudget() bool { return true }
+
+// TestBatchesArePaidForByAllWhoseTheyAre: what a request takes is counted for all of
+// its namespaces together, and for want of a budget it is made again for each.
+func TestBatchesArePaidForByAllWhoseTheyAre(t *testing.T) {
+	var mu sync.Mutex
+	payers := map[string]int{}
+	paid := func(ctx context.Context) string {
+		mu.Lock()
+		defer mu.Unlock()
+		of := budget.Namespace(ctx)
+		payers[of]++
+		return of
+	}
+	counted := func() map[string]int {
+		mu.Lock()
+		defer mu.Unlock()
+		all := payers
+		payers = map[string]int{}
+		return all
+	}
+	inBubble(t, func(t *testing.T, s *bench) {
+		var used atomic.Bool
+		x := &shared{}
+		x.fill(s, "mallory", 300, false)
+		x.fill(s, "bakery", 1, false)
+		x.fill(s, "shop", 2, false)
+		x.mailbox.answer = func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+			if of := paid(ctx); used.Load() && strings.Contains(of, "mallory") {
+				return fmt.Errorf("queue: %w", outOfBudget{of})
+			}
+			return answerTheRest(ctx, members, answer)
+		}
+		pass(time.Minute)
+		counted()
+		pass(10 * time.Second)
+		if got := counted(); len(got) != 1 || got["bakery,mallory,shop"] != 1 {
+			t.Errorf("paid for by %v, want one request of all", got)
+		}
+		used.Store(true)
+		pass(10 * time.Second)
+		fresh(t, "beside one without a budget", 11*time.Second, slices.Concat(x.users["bakery"], x.users["shop"])...)
+		for _, u := range x.users["mallory"] {
+			if snap := u.snap(); snap.Err == nil || !strings.Contains(snap.Err.Error(), "the budget of mallory is used up") {
+				t.Fatalf("mallory has %+v", snap)
+			}
+		}
+		if got := counted(); len(got) > 5 || got["mallory"] > 1 {
+			t.Errorf("paid for by %v", got)
+		}
+	})
+}
+
+// TestBatchesAreFilledInTurns has one namespace with very many members that are due,
+// and two with one.
+func TestBatchesAreFilledInTurns(t *testing.T) {
+	g, l := &batchGroup{}, newLane()
+	add := func(namespace string, n int) {
+		for range n {
+			u := userEvery(time.Second)
+			u.Payer = namespace
+			q := &question{users: map[*User]struct{}{u.User: {}}, opened: &opened{group: g}}
+			l.waiting.wait(waiter{q: q})
+		}
+	}
+	add("mallory", 10*largestBatch)
+	add("shop", 1)
+	add("bakery", 1)
+	taken := map[string]int{}
+	first := g.take(&l)
+	for _, q := range first {
+		taken[q.namespace()]++
+	}
+	if len(first) != largestBatch || taken["shop"] != 1 || taken["bakery"] != 1 {
+		t.Errorf("the first request has %v of %d", taken, len(first))
+	}
+	g.putBack(&l, first)
+	for range 10 {
+		g.take(&l)
+	}
+	if rest := g.take(&l); len(rest) != 2 || !l.waiting.line.Idle() || len(l.waiting.of) != 0 {
+		t.Errorf("%d are left of all", len(rest))
+	}
+}
+
+// TestReadsByThemselvesTakeTurns has a namespace whose very many members do not
+// answer, and four with one that is answered by itself alone: it is, in time.
+func TestReadsByThemselvesTakeTurns(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		box := &mailbox{answer: func(ctx context.Context, _ []contract.Source, _ func(int, contract.Result)) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		join := func(namespace string, stalled bool) *testUser {
+			l, u := &letter{box: box}, userEvery(30*time.Second)
+			l.stalled.Store(stalled)
+			u.Payer = namespace
+			s.Join(asking(fmt.Sprint(namespace, s.size()), l), u.User)
+			return u
+		}
+		for range largestBatch - 4 {
+			join("mallory", true)
+		}
+		var others []*testUser
+		for i := range 4 {
+			others = append(others, join(fmt.Sprint("shop", i), false))
+		}
+		pass(10*time.Second + stuckAfter + time.Second)
+		fresh(t, "in the first round", 12*time.Second, others...)
+	})
+}
