@@ -235,7 +235,8 @@ func (l *ledger) follow(now time.Time) {
 	l.grant(now)
 }
 
-// learn has the learned budget rise with each minute in which it was used, and ends it when the account was not throttled for long. l.mu is held.
+// learn has the learned budget rise with each minute in which it was used, and ends
+// it when the account was not throttled for long. l.mu is held.
 func (l *ledger) learn(now time.Time) {
 	if l.learned > 0 && now.Sub(l.halved) >= learnedFor {
 		l.learned = 0
