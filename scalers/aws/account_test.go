@@ -197,6 +197,11 @@ func TestThingsOfOthers(t *testing.T) {
 	for name, want := range map[string]string{
 		"orders": "", "": "", "https://sqs.eu-west-1.amazonaws.com/111122223333/orders": "111122223333", "http://localhost:4566/000000000000/q": "000000000000",
 		"arn:aws:dynamodb:eu-west-1:111122223333:table/orders": "111122223333", "https://host/1234/q": "", "11112222333x": "",
+		// The number of another account stands elsewhere.
+		"https://444455556666:443/111122223333/orders": "111122223333", "https://host/444455556666/111122223333/orders": "111122223333",
+		"https://host/111122223333/444455556666": "111122223333", "https://host/orders/?444455556666/x": "", "444455556666": "", "a/444455556666/b": "",
+		"arn:444455556666:dynamodb:444455556666:111122223333:table/444455556666": "111122223333",
+		"arn:aws:dynamodb:eu-west-1::table/444455556666":                         "", "not:aws:dynamodb:eu-west-1:444455556666:table/orders": "",
 	} {
 		if got := ownerOf(name); got != want {
 			t.Errorf("ownerOf(%q) = %q, want %q", name, got, want)

@@ -87,28 +87,33 @@ func connect[C any](ctx context.Context, p awsParams, to lending.Service, owner 
 	})
 }
 
-// failure is the failure of a call about what, such as "queue orders". After a
-// refusal the credentials are obtained afresh. An account that is throttled as often
+// failure is the failure of a call about what, such as "queue orders". Credentials
+// that are not good any more are obtained afresh. An account that is throttled as often
 // as the library tries is left alone for a while.
 func (s *service[C]) failure(what string, err error) error {
 	if t := amazon.Throttled(err); t != nil {
 		err = s.account.Throttled(t.Pause, t.Said)
 	}
+	amazon.Forget(s.config, err)
 	cause := amazon.Failure(err)
-	if status.Code(cause) == codes.Unauthenticated {
-		amazon.Forget(s.config)
-	}
 	return scaler.Errorf(status.Code(cause), "%s: %w", what, cause)
 }
 
-// ownerOf is the AWS account that an ARN or the URL of a queue names, "" for none,
-// which is that of who asks.
+// ownerOf is the AWS account of the thing that an ARN or the URL of a queue names,
+// where these have it: elsewhere a name may have the number of anybody's. It is ""
+// for none, which is that of who asks.
 func ownerOf(name string) string {
-	parts := strings.FieldsFunc(name, func(r rune) bool { return r == ':' || r == '/' })
-	for _, part := range parts {
-		if len(part) == 12 && strings.Trim(part, "0123456789") == "" {
-			return part
+	owner := ""
+	if parts := strings.SplitN(name, ":", 6); len(parts) == 6 && parts[0] == "arn" {
+		owner = parts[4]
+	} else if u, err := url.ParseRequestURI(name); err == nil {
+		path := strings.FieldsFunc(u.Path, func(r rune) bool { return r == '/' })
+		if len(path) >= 2 {
+			owner = path[len(path)-2]
 		}
 	}
-	return ""
+	if len(owner) != 12 || strings.Trim(owner, "0123456789") != "" {
+		return ""
+	}
+	return owner
 }

@@ -36,19 +36,27 @@ const (
 // connection is what all triggers with the same address and TLS material
 // share. It connects when it is first used.
 type connection struct {
+	externalscaler.ExternalScalerClient
+
 	address string
-	unary   externalscaler.ExternalScalerClient
-	// stream goes over a connection of its own: streams are many and last, and
-	// a server that limits how many it takes would else leave no room for
-	// polls.
-	stream externalscaler.ExternalScalerClient
-	conns  []*grpc.ClientConn
+	conn    *grpc.ClientConn
 }
 
 // share returns the one connection for the address and the TLS material.
 func (p externalParams) share(ctx context.Context) (*connection, error) {
+	return p.connection(ctx, "")
+}
+
+// shareStreams returns the one for the streams of a namespace. They are many and
+// last, and a server takes so many over a connection: they would leave no room for
+// polls, and those of one namespace none for another's.
+func (p externalParams) shareStreams(ctx context.Context) (*connection, error) {
+	return p.connection(ctx, "streams of "+p.Namespace)
+}
+
+func (p externalParams) connection(ctx context.Context, of string) (*connection, error) {
 	// Another trigger's identity must not be used.
-	return client.Shared(ctx, []any{p.ScalerAddress, p.wantsTLS(), p.UnsafeSSL, p.material()}, func(ctx context.Context) (*connection, error) {
+	return client.Shared(ctx, []any{of, p.ScalerAddress, p.wantsTLS(), p.UnsafeSSL, p.material()}, func(ctx context.Context) (*connection, error) {
 		security, err := p.transport()
 		if err != nil {
 			return nil, err
@@ -66,21 +74,14 @@ func connect(dialer *client.Dialer, address string, security credentials.Transpo
 	if err := dialer.Check(host); err != nil {
 		return nil, fmt.Errorf("scalerAddress: %w", err)
 	}
-	c := &connection{address: address}
-	for range 2 {
-		// gRPC looks the name up itself, so that all its addresses are used, and
-		// has each dialled. It reads nothing else into such a host and port.
-		//dials:through grpc.WithContextDialer
-		conn, err := grpc.NewClient("dns:///"+net.JoinHostPort(host, port), append(options(address, dialer, security), more...)...)
-		if err != nil {
-			c.Close()
-			return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
-		}
-		c.conns = append(c.conns, conn)
+	// gRPC looks the name up itself, so that all its addresses are used, and
+	// has each dialled. It reads nothing else into such a host and port.
+	//dials:through grpc.WithContextDialer
+	conn, err := grpc.NewClient("dns:///"+net.JoinHostPort(host, port), append(options(address, dialer, security), more...)...)
+	if err != nil {
+		return nil, scaler.Errorf(codes.InvalidArgument, "scalerAddress: %q: %v", address, err)
 	}
-	c.unary = externalscaler.NewExternalScalerClient(c.conns[0])
-	c.stream = externalscaler.NewExternalScalerClient(c.conns[1])
-	return c, nil
+	return &connection{externalscaler.NewExternalScalerClient(conn), address, conn}, nil
 }
 
 func options(address string, dialer *client.Dialer, security credentials.TransportCredentials) []grpc.DialOption {
@@ -105,17 +106,14 @@ func options(address string, dialer *client.Dialer, security credentials.Transpo
 	)
 }
 
-// Cost is that of two connections over HTTP/2.
-func (*connection) Cost() int { return 128 << 10 }
+// connectionCost is that of a connection over HTTP/2, in bytes.
+const connectionCost = 64 << 10
+
+// Cost implements client.Costly.
+func (*connection) Cost() int { return connectionCost }
 
 // Close ends the connection; streams on it end too.
-func (c *connection) Close() error {
-	var problems []error
-	for _, conn := range c.conns {
-		problems = append(problems, conn.Close())
-	}
-	return errors.Join(problems...)
-}
+func (c *connection) Close() error { return c.conn.Close() }
 
 // limited bounds one call; the caller's own deadline, when sooner, stands.
 func limited(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -152,7 +150,7 @@ func (c *connection) streamEnded(call string, err error) error {
 		return fmt.Errorf("%w: server %s does not stream", scaler.ErrDoorbellRefused, c.address)
 	case errors.Is(err, io.EOF):
 		return c.wrong(call, fmt.Errorf("the server ended the stream: %w", err))
-	case errors.Is(err, errFlood):
+	case errors.Is(err, errFlood), errors.Is(err, errNotOpened):
 		return c.wrong(call, err)
 	}
 	return c.failed(call, err)

@@ -123,7 +123,7 @@ func (s *externalSource) keep(sent *externalscaler.GetMetricSpecResponse) bool {
 func (s *externalSource) askSpecs(ctx context.Context) ([]scaler.Metric, error) {
 	ctx, cancel := limited(ctx)
 	defer cancel()
-	answer, err := s.conn.unary.GetMetricSpec(ctx, s.ref)
+	answer, err := s.conn.GetMetricSpec(ctx, s.ref)
 	if err != nil {
 		return nil, s.conn.failed("GetMetricSpec", err)
 	}
@@ -163,7 +163,7 @@ func (s *externalSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 func (s *externalSource) value(ctx context.Context, metric string) (float64, error) {
 	ctx, cancel := limited(ctx)
 	defer cancel()
-	answer, err := s.conn.unary.GetMetrics(ctx, &externalscaler.GetMetricsRequest{
+	answer, err := s.conn.GetMetrics(ctx, &externalscaler.GetMetricsRequest{
 		ScaledObjectRef: s.ref, MetricName: metric,
 	})
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *externalSource) value(ctx context.Context, metric string) (float64, err
 func (s *externalSource) active(ctx context.Context) (bool, error) {
 	ctx, cancel := limited(ctx)
 	defer cancel()
-	answer, err := s.conn.unary.IsActive(ctx, s.ref)
+	answer, err := s.conn.IsActive(ctx, s.ref)
 	if err != nil {
 		return false, s.conn.failed("IsActive", err)
 	}

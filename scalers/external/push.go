@@ -39,8 +39,10 @@ const pushCost = "one StreamIsActive for each trigger"
 // to zero is through polling alone.
 type pushSource struct {
 	*externalSource
-	kind string
-	room *client.Holding // of --connection-memory, for the streams
+	listens *connection // for the streams
+	rate    *limiter    // of their messages
+	kind    string
+	room    *client.Holding // of --connection-memory, for the streams
 
 	// pushed is true when the server said true and no reading has said so yet.
 	pushed atomic.Bool
@@ -56,7 +58,15 @@ func openPush(ctx context.Context, p externalParams) (scaler.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pushSource{externalSource: source, kind: p.Kind, room: client.FurtherServers(ctx)}, nil
+	listens, err := p.shareStreams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rate, err := limiterOf(ctx, p.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return &pushSource{externalSource: source, listens: listens, rate: rate, kind: p.Kind, room: client.FurtherServers(ctx)}, nil
 }
 
 // streams is an error where there is no memory for the trigger's streams: it is
@@ -95,7 +105,7 @@ func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
 	if err := s.streams(); err != nil {
 		return err
 	}
-	err := receive(ctx, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
+	err := receive(ctx, s.rate, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
 		if !m.GetResult() {
 			return
 		}
@@ -112,12 +122,13 @@ func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
 func (s *pushSource) RingsAtWork() {}
 
 func (s *pushSource) streamActivity(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.IsActiveResponse], error) {
-	return s.conn.stream.StreamIsActive(ctx, s.ref, grpc.MaxCallRecvMsgSize(mostPushed))
+	return s.listens.StreamIsActive(ctx, s.ref, grpc.MaxCallRecvMsgSize(mostPushed))
 }
 
 // WatchSpecs hears the server name its metrics, until the stream ends. It returns nil
-// when the server does not stream them, or sends more than a stream may hold, when
-// there is no memory for it, or they are of a ScaledJob: the server is then asked before every read.
+// when the server does not stream them or has no room for the stream, or sends more
+// than a stream may hold, when there is no memory for it, or they are of a ScaledJob:
+// the server is then asked before every read.
 func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	if s.kind != scalerv1.KindScaledObject {
 		return nil
@@ -125,13 +136,13 @@ func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	if s.streams() != nil {
 		return nil //nolint:nilerr // the server is asked instead
 	}
-	err := receive(ctx, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
+	err := receive(ctx, s.rate, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
 		if s.keep(m) {
 			changed()
 		}
 	})
 	err = s.streamEnded(ctx, "StreamMetricSpec", err)
-	if errors.Is(err, scaler.ErrDoorbellRefused) || status.Code(err) == codes.ResourceExhausted {
+	if errors.Is(err, scaler.ErrDoorbellRefused) || errors.Is(err, errNotOpened) || status.Code(err) == codes.ResourceExhausted {
 		return nil
 	}
 	return err
@@ -142,9 +153,9 @@ func (s *pushSource) streamEnded(ctx context.Context, method string, err error) 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return s.conn.streamEnded(method, err)
+	return s.listens.streamEnded(method, err)
 }
 
 func (s *pushSource) streamSpecs(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.GetMetricSpecResponse], error) {
-	return s.conn.stream.StreamMetricSpec(ctx, s.ref, grpc.MaxCallRecvMsgSize(mostStreamed))
+	return s.listens.StreamMetricSpec(ctx, s.ref, grpc.MaxCallRecvMsgSize(mostStreamed))
 }

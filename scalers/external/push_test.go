@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -278,6 +279,127 @@ func TestStreamsLeaveRoomForPolls(t *testing.T) {
 		if _, err := push.Read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestStreamsOfOthersLeaveRoom: a namespace that names another's server has as many
+// streams there as the server takes over a connection, and the other one its own.
+func TestStreamsOfOthersLeaveRoom(t *testing.T) {
+	const most = 4
+	s := startServer(t, &userServer{
+		streamActive: silent[externalscaler.IsActiveResponse],
+		streamSpecs:  silent[externalscaler.GetMetricSpecResponse],
+	}, grpc.MaxConcurrentStreams(most))
+	octx, release := scaler.Opening(t.Context())
+	defer release()
+	ctx, cancel := context.WithCancel(t.Context())
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer cancel()
+	push := func(namespace string) *pushSource {
+		t.Helper()
+		source, err := openPush(octx, externalParams{ScalerAddress: s.address, Object: scaler.Object{Kind: scalerv1.KindScaledObject, Namespace: namespace}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source.(*pushSource)
+	}
+	for range 3 * most {
+		crowd := push("crowd")
+		listening.Go(func() { _ = crowd.Listen(ctx, func() {}, func() {}) })
+	}
+	s.until(t, "StreamIsActive", most)
+	opened := make(chan struct{})
+	ended := make(chan error, 1)
+	few := push("few")
+	listening.Go(func() { ended <- few.Listen(ctx, func() { close(opened) }, func() {}) })
+	select {
+	case <-opened:
+	case err := <-ended:
+		t.Errorf("the stream of another namespace ended: %v", err)
+	}
+	if got := s.count("StreamIsActive"); got != most+1 {
+		t.Errorf("%d streams are open, want %d of the crowd and one", got, most)
+	}
+}
+
+// TestAStreamThatDoesNotOpenSaysSo waits for a server that has no room.
+func TestAStreamThatDoesNotOpenSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		full := func(ctx context.Context) (grpc.ServerStreamingClient[externalscaler.IsActiveResponse], error) {
+			<-ctx.Done()
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+		never := func(*externalscaler.IsActiveResponse) { t.Error("it brings something") }
+		err := receive(t.Context(), &limiter{}, full, func() { t.Error("it counts as open") }, never)
+		if !errors.Is(err, errNotOpened) || time.Since(start) != opensWithin {
+			t.Errorf("error = %v after %v", err, time.Since(start))
+		}
+		const text = "server a:1: StreamIsActive: the stream did not open within 15s: the server may have as many open as it takes"
+		if got := (&connection{address: "a:1"}).streamEnded("StreamIsActive", err); got.Error() != text {
+			t.Errorf("error = %v, want %s", got, text)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if err := receive(ctx, &limiter{}, full, func() {}, never); status.Code(err) != codes.Canceled {
+			t.Errorf("error = %v of a trigger that went", err)
+		}
+	})
+}
+
+// TestMessagesOfANamespaceAreBounded has the streams of one bring more together than
+// it may have, none of them too much by itself.
+func TestMessagesOfANamespaceAreBounded(t *testing.T) {
+	l, now := &limiter{}, time.Now()
+	flood := func(n int) (at int, err error) {
+		var own second
+		for at = 0; at < n; at++ {
+			if err = l.exceeded(&own, now); err != nil {
+				break
+			}
+		}
+		return at, err
+	}
+	var quiet second
+	brought, ended := 0, 0
+	for range 100 {
+		at, err := flood(mostMessages)
+		brought += at
+		if err != nil {
+			ended++
+			if !errors.Is(err, errCrowd) || !errors.Is(err, errFlood) {
+				t.Errorf("error = %v after %d messages", err, at)
+			}
+		}
+	}
+	if brought > mostOfNamespace+100*fewMessages || ended < 90 {
+		t.Errorf("%d messages within a second, and %d streams ended", brought, ended)
+	}
+	for range fewMessages {
+		if err := l.exceeded(quiet, now); err != nil {
+			t.Errorf("a stream that brings little: %v", err)
+		}
+	}
+	if _, err := flood(mostMessages + 1); !errors.Is(err, errFlood) {
+		t.Errorf("error = %v", err)
+	}
+	now = now.Add(time.Second)
+	if _, err := flood(30); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+
+	octx, release := scaler.Opening(t.Context())
+	defer release()
+	rate := func(namespace, address string) *limiter {
+		source, err := openPush(octx, externalParams{ScalerAddress: address, Object: scaler.Object{Namespace: namespace}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return source.(*pushSource).rate
+	}
+	if rate("a", "one:1") != rate("a", "another:1") || rate("a", "one:1") == rate("b", "one:1") {
+		t.Error("messages are not counted by namespace")
 	}
 }
 

@@ -124,17 +124,22 @@ func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, a
 	return asking.Wait()
 }
 
-// parts divides members into requests.
+// parts divides members into requests. Those that are asked alone may be many, and
+// those that were refused come to nothing: they are not to keep others waiting.
 func (q resourceQuery) parts(sources []scaler.Source) [][]int {
-	var parts [][]int
+	var parts, alone, refused [][]int
 	var part []int
 	most := max(1, min(mostTogether, mostPoints/(1+int(q.window/time.Minute))))
 	base := len(q.filter([]string{"", ""}))
 	length := base
 	for i, source := range sources {
 		s := source.(*resourceSource)
-		if s.alone() || s.refused.Load() {
-			parts = append(parts, []int{i})
+		if s.refused.Load() {
+			refused = append(refused, []int{i})
+			continue
+		}
+		if s.alone() {
+			alone = append(alone, []int{i})
 			continue
 		}
 		more := len(quoted(s.id)) + len(", ")
@@ -146,7 +151,7 @@ func (q resourceQuery) parts(sources []scaler.Source) [][]int {
 	if len(part) > 0 {
 		parts = append(parts, part)
 	}
-	return parts
+	return slices.Concat(parts, alone, refused)
 }
 
 // alone reports whether a source cannot be asked together with others.

@@ -150,9 +150,9 @@ func (p managedParams) googleAccount(ctx context.Context, server *url.URL, verif
 }
 
 // authorize returns what adds the identity to requests to a server, and what to
-// do after a refusal, so that the next request comes with a fresh one; both may
-// be nil. It is called with the ctx of an Open or a dial.
-func (p managedParams) authorize(ctx context.Context, server *url.URL, unsafe bool) (add func(*http.Request) error, refused func(), err error) {
+// do after an answer that is a refusal, perhaps of the identity, so that the next
+// request comes with a fresh one; both may be nil. It is called with the ctx of an Open or a dial.
+func (p managedParams) authorize(ctx context.Context, server *url.URL, unsafe bool) (add func(*http.Request) error, refused func(*http.Response), err error) {
 	verified := server.Scheme == "https" && !unsafe
 	switch p.service() {
 	case awsService:
@@ -160,7 +160,7 @@ func (p managedParams) authorize(ctx context.Context, server *url.URL, unsafe bo
 			return nil, nil, err
 		}
 		config, err := p.Config(ctx, p.AWSRegion, lending.AmazonManagedPrometheus)
-		return signing(config), func() { amazon.Forget(config) }, err
+		return signing(config), func(answer *http.Response) { amazon.ForgetAfter(config, answer) }, err
 	case googleService:
 		account, err := p.googleAccount(ctx, server, verified)
 		return bearing(func(ctx context.Context) (string, error) {

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/amazon"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -118,6 +119,53 @@ func TestAWS(t *testing.T) {
 				t.Errorf("observation = %+v, %v, want %v", got, err, tt.code)
 			}
 		})
+	}
+}
+
+// TestRefusalsOfAWorkspace: what a workspace refuses is its owner's matter, unless it
+// says that the credentials are not good any more. Others share them.
+func TestRefusalsOfAWorkspace(t *testing.T) {
+	var assumed atomic.Int64
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/xml")
+		fmt.Fprintf(w, `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA%d</AccessKeyId>`+
+			`<SecretAccessKey>of-role</SecretAccessKey><SessionToken>session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>`+
+			`</Credentials></AssumeRoleResult></AssumeRoleResponse>`, assumed.Add(1))
+	}))
+	defer sts.Close()
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_STS": sts.URL, "AWS_ACCESS_KEY_ID": "AKIAOWN", "AWS_SECRET_ACCESS_KEY": "of-process",
+		"AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+	} {
+		t.Setenv(name, value)
+	}
+	scalertest.LendTo(t, "127.0.0.1")
+	var said atomic.Value
+	workspace := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Amzn-Errortype", said.Load().(string))
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer workspace.Close()
+	source, err := scalertest.Open(t, openPrometheus, prometheusParams{
+		ServerAddress: workspace.URL, Query: "up",
+		managedParams: managedParams{AWSRegion: "eu-west-1", Params: amazon.Params{
+			PodIdentity: scaler.PodIdentity{Provider: "aws", RoleARN: "arn:aws:iam::1:role/metrics"},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		said string
+		want int64 // roles assumed by the read after it
+	}{{"AccessDeniedException", 1}, {"", 1}, {"InvalidSignatureException", 1}, {"ExpiredTokenException", 1}, {"ExpiredTokenException", 2}, {"ExpiredTokenException", 2}} {
+		said.Store(step.said)
+		if _, err := source.Read(t.Context()); status.Code(err) != codes.PermissionDenied {
+			t.Errorf("%s: error = %v", step.said, err)
+		}
+		if got := assumed.Load(); got != step.want {
+			t.Errorf("%s: the role was assumed %d times, want %d", step.said, got, step.want)
+		}
 	}
 }
 

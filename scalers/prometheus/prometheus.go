@@ -131,7 +131,7 @@ func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.server.do(request)
+	answer, err := s.server.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -161,21 +161,7 @@ func (s *querySource) request(ctx context.Context, now time.Time) (*http.Request
 }
 
 // server is one host as one identity. Its reads at once are limited together.
-type server struct {
-	client  *client.HTTPClient
-	refused func() // what to do when the server refuses the identity, or nil
-}
-
-// do sends a request.
-func (s *server) do(request *http.Request) (*client.HTTPAnswer, error) {
-	answer, err := s.client.Do(request)
-	var failed *client.HTTPError
-	if errors.As(err, &failed) && s.refused != nil &&
-		(failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden) {
-		s.refused()
-	}
-	return answer, err
-}
+type server struct{ client *client.HTTPClient }
 
 // connect makes a server that nobody uses yet.
 func (p prometheusParams) connect(ctx context.Context, address *url.URL) (*server, error) {
@@ -188,7 +174,7 @@ func (p prometheusParams) connect(ctx context.Context, address *url.URL) (*serve
 			return nil, plainErr
 		}
 		options.Authorize = p.Authorize(plain)
-	} else if options.Authorize, s.refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
+	} else if options.Authorize, options.Refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
 		return nil, err
 	}
 	s.client, err = client.HTTP(ctx, options)

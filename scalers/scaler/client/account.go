@@ -29,7 +29,10 @@ import (
 //   - share its request budget, see [BudgetFlags]: of those who have to wait for
 //     it, namespaces take turns, and within one it goes by who came first;
 //   - rest together when the service throttles it, and fail with an error that
-//     says so. Sources of other accounts do not notice.
+//     says so. Sources of other accounts do not notice;
+//   - share from then on a budget that is learned, whatever the flags say: half of
+//     what the service answered, less with each throttle, slowly more without, and
+//     none once it has gone without for half an hour.
 //
 // A family that has accounts gives one to [HTTPOptions], or [Account.Unary] to a
 // gRPC connection, in the dial of the connection that it is asked over:
@@ -122,14 +125,31 @@ const (
 	longestThrottled = 10 * time.Minute
 	// mostWaiting bounds who waits for one account.
 	mostWaiting = 1000
+
+	// leastLearned is what an account is asked a minute at least, however often it
+	// is throttled: few enough beside a rest, and still a turn within two seconds.
+	leastLearned = 30
+	// leastRise is what a learned budget gains with a minute, if a tenth of it is less.
+	leastRise = 5
+	// learnedFor is how long a learned budget lasts without a throttle.
+	learnedFor = 30 * time.Minute
 )
 
 // ledger is what is known of an account.
 type ledger struct {
 	mu sync.Mutex
 
-	// limit is the budget that spent is about.
+	// limit is the budget that spent is about: that of the flag, or what was learned
+	// where that is less.
 	limit int64
+	// learned is how many requests a minute the account is asked, because it was
+	// throttled with more; 0 for any number. It was halved last at halved.
+	learned int64
+	halved  time.Time
+	// answered counts what was not throttled since the minute began, before that of
+	// the minute before it.
+	minute           time.Time
+	answered, before int64
 	// spent is when nothing will be left of what was taken: as long as it is not
 	// further away than a whole burst, there is some to be had.
 	spent time.Time
@@ -138,7 +158,7 @@ type ledger struct {
 	waiting int
 	next    *time.Timer // for the next turn; nil while nobody waits
 
-	throttled error     // why it rests; nil for an account that never did
+	throttled error     // why it rests; nil for an account that does not
 	until     time.Time // how long
 	rest      time.Duration
 }
@@ -173,7 +193,7 @@ func (l *ledger) take(ctx context.Context) error {
 		latest = now.Add(deadline.Sub(now) / 2)
 	}
 	l.mu.Lock()
-	l.follow(requestsPerMinute.Load(), now)
+	l.follow(now)
 	if err := l.resting(now); err != nil {
 		l.mu.Unlock()
 		return err
@@ -184,7 +204,7 @@ func (l *ledger) take(ctx context.Context) error {
 		return nil
 	}
 	namespace := budget.Namespace(ctx)
-	if at := l.turnOf(namespace, now); at.After(latest) || l.waiting >= mostWaiting {
+	if at := l.turnOf(namespace, now); at.After(latest) || !l.room(namespace, now) {
 		defer l.mu.Unlock()
 		return l.usedUp(at, now)
 	}
@@ -204,18 +224,73 @@ func (l *ledger) take(ctx context.Context) error {
 }
 
 // follow takes over another limit. l.mu is held.
-func (l *ledger) follow(limit int64, now time.Time) {
+func (l *ledger) follow(now time.Time) {
+	l.learn(now)
+	limit := requestsPerMinute.Load()
+	if l.learned > 0 && (limit == 0 || l.learned < limit) {
+		limit = l.learned
+	}
 	if limit == l.limit {
 		return
 	}
-	l.limit, l.spent = limit, now
+	rises := l.limit > 0 && l.limit < limit && limit == l.learned
+	l.limit = limit
+	if !rises { // what is learned rises without another burst
+		l.spent = now
+	}
 	l.grant(now)
 }
 
-// burst is how many requests may come at once, a tenth of the budget, and space
-// how long it takes until there is another: such that no minute has more than the
-// budget. l.mu is held.
-func (l *ledger) burst() int64 { return max(l.limit/10, 1) }
+// learn has the learned budget rise with each minute in which it was used, and ends
+// it when the account was not throttled for long. l.mu is held.
+func (l *ledger) learn(now time.Time) {
+	if l.learned > 0 && now.Sub(l.halved) >= learnedFor {
+		l.learned = 0
+	}
+	passed := now.Sub(l.minute)
+	if passed < time.Minute {
+		return
+	}
+	if l.learned > 0 && 2*l.answered >= l.learned && l.resting(now) == nil {
+		l.learned += max(l.learned/10, leastRise)
+	}
+	l.before = l.answered
+	if passed >= 2*time.Minute {
+		l.before = 0
+	}
+	l.minute, l.answered = now, 0
+}
+
+// halve has the account asked half as often as it was when it was throttled. Those
+// who were under way together count once. l.mu is held.
+func (l *ledger) halve(now time.Time) {
+	l.follow(now)
+	switch {
+	case l.learned == 0:
+		l.learned = l.answered + int64(float64(l.before)*max(1-float64(now.Sub(l.minute))/float64(time.Minute), 0))
+		if flag := requestsPerMinute.Load(); flag > 0 {
+			l.learned = min(l.learned, flag)
+		}
+	case now.Sub(l.halved) < firstRest:
+		return
+	}
+	l.learned, l.halved = max(l.learned/2, leastLearned), now
+	l.follow(now)
+}
+
+// learning reports whether the limit is what was learned. l.mu is held.
+func (l *ledger) learning() bool { return l.learned > 0 && l.limit == l.learned }
+
+// burst is how many requests may come at once, a tenth of the budget, or what a
+// second has of it where that is all that is known to be well, and space how long it
+// takes until there is another: such that no minute has more than the budget. l.mu
+// is held.
+func (l *ledger) burst() int64 {
+	if l.learning() {
+		return max(l.limit/60, 1)
+	}
+	return max(l.limit/10, 1)
+}
 
 func (l *ledger) space() time.Duration {
 	n := time.Duration(l.limit - l.burst() + 1)
@@ -261,6 +336,33 @@ func (l *ledger) turnOf(namespace string, now time.Time) time.Time {
 		first = now
 	}
 	return first.Add(time.Duration(before) * l.space())
+}
+
+// room reports whether there is room for one more of a namespace that waits. When
+// all is taken, whoever came last of the namespace with the most gives way, unless
+// that is the one. l.mu is held.
+func (l *ledger) room(namespace string, now time.Time) bool {
+	if l.waiting < mostWaiting {
+		return true
+	}
+	own, most := 0, l.lanes[0]
+	for _, lane := range l.lanes {
+		if lane.namespace == namespace {
+			own = len(lane.waiting)
+		}
+		if len(lane.waiting) > len(most.waiting) {
+			most = lane
+		}
+	}
+	last := len(most.waiting) - 1
+	if own >= last { // most is not shorter than own, and stays a lane
+		return false
+	}
+	most.waiting[last].granted <- l.usedUp(l.turnOf(most.namespace, now), now)
+	most.waiting[last] = nil
+	most.waiting = most.waiting[:last]
+	l.waiting--
+	return true
 }
 
 // enqueue has a turn wait. l.mu is held.
@@ -347,10 +449,14 @@ func (l *ledger) leave(ctx context.Context, namespace string, t *turn) error {
 // steps, so that the same failure has the same text. l.mu is held.
 func (l *ledger) usedUp(at, now time.Time) error {
 	const step = 10 * time.Second
-	about := (at.Sub(now) + step - 1).Truncate(step)
+	about := max((at.Sub(now) + step - 1).Truncate(step), step)
+	if l.learning() {
+		return &AccountError{usedUp: true, Until: at, err: words.Errorf(codes.ResourceExhausted,
+			"the service has throttled the account, which is asked less often for that, in turns of the namespaces whose triggers share it: a turn is free within %v; a longer pollingInterval needs fewer", about)}
+	}
 	return &AccountError{usedUp: true, Until: at, err: words.Errorf(codes.ResourceExhausted,
 		"the request budget of the account, %d a minute (--requests-per-minute), is used up by the triggers that share it: a turn is free within %v; a longer pollingInterval needs fewer",
-		l.limit, max(about, step))}
+		l.limit, about)}
 }
 
 // resting is the error of an account that is throttled, nil for another. l.mu is
@@ -366,6 +472,7 @@ func (l *ledger) resting(now time.Time) error {
 // many of them. pause is for how long it wants to be left alone, up to ten
 // minutes; where it does not say, 0, that is ten seconds, and with each time in a
 // row twice as long, up to a minute. said is what it answered, in words of ours.
+// From then on the account has a learned budget.
 //
 // It returns the *AccountError that the request failed with. Whoever waits for a
 // turn, or asks before the time is over, gets the same without a request.
@@ -397,6 +504,7 @@ func (a *Account) Throttled(pause time.Duration, said string) error {
 		}
 	}
 	l.lanes, l.waiting = nil, 0
+	l.halve(now)
 	l.grant(now)
 	return l.throttled
 }
@@ -408,7 +516,10 @@ func (a *Account) Answered() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.resting(time.Now()) == nil {
+	now := time.Now()
+	a.follow(now)
+	a.answered++
+	if a.resting(now) == nil {
 		a.rest, a.throttled = 0, nil
 	}
 }
@@ -592,5 +703,5 @@ func (r *registry) leave(id string) {
 func (l *ledger) rests(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.resting(now) != nil || l.limit > 0 && l.spent.After(now)
+	return l.resting(now) != nil || l.limit > 0 && l.spent.After(now) || l.learned > 0 && now.Sub(l.halved) < learnedFor
 }

@@ -223,6 +223,163 @@ func TestWaitingIsBounded(t *testing.T) {
 	})
 }
 
+// TestAFullQueueHasRoomForOthers has one namespace take all the places of those who
+// wait.
+func TestAFullQueueHasRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "6")
+		if err := a.Take(in(t, "crowd", time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(budget.Of(t.Context(), "crowd"), 100*time.Hour)
+		defer synctest.Wait()
+		defer cancel()
+		refused := make(chan error, mostWaiting)
+		for range mostWaiting {
+			go func() { refused <- a.Take(ctx) }()
+		}
+		synctest.Wait()
+		if err := a.Take(ctx); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("one more of the crowd: %v", err)
+		}
+		start := time.Now()
+		if err := a.Take(in(t, "few", 2*time.Minute)); err != nil || time.Since(start) > 20*time.Second {
+			t.Errorf("another namespace: %v after %v", err, time.Since(start))
+		}
+		gaveWay := 0
+		for len(refused) > 0 {
+			if err := <-refused; status.Code(err) == codes.ResourceExhausted {
+				gaveWay++
+			}
+		}
+		if gaveWay != 1 {
+			t.Errorf("%d of the crowd gave way, want one", gaveWay)
+		}
+	})
+}
+
+// TestAThrottledAccountHasTurns has a namespace ask for ten times what a service
+// takes, without a budget of the flag: another one is read all the same, and the
+// service is used.
+func TestAThrottledAccountHasTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const (
+			limit   = 60 // a minute of the service, of which six at once
+			every   = 10 * time.Second
+			learned = 10 * time.Minute
+			whole   = time.Hour
+		)
+		a := account(t, "0")
+		var mu sync.Mutex
+		spent := time.Now()
+		took := map[string]int{}
+		ask := func(namespace string) bool {
+			if a.Take(in(t, namespace, every)) != nil {
+				return false
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			now := time.Now()
+			if spent.Before(now) {
+				spent = now
+			}
+			if spent.Sub(now) > 5*time.Minute/limit {
+				_ = a.Throttled(0, "too many")
+				return false
+			}
+			spent = spent.Add(time.Minute / limit)
+			a.Answered()
+			return true
+		}
+		start := time.Now()
+		var readers sync.WaitGroup
+		read := func(namespace string, phase time.Duration) {
+			readers.Go(func() {
+				pass(phase)
+				for at := phase; at < whole; at += every {
+					if ask(namespace) && at >= learned {
+						mu.Lock()
+						took[namespace]++
+						mu.Unlock()
+					}
+					if next := start.Add(at + every); time.Now().Before(next) {
+						pass(time.Until(next))
+					}
+				}
+			})
+		}
+		for i := range 100 {
+			read("crowd", time.Duration(i)*every/100)
+		}
+		read("few", every/3)
+		readers.Wait()
+		few, service := int((whole-learned)/every), int((whole-learned)/time.Minute)*limit
+		if took["few"] < few*9/10 {
+			t.Errorf("%d of %d reads of the few", took["few"], few)
+		}
+		if all := took["crowd"] + took["few"]; all < service/2 {
+			t.Errorf("%d requests where the service takes %d", all, service)
+		}
+	})
+}
+
+// TestLearnedBudget follows one through its life.
+func TestLearnedBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := account(t, "0")
+		use := func(n int) { // within a minute, and as much as there is a turn for
+			t.Helper()
+			for range n {
+				if err := a.Take(in(t, "shop", time.Minute)); err != nil {
+					t.Fatal(err)
+				}
+				a.Answered()
+			}
+		}
+		learned := func(when string, want int64) {
+			t.Helper()
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.follow(time.Now())
+			if a.learned != want || a.limit != want {
+				t.Errorf("%s: learned %d, limit %d, want %d", when, a.learned, a.limit, want)
+			}
+		}
+		use(200)
+		learned("without a throttle", 0)
+		_ = a.Throttled(0, "too many")
+		_ = a.Throttled(0, "too many") // was under way
+		learned("throttled", 100)
+		pass(firstRest)
+		use(1)
+		err := a.Take(in(t, "shop", time.Second))
+		const text = "the service has throttled the account, which is asked less often for that, in turns of the namespaces whose triggers share it: a turn is free within 10s; a longer pollingInterval needs fewer"
+		if status.Code(err) != codes.ResourceExhausted || err.Error() != text {
+			t.Errorf("error = %v", err)
+		}
+		use(80)
+		pass(time.Minute)
+		learned("after a minute of use", 110)
+		pass(10 * time.Minute)
+		learned("without use", 110)
+		_ = a.Throttled(0, "too many")
+		learned("throttled again", 55)
+		for range 3 {
+			pass(2 * longestRest)
+			_ = a.Throttled(0, "too many")
+		}
+		learned("throttled again and again", leastLearned)
+		setBudget(t, "12")
+		pass(longestRest)
+		if err := a.Take(in(t, "shop", time.Minute)); err != nil || a.limit != 12 {
+			t.Errorf("limit = %d, %v: the flag's is less", a.limit, err)
+		}
+		setBudget(t, "0")
+		pass(learnedFor)
+		learned("long after", 0)
+	})
+}
+
 // TestAThrottledAccountRestsAlone has one of two accounts throttled.
 func TestAThrottledAccountRestsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -317,7 +474,10 @@ func TestAnAccountIsRememberedWhileItRests(t *testing.T) {
 		if err := a.Take(t.Context()); err == nil {
 			t.Error("opening again ended the rest")
 		}
-		pass(time.Minute)
+		release()
+		synctest.Wait()
+		pass(learnedFor)
+		_, release = open()
 		release()
 		synctest.Wait()
 		ledgers.mu.Lock()
@@ -431,6 +591,7 @@ func TestRequestsAreMadeOnTheAccount(t *testing.T) {
 			t.Errorf("error = %v", err)
 		}
 		service.header = http.Header{"Retry-After": {"7"}}
+		pass(2 * time.Second) // for the next turn
 		if err := get(); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("error = %v", err)
 		}

@@ -38,6 +38,9 @@ type HTTPOptions struct {
 	// Authorize adds credentials to a request, or is nil. It is called for each
 	// request, and again after a redirect only where the credentials belong.
 	Authorize func(*http.Request) error
+	// Refused gets an answer other than 2xx before it is dropped, with the request as
+	// Authorize left it, or is nil. What the server wrote is not to be kept.
+	Refused func(*http.Response)
 	// MaxAnswer bounds the body that is kept, in bytes; 0 is 16 MiB.
 	MaxAnswer int64
 	// Account is whom the service counts the requests for, or nil. Do fails with an
@@ -52,6 +55,7 @@ type HTTPOptions struct {
 type HTTPClient struct {
 	client    *http.Client
 	maxAnswer int64
+	refused   func(*http.Response)
 	account   *Account
 	throttled func(int, http.Header) *Throttling
 }
@@ -140,7 +144,7 @@ func newHTTPClient(base http.RoundTripper, process httpProcess, o HTTPOptions) *
 	}
 	return &HTTPClient{
 		client:    outbound.Client(outbound.Authorize(base, o.Authorize), outbound.Follow(o.TLS.Cert != ""), o.Timeout),
-		maxAnswer: o.MaxAnswer, account: o.Account, throttled: o.Throttled,
+		maxAnswer: o.MaxAnswer, refused: o.Refused, account: o.Account, throttled: o.Throttled,
 	}
 }
 
@@ -181,6 +185,9 @@ func (c *HTTPClient) Do(request *http.Request) (*HTTPAnswer, error) {
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		outbound.Drain(response.Body)
+		if c.refused != nil {
+			c.refused(response)
+		}
 		return nil, c.refusal(name, response)
 	}
 	body, err := budget.ReadAll(ctx, end, response.Body, response.ContentLength, c.maxAnswer)

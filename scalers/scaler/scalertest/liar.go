@@ -1,6 +1,7 @@
 package scalertest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"testing"
@@ -20,17 +21,20 @@ func Allocated() uint64 { return boundtest.Allocated() }
 
 // Alter makes something else of answer n of a server, as lies say: each has 8
 // bytes, which are the number of an answer, what to do with it, where, and a
-// value. most is how many zeros may follow.
-func Alter(answer []byte, n byte, lies []byte, most uint32) []byte {
+// value. All of them together make an answer at most most bytes longer, however
+// often they repeat it, so that what a test takes is what the client takes.
+func Alter(answer []byte, n byte, lies []byte, most int) []byte {
+	longest := len(answer) + most
 	for ; len(lies) >= 8; lies = lies[8:] {
 		if lies[0] == n && len(answer) > 0 {
-			answer = alter(answer, lies[1], int(binary.BigEndian.Uint16(lies[2:]))%len(answer), lies[4:8], most)
+			answer = alter(answer, lies[1], int(binary.BigEndian.Uint16(lies[2:]))%len(answer), lies[4:8], longest-len(answer))
 		}
 	}
 	return answer
 }
 
-func alter(answer []byte, how byte, at int, value []byte, most uint32) []byte {
+// alter makes an answer at most room bytes longer.
+func alter(answer []byte, how byte, at int, value []byte, room int) []byte {
 	altered := append([]byte(nil), answer...)
 	switch how % 5 {
 	case 0:
@@ -38,11 +42,9 @@ func alter(answer []byte, how byte, at int, value []byte, most uint32) []byte {
 	case 1:
 		altered = altered[:at]
 	case 2:
-		for range at%100 + 1 {
-			altered = append(altered, answer...)
-		}
+		altered = append(altered, bytes.Repeat(answer, min(at%100+1, room/len(answer)))...)
 	case 3:
-		altered = append(altered, make([]byte, binary.BigEndian.Uint32(value)%most)...)
+		altered = append(altered, make([]byte, int(binary.BigEndian.Uint32(value))%(room+1))...)
 	case 4:
 		altered[at] ^= value[0] | 1
 	}

@@ -92,8 +92,10 @@ func (i Identity) Config(ctx context.Context, client *http.Client) (aws.Config, 
 		return aws.Config{}, words.Errorf(codes.FailedPrecondition, "aws configuration of the process: %v", err)
 	}
 	if i.AccessKeyID == "" && i.RoleARN != "" {
-		last := &last{provider: i.role(own)}
-		own.Credentials = &renewed{CredentialsCache: aws.NewCredentialsCache(last, ahead), last: last}
+		own.Credentials = aws.NewCredentialsCache(&last{provider: i.role(own)}, ahead)
+	}
+	if cache, is := own.Credentials.(*aws.CredentialsCache); is && i.AccessKeyID == "" {
+		own.Credentials = &kept{cache: cache}
 	}
 	own.APIOptions = nil // the clients of services have bounds of their own
 	return own, nil
@@ -171,12 +173,6 @@ func (f federated) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return got, nil
 }
 
-// renewed are credentials of a role.
-type renewed struct {
-	*aws.CredentialsCache
-	last *last
-}
-
 // last remembers when credentials really end: the cache renews them before.
 type last struct {
 	provider aws.CredentialsProvider
@@ -207,16 +203,4 @@ func (l *last) HandleFailToRefresh(_ context.Context, _ aws.Credentials, err err
 		return l.got, nil
 	}
 	return aws.Credentials{}, err
-}
-
-// Forget makes the next request obtain credentials afresh, after those of
-// config were refused.
-func Forget(config aws.Config) {
-	switch credentials := config.Credentials.(type) {
-	case *renewed:
-		credentials.last.set(aws.Credentials{})
-		credentials.Invalidate()
-	case *aws.CredentialsCache:
-		credentials.Invalidate()
-	}
 }

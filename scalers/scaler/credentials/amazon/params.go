@@ -107,7 +107,7 @@ func (p Params) OwnIdentity() string {
 // Config returns a configuration for clients of a service of AWS, which sign
 // for its hosts alone unless the keys are the trigger's own. It is called from
 // Open with Open's ctx and asks nothing yet. Failures of its clients go through
-// Failure; after a refused login, Forget.
+// Failure, and to Forget.
 func (p Params) Config(ctx context.Context, region string, to lending.Service) (aws.Config, error) {
 	id := p.Identity(region)
 	config, err := login.Share(ctx, id, id.Config)

@@ -214,6 +214,7 @@ type ahead struct {
 
 	mu       sync.Mutex
 	token    *oauth2.Token
+	refused  bool     // another one is to be fetched
 	fetching *fetched // nil while nobody does
 }
 
@@ -229,7 +230,7 @@ func (a *ahead) Token() (*oauth2.Token, error) { return a.in(context.Background(
 // in is Token for who does not wait longer than ctx for what another one fetches.
 func (a *ahead) in(ctx context.Context) (*oauth2.Token, error) {
 	a.mu.Lock()
-	if a.token.Valid() && time.Until(a.token.Expiry) > renewal {
+	if !a.refused && a.token.Valid() && time.Until(a.token.Expiry) > renewal {
 		defer a.mu.Unlock()
 		return a.token, nil
 	}
@@ -258,7 +259,7 @@ func (a *ahead) renew(f *fetched) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if err == nil {
-			a.token = fresh
+			a.token, a.refused = fresh, false
 		}
 		f.err, a.fetching = err, nil
 		close(f.done)
@@ -275,20 +276,17 @@ func (a *ahead) present(err error) (*oauth2.Token, error) {
 		return a.token, nil
 	case a.token.Valid():
 		return a.token, nil
-	case err == nil: // it was forgotten meanwhile
-		return nil, words.Errorf(codes.Unauthenticated, "the token was refused")
 	default:
 		return nil, err
 	}
 }
 
-// forget drops a token, if it is the present one.
+// forget has another one fetched, if a token is the present one. It serves while
+// that fails: who refused it may not speak for all.
 func (a *ahead) forget(token string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.token != nil && a.token.AccessToken == token {
-		a.token = nil
-	}
+	a.refused = a.refused || a.token != nil && a.token.AccessToken == token
 }
 
 // Failure is the failure of a request in words for the user, without those of
