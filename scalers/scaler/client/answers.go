@@ -42,13 +42,22 @@ func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	stop := context.AfterFunc(request.Context(), release)
 	response.Request = request
-	response.Body = heldBody{bytes.NewReader(body), func() { stop(); release() }}
+	response.Body = heldBody{held, bytes.NewReader(body), func() { stop(); release() }}
 	return response, nil
 }
 
 type heldBody struct {
-	io.Reader
+	held    context.Context //nolint:containedctx // that of the answer's share
+	body    io.Reader
 	release func()
+}
+
+// Read implements io.Reader. It fails once others have to have the share.
+func (b heldBody) Read(p []byte) (int, error) {
+	if err := budget.MadeWay(b.held); err != nil {
+		return 0, err
+	}
+	return b.body.Read(p)
 }
 
 // Close gives the share back.
@@ -64,5 +73,6 @@ func tooLarge(name string, most int64) error {
 // Held returns a context whose answers keep their share of the memory, see
 // --answer-memory, until release is called: when nothing is left of them and of
 // what was made of them. It is for one answer, since who holds a share must not
-// wait for another. Without it an answer has its share while it arrives.
+// wait for another, and the context ends when others have to have the share.
+// Without it an answer has its share while it arrives.
 func Held(ctx context.Context) (held context.Context, release func()) { return budget.Hold(ctx) }
