@@ -24,15 +24,16 @@ type wholeAnswers struct {
 // given back when the library closes it, at the latest when the request's time
 // is over.
 func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx, end := context.WithCancelCause(request.Context())
+	held, release := Held(request.Context())
+	ctx, end := context.WithCancelCause(held)
 	defer end(nil)
 	response, err := w.base.RoundTrip(request.WithContext(ctx))
 	if err != nil {
+		release()
 		return nil, err
 	}
 	defer response.Body.Close()
-	held, release := Held(ctx)
-	body, err := budget.ReadAll(held, end, response.Body, response.ContentLength, w.most)
+	body, err := budget.ReadAll(ctx, end, response.Body, response.ContentLength, w.most)
 	if err != nil {
 		release()
 		if errors.Is(err, outbound.ErrTooLarge) {
