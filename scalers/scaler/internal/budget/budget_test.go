@@ -197,25 +197,25 @@ func TestNobodyHoldsALane(t *testing.T) {
 			return io.MultiReader(io.LimitReader(zeros{}, size), &drip{ctx, longestSilence / 2, 1 << 18})
 		}
 	}
-	read := func(from func(context.Context) io.Reader) func(context.Context) error {
+	answering := func(from func(context.Context) io.Reader) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := read(ctx, from, -1, 16<<20)
 			return err
 		}
 	}
-	parse := func(bytes int64) func(context.Context) error {
+	parsing := func(bytes int64) func(context.Context) error {
 		return func(ctx context.Context) error { return Document(ctx, bytes) }
 	}
 	for name, tt := range map[string]struct{ enemy, mine func(context.Context) error }{
-		"at work, of the first lane":  {read(whole(40 << 10)), read(whole(40 << 10))},
-		"at work, of the second lane": {read(whole(200 << 10)), read(whole(200 << 10))},
-		"at work, of the third lane":  {read(whole(2 << 20)), read(whole(2 << 20))},
-		"at work, of the last lane":   {read(whole(6 << 20)), read(whole(6 << 20))},
-		"dripping":                    {read(dripping(6 << 20)), read(whole(6 << 20))},
-		"small documents":             {parse(1 << 20), parse(1 << 20)},
-		"documents":                   {parse(5 << 20), parse(5 << 20)},
-		"one document for all":        {parse(1 << 40), parse(5 << 20)},
-		"half is too much":            {parse(5 << 20), parse(1 << 40)},
+		"at work, of the first lane":  {answering(whole(40 << 10)), answering(whole(40 << 10))},
+		"at work, of the second lane": {answering(whole(200 << 10)), answering(whole(200 << 10))},
+		"at work, of the third lane":  {answering(whole(2 << 20)), answering(whole(2 << 20))},
+		"at work, of the last lane":   {answering(whole(6 << 20)), answering(whole(6 << 20))},
+		"dripping":                    {answering(dripping(6 << 20)), answering(whole(6 << 20))},
+		"small documents":             {parsing(1 << 20), parsing(1 << 20)},
+		"documents":                   {parsing(5 << 20), parsing(5 << 20)},
+		"one document for all":        {parsing(1 << 40), parsing(5 << 20)},
+		"half is too much":            {parsing(5 << 20), parsing(1 << 40)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

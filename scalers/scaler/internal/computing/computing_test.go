@@ -40,7 +40,10 @@ func TestNamespacesTakeTurns(t *testing.T) {
 			go func() {
 				var turn Turn
 				defer turn.Rest()
-				for compute(&turn, "enemy") == nil {
+				for {
+					if compute(&turn, "enemy") != nil {
+						return
+					}
 				}
 			}()
 		}
