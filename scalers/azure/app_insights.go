@@ -179,6 +179,11 @@ func (s *insight) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained("metric "+s.metric, err, insightHints)
 	}
+	done, err := client.Understanding(ctx, len(body))
+	if err != nil {
+		return nil, explained("metric "+s.metric, err, nil)
+	}
+	defer done()
 	r := s.judge(body)
 	return r.Readings, r.Err
 }

@@ -156,9 +156,9 @@ func (s *blobSource) page(ctx context.Context, what string, query url.Values) (b
 	if err != nil {
 		return 0, "", s.failure(what, err)
 	}
-	blobs, next, err = s.count(ctx, answer.Body)
+	blobs, next, err = s.count(held, answer.Body)
 	if err != nil {
-		return 0, "", scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
+		return 0, "", misunderstood(what, err)
 	}
 	return blobs, next, nil
 }
@@ -166,14 +166,11 @@ func (s *blobSource) page(ctx context.Context, what string, query url.Values) (b
 // count is how many blobs of a page count, and where the next one begins.
 func (s *blobSource) count(ctx context.Context, page []byte) (blobs int, next string, err error) {
 	name := ""
-	err = eachElement(page, "EnumerationResults", func(e element) error {
+	err = eachElement(ctx, page, "EnumerationResults", func(e element) error {
 		switch e.path {
 		case "EnumerationResults/Blobs/Blob/Name":
 			name = e.name()
 		case "EnumerationResults/Blobs/Blob":
-			if err := ctx.Err(); err != nil {
-				return err
-			}
 			if s.pattern == nil || len(name) <= longestName && s.pattern.MatchString(name) {
 				blobs++
 			}

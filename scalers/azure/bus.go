@@ -173,14 +173,14 @@ func (b *bus) meet(ctx context.Context) error {
 		return scaler.Errorf(status.Code(err), "what kind of namespace this is: %w", err)
 	}
 	kind := ""
-	err = eachElement(answer, "entry|feed", func(e element) error {
+	err = eachElement(held, answer, "entry|feed", func(e element) error {
 		if e.path == "entry/content/NamespaceInfo/NamespaceType" {
 			kind = e.text
 		}
 		return nil
 	})
 	if err != nil {
-		return scaler.Errorf(codes.Unavailable, "what kind of namespace this is: %w", err)
+		return misunderstood("what kind of namespace this is", err)
 	}
 	if kind != "Messaging" {
 		return scaler.Errorf(codes.PermissionDenied, "namespace: %s is no namespace of Service Bus alone, and gets nothing of this family's own identity: a relay in it would be handed the token (the flag %s makes exceptions)",
@@ -212,10 +212,10 @@ func (b *bus) read(ctx context.Context, what, path string) (int64, error) {
 	if err != nil {
 		return 0, scaler.Errorf(status.Code(err), "%s: %w", what, err)
 	}
-	entities, _, err := entries(answer)
+	entities, _, err := entries(held, answer)
 	switch {
 	case err != nil:
-		return 0, scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
+		return 0, misunderstood(what, err)
 	case len(entities) == 0: // Azure's way to say so
 		return 0, b.missing(what)
 	case entities[0].active < 0:
@@ -240,8 +240,8 @@ const (
 	mostPages = 150
 )
 
-// list hands over all entities of a list.
-func (b *bus) list(ctx context.Context, what, path string, use func(entity) error) error {
+// list hands over all entities of a list, page by page.
+func (b *bus) list(ctx context.Context, what, path string, use func([]entity) error) error {
 	if err := b.meet(ctx); err != nil {
 		return scaler.Errorf(status.Code(err), "%s: %w", what, err)
 	}
@@ -253,12 +253,10 @@ func (b *bus) list(ctx context.Context, what, path string, use func(entity) erro
 		}
 		entities, more, err := b.page(ctx, path, query)
 		if err != nil {
-			return scaler.Errorf(status.Code(err), "%s: %w", what, err)
+			return misunderstood(what, err)
 		}
-		for _, e := range entities {
-			if err := use(e); err != nil {
-				return scaler.Errorf(status.Code(err), "%s: %w", what, err)
-			}
+		if err := use(entities); err != nil {
+			return scaler.Errorf(status.Code(err), "%s: %w", what, err)
 		}
 		skip += len(entities)
 		if len(entities) == 0 || len(entities) < pageSize && !more {
@@ -279,10 +277,7 @@ func (b *bus) page(ctx context.Context, path string, query url.Values) (entities
 	if err != nil {
 		return nil, false, err
 	}
-	if entities, more, err = entries(answer); err != nil {
-		return nil, false, scaler.Errorf(codes.Unavailable, "%w", err)
-	}
-	return entities, more, nil
+	return entries(held, answer)
 }
 
 // costs is how many requests the list took the last time; false for one that was
@@ -296,9 +291,9 @@ func (b *bus) costs(path string) (int, bool) {
 
 // entries are the entities of an answer, and whether there is a next page. An
 // answer about one entity is an entry, a list is a feed.
-func entries(text []byte) (entities []entity, more bool, err error) {
+func entries(ctx context.Context, text []byte) (entities []entity, more bool, err error) {
 	now := entity{active: -1}
-	err = eachElement(text, "feed|entry", func(e element) error {
+	err = eachElement(ctx, text, "feed|entry", func(e element) error {
 		path := strings.TrimPrefix(e.path, "feed/")
 		switch path {
 		case "entry/title":

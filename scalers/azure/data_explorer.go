@@ -270,6 +270,11 @@ func (s *kustoQuery) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained(what, err, kustoHints)
 	}
+	done, err := client.Understanding(ctx, len(answer))
+	if err != nil {
+		return nil, explained(what, err, nil)
+	}
+	defer done()
 	value, err := parseKusto(answer)
 	if err != nil {
 		return nil, explained(what, err, nil)

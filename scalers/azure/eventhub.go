@@ -519,6 +519,11 @@ func (c checkpoints) read(ctx context.Context, s *storage, partition string) (nu
 		}
 		return number, true, nil
 	}
+	done, err := client.Understanding(held, len(answer.Body))
+	if err != nil {
+		return 0, false, scaler.Errorf(status.Code(err), "%s: %w", what, err)
+	}
+	defer done()
 	number, there, err = c.parse(answer.Body)
 	if err != nil {
 		return 0, false, scaler.Errorf(codes.Unavailable, "%s: is not JSON of the kind that checkpointStrategy says", what)

@@ -182,6 +182,11 @@ func (b insightsBatch) ask(ctx context.Context, members []insightMember) (map[st
 	if err != nil {
 		return nil, err
 	}
+	done, err := client.Understanding(ctx, len(text))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return parseInsights(text, len(members))
 }
 

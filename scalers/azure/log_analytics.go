@@ -146,6 +146,11 @@ func (s *logQuery) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained("workspace "+s.workspace, err, logHints)
 	}
+	done, err := client.Understanding(ctx, len(body))
+	if err != nil {
+		return nil, explained("workspace "+s.workspace, err, nil)
+	}
+	defer done()
 	value, err := parseLogs(body)
 	if err != nil {
 		return nil, explained("workspace "+s.workspace, err, nil)

@@ -287,6 +287,11 @@ func (m metricsOf) ask(ctx context.Context, names ...string) (*metricsAnswer, er
 	if err != nil {
 		return nil, err
 	}
+	done, err := client.Understanding(ctx, len(body))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return parseMetrics(body)
 }
 

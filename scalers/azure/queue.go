@@ -108,14 +108,14 @@ func (s *queueSource) peek(ctx context.Context, what string) (int, error) {
 		return 0, s.failure(what, err)
 	}
 	visible := 0
-	err = eachElement(answer.Body, "QueueMessagesList", func(e element) error {
+	err = eachElement(held, answer.Body, "QueueMessagesList", func(e element) error {
 		if e.path == "QueueMessagesList/QueueMessage" {
 			visible++
 		}
 		return nil
 	})
 	if err != nil {
-		return 0, scaler.Errorf(codes.Unavailable, "%s: %w", what, err)
+		return 0, misunderstood(what, err)
 	}
 	return visible, nil
 }

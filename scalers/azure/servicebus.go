@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -246,15 +247,11 @@ func (s *serviceBusSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 
 // combined is what the operation makes of those that the pattern selects.
 func (s *serviceBusSource) combined(ctx context.Context) (int64, error) {
-	c := combination{source: s}
-	err := s.list(ctx, s.within, s.listing, func(e entity) error {
-		c.add(e)
-		return late(ctx)
-	})
-	if err != nil {
+	all := newCombinations(ctx, s)
+	if err := s.list(ctx, s.within, s.listing, func(page []entity) error { return all.add(ctx, page) }); err != nil {
 		return 0, err
 	}
-	return c.value()
+	return all.of[0].value()
 }
 
 // combination is what a list has said so far for one pattern.
@@ -262,7 +259,8 @@ type combination struct {
 	source   *serviceBusSource
 	matches  int64
 	sum, max int64
-	work     int // that the pattern has been, in instructions for each character
+	work     int           // that the pattern has been, in instructions for each character
+	took     time.Duration // the same in time
 	err      error
 }
 
@@ -295,12 +293,66 @@ func (c *combination) add(e entity) {
 	c.max = max(c.max, e.active)
 }
 
-// late ends what is done for a read whose time is over.
-func late(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return scaler.Errorf(status.FromContextError(err).Code(), "%w", err)
+// combinations are made of one list together. Of the time that there is for it they
+// may take a part: who takes the most is the first to fail beyond that, for itself.
+type combinations struct {
+	of   []*combination
+	most time.Duration // 0 for any
+	took time.Duration // by those that have not failed
+}
+
+// partOfTime is that of a read that its patterns may be at work together: they
+// wait for their turns, and the list has to be read.
+const partOfTime = 2
+
+var errTakesLong = scaler.Errorf(codes.DeadlineExceeded, "there is no time to hold the regular expression against all names of the list: simplify it")
+
+func newCombinations(ctx context.Context, sources ...*serviceBusSource) *combinations {
+	all := &combinations{}
+	for _, s := range sources {
+		all.of = append(all.of, &combination{source: s})
+	}
+	if end, bounded := ctx.Deadline(); bounded {
+		all.most = max(time.Until(end)/partOfTime, 1)
+	}
+	return all
+}
+
+// add adds a page of the list. It takes turns at the processors, and ends with the
+// context.
+func (all *combinations) add(ctx context.Context, page []entity) error {
+	var turn client.Turn
+	defer turn.Rest()
+	for _, c := range all.of {
+		for _, e := range page {
+			if c.err != nil {
+				break
+			}
+			if err := turn.Work(ctx); err != nil {
+				return err
+			}
+			began := time.Now()
+			c.add(e)
+			all.spent(c, time.Since(began))
+		}
 	}
 	return nil
+}
+
+// spent counts what one took, and has those fail that took too much.
+func (all *combinations) spent(c *combination, took time.Duration) {
+	if c.err != nil {
+		all.took -= c.took // the time is that of the others again
+		c.took = 0
+		return
+	}
+	c.took += took
+	for all.took += took; all.most > 0 && all.took > all.most; {
+		greedy := slices.MaxFunc(all.of, func(a, b *combination) int { return cmp.Compare(a.took, b.took) })
+		greedy.err = errTakesLong
+		all.took -= greedy.took
+		greedy.took = 0
+	}
 }
 
 func (c *combination) value() (int64, error) {
@@ -405,35 +457,30 @@ func (l *listed) read(ctx context.Context, b *bus) {
 func (l *listed) byList(ctx context.Context) (rest []entityMember) {
 	first := l.members[0]
 	active := map[string]int64{}
-	var combinations []*combination
+	var patterns []*serviceBusSource
 	for _, m := range l.members {
 		if m.pattern == nil {
 			active[strings.ToLower(m.name)] = -1
 		} else {
-			combinations = append(combinations, &combination{source: m.serviceBusSource})
+			patterns = append(patterns, m.serviceBusSource)
 		}
 	}
+	combined := newCombinations(ctx, patterns...)
 	err := first.places.Do(ctx, &first.pace, func(ctx context.Context) error {
-		for i, c := range combinations { // it may be made again
-			combinations[i] = &combination{source: c.source}
-		}
-		return first.list(ctx, first.within, first.listing, func(e entity) error {
-			if _, wanted := active[strings.ToLower(e.name)]; wanted {
-				active[strings.ToLower(e.name)] = e.active
-			}
-			for _, c := range combinations { // each takes its time
-				if err := late(ctx); err != nil {
-					return err
+		combined = newCombinations(ctx, patterns...) // it may be made again
+		return first.list(ctx, first.within, first.listing, func(page []entity) error {
+			for _, e := range page {
+				if _, wanted := active[strings.ToLower(e.name)]; wanted {
+					active[strings.ToLower(e.name)] = e.active
 				}
-				c.add(e)
 			}
-			return nil
+			return combined.add(ctx, page)
 		})
 	})
 	next := 0
 	for _, m := range l.members {
 		if m.pattern != nil {
-			c := combinations[next]
+			c := combined.of[next]
 			next++
 			value, failed := c.value()
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -509,14 +510,67 @@ func TestPatternsAreBounded(t *testing.T) {
 	s := openAll(t, azureServiceBus, map[string]string{"connection": n.connection()}, map[string]string{"queueName": ".*", "useRegex": "true"})[0].(*serviceBusSource)
 	ctx, cancel := context.WithCancel(within(t))
 	seen := 0
-	err := s.list(ctx, s.within, s.listing, func(entity) error {
-		seen++
+	err := s.list(ctx, s.within, s.listing, func(page []entity) error {
 		cancel()
-		return late(ctx)
+		all := newCombinations(ctx, s)
+		err := all.add(ctx, page)
+		seen += int(all.of[0].matches)
+		return err
 	})
-	if seen != 1 || status.Code(err) != codes.Canceled {
+	if seen != 0 || status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("%d names after the end, %v", seen, err)
 	}
+}
+
+// TestWhoTakesLongFailsForItself: of patterns that are held against one list, the
+// one that takes the most fails when they take too long together, and no other.
+func TestWhoTakesLongFailsForItself(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	all := newCombinations(ctx, &serviceBusSource{}, &serviceBusSource{}, &serviceBusSource{})
+	if all.most <= 0 || all.most > time.Minute/partOfTime {
+		t.Fatalf("patterns may take %v of a minute", all.most)
+	}
+	all.most = 10 * time.Second
+	for _, spent := range []struct {
+		by   int
+		took time.Duration
+		fail []bool
+	}{
+		{0, 2 * time.Second, []bool{false, false, false}},
+		{1, 7 * time.Second, []bool{false, false, false}},
+		{2, time.Second, []bool{false, false, false}},
+		{2, time.Second, []bool{false, true, false}},
+		{0, 5 * time.Second, []bool{false, true, false}},
+		{2, 2 * time.Second, []bool{true, true, false}},
+	} {
+		all.spent(all.of[spent.by], spent.took)
+		for i, c := range all.of {
+			if failed := errors.Is(c.err, errTakesLong); failed != spent.fail[i] {
+				t.Fatalf("after %v by %d: pattern %d fails: %v", spent.took, spent.by, i, failed)
+			}
+		}
+	}
+	if _, err := all.of[1].value(); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("who took long: %v", err)
+	}
+}
+
+// TestPatternsTakeTurns: names are neither read nor held against patterns while
+// others compute.
+func TestPatternsTakeTurns(t *testing.T) {
+	source := openAll(t, azureServiceBus, map[string]string{"connection": newNamespace(t).connection()}, map[string]string{"queueName": ".*", "useRegex": "true"})[0].(*serviceBusSource)
+	scalertest.NobodyComputes(t, func(ctx context.Context) error {
+		return newCombinations(ctx, source).add(ctx, []entity{{name: "a", active: 1}})
+	})
+	scalertest.NobodyComputes(t, func(ctx context.Context) error {
+		_, _, err := entries(ctx, []byte(entry("Queue", "orders", 3)))
+		return err
+	})
+	scalertest.NobodyComputes(t, func(ctx context.Context) error {
+		_, _, err := (&blobSource{}).count(ctx, []byte("<EnumerationResults><Blobs/></EnumerationResults>"))
+		return err
+	})
 }
 
 func FuzzEntries(f *testing.F) {
@@ -524,7 +578,7 @@ func FuzzEntries(f *testing.F) {
 	f.Add([]byte(`<feed><entry><title>a</title></entry><link rel="next" href="x"/></feed>`))
 	f.Add([]byte(`<?xml version="1.0"?><EnumerationResults><Blobs><Blob><Name>a</Name></Blob></Blobs><NextMarker/></EnumerationResults>`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		entities, _, err := entries(text)
+		entities, _, err := entries(t.Context(), text)
 		for _, e := range entities {
 			if err == nil && e.active < -1 {
 				t.Errorf("%q: %+v", text, e)

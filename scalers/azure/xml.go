@@ -2,10 +2,17 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"errors"
 	"io"
 	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 )
 
 const (
@@ -19,6 +26,16 @@ const (
 
 var errNoXML = errors.New("the answer cannot be understood")
 
+// misunderstood is an error of eachElement about an answer: that is Unavailable
+// where the answer itself is wrong.
+func misunderstood(what string, err error) error {
+	code := status.Code(err)
+	if errors.Is(err, errNoXML) {
+		code = codes.Unavailable
+	}
+	return scaler.Errorf(code, "%s: %w", what, err)
+}
+
 // element is what is known of one when it ends.
 type element struct {
 	path string // of local names, such as "feed/entry/title"
@@ -28,8 +45,9 @@ type element struct {
 
 // eachElement hands over every element of a document as it ends, those inside
 // before those around them, and keeps none. root is the name of the outermost
-// one. What breaks off is no document.
-func eachElement(text []byte, root string, use func(element) error) error {
+// one. What breaks off is no document. It takes turns at the processors, and ends
+// with the context.
+func eachElement(ctx context.Context, text []byte, root string, use func(element) error) error {
 	if !shortTags(text) {
 		return errNoXML
 	}
@@ -42,7 +60,12 @@ func eachElement(text []byte, root string, use func(element) error) error {
 	var path []byte
 	var stack []open
 	ended := false
+	var turn client.Turn
+	defer turn.Rest()
 	for {
+		if err := turn.Work(ctx); err != nil {
+			return err
+		}
 		token, err := decoder.RawToken()
 		if errors.Is(err, io.EOF) && ended {
 			return nil

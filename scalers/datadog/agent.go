@@ -91,6 +91,11 @@ func (s *agentSource) value(ctx context.Context) (float64, error) {
 	if response.StatusCode != http.StatusOK {
 		return 0, s.refused(response, body)
 	}
+	done, err := client.Understanding(ctx, len(body))
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	return metricValue(body)
 }
 

@@ -78,6 +78,11 @@ func (s *apiSource) value(ctx context.Context) (float64, error) {
 	if got.Status != http.StatusOK {
 		return 0, errOther
 	}
+	done, err := client.Understanding(ctx, len(got.Body))
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	return s.evaluate(got.Body)
 }
 

@@ -307,6 +307,26 @@ func TestMembersWithoutTimeAreNotLookedFor(t *testing.T) {
 	}
 }
 
+// TestPlacesAreLookedForInTurn: a text is neither read nor looked into while others
+// compute.
+func TestPlacesAreLookedForInTurn(t *testing.T) {
+	for format, text := range map[string]string{"json": `{"a":1}`, "yaml": "a: 1", "xml": "<a>1</a>", "prometheus": "a 1"} {
+		place, err := document.ParsePlace(format, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := &apiSource{place: place, most: 100}
+		scalertest.NobodyComputes(t, func(ctx context.Context) error {
+			return source.find(ctx, newAnswer(ctx, format, []byte(text), nil)).err
+		})
+		read := newAnswer(t.Context(), format, []byte(text), nil)
+		if found := source.find(t.Context(), read); found.err != nil {
+			t.Fatal(found.err)
+		}
+		scalertest.NobodyComputes(t, func(ctx context.Context) error { return source.find(ctx, read).err })
+	}
+}
+
 // TestPlacesThatTakeLongComeLast: who reads the same page has no other wait by
 // what looking for a place of theirs takes.
 func TestPlacesThatTakeLongComeLast(t *testing.T) {

@@ -160,6 +160,8 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 		asking.Go("reading a page for metrics-api", func() {
 			held, release := client.Held(ctx)
 			defer release()
+			held, turn := client.InTurn(held) // which begins when the answer is there
+			defer turn.Rest()
 			a := p.get(held, address)
 			for _, i := range order {
 				source := sources[i].(*apiSource)

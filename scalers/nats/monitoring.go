@@ -79,6 +79,11 @@ func (m *monitoring) get(ctx context.Context, base *url.URL, page string, query 
 	if err != nil {
 		return err
 	}
+	done, err := client.Understanding(ctx, len(got.Body))
+	if err != nil {
+		return err
+	}
+	defer done()
 	if got.Status != http.StatusOK || !use(got.Body) {
 		return scaler.Errorf(codes.Unavailable, "%s: the answer is not one of a NATS server", name)
 	}

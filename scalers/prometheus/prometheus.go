@@ -135,6 +135,11 @@ func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
+	done, err := client.Understanding(ctx, len(answer.Body))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	value, err := parseAnswer(answer.Body)
 	if err != nil {
 		return nil, err

@@ -292,6 +292,11 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 	if got.Status != http.StatusOK {
 		return &client.HTTPError{Request: named(address), Status: got.Status}
 	}
+	done, err := client.Understanding(ctx, len(got.Body))
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := json.Unmarshal(got.Body, answer); err != nil {
 		return foreign(address)
 	}

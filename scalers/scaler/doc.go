@@ -46,6 +46,8 @@
 //	internal/sampling when a source is read, by itself, in a batch, for a doorbell or
 //	                  before the HPA controller asks; the snapshots
 //	internal/serving  the two gRPC services, subscriptions, logins, who may call
+//	internal/budget   the memory of answers and of what is made of them;
+//	                  internal/computing: whose turn it is at the processors
 //	internal/pool     the connections of a process, who pays for them
 //	internal/failure  what an error means: its code, and words without secrets
 //	internal/metrics  what Prometheus is told; internal/tracing: what a collector is

@@ -24,15 +24,16 @@ type wholeAnswers struct {
 // given back when the library closes it, at the latest when the request's time
 // is over.
 func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx, end := context.WithCancelCause(request.Context())
+	held, release := Held(request.Context())
+	ctx, end := context.WithCancelCause(held)
 	defer end(nil)
 	response, err := w.base.RoundTrip(request.WithContext(ctx))
 	if err != nil {
+		release()
 		return nil, err
 	}
 	defer response.Body.Close()
-	held, release := Held(ctx)
-	body, err := budget.ReadAll(held, end, response.Body, response.ContentLength, w.most)
+	body, err := budget.ReadAll(ctx, end, response.Body, response.ContentLength, w.most)
 	if err != nil {
 		release()
 		if errors.Is(err, outbound.ErrTooLarge) {
@@ -42,13 +43,22 @@ func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	stop := context.AfterFunc(request.Context(), release)
 	response.Request = request
-	response.Body = heldBody{bytes.NewReader(body), func() { stop(); release() }}
+	response.Body = heldBody{held, bytes.NewReader(body), func() { stop(); release() }}
 	return response, nil
 }
 
 type heldBody struct {
-	io.Reader
+	held    context.Context //nolint:containedctx // that of the answer's share
+	body    io.Reader
 	release func()
+}
+
+// Read implements io.Reader. It fails once others have to have the share.
+func (b heldBody) Read(p []byte) (int, error) {
+	if err := budget.MadeWay(b.held); err != nil {
+		return 0, err
+	}
+	return b.body.Read(p)
 }
 
 // Close gives the share back.
@@ -69,5 +79,6 @@ func TooLarge(err error) error { return words.Being(err, outbound.ErrTooLarge) }
 // Held returns a context whose answers keep their share of the memory, see
 // --answer-memory, until release is called: when nothing is left of them and of
 // what was made of them. It is for one answer, since who holds a share must not
-// wait for another. Without it an answer has its share while it arrives.
+// wait for another, and the context ends when others have to have the share.
+// Without it an answer has its share while it arrives.
 func Held(ctx context.Context) (held context.Context, release func()) { return budget.Hold(ctx) }

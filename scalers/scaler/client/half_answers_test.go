@@ -1,13 +1,19 @@
 package client
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 )
@@ -71,4 +77,52 @@ func TestHalfAnswersMakeWay(t *testing.T) {
 func (c *HTTPClient) get(ctx context.Context, address string) error {
 	_, err := c.Get(ctx, address)
 	return err
+}
+
+// wholeAtOnce answers every request with six megabytes.
+type wholeAtOnce struct{}
+
+func (wholeAtOnce) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(bytes.NewReader(make([]byte, 6<<20)))}, nil
+}
+
+// TestLibrariesMakeWay has the answers of two reads of one namespace, which nobody
+// goes on to read, hold what there is for large ones: another namespace is served
+// all the same, and the older of the two says why it was ended.
+func TestLibrariesMakeWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		library := http.Client{Transport: wholeAnswers{wholeAtOnce{}, 16 << 20}}
+		ask := func(namespace string) *http.Response {
+			request, err := http.NewRequestWithContext(budget.Of(t.Context(), namespace), http.MethodGet, "http://source/", nil)
+			if err != nil {
+				t.Error(err)
+				return &http.Response{Body: http.NoBody}
+			}
+			response, err := library.Do(request)
+			if err != nil {
+				t.Error(err)
+				return &http.Response{Body: http.NoBody}
+			}
+			return response
+		}
+		first := ask("enemy")
+		<-time.After(time.Millisecond)
+		second := ask("enemy")
+		mine := make(chan *http.Response)
+		go func() { mine <- ask("mine") }()
+		<-time.After(2 * time.Second)
+		if _, err := io.Copy(io.Discard, first.Body); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("the older answer: %v", err)
+		}
+		_ = first.Body.Close()
+		if _, err := io.Copy(io.Discard, second.Body); err != nil {
+			t.Errorf("the newer answer: %v", err)
+		}
+		_ = second.Body.Close()
+		response := <-mine
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Errorf("mine: %v", err)
+		}
+		_ = response.Body.Close()
+	})
 }

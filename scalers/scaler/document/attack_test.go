@@ -8,10 +8,15 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/tidwall/gjson"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/computing"
 )
 
 // TestPlaces are paths that are refused, by whoever checks them first.
@@ -199,6 +204,110 @@ func TestFindEndsWithItsContext(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAllIsComputedInTurn: texts are neither read nor looked into while others are
+// at work, and are when it is their turn.
+func TestAllIsComputedInTurn(t *testing.T) {
+	most, ofOne := computing.Places()
+	turns := make([]computing.Turn, most)
+	occupy := func() {
+		for i := range turns {
+			if err := turns[i].Work(budget.Of(t.Context(), string(rune('a'+i/ofOne)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	release := func() {
+		for i := range turns {
+			turns[i].Rest()
+		}
+	}
+	defer release()
+	for format, text := range map[string]string{"json": `{"a":1}`, "yaml": "a: 1", "xml": "<r><a>1</a></r>", "prometheus": "a 1"} {
+		place := parsed(t, format, "a")
+		read, err := Parse(t.Context(), format, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		occupy()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := Parse(ctx, format, []byte(text)); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s is read while others compute: %v", format, err)
+		}
+		if _, err := read.Find(ctx, place); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s is looked into while others compute: %v", format, err)
+		}
+		cancel()
+		release()
+		if value, err := read.Find(t.Context(), place); err != nil || value.Float != 1 && value.Text != "1" {
+			t.Errorf("%s: %+v, %v", format, value, err)
+		}
+	}
+}
+
+// counted counts how often a context is asked whether it has ended.
+type counted struct {
+	context.Context
+	asked int
+}
+
+func (c *counted) Err() error {
+	c.asked++
+	return c.Context.Err()
+}
+
+// TestParsersLookUp: whoever parses a large text sees now and then whether its time
+// and its turn are over.
+func TestParsersLookUp(t *testing.T) {
+	for format, text := range map[string]string{
+		"json":       "[" + strings.Repeat("1,", 1<<20) + "1]",
+		"yaml":       strings.Repeat("- 1\n", 100_000),
+		"xml":        "<r>" + strings.Repeat("<a>1</a>", 50_000) + "</r>",
+		"prometheus": strings.Repeat("a{b=\"c\"} 1\n", 40_000),
+	} {
+		ctx := &counted{Context: t.Context()}
+		if _, err := Parse(ctx, format, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if ctx.asked < 5 {
+			t.Errorf("%s: looked up %d times", format, ctx.asked)
+		}
+		_, err := Parse(&ending{t.Context(), 3}, format, []byte(text))
+		if status.Code(err) != codes.DeadlineExceeded || err.Error() != "there is no time left to look for the value" {
+			t.Errorf("%s: %v when the time is over half way", format, err)
+		}
+	}
+}
+
+// TestWhoLooksMakesWay: whoever looks into a document while others wait for its
+// memory ends, and says why.
+func TestWhoLooksMakesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget.Set(1 << 20)
+		defer budget.Set(budget.Usual)
+		text := []byte(strings.Repeat("- 1\n", 4_000))
+		held, release := budget.Hold(budget.Of(t.Context(), "enemy"))
+		document, err := Parse(held, "yaml", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		others := make(chan error, 1)
+		go func() {
+			_, err := Parse(budget.Of(t.Context(), "mine"), "yaml", text)
+			others <- err
+		}()
+		<-held.Done()
+		_, err = document.Find(held, parsed(t, "yaml", "0"))
+		const want = "reads of the namespace held more than half of the memory that large answers may take, while others waited for it (--answer-memory)"
+		if status.Code(err) != codes.ResourceExhausted || err.Error() != want {
+			t.Errorf("%v, want %q", err, want)
+		}
+		release()
+		if err := <-others; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestNoTimeToParse: a text that is no use any more is not parsed.

@@ -4,7 +4,6 @@
 package document
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func Quantity(text string) (float64, error) {
 // Document is a text that was understood once, to be looked into many times.
 type Document interface {
 	// Find returns what stands at a place of the document's format. It looks at
-	// 128 MiB at most, and ends with ctx.
+	// 128 MiB at most, in turn with all that the family computes, and ends with ctx.
 	Find(ctx context.Context, place Place) (Value, error)
 }
 
@@ -88,11 +87,16 @@ const MostBytes = 4 << 20
 //
 // Source: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
 func Parse(ctx context.Context, format string, text []byte) (Document, error) {
-	if w := begin(ctx); !w.check() {
+	w := begin(ctx)
+	defer w.end()
+	if !w.check() {
 		return nil, w.err
 	}
 	if format == "json" {
-		return parseJSON(text), nil
+		if parsed := w.parseJSON(text); w.err == nil {
+			return parsed, nil
+		}
+		return nil, w.err
 	}
 	parse, known := parsers[format]
 	if !known {
@@ -105,10 +109,15 @@ func Parse(ctx context.Context, format string, text []byte) (Document, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.turn.Rest()
 	if err := budget.Document(ctx, int64(values)*bytesPerValue+int64(len(text))); err != nil {
 		return nil, err
 	}
-	return parse(text)
+	parsed, err := parse(&pieces{work: w, text: text})
+	if w.err != nil {
+		return nil, w.err
+	}
+	return parsed, err
 }
 
 // CheckSize refuses a text of a format that is no JSON when it has more than
@@ -120,10 +129,10 @@ func CheckSize(format string, text []byte, limit int64) error {
 	return nil
 }
 
-var parsers = map[string]func([]byte) (Document, error){"yaml": parseYAML, "xml": parseTree, "prometheus": parseScrape}
+var parsers = map[string]func(*pieces) (Document, error){"yaml": parseYAML, "xml": parseTree, "prometheus": parseScrape}
 
-func parseTree(text []byte) (Document, error) {
-	name, content, err := parseXML(bytes.NewReader(text))
+func parseTree(text *pieces) (Document, error) {
+	name, content, err := parseXML(text)
 	if err != nil {
 		return nil, notA("XML")
 	}
@@ -135,7 +144,9 @@ type tree struct{ roots []any }
 
 // Find implements Document. An error is of the first root.
 func (t tree) Find(ctx context.Context, place Place) (found Value, err error) {
-	if w := begin(ctx); !w.check() {
+	w := begin(ctx)
+	defer w.end()
+	if !w.check() {
 		return Value{}, w.err
 	}
 	for i, root := range t.roots {

@@ -17,9 +17,9 @@ type jsonText struct {
 	lines []byte // all of it, nil when it is not sound
 }
 
-func parseJSON(text []byte) jsonText {
+func (w *work) parseJSON(text []byte) jsonText {
 	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\uFEFF")))
-	end, sound := extent(text)
+	end, sound := w.extent(text)
 	var j jsonText
 	switch {
 	case end > 0:
@@ -36,10 +36,16 @@ func parseJSON(text []byte) jsonText {
 // extent finds where the object or list ends that text begins with, 0 when it
 // begins with something else or does not end. text is sound when brackets match
 // and none nest too deep.
-func extent(text []byte) (end int, sound bool) {
+func (w *work) extent(text []byte) (end int, sound bool) {
 	var open []byte // the brackets that would close what is open
-	quoted := false
+	quoted, due := false, betweenChecks
 	for i := 0; i < len(text); i++ {
+		if i >= due {
+			if !w.check() {
+				return 0, false
+			}
+			due = i + betweenChecks
+		}
 		switch c := text[i]; {
 		case quoted && c == '\\':
 			i++
@@ -70,6 +76,7 @@ func (j jsonText) Find(ctx context.Context, place Place) (Value, error) {
 		return Value{}, notA("JSON")
 	}
 	w := begin(ctx)
+	defer w.end()
 	at := node{work: w, text: j.first}
 	if p.lines {
 		at = w.linesOf(j.lines)

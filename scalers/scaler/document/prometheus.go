@@ -113,10 +113,10 @@ func unquote(quoted string) (string, error) {
 // scrape is what Prometheus scrapes, by the name of the metric.
 type scrape map[string]*dto.MetricFamily
 
-func parseScrape(text []byte) (Document, error) {
-	text = append(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), '\n')
+func parseScrape(text *pieces) (Document, error) {
+	text.text = append(bytes.ReplaceAll(text.text, []byte("\r\n"), []byte("\n")), '\n')
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	families, err := parser.TextToMetricFamilies(text)
 	if err != nil {
 		return nil, notA("what Prometheus scrapes")
 	}
@@ -127,6 +127,7 @@ func parseScrape(text []byte) (Document, error) {
 // names, of a counter, a gauge or a metric without a type.
 func (s scrape) Find(ctx context.Context, place Place) (Value, error) {
 	wanted, w := place.selector, begin(ctx)
+	defer w.end()
 	for _, metric := range s[wanted.name].GetMetric() {
 		if !w.look(weightOfKey * (1 + len(metric.GetLabel()))) {
 			return Value{}, w.err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -15,10 +16,10 @@ import (
 // that is looked for is decoded: so a document is no larger than its text.
 type yamlText struct{ root yaml.Node }
 
-func parseYAML(text []byte) (Document, error) {
+func parseYAML(text *pieces) (Document, error) {
 	// The parser itself refuses what nests deeper than 10,000.
 	var y yamlText
-	if err := yaml.Unmarshal(text, &y.root); err != nil {
+	if err := yaml.NewDecoder(text).Decode(&y.root); err != nil && !errors.Is(err, io.EOF) {
 		return nil, notA("YAML")
 	}
 	return &y, nil
@@ -32,6 +33,7 @@ func (y *yamlText) Find(ctx context.Context, place Place) (Value, error) {
 		at = at.Content[0]
 	}
 	search := yamlSearch{begin(ctx)}
+	defer search.end()
 	for key := range strings.SplitSeq(path, ".") {
 		at = aliased(at)
 		if at.Kind == yaml.ScalarNode || at.IsZero() {

@@ -6,13 +6,14 @@
 // to the next lane. So large ones wait for large ones, and never have the small
 // ones wait: not even while they wait, for which a lane has a room. Of those who
 // wait it is the turn of the namespace that holds the least; when the room is full
-// it is the one with the most in it that has to leave; and a server that sends no
-// more makes way.
+// it is the one with the most in it that has to leave; a server that sends no
+// more makes way; and while others wait, so does the oldest share of a namespace
+// that holds more than half of a lane.
 package budget
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"io"
 	"sync"
 
@@ -80,26 +81,40 @@ func (noShare) OutOfBudget() bool { return true }
 
 // holder keeps the shares of one answer, and of what is made of it.
 type holder struct {
+	end    context.CancelCauseFunc // of the context that they were taken with
 	mu     sync.Mutex
 	shares []*share
 }
 
 type holderKey struct{}
 
-// Hold has shares that are taken with the context kept until release is called.
-// Without it they last as long as the call that takes them.
+// Hold has shares that are taken with the context kept until release is called,
+// which ends the context. It ends before when others have to have one of them:
+// whoever holds it goes on no more, and releases it. Without Hold shares last as
+// long as the call that takes them.
 func Hold(ctx context.Context) (held context.Context, release func()) {
-	h := &holder{}
+	ctx, end := context.WithCancelCause(ctx)
+	h := &holder{end: end}
 	return context.WithValue(ctx, holderKey{}, h), h.release
 }
 
 func (h *holder) release() {
+	h.end(nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.shares {
 		s.release()
 	}
 	h.shares = nil
+}
+
+// ending is what ends those who hold what is taken with the context; nil where
+// nobody does.
+func ending(ctx context.Context) context.CancelCauseFunc {
+	if h, ok := ctx.Value(holderKey{}).(*holder); ok {
+		return h.end
+	}
+	return nil
 }
 
 func keep(ctx context.Context, s *share) {
@@ -119,11 +134,12 @@ func Document(ctx context.Context, bytes int64) error {
 		return nil
 	}
 	lanes := current().documents
-	s, err := lanes[laneOf(lanes, bytes)].acquire(ctx, bytes, 0, nil)
-	if err == nil {
-		keep(ctx, s)
+	s, err := lanes[laneOf(lanes, bytes)].acquire(ctx, bytes, 0, false, ending(ctx))
+	if err != nil {
+		return cmp.Or(MadeWay(ctx), err)
 	}
-	return err
+	keep(ctx, s)
+	return nil
 }
 
 // ReadAll is outbound.ReadBody with a share for what it reads: length is how much
@@ -140,8 +156,8 @@ func ReadAll(ctx context.Context, end context.CancelCauseFunc, from io.Reader, l
 		}
 	}
 	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errSilent):
-		err = errSilent
+	case err != nil && MadeWay(ctx) != nil:
+		err = MadeWay(ctx)
 	case err == nil && int64(len(a.text)) > most:
 		err = outbound.ErrTooLarge
 	}
@@ -179,7 +195,7 @@ func (a *answer) exchange(ctx context.Context, size int64) (err error) {
 		a.share.release()
 		have = int64(len(a.text))
 	}
-	a.share, err = a.lanes[laneOf(a.lanes, size)].acquire(ctx, size, have, a.end)
+	a.share, err = a.lanes[laneOf(a.lanes, size)].acquire(ctx, size, have, true, a.end)
 	return err
 }
 
@@ -190,7 +206,7 @@ func (a *answer) leave(ctx context.Context, err error) {
 	case err != nil:
 		a.share.release()
 	default:
-		a.share.complete()
+		a.share.complete(ending(ctx))
 		keep(ctx, a.share)
 	}
 }

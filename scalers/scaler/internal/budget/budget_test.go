@@ -65,7 +65,7 @@ func TestReadAll(t *testing.T) {
 	}
 	held := current()
 	for _, l := range append(held.answers, held.documents...) {
-		if l.used != 0 || len(l.held) != 0 || len(l.coming) != 0 {
+		if l.used != 0 || len(l.held) != 0 || len(l.granted) != 0 {
 			t.Errorf("a share of the lane up to %d was not given back", l.limit)
 		}
 	}
@@ -133,22 +133,25 @@ func TestSilentServersMakeWay(t *testing.T) {
 }
 
 // TestWhoMakesWay has two servers hold all of a lane, and a third that waits:
-// the one that has been silent for longer ends, and nobody without need.
+// the one that has been silent for longer ends, or that has held its share for
+// longer where another namespace waits, and nobody without need.
 func TestWhoMakesWay(t *testing.T) {
 	steady := func(every time.Duration, bytes int) func(context.Context) io.Reader {
 		return func(ctx context.Context) io.Reader { return io.MultiReader(text(5<<20), &drip{ctx, every, bytes}) }
 	}
 	for name, tt := range map[string]struct {
 		first, second func(context.Context) io.Reader
-		others        bool
+		others        string // the namespace of who waits, that of the servers being "a"; "" for nobody
 		wantFirst     error
 		wantSecond    error
 	}{
-		"nobody waits":         {half(5 << 20), half(5 << 20), false, context.DeadlineExceeded, context.DeadlineExceeded},
-		"both are silent":      {half(5 << 20), half(5 << 20), true, errSilent, context.DeadlineExceeded},
-		"one sends":            {steady(longestSilence/2, 1<<18), half(5 << 20), true, context.DeadlineExceeded, errSilent},
-		"one sends next to no": {steady(longestSilence/2, 100), steady(longestSilence/2, 1<<18), true, errSilent, context.DeadlineExceeded},
-		"both send":            {steady(longestSilence/2, 1<<18), steady(longestSilence/2, 1<<18), true, context.DeadlineExceeded, context.DeadlineExceeded},
+		"nobody waits":              {half(5 << 20), half(5 << 20), "", context.DeadlineExceeded, context.DeadlineExceeded},
+		"both are silent":           {half(5 << 20), half(5 << 20), "a", errSilent, context.DeadlineExceeded},
+		"one sends":                 {steady(longestSilence/2, 1<<18), half(5 << 20), "a", context.DeadlineExceeded, errSilent},
+		"one sends next to no":      {steady(longestSilence/2, 100), steady(longestSilence/2, 1<<18), "a", errSilent, context.DeadlineExceeded},
+		"both send":                 {steady(longestSilence/2, 1<<18), steady(longestSilence/2, 1<<18), "a", context.DeadlineExceeded, context.DeadlineExceeded},
+		"both send, others wait":    {steady(longestSilence/2, 1<<18), steady(longestSilence/2, 1<<18), "b", errMadeWay, context.DeadlineExceeded},
+		"all has come, others wait": {says(text(5 << 20)), says(text(5 << 20)), "b", errMadeWay, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -158,13 +161,19 @@ func TestWhoMakesWay(t *testing.T) {
 				ends := []chan error{make(chan error, 1), make(chan error, 1)}
 				for i, from := range []func(context.Context) io.Reader{tt.first, tt.second} {
 					go func() {
-						_, err := read(ctx, from, -1, 16<<20)
+						held, release := Hold(Of(ctx, "a"))
+						defer release()
+						_, err := read(held, from, -1, 16<<20)
+						if err == nil { // and something is made of it for long
+							<-held.Done()
+							err = context.Cause(held)
+						}
 						ends[i] <- err
 					}()
 					<-time.After(time.Millisecond) // one after the other
 				}
-				if tt.others {
-					go func() { _, _ = read(ctx, half(5<<20), -1, 16<<20) }()
+				if tt.others != "" {
+					go func() { _, _ = read(Of(ctx, tt.others), half(5<<20), -1, 16<<20) }()
 				}
 				for i, want := range []error{tt.wantFirst, tt.wantSecond} {
 					if err := <-ends[i]; !errors.Is(err, want) {
@@ -175,6 +184,78 @@ func TestWhoMakesWay(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyHoldsALane has a tenant take shares of each lane, many at a time and
+// again and again, whose answers drip fast enough or are worked on for as long as
+// they may be: what others read is not late.
+func TestNobodyHoldsALane(t *testing.T) {
+	whole := func(size int64) func(context.Context) io.Reader {
+		return func(context.Context) io.Reader { return io.LimitReader(zeros{}, size) }
+	}
+	dripping := func(size int64) func(context.Context) io.Reader {
+		return func(ctx context.Context) io.Reader {
+			return io.MultiReader(io.LimitReader(zeros{}, size), &drip{ctx, longestSilence / 2, 1 << 18})
+		}
+	}
+	answering := func(from func(context.Context) io.Reader) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := read(ctx, from, -1, 16<<20)
+			return err
+		}
+	}
+	parsing := func(bytes int64) func(context.Context) error {
+		return func(ctx context.Context) error { return Document(ctx, bytes) }
+	}
+	for name, tt := range map[string]struct{ enemy, mine func(context.Context) error }{
+		"at work, of the first lane":  {answering(whole(40 << 10)), answering(whole(40 << 10))},
+		"at work, of the second lane": {answering(whole(200 << 10)), answering(whole(200 << 10))},
+		"at work, of the third lane":  {answering(whole(2 << 20)), answering(whole(2 << 20))},
+		"at work, of the last lane":   {answering(whole(6 << 20)), answering(whole(6 << 20))},
+		"dripping":                    {answering(dripping(6 << 20)), answering(whole(6 << 20))},
+		"small documents":             {parsing(1 << 20), parsing(1 << 20)},
+		"documents":                   {parsing(5 << 20), parsing(5 << 20)},
+		"one document for all":        {parsing(1 << 40), parsing(5 << 20)},
+		"half is too much":            {parsing(5 << 20), parsing(1 << 40)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				with(t, 32<<20)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				for range 200 {
+					go func() {
+						for ctx.Err() == nil {
+							held, release := Hold(Of(ctx, "enemy"))
+							if tt.enemy(held) == nil {
+								<-held.Done() // when it is told to
+							}
+							release()
+							<-time.After(longestSilence / 10)
+						}
+					}()
+				}
+				synctest.Wait()
+				for range 3 {
+					began := time.Now()
+					held, release := Hold(Of(ctx, "mine"))
+					if err := tt.mine(held); err != nil {
+						t.Error(err)
+					}
+					release()
+					if waited := time.Since(began); waited > longestAlone+3*longestHold {
+						t.Errorf("waited for %v", waited)
+					}
+				}
+				cancel()
+			})
+		})
+	}
+}
+
+// zeros are without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // drip is a source that sends a little again and again.
 type drip struct {

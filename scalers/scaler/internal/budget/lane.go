@@ -2,6 +2,7 @@ package budget
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -20,9 +21,34 @@ const longestSilence = time.Second
 var errSilent = words.Plain(codes.Unavailable,
 	"the server sent part of a large answer and then too little of it, while others waited for the memory that it held (--answer-memory)")
 
+const (
+	// longestHold is how long a namespace may hold a share beyond half of a lane
+	// while others wait for it, and longestAlone how long one that is all that it
+	// holds, however large.
+	longestHold  = time.Second
+	longestAlone = 5 * time.Second
+)
+
+// errMadeWay is the failure of a read whose namespace held too much.
+var errMadeWay = words.Plain(codes.ResourceExhausted,
+	"reads of the namespace held more than half of the memory that large answers may take, while others waited for it (--answer-memory)")
+
+// MadeWay is the failure of a read that ended, with the context, because its
+// shares had to make way; else nil.
+func MadeWay(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	for _, err := range []error{errSilent, errMadeWay} {
+		if errors.Is(cause, err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // lane is for what takes up to limit bytes. Who waits has its turn by what its
 // namespace holds already, so that nobody holds the lane by waiting for it more
-// often; and who holds a share without using it makes way.
+// often; who holds a share without using it makes way; and so does the oldest
+// share of a namespace with more than half of the lane, whatever is done with it.
 type lane struct {
 	limit, size int64
 	// pace is what has to come of an answer within longestSilence: with less
@@ -33,16 +59,16 @@ type lane struct {
 
 	mu      sync.Mutex
 	used    int64
-	held    map[string]int64 // of used, by namespace
-	waiting []*share         // in the order in which they came
-	coming  map[*share]bool  // held for answers that still come; true where one was told to end
-	alarm   *time.Timer      // that has the next of them end; nil for none
+	held    map[string]int64    // of used, by namespace
+	waiting []*share            // in the order in which they came
+	granted map[*share]struct{} // those that can be told to make way
+	alarm   *time.Timer         // that has the next of them do so; nil for none
 }
 
 func newLane(least, limit, size, room int64) *lane {
 	return &lane{
 		limit: limit, size: size, pace: least / 16, room: room,
-		held: map[string]int64{}, coming: map[*share]bool{},
+		held: map[string]int64{}, granted: map[*share]struct{}{},
 	}
 }
 
@@ -54,20 +80,24 @@ type share struct {
 	namespace string
 	granted   chan struct{}
 	crowded   chan struct{} // closed when it has to wait no more
-	// end ends the request of the answer that it is for; nil for a document.
-	end context.CancelCauseFunc
-	// since is when so much had come last as a pace asks for, and fresh what
-	// came afterwards.
-	since time.Time
-	fresh int64
+	// end ends what it is for: the request of an answer, or, once that came, what
+	// is made of it. It is nil where there is nothing to end.
+	end   context.CancelCauseFunc
+	ended bool
+	at    time.Time // when it was granted
+	// coming is true while its answer comes, since when so much had come last as a
+	// pace asks for, and fresh what came afterwards.
+	coming bool
+	since  time.Time
+	fresh  int64
 }
 
-// acquire waits for a share as long as ctx. come is what has come of the answer
-// that it is for.
-func (l *lane) acquire(ctx context.Context, bytes, come int64, end context.CancelCauseFunc) (*share, error) {
+// acquire waits for a share as long as ctx, of an answer that comes, of which
+// there is come, or of a document.
+func (l *lane) acquire(ctx context.Context, bytes, come int64, coming bool, end context.CancelCauseFunc) (*share, error) {
 	s := &share{
 		lane: l, bytes: min(bytes, l.size), come: min(come, l.room), namespace: Namespace(ctx),
-		granted: make(chan struct{}), crowded: make(chan struct{}), end: end,
+		granted: make(chan struct{}), crowded: make(chan struct{}), end: end, coming: coming,
 	}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, s)
@@ -117,9 +147,9 @@ func (l *lane) admit() {
 		l.waiting = slices.Delete(l.waiting, at, at+1)
 		l.used += s.bytes
 		l.held[s.namespace] += s.bytes
-		if s.end != nil {
-			s.since = time.Now()
-			l.coming[s] = false
+		if s.at = time.Now(); s.end != nil {
+			s.since = s.at
+			l.granted[s] = struct{}{}
 		}
 		close(s.granted)
 	}
@@ -136,38 +166,72 @@ func (l *lane) next() (at int) {
 	return at
 }
 
-// watch has the longest silence end in time, as long as somebody waits. They
-// end one by one: there may be room enough after the first.
+// watch has the next one make way in time, as long as somebody waits.
 func (l *lane) watch() {
 	if l.alarm != nil {
 		l.alarm.Stop()
 		l.alarm = nil
 	}
-	if longest := l.longest(); longest != nil && len(l.waiting) > 0 {
-		l.alarm = time.AfterFunc(time.Until(longest.since.Add(longestSilence)), l.endLongest)
+	if s, at, _ := l.inTheWay(); s != nil {
+		l.alarm = time.AfterFunc(time.Until(at), l.makeWay)
 	}
 }
 
-// longest is who has been silent for longest; nil while another ends.
-func (l *lane) longest() (longest *share) {
-	for s, ended := range l.coming {
-		switch {
-		case ended:
-			return nil
-		case longest == nil || s.since.Before(longest.since):
-			longest = s
+// inTheWay is who has to make way first for whose turn it is, when, and why. There
+// is nobody as soon as there is room for that one, or will be: others are to be
+// ended only where that is needed.
+func (l *lane) inTheWay() (first *share, at time.Time, why error) {
+	if len(l.waiting) == 0 {
+		return nil, time.Time{}, nil
+	}
+	next, left := l.waiting[l.next()], l.size-l.used
+	shares, stays := map[string]int{}, maps.Clone(l.held)
+	for s := range l.granted {
+		if s.ended {
+			left += s.bytes
+			stays[s.namespace] -= s.bytes
+		} else {
+			shares[s.namespace]++
 		}
 	}
-	return longest
+	if next.bytes <= left {
+		return nil, time.Time{}, nil
+	}
+	sooner := func(s *share, due time.Time, err error) {
+		if first == nil || due.Before(at) {
+			first, at, why = s, due, err
+		}
+	}
+	for s := range l.granted {
+		if s.ended {
+			continue
+		}
+		if s.coming {
+			sooner(s, s.since.Add(longestSilence), errSilent)
+		}
+		if s.namespace == next.namespace || stays[s.namespace] <= l.size-max(next.bytes, l.size/2) {
+			continue
+		}
+		if shares[s.namespace] > 1 {
+			sooner(s, s.at.Add(longestHold), errMadeWay)
+		} else {
+			sooner(s, s.at.Add(longestAlone), errMadeWay)
+		}
+	}
+	return first, at, why
 }
 
-func (l *lane) endLongest() {
+// makeWay ends those whose time it is.
+func (l *lane) makeWay() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.longest()
-	if s != nil && len(l.waiting) > 0 && time.Since(s.since) >= longestSilence {
-		l.coming[s] = true
-		s.end(errSilent)
+	for {
+		s, at, why := l.inTheWay()
+		if s == nil || time.Now().Before(at) {
+			break
+		}
+		s.ended = true
+		s.end(why)
 	}
 	l.watch()
 }
@@ -181,12 +245,20 @@ func (s *share) came(bytes int) {
 	}
 }
 
-// complete notes that the answer is there: what holds the share now is at work.
-func (s *share) complete() {
-	s.lane.mu.Lock()
-	defer s.lane.mu.Unlock()
-	delete(s.lane.coming, s)
-	s.lane.watch()
+// complete notes that the answer is there: what holds the share now is at work,
+// which end ends; nil for nobody who goes on to hold it.
+func (s *share) complete(end context.CancelCauseFunc) {
+	l := s.lane
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.coming, s.end = false, end
+	switch {
+	case end == nil:
+		delete(l.granted, s)
+	case s.ended: // at the same moment
+		end(errMadeWay)
+	}
+	l.watch()
 }
 
 // release gives the share back, or waits for it no more. It is called once.
@@ -201,7 +273,7 @@ func (s *share) release() {
 		if l.held[s.namespace] -= s.bytes; l.held[s.namespace] == 0 {
 			delete(l.held, s.namespace)
 		}
-		delete(l.coming, s)
+		delete(l.granted, s)
 	}
 	l.admit()
 }
