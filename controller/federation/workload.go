@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/codes"
@@ -61,21 +62,23 @@ type Workloads struct{ budget *kept.Budget }
 // MostOfWorkloads is what the workloads of one namespace may take.
 const MostOfWorkloads = 64 << 20
 
-// NewWorkloads returns the transforms of one process.
-func NewWorkloads() *Workloads { return &Workloads{kept.New(MostOfWorkloads)} }
+// NewWorkloads returns transforms that bound what the workloads of each namespace
+// take.
+func NewWorkloads() *Workloads { return WorkloadsIn(kept.New(MostOfWorkloads, kept.Unbounded)) }
+
+// WorkloadsIn returns transforms that keep to a budget.
+func WorkloadsIn(budget *kept.Budget) *Workloads { return &Workloads{budget} }
 
 // Room reports whether there may be room in a namespace for a workload that there
 // was none for.
-func (w *Workloads) Room(namespace string) bool {
-	return w != nil && w.budget.Used(namespace) < MostOfWorkloads-MostOfWorkloads/16
-}
+func (w *Workloads) Room(namespace string) bool { return w != nil && w.budget.Room(namespace) }
 
 // StripWorkload leaves of a workload that is kept elsewhere what Strip does, whatever
 // there is of others.
 func StripWorkload(object any) (any, error) { return (*Workloads)(nil).Strip(object) }
 
 // Strip is a transform for caches: of a workload that NewWorkload knows it keeps
-// what somebody here reads.
+// what somebody here reads. What it stripped already stays as it is.
 func (w *Workloads) Strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
@@ -96,21 +99,36 @@ func (w *Workloads) Strip(object any) (any, error) {
 
 // strip keeps of an object what is read of it, as far as there is room.
 func strip[T any](w *Workloads, object *T, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec) {
+	marked, mark := kept.Why(meta) != "", meta.GetSelfLink()
 	*meta = metav1.ObjectMeta{
 		Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID,
 		ResourceVersion: meta.ResourceVersion, Generation: meta.Generation,
 	}
 	containers, bytes, err := stripContainers(template.Spec.Containers)
-	if err != nil {
-		meta.Annotations = map[string]string{annotationCut: err.Error()}
-	} else if w != nil {
-		if err = kept.Hold(w.budget, object, meta.Namespace, kind+meta.Name, bytes); err != nil {
-			containers, meta.Annotations = nil, noRoom(err.Error())
+	switch {
+	case marked:
+		containers = nil
+		meta.SetSelfLink(mark)
+	case err != nil:
+		kept.Cut(meta, err.Error())
+	case w != nil:
+		if err = hold(w, object, containers, meta.Namespace, kind+meta.Name, bytes); err != nil {
+			containers = nil
+			kept.NoRoom(meta, err.Error())
 		}
 	}
 	*template = corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 		ServiceAccountName: template.Spec.ServiceAccountName, Containers: containers,
 	}}
+}
+
+// hold counts containers for as long as somebody has them: whoever has a copy of
+// the object or of its template has the same.
+func hold[T any](w *Workloads, object *T, containers []corev1.Container, namespace, name string, bytes int) error {
+	if len(containers) == 0 {
+		return kept.Hold(w.budget, object, namespace, name, kept.PerObject+bytes)
+	}
+	return kept.Hold(w.budget, &containers[0], namespace, name, kept.PerObject+bytes)
 }
 
 // What is kept of the containers of one workload. The API server bounds the whole
@@ -119,23 +137,11 @@ const (
 	mostContainers = 100
 	// mostOfContainers is what all of them may take.
 	mostOfContainers = 1 << 20
-	// annotationCut is on a workload in the cache that has more, or that there was
-	// no room for. It says which.
-	annotationCut = "sluice.dev/cut"
-	// annotationNoRoom is on those alone that there was no room for.
-	annotationNoRoom = "sluice.dev/no-room"
 )
-
-func noRoom(reason string) map[string]string {
-	return map[string]string{annotationCut: reason, annotationNoRoom: ""}
-}
 
 // NoRoom reports whether the containers of a workload from the cache are not known
 // because there was no room for them, as there may be by now.
-func NoRoom(object client.Object) bool {
-	_, none := object.GetAnnotations()[annotationNoRoom]
-	return none
-}
+func NoRoom(object client.Object) bool { return kept.WantsRoom(object) }
 
 // What values take in memory, beside the bytes of their texts.
 const (
@@ -149,23 +155,14 @@ const (
 // Cut says why the containers of a workload from the cache are not known, nil when
 // they are.
 func Cut(object client.Object) error {
-	switch why, cut := object.GetAnnotations()[annotationCut]; {
-	case !cut:
+	switch why := kept.Why(object); {
+	case why == "":
 		return nil
 	case NoRoom(object):
 		return coded(codes.ResourceExhausted, "%s", why)
 	default:
 		return coded(codes.InvalidArgument, "%s", why)
 	}
-}
-
-// CutWorkload leaves of a workload in a cache the replicas alone, and says why there
-// is no room for more.
-func CutWorkload(object client.Object, reason string) {
-	if _, template := ReadWorkload(object); template != nil {
-		template.Spec.Containers = nil
-	}
-	object.SetAnnotations(noRoom(reason))
 }
 
 // stripContainers keeps what is read of containers, and tells what that takes. The
@@ -264,14 +261,18 @@ func (w *Workloads) StripOthers(object any) (any, error) {
 		return cache.TransformStripManagedFields()(object)
 	}
 	spec := map[string]any{}
-	kept := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-	kept.SetGroupVersionKind(o.GroupVersionKind())
-	kept.SetName(o.GetName())
-	kept.SetNamespace(o.GetNamespace())
-	kept.SetUID(o.GetUID())
-	kept.SetResourceVersion(o.GetResourceVersion())
-	kept.SetGeneration(o.GetGeneration())
-	bytes := 0
+	stripped := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	stripped.SetGroupVersionKind(o.GroupVersionKind())
+	stripped.SetName(o.GetName())
+	stripped.SetNamespace(o.GetNamespace())
+	stripped.SetUID(o.GetUID())
+	stripped.SetResourceVersion(o.GetResourceVersion())
+	stripped.SetGeneration(o.GetGeneration())
+	marked := kept.Why(o) != ""
+	if marked {
+		stripped.SetSelfLink(o.GetSelfLink())
+	}
+	bytes := kept.PerObject
 	for _, field := range []string{"replicas", "template"} {
 		value, found, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", field)
 		if !found {
@@ -279,25 +280,30 @@ func (w *Workloads) StripOthers(object any) (any, error) {
 		}
 		text, err := json.Marshal(value)
 		cost := len(text) + costOfValue*externalscaler.CountValues(string(text))
-		if err != nil || len(text) > mostOfOthers || cost > 4*mostOfOthers {
-			kept.SetAnnotations(map[string]string{annotationCut: fmt.Sprintf("its %s has more than %d bytes or %d values", field, mostOfOthers, 4*mostOfOthers/costOfValue)})
+		if err = errors.Join(err, othersFit(field, len(text), cost)); err != nil {
+			kept.Cut(stripped, err.Error())
 			continue
 		}
 		spec[field] = value
 		bytes += cost
 	}
-	if w == nil {
-		return kept, nil
+	if w == nil || marked {
+		return stripped, nil
 	}
-	if err := w.hold(kept, bytes); err != nil {
+	name := o.GroupVersionKind().GroupKind().String() + "/" + o.GetName()
+	if err := kept.Hold(w.budget, stripped, o.GetNamespace(), name, bytes); err != nil {
 		delete(spec, "template")
-		kept.SetAnnotations(noRoom(err.Error()))
+		kept.NoRoom(stripped, err.Error())
 	}
-	return kept, nil
+	return stripped, nil
 }
 
-func (w *Workloads) hold(o *unstructured.Unstructured, bytes int) error {
-	return kept.Hold(w.budget, o, o.GetNamespace(), o.GroupVersionKind().GroupKind().String()+"/"+o.GetName(), bytes)
+// othersFit is an error where a field of an object of another kind is too large.
+func othersFit(field string, text, cost int) error {
+	if text > mostOfOthers || cost > 4*mostOfOthers {
+		return fmt.Errorf("its %s has more than %d bytes or %d values", field, mostOfOthers, 4*mostOfOthers/costOfValue)
+	}
+	return nil
 }
 
 // TemplateOf finds the Pod template of an object of any kind where most have

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 func TestStripWorkload(t *testing.T) {
@@ -173,6 +176,102 @@ func TestWorkloadsOfANamespaceAreBounded(t *testing.T) {
 	runtime.KeepAlive(all)
 }
 
+// What is counted for a workload is so for as long as somebody has its containers,
+// as one who reads a cache without copying does.
+func TestWorkloadsCountWhileTheirContainersAreHeld(t *testing.T) {
+	budget := kept.New(MostOfWorkloads, kept.Unbounded)
+	read := func() corev1.PodTemplateSpec {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Env: []corev1.EnvVar{{Value: strings.Repeat("x", 100<<10)}}}}
+		if _, err := WorkloadsIn(budget).Strip(d); err != nil {
+			t.Fatal(err)
+		}
+		return d.Spec.Template
+	}
+	template := read()
+	// Cleanups run one after the other: once that of a later object ran, that of the
+	// workload itself would have.
+	ran := make(chan struct{})
+	runtime.AddCleanup(&corev1.Container{}, func(done chan struct{}) { close(done) }, ran)
+	for waiting := true; waiting; {
+		runtime.GC()
+		select {
+		case <-ran:
+			waiting = false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	runtime.GC()
+	if got := budget.Used("shop"); got < 100<<10 {
+		t.Errorf("%d bytes are counted of containers that are held", got)
+	}
+	runtime.KeepAlive(template)
+	for late := time.Now().Add(30 * time.Second); budget.Used("shop") != 0; runtime.GC() {
+		if time.Now().After(late) {
+			t.Fatalf("%d bytes are counted of what is gone", budget.Used("shop"))
+		}
+	}
+}
+
+// A list that is streamed passes a transform twice. What the first pass has left out
+// is not there for the second, which still says so.
+func TestTransformsOfWorkloadsMayRunTwice(t *testing.T) {
+	deployment := func(bytes int) *appsv1.Deployment {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Env: []corev1.EnvVar{{Value: strings.Repeat("x", bytes)}}}}
+		return d
+	}
+	other := func(bytes int) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"metadata": map[string]any{"namespace": "shop", "name": "crew"},
+			"spec": map[string]any{"replicas": int64(3), "template": map[string]any{
+				"spec": map[string]any{"containers": []any{map[string]any{"name": "app", "image": strings.Repeat("x", bytes)}}}}},
+		}}
+	}
+	for name, tt := range map[string]struct {
+		budget, bytes int
+		cut, noRoom   bool
+	}{
+		"whole":     {budget: 1 << 20, bytes: 1000},
+		"too large": {budget: 8 << 20, bytes: 2 << 20, cut: true},
+		"no room":   {budget: 2 << 10, bytes: 100 << 10, cut: true, noRoom: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := WorkloadsIn(kept.New(tt.budget, kept.Unbounded))
+			for kind, strip := range map[string]func() (any, error){
+				"Deployment": func() (any, error) {
+					first, err := w.Strip(deployment(tt.bytes))
+					if err != nil {
+						return nil, err
+					}
+					return w.Strip(first)
+				},
+				"another kind": func() (any, error) {
+					first, err := w.StripOthers(other(tt.bytes))
+					if err != nil {
+						return nil, err
+					}
+					return w.StripOthers(first)
+				},
+			} {
+				twice, err := strip()
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := twice.(client.Object)
+				if (Cut(o) != nil) != tt.cut || NoRoom(o) != tt.noRoom {
+					t.Errorf("%s: %v, no room %v", kind, Cut(o), NoRoom(o))
+				}
+			}
+		})
+	}
+	marked := deployment(1000)
+	marked.Annotations = map[string]string{"sluice.dev/cut": "by a user", "sluice.dev/no-room": ""}
+	if got, err := NewWorkloads().Strip(marked); err != nil || Cut(got.(client.Object)) != nil {
+		t.Errorf("a user says what is cut: %v", Cut(got.(client.Object)))
+	}
+}
+
 // Empty values are 3 bytes of JSON, and much more once they are decoded.
 func TestEmptyValuesOfOtherKindsAreNotKept(t *testing.T) {
 	empty := make([]any, 50_000)
@@ -208,7 +307,7 @@ func TestLargeWorkloadsAreNotKept(t *testing.T) {
 	for i := range 1000 {
 		resources[corev1.ResourceName(fmt.Sprintf("example.org/%d", i))] = resource.MustParse("1")
 	}
-	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationCut: ""}}}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"sluice.dev/cut": ""}}}
 	deployment.Spec.Template.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: resources}}}
 	if _, err := NewWorkloads().Strip(deployment); err != nil || Cut(deployment) != nil || len(deployment.Spec.Template.Spec.Containers[0].Resources.Requests) != 1 {
 		t.Errorf("of a container's resources is kept %v, %v", deployment.Spec.Template.Spec.Containers, Cut(deployment))

@@ -1,25 +1,35 @@
-// Package kept bounds what the objects of one namespace take in the memory of a
+// Package kept bounds what the objects that tenants write take in the memory of a
 // process that watches them.
 package kept
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 )
 
-// Budget is what the objects of each namespace may take, in bytes. What an object
-// takes is given back when another takes its place, and else when it is no longer
-// in memory, whoever had it.
+// Budget is what objects may take, in bytes: those of each namespace, and all of
+// them. What an object takes is given back when another takes its place, and else
+// when it is no longer in memory, whoever had it.
 type Budget struct {
-	most int
+	ofOne, inAll int
 
-	mu sync.Mutex
-	of map[string]*account
+	mu  sync.Mutex
+	of  map[string]*account
+	all int
 }
 
-// New returns a Budget of so many bytes for each namespace.
-func New(most int) *Budget { return &Budget{most: most, of: map[string]*account{}} }
+// PerObject is what an object takes at least, whatever is kept of it.
+const PerObject = 1 << 10
+
+// Unbounded is for Budgets that bound what namespaces have, and not the whole.
+const Unbounded = math.MaxInt
+
+// New returns a Budget of so many bytes for each namespace, and for all of them.
+func New(ofOne, inAll int) *Budget {
+	return &Budget{ofOne: min(ofOne, inAll), inAll: inAll, of: map[string]*account{}}
+}
 
 // account is what one namespace takes.
 type account struct {
@@ -53,14 +63,15 @@ func nextVersion() uint64 {
 }
 
 // Hold counts so many bytes for an object, which has a name of its own in its
-// namespace. The error says why there is no room for it; then nothing is counted
-// for the object, nor for the one before.
-func Hold[T any](b *Budget, object *T, namespace, name string, bytes int) error {
+// namespace, for as long as somebody has the memory: where parts of an object may
+// outlive it, the largest of them. The error says why there is no room; then
+// nothing is counted for the object, nor for the one before.
+func Hold[T any](b *Budget, memory *T, namespace, name string, bytes int) error {
 	version := nextVersion()
 	if err := b.take(namespace, name, entry{bytes, version}); err != nil {
 		return err
 	}
-	runtime.AddCleanup(object, b.giveBack, place{namespace, name, version})
+	runtime.AddCleanup(memory, b.giveBack, place{namespace, name, version})
 	return nil
 }
 
@@ -72,11 +83,15 @@ func (b *Budget) take(namespace, name string, e entry) error {
 	if a == nil {
 		a = &account{objects: map[string]entry{}}
 	}
-	if a.used+e.bytes > b.most {
-		return fmt.Errorf("the objects of namespace %.64s take %s of the %s of memory that they may, and there is no room for the %s of this one: "+
-			"there is once others are smaller or fewer", namespace, size(a.used), size(b.most), size(e.bytes))
+	const noRoom = "take %s of the %s of memory that they may, and there is no room for the %s of this one: there is once others are smaller or fewer"
+	switch {
+	case e.bytes > b.ofOne-a.used:
+		return fmt.Errorf("the objects of namespace %.64s "+noRoom, namespace, size(a.used), size(b.ofOne), size(e.bytes))
+	case e.bytes > b.inAll-b.all:
+		return fmt.Errorf("the objects of all namespaces "+noRoom, size(b.all), size(b.inAll), size(e.bytes))
 	}
 	a.used += e.bytes
+	b.all += e.bytes
 	a.objects[name] = e
 	b.of[namespace] = a
 	return nil
@@ -98,6 +113,7 @@ func (b *Budget) forget(namespace, name string) {
 		return
 	}
 	a.used -= a.objects[name].bytes
+	b.all -= a.objects[name].bytes
 	delete(a.objects, name)
 	if len(a.objects) == 0 {
 		delete(b.of, namespace)
@@ -112,6 +128,18 @@ func (b *Budget) Used(namespace string) int {
 		return a.used
 	}
 	return 0
+}
+
+// Room reports whether there may be room in a namespace for an object that there
+// was none for. A nil Budget has none.
+func (b *Budget) Room(namespace string) bool {
+	if b == nil {
+		return false
+	}
+	used := b.Used(namespace)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return used < b.ofOne-b.ofOne/16 && b.all < b.inAll-b.inAll/16
 }
 
 // size is a number of bytes as a human reads it, and does not change with each of

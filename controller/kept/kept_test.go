@@ -3,9 +3,13 @@ package kept
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 )
 
 type object [64]byte
@@ -13,7 +17,7 @@ type object [64]byte
 // A namespace fills its budget; others do not notice, and it has room again once
 // objects went.
 func TestANamespaceHasABudget(t *testing.T) {
-	b := New(10 << 20)
+	b := New(10<<20, Unbounded)
 	objects := map[int]*object{}
 	held := func(i int) error {
 		objects[i] = &object{}
@@ -65,4 +69,107 @@ func collected(t *testing.T, what string, condition func() bool) {
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// What all namespaces take has a bound of its own.
+func TestAllNamespacesHaveABudget(t *testing.T) {
+	b := New(4<<20, 6<<20)
+	objects := []*object{{}, {}, {}}
+	for i, namespace := range []string{"a", "b"} {
+		if err := Hold(b, objects[i], namespace, "x", 3<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Hold(b, objects[2], "c", "x", 1<<20); err == nil || !strings.Contains(err.Error(), "all namespaces take 6 MiB of the 6 MiB") {
+		t.Errorf("it is told %v", err)
+	}
+	if b.Room("c") {
+		t.Error("there is room in a namespace where all is taken")
+	}
+	if err := Hold(b, objects[0], "a", "x", 1<<20); err != nil || !b.Room("c") {
+		t.Errorf("no room where one got smaller: %v", err)
+	}
+	runtime.KeepAlive(objects)
+}
+
+// What is counted for objects is what they take, by the memory of the process.
+func TestSizeIsWhatObjectsTake(t *testing.T) {
+	fill := func(n int) map[string]string {
+		m := map[string]string{}
+		for i := range n {
+			m[fmt.Sprint("key-", i)] = strings.Repeat("x", 100)
+		}
+		return m
+	}
+	for name, build := range map[string]func() any{
+		"texts": func() any { return &metav1.ObjectMeta{Name: strings.Repeat("x", 100_000)} },
+		"maps":  func() any { return &metav1.ObjectMeta{Labels: fill(5000), Annotations: fill(3)} },
+		"lists": func() any { return &metav1.ObjectMeta{Finalizers: slices.Repeat([]string{"x"}, 10_000)} },
+		"structs": func() any {
+			return &metav1.ObjectMeta{OwnerReferences: slices.Clone([]metav1.OwnerReference{9999: {Name: "x"}})}
+		},
+		"any": func() any {
+			many := map[string]any{}
+			for i := range 3000 {
+				many[fmt.Sprint(i)] = []any{map[string]any{}, int64(i)}
+			}
+			return &many
+		},
+	} {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		object := build()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		took, counted := int(after.HeapAlloc)-int(before.HeapAlloc), Size(object)
+		if counted < took*6/10 || counted > 3*took {
+			t.Errorf("%s: %d bytes are counted of %d", name, counted, took)
+		}
+		runtime.KeepAlive(object)
+	}
+}
+
+// Of objects that there is no room for stubs are kept, which say so however often
+// they pass; those of others, and smaller ones, are kept.
+func TestObjectsThatThereIsNoRoomForAreStubs(t *testing.T) {
+	b := New(100<<10, Unbounded)
+	transform := Transform(b, "Thing", func(o *metav1.PartialObjectMetadata) { o.ManagedFields = nil },
+		func(o *metav1.PartialObjectMetadata, _ string) { o.Annotations = nil })
+	thing := func(namespace string, i int) *metav1.PartialObjectMetadata {
+		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: fmt.Sprint(i), Annotations: map[string]string{"x": strings.Repeat("x", 30<<10)},
+		}}
+	}
+	var all []any
+	kept := func(o *metav1.PartialObjectMetadata) bool {
+		t.Helper()
+		once, err := transform(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		twice, err := transform(once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, twice)
+		why := Why(twice.(metav1.Object))
+		if cut := len(o.Annotations) == 0; cut != (why != "") || cut != WantsRoom(o) || cut && !strings.Contains(why, "namespace "+o.Namespace) {
+			t.Errorf("%s: %d annotations, %q", o.Name, len(o.Annotations), why)
+		}
+		return why == ""
+	}
+	for i := range 10 {
+		if kept(thing("flood", i)) != (i < 3) {
+			t.Errorf("object %d", i)
+		}
+	}
+	if !kept(thing("shop", 0)) {
+		t.Error("another namespace has no room")
+	}
+	gone := cache.DeletedFinalStateUnknown{Key: "a/b"}
+	if got, err := transform(gone); err != nil || got != gone {
+		t.Errorf("of one deleted unseen: %v, %v", got, err)
+	}
+	runtime.KeepAlive(all)
 }

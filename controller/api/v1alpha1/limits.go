@@ -60,6 +60,9 @@ const bytesOfValue = 50
 // Transform cuts objects down before they are held in a cache. What is beyond a
 // limit is not kept; instead the object says which limit, and its Validate does.
 func (l Limits) Transform(object any) (any, error) {
+	if o, ok := object.(metav1.Object); ok {
+		cutUnread(o)
+	}
 	switch o := object.(type) {
 	case *ScaledObject:
 		l.CutScaledObject(o)
@@ -89,15 +92,20 @@ func (l Limits) CutScaledObject(so *ScaledObject) {
 	if err == nil {
 		return
 	}
-	kept := ScaledObjectSpec{MinReplicaCount: so.Spec.MinReplicaCount, MaxReplicaCount: so.Spec.MaxReplicaCount,
-		IdleReplicaCount: so.Spec.IdleReplicaCount, Exceeds: err.Error()}
-	if ref := so.Spec.ScaleTargetRef; l.whole(ref) == nil {
-		kept.ScaleTargetRef = ref
+	so.Spec = so.Spec.harmless(err.Error(), func(ref any) bool { return l.whole(ref) == nil })
+}
+
+// harmless is what is needed of a spec to let the object go, and why there is no
+// more. The reference to the target is there where it fits.
+func (s ScaledObjectSpec) harmless(why string, fits func(ref any) bool) ScaledObjectSpec {
+	kept := ScaledObjectSpec{MinReplicaCount: s.MinReplicaCount, MaxReplicaCount: s.MaxReplicaCount, IdleReplicaCount: s.IdleReplicaCount, Exceeds: why}
+	if fits(s.ScaleTargetRef) {
+		kept.ScaleTargetRef = s.ScaleTargetRef
 	}
-	if so.Spec.Advanced != nil {
-		kept.Advanced = &AdvancedConfig{RestoreToOriginalReplicaCount: so.Spec.Advanced.RestoreToOriginalReplicaCount}
+	if s.Advanced != nil {
+		kept.Advanced = &AdvancedConfig{RestoreToOriginalReplicaCount: s.Advanced.RestoreToOriginalReplicaCount}
 	}
-	so.Spec = kept
+	return kept
 }
 
 // CutScaledJob is CutScaledObject for a ScaledJob.

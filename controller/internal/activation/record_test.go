@@ -213,7 +213,7 @@ func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
 	f := newFixture(t, 1, func(so *v1alpha1.ScaledObject) {
 		so.Spec.Triggers = append(so.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "external", Metadata: map[string]string{"scalerAddress": "mine:1"}})
 	})
-	errs, figures := metrics.NewErrors(), metrics.NewFigures()
+	errs, figures := metrics.NewErrors(nil), metrics.NewFigures(nil)
 	f.Errors, f.Figures = errs, figures
 	so := f.object()
 	for i := range 1000 {

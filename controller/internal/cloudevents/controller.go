@@ -14,6 +14,7 @@ import (
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	cached "github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // The reasons of condition Active.
@@ -49,8 +50,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.Sinks.remove(request.NamespacedName)
 		return r.release(ctx, source)
 	}
-	now := edition{source.GetUID(), source.GetGeneration()}
-	err := r.Sinks.put(request.NamespacedName, now, *source.Wants()) //nolint:contextcheck // a sink outlives the request
+	err := r.put(request.NamespacedName, source) //nolint:contextcheck // a sink outlives the request
 	if !r.Leads() {
 		return reconcile.Result{RequeueAfter: standby}, nil
 	}
@@ -59,6 +59,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		result.RequeueAfter = standby
 	}
 	return result, r.report(ctx, source, err)
+}
+
+// put has a source's sink. One that there is no room for has none.
+func (r *Reconciler) put(key types.NamespacedName, source eventing.Source) error {
+	if why := cached.Why(source); why != "" {
+		r.Sinks.remove(key)
+		return errors.New(why)
+	}
+	return r.Sinks.put(key, edition{source.GetUID(), source.GetGeneration()}, *source.Wants())
 }
 
 // release lets a source go that KEDA has put its finalizer on: here nothing is

@@ -5,13 +5,13 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/internal/admission"
 	"github.com/sluice-autoscaler/sluice/controller/internal/cloudevents"
@@ -38,7 +38,7 @@ func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) err
 	} {
 		r := &cloudevents.Reconciler{Client: mgr.GetClient(), Sinks: sinks, New: one.empty, Leads: leads}
 		err := ctrl.NewControllerManagedBy(mgr).Named(one.name).
-			For(one.empty(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+			For(one.empty(), builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, roomChanged()))).
 			WatchesRawSource(source.Func(one.feed.attach)).
 			WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)}).
 			Complete(againAfterConflict(reportingPanics{r, "a CloudEventSource", r.Defective}))
@@ -50,22 +50,4 @@ func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) err
 		return err
 	}
 	return mgr.Add(sinks)
-}
-
-// mostOfSource is what the spec of a source may have, as JSON, and its status.
-const mostOfSource = 16 << 10
-
-// keptSource is what the cache holds of a source. One that is too large has
-// nothing that it could send to.
-func keptSource(object any) (any, error) {
-	if source, ok := object.(eventing.Source); ok {
-		source.SetManagedFields(nil)
-		if v1alpha1.CutMetadata(source) != nil || !v1alpha1.Fits(source.Wants(), mostOfSource) {
-			*source.Wants() = eventing.CloudEventSourceSpec{}
-		}
-		if !v1alpha1.Fits(source.State(), mostOfSource) {
-			*source.State() = eventing.CloudEventSourceStatus{}
-		}
-	}
-	return object, nil
 }

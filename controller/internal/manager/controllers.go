@@ -115,12 +115,13 @@ func scaling(ctx context.Context, objects client.Reader, target types.Namespaced
 }
 
 // specChanged passes changes that a user makes: spec, labels, annotations and
-// deletion, not status.
+// deletion, not status; and that there is room for what they made.
 func specChanged() predicate.Predicate {
 	return predicate.Or[client.Object](
 		predicate.GenerationChangedPredicate{},
 		predicate.LabelChangedPredicate{},
 		predicate.AnnotationChangedPredicate{},
+		roomChanged(),
 	)
 }
 
@@ -142,7 +143,9 @@ func sameHPA(a, b *autoscalingv2.HorizontalPodAutoscaler) bool {
 		apiequality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
 }
 
-func templateOrReplicasChanged() predicate.Predicate { return predicate.GenerationChangedPredicate{} }
+func templateOrReplicasChanged() predicate.Predicate {
+	return predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, roomChanged())
+}
 
 // scalingActiveChanged passes changes of what the HPA says of itself.
 func scalingActiveChanged() predicate.Predicate {

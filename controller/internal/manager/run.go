@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -42,10 +43,12 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/registration"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
+	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 	"github.com/sluice-autoscaler/sluice/controller/internal/shadow"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/subscription"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/kinds"
 	"github.com/sluice-autoscaler/sluice/identity"
 )
@@ -93,6 +96,7 @@ type process struct {
 	federation *federation.Federation
 
 	workloads *federation.Workloads
+	objects   *kept.Budget // of all else that tenants write
 	kinds     *target.Kinds
 	targets   *target.Client
 	sinks     *cloudevents.Sinks
@@ -100,6 +104,7 @@ type process struct {
 
 	failures  *metrics.Errors
 	figures   *metrics.Figures
+	leftOut   *series.LeftOut
 	decisions *activation.Loop
 	jobs      *scaledjob.Reconciler
 	shadow    *shadow.Shadow
@@ -134,8 +139,9 @@ func (p *process) connect(ctx context.Context) error {
 	}
 	// The API server's own priority and fairness is the only limit.
 	config.QPS = -1
-	p.workloads = federation.NewWorkloads()
-	if p.mgr, err = ctrl.NewManager(config, options(p.Options, p.workloads)); err != nil {
+	room := int(debug.SetMemoryLimit(-1))
+	p.workloads, p.objects = federation.WorkloadsIn(budget(room)), budget(room)
+	if p.mgr, err = ctrl.NewManager(config, options(p.Options, p.workloads, p.objects)); err != nil {
 		return err
 	}
 	if p.clientset, err = kubernetes.NewForConfig(config); err != nil {
@@ -254,13 +260,14 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		Client: cluster, Now: time.Now,
 		Events: cloudevents.Recorder{EventRecorder: p.mgr.GetEventRecorder("keda-operator"), Sinks: p.sinks},
 	}
-	p.failures, p.figures = metrics.NewErrors(), metrics.NewFigures()
+	p.leftOut = metrics.LeftOut(p.named("metrics"))
+	p.failures, p.figures = metrics.NewErrors(p.leftOut), metrics.NewFigures(p.leftOut)
 	p.decisions = &activation.Loop{
 		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Errors: p.failures,
 		Resubscribe: p.router.subscriptions.add, Figures: p.figures, Now: time.Now,
 	}
 	p.jobs = &scaledjob.Reconciler{
-		Client: cluster, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State,
+		Client: cluster, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State, Room: p.objects.Room,
 		WatchPods: (&pods{cache: p.mgr.GetCache(), router: p.router}).watch,
 		Measures:  metrics.Jobs{Errors: p.failures, Figures: p.figures}, Version: p.version, Now: time.Now,
 	}
@@ -320,7 +327,7 @@ func (p *process) addScaledObjects(context.Context) error {
 	subscriptions := &subscription.Reconciler{Client: cluster, Targets: p.targets, Federation: subscriptions{p.federation, p.router}}
 	hpas := &scaledobject.Reconciler{
 		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Version: p.version,
-		Selecting: keysOf(p.Selector), Unasked: p.registration.Metrics, Now: time.Now,
+		Selecting: keysOf(p.Selector), Room: p.objects.Room, Unasked: p.registration.Metrics, Now: time.Now,
 	}
 	told := &notices{client: cluster, empty: func() client.Object { return &v1alpha1.ScaledObject{} }}
 	return errors.Join(
@@ -372,10 +379,10 @@ func (p *process) addProbes(ctx context.Context) error {
 
 // addMetrics tells operators what is done: /metrics, OpenTelemetry, /decisions.
 func (p *process) addMetrics(ctx context.Context) error {
-	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula)
+	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula, p.leftOut)
 	for _, c := range []prometheus.Collector{
 		guard.Panics, guard.Collector(p.failures), guard.Collector(p.figures), p.rival.metric(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
-		guard.Collector(p.shadow), p.registration,
+		guard.Collector(p.shadow), p.registration, p.leftOut,
 	} {
 		if err := ctrlmetrics.Registry.Register(c); err != nil {
 			return err
@@ -398,13 +405,11 @@ func keysOf(s labels.Selector) (keys []string) {
 	return keys
 }
 
-func options(o Options, workloads *federation.Workloads) ctrl.Options {
+func options(o Options, workloads *federation.Workloads, objects *kept.Budget) ctrl.Options {
 	scheme := runtime.NewScheme()
 	must(clientgoscheme.AddToScheme(scheme))
 	must(v1alpha1.AddToScheme(scheme))
 	must(eventing.AddToScheme(scheme))
-	selected := cache.ByObject{Label: o.Selector, Transform: o.kept}
-	selectedLogins := cache.ByObject{Label: o.AuthenticationSelector, Transform: o.kept}
 	// Nobody changes a workload that was read; only its scale is written.
 	shared := true
 	workload := cache.ByObject{UnsafeDisableDeepCopy: &shared, Transform: workloads.Strip}
@@ -416,15 +421,19 @@ func options(o Options, workloads *federation.Workloads) ctrl.Options {
 		Cache: cache.Options{
 			DefaultTransform: workloads.StripOthers,
 			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.ScaledObject{}:                 selected,
-				&v1alpha1.ScaledJob{}:                    selected,
-				&v1alpha1.TriggerAuthentication{}:        selectedLogins,
-				&v1alpha1.ClusterTriggerAuthentication{}: selectedLogins,
-				&eventing.CloudEventSource{}:             {Transform: keptSource},
-				&eventing.ClusterCloudEventSource{}:      {Transform: keptSource},
+				&v1alpha1.ScaledObject{}: {Label: o.Selector, Transform: keptObject(o, objects, "ScaledObject", (*v1alpha1.ScaledObject).Stub)},
+				&v1alpha1.ScaledJob{}:    {Label: o.Selector, Transform: keptObject(o, objects, "ScaledJob", (*v1alpha1.ScaledJob).Stub)},
+				&v1alpha1.TriggerAuthentication{}: {
+					Label: o.AuthenticationSelector, Transform: keptObject(o, objects, "TriggerAuthentication", (*v1alpha1.TriggerAuthentication).Stub),
+				},
+				&v1alpha1.ClusterTriggerAuthentication{}: {
+					Label: o.AuthenticationSelector, Transform: keptObject(o, objects, "ClusterTriggerAuthentication", (*v1alpha1.ClusterTriggerAuthentication).Stub),
+				},
+				&eventing.CloudEventSource{}:             {Transform: keptSource[eventing.CloudEventSource](objects, "CloudEventSource")},
+				&eventing.ClusterCloudEventSource{}:      {Transform: keptSource[eventing.ClusterCloudEventSource](objects, "ClusterCloudEventSource")},
 				&batchv1.Job{}:                           ofScaledJobs(),
 				&corev1.Pod{}:                            ofScaledJobs(),
-				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.Selector, Transform: scaledobject.Stripped},
+				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.Selector, Transform: scaledobject.Stripped(objects)},
 				&appsv1.Deployment{}:                     workload,
 				&appsv1.StatefulSet{}:                    workload,
 				&appsv1.ReplicaSet{}:                     workload,
@@ -438,15 +447,6 @@ func options(o Options, workloads *federation.Workloads) ctrl.Options {
 		opts.Cache.DefaultNamespaces[namespace] = cache.Config{}
 	}
 	return opts
-}
-
-// kept is what the cache holds of an object of users.
-func (o Options) kept(object any) (any, error) {
-	stripped, err := cache.TransformStripManagedFields()(object)
-	if err != nil {
-		return nil, err
-	}
-	return o.Limits.Transform(stripped)
 }
 
 // must is for registrations that fail only by a programmer's mistake.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -56,16 +58,17 @@ type Collector struct {
 	leads   func() bool
 	// formulas is what the formula of an object came to, nil for nothing.
 	formulas func(types.NamespacedName) *scaling.ExplainedFormula
+	out      *series.LeftOut
 }
 
 // New returns a Collector that reads objects from a cached client and readings
 // from states. leads reports whether this process leads, and formulas what the
-// formula of an object came to.
+// formula of an object came to. Series that are too many are noted in out.
 func New(
 	client client.Reader, states func(federation.ID) (federation.State, bool), version string, leads func() bool,
-	formulas func(types.NamespacedName) *scaling.ExplainedFormula,
+	formulas func(types.NamespacedName) *scaling.ExplainedFormula, out *series.LeftOut,
 ) *Collector {
-	return &Collector{client: client, states: states, version: version, leads: leads, formulas: formulas}
+	return &Collector{client: client, states: states, version: version, leads: leads, formulas: formulas, out: out}
 }
 
 // Describe implements prometheus.Collector.
@@ -89,35 +92,82 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		// The cache has not started: there is nothing to tell yet.
 		return
 	}
+	owners := ownersOf(objects.Items, jobs.Items)
+	wanted := map[string]int{}
+	for _, o := range owners {
+		wanted[o.id.Namespace] += c.wants(o)
+	}
+	all.left = ofCollector.Shares(wanted)
+	c.out.Note("keda_scaler_*", wanted, all.left)
 	registered := map[[2]string]float64{} // by kind and namespace
-	byType := map[string]float64{}
-	tell := func(o owner) {
-		names := v1alpha1.MostMetrics
+	byType := typeCounts{}
+	for _, o := range owners {
+		registered[[2]string{registeredAs[o.kind], o.id.Namespace}]++
+		if o.object != nil {
+			all.of(paused, number(o.object.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), o.id.Namespace, o.id.Name)
+		}
+		left := v1alpha1.MostMetrics
 		for index, trigger := range o.triggers {
-			byType[short(trigger.Type)]++
-			names -= c.trigger(all, o, index, names)
+			byType.add(o.id.Namespace, short(trigger.Type))
+			left -= c.trigger(all, o, index, left)
+		}
+		if o.object != nil {
+			c.composite(all, o.object)
 		}
 	}
-	for i := range objects.Items {
-		so := &objects.Items[i]
-		registered[[2]string{"scaled_object", so.Namespace}]++
-		all.gauge(paused, number(so.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), so.Namespace, so.Name)
-		o := ofObject(so)
-		o.replaced = inFallback(so)
-		tell(o)
-		c.composite(all, so)
-	}
-	for i := range jobs.Items {
-		registered[[2]string{"scaled_job", jobs.Items[i].Namespace}]++
-		tell(ofJob(&jobs.Items[i]))
-	}
 	c.register(registered)
-	for triggerType, count := range byType {
+	for triggerType, count := range byType.named() {
 		all.gauge(triggers, count, triggerType)
 	}
 	for what, count := range registered {
 		all.gauge(resources, count, what[0], what[1])
 	}
+}
+
+// registeredAs is what kinds of objects are called where they are counted.
+var registeredAs = map[string]string{kindObject: "scaled_object", kindJob: "scaled_job"}
+
+// ownersOf are objects of both kinds, in an order that is the same at each scrape.
+func ownersOf(objects []v1alpha1.ScaledObject, jobs []v1alpha1.ScaledJob) []owner {
+	owners := make([]owner, 0, len(objects)+len(jobs))
+	for i := range objects {
+		o := ofObject(&objects[i])
+		o.object, o.replaced = &objects[i], inFallback(&objects[i])
+		owners = append(owners, o)
+	}
+	for i := range jobs {
+		owners = append(owners, ofJob(&jobs[i]))
+	}
+	slices.SortFunc(owners, func(a, b owner) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.id.Namespace, b.id.Namespace), cmp.Compare(a.id.Name, b.id.Name))
+	})
+	return owners
+}
+
+// wants is how many series an object has, before any is made.
+func (c *Collector) wants(o owner) (n int) {
+	if o.object != nil {
+		n++
+		if c.formulas(client.ObjectKeyFromObject(o.object)) != nil {
+			n += 2
+		}
+	}
+	left := v1alpha1.MostMetrics
+	for index, trigger := range o.triggers {
+		id := o.id
+		id.Index = index
+		if trigger.Builtin() {
+			if o.builtins {
+				n++
+			}
+		} else if state, ok := c.states(id); ok {
+			specs, values := min(len(state.Specs), left), min(len(state.Values), left)
+			most := max(specs, values)
+			n += 2*most + specs
+			left -= most
+		}
+	}
+	return n
 }
 
 // register counts objects that have no series of their own. Those of the whole
@@ -154,6 +204,8 @@ type owner struct {
 	builtins bool
 	// replaced are the replicas of the metrics in fallback, for a scrape.
 	replaced map[string]int32
+	// object is a ScaledObject, for a scrape.
+	object *v1alpha1.ScaledObject
 }
 
 func (o owner) key() objectKey {
@@ -191,7 +243,7 @@ func ofJob(sj *v1alpha1.ScaledJob) owner {
 func (c *Collector) trigger(all scrape, o owner, index, most int) int {
 	if trigger := o.triggers[index]; trigger.Builtin() {
 		if o.builtins {
-			all.gauge(active, 1, o.labels(index, trigger.Type)...)
+			all.of(active, 1, o.labels(index, trigger.Type)...)
 		}
 		return 0
 	}
@@ -208,12 +260,12 @@ func (c *Collector) trigger(all scrape, o owner, index, most int) int {
 	}
 	for _, v := range values {
 		labels := o.labels(index, scaling.MetricName(index, v.Metric))
-		all.gauge(value, v.Value, labels...)
-		all.gauge(active, number(v.Active), labels...)
+		all.of(value, v.Value, labels...)
+		all.of(active, number(v.Active), labels...)
 	}
 	for _, spec := range specs {
 		if state.Outcome != scaling.Pending {
-			all.gauge(latency, state.Took.Seconds(), o.labels(index, scaling.MetricName(index, spec.Name))...)
+			all.of(latency, state.Took.Seconds(), o.labels(index, scaling.MetricName(index, spec.Name))...)
 		}
 	}
 	return max(len(specs), len(values))
@@ -228,8 +280,8 @@ func (o owner) fallback(all scrape, index int, spec federation.MetricSpec) {
 		return
 	}
 	if v, err := scaling.FallbackValue(spec.Target, kind, replicas, 0); err == nil {
-		all.gauge(value, v, o.labels(index, metric)...)
-		all.gauge(active, 1, o.labels(index, metric)...)
+		all.of(value, v, o.labels(index, metric)...)
+		all.of(active, 1, o.labels(index, metric)...)
 	}
 }
 
@@ -240,8 +292,8 @@ func (c *Collector) composite(all scrape, so *v1alpha1.ScaledObject) {
 		return
 	}
 	labels := []string{so.Namespace, scaling.CompositeMetric, so.Name, scaling.CompositeMetric, "0", kindObject}
-	all.gauge(value, formula.Value, labels...)
-	all.gauge(active, number(formula.Active), labels...)
+	all.of(value, formula.Value, labels...)
+	all.of(active, number(formula.Active), labels...)
 }
 
 // labels are the values of perTrigger. KEDA calls a ScaledJob scaledObject here,

@@ -95,7 +95,7 @@ keda_trigger_registered_total{type="kafka"} 2
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", leading, noFormula)
+			c := New(testcluster.New(t, "", nil, tt.object).Client, states, "v1", leading, noFormula, nil)
 			if err := testutil.CollectAndCompare(c, strings.NewReader(tt.want), tt.names...); err != nil {
 				t.Error(err)
 			}
@@ -106,7 +106,7 @@ keda_trigger_registered_total{type="kafka"} 2
 func TestOtherKindsAreCounted(t *testing.T) {
 	login := &v1alpha1.TriggerAuthentication{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "login"}}
 	everywhere := &v1alpha1.ClusterTriggerAuthentication{ObjectMeta: metav1.ObjectMeta{Name: "login"}}
-	c := New(testcluster.New(t, "", nil, login, everywhere).Client, states, "v1", leading, noFormula)
+	c := New(testcluster.New(t, "", nil, login, everywhere).Client, states, "v1", leading, noFormula, nil)
 	want := `
 # HELP keda_resource_registered_total Objects by kind and namespace.
 # TYPE keda_resource_registered_total gauge
@@ -130,7 +130,7 @@ func TestSeriesOfAFormula(t *testing.T) {
 		so.Spec.Triggers = so.Spec.Triggers[:1]
 		so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "bills"}}
 	})
-	c := New(testcluster.New(t, "", nil, so).Client, none, "v1", leading, formula)
+	c := New(testcluster.New(t, "", nil, so).Client, none, "v1", leading, formula, nil)
 	want := `
 # HELP keda_scaler_active 1 while the metric asks for at least one replica.
 # TYPE keda_scaler_active gauge
@@ -151,7 +151,7 @@ func TestValueAfterFallback(t *testing.T) {
 	so := object(func(so *v1alpha1.ScaledObject) {
 		so.Status.Fallback = []v1alpha1.FallbackVerdict{{Metric: "s0-kafka-orders", Replicas: ptr.To[int32](6)}}
 	})
-	c := New(testcluster.New(t, "", nil, so).Client, failing, "v1", leading, noFormula)
+	c := New(testcluster.New(t, "", nil, so).Client, failing, "v1", leading, noFormula, nil)
 	want := `
 # HELP keda_scaler_metrics_value Last value of a metric, in its own unit.
 # TYPE keda_scaler_metrics_value gauge
@@ -163,7 +163,7 @@ keda_scaler_metrics_value{metric="s0-kafka-orders",namespace="shop",scaledObject
 }
 
 func TestFigures(t *testing.T) {
-	f := NewFigures()
+	f := NewFigures(nil)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(f)
 	so := object(func(so *v1alpha1.ScaledObject) {
@@ -202,7 +202,7 @@ keda_scaler_empty_upstream_responses_total{ignoreNullValues="true",metricName="s
 
 func TestSeriesEndWithTheObject(t *testing.T) {
 	cluster := testcluster.New(t, "", nil, object())
-	c := New(cluster.Client, states, "v1", leading, noFormula)
+	c := New(cluster.Client, states, "v1", leading, noFormula, nil)
 	if err := cluster.Direct.Delete(t.Context(), object()); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestSeriesEndWithTheObject(t *testing.T) {
 }
 
 func TestStandbysTellOfNoObject(t *testing.T) {
-	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", func() bool { return false }, noFormula)
+	c := New(testcluster.New(t, "", nil, object()).Client, states, "v1", func() bool { return false }, noFormula, nil)
 	want := `
 # HELP keda_build_info Always 1; labels tell the build.
 # TYPE keda_build_info gauge
@@ -224,7 +224,7 @@ keda_build_info{git_commit="` + Commit + `",goarch="` + runtime.GOARCH + `",goos
 }
 
 func TestErrors(t *testing.T) {
-	e := NewErrors()
+	e := NewErrors(nil)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(e)
 	so := object()
@@ -284,7 +284,7 @@ func TestNoSeriesIsThereTwice(t *testing.T) {
 	})
 	formula := func(types.NamespacedName) *scaling.ExplainedFormula { return &scaling.ExplainedFormula{Value: 84} }
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(New(testcluster.New(t, "", nil, so, scaledJob()).Client, last, "v\xff", leading, formula))
+	registry.MustRegister(New(testcluster.New(t, "", nil, so, scaledJob()).Client, last, "v\xff", leading, formula, nil))
 	if _, err := registry.Gather(); err != nil {
 		t.Error(err)
 	}
@@ -299,7 +299,7 @@ keda_scaler_metrics_value{metric="s0-lag",namespace="shop",scaledObject="worker"
 		state.Values, state.Specs = state.Values[:1], state.Specs[:1]
 		return state, true
 	}
-	c := New(testcluster.New(t, "", nil, so).Client, down, "v1", leading, noFormula)
+	c := New(testcluster.New(t, "", nil, so).Client, down, "v1", leading, noFormula, nil)
 	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "keda_scaler_metrics_value"); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"log/slog"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -8,9 +10,28 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/series"
 )
 
-// mostNames is how many metrics of a trigger, and of an object, have series:
-// families name them as they like.
-var mostNames = series.Bounds{Part: v1alpha1.MostMetricsOfTrigger, Owner: v1alpha1.MostMetrics}
+// ofCollector and ofCounter are how many series a scrape has of what it makes of
+// objects, and of each that is counted. A scrape takes 1.3 KiB for each.
+var (
+	ofCollector = series.Budget{OfOne: 50_000, InAll: 100_000}
+	ofCounter   = series.Budget{OfOne: 12_500, InAll: 25_000}
+)
+
+// LeftOut tells of which namespaces the series are too many.
+func LeftOut(log *slog.Logger) *series.LeftOut {
+	return series.NewLeftOut("sluice_series_left_out", "Series that the last scrape did not tell of a namespace, which has too many of them.", log)
+}
+
+// names is how many metrics of a trigger, and of an object, have series: families
+// name them as they like.
+func names(out *series.LeftOut) series.Bounds {
+	return series.Bounds{Part: v1alpha1.MostMetricsOfTrigger, Owner: v1alpha1.MostMetrics, Budget: &ofCounter, LeftOut: out}
+}
+
+// each is the bounds of what has one series for an object.
+func each(out *series.LeftOut) series.Bounds {
+	return series.Bounds{Part: 1, Owner: 1, Budget: &ofCounter, LeftOut: out}
+}
 
 // objectKey tells one object from the others; a ScaledJob and a ScaledObject may
 // have one name.
@@ -24,21 +45,17 @@ type perName = series.Counters[objectKey, int]
 
 // Errors counts failures of triggers, each once.
 type Errors struct {
-	trigger     *perName
-	object, job *prometheus.CounterVec
+	trigger, object, job *perName
 }
 
-// NewErrors returns counters to be registered.
-func NewErrors() *Errors {
+// NewErrors returns counters to be registered. Series that are too many are noted
+// in out.
+func NewErrors(out *series.LeftOut) *Errors {
 	return &Errors{
-		trigger: series.New[objectKey, int](mostNames,
+		trigger: series.New[objectKey, int](names(out),
 			"keda_scaler_detail_errors_total", "Failures of a trigger, at most one per polling interval.", perTrigger...),
-		object: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_scaled_object_errors_total", Help: "Failures of an object's triggers.",
-		}, perObject),
-		job: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "keda_scaled_job_errors_total", Help: "Failures of a ScaledJob's triggers.",
-		}, perJob),
+		object: series.New[objectKey, int](each(out), "keda_scaled_object_errors_total", "Failures of an object's triggers.", perObject...),
+		job:    series.New[objectKey, int](each(out), "keda_scaled_job_errors_total", "Failures of a ScaledJob's triggers.", perJob...),
 	}
 }
 
@@ -61,7 +78,7 @@ func (e *Errors) Collect(ch chan<- prometheus.Metric) {
 // known is counted without their name.
 func (e *Errors) Failed(so *v1alpha1.ScaledObject, index int, metrics []string, n int32) {
 	e.failed(ofObject(so), index, metrics, n)
-	e.object.WithLabelValues(so.Namespace, so.Name).Add(float64(n))
+	e.object.Add(ofObject(so).key(), 0, float64(n), so.Namespace, so.Name)
 }
 
 func (e *Errors) failed(o owner, index int, metrics []string, n int32) {
@@ -92,7 +109,7 @@ func (e *Errors) ForgetTrigger(object types.NamespacedName, index int) {
 // Forget drops the series of an object.
 func (e *Errors) Forget(object types.NamespacedName) {
 	e.trigger.Forget(objectKey{kindObject, object})
-	e.object.DeleteLabelValues(object.Namespace, object.Name)
+	e.object.Forget(objectKey{kindObject, object})
 }
 
 // ForgetAll drops the series of every object.

@@ -13,24 +13,23 @@ import (
 
 // Figures are what the activation loop measures of itself.
 type Figures struct {
-	late  *prometheus.GaugeVec
+	late  *perName
 	woken *prometheus.HistogramVec
 	empty *perName
 }
 
-// NewFigures returns figures to be registered.
-func NewFigures() *Figures {
+// NewFigures returns figures to be registered. Series that are too many are noted
+// in out.
+func NewFigures(out *series.LeftOut) *Figures {
 	return &Figures{
-		late: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "keda_internal_scale_loop_latency_seconds",
-			Help: "How late the last decision about an object was: since the reading that it followed from.",
-		}, []string{"namespace", "type", "resource"}),
+		late: series.NewGauges[objectKey, int](each(out), "keda_internal_scale_loop_latency_seconds",
+			"How late the last decision about an object was: since the reading that it followed from.", "namespace", "type", "resource"),
 		woken: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sluice_event_to_replicas_seconds",
 			Help:    "From the arrival of work, by its source's own clock, to the write that woke the target.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}, []string{"type"}),
-		empty: series.New[objectKey, int](mostNames,
+		empty: series.New[objectKey, int](names(out),
 			"keda_scaler_empty_upstream_responses_total", "Readings in which the source answered but had nothing to say.",
 			"namespace", "scaledResource", "triggerName", "metricName", "resourceType", "ignoreNullValues"),
 	}
@@ -52,7 +51,7 @@ func (f *Figures) Collect(ch chan<- prometheus.Metric) {
 
 // Decided takes how late the last decision about an object was.
 func (f *Figures) Decided(so *v1alpha1.ScaledObject, late time.Duration) {
-	f.late.WithLabelValues(so.Namespace, kindObject, so.Name).Set(late.Seconds())
+	f.late.Set(ofObject(so).key(), 0, late.Seconds(), so.Namespace, kindObject, so.Name)
 }
 
 // Woken takes one rise from rest.
@@ -93,7 +92,7 @@ func (f *Figures) ForgetTrigger(object types.NamespacedName, index int) {
 func (f *Figures) Forget(object types.NamespacedName) { f.forget(objectKey{kindObject, object}) }
 
 func (f *Figures) forget(object objectKey) {
-	f.late.DeleteLabelValues(object.Namespace, object.kind, object.Name)
+	f.late.Forget(object)
 	f.empty.Forget(object)
 }
 

@@ -17,12 +17,12 @@ type Jobs struct {
 // Failed counts n failures of one trigger; 0 makes its series appear.
 func (j Jobs) Failed(sj *v1alpha1.ScaledJob, index int, metrics []string, n int32) {
 	j.Errors.failed(ofJob(sj), index, metrics, n)
-	j.Errors.job.WithLabelValues(sj.Namespace, sj.Name).Add(float64(n))
+	j.Errors.job.Add(ofJob(sj).key(), 0, float64(n), sj.Namespace, sj.Name)
 }
 
 // Decided takes how late the last decision about an object was.
 func (j Jobs) Decided(sj *v1alpha1.ScaledJob, late time.Duration) {
-	j.Figures.late.WithLabelValues(sj.Namespace, kindJob, sj.Name).Set(late.Seconds())
+	j.Figures.late.Set(ofJob(sj).key(), 0, late.Seconds(), sj.Namespace, kindJob, sj.Name)
 }
 
 // Read takes a reading of a trigger with its metrics, and counts it where it was
@@ -40,6 +40,6 @@ func (j Jobs) ForgetTrigger(object types.NamespacedName, index int) {
 // Forget drops the series of an object.
 func (j Jobs) Forget(object types.NamespacedName) {
 	j.Errors.trigger.Forget(objectKey{kindJob, object})
-	j.Errors.job.DeleteLabelValues(object.Namespace, object.Name)
+	j.Errors.job.Forget(objectKey{kindJob, object})
 	j.Figures.forget(objectKey{kindJob, object})
 }

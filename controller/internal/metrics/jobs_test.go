@@ -24,7 +24,7 @@ func scaledJob() *v1alpha1.ScaledJob {
 
 func TestSeriesOfAScaledJob(t *testing.T) {
 	cluster := testcluster.New(t, "", nil, scaledJob())
-	c := New(cluster.Client, states, "1", leading, func(types.NamespacedName) *scaling.ExplainedFormula { return nil })
+	c := New(cluster.Client, states, "1", leading, func(types.NamespacedName) *scaling.ExplainedFormula { return nil }, nil)
 	want := `
 # HELP keda_resource_registered_total Objects by kind and namespace.
 # TYPE keda_resource_registered_total gauge
@@ -42,7 +42,7 @@ keda_scaler_active{metric="s0-other",namespace="shop",scaledObject="worker",scal
 // A ScaledJob and a ScaledObject may have one name: neither ends the series of
 // the other.
 func TestMeasuresOfAScaledJob(t *testing.T) {
-	errs, figures := NewErrors(), NewFigures()
+	errs, figures := NewErrors(nil), NewFigures(nil)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(errs, figures)
 	jobs, key := Jobs{errs, figures}, types.NamespacedName{Namespace: "shop", Name: "worker"}

@@ -19,7 +19,7 @@ import (
 // TestNamesThatChangeLeaveNoSeries has triggers that rename their metrics at each
 // reading, of both kinds of object.
 func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
-	errs, figures := NewErrors(), NewFigures()
+	errs, figures := NewErrors(nil), NewFigures(nil)
 	jobs := Jobs{errs, figures}
 	so, sj := object(), scaledJob()
 	for i := range 1000 {
@@ -43,7 +43,7 @@ func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
 // A trigger whose names are not known for a while keeps its series, and one that
 // is named ends the series without a name.
 func TestSeriesOfATriggerWhoseNamesAreNotKnown(t *testing.T) {
-	e, so := NewErrors(), object()
+	e, so := NewErrors(nil), object()
 	count := func(want ...string) {
 		t.Helper()
 		for _, metric := range want {
@@ -85,7 +85,7 @@ func TestSeriesOfAnObjectAreBounded(t *testing.T) {
 		state.Values = append(state.Values, federation.Value{Metric: name, Value: 7})
 	}
 	state.Outcome = scaling.Value
-	errs, figures := NewErrors(), NewFigures()
+	errs, figures := NewErrors(nil), NewFigures(nil)
 	for i := range so.Spec.Triggers {
 		mine := make([]string, len(names))
 		for n, name := range names {
@@ -94,7 +94,7 @@ func TestSeriesOfAnObjectAreBounded(t *testing.T) {
 		errs.Failed(so, i, mine, 1)
 		figures.Read(so, i, mine, true)
 	}
-	c := New(testcluster.New(t, "", nil, so).Client, func(federation.ID) (federation.State, bool) { return state, true }, "v1", leading, noFormula)
+	c := New(testcluster.New(t, "", nil, so).Client, func(federation.ID) (federation.State, bool) { return state, true }, "v1", leading, noFormula, nil)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(errs, figures, c)
 	families, err := registry.Gather()
@@ -129,7 +129,7 @@ func TestLongTypesAreOneLabel(t *testing.T) {
 		long := strings.Repeat("x", 60_000)
 		so.Spec.Triggers = []v1alpha1.ScaleTrigger{{Type: long + "1"}, {Type: long + "2"}}
 	})
-	c := New(testcluster.New(t, "", nil, so).Client, states, "v1", leading, noFormula)
+	c := New(testcluster.New(t, "", nil, so).Client, states, "v1", leading, noFormula, nil)
 	want := `
 # HELP keda_trigger_registered_total Triggers by type.
 # TYPE keda_trigger_registered_total gauge
@@ -156,7 +156,7 @@ func TestVerdictsOfATenant(t *testing.T) {
 func BenchmarkForget(b *testing.B) {
 	for _, others := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(others, " objects"), func(b *testing.B) {
-			errs, figures := NewErrors(), NewFigures()
+			errs, figures := NewErrors(nil), NewFigures(nil)
 			fail := func(name string) {
 				so := object()
 				so.Name = name

@@ -11,6 +11,8 @@ import (
 type scrape struct {
 	out  chan<- prometheus.Metric
 	told map[one]bool
+	// left is how many series of objects there may yet be of each namespace.
+	left map[string]int
 }
 
 // one is what tells a series from the others.
@@ -20,17 +22,27 @@ type one struct {
 }
 
 func newScrape(out chan<- prometheus.Metric) scrape {
-	return scrape{out: out, told: map[one]bool{}}
+	return scrape{out: out, told: map[one]bool{}, left: map[string]int{}}
 }
 
-func (s scrape) gauge(of *prometheus.Desc, v float64, labels ...string) {
+// of tells a series of an object, while its namespace has a share for it. The
+// first of the labels is the namespace.
+func (s scrape) of(desc *prometheus.Desc, v float64, labels ...string) {
+	if s.left[labels[0]] > 0 && s.gauge(desc, v, labels...) {
+		s.left[labels[0]]--
+	}
+}
+
+// gauge reports whether the series is a new one.
+func (s scrape) gauge(of *prometheus.Desc, v float64, labels ...string) bool {
 	for i, label := range labels {
 		labels[i] = strings.ToValidUTF8(label, "\uFFFD")
 	}
 	this := one{of, strings.Join(labels, "\xff")}
 	if s.told[this] {
-		return
+		return false
 	}
 	s.told[this] = true
 	s.out <- prometheus.MustNewConstMetric(of, prometheus.GaugeValue, v, labels...)
+	return true
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -46,7 +47,10 @@ type Reconciler struct {
 	Measures  Measures
 	// Version of the controller, for the Jobs' labels.
 	Version string
-	Now     func() time.Time
+	// Room reports whether there may be room in a namespace for an object that
+	// there was none for; nil never does.
+	Room func(namespace string) bool
+	Now  func() time.Time
 
 	notices notices
 	turns   turns
@@ -118,6 +122,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return r.report(ctx, sj, m, outcome{paused: true})
 	}
 	if err := sj.Validate(); err != nil {
+		if kept.WantsRoom(sj) && r.Room != nil && r.Room(sj.Namespace) {
+			// The status that says so is what has the cache read the object again.
+			err = fmt.Errorf("%w; read again at %s", err, r.Now().UTC().Truncate(readAgain).Format(time.RFC3339))
+		}
 		return r.report(ctx, sj, m, outcome{err: err})
 	}
 	if err := r.observe(ctx, sj, m, first); err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -770,7 +771,7 @@ func TestNoDataStartsNothing(t *testing.T) {
 // each reading.
 func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
 	f := newFixture(t, newObject())
-	errs, figures := metrics.NewErrors(), metrics.NewFigures()
+	errs, figures := metrics.NewErrors(nil), metrics.NewFigures(nil)
 	f.Measures = metrics.Jobs{Errors: errs, Figures: figures}
 	sj := f.object()
 	for i := range 1000 {
@@ -909,4 +910,46 @@ func (a *archive) Delete(_ context.Context, o client.Object, _ ...client.DeleteO
 	a.deletes++
 	delete(a.jobs, o.GetName())
 	return nil
+}
+
+// crowded is a cache that has no room for ScaledJobs.
+type crowded struct{ client.Client }
+
+func (c crowded) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	err := c.Client.Get(ctx, key, o, options...)
+	if sj, ok := o.(*v1alpha1.ScaledJob); ok && err == nil {
+		_, err = kept.Transform(kept.New(0, 0), "ScaledJob", func(*v1alpha1.ScaledJob) {}, (*v1alpha1.ScaledJob).Stub)(sj)
+	}
+	return err
+}
+
+// An object that there is no room for in memory starts no Jobs and says so. It is
+// read again while there may be room, and goes on then.
+func TestAnObjectWithoutRoomStartsNothing(t *testing.T) {
+	f := newFixture(t, newObject())
+	f.Client = crowded{f.cluster.Client}
+	f.Room = func(string) bool { return true }
+	f.reads(0, 3)
+	said := map[string]bool{}
+	for range 12 {
+		f.run()
+		ready, _ := f.object().Status.Conditions.Get(v1alpha1.ConditionReady)
+		if ready.Status != metav1.ConditionFalse || !strings.Contains(ready.Message, "there is no room for") {
+			t.Fatalf("ready is %+v", ready)
+		}
+		said[ready.Message] = true
+		f.clock.Step(time.Minute)
+	}
+	if len(said) < 2 || len(said) > 4 {
+		t.Errorf("in 12 minutes it is written %d times, for it to be read again", len(said))
+	}
+	if jobs := f.jobs(); len(jobs) != 0 {
+		t.Errorf("%d Jobs", len(jobs))
+	}
+	f.Client = f.cluster.Client
+	f.reads(0, 3)
+	f.run()
+	if jobs := f.jobs(); len(jobs) != 3 {
+		t.Errorf("%d Jobs once there is room", len(jobs))
+	}
 }

@@ -28,6 +28,9 @@ const (
 	// recheck is how often an object is looked at again whose problem may end
 	// without an event.
 	recheck = time.Minute
+	// readAgain is how often one is read again that there was no room for, where
+	// there may be by now.
+	readAgain = 5 * time.Minute
 )
 
 // outcome is what a reconcile came to.
@@ -111,6 +114,9 @@ func (r *Reconciler) write(ctx context.Context, sj *v1alpha1.ScaledJob, m *memor
 		}
 		return 0, client.IgnoreNotFound(err)
 	}
+	// The answer has all of an object of which the cache may hold little.
+	written.Labels, written.Annotations, written.Spec = base.Labels, base.Annotations, base.Spec
+	written.ManagedFields = nil
 	m.written, m.wroteAt = written, now
 	r.announce(base, written)
 	return 0, nil

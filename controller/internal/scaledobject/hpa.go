@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // maxLabelLength is the longest value of a label.
@@ -148,25 +149,32 @@ func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.
 // longestName how long a name of one may be.
 const mostReported, longestName = 100, 512
 
-// Stripped is a transform for caches: of an HPA's status only what it says of
-// itself is read, and what it was told of external metrics. What is written is
-// made anew each time, from the spec.
-func Stripped(object any) (any, error) {
-	if hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
-		hpa.ManagedFields = nil
-		var kept []autoscalingv2.HorizontalPodAutoscalerCondition
-		for _, c := range hpa.Status.Conditions {
-			if c.Type == autoscalingv2.ScalingActive {
-				kept = append(kept, c)
-			}
+// Stripped is a transform for caches, within a budget: of an HPA's status only what
+// it says of itself is read, and what it was told of external metrics. What is
+// written is made anew each time, from the spec. Of one that there is no room for
+// is kept what it steers and who owns it, and it is not written.
+func Stripped(budget *kept.Budget) func(any) (any, error) {
+	return kept.Transform(budget, "HorizontalPodAutoscaler", strip, func(hpa *autoscalingv2.HorizontalPodAutoscaler, _ string) {
+		v1alpha1.StubMetadata(hpa)
+		steers(hpa)
+		v1alpha1.StubPart(&hpa.Spec.ScaleTargetRef)
+		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{CurrentReplicas: hpa.Status.CurrentReplicas, DesiredReplicas: hpa.Status.DesiredReplicas}
+	})
+}
+
+func strip(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+	hpa.ManagedFields = nil
+	var kept []autoscalingv2.HorizontalPodAutoscalerCondition
+	for _, c := range hpa.Status.Conditions {
+		if c.Type == autoscalingv2.ScalingActive {
+			kept = append(kept, c)
 		}
-		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
-			Conditions: kept, CurrentMetrics: told(hpa.Status.CurrentMetrics),
-			CurrentReplicas: hpa.Status.CurrentReplicas, DesiredReplicas: hpa.Status.DesiredReplicas,
-		}
-		cut(hpa)
 	}
-	return object, nil
+	hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
+		Conditions: kept, CurrentMetrics: told(hpa.Status.CurrentMetrics),
+		CurrentReplicas: hpa.Status.CurrentReplicas, DesiredReplicas: hpa.Status.DesiredReplicas,
+	}
+	cut(hpa)
 }
 
 // told are the external metrics of a status, by name and value alone.
@@ -194,9 +202,7 @@ func cut(hpa *autoscalingv2.HorizontalPodAutoscaler) {
 		hpa.OwnerReferences = []metav1.OwnerReference{*owner}
 	}
 	if !v1alpha1.Fits(hpa.Spec, mostOfHPA) {
-		hpa.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: hpa.Spec.ScaleTargetRef, MinReplicas: hpa.Spec.MinReplicas, MaxReplicas: hpa.Spec.MaxReplicas,
-		}
+		steers(hpa)
 	}
 }
 
@@ -235,4 +241,11 @@ func (e *ForeignHPAError) Error() string {
 		whose = "belongs to " + e.Owner.Kind + " " + e.Owner.Name
 	}
 	return fmt.Sprintf("%s %s; annotation %s: \"true\" takes it over", e.Name, whose, v1alpha1.AnnotationTransferHPAOwnership)
+}
+
+// steers leaves of an HPA what it steers.
+func steers(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+	hpa.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: hpa.Spec.ScaleTargetRef, MinReplicas: hpa.Spec.MinReplicas, MaxReplicas: hpa.Spec.MaxReplicas,
+	}
 }

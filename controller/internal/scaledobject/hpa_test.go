@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -80,7 +81,7 @@ func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
 		want.Status.CurrentMetrics[len(want.Status.CurrentMetrics)-1].External.Metric.Selector = nil
 	}
 	want.Status.CurrentMetrics = want.Status.CurrentMetrics[:mostReported]
-	if got, err := Stripped(whole); err != nil || !apiequality.Semantic.DeepEqual(got, want) {
+	if got, err := Stripped(kept.New(kept.Unbounded, kept.Unbounded))(whole); err != nil || !apiequality.Semantic.DeepEqual(got, want) {
 		t.Errorf("kept %+v, %v", got, err)
 	}
 }
@@ -100,7 +101,7 @@ func TestLargeHPAsAreNotKept(t *testing.T) {
 		return hpa
 	}
 	hpa := large()
-	if _, err := Stripped(hpa); err != nil {
+	if _, err := Stripped(kept.New(kept.Unbounded, kept.Unbounded))(hpa); err != nil {
 		t.Fatal(err)
 	}
 	if len(hpa.Spec.Metrics)+len(hpa.Labels)+len(hpa.OwnerReferences) > 10 {

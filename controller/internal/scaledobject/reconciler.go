@@ -21,12 +21,17 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // recheck is how often an object is looked at again whose problem may end
 // without an event, such as a target of a kind that is not watched.
 const recheck = time.Minute
+
+// readAgain is how often an object is read again that there was no room for, where
+// there may be by now.
+const readAgain = 5 * time.Minute
 
 // Reconciler keeps the HPA of one ScaledObject in line with its spec. It knows
 // nothing about queues or brokers: the families answer for those, and it never
@@ -45,7 +50,10 @@ type Reconciler struct {
 	// Unasked is why HPAs are told nothing of external metrics, nil when they
 	// are. nil of it never is.
 	Unasked func() error
-	Now     func() time.Time
+	// Room reports whether there may be room in a namespace for an object that
+	// there was none for; nil never does.
+	Room func(namespace string) bool
+	Now  func() time.Time
 }
 
 // Reconcile brings one ScaledObject up to date.
@@ -72,6 +80,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	found, err := r.resolveTarget(ctx, so)
 	invalid := so.Validate()
+	if invalid != nil && kept.WantsRoom(so) && r.Room != nil && r.Room(so.Namespace) {
+		// The status that says so is what has the cache read the object again.
+		invalid = fmt.Errorf("%w; read again at %s", invalid, r.Now().UTC().Truncate(readAgain).Format(time.RFC3339))
+	}
 	found.Invalid = invalid != nil
 	if err := errors.Join(invalid, err); err != nil {
 		return r.report(ctx, so, found, err)
@@ -122,6 +134,9 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 	basis := live
 	if basis == nil && len(others) > 0 {
 		basis = others[0] // renamed: its metrics are as good as ever
+	}
+	if basis != nil && kept.Why(basis) != "" { // nobody knows what would change
+		return r.report(ctx, so, found, fmt.Errorf("HPA: %s", kept.Why(basis)))
 	}
 	for _, problem := range so.AnnotationProblems() {
 		found.Warnings = append(found.Warnings, problem.Error())

@@ -17,7 +17,9 @@ import (
 // that of a trigger belongs to it and its object, and ends with either.
 type Counters[O, P comparable] struct {
 	desc *prometheus.Desc
+	kind prometheus.ValueType
 	most Bounds
+	name string
 
 	mu     sync.Mutex
 	owners map[O]*owned[P]
@@ -29,11 +31,17 @@ type Counters[O, P comparable] struct {
 }
 
 // Bounds are how many series there may be of one part, and of one owner. What is
-// beyond is not told, but the first of each part is.
-type Bounds struct{ Part, Owner int }
+// beyond is not told, but the first of each part is. Of what there is then, a scrape
+// tells what the Budget has shares for, by the first label, and notes the rest in
+// LeftOut; both nil for all of it.
+type Bounds struct {
+	Part, Owner int
+	Budget      *Budget
+	LeftOut     *LeftOut
+}
 
 // Unbounded is for labels of which there are few.
-var Unbounded = Bounds{math.MaxInt, math.MaxInt}
+var Unbounded = Bounds{Part: math.MaxInt, Owner: math.MaxInt}
 
 // owned are the series of one owner.
 type owned[P comparable] struct {
@@ -61,13 +69,36 @@ func (l labels) values() []string {
 	return values[:len(values)-1]
 }
 
+func (l labels) first() string {
+	first, _, _ := strings.Cut(string(l), end)
+	return first
+}
+
 // New returns counters to be registered.
 func New[O, P comparable](most Bounds, name, help string, labels ...string) *Counters[O, P] {
-	return &Counters[O, P]{desc: prometheus.NewDesc(name, help, labels, nil), most: most, owners: map[O]*owned[P]{}}
+	return &Counters[O, P]{
+		desc: prometheus.NewDesc(name, help, labels, nil), kind: prometheus.CounterValue, most: most, name: name, owners: map[O]*owned[P]{},
+	}
+}
+
+// NewGauges returns what is Set instead of counted.
+func NewGauges[O, P comparable](most Bounds, name, help string, labels ...string) *Counters[O, P] {
+	c := New[O, P](most, name, help, labels...)
+	c.kind = prometheus.GaugeValue
+	return c
 }
 
 // Add adds n to a series of a part; 0 makes it appear.
 func (c *Counters[O, P]) Add(owner O, part P, n float64, values ...string) {
+	c.change(owner, part, values, func(before float64) float64 { return before + n })
+}
+
+// Set has a series of a part say n.
+func (c *Counters[O, P]) Set(owner O, part P, n float64, values ...string) {
+	c.change(owner, part, values, func(float64) float64 { return n })
+}
+
+func (c *Counters[O, P]) change(owner O, part P, values []string, to func(before float64) float64) {
 	series := of(values)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +120,7 @@ func (c *Counters[O, P]) Add(owner O, part P, n float64, values ...string) {
 		}
 		o.n++
 	}
-	p[series] += n
+	p[series] = to(p[series])
 }
 
 // Keep ends the series of a part other than these.
@@ -227,7 +258,26 @@ func (c *Counters[O, P]) Collect(ch chan<- prometheus.Metric) {
 		}
 		c.mu.Unlock()
 	}
-	for series, n := range sums {
-		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, n, series.values()...)
+	for _, series := range c.shared(sums) {
+		ch <- prometheus.MustNewConstMetric(c.desc, c.kind, sums[series], series.values()...)
 	}
+}
+
+// shared are the series of a scrape that there are shares for.
+func (c *Counters[O, P]) shared(sums map[labels]float64) []labels {
+	all := slices.Collect(maps.Keys(sums))
+	if c.most.Budget == nil {
+		return all
+	}
+	wanted := map[string]int{}
+	for _, series := range all {
+		wanted[series.first()]++
+	}
+	left := c.most.Budget.Shares(wanted)
+	c.most.LeftOut.Note(c.name, wanted, left)
+	slices.Sort(all) // the same at each scrape
+	return slices.DeleteFunc(all, func(series labels) bool {
+		left[series.first()]--
+		return left[series.first()] < 0
+	})
 }

@@ -2,6 +2,7 @@ package series
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -228,4 +230,46 @@ func TestScrapesWhileAllChanges(t *testing.T) {
 		c.Sweep(func(string, int) bool { return false })
 	}
 	all.Wait()
+}
+
+// A namespace with very many series has its share of a scrape, the same each time;
+// those with few have all of theirs.
+func TestSharesOfAScrape(t *testing.T) {
+	b := Budget{OfOne: 100, InAll: 150}
+	for _, tt := range []struct{ wanted, want map[string]int }{
+		{map[string]int{"a": 100, "b": 50}, map[string]int{"a": 100, "b": 50}},
+		{map[string]int{"flood": 5000, "shop": 10}, map[string]int{"flood": 100, "shop": 10}},
+		{map[string]int{"flood": 5000, "other": 4000, "shop": 10}, map[string]int{"flood": 70, "other": 70, "shop": 10}},
+		{map[string]int{}, map[string]int{}},
+	} {
+		if got := b.Shares(tt.wanted); !maps.Equal(got, tt.want) {
+			t.Errorf("of %v there are %v, want %v", tt.wanted, got, tt.want)
+		}
+	}
+}
+
+// Series of counters that are too many are left out, and it is told whose.
+func TestCountersHaveSharesOfAScrape(t *testing.T) {
+	out := NewLeftOut("left_out", "", slog.New(slog.DiscardHandler))
+	c := counters(Bounds{Part: 10_000, Owner: 10_000, Budget: &Budget{OfOne: 100, InAll: 1000}, LeftOut: out})
+	for i := range 500 {
+		c.Add("flood", i, 1, "flood", fmt.Sprint(i), "x")
+	}
+	c.Add("shop", 0, 1, "shop", "0", "x")
+	first := told(t, c)
+	if len(first) != 101 || !maps.Equal(first, told(t, c)) {
+		t.Errorf("%d series are told, or others than before", len(first))
+	}
+	if first["shop 0 x"] == 0 && first["x shop 0"] == 0 && first["x 0 shop"] == 0 {
+		t.Error("a namespace with one series is not told of")
+	}
+	want := "# HELP left_out \n# TYPE left_out gauge\nleft_out{namespace=\"flood\"} 400\n"
+	if err := testutil.CollectAndCompare(out, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	c.Forget("flood")
+	told(t, c)
+	if n := testutil.CollectAndCount(out); n != 0 {
+		t.Errorf("%d namespaces are told of after the series went", n)
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/equivalence"
 	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
-	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 )
 
 const (
@@ -40,11 +39,13 @@ type entry struct {
 	next, told equivalence.Object
 }
 
-// read is a target as it was read last.
+// read is what was read of a target last. The rest of it is not kept: it may be
+// large, and outlive the target.
 type read struct {
-	target target.Target
-	err    error
-	at     time.Time
+	replicas  int32
+	unwatched bool
+	err       error
+	at        time.Time
 }
 
 // room is what all entries take.

@@ -71,16 +71,16 @@ func conditions(c v1alpha1.Conditions) (active, ready string) {
 // replicas are those of the target. What no cache has is read now and then.
 func (s *Shadow) replicas(ctx context.Context, so *v1alpha1.ScaledObject, e *entry, now time.Time) (*int32, error) {
 	before := e.target
-	if before.at.IsZero() || before.err == nil && !before.target.Unwatched || now.Sub(before.at) >= readAgain {
+	if before.at.IsZero() || before.err == nil && !before.unwatched || now.Sub(before.at) >= readAgain {
 		t, err := s.Targets.Get(ctx, so)
 		if ctx.Err() == nil || err == nil {
-			e.target = read{t, err, now}
+			e.target = read{t.Replicas, t.Unwatched, err, now}
 		}
 	}
 	if e.target.err != nil || e.target.at.IsZero() {
 		return nil, e.target.err
 	}
-	n := e.target.target.Replicas
+	n := e.target.replicas
 	return &n, nil
 }
 

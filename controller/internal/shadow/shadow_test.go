@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -557,3 +558,40 @@ func TestTargetsThatNobodyWatchesAreReadNowAndThen(t *testing.T) {
 type counted func() (target.Target, error)
 
 func (c counted) Get(context.Context, *v1alpha1.ScaledObject) (target.Target, error) { return c() }
+
+// sharing is a cache whose workloads nobody copies.
+type sharing struct {
+	client.Client
+	deployment *appsv1.Deployment
+}
+
+func (s *sharing) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	if into, ok := o.(*appsv1.Deployment); ok {
+		*into = *s.deployment
+		return nil
+	}
+	return s.Client.Get(ctx, key, o, options...)
+}
+
+// What is remembered of a target keeps nothing else of it in memory.
+func TestNothingElseIsKeptOfTargets(t *testing.T) {
+	f := newFixture(t, worker(), hpa(1, ""))
+	cached := &sharing{f.cluster.Client, testcluster.Deployment("shop", "worker", ptr.To[int32](1))}
+	cached.deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app"}}
+	gone := make(chan struct{})
+	runtime.AddCleanup(&cached.deployment.Spec.Template.Spec.Containers[0], func(gone chan struct{}) { close(gone) }, gone)
+	f.Targets = &target.Client{Reader: cached, Direct: f.cluster.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: f.clock.Now}}
+	f.after(0)
+	cached.deployment = nil
+	for late := time.After(30 * time.Second); ; {
+		runtime.GC()
+		select {
+		case <-gone:
+			runtime.KeepAlive(f)
+			return
+		case <-late:
+			t.Fatal("its containers are kept")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}

@@ -336,6 +336,9 @@ func (w *Writer) flush(
 		w.announceRefused(cached, err)
 		return client.IgnoreNotFound(err)
 	}
+	// The answer has all of an object of which the cache may hold little.
+	written.Labels, written.Annotations, written.Spec = base.Labels, base.Annotations, base.Spec
+	written.ManagedFields = nil
 	r.written, r.wroteAt = written, w.Now()
 	r.watches(written)
 	if r.reconciled != nil && r.reconciled.Target != nil {

@@ -10,31 +10,47 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 )
 
-// book remembers what the objects of one kind have subscribed, and of what
-// workloads.
+// book remembers what the objects of one kind have subscribed, and whose targets
+// were read. Of the targets themselves it keeps nothing: they outlive nothing by
+// being in it.
 type book struct {
 	mu         sync.Mutex
 	subscribed map[types.NamespacedName][]federation.ID
-	workloads  map[types.NamespacedName]workload
+	// targets are those that were read, while they can be.
+	targets map[types.NamespacedName]v1alpha1.ScaleTarget
 	// unread are the objects whose targets could not be read, by namespace.
 	unread map[string]map[string]bool
 }
 
-// workload is a target as it was last read.
-type workload struct {
-	ref v1alpha1.ScaleTarget
-	federation.Workload
-}
-
-// read takes note of the workload of an object.
-func (b *book) read(key types.NamespacedName, ref v1alpha1.ScaleTarget, now federation.Workload) {
+// read takes note that the target of an object was read.
+func (b *book) read(key types.NamespacedName, ref v1alpha1.ScaleTarget) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.noteRead(key)
-	if b.workloads == nil {
-		b.workloads = map[types.NamespacedName]workload{}
+	if b.targets == nil {
+		b.targets = map[types.NamespacedName]v1alpha1.ScaleTarget{}
 	}
-	b.workloads[key] = workload{ref, now}
+	b.targets[key] = ref
+}
+
+// unknown takes note that an object has no target that is there.
+func (b *book) unknown(key types.NamespacedName) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noteRead(key)
+	delete(b.targets, key)
+}
+
+// reads reports whether an object has subscribed by the target that it names now.
+// One that it names no longer is forgotten.
+func (b *book) reads(key types.NamespacedName, ref v1alpha1.ScaleTarget) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last, ok := b.targets[key]
+	if ok && last != ref {
+		delete(b.targets, key)
+	}
+	return ok && last == ref
 }
 
 // couldNotRead takes note that the target of an object could not be read, and
@@ -63,16 +79,6 @@ func (b *book) noteRead(key types.NamespacedName) {
 	}
 }
 
-// workload is that of an object as it was last read, else one at zero.
-func (b *book) workload(key types.NamespacedName, ref v1alpha1.ScaleTarget) federation.Workload {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if last, ok := b.workloads[key]; ok && last.ref == ref {
-		return last.Workload
-	}
-	return federation.Workload{Mode: federation.Idle}
-}
-
 // enter replaces what an object had subscribed.
 func (b *book) enter(families Federation, key types.NamespacedName, triggers []federation.Trigger) {
 	now := make([]federation.ID, 0, len(triggers))
@@ -88,7 +94,7 @@ func (b *book) enter(families Federation, key types.NamespacedName, triggers []f
 	if len(now) == 0 {
 		b.noteRead(key)
 		delete(b.subscribed, key)
-		delete(b.workloads, key)
+		delete(b.targets, key)
 	} else {
 		b.subscribed[key] = now
 	}

@@ -48,33 +48,46 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.book.enter(r.Federation, request.NamespacedName, nil)
 		return reconcile.Result{}, nil
 	}
-	workload, again := r.workload(ctx, so)
-	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload))
+	workload, err := r.workload(ctx, so)
+	var again time.Duration
+	if err != nil || workload.NoRoom {
+		again = lookAgain(r.book.couldNotRead(request.NamespacedName))
+	}
+	if err != nil && r.book.reads(request.NamespacedName, so.Spec.ScaleTargetRef) {
+		return reconcile.Result{RequeueAfter: again}, nil //nolint:nilerr // the reconciler says why
+	}
+	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload.Workload))
 	return reconcile.Result{RequeueAfter: again}, nil
 }
 
-// workload reads what triggers may know of the target. One that cannot be read
-// is looked at again after the time returned; until then it is what it was, so
-// that nothing is asked without its variables. One that never was read, or does
-// not exist, is taken for one at zero: sources are asked all the same, and
-// nothing is scaled by it.
-func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) (now federation.Workload, again time.Duration) {
+// read is what triggers may know of a target.
+type read struct {
+	federation.Workload
+	// NoRoom is true where the template is not known, as it may be later.
+	NoRoom bool
+}
+
+// workload reads what triggers may know of the target. While one cannot be read
+// that was read before, as the error says, the object's subscriptions are left as
+// they are, so that nothing is asked without its variables: nothing of the target
+// is kept for that. One that never was read, or does not exist, is taken for one
+// at zero: sources are asked all the same, and nothing is scaled by it.
+func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) (read, error) {
 	key := client.ObjectKeyFromObject(so)
 	t, err := r.Targets.Whole(ctx, so)
 	var missing *target.MissingError
 	switch {
 	case errors.As(err, &missing):
-		return federation.Workload{Mode: federation.Idle}, 0
+		r.book.unknown(key)
+		return read{Workload: federation.Workload{Mode: federation.Idle}}, nil
 	case err != nil:
-		return r.book.workload(key, so.Spec.ScaleTargetRef), lookAgain(r.book.couldNotRead(key))
+		return read{Workload: federation.Workload{Mode: federation.Idle}}, err
 	}
 	template := t.Template()
-	now = federation.Workload{Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template, Unread: t.Unread()}
-	r.book.read(key, so.Spec.ScaleTargetRef, now)
-	if t.NoRoom() {
-		return now, lookAgain(r.book.couldNotRead(key))
-	}
-	return now, 0
+	r.book.read(key, so.Spec.ScaleTargetRef)
+	return read{federation.Workload{
+		Mode: mode(so, t.Replicas), ServiceAccount: federation.ServiceAccountOf(template), Template: template, Unread: t.Unread(),
+	}, t.NoRoom()}, nil
 }
 
 // lookAgain is when a target that could not be read is looked at again, where so

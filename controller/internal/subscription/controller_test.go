@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/kinds"
 )
 
@@ -148,8 +149,8 @@ func TestATargetThatCannotBeReadIsWhatItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("deleted", federation.Idle, false, false)
-	if n := len(r.book.workloads); n != 0 {
-		t.Errorf("%d workloads remembered", n)
+	if n := len(r.book.targets); n != 0 {
+		t.Errorf("%d targets remembered", n)
 	}
 }
 
@@ -233,7 +234,7 @@ func TestManyUnreadTargetsAreLookedAtLater(t *testing.T) {
 	}
 	for i := range n {
 		if i%2 == 0 {
-			b.read(key("flood", i), v1alpha1.ScaleTarget{}, federation.Workload{})
+			b.read(key("flood", i), v1alpha1.ScaleTarget{})
 		} else {
 			b.enter(families{}, key("flood", i), nil) // it is gone
 		}
@@ -309,5 +310,78 @@ func TestWorkloadsThatThereWasNoRoomFor(t *testing.T) {
 	}
 	if trigger.Unread != nil {
 		t.Errorf("once there is room: %v", trigger.Unread)
+	}
+}
+
+// sharing is a cache whose objects nobody copies, as that of workloads is.
+type sharing struct {
+	client.Client
+	deployment *appsv1.Deployment // nil for none
+}
+
+func (s *sharing) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	into, ok := o.(*appsv1.Deployment)
+	switch {
+	case !ok:
+		return s.Client.Get(ctx, key, o, options...)
+	case s.deployment == nil:
+		return apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: "deployments"}, key.Name)
+	}
+	*into = *s.deployment
+	return nil
+}
+
+// A target that was read, and is gone, of another name or unreadable by now, is in
+// memory no longer, and what it took is given back.
+func TestNothingIsKeptOfTargets(t *testing.T) {
+	for name, next := range map[string]func(*v1alpha1.ScaledObject){
+		"gone":          func(*v1alpha1.ScaledObject) {},
+		"another kind":  func(so *v1alpha1.ScaledObject) { so.Spec.ScaleTargetRef.Kind = "Nothing" },
+		"another group": func(so *v1alpha1.ScaledObject) { so.Spec.ScaleTargetRef.APIVersion = "nobody.example/v1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			so := &v1alpha1.ScaledObject{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker", UID: "1", Generation: 1},
+				Spec: v1alpha1.ScaledObjectSpec{
+					ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"},
+					Triggers:       []v1alpha1.ScaleTrigger{{Type: "redis", Metadata: map[string]string{"listNameFromEnv": "QUEUE"}}},
+				},
+			}
+			budget := kept.New(federation.MostOfWorkloads, kept.Unbounded)
+			deployment := testcluster.Deployment("shop", "worker", ptr.To[int32](1))
+			deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "QUEUE", Value: "orders"}}}}
+			if _, err := federation.WorkloadsIn(budget).Strip(deployment); err != nil || budget.Used("shop") == 0 {
+				t.Fatalf("%d bytes are counted, %v", budget.Used("shop"), err)
+			}
+			cluster := testcluster.New(t, "", nil, so)
+			cached := &sharing{Client: cluster.Client, deployment: deployment}
+			r := &Reconciler{
+				Client: cluster.Client, Federation: families{},
+				Targets: &target.Client{Reader: cached, Direct: cluster.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: time.Now}},
+			}
+			reconciled := func() {
+				t.Helper()
+				if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(so)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			reconciled()
+			deployment, cached.deployment = nil, nil
+			next(so)
+			if err := cluster.Direct.Update(t.Context(), so); err != nil {
+				t.Fatal(err)
+			}
+			reconciled()
+			late := time.After(30 * time.Second)
+			for budget.Used("shop") != 0 {
+				runtime.GC()
+				select {
+				case <-late:
+					t.Fatalf("%d bytes of a target that nobody needs are kept", budget.Used("shop"))
+				case <-time.After(time.Millisecond):
+				}
+			}
+			runtime.KeepAlive(r)
+		})
 	}
 }

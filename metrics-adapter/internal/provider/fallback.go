@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -83,6 +84,9 @@ func (p *Provider) target(ctx context.Context, so *v1alpha1.ScaledObject, metric
 	if err := p.Objects.Get(ctx, key, hpa); err != nil {
 		return 0, "", fmt.Errorf("HPA: %w", err)
 	}
+	if why := kept.Why(hpa); why != "" {
+		return 0, "", fmt.Errorf("HPA %s: %w: %s", hpa.Name, errHPANotKept, why)
+	}
 	for _, spec := range hpa.Spec.Metrics {
 		if spec.External == nil || spec.External.Metric.Name != metric {
 			continue
@@ -99,31 +103,37 @@ func (p *Provider) target(ctx context.Context, so *v1alpha1.ScaledObject, metric
 	return 0, "", fmt.Errorf("HPA %s has no metric %s", hpa.Name, metric)
 }
 
+// errHPANotKept is of an HPA that there is no room for.
+var errHPANotKept = errors.New("its metrics are not known")
+
 // mostOfMetrics is what the metrics of an HPA may have, as JSON; those of one that
 // a ScaledObject has have a tenth.
 const mostOfMetrics = 256 << 10
 
-// StripHPA is a transform for caches: of an HPA it keeps what target reads.
-func StripHPA(object any) (any, error) {
-	hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler)
-	if !ok { // the last state of one that was deleted unseen
-		return object, nil
-	}
-	kept := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{
+// StripHPA is a transform for caches, within a budget: of an HPA it keeps what target
+// reads, and of one that there is no room for why there is nothing.
+func StripHPA(budget *kept.Budget) func(any) (any, error) {
+	return kept.Transform(budget, "HorizontalPodAutoscaler", stripHPA, func(hpa *autoscalingv2.HorizontalPodAutoscaler, _ string) {
+		hpa.Spec.Metrics = nil
+	})
+}
+
+func stripHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+	metrics := hpa.Spec.Metrics
+	*hpa = autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{
 		Name: hpa.Name, Namespace: hpa.Namespace, UID: hpa.UID, ResourceVersion: hpa.ResourceVersion,
 	}}
-	if !v1alpha1.Fits(hpa.Spec.Metrics, mostOfMetrics) {
-		return kept, nil // none of a ScaledObject's
+	if !v1alpha1.Fits(metrics, mostOfMetrics) {
+		return // none of a ScaledObject's
 	}
-	for _, spec := range hpa.Spec.Metrics {
+	for _, spec := range metrics {
 		if spec.External == nil {
 			continue
 		}
-		kept.Spec.Metrics = append(kept.Spec.Metrics, autoscalingv2.MetricSpec{External: &autoscalingv2.ExternalMetricSource{
+		hpa.Spec.Metrics = append(hpa.Spec.Metrics, autoscalingv2.MetricSpec{External: &autoscalingv2.ExternalMetricSource{
 			Metric: autoscalingv2.MetricIdentifier{Name: spec.External.Metric.Name}, Target: spec.External.Target,
 		}})
 	}
-	return kept, nil
 }
 
 // readyPods is how many pods of the object's target are ready.

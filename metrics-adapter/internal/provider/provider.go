@@ -162,13 +162,21 @@ func asNamed(so *v1alpha1.ScaledObject, metric string) string {
 
 // value answers for one metric; name is how the answer is called.
 func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (name string, value float64, err error) {
+	if so.Spec.Exceeds != "" { // the rest of it is not known
+		return "", 0, errors.New(so.Spec.Exceeds)
+	}
 	ask, err := p.asking(ctx, so)
 	if err != nil {
 		return "", 0, err
 	}
-	if so.Modifiers() != nil && !p.isOfTheHPA(ctx, so, metric) {
-		value, err = p.composite(ctx, so, ask)
-		return scaling.CompositeMetric, value, err
+	if so.Modifiers() != nil {
+		switch own, err := p.isOfTheHPA(ctx, so, metric); {
+		case err != nil:
+			return "", 0, err
+		case !own:
+			value, err = p.composite(ctx, so, ask)
+			return scaling.CompositeMetric, value, err
+		}
 	}
 	index, own, ok := scaling.SplitMetricName(metric)
 	if !ok {
@@ -186,13 +194,16 @@ func (p *Provider) value(ctx context.Context, so *v1alpha1.ScaledObject, metric 
 // isOfTheHPA reports whether the HPA steers by a metric of one trigger although
 // there is a formula: one that was added while the family could not be asked.
 // The formula's result must not be divided by that metric's target. Otherwise
-// every name means the formula's, as in KEDA.
-func (p *Provider) isOfTheHPA(ctx context.Context, so *v1alpha1.ScaledObject, metric string) bool {
+// every name means the formula's, as in KEDA. The error says that nobody knows.
+func (p *Provider) isOfTheHPA(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (bool, error) {
 	if metric == scaling.CompositeMetric {
-		return false
+		return false, nil
 	}
 	_, _, err := p.target(ctx, so, metric)
-	return err == nil
+	if errors.Is(err, errHPANotKept) {
+		return false, err
+	}
+	return err == nil, nil
 }
 
 // metric answers for one metric of one trigger: the family's value, raised for

@@ -33,6 +33,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 999_999_999, time.UTC)
@@ -660,4 +661,28 @@ func TestLiveTargetsAreReadOneAtATime(t *testing.T) {
 			t.Errorf("%d at once", most.Load())
 		}
 	})
+}
+
+// Of an object that there is no room for nobody is asked, and the HPA keeps what it
+// has: there is an error that says why, and no value.
+func TestAnObjectWithoutRoomHasNoMetrics(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*v1alpha1.ScaledObject)
+		metric string
+	}{
+		"a metric":  {func(so *v1alpha1.ScaledObject) { so.Spec.Exceeds = "there is no room" }, "s0-a"},
+		"a formula": {func(so *v1alpha1.ScaledObject) { so.Stub("there is no room") }, "composite-metric"},
+	} {
+		f := newFixture(t, map[string]float64{"0 a": 7})
+		so := &v1alpha1.ScaledObject{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+		tt.change(so)
+		if _, value, err := f.value(t.Context(), so, tt.metric); err == nil || !strings.Contains(err.Error(), "there is no room") {
+			t.Errorf("%s: %v, %v", name, value, err)
+		}
+	}
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}}
+	hpa.Spec.Metrics = []autoscalingv2.MetricSpec{{External: &autoscalingv2.ExternalMetricSource{Metric: autoscalingv2.MetricIdentifier{Name: "s0-a"}}}}
+	if _, err := StripHPA(kept.New(0, 0))(hpa); err != nil || len(hpa.Spec.Metrics) != 0 || !kept.WantsRoom(hpa) {
+		t.Errorf("kept %+v, %v", hpa, err)
+	}
 }

@@ -38,6 +38,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/metrics-adapter/internal/provider"
@@ -108,28 +109,14 @@ func managerOptions(o options) ctrl.Options {
 			panic(err) // fails only by a programmer's mistake
 		}
 	}
-	// Nobody changes an object that was read.
-	shared := true
 	// Half of what the garbage collector keeps to, and half of that for a namespace.
 	room := int(debug.SetMemoryLimit(-1) / 2)
-	kept := &provider.Kept{OfOne: room / 2, InAll: room}
-	workload := cache.ByObject{Transform: kept.Workload}
 	opts := ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // see metrics.go
 		HealthProbeBindAddress: "0",
 		PprofBindAddress:       o.profilingAddress,
-		Cache: cache.Options{
-			DefaultTransform:             federation.StripOthers,
-			DefaultUnsafeDisableDeepCopy: &shared,
-			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.ScaledObject{}:                 {Label: o.selector, Transform: o.kept},
-				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.selector, Transform: kept.HPA},
-				&appsv1.Deployment{}:                     workload,
-				&appsv1.StatefulSet{}:                    workload,
-				&appsv1.ReplicaSet{}:                     workload,
-			},
-		},
+		Cache:                  cached(o, kept.New(room/2, room)),
 	}
 	for _, namespace := range o.watchNamespaces {
 		if opts.Cache.DefaultNamespaces == nil {
@@ -140,13 +127,33 @@ func managerOptions(o options) ctrl.Options {
 	return opts
 }
 
-// kept is what the cache holds of an object of users.
-func (o options) kept(object any) (any, error) {
-	stripped, err := cache.TransformStripManagedFields()(object)
-	if err != nil {
-		return nil, err
+// cached are the objects that the cache holds, whose number and size tenants decide,
+// within a budget.
+func cached(o options, budget *kept.Budget) cache.Options {
+	// Nobody changes an object that was read.
+	shared := true
+	workloads := federation.WorkloadsIn(budget)
+	workload := cache.ByObject{Transform: workloads.Strip}
+	return cache.Options{
+		DefaultTransform:             workloads.StripOthers,
+		DefaultUnsafeDisableDeepCopy: &shared,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.ScaledObject{}:                 {Label: o.selector, Transform: o.kept(budget)},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.selector, Transform: provider.StripHPA(budget)},
+			&appsv1.Deployment{}:                     workload,
+			&appsv1.StatefulSet{}:                    workload,
+			&appsv1.ReplicaSet{}:                     workload,
+		},
 	}
-	return o.limits.Transform(stripped)
+}
+
+// kept is what the cache holds of an object of users: what is read here of one that
+// is within its limits, as far as there is room.
+func (o options) kept(budget *kept.Budget) func(any) (any, error) {
+	return kept.Transform(budget, "ScaledObject", func(so *v1alpha1.ScaledObject) {
+		_, _ = o.limits.Transform(so) // has no errors
+		v1alpha1.CutForeign(so)
+	}, (*v1alpha1.ScaledObject).Stub)
 }
 
 func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation.Keys) (*federation.Federation, error) {

@@ -1,0 +1,60 @@
+package manager
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
+)
+
+// budget is what workloads, and what all else that tenants write, may take of the
+// memory of the process, which has two of them: a third of it each, and of that a
+// namespace as much as of workloads.
+func budget(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/3) }
+
+// keptObject is what the cache holds of an object of users: what is within its
+// limits, as far as there is room.
+func keptObject[T any, O interface {
+	*T
+	metav1.Object
+	runtime.Object
+}](o Options, budget *kept.Budget, kind string, stub func(O, string)) func(any) (any, error) {
+	return kept.Transform[T, O](budget, kind, func(object O) { _, _ = o.Limits.Transform(object) }, stub) // has no errors
+}
+
+// keptSource is what the cache holds of a source. One that is too large, or that
+// there is no room for, has nothing that it could send to.
+func keptSource[T any, O interface {
+	*T
+	eventing.Source
+}](budget *kept.Budget, kind string) func(any) (any, error) {
+	return kept.Transform[T, O](budget, kind, func(source O) {
+		source.SetManagedFields(nil)
+		v1alpha1.CutForeign(source)
+		if v1alpha1.CutMetadata(source) != nil || !v1alpha1.Fits(source.Wants(), mostOfSource) {
+			*source.Wants() = eventing.CloudEventSourceSpec{}
+		}
+		if !v1alpha1.Fits(source.State(), mostOfSource) {
+			*source.State() = eventing.CloudEventSourceStatus{}
+		}
+	}, func(source O, _ string) {
+		v1alpha1.StubMetadata(source)
+		*source.Wants() = eventing.CloudEventSourceSpec{}
+		v1alpha1.StubPart(source.State())
+	})
+}
+
+// mostOfSource is what the spec of a source may have, as JSON, and its status.
+const mostOfSource = 16 << 10
+
+// roomChanged passes objects that there is room for by now, or no longer is.
+func roomChanged() predicate.Predicate {
+	whole := func(o client.Object) bool { return kept.Why(o) == "" }
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return whole(e.ObjectOld) != whole(e.ObjectNew) }}
+}
