@@ -12,15 +12,15 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-type object [64]byte
+type thing [64]byte
 
 // A namespace fills its budget; others do not notice, and it has room again once
 // objects went.
 func TestANamespaceHasABudget(t *testing.T) {
 	b := New(10<<20, Unbounded)
-	objects := map[int]*object{}
+	objects := map[int]*thing{}
 	held := func(i int) error {
-		objects[i] = &object{}
+		objects[i] = &thing{}
 		return Hold(b, objects[i], "flood", fmt.Sprint("Deployment/", i), 1<<20)
 	}
 	for i := range 10 {
@@ -32,7 +32,7 @@ func TestANamespaceHasABudget(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "namespace flood take 10 MiB of the 10 MiB") || !strings.Contains(err.Error(), "the 1 MiB of this one") {
 		t.Errorf("it is told %v", err)
 	}
-	if err := Hold(b, &object{}, "shop", "Deployment/0", 10<<20); err != nil {
+	if err := Hold(b, &thing{}, "shop", "Deployment/0", 10<<20); err != nil {
 		t.Errorf("another namespace: %v", err)
 	}
 	for i := range 100 { // an object that changes takes its own place
@@ -74,7 +74,7 @@ func collected(t *testing.T, what string, condition func() bool) {
 // What all namespaces take has a bound of its own.
 func TestAllNamespacesHaveABudget(t *testing.T) {
 	b := New(4<<20, 6<<20)
-	objects := []*object{{}, {}, {}}
+	objects := []*thing{{}, {}, {}}
 	for i, namespace := range []string{"a", "b"} {
 		if err := Hold(b, objects[i], namespace, "x", 3<<20); err != nil {
 			t.Fatal(err)

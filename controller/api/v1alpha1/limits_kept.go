@@ -29,12 +29,16 @@ const (
 	mostOfStub = 4 << 10
 )
 
-// lastApplied is kubectl's own copy of an object, which nobody else reads.
+// lastApplied is kubectl's own copy of an object. Nobody else reads it, but HPAs
+// have that of their ScaledObject, as all of its annotations.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // cutUnread leaves out of an object what nobody reads.
 func cutUnread(o metav1.Object) {
 	o.SetManagedFields(nil)
+	if _, inHPA := o.(*ScaledObject); inHPA {
+		return
+	}
 	if annotations := o.GetAnnotations(); annotations[lastApplied] != "" {
 		annotations = maps.Clone(annotations)
 		delete(annotations, lastApplied)
@@ -122,7 +126,7 @@ func (a *ClusterTriggerAuthentication) Stub(string) {
 // tells what is to become of it, and who controls it.
 func StubMetadata(o metav1.Object) {
 	owner := metav1.GetControllerOf(o)
-	cutUnread(o)
+	o.SetManagedFields(nil)
 	cutMetadata(o, mostOfStub)
 	if owner != nil && Fits(owner, mostOfStub) {
 		o.SetOwnerReferences([]metav1.OwnerReference{*owner})

@@ -59,12 +59,6 @@ func (c crowded) List(ctx context.Context, list client.ObjectList, options ...cl
 	return nil
 }
 
-func (f *fixture) ready() v1alpha1.Condition {
-	f.t.Helper()
-	ready, _ := f.object().Status.Conditions.Get(v1alpha1.ConditionReady)
-	return ready
-}
-
 // An object that there is no room for in memory says so, and keeps its HPA and its
 // status. It is read again while there may be room.
 func TestAnObjectWithoutRoomKeepsItsHPA(t *testing.T) {
