@@ -77,6 +77,9 @@ func (j jsonText) Find(ctx context.Context, place Place) (Value, error) {
 	}
 	w := begin(ctx)
 	defer w.end()
+	if !w.check() {
+		return Value{}, w.err
+	}
 	at := node{work: w, text: j.first}
 	if p.lines {
 		at = w.linesOf(j.lines)

@@ -128,6 +128,9 @@ func parseScrape(text *pieces) (Document, error) {
 func (s scrape) Find(ctx context.Context, place Place) (Value, error) {
 	wanted, w := place.selector, begin(ctx)
 	defer w.end()
+	if !w.check() {
+		return Value{}, w.err
+	}
 	for _, metric := range s[wanted.name].GetMetric() {
 		if !w.look(weightOfKey * (1 + len(metric.GetLabel()))) {
 			return Value{}, w.err

@@ -27,13 +27,16 @@ func parseYAML(text *pieces) (Document, error) {
 
 // Find implements Document.
 func (y *yamlText) Find(ctx context.Context, place Place) (Value, error) {
+	search := yamlSearch{begin(ctx)}
+	defer search.end()
+	if !search.check() {
+		return Value{}, search.err
+	}
 	path := place.text
 	at := &y.root
 	if at.Kind == yaml.DocumentNode {
 		at = at.Content[0]
 	}
-	search := yamlSearch{begin(ctx)}
-	defer search.end()
 	for key := range strings.SplitSeq(path, ".") {
 		at = aliased(at)
 		if at.Kind == yaml.ScalarNode || at.IsZero() {

@@ -3,7 +3,6 @@ package budget
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -46,9 +45,10 @@ func MadeWay(ctx context.Context) error {
 }
 
 // lane is for what takes up to limit bytes. Who waits has its turn by what its
-// namespace holds already, so that nobody holds the lane by waiting for it more
-// often; who holds a share without using it makes way; and so does the oldest
-// share of a namespace with more than half of the lane, whatever is done with it.
+// namespace holds already, and of equals by how long the namespace has waited for
+// one, so that nobody holds the lane by waiting for it more often; who holds a share
+// without using it makes way; and so does the oldest share of a namespace with more
+// than half of the lane, whatever is done with it.
 type lane struct {
 	limit, size int64
 	// pace is what has to come of an answer within longestSilence: with less
@@ -59,16 +59,25 @@ type lane struct {
 
 	mu      sync.Mutex
 	used    int64
-	held    map[string]int64    // of used, by namespace
-	waiting []*share            // in the order in which they came
+	come    int64 // what has come of the answers that wait
+	now     uint64
+	callers map[string]*caller  // by namespace, those that hold something or wait
 	granted map[*share]struct{} // those that can be told to make way
 	alarm   *time.Timer         // that has the next of them do so; nil for none
+}
+
+// caller is a namespace in a lane.
+type caller struct {
+	held    int64 // of used
+	come    int64
+	waiting []*share // in the order in which they came
+	since   uint64   // when it came, or was given a share or gave one back
 }
 
 func newLane(least, limit, size, room int64) *lane {
 	return &lane{
 		limit: limit, size: size, pace: least / 16, room: room,
-		held: map[string]int64{}, granted: map[*share]struct{}{},
+		callers: map[string]*caller{}, granted: map[*share]struct{}{},
 	}
 }
 
@@ -78,6 +87,7 @@ type share struct {
 	bytes     int64
 	come      int64 // what has come of the answer that waits
 	namespace string
+	held      bool
 	granted   chan struct{}
 	crowded   chan struct{} // closed when it has to wait no more
 	// end ends what it is for: the request of an answer, or, once that came, what
@@ -100,7 +110,7 @@ func (l *lane) acquire(ctx context.Context, bytes, come int64, coming bool, end 
 		granted: make(chan struct{}), crowded: make(chan struct{}), end: end, coming: coming,
 	}
 	l.mu.Lock()
-	l.waiting = append(l.waiting, s)
+	l.wait(s)
 	l.admit()
 	l.makeRoom()
 	l.mu.Unlock()
@@ -114,39 +124,79 @@ func (l *lane) acquire(ctx context.Context, bytes, come int64, coming bool, end 
 	return nil, errNoShare
 }
 
+// wait has a share wait for its turn. l.mu is held, as below.
+func (l *lane) wait(s *share) {
+	c := l.callers[s.namespace]
+	if c == nil {
+		c = &caller{}
+		l.callers[s.namespace] = c
+	}
+	if len(c.waiting) == 0 {
+		l.changed(c)
+	}
+	c.waiting = append(c.waiting, s)
+	c.come += s.come
+	l.come += s.come
+}
+
+// changed puts a namespace behind those that hold as much.
+func (l *lane) changed(c *caller) {
+	l.now++
+	c.since = l.now
+}
+
+// leave has the one at a place of those wait no more who wait of a namespace.
+func (l *lane) leave(c *caller, at int) {
+	s := c.waiting[at]
+	c.waiting = slices.Delete(c.waiting, at, at+1)
+	c.come -= s.come
+	l.come -= s.come
+	l.forget(s.namespace, c)
+}
+
+// forget forgets a namespace that neither holds anything nor waits.
+func (l *lane) forget(namespace string, c *caller) {
+	if c.held == 0 && len(c.waiting) == 0 {
+		delete(l.callers, namespace)
+	}
+}
+
 // makeRoom has those wait no more for whom there is no room: the last of the
 // namespace that has the most, in the room and in the lane, and of the one that
-// came last among equals. l.mu is held, as below.
+// came last among equals.
 func (l *lane) makeRoom() {
-	all, largest := int64(0), ""
-	of := maps.Clone(l.held)
-	for _, s := range l.waiting {
-		all += s.come
-		if of[s.namespace] += s.come; s.come > 0 && of[s.namespace] >= of[largest] {
-			largest = s.namespace
+	for l.come > l.room {
+		var most *caller
+		for _, c := range l.callers {
+			if c.come == 0 {
+				continue
+			}
+			if most == nil || c.held+c.come > most.held+most.come || c.held+c.come == most.held+most.come && c.since > most.since {
+				most = c
+			}
 		}
-	}
-	for at := len(l.waiting) - 1; at >= 0 && all > l.room; at-- {
-		if s := l.waiting[at]; s.namespace == largest && s.come > 0 {
-			all -= s.come
-			l.waiting = slices.Delete(l.waiting, at, at+1)
-			s.bytes = 0 // it has nothing to give back
-			close(s.crowded)
+		at := len(most.waiting) - 1
+		for most.waiting[at].come == 0 {
+			at--
 		}
+		s := most.waiting[at]
+		l.leave(most, at)
+		close(s.crowded)
 	}
 }
 
 // admit grants what there is a place for.
 func (l *lane) admit() {
-	for len(l.waiting) > 0 {
-		at := l.next()
-		s := l.waiting[at]
+	for c := l.next(); c != nil; c = l.next() {
+		s := c.waiting[0]
 		if l.used+s.bytes > l.size {
 			break
 		}
-		l.waiting = slices.Delete(l.waiting, at, at+1)
 		l.used += s.bytes
-		l.held[s.namespace] += s.bytes
+		c.held += s.bytes
+		l.leave(c, 0)
+		l.changed(c)
+		s.held = true
 		if s.at = time.Now(); s.end != nil {
 			s.since = s.at
 			l.granted[s] = struct{}{}
@@ -156,14 +206,18 @@ func (l *lane) admit() {
 	l.watch()
 }
 
-// next is whose turn it is: the first of a namespace that holds the least.
-func (l *lane) next() (at int) {
-	for i, s := range l.waiting {
-		if l.held[s.namespace] < l.held[l.waiting[at].namespace] {
-			at = i
+// next is whose turn it is, nil where nobody waits: that of a namespace that holds
+// the least.
+func (l *lane) next() (first *caller) {
+	for _, c := range l.callers {
+		if len(c.waiting) == 0 {
+			continue
+		}
+		if first == nil || c.held < first.held || c.held == first.held && c.since < first.since {
+			first = c
 		}
 	}
-	return at
+	return first
 }
 
 // watch has the next one make way in time, as long as somebody waits.
@@ -181,15 +235,16 @@ func (l *lane) watch() {
 // is nobody as soon as there is room for that one, or will be: others are to be
 // ended only where that is needed.
 func (l *lane) inTheWay() (first *share, at time.Time, why error) {
-	if len(l.waiting) == 0 {
+	turn := l.next()
+	if turn == nil {
 		return nil, time.Time{}, nil
 	}
-	next, left := l.waiting[l.next()], l.size-l.used
-	shares, stays := map[string]int{}, maps.Clone(l.held)
+	next, left := turn.waiting[0], l.size-l.used
+	shares, ending := map[string]int{}, map[string]int64{}
 	for s := range l.granted {
 		if s.ended {
 			left += s.bytes
-			stays[s.namespace] -= s.bytes
+			ending[s.namespace] += s.bytes
 		} else {
 			shares[s.namespace]++
 		}
@@ -209,7 +264,8 @@ func (l *lane) inTheWay() (first *share, at time.Time, why error) {
 		if s.coming {
 			sooner(s, s.since.Add(longestSilence), errSilent)
 		}
-		if s.namespace == next.namespace || stays[s.namespace] <= l.size-max(next.bytes, l.size/2) {
+		stays := l.callers[s.namespace].held - ending[s.namespace]
+		if s.namespace == next.namespace || stays <= l.size-max(next.bytes, l.size/2) {
 			continue
 		}
 		if shares[s.namespace] > 1 {
@@ -266,14 +322,17 @@ func (s *share) release() {
 	l := s.lane
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at := slices.Index(l.waiting, s); at >= 0 {
-		l.waiting = slices.Delete(l.waiting, at, at+1)
-	} else {
+	c := l.callers[s.namespace]
+	if s.held {
 		l.used -= s.bytes
-		if l.held[s.namespace] -= s.bytes; l.held[s.namespace] == 0 {
-			delete(l.held, s.namespace)
-		}
+		c.held -= s.bytes
 		delete(l.granted, s)
+		l.changed(c)
+		l.forget(s.namespace, c)
+	} else if c != nil {
+		if at := slices.Index(c.waiting, s); at >= 0 {
+			l.leave(c, at)
+		}
 	}
 	l.admit()
 }

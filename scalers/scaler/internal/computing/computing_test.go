@@ -2,6 +2,7 @@ package computing
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,6 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // way, and there are never more than there may be.
 func TestNamespacesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var enemies sync.WaitGroup
+		defer enemies.Wait() // time passes as long as this
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		most, _ := Places()
@@ -37,7 +40,7 @@ func TestNamespacesTakeTurns(t *testing.T) {
 			return nil
 		}
 		for range 500 {
-			go func() {
+			enemies.Go(func() {
 				var turn Turn
 				defer turn.Rest()
 				for {
@@ -45,7 +48,7 @@ func TestNamespacesTakeTurns(t *testing.T) {
 						return
 					}
 				}
-			}()
+			})
 		}
 		synctest.Wait()
 		for range 10 {
@@ -59,7 +62,6 @@ func TestNamespacesTakeTurns(t *testing.T) {
 				t.Errorf("a quarter of a turn took %v", took)
 			}
 		}
-		cancel()
 	})
 }
 
