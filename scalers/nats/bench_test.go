@@ -234,13 +234,13 @@ func (s *apart) listings(b *testing.B) int {
 		b.Fatal(err)
 	}
 	count := 0
-	err = m.get(ctx, base, "varz", nil, func(body []byte) bool {
+	err = m.get(ctx, base, "varz", nil, func(_ func() error, body []byte) (bool, error) {
 		_, after, found := strings.Cut(string(body), `"/jsz": `)
 		if !found {
-			return true // it was never asked
+			return true, nil // it was never asked
 		}
 		count, err = strconv.Atoi(strings.FieldsFunc(after, func(r rune) bool { return r < '0' || r > '9' })[0])
-		return err == nil
+		return err == nil, nil
 	})
 	if err != nil {
 		b.Fatal(err)

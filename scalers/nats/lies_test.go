@@ -204,6 +204,31 @@ func TestAnswersWithoutEnd(t *testing.T) {
 	}
 }
 
+// TestListingsWithoutMeasure: a listing is gone through in turns, which end with
+// their read, and names a consumer once.
+func TestListingsWithoutMeasure(t *testing.T) {
+	const many = 10_000
+	text := `{"server_id": "A", "account_details": [{"id": "$G", "stream_detail": [{"name": "orders", "consumer_detail": [{"name": "jobs", "num_pending": 3, "num_ack_pending": 1}` +
+		strings.Repeat(`, {"name": "jobs", "num_pending": 9, "num_ack_pending": 9}`, many-1) + `]}]}]}`
+	a, jobs := &account{id: "$G"}, place{"orders", "jobs"}
+	turns, ended := 0, errors.New("the read ended")
+	listing := func(until int) (*listing, error) {
+		turns = 0
+		return a.understand(func() error {
+			if turns++; turns > until {
+				return ended
+			}
+			return nil
+		}, []byte(text), map[place][]int{jobs: {0}})
+	}
+	if l, err := listing(2 * many); err != nil || l.found[jobs].lag != 4 || turns < many {
+		t.Errorf("%+v, %v after %d turns", l, err, turns)
+	}
+	if _, err := listing(many / 2); !errors.Is(err, ended) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
 // FuzzListing has a server answer anything: what comes of it is an error or a
 // number that is none below zero.
 func FuzzListing(f *testing.F) {
@@ -217,7 +242,10 @@ func FuzzListing(f *testing.F) {
 	a := &account{id: "$G"}
 	wanted := map[place][]int{{"orders", "jobs"}: {0}}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		l := a.understand(text, wanted)
+		l, err := a.understand(func() error { return nil }, text, wanted)
+		if err != nil {
+			t.Error(err)
+		}
 		if l == nil {
 			return
 		}

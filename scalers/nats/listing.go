@@ -43,18 +43,20 @@ type consumer struct {
 func (a *account) list(ctx context.Context, base *url.URL, wanted map[place][]int) (*listing, error) {
 	var l *listing
 	query := url.Values{"acc": {a.id}, "config": {"true"}, "consumers": {"true"}}
-	err := a.monitoring.get(ctx, base, "jsz", query, func(body []byte) bool {
-		l = a.understand(body, wanted)
-		return l != nil
+	err := a.monitoring.get(ctx, base, "jsz", query, func(turn func() error, body []byte) (bool, error) {
+		var err error
+		l, err = a.understand(turn, body, wanted)
+		return l != nil, err
 	})
 	return l, err
 }
 
 // understand looks into a listing as it stands, so that nothing is made of what
-// nobody wants. It is nil for what is none. Depth is bounded by json.Valid.
-func (a *account) understand(body []byte, wanted map[place][]int) *listing {
+// nobody wants, and waits for its turn between streams and consumers. It is nil
+// for what is none. Depth is bounded by json.Valid.
+func (a *account) understand(turn func() error, body []byte, wanted map[place][]int) (*listing, error) {
 	if !json.Valid(body) {
-		return nil
+		return nil, nil //nolint:nilnil // no listing
 	}
 	top := gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body))) // without a copy
 	l := &listing{
@@ -62,24 +64,25 @@ func (a *account) understand(body []byte, wanted map[place][]int) *listing {
 		streams: map[string]bool{}, found: map[place]consumer{},
 	}
 	if !top.IsObject() || l.server == "" && !top.Get("account_details").IsArray() {
-		return nil
+		return nil, nil //nolint:nilnil // no listing
 	}
 	streams := map[string]bool{}
 	for p := range wanted {
 		streams[p.stream] = true
 	}
-	each(top.Get("account_details"), func(details gjson.Result) {
+	err := each(top.Get("account_details"), turn, func(details gjson.Result) error {
 		if !a.is(details) {
-			return
+			return nil
 		}
 		l.account = true
-		each(details.Get("stream_detail"), func(stream gjson.Result) {
+		return each(details.Get("stream_detail"), turn, func(stream gjson.Result) error {
 			if name := stream.Get("name").String(); streams[name] {
-				l.add(name, stream, wanted)
+				return l.add(name, stream, turn, wanted)
 			}
+			return nil
 		})
 	})
-	return l
+	return l, err
 }
 
 // is compares the name only where one was given: an account may have none.
@@ -87,14 +90,18 @@ func (a *account) is(details gjson.Result) bool {
 	return details.Get("id").String() == a.id || a.name != "" && details.Get("name").String() == a.name
 }
 
-// add takes the consumers of a stream that are wanted.
-func (l *listing) add(name string, stream gjson.Result, wanted map[place][]int) {
+// add takes the consumers of a stream that are wanted, the first of each name. A
+// stream has all of its consumers as text: it is gone through once for all of
+// them.
+func (l *listing) add(name string, stream gjson.Result, turn func() error, wanted map[place][]int) error {
 	name = strings.Clone(name) // what is kept must not keep the answer
 	l.streams[name] = true
-	each(stream.Get("consumer_detail"), func(detail gjson.Result) {
+	config, state := stream.Get("config"), stream.Get("state")
+	messages, last := state.Get("messages").Uint(), state.Get("last_seq").Uint()
+	return each(stream.Get("consumer_detail"), turn, func(detail gjson.Result) error {
 		p := place{name, detail.Get("name").String()}
-		if len(wanted[p]) == 0 {
-			return
+		if _, known := l.found[p]; known || len(wanted[p]) == 0 {
+			return nil
 		}
 		p.consumer = strings.Clone(p.consumer)
 		pending, unacknowledged := detail.Get("num_pending"), detail.Get("num_ack_pending")
@@ -102,11 +109,12 @@ func (l *listing) add(name string, stream gjson.Result, wanted map[place][]int) 
 			leader:   nameOf(detail.Get("cluster.leader")),
 			lag:      pending.Num + unacknowledged.Num,
 			counted:  isCount(pending) && isCount(unacknowledged),
-			doubtful: pending.Num == 0 && stream.Get("state.messages").Uint() > 0 && stream.Get("state.last_seq").Uint() > detail.Get("delivered.stream_seq").Uint(),
-			alone:    replicas(stream.Get("config"), detail.Get("config")) > 1 && !detail.Get("cluster.replicas.0").Exists(),
+			doubtful: pending.Num == 0 && messages > 0 && last > detail.Get("delivered.stream_seq").Uint(),
+			alone:    replicas(config, detail.Get("config")) > 1 && !detail.Get("cluster.replicas.0").Exists(),
 			led:      ledFor(detail),
-			subjects: subjectsOf(stream.Get("config"), detail.Get("config")),
+			subjects: subjectsOf(config, detail.Get("config")),
 		}
+		return nil
 	})
 }
 
@@ -226,12 +234,17 @@ func nameOf(r gjson.Result) string {
 	return ""
 }
 
-// each calls use for the elements of a list; anything else has none.
-func each(list gjson.Result, use func(gjson.Result)) {
-	if list.IsArray() {
-		list.ForEach(func(_, element gjson.Result) bool {
-			use(element)
-			return true
-		})
+// each calls use for the elements of a list, each in turn; anything else has none.
+// It ends with the first error.
+func each(list gjson.Result, turn func() error, use func(gjson.Result) error) (err error) {
+	if !list.IsArray() {
+		return nil
 	}
+	list.ForEach(func(_, element gjson.Result) bool {
+		if err = turn(); err == nil {
+			err = use(element)
+		}
+		return err == nil
+	})
+	return err
 }

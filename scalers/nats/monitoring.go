@@ -62,10 +62,11 @@ func (m *monitoring) known() (servers []server, age time.Duration) {
 	return m.servers, time.Since(m.discovered)
 }
 
-// get hands the answer to a request to use. Only status 200 is one.
+// get hands the answer to a request to use, which works on it in turn with others
+// and says whether it is one. Only status 200 is.
 //
 // Source: https://docs.nats.io/running-a-nats-service/nats_admin/monitoring
-func (m *monitoring) get(ctx context.Context, base *url.URL, page string, query url.Values, use func(body []byte) bool) error {
+func (m *monitoring) get(ctx context.Context, base *url.URL, page string, query url.Values, use func(turn func() error, body []byte) (ok bool, err error)) error {
 	address := base.JoinPath(page)
 	name := "GET " + address.String()
 	address.RawQuery = query.Encode()
@@ -79,15 +80,19 @@ func (m *monitoring) get(ctx context.Context, base *url.URL, page string, query 
 	if err != nil {
 		return err
 	}
-	done, err := client.Understanding(ctx, len(got.Body))
-	if err != nil {
+	ctx, turn := client.InTurn(ctx)
+	defer turn.Rest()
+	if _, err := client.Understanding(ctx, len(got.Body)); err != nil {
 		return err
 	}
-	defer done()
-	if got.Status != http.StatusOK || !use(got.Body) {
+	ok := got.Status == http.StatusOK
+	if ok {
+		ok, err = use(func() error { return turn.Work(ctx) }, got.Body)
+	}
+	if err == nil && !ok {
 		return scaler.Errorf(codes.Unavailable, "%s: the answer is not one of a NATS server", name)
 	}
-	return nil
+	return err
 }
 
 // varz is what a server says of itself.
@@ -114,8 +119,8 @@ func (a *addresses) UnmarshalJSON(text []byte) error {
 
 func (m *monitoring) varz(ctx context.Context, base *url.URL) (varz, error) {
 	var v varz
-	err := m.get(ctx, base, "varz", nil, func(body []byte) bool {
-		return json.Unmarshal(body, &v) == nil && len(v.ID) <= longestName && len(v.Name) <= longestName && (v.ID == "" || !isNoName(v.ID)) && !isNoName(v.Name)
+	err := m.get(ctx, base, "varz", nil, func(_ func() error, body []byte) (bool, error) {
+		return json.Unmarshal(body, &v) == nil && len(v.ID) <= longestName && len(v.Name) <= longestName && (v.ID == "" || !isNoName(v.ID)) && !isNoName(v.Name), nil
 	})
 	return v, err
 }

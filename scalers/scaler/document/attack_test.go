@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/computing"
 )
@@ -149,6 +150,7 @@ func TestWorkIsBounded(t *testing.T) {
 		"what fits no pattern": {"json", "[" + same + "]", `#(!%"` + backtracking + `")#|#`},
 		"escapes":              {"json", `{"a":[` + strings.Repeat(escapes+",", 3) + `1]}`, `a.#(=="x")#|#`},
 		"merges":               {"yaml", merges.String(), "a7.b"},
+		"keys that are none":   {"yaml", "x: &x\n  ? 1." + strings.Repeat("1", 500) + "\n  : 1\ny:\n  <<: [" + strings.Repeat("*x,", 60_000) + "]", "y.z"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			document, err := Parse(t.Context(), tt.format, []byte(tt.text))
@@ -161,6 +163,23 @@ func TestWorkIsBounded(t *testing.T) {
 				t.Errorf("%+v, %v, want %q", value, err, want)
 			}
 		})
+	}
+}
+
+// TestKeysThatAreNoPlace: a key that is longer than any place is passed by as it
+// stands, however often a place leads to it.
+func TestKeysThatAreNoPlace(t *testing.T) {
+	text := "x: &x\n  ? 1." + strings.Repeat("1_", 350_000) + "1\n  : 1\ny:\n  <<: [" + strings.Repeat("*x,", 2_000) + "]"
+	document, err := Parse(t.Context(), "yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := boundtest.Allocated()
+	if value, err := document.Find(t.Context(), parsed(t, "yaml", "y.z")); status.Code(err) != codes.NotFound {
+		t.Errorf("%+v, %v", value, err)
+	}
+	if took := boundtest.Allocated() - before; took > 8<<20 {
+		t.Errorf("%d bytes taken", took)
 	}
 }
 

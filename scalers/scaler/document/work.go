@@ -19,9 +19,10 @@ const (
 	betweenChecks = 256 << 10
 	// weightOfKey is what a key of YAML or a label of a scrape counts for, and
 	// the others of a character that costs more than to be passed by.
-	weightOfKey    = 128
-	weightOfMatch  = 4
-	weightOfEscape = 8
+	weightOfKey     = 128
+	weightOfDecoded = 512
+	weightOfMatch   = 4
+	weightOfEscape  = 8
 	// mostParsed is how much a parser that makes objects reads between such looks.
 	mostParsed = 16 << 10
 )

@@ -91,12 +91,15 @@ func (s *yamlSearch) child(at *yaml.Node, key string) (*yaml.Node, error) {
 // member is the value of a map's own key, else that of the maps that it merges.
 // depth is of merges in what is merged.
 func (s *yamlSearch) member(m *yaml.Node, key string, depth int) (found *yaml.Node, err error) {
-	if !s.look(weightOfKey*(1+len(m.Content)/2)) || depth > mostMerges {
+	if !s.look(weightOfKey) || depth > mostMerges {
 		return nil, errMerges
 	}
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(m.Content); i += 2 {
-		name, value := m.Content[i], m.Content[i+1]
+		name, value := aliased(m.Content[i]), m.Content[i+1]
+		if !s.look(weightOf(name)) {
+			return nil, errMerges
+		}
 		switch {
 		case name.ShortTag() == "!!merge":
 			merges = append(merges, merged(value)...)
@@ -129,10 +132,20 @@ func merged(from *yaml.Node) (maps []*yaml.Node) {
 	return maps
 }
 
-// textOfKey is a key as a path writes it: what is no text by its value.
+// weightOf is what it costs to compare a key: what is no text is decoded each time.
+func weightOf(name *yaml.Node) int {
+	if isText(name) || len(name.Value) > longestPlace {
+		return weightOfKey
+	}
+	return weightOfDecoded + weightOfEscape*len(name.Value)
+}
+
+func isText(name *yaml.Node) bool { return name.Kind != yaml.ScalarNode || name.ShortTag() == "!!str" }
+
+// textOfKey is a key as a path writes it: what is no text by its value, unless it
+// is longer than a path.
 func textOfKey(name *yaml.Node) string {
-	name = aliased(name)
-	if name.Kind != yaml.ScalarNode || name.ShortTag() == "!!str" {
+	if isText(name) || len(name.Value) > longestPlace {
 		return name.Value
 	}
 	var value any

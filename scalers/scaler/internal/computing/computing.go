@@ -5,7 +5,8 @@
 //
 // One processor is always left to what answers, sends and receives. Of the others
 // a namespace has half, and of those who wait it is the turn of the one with the
-// fewest at work. A turn is short: who has more to do waits for the next one.
+// fewest at work. A turn is short: who has more to do waits for the next one. One
+// that does not end takes no place of others, and the next one of its own.
 package computing
 
 import (
@@ -55,7 +56,7 @@ func (t *Turn) Work(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	leave, ok := gate().Enter(ctx, budget.Namespace(ctx))
+	leave, ok := enter(ctx, budget.Namespace(ctx))
 	if !ok {
 		return ended(ctx)
 	}

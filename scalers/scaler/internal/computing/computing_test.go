@@ -77,7 +77,7 @@ func TestWorkEndsWithItsContext(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		waiting, end := context.WithTimeout(t.Context(), time.Minute)
+		waiting, end := context.WithTimeout(t.Context(), longest/2)
 		defer end()
 		var late Turn
 		if err := late.Work(waiting); status.Code(err) != codes.DeadlineExceeded {
