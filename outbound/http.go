@@ -94,7 +94,7 @@ func NewSender() *Sender {
 	pool.MaxIdleConns, pool.MaxIdleConnsPerHost, pool.IdleConnTimeout = 100, 1, 30*time.Second
 	pool.DisableCompression = true
 	// A redirect would lead a request to where nobody sent it.
-	return &Sender{Client(Guard(pool, CheckHost), Stay, 0)}
+	return &Sender{Client(Guard(pool, CheckRequest), Stay, 0)}
 }
 
 // Close closes the connections that rest.

@@ -62,7 +62,7 @@ func TestProxiesAreToldNoSuchHost(t *testing.T) {
 	guard := Guard(roundTrip(func(*http.Request) (*http.Response, error) {
 		asked++
 		return nil, errors.New("asked")
-	}), CheckHost)
+	}), CheckRequest)
 	for _, host := range []string{"169.254.169.254", "[fd00:ec2::254]", "metadata.google.internal.", "0xa9fea9fe", "①⑥⑨.254.169.254", "[64:ff9b::a9fe:a9fe]"} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/", nil)
 		if err != nil {

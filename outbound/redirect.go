@@ -71,20 +71,23 @@ func (a authorized) RoundTrip(request *http.Request) (*http.Response, error) {
 	return a.base.RoundTrip(request)
 }
 
-// Guard refuses hosts that must not be asked, each time one is: after a
+// Guard refuses requests that must not be made, each time one is: after a
 // redirect, too, and where a proxy connects.
-func Guard(base http.RoundTripper, check func(host string) error) http.RoundTripper {
+func Guard(base http.RoundTripper, check func(*http.Request) error) http.RoundTripper {
 	return guarded{base, check}
 }
 
 type guarded struct {
 	base  http.RoundTripper
-	check func(host string) error
+	check func(*http.Request) error
 }
+
+// CheckRequest is CheckHost for the host that a request is sent to.
+func CheckRequest(request *http.Request) error { return CheckHost(request.URL.Hostname()) }
 
 // RoundTrip implements http.RoundTripper.
 func (g guarded) RoundTrip(request *http.Request) (*http.Response, error) {
-	if err := g.check(request.URL.Hostname()); err != nil {
+	if err := g.check(request); err != nil {
 		closeBody(request)
 		return nil, err
 	}

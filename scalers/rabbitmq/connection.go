@@ -37,6 +37,9 @@ type connection struct {
 func (b *broker) dial(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
+	if err := b.dialer.CheckName(b.endpoint.serverName); err != nil {
+		return nil, err
+	}
 	raw, err := b.dialer.DialContext(ctx, "tcp", b.endpoint.host)
 	if err != nil {
 		return nil, err

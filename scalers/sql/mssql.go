@@ -108,6 +108,11 @@ func openMSSQL(ctx context.Context, p mssqlParams) (scaler.Source, error) {
 				return nil, err
 			}
 		}
+		if config.HostInCertificateProvided && config.TLSConfig != nil {
+			if err := client.DialerOf(ctx).CheckName(config.TLSConfig.ServerName); err != nil {
+				return nil, err
+			}
+		}
 		inner, dialer := mssql.NewConnectorConfig(belowTLS(config)), client.DialerOf(ctx) //dials:through its Dialer
 		if p.Provider == "azure-workload" {
 			if inner, err = entraMSSQL(ctx, p.PodIdentity, &config); err != nil {

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -15,6 +18,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/suspects"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
@@ -93,7 +97,7 @@ func (d *Dialer) DialTLS(ctx context.Context, network, address string, config *t
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Check(host); err != nil {
+	if err := errors.Join(d.Check(host), d.CheckName(config.ServerName)); err != nil {
 		return nil, err
 	}
 	meter := cmp.Or(d.meter, &wire.Meter{})
@@ -135,15 +139,53 @@ func (d *Dialer) forMany() *Dialer {
 
 // Check refuses a host, without a port, that must not be connected to.
 func (d *Dialer) Check(host string) error {
+	if err := d.CheckName(host); err != nil {
+		return err
+	}
+	return outbound.CheckHost(host)
+}
+
+// CheckName refuses a name that the credentials are not for. It is for what a
+// server is asked for by, beside its address: in the Host of a request, or in
+// TLS. Proxies that serve many hosts go by that. "" is none.
+func (d *Dialer) CheckName(host string) error {
+	if host == "" {
+		return nil
+	}
 	if d.hosts != nil && !contract.Matches(d.hosts, host) {
 		return hostError(host)
 	}
 	if d.lend != nil {
-		if err := d.lend(host); err != nil {
-			return err
+		return d.lend(host)
+	}
+	return nil
+}
+
+// routing are headers that proxies may take for the host or the page that is
+// asked for.
+var routing = []string{
+	"Forwarded", "X-Forwarded-Host", "X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Forwarded-Path",
+	"X-Host", "X-Original-Host", "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "X-Http-Host-Override",
+}
+
+// checkRequest refuses a request to a host that must not be connected to, or asked
+// for.
+func (d *Dialer) checkRequest(request *http.Request) error {
+	if err := d.Check(request.URL.Hostname()); err != nil {
+		return err
+	}
+	if err := d.CheckName((&url.URL{Host: request.Host}).Hostname()); err != nil {
+		return err
+	}
+	if d.hosts == nil {
+		return nil
+	}
+	for _, name := range routing {
+		if len(request.Header.Values(name)) > 0 {
+			return words.Errorf(codes.InvalidArgument, "header %s cannot be sent with a ClusterTriggerAuthentication that has the annotation %s: it may lead elsewhere", name, contract.AllowedHosts)
 		}
 	}
-	return outbound.CheckHost(host)
+	return nil
 }
 
 // hostError is the error about a host that the credentials are not for.

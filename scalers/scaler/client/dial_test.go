@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -115,6 +117,63 @@ func TestHTTPKeepsToTheHosts(t *testing.T) {
 	}
 	if _, err := client.Get(t.Context(), "http://169.254.169.254/latest/meta-data"); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("the metadata service: %v", err)
+	}
+}
+
+// TestNamesThatServersAreAskedFor: a proxy in front of many servers goes by the name
+// that a request, or TLS, has beside the address. So it has to be one that the
+// credentials are for.
+func TestNamesThatServersAreAskedFor(t *testing.T) {
+	var hosts []string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { hosts = append(hosts, r.Host) }))
+	defer server.Close()
+	ask := func(list []string, change func(*http.Request)) error {
+		client, err := HTTP(opening(t, list), HTTPOptions{UnsafeSSL: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(request)
+		_, err = client.Do(request)
+		return err
+	}
+	named := func(host string) func(*http.Request) { return func(r *http.Request) { r.Host = host } }
+	header := func(name string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, "mine.example.org") }
+	}
+	for name, tt := range map[string]struct {
+		hosts  []string
+		change func(*http.Request)
+		ok     bool
+	}{
+		"any without a list":        {nil, named("mine.example.org"), true},
+		"one that is listed":        {[]string{"127.0.0.1", "*.shop.svc"}, named("api.shop.svc:8080"), true},
+		"one that is not":           {[]string{"127.0.0.1"}, named("mine.example.org"), false},
+		"one that is not, and port": {[]string{"127.0.0.1"}, named("mine.example.org:443"), false},
+		"the host that was asked":   {[]string{"127.0.0.1"}, header("Forwarded"), false},
+		"the page that was asked":   {[]string{"127.0.0.1"}, header("X-Original-URL"), false},
+		"headers without a list":    {nil, header("X-Forwarded-Host"), true},
+	} {
+		hosts = nil
+		if err := ask(tt.hosts, tt.change); (err == nil) != tt.ok || len(hosts) > 0 != tt.ok || err != nil && status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v, asked for %q", name, err, hosts)
+		}
+	}
+	dial := func(list []string) error {
+		conn, err := DialerOf(opening(t, list)).DialTLS(t.Context(), "tcp", server.Listener.Addr().String(), &tls.Config{ServerName: "mine.example.org", InsecureSkipVerify: true}) //nolint:gosec // what it is called is what counts
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	if err := dial([]string{"127.0.0.1"}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("a name in TLS: %v", err)
+	}
+	if err := dial(nil); err != nil {
+		t.Errorf("a name in TLS, without a list: %v", err)
 	}
 }
 

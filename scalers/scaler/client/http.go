@@ -81,7 +81,7 @@ func HTTP(ctx context.Context, o HTTPOptions) (*HTTPClient, error) {
 		return nil, err
 	}
 	own := noted{gated{pooled.Transport, requests()}, DialerOf(ctx)}
-	return newHTTPClient(outbound.Guard(own, DialerOf(ctx).Check), process, o), nil
+	return newHTTPClient(outbound.Guard(own, DialerOf(ctx).checkRequest), process, o), nil
 }
 
 // noted has the reads of a source noted by the hosts that it asks: connections
