@@ -173,3 +173,20 @@ func TestObjectsThatThereIsNoRoomForAreStubs(t *testing.T) {
 	}
 	runtime.KeepAlive(all)
 }
+
+// Nobody else's mark is one, wherever an object comes from.
+func TestNobodyElseMarksObjects(t *testing.T) {
+	b := New(10<<10, Unbounded)
+	transform := Transform(b, "Thing", func(o *metav1.PartialObjectMetadata) { o.Annotations = nil }, func(*metav1.PartialObjectMetadata, string) {})
+	for _, link := range []string{"sluice.dev/cut: x", "sluice.dev/no-room: x", "sluice.dev/cut-: x", markCut[:len(markCut)-3] + "x: x", "/apis/x"} {
+		o := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "x", Annotations: map[string]string{"x": "x"}}}
+		o.SetSelfLink(link)
+		if _, err := transform(o); err != nil {
+			t.Fatal(err)
+		}
+		if o.Annotations != nil || Why(o) != "" || WantsRoom(o) || b.Used("") == 0 {
+			t.Errorf("%s: it is kept whole, %d bytes, %q", link, b.Used(""), Why(o))
+		}
+		runtime.KeepAlive(o)
+	}
+}

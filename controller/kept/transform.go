@@ -2,6 +2,7 @@ package kept
 
 import (
 	"cmp"
+	"crypto/rand"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,12 +33,13 @@ func Transform[T any, O object[T]](b *Budget, kind string, cut func(O), stub fun
 	}
 }
 
-// A mark is where the API server keeps nothing, so that no user writes one, and a
-// second pass of a transform, as of a list that is streamed, finds that of the
-// first.
-const (
-	markCut    = "sluice.dev/cut: "
-	markNoRoom = "sluice.dev/no-room: "
+// A mark is where the API server keeps nothing, so that it is sent back to nobody,
+// and a second pass of a transform, as of a list that is streamed, finds that of
+// the first. What is written there by whoever else has an API server that keeps it
+// is none: no other process knows our marks.
+var (
+	markCut    = "sluice.dev/cut-" + rand.Text() + ": "
+	markNoRoom = "sluice.dev/no-room-" + rand.Text() + ": "
 )
 
 // Cut marks an object in a cache of which not all is kept, however often it is
@@ -49,14 +51,13 @@ func NoRoom(o metav1.Object, why string) { o.SetSelfLink(markNoRoom + cmp.Or(why
 
 // Why says why not all of an object in a cache is kept, "" where it is.
 func Why(o metav1.Object) string {
-	if why, cut := strings.CutPrefix(o.GetSelfLink(), markCut); cut {
-		return why
+	link := o.GetSelfLink()
+	for _, mark := range []string{markCut, markNoRoom} {
+		if why, marked := strings.CutPrefix(link, mark); marked {
+			return why
+		}
 	}
-	why, _ := strings.CutPrefix(o.GetSelfLink(), markNoRoom)
-	if why == o.GetSelfLink() {
-		return ""
-	}
-	return why
+	return ""
 }
 
 // WantsRoom reports whether there was no room for an object, as there may be by

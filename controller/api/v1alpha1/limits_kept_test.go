@@ -101,3 +101,21 @@ func TestNamesOfMetricsAreBounded(t *testing.T) {
 		t.Errorf("%d and %d names of metrics are kept", len(so.Status.ExternalMetricNames), len(sj.Status.ExternalMetricNames))
 	}
 }
+
+// kubectl's copy of an object is kept of ScaledObjects, whose HPAs have all of
+// their annotations, and of nothing else.
+func TestOfKubectlsCopyOnlyThatOfAnHPAIsKept(t *testing.T) {
+	for _, o := range []metav1.Object{&ScaledObject{}, &ScaledJob{}, &TriggerAuthentication{}, &ClusterTriggerAuthentication{}} {
+		written := map[string]string{lastApplied: "{}", "note": "x"}
+		o.SetAnnotations(written)
+		o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl"}})
+		if _, err := DefaultLimits.Transform(o); err != nil {
+			t.Fatal(err)
+		}
+		_, inHPA := o.(*ScaledObject)
+		got := o.GetAnnotations()
+		if _, kept := got[lastApplied]; kept != inHPA || got["note"] != "x" || o.GetManagedFields() != nil || len(written) != 2 {
+			t.Errorf("%T: annotations %v", o, got)
+		}
+	}
+}

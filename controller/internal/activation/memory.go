@@ -22,6 +22,9 @@ type memory struct {
 	lastActive time.Time
 	paused     bool
 
+	// stub is true while nothing else of the object was seen: there is no room
+	// for it. Nothing that is known of triggers is by a stub.
+	stub bool
 	// generation is the one that the triggers are of, 0 for none yet.
 	generation int64
 	triggers   []readings.Known
@@ -67,22 +70,26 @@ func (l *Loop) remembered(so *v1alpha1.ScaledObject) *memory {
 	key := client.ObjectKeyFromObject(so)
 	l.began()
 	m := l.known(key)
-	if m == nil || m.uid != so.UID {
+	if m.isNot(so) {
 		m = seeded(so, l.Now())
 		l.know(key, m)
 	}
 	if m.paused && !so.Paused() {
 		m.resume(l.Now())
 	}
-	if m.generation != so.Generation {
-		for _, index := range m.follow(so, l.Now()) {
-			l.Errors.ForgetTrigger(key, index)
-			if l.Figures != nil {
-				l.Figures.ForgetTrigger(key, index)
-			}
+	for _, index := range m.follow(so, l.Now()) {
+		l.Errors.ForgetTrigger(key, index)
+		if l.Figures != nil {
+			l.Figures.ForgetTrigger(key, index)
 		}
 	}
 	return m
+}
+
+// isNot reports whether there is no memory of an object, or none of what can be
+// seen of it by now.
+func (m *memory) isNot(so *v1alpha1.ScaledObject) bool {
+	return m == nil || m.uid != so.UID || m.stub && so.Spec.Exceeds == ""
 }
 
 func (l *Loop) known(key types.NamespacedName) *memory {
@@ -122,8 +129,11 @@ func (l *Loop) Forget() {
 
 // follow takes note of a changed spec and returns the indexes of triggers that
 // are not what they were. Failures and activations outlive changes that leave
-// their trigger alone.
+// their trigger alone, and that there is no room for the spec for a while.
 func (m *memory) follow(so *v1alpha1.ScaledObject, now time.Time) (changed []int) {
+	if m.generation == so.Generation || so.Spec.Exceeds != "" {
+		return nil
+	}
 	m.triggers, changed = readings.Follow(m.triggers, so.Spec.Triggers, so.Generation, now)
 	m.generation = so.Generation
 	return changed
@@ -143,7 +153,7 @@ func (m *memory) compile(so *v1alpha1.ScaledObject) {
 // the failures as another one counted them, and the last activity as late as
 // it may have been.
 func seeded(so *v1alpha1.ScaledObject, now time.Time) *memory {
-	m := &memory{uid: so.UID, lastActive: lastActive(so, now), record: record{changes: slices.Clone(so.Status.Decisions)}}
+	m := &memory{uid: so.UID, stub: so.Spec.Exceeds != "", lastActive: lastActive(so, now), record: record{changes: slices.Clone(so.Status.Decisions)}}
 	m.follow(so, now)
 	since := map[string]time.Time{}
 	for _, verdict := range so.Status.Fallback {

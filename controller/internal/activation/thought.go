@@ -18,16 +18,14 @@ type Thought struct{ m *memory }
 func (t *Thought) Decide(
 	so *v1alpha1.ScaledObject, replicas *int32, err error, states func(federation.ID) (federation.State, bool), now time.Time,
 ) (d scaling.Decision, e scaling.Explanation, ok bool) {
-	if t.m == nil || t.m.uid != so.UID {
+	if t.m.isNot(so) {
 		t.m = seeded(so, now)
 	}
 	m := t.m
 	if m.paused && !so.Paused() {
 		m.resume(now)
 	}
-	if m.generation != so.Generation {
-		m.follow(so, now)
-	}
+	m.follow(so, now)
 	m.compile(so)
 	// Who scales goes on to store when there was work.
 	if stored := lastActive(so, now); stored.After(m.lastActive) {

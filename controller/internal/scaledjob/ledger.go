@@ -38,10 +38,11 @@ type entry struct {
 func late(at time.Time) time.Time { return at.Truncate(time.Second).Add(time.Second) }
 
 // observe brings the ledger up to what the cache shows. ended says when the end
-// of Jobs was heard of. What happened before first is known by the times of
-// the API server.
-func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, first bool, now time.Time) {
-	if l.jobs == nil {
+// of Jobs was heard of. What happened before the first time is known by the times
+// of the API server.
+func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, now time.Time) {
+	first := l.jobs == nil
+	if first {
 		l.jobs = map[string]*entry{}
 	}
 	for _, e := range l.jobs {

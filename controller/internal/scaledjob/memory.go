@@ -24,6 +24,9 @@ type memory struct {
 	paused     bool
 	lastActive time.Time
 
+	// stub is true while nothing else of the object was seen: there is no room
+	// for it. Nothing that is known of triggers is by a stub.
+	stub bool
 	// generation is the one that triggers are of; seen is when it first came by.
 	generation int64
 	seen       time.Time
@@ -72,22 +75,27 @@ func (r round) String() string {
 // memory returns what is remembered of an object. What another process left in
 // the status is where this one goes on. An object is followed without the lock
 // of all: a spec and a status may be large.
-func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) (m *memory, first bool) {
+func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) *memory {
 	key, now := client.ObjectKeyFromObject(sj), r.Now()
-	if m = r.remembered(key); m == nil || m.uid != sj.UID {
-		m, first = seeded(sj, now), true
+	m := r.remembered(key)
+	if m.isNot(sj) {
+		m = seeded(sj, now)
 		r.remember(key, m)
 	}
 	if m.paused && !sj.Paused() {
 		m.since, m.generation = now, 0 // the triggers are asked afresh
 	}
 	m.paused = sj.Paused()
-	if m.generation != sj.Generation {
-		for _, index := range m.follow(sj, now) {
-			r.Measures.ForgetTrigger(key, index)
-		}
+	for _, index := range m.follow(sj, now) {
+		r.Measures.ForgetTrigger(key, index)
 	}
-	return m, first
+	return m
+}
+
+// isNot reports whether there is no memory of an object, or none of what can be
+// seen of it by now.
+func (m *memory) isNot(sj *v1alpha1.ScaledJob) bool {
+	return m == nil || m.uid != sj.UID || m.stub && sj.Spec.Exceeds == ""
 }
 
 func (r *Reconciler) remembered(key types.NamespacedName) *memory {
@@ -107,7 +115,7 @@ func (r *Reconciler) remember(key types.NamespacedName, m *memory) {
 
 // seeded is the memory of an object that this process sees for the first time.
 func seeded(sj *v1alpha1.ScaledJob, now time.Time) *memory {
-	m := &memory{uid: sj.UID, since: now}
+	m := &memory{uid: sj.UID, since: now, seen: now, stub: sj.Spec.Exceeds != ""}
 	if stored := sj.Status.LastActiveTime; stored != nil {
 		m.lastActive = stored.Time
 	}
@@ -122,8 +130,12 @@ func seeded(sj *v1alpha1.ScaledJob, now time.Time) *memory {
 
 // follow takes note of a changed spec and returns the indexes of triggers that
 // are not what they were. What is known of triggers outlives changes that leave
-// them alone; creation that was refused may now work.
+// them alone, and that there is no room for the spec for a while; creation that
+// was refused may now work.
 func (m *memory) follow(sj *v1alpha1.ScaledJob, now time.Time) (changed []int) {
+	if m.generation == sj.Generation || sj.Spec.Exceeds != "" {
+		return nil
+	}
 	if m.generation == 0 { // new here, or on after a pause
 		clear(m.triggers)
 	}

@@ -93,7 +93,7 @@ func (r *Reconciler) Defective(ctx context.Context, key types.NamespacedName, de
 	if err := r.Client.Get(ctx, key, sj); err != nil {
 		return err
 	}
-	m, _ := r.memory(sj)
+	m := r.memory(sj)
 	_, err := r.report(ctx, sj, m, outcome{err: defect})
 	return err
 }
@@ -113,7 +113,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if !sj.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, nil // somebody else holds it
 	}
-	m, first := r.memory(sj)
+	m := r.memory(sj)
 	m.known = identity(sj)
 	if m.round != nil && (sj.Paused() || m.round.generation != sj.Generation) {
 		r.announceRound(ctx, sj, m)
@@ -128,7 +128,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		return r.report(ctx, sj, m, outcome{err: err})
 	}
-	if err := r.observe(ctx, sj, m, first); err != nil {
+	if err := r.observe(ctx, sj, m); err != nil {
 		// Unknown Jobs are not no Jobs.
 		return r.report(ctx, sj, m, outcome{err: err, soon: true})
 	}
@@ -178,7 +178,7 @@ func identity(sj *v1alpha1.ScaledJob) *v1alpha1.ScaledJob {
 const unseenFor = 30 * time.Second
 
 // observe brings the ledger up to date.
-func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory, first bool) error {
+func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) error {
 	key, l := client.ObjectKeyFromObject(sj), &m.ledger
 	ended := r.notices.take(key) // before the list, which shows at least that
 	var jobs batchv1.JobList
@@ -188,7 +188,7 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 		return fmt.Errorf("list jobs: %w", err)
 	}
 	now := r.Now()
-	l.observe(jobs.Items, ended, first, now)
+	l.observe(jobs.Items, ended, now)
 	for _, name := range l.unseenSince(now.Add(-unseenFor)) {
 		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, &batchv1.Job{})
 		switch {

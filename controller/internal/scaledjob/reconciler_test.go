@@ -780,7 +780,7 @@ func TestNamesThatChangeLeaveNoSeries(t *testing.T) {
 			Generation: sj.Generation, Outcome: scaling.NoData, ObservedAt: f.clock.Now(), HeardAt: f.clock.Now(),
 			Specs: []federation.MetricSpec{{Name: fmt.Sprint("m", i), Target: 5}},
 		}
-		m, _ := f.memory(sj) // a decision, without what is written
+		m := f.memory(sj) // a decision, without what is written
 		read, _, _ := f.readings(sj, m)
 		decision := scaling.DecideJobs(scaling.JobsInput{Object: sj, Now: f.clock.Now(), Triggers: readings.Triggers(read)})
 		f.keep(sj, m, read, decision)
@@ -951,5 +951,54 @@ func TestAnObjectWithoutRoomStartsNothing(t *testing.T) {
 	f.run()
 	if jobs := f.jobs(); len(jobs) != 3 {
 		t.Errorf("%d Jobs once there is room", len(jobs))
+	}
+}
+
+// That there is no room for an object for a while changes nothing of what is known
+// of its triggers and Jobs, whenever it is.
+func TestAnObjectGoesOnWhenThereIsRoomAgain(t *testing.T) {
+	f := newFixture(t, newObject())
+	room := func(there bool) {
+		t.Helper()
+		if f.Client = f.cluster.Client; !there {
+			f.Client = crowded{f.cluster.Client}
+		}
+		f.run()
+	}
+	f.reads(0, 3)
+	room(true)
+	f.edit(func(sj *v1alpha1.ScaledJob) {
+		sj.Spec.Fallback = &v1alpha1.JobFallback{FailureThreshold: 3, Replicas: 1}
+	})
+	f.reads(0, 3)
+	for _, there := range []bool{false, true, false, true} {
+		room(there)
+	}
+	if jobs := f.running(); len(jobs) != 3 {
+		t.Errorf("%d Jobs for a queue of 3", len(jobs))
+	}
+	f.clock.Step(time.Minute)
+	f.fails(0, "refused")
+	room(true)
+	f.restart() // another process, which sees the stub first
+	f.reads(0, 0)
+	room(false)
+	sj := f.object()
+	if m := f.memory(sj); len(m.triggers) != 1 || m.triggers[0].Failures.Count != 1 {
+		t.Errorf("of its triggers is known %+v", m.triggers)
+	}
+	// Who only watches goes the same way.
+	var thought Thought
+	f.reads(0, 3)
+	for i, cut := range []bool{true, false, true, false} {
+		if sj.Generation = int64(2 + i/2); cut {
+			sj = sj.DeepCopy()
+			sj.Stub("no room")
+		} else {
+			sj.Spec = f.object().Spec
+		}
+		if d, _, ok := thought.Decide(sj, nil, f.States, f.clock.Now()); !ok || !cut && d.Create != 3 {
+			t.Errorf("stub %v: decided %+v", cut, d)
+		}
 	}
 }

@@ -21,12 +21,10 @@ type Thought struct{ m *memory }
 func (t *Thought) Decide(
 	sj *v1alpha1.ScaledJob, jobs []batchv1.Job, states func(federation.ID) (federation.State, bool), now time.Time,
 ) (d scaling.JobsDecision, read []readings.Reading, ok bool) {
-	if t.m == nil || t.m.uid != sj.UID {
+	if t.m.isNot(sj) {
 		t.m = seeded(sj, now)
 	}
-	if t.m.generation != sj.Generation {
-		t.m.follow(sj, now)
-	}
+	t.m.follow(sj, now)
 	r := Reconciler{States: states, Now: func() time.Time { return now }}
 	read, _, ahead := r.readings(sj, t.m)
 	if ahead {

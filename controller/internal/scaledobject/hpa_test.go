@@ -117,6 +117,7 @@ func TestHPA(t *testing.T) {
 		so.Labels = map[string]string{"team": "a", "app.kubernetes.io/version": "mine", "shard": "1", "zone": "b", v1alpha1.LabelScaledObjectName: "copied"}
 		so.Annotations = map[string]string{
 			"note": "kept", v1alpha1.AnnotationHPAExcludedLabels: "shard,other, zone", v1alpha1.AnnotationSpecs: "forged",
+			"kubectl.kubernetes.io/last-applied-configuration": "{}",
 		}
 		so.Spec.MinReplicaCount = ptr.To[int32](0)
 		so.Spec.Triggers = append(so.Spec.Triggers, cpu("60"), kafka("bills"), memoryOfApp())
@@ -146,7 +147,7 @@ func TestHPA(t *testing.T) {
 	if !apiequality.Semantic.DeepEqual(hpa.Labels, want) {
 		t.Errorf("labels %v", hpa.Labels)
 	}
-	if hpa.Annotations["note"] != "kept" || hpa.Annotations[v1alpha1.AnnotationSpecs] != hashes(so) {
+	if hpa.Annotations["note"] != "kept" || hpa.Annotations["kubectl.kubernetes.io/last-applied-configuration"] != "{}" || hpa.Annotations[v1alpha1.AnnotationSpecs] != hashes(so) {
 		t.Errorf("annotations %v", hpa.Annotations)
 	}
 	owner := hpa.OwnerReferences[0]

@@ -330,6 +330,7 @@ func (w *Writer) flush(
 	// It bears the resource version of base. A patch would cost the API server
 	// about half as much again.
 	written := next
+	written.SetSelfLink("") // a mark of the cache is nobody else's
 	if err := w.Client.Status().Update(ctx, written); err != nil {
 		// What was written is no longer the newest: trust the cache again.
 		r.written = nil

@@ -54,7 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		again = lookAgain(r.book.couldNotRead(request.NamespacedName))
 	}
 	if err != nil && r.book.reads(request.NamespacedName, so.Spec.ScaleTargetRef) {
-		return reconcile.Result{RequeueAfter: again}, nil //nolint:nilerr // the reconciler says why
+		return reconcile.Result{RequeueAfter: again}, nil // the reconciler says why
 	}
 	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload.Workload))
 	return reconcile.Result{RequeueAfter: again}, nil

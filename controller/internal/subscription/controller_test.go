@@ -366,7 +366,7 @@ func TestNothingIsKeptOfTargets(t *testing.T) {
 				}
 			}
 			reconciled()
-			deployment, cached.deployment = nil, nil
+			cached.deployment = nil
 			next(so)
 			if err := cluster.Direct.Update(t.Context(), so); err != nil {
 				t.Fatal(err)

@@ -5,6 +5,7 @@
 package testcluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -237,7 +238,7 @@ func (c *Cluster) list(ctx context.Context, api client.WithWatch, o client.Objec
 
 // create gives Jobs their UIDs, as an API server does.
 func (c *Cluster) create(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-	if err := c.wrote("create " + kind(o)); err != nil {
+	if err := errors.Join(unmarked(o, nil), c.wrote("create "+kind(o))); err != nil {
 		return err
 	}
 	if job, ok := o.(*batchv1.Job); ok {
@@ -250,14 +251,14 @@ func (c *Cluster) create(ctx context.Context, api client.WithWatch, o client.Obj
 }
 
 func (c *Cluster) update(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-	if err := c.wrote("update " + kind(o)); err != nil {
+	if err := errors.Join(unmarked(o, nil), c.wrote("update "+kind(o))); err != nil {
 		return err
 	}
 	return api.Update(ctx, o, opts...)
 }
 
 func (c *Cluster) patch(ctx context.Context, api client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
-	if err := c.wrote("patch " + kind(o)); err != nil {
+	if err := errors.Join(unmarked(o, p), c.wrote("patch "+kind(o))); err != nil {
 		return err
 	}
 	return api.Patch(ctx, o, p, opts...)
@@ -271,7 +272,7 @@ func (c *Cluster) delete(ctx context.Context, api client.WithWatch, o client.Obj
 }
 
 func (c *Cluster) subResourcePatch(ctx context.Context, api client.Client, name string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-	if err := checkStatus(api.Scheme(), o); err != nil {
+	if err := errors.Join(checkStatus(api.Scheme(), o), unmarked(o, p)); err != nil {
 		return err
 	}
 	if err := c.wrote("patch " + kind(o) + "/" + name); err != nil {
@@ -328,7 +329,7 @@ func (c *Cluster) subResourceUpdate(ctx context.Context, api client.Client, name
 
 func (c *Cluster) updateStatus(ctx context.Context, api client.Client, name string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 	write := "update " + kind(o) + "/" + name
-	if err := errors.Join(checkStatus(api.Scheme(), o), c.refused(write)); err != nil {
+	if err := errors.Join(checkStatus(api.Scheme(), o), unmarked(o, nil), c.refused(write)); err != nil {
 		return err
 	}
 	err := api.SubResource(name).Update(ctx, o, opts...)
@@ -336,6 +337,25 @@ func (c *Cluster) updateStatus(ctx context.Context, api client.Client, name stri
 		c.record(write)
 	}
 	return err
+}
+
+// unmarked is an error where what a cache has written into an object is sent back:
+// with all of it, or with a patch.
+func unmarked(o client.Object, p client.Patch) error {
+	link := o.GetSelfLink()
+	if p != nil {
+		data, err := p.Data(o)
+		if err != nil {
+			return err
+		}
+		if link = ""; bytes.Contains(data, []byte("selfLink")) {
+			link = string(data)
+		}
+	}
+	if link == "" {
+		return nil
+	}
+	return fmt.Errorf("a mark of the cache is sent back: %s", link)
 }
 
 // workload reads the Deployment behind an object; other kinds have no scale.
