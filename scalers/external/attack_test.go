@@ -271,7 +271,7 @@ func TestStreamsHoldLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	source := &pushSource{externalSource: &externalSource{conn: conn}, kind: scalerv1.KindScaledObject}
+	source := &pushSource{externalSource: &externalSource{conn: conn}, listens: conn, rate: &limiter{}, kind: scalerv1.KindScaledObject}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if err := source.Listen(ctx, func() {}, func() {}); status.Code(err) != codes.ResourceExhausted {

@@ -377,7 +377,7 @@ func TestMessagesOfANamespaceAreBounded(t *testing.T) {
 		t.Errorf("%d messages within a second, and %d streams ended", brought, ended)
 	}
 	for range fewMessages {
-		if err := l.exceeded(quiet, now); err != nil {
+		if err := l.exceeded(&quiet, now); err != nil {
 			t.Errorf("a stream that brings little: %v", err)
 		}
 	}

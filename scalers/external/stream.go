@@ -45,7 +45,10 @@ func receive[M any](ctx context.Context, of *limiter, open func(context.Context)
 	defer cancel(nil)
 	late := time.AfterFunc(opensWithin, func() { cancel(errNotOpened) })
 	stream, err := open(ctx)
-	if !late.Stop() && errors.Is(context.Cause(ctx), errNotOpened) {
+	if !late.Stop() { // it ends as it opens, or has
+		<-ctx.Done()
+	}
+	if errors.Is(context.Cause(ctx), errNotOpened) {
 		return errNotOpened
 	}
 	if err != nil {
