@@ -102,7 +102,7 @@ func (c *connection) call(ctx context.Context, quota *client.Account, call func(
 	if status.Code(err) == codes.Unauthenticated && c.account != nil {
 		c.account.Forget(token)
 	}
-	if err == nil {
+	if client.AnsweredGRPC(err) {
 		quota.Answered()
 	}
 	return c.failure(err)

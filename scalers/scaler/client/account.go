@@ -623,10 +623,21 @@ func (a *Account) Unary(ctx context.Context, method string, request, reply any, 
 	if t := ThrottledGRPC(err); t != nil {
 		return a.Throttled(t.Pause, t.Said)
 	}
-	if err == nil {
+	if AnsweredGRPC(err) {
 		a.Answered()
 	}
 	return err
+}
+
+// AnsweredGRPC reports whether a service answered a call, if only with what is wrong
+// about it: it counts that call, too.
+func AnsweredGRPC(err error) bool {
+	switch status.Code(err) {
+	case codes.Unknown, codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.ResourceExhausted:
+		return false
+	default:
+		return true
+	}
 }
 
 // ThrottledGRPC is the ResourceExhausted of a service, nil for another error. What

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,13 +26,16 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 )
 
-// account returns one of its own for a test, and limits what each may be asked.
+var accounts atomic.Int64
+
+// account returns one of its own for each run of a test, whose clock begins anew, and
+// limits what each may be asked.
 func account(t *testing.T, limit string) *Account {
 	t.Helper()
 	setBudget(t, limit)
 	ctx, release := pool.Opening(t.Context())
 	t.Cleanup(release)
-	a, err := AccountOf(ctx, []string{t.Name(), limit})
+	a, err := AccountOf(ctx, []any{t.Name(), accounts.Add(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +271,7 @@ func TestAThrottledAccountHasTurns(t *testing.T) {
 			limit   = 60 // a minute of the service, of which six at once
 			every   = 10 * time.Second
 			learned = 10 * time.Minute
-			whole   = time.Hour
+			whole   = 30 * time.Minute
 		)
 		a := account(t, "0")
 		var mu sync.Mutex
@@ -631,9 +635,20 @@ func TestCallsAreMadeOnTheAccount(t *testing.T) {
 		if err := call(); err != answer { //nolint:errorlint // the very same
 			t.Errorf("error = %v", err)
 		}
+		pass(time.Minute)
 		answer = nil
 		if err := call(); err != nil || asked != 3 {
 			t.Errorf("error = %v after %d calls", err, asked)
+		}
+		// What the service says is wrong about a call counts as the call of one that
+		// was not throttled; silence does not.
+		for code, counts := range map[codes.Code]bool{codes.NotFound: true, codes.PermissionDenied: true, codes.Unavailable: false, codes.DeadlineExceeded: false, codes.ResourceExhausted: false} {
+			pass(10 * time.Second)
+			before := a.answered
+			answer = status.Error(code, "grpc: hush")
+			if err := call(); err != answer || (a.answered > before) != counts { //nolint:errorlint // the very same
+				t.Errorf("%v: %v, it counts: %v", code, err, a.answered > before)
+			}
 		}
 	})
 }

@@ -279,6 +279,10 @@ func TestAuthModes(t *testing.T) {
 func TestTokensAreFetchedOnceAndKept(t *testing.T) {
 	fetches := 0
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/refuse" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		if r.URL.Path != "/token" {
 			fmt.Fprint(w, r.Header.Get("Authorization"))
 			return
@@ -300,6 +304,11 @@ func TestTokensAreFetchedOnceAndKept(t *testing.T) {
 	for range 3 {
 		if body, err := client.Get(t.Context(), server.URL); err != nil || string(body) != "Bearer t" {
 			t.Fatalf("authorization = %s, %v, want Bearer t", body, err)
+		}
+	}
+	for range 3 { // whoever refuses tokens does not have the token endpoint asked for others
+		if _, err := client.Get(t.Context(), server.URL+"/refuse"); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("error = %v", err)
 		}
 	}
 	if fetches != 1 {
