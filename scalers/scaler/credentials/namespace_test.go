@@ -106,6 +106,7 @@ func TestTheAnnotationComesAndGoes(t *testing.T) {
 	s := startAPI(t)
 	s.put(t, teams)
 	r := s.resolver(t, nil)
+	r.authentications.paced, r.secrets.paced, r.configMaps.paced = 0, 0, 0 // as if much later
 	for _, step := range []struct{ annotations, want string }{
 		{"", "cluster-secret"}, {ofEachObject, "red-secret"}, {"", "cluster-secret"},
 	} {

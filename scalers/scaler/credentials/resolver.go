@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
@@ -76,12 +77,12 @@ func newResolver(config Config, api *api) *Resolver {
 	}
 	r := &Resolver{
 		Config: config, api: api, stores: map[string]store.Store{},
-		authentications: newShelf[object, *authentication]("authentication", config.Log),
-		secrets:         newShelf[object, *secret]("Secret", config.Log),
-		configMaps:      newShelf[object, *configMap]("ConfigMap", config.Log),
-		accounts:        newShelf[object, *serviceAccount]("ServiceAccount", config.Log),
-		tokens:          newShelf[tokenKey, bearer]("token", config.Log),
-		values:          newShelf[storeKey, storeValues]("secret store", config.Log),
+		authentications: newShelf[object, *authentication]("authentication", retryAfter, config.Log),
+		secrets:         newShelf[object, *secret]("Secret", retryAfter, config.Log),
+		configMaps:      newShelf[object, *configMap]("ConfigMap", retryAfter, config.Log),
+		accounts:        newShelf[object, *serviceAccount]("ServiceAccount", retryAfter, config.Log),
+		tokens:          newShelf[tokenKey, bearer]("token", refusal.Every, config.Log),
+		values:          newShelf[storeKey, storeValues]("secret store", refusal.Every, config.Log),
 	}
 	for _, s := range config.Stores {
 		r.stores[s.Block()] = s

@@ -602,6 +602,28 @@ func TestAStoreIsAskedOnceForAll(t *testing.T) {
 	}
 }
 
+// TestWhatIsMadeForATriggerHasAPace: whoever refuses what a store gave, or a token of
+// a service account, may do so all the time. It is asked for again at once, and then
+// once a minute at most, for all triggers together.
+func TestWhatIsMadeForATriggerHasAPace(t *testing.T) {
+	s := startAPI(t)
+	s.put(t, shop)
+	vault := &counted{read: func(context.Context, json.RawMessage, store.Scope) (*store.Values, error) {
+		return &store.Values{Parameters: map[string]string{"a": "of the store"}}, nil
+	}}
+	r := s.resolver(t, func(c *Config) { c.Stores = []store.Store{vault} })
+	const spec = `{hashiCorpVault: {address: "http://vault"}, boundServiceAccountToken: [{parameter: token, serviceAccountName: worker}]}`
+	for range 10 {
+		refused := time.Now()
+		if _, err := resolve(t, r, s, spec, false, func(ref *Reference) { ref.NotBefore = refused }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.count("POST /api/v1/namespaces/shop/serviceaccounts/worker/token"); n != 2 || vault.reads != 2 {
+		t.Errorf("%d tokens and %d reads of the store, want 2 of each", n, vault.reads)
+	}
+}
+
 func TestAStoreMayFail(t *testing.T) {
 	api := startAPI(t)
 	vault := &counted{read: func(context.Context, json.RawMessage, store.Scope) (*store.Values, error) {

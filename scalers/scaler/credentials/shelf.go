@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 )
 
 // How long what was read is kept.
@@ -65,6 +66,7 @@ type shelf[K keyed, V sized] struct {
 	name   string // of what is kept, for the log
 	log    *slog.Logger
 	places chan struct{} // for reads
+	paced  time.Duration // how often a value is read again because it was refused
 
 	ctx     context.Context //nolint:containedctx // of reads, which outlive those who ask
 	stop    context.CancelFunc
@@ -106,16 +108,18 @@ type entry[K keyed, V sized] struct {
 	used  time.Time     // when it was last asked for
 	turn  chan struct{} // closed when the read under way has ended; or nil
 	begin chan struct{} // closed when a read begins that is waited for; or nil
-	stale bool          // the value stands although the last read failed
+	// refusals are those upon which it was read again.
+	refusals refusal.Pace
+	stale    bool // the value stands although the last read failed
 }
 
 // read gets a value and says when to get it again; zero is after readEvery.
 type read[V sized] func(context.Context) (value V, again time.Time, err error)
 
-func newShelf[K keyed, V sized](name string, log *slog.Logger) *shelf[K, V] {
+func newShelf[K keyed, V sized](name string, paced time.Duration, log *slog.Logger) *shelf[K, V] {
 	ctx, stop := context.WithCancel(context.Background())
 	return &shelf[K, V]{
-		name: name, log: log, ctx: ctx, stop: stop,
+		name: name, log: log, ctx: ctx, stop: stop, paced: paced,
 		places: make(chan struct{}, readsAtOnce), entries: map[K]*entry[K, V]{}, tenants: map[string]*tenant[K, V]{},
 		gates: map[string]*gate{},
 	}
@@ -135,8 +139,8 @@ func (s *shelf[K, V]) close() {
 	s.running.Wait()
 }
 
-// take returns the value for key, from a read that began at notBefore or
-// later, and when it is to be read again. asker is the namespace that asks: a
+// take returns the value for key, from a read that began at notBefore or later, as
+// far as its pace allows, and when it is to be read again. asker is the namespace that asks: a
 // read has a place of whoever of all that wait for it has one first.
 func (s *shelf[K, V]) take(ctx context.Context, asker string, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
 	var none V
@@ -153,17 +157,20 @@ func (s *shelf[K, V]) take(ctx context.Context, asker string, key K, notBefore t
 			s.mu.Unlock()
 			return none, time.Time{}, errClosed
 		}
-		if e == nil || e.place == nil && !e.serves(notBefore) {
+		if e == nil || e.place == nil && !s.serves(e, notBefore) {
 			e = s.entry(key)
 		}
 		now := time.Now()
 		e.used = now
-		if e.serves(notBefore) {
+		if s.serves(e, notBefore) {
 			defer s.mu.Unlock()
 			e.moveUp()
 			return e.value, e.again, e.err
 		}
 		if e.turn == nil && leave != nil {
+			if e.begun.Before(notBefore) && !e.begun.IsZero() {
+				e.refusals.Count(now)
+			}
 			s.start(e, now, get, leave)
 			leave = nil
 		}
@@ -216,9 +223,12 @@ func timedOut(ctx context.Context) error {
 	return status.FromContextError(ctx.Err()).Err()
 }
 
-// serves reports whether the entry is what a read at notBefore or later says.
-func (e *entry[K, V]) serves(notBefore time.Time) bool {
-	return e.turn == nil && time.Now().Before(e.again) && !e.begun.Before(notBefore)
+// serves reports whether the entry is what a read at notBefore or later says, or one
+// that is not read again so soon: many triggers of a tenant may be refused one after
+// the other.
+func (s *shelf[K, V]) serves(e *entry[K, V], notBefore time.Time) bool {
+	now := time.Now()
+	return e.turn == nil && now.Before(e.again) && (!e.begun.Before(notBefore) || e.err == nil && !e.refusals.Due(now, s.paced))
 }
 
 // moveUp has the entry stay longest, unless it is a failure: names of what is

@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 )
 
 // name is a key, "<namespace>/<name>".
@@ -136,7 +138,7 @@ func TestShelf(t *testing.T) {
 	for what, run := range tests {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+				s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 				defer s.close()
 				r := new(reader)
 				run(t, s, r, func(notBefore time.Time, value string, code codes.Code, reads int64) {
@@ -159,7 +161,7 @@ func pass(d time.Duration) {
 
 func TestShelfSharesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 		defer s.close()
 		gate := make(chan struct{})
 		var reads atomic.Int64
@@ -217,7 +219,7 @@ func TestNoNamespaceTakesTheShelf(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+				s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 				defer s.close()
 				r := new(reader)
 				r.says("login")
@@ -242,7 +244,7 @@ func TestNoNamespaceTakesTheShelf(t *testing.T) {
 // TestManyNamespacesShareAShelf: the largest give way, and small ones stay.
 func TestManyNamespacesShareAShelf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 		defer s.close()
 		r := new(reader)
 		r.says("login")
@@ -289,7 +291,7 @@ func (s *shelf[K, V]) checkCounts(t *testing.T) {
 
 // TestClosedShelfSaysNothing: what it never read, and what it had read, is unknown.
 func TestClosedShelfSaysNothing(t *testing.T) {
-	s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+	s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 	r := new(reader)
 	r.says("login")
 	if _, _, err := s.take(t.Context(), "shop", "shop/known", time.Time{}, r.read); err != nil {
@@ -311,7 +313,7 @@ func TestClosedShelfSaysNothing(t *testing.T) {
 // leave places for those of others.
 func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 		defer s.close()
 		for n := range 100 {
 			go func() {
@@ -337,7 +339,7 @@ func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
 // ask in the same breath for one that others ask for.
 func TestNamesOfNothingDelayNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShelf[name, bearer]("test", slog.New(slog.DiscardHandler))
+		s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 		defer s.close()
 		ctx, end := context.WithCancel(t.Context())
 		var asking sync.WaitGroup
@@ -370,6 +372,44 @@ func TestNamesOfNothingDelayNobody(t *testing.T) {
 		defer s.mu.Unlock()
 		if len(s.gates) != 0 {
 			t.Errorf("%d namespaces are remembered that ask for nothing", len(s.gates))
+		}
+	})
+}
+
+// TestRefusalsHaveAPace: a thousand triggers of one namespace, refused one after the
+// other, do not have what others use, too, read again all the time. The first one
+// does at once.
+func TestRefusalsHaveAPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, paced := range []time.Duration{retryAfter, refusal.Every} {
+			s := newShelf[name, bearer]("test", paced, slog.New(slog.DiscardHandler))
+			r := new(reader)
+			r.says("login")
+			take := func(notBefore time.Time) {
+				t.Helper()
+				if got, _, err := s.take(t.Context(), "shop", "shop/login", notBefore, func(ctx context.Context) (bearer, time.Time, error) {
+					value, _, err := r.read(ctx)
+					return value, time.Now().Add(time.Hour), err
+				}); err != nil || got != "login" {
+					t.Fatal(got, err)
+				}
+			}
+			take(time.Time{})
+			<-time.After(10 * time.Millisecond)
+			take(time.Now())
+			if got := r.reads.Load(); got != 2 {
+				t.Errorf("%v: read %d times, want again upon the first refusal", paced, got)
+			}
+			const minutes = 5
+			for range minutes * 1000 {
+				<-time.After(time.Minute / 1000)
+				take(time.Now())
+			}
+			most := int64(2 + minutes*time.Minute/paced)
+			if got := r.reads.Load(); got > most || got < most-minutes {
+				t.Errorf("%v: read %d times in %d minutes, want %d", paced, got, minutes, most)
+			}
+			s.close()
 		}
 	})
 }

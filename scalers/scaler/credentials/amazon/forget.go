@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 )
 
 // kept are the credentials of an identity that can have others: those of a role, and
@@ -18,14 +20,10 @@ import (
 type kept struct {
 	cache *aws.CredentialsCache
 
-	mu        sync.Mutex
-	present   aws.Credentials // what was obtained last
-	forgotten time.Time       // when some were
+	mu       sync.Mutex
+	present  aws.Credentials // what was obtained last
+	refusals refusal.Pace
 }
-
-// forgetEvery is how often credentials are obtained afresh because somebody refused
-// them: whoever does may be a tenant's own endpoint.
-const forgetEvery = time.Minute
 
 // Retrieve implements aws.CredentialsProvider. While others cannot be had, what was
 // refused serves on as long as it lasts: others may take it.
@@ -49,10 +47,10 @@ func (k *kept) forget(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	if key == "" || key != k.present.AccessKeyID || now.Sub(k.forgotten) < forgetEvery {
+	if key == "" || key != k.present.AccessKeyID || !k.refusals.Due(now, refusal.Every) {
 		return
 	}
-	k.forgotten = now
+	k.refusals.Count(now)
 	k.cache.Invalidate()
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 )
 
 // issuer gives credentials, each with a key of its own.
@@ -30,8 +32,8 @@ func (i *issuer) Retrieve(context.Context) (aws.Credentials, error) {
 	}, nil
 }
 
-// refusal is the answer to a request that a key has signed, as the library tells it.
-func refusal(key, said string) error {
+// refusing is the answer to a request that a key has signed, as the library tells it.
+func refusing(key, said string) error {
 	request := &http.Request{Header: http.Header{"Authorization": {"AWS4-HMAC-SHA256 Credential=" + key + "/20000101/eu-west-1/sqs/aws4_request, SignedHeaders=host, Signature=0"}}}
 	return &smithyhttp.ResponseError{
 		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 403, Request: request}},
@@ -63,14 +65,14 @@ func TestWhatIsNotOfTheCredentialsForgetsNone(t *testing.T) {
 		"AccessDenied", "AccessDeniedException", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature",
 		"MissingAuthenticationToken", "AuthFailure", "OptInRequired", "KMS.AccessDeniedException", "UnknownError", "",
 	} {
-		Forget(config, refusal("ASIA1", said))
+		Forget(config, refusing("ASIA1", said))
 		ForgetAfter(config, &http.Response{StatusCode: 403, Header: http.Header{"X-Amzn-Errortype": {said}}, Request: signed("ASIA1")})
 		if got := present(); got != "ASIA1" {
 			t.Fatalf("%q has credentials obtained afresh: %s", said, got)
 		}
 	}
 	for name, err := range map[string]error{
-		"none": nil, "without an answer": errors.New("ExpiredToken"), "of others": refusal("ASIA0", "ExpiredToken"), "unsigned": refusal("", "ExpiredToken"),
+		"none": nil, "without an answer": errors.New("ExpiredToken"), "of others": refusing("ASIA0", "ExpiredToken"), "unsigned": refusing("", "ExpiredToken"),
 	} {
 		Forget(config, err)
 		if got := present(); got != "ASIA1" || from.given != 1 {
@@ -81,7 +83,7 @@ func TestWhatIsNotOfTheCredentialsForgetsNone(t *testing.T) {
 
 func signed(key string) *http.Request {
 	var answer *smithyhttp.ResponseError
-	errors.As(refusal(key, ""), &answer)
+	errors.As(refusing(key, ""), &answer)
 	return answer.Response.Request
 }
 
@@ -91,16 +93,16 @@ func TestCredentialsThatEndedAreForgotten(t *testing.T) {
 		from, config, present := sharing(t)
 		for _, said := range []string{"ExpiredToken", "com.amazon.coral.service#ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"} {
 			before := present()
-			Forget(config, fmt.Errorf("SQS GetQueueAttributes: %w", refusal(before, said)))
+			Forget(config, fmt.Errorf("SQS GetQueueAttributes: %w", refusing(before, said)))
 			after := present()
 			if after == before {
 				t.Errorf("%s: %s is used on", said, before)
 			}
-			Forget(config, refusal(after, said))
+			Forget(config, refusing(after, said))
 			if got := present(); got != after {
 				t.Errorf("%s: forgotten twice within a minute", said)
 			}
-			<-time.After(forgetEvery)
+			<-time.After(refusal.Every)
 		}
 		before := present()
 		ForgetAfter(config, &http.Response{StatusCode: 403, Header: http.Header{"X-Amzn-Errortype": {"UnrecognizedClientException:http://internal.amazon.com/coral/"}}, Request: signed(before)})
@@ -109,16 +111,16 @@ func TestCredentialsThatEndedAreForgotten(t *testing.T) {
 		}
 
 		// While there are no others, those that were refused serve all the same.
-		<-time.After(forgetEvery)
+		<-time.After(refusal.Every)
 		before = present()
 		from.fails = true
-		Forget(config, refusal(before, "ExpiredToken"))
+		Forget(config, refusing(before, "ExpiredToken"))
 		if got := present(); got != before {
 			t.Errorf("%s instead of %s while none are given", got, before)
 		}
 		from.fails = false
-		<-time.After(forgetEvery)
-		Forget(config, refusal(before, "ExpiredToken"))
+		<-time.After(refusal.Every)
+		Forget(config, refusing(before, "ExpiredToken"))
 		if present() == before {
 			t.Error("others are given again, and not used")
 		}
@@ -135,7 +137,7 @@ func TestTheProcessKeepsItsCredentialsToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	from.fails = true
-	Forget(config, refusal(first.AccessKeyID, "ExpiredToken"))
+	Forget(config, refusing(first.AccessKeyID, "ExpiredToken"))
 	if got, err := config.Credentials.Retrieve(t.Context()); err != nil || got.AccessKeyID != first.AccessKeyID {
 		t.Errorf("got %s, %v", got.AccessKeyID, err)
 	}

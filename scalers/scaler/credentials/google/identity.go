@@ -24,6 +24,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/keycost"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/outcome"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
@@ -65,7 +66,8 @@ func (a *Account) Project(ctx context.Context) string {
 // that another one fetches.
 func (a *Account) TokenIn(ctx context.Context) (*oauth2.Token, error) { return a.kept.in(ctx) }
 
-// Forget has the next token fetched, after this one was refused before its end.
+// Forget has the next token fetched, after this one was refused before its end, once
+// a minute at most.
 func (a *Account) Forget(token string) { a.kept.forget(token) }
 
 // Account returns the account of the identity. ctx bounds looking for it, and
@@ -214,7 +216,8 @@ type ahead struct {
 
 	mu       sync.Mutex
 	token    *oauth2.Token
-	refused  bool     // another one is to be fetched
+	refused  bool // another one is to be fetched
+	refusals refusal.Pace
 	fetching *fetched // nil while nobody does
 }
 
@@ -286,7 +289,12 @@ func (a *ahead) present(err error) (*oauth2.Token, error) {
 func (a *ahead) forget(token string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.refused = a.refused || a.token != nil && a.token.AccessToken == token
+	now := time.Now()
+	if a.refused || a.token == nil || a.token.AccessToken != token || !a.refusals.Due(now, refusal.Every) {
+		return
+	}
+	a.refusals.Count(now)
+	a.refused = true
 }
 
 // Failure is the failure of a request in words for the user, without those of

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 )
 
 // TestAFetchThatPanicsEnds: who waits for a token is not left waiting, and the next
@@ -30,6 +33,10 @@ func TestAFetchThatPanicsEnds(t *testing.T) {
 // TestATokenThatWasRefusedServesWhileThereIsNoOther: whoever refused it may not speak
 // for all that use it. Only the present one is forgotten.
 func TestATokenThatWasRefusedServesWhileThereIsNoOther(t *testing.T) {
+	synctest.Test(t, aTokenThatWasRefused)
+}
+
+func aTokenThatWasRefused(t *testing.T) {
 	given, fails := 0, false
 	a := &ahead{fetch: func() (*oauth2.Token, error) {
 		if fails {
@@ -54,4 +61,9 @@ func TestATokenThatWasRefusedServesWhileThereIsNoOther(t *testing.T) {
 	present("as soon as there is one", "t2")
 	a.forget("t1")
 	present("after the last one was refused once more", "t2")
+	a.forget("t2")
+	present("refused within a minute", "t2")
+	<-time.After(refusal.Every)
+	a.forget("t2")
+	present("refused a minute later", "t3")
 }
