@@ -209,6 +209,28 @@ func TestThingsOfOthers(t *testing.T) {
 	}
 }
 
+// TestOwnEndpointsThrottleNobodyElse: who names a server of their own has it answer
+// what they like, with credentials that others use, too.
+func TestOwnEndpointsThrottleNobodyElse(t *testing.T) {
+	for _, s := range typesOn("endpoints") {
+		t.Run(s.Type, func(t *testing.T) {
+			t.Parallel()
+			theirs, ours := newCrowded(t), newCrowded(t)
+			open := s.opener(t)
+			hostile, source := open(theirs.URL, keys, nil), open(ours.URL, keys, nil)
+			theirs.refuse("AKIAEXAMPLE", "RequestLimitExceeded", "Retry-After: 300", -1)
+			for range 3 {
+				if _, err := hostile.Read(within(t)); status.Code(err) != codes.ResourceExhausted {
+					t.Errorf("error = %v", err)
+				}
+				if got, err := source.Read(within(t)); err != nil || got[0].Value != 3 {
+					t.Errorf("ours: %v, %v", got, err)
+				}
+			}
+		})
+	}
+}
+
 // TestTablesThatAreReadTooMuch fail alone: their account is not what has too many
 // requests.
 func TestTablesThatAreReadTooMuch(t *testing.T) {

@@ -66,7 +66,11 @@ func connect[C any](ctx context.Context, p awsParams, to lending.Service, owner 
 	if err := p.lend(to); err != nil {
 		return nil, err
 	}
-	at := []any{p.AWSEndpoint, p.Identity(p.AWSRegion), owner}
+	id := p.Identity(p.AWSRegion)
+	if owner == ownerOf(id.RoleARN) {
+		owner = "" // who asks, however their thing is named
+	}
+	at := []any{p.AWSEndpoint, id, owner}
 	return client.Shared(ctx, at, func(ctx context.Context) (*service[C], error) {
 		config, err := p.Config(ctx, p.AWSRegion, to)
 		if err != nil {

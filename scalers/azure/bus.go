@@ -80,7 +80,7 @@ func lendBus(ctx context.Context, id identityParams, in cloud, parameter, host s
 }
 
 func connectBus(ctx context.Context, host, base string, authorize func(*http.Request) error) (*bus, error) {
-	account, err := client.AccountOf(ctx, []string{"azure", host})
+	account, err := client.AccountOf(ctx, []string{"azure", askedAt(base)})
 	if err != nil {
 		return nil, err
 	}

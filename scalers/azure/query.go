@@ -200,7 +200,7 @@ func (a asker) connect(ctx context.Context, base *url.URL, at cloud, scope strin
 		if err != nil {
 			return nil, err
 		}
-		account, err := client.AccountOf(ctx, []any{"azure", base.Host, a.counted, who})
+		account, err := client.AccountOf(ctx, []any{"azure", askedAt(base.String()), a.counted, who})
 		if err != nil {
 			return nil, err
 		}

@@ -140,7 +140,7 @@ func lendStorage(ctx context.Context, id identityParams, in cloud, parameter, ho
 // connect is called with the ctx of a dial. Whom Azure counts requests for is the
 // account, whoever asks.
 func (a storageAccess) connect(ctx context.Context, o client.HTTPOptions) (*storage, error) {
-	account, err := client.AccountOf(ctx, []string{"azure", a.Base})
+	account, err := client.AccountOf(ctx, []string{"azure", askedAt(a.Base)})
 	if err != nil {
 		return nil, err
 	}
