@@ -456,7 +456,7 @@ func TestPanicIsAnInternalError(t *testing.T) {
 func TestSecretsAreTakenOutOfErrors(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		u := userEvery(10 * time.Second)
-		u.Secrets = trigger.Trigger{}.Secrets(&contract.Credentials{Parameters: map[string]string{"password": "hunter2"}})
+		u.Secrets = trigger.Trigger{}.Secrets(trigger.Request{}, &contract.Credentials{Parameters: map[string]string{"password": "hunter2"}})
 		s.Join(asking("q", &fake{answer: func(context.Context) ([]contract.Reading, error) {
 			return nil, status.Error(codes.PermissionDenied, "amqp://guest:hunter2@host refused")
 		}}), u.User)
@@ -597,7 +597,7 @@ func nan() float64 { return zero / zero }
 func TestWordsOfOursAreNotTakenForCredentials(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		u := userEvery(10 * time.Second)
-		u.Secrets = trigger.Trigger{}.Secrets(&contract.Credentials{Parameters: map[string]string{"password": "wrong"}})
+		u.Secrets = trigger.Trigger{}.Secrets(trigger.Request{}, &contract.Credentials{Parameters: map[string]string{"password": "wrong"}})
 		s.Join(asking("q", &fake{answer: func(context.Context) ([]contract.Reading, error) {
 			refused := words.Errorf(codes.Unauthenticated, "login refused: wrong user or password")
 			return nil, fmt.Errorf("list %s: %w", "amqp://guest:wrong@host", refused)

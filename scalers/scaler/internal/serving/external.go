@@ -24,7 +24,7 @@ type externalService struct {
 // GetMetricSpec needs neither source nor credentials, except for a trigger
 // whose source names its metrics.
 func (e *externalService) GetMetricSpec(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
-	metrics, err := e.metricSpecs(ctx, trigger.Request{Ref: ref})
+	metrics, err := e.metricSpecs(ctx, trigger.Asked(ref))
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (e *externalService) metricSpecs(ctx context.Context, req trigger.Request) 
 		if err != nil {
 			return nil, err
 		}
-		b, err := t.Bind(req.Ref, nil)
+		b, err := e.core.bind(t, req, nil)
 		if err != nil {
 			return nil, failure.Status(t.Type, err).Err()
 		}
@@ -54,7 +54,7 @@ func (e *externalService) metricSpecs(ctx context.Context, req trigger.Request) 
 
 // GetMetrics answers from the snapshot; see Sampler.Ask for how long it waits.
 func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
-	sub, err := e.core.find(ctx, trigger.Request{Ref: r.GetScaledObjectRef()})
+	sub, err := e.core.find(ctx, trigger.Asked(r.GetScaledObjectRef()))
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetM
 
 // IsActive is true when any metric exceeds its activation threshold.
 func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
-	sub, err := e.core.find(ctx, trigger.Request{Ref: ref})
+	sub, err := e.core.find(ctx, trigger.Asked(ref))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.Scal
 // watcher is a subscription of one stream's own, so that the source may ring
 // while the stream stands, and a signal of its news.
 func (e *externalService) watcher(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*subscription, <-chan struct{}, error) {
-	req := trigger.Request{Ref: ref}
+	req := trigger.Asked(ref)
 	if req.ByReference() {
 		registered, err := e.core.registered(ctx, req)
 		if err != nil {

@@ -126,6 +126,7 @@ func giveBack(room []*pool.Holding) {
 // bind understands a trigger and adds what this process has to say about it.
 func (c *core) bind(t trigger.Trigger, req trigger.Request, creds *contract.Credentials) (*trigger.Binding, error) {
 	b, err := t.Bind(req.Ref, creds)
+	err = failure.Redact(err, t.Secrets(req, creds))
 	if err == nil && b.Timeout > c.MaxReadTimeout {
 		b.Warnings = append(b.Warnings, fmt.Sprintf("timeout: a read ends after %v, as --max-read-timeout has it, and not after %v",
 			c.MaxReadTimeout, b.Timeout))
@@ -138,7 +139,7 @@ func (c *core) bind(t trigger.Trigger, req trigger.Request, creds *contract.Cred
 func (s *subscription) use(creds *contract.Credentials) (func(), error) {
 	b, err := s.core.bind(s.trigger, s.req, creds)
 	if err != nil {
-		return nil, failure.Redact(err, s.trigger.Secrets(creds))
+		return nil, err
 	}
 	return func() { s.join(b, creds) }, nil
 }
@@ -193,7 +194,7 @@ func (s *subscription) join(b *trigger.Binding, creds *contract.Credentials) {
 	}
 	old := s.user
 	u := sampling.NewUser(s.wish)
-	u.Silent, u.Secrets = b.Silent, s.trigger.Secrets(creds)
+	u.Silent, u.Secrets = b.Silent, s.trigger.Secrets(s.req, creds)
 	u.Payer = s.payer
 	u.Deliver = func(snap *sampling.Snapshot) { s.deliver(u, snap) }
 	s.binding, s.user, s.seq, s.failure = b, u, 0, nil

@@ -862,7 +862,7 @@ func (p hostParams) Metrics() []contract.Metric {
 
 func TestMetricsThatRelyOnWhatIsWrongAreNotKnown(t *testing.T) {
 	trigger := Define("host", func(context.Context, hostParams) (contract.Source, error) { return nil, nil })
-	_, err := trigger.bind(Request{&externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere", "ulr": "http://here"}}}, nil)
+	_, err := trigger.bind(Request{Ref: &externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"url": "nowhere", "ulr": "http://here"}}}, nil)
 	var r *RejectionError
 	if !errors.As(err, &r) || len(r.Metrics) != 0 || status.Convert(err).Message() != "host: url: is none; ulr: unknown parameter" {
 		t.Errorf("%v with %v", err, r)
@@ -887,7 +887,7 @@ func (addressParams) Metrics() []contract.Metric { return []contract.Metric{{Nam
 func TestAVariableThatDoesNotExistIsNamed(t *testing.T) {
 	trigger := Define("place", func(context.Context, addressParams) (contract.Source, error) { return nil, nil })
 	bind := func(metadata map[string]string) (*Binding, error) {
-		return trigger.bind(Request{&externalscaler.ScaledObjectRef{ScalerMetadata: metadata}}, &contract.Credentials{})
+		return trigger.bind(Request{Ref: &externalscaler.ScaledObjectRef{ScalerMetadata: metadata}}, &contract.Credentials{})
 	}
 	if b, err := bind(map[string]string{"addressFromEnv": "NOPE", "host": "here"}); err != nil || !slices.Equal(b.Warnings, []string{"addressFromEnv: variable NOPE has no value"}) {
 		t.Errorf("%+v, %v", b, err)

@@ -17,6 +17,8 @@ import (
 // Request is one trigger of one object as it came over the wire.
 type Request struct {
 	Ref *externalscaler.ScaledObjectRef
+	// values are those of variables that came in place of their names; see Asked.
+	values map[string]string
 }
 
 // Facts is what the reserved keys of a request say.

@@ -18,13 +18,16 @@ const shortestSecret = 5
 // far more than connection strings have. They are kept as long as the trigger.
 const mostParts = 1000
 
-// Secrets lists what must not be shown of the credentials of a trigger, the
+// Secrets lists what must not be shown of a request and its credentials, the
 // longest first: every value, and what is secret within addresses and connection
 // strings. A value that a parameter of the type enumerates is nobody's secret,
 // and may be a part of the parameter's name.
-func (t Trigger) Secrets(c *contract.Credentials) []string {
+func (t Trigger) Secrets(r Request, c *contract.Credentials) []string {
 	if c == nil {
-		return nil
+		if len(r.values) == 0 {
+			return nil
+		}
+		c = &contract.Credentials{}
 	}
 	var secrets []string
 	add := func(texts ...string) {
@@ -36,7 +39,7 @@ func (t Trigger) Secrets(c *contract.Credentials) []string {
 		}
 	}
 	parts := 0
-	for _, values := range []map[string]string{c.Parameters, c.Env} {
+	for _, values := range []map[string]string{c.Parameters, c.Env, r.values} {
 		for _, value := range values {
 			add(value)
 			found := within(value, mostParts-parts)

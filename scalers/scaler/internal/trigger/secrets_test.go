@@ -14,7 +14,7 @@ import (
 func TestWhatIsKeptOfSecretsIsLittle(t *testing.T) {
 	value := "a://u:" + strings.Repeat("%", 60_000) + "@key=" + strings.Repeat("%", 1_000)
 	bytes := 0
-	for _, secret := range (Trigger{}).Secrets(&contract.Credentials{Parameters: map[string]string{"connection": value}}) {
+	for _, secret := range (Trigger{}).Secrets(Request{}, &contract.Credentials{Parameters: map[string]string{"connection": value}}) {
 		bytes += len(secret)
 	}
 	if bytes > 4*len(value) {
@@ -33,11 +33,11 @@ func TestSecretsWithinValuesAreFew(t *testing.T) {
 		}
 		values[fmt.Sprintf("parameter%d", i)] = text.String()
 	}
-	secrets := Trigger{}.Secrets(&contract.Credentials{Parameters: values})
+	secrets := Trigger{}.Secrets(Request{}, &contract.Credentials{Parameters: values})
 	if most := 3 * (mostParts + len(values)); len(secrets) > most || cap(secrets) > 2*most {
 		t.Errorf("%d are kept, with room for %d", len(secrets), cap(secrets))
 	}
-	secrets = Trigger{}.Secrets(&contract.Credentials{Parameters: map[string]string{"connection": "Endpoint=sb://x/;SharedAccessKey=swordfish"}})
+	secrets = Trigger{}.Secrets(Request{}, &contract.Credentials{Parameters: map[string]string{"connection": "Endpoint=sb://x/;SharedAccessKey=swordfish"}})
 	if !slices.Contains(secrets, "swordfish") {
 		t.Errorf("%q lacks the key", secrets)
 	}
