@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,6 +200,83 @@ func TestKEDAIdentity(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnderKEDA has each family alone, as the external scaler of another KEDA: its
+// certificate is for the addresses that KEDA dials, KEDA's key opens it, nothing
+// refers to a core, and all roles that are bound are there.
+func TestUnderKEDA(t *testing.T) {
+	for _, family := range families(t) {
+		t.Run(family, func(t *testing.T) {
+			objects := kustomized(t, "under-keda/"+family)
+			names := fmt.Sprint(objects["Certificate sluice-system/scaler-"+family+"-tls"].at("spec", "dnsNames"))
+			if !strings.HasPrefix(names, "["+family+".scaler.sluice-system") {
+				t.Errorf("names = %s", names)
+			}
+			services := 0
+			for id, o := range objects {
+				switch o["kind"] {
+				case "Service":
+					services++
+					if !strings.Contains(names, o.at("metadata", "name").(string)+".sluice-system.svc ") {
+						t.Errorf("%s is not among %s", id, names)
+					}
+				case "RoleBinding", "ClusterRoleBinding":
+					role := object(o["roleRef"].(map[string]any))
+					where := fmt.Sprint(role["kind"], " ", role["name"])
+					if role["kind"] == "Role" {
+						where = fmt.Sprint("Role sluice-system/", role["name"])
+					}
+					if account := o.at("subjects", 0, "name"); objects[where] == nil || account != "scaler-"+family {
+						t.Errorf("%s binds %s, which is there: %v, to %v", id, where, objects[where] != nil, account)
+					}
+				case "Secret", "Role":
+					if id != "Role sluice-system/scaler-"+family+"-tls" {
+						t.Errorf("%s is left", id)
+					}
+				}
+			}
+			if services == 0 {
+				t.Error("there is no Service")
+			}
+			checkUnderKEDA(t, objects, family)
+		})
+	}
+}
+
+// checkUnderKEDA holds both sides of one connection against each other, and both
+// other ways to have it.
+func checkUnderKEDA(t *testing.T, objects map[string]object, family string) {
+	t.Helper()
+	if names := fmt.Sprint(objects["Certificate keda/sluice-client"].at("spec", "dnsNames")); names != "[keda.client.sluice-system]" {
+		t.Errorf("KEDA's names = %s", names)
+	}
+	deployment := objects["Deployment sluice-system/scaler-"+family]
+	if args := deployment.at("spec", "template", "spec", "containers", 0, "args").([]any); !slices.Contains(args, any("--allow-client=keda")) {
+		t.Errorf("arguments = %v", args)
+	}
+	for _, entry := range objects["ClusterTriggerAuthentication sluice"].at("spec", "secretTargetRef").([]any) {
+		if secret := entry.(map[string]any)["name"]; secret != objects["Certificate keda/sluice-client"].at("spec", "secretName") {
+			t.Errorf("KEDA reads Secret %v", secret)
+		}
+	}
+	from := fmt.Sprint(objects["NetworkPolicy sluice-system/scaler-"+family].at("spec", "ingress", 0, "from"))
+	if !strings.Contains(from, "keda-operator") || strings.Contains(from, "metrics-adapter") {
+		t.Errorf("%s may call", from)
+	}
+	for component, want := range map[string]string{"own-keys": "--allow-client=keda", "plaintext": "--plaintext"} {
+		for id, o := range kustomized(t, layer(t, []string{"under-keda/" + family}, []string{"components/under-keda/" + component})) {
+			text := asYAML(t, o)
+			switch {
+			case strings.HasPrefix(o["apiVersion"].(string), "cert-manager.io/"), component == "plaintext" && strings.Contains(text, "-tls"):
+				t.Errorf("%s: %s is left", component, id)
+			case o["kind"] == "Deployment" && !strings.Contains(text, want):
+				t.Errorf("%s: %s", component, text)
+			case o["kind"] == "Service" && strings.Contains(text, "grpcs") != (component == "own-keys"):
+				t.Errorf("%s: %s", component, text)
+			}
+		}
 	}
 }
 

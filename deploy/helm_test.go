@@ -173,6 +173,37 @@ func TestHelmRendersWhatKustomizeDoes(t *testing.T) {
 	}
 }
 
+// TestInPlaceOfKEDAsFile holds the overlay that goes over KEDA's YAML file against
+// the chart's profile for KEDA's release, under the names of the file. What belongs
+// to KEDA's namespace is left alone there.
+func TestInPlaceOfKEDAsFile(t *testing.T) {
+	want := template(t, helmChart, "{sluice: {profile: keda}, metricsServer: {name: keda-metrics-apiserver}}", "--namespace", "keda")
+	for _, theirs := range []string{"Namespace keda", "ServiceAccount keda/keda-operator"} {
+		if want[theirs] == nil {
+			t.Errorf("the chart has no %s", theirs)
+		}
+		delete(want, theirs)
+	}
+	for _, o := range want {
+		switch o["kind"] {
+		case "CustomResourceDefinition":
+			delete(o.at("metadata", "annotations").(map[string]any), "helm.sh/resource-policy")
+		case "Deployment":
+			container := o.at("spec", "template", "spec", "containers", 0).(map[string]any)
+			container["env"] = slices.DeleteFunc(container["env"].([]any), func(v any) bool { // which is the default
+				return reflect.DeepEqual(v, map[string]any{"name": "KEDA_CLUSTER_OBJECT_NAMESPACE", "value": "keda"})
+			})
+		}
+	}
+	different(t, kustomized(t, "overlays/keda"), want)
+
+	for id, o := range kustomized(t, layer(t, []string{"core", "scalers/kafka"}, []string{"components/keda-in-place"})) {
+		if strings.Contains(asYAML(t, o), "sluice-system") {
+			t.Errorf("%s with one family: %s", id, asYAML(t, o))
+		}
+	}
+}
+
 // bare is the chart without the defaults of its values: --reuse-values brings
 // those of the chart before, which may be KEDA's.
 func bare(t *testing.T) string {

@@ -83,7 +83,7 @@ func objects(root string, list []families.Family) (map[string][]byte, error) {
 			return nil, err
 		}
 	}
-	for _, name := range []string{"authority.yaml", "certificates.yaml", "families.yaml"} {
+	for _, name := range []string{"authority/authority.yaml", "certificates.yaml", "families.yaml"} {
 		text, err := os.ReadFile(filepath.Join(root, "deploy/components/cert-manager", name))
 		if err != nil {
 			return nil, err

@@ -90,8 +90,8 @@ func (r release) write() error {
 	if err != nil {
 		return err
 	}
-	for file, folders := range parts {
-		text, err := r.render(folders, images)
+	for file, part := range parts {
+		text, err := r.render(part, images)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
@@ -133,15 +133,12 @@ func (r release) named() ([]types.Image, error) {
 	return has.Images, nil
 }
 
-// parts are the folders under deploy of what is released, by the names of their
-// files.
-func (r release) parts() (map[string][]string, error) {
-	parts := map[string][]string{
-		"crds.yaml":             {"crds"},
-		"core.yaml":             {"core"},
-		"sluice.yaml":           {"core"},
-		"sluice-uninstall.yaml": {"overlays/uninstall"},
-	}
+// part is what a file has: kustomizations, and components over them, by their
+// folders under deploy.
+type part struct{ resources, components []string }
+
+// parts are those of what is released, by the names of their files.
+func (r release) parts() (map[string]part, error) {
 	families, err := filepath.Glob(filepath.Join(r.repository, "deploy", "scalers", "*", "kustomization.yaml"))
 	if err != nil {
 		return nil, err
@@ -149,18 +146,24 @@ func (r release) parts() (map[string][]string, error) {
 	if len(families) == 0 {
 		return nil, fmt.Errorf("%s has no family: make generate writes them", filepath.Join(r.repository, "deploy", "scalers"))
 	}
+	parts, all := map[string]part{}, []string{"core"}
 	for _, file := range families {
 		family := filepath.Base(filepath.Dir(file))
 		folder := "scalers/" + family
-		parts["scaler-"+family+".yaml"] = []string{folder}
-		parts["sluice.yaml"] = append(parts["sluice.yaml"], folder)
+		parts["scaler-"+family+".yaml"] = part{resources: []string{folder}}
+		parts["under-keda-"+family+".yaml"] = part{resources: []string{"under-keda/" + family}}
+		all = append(all, folder)
 	}
+	parts["crds.yaml"] = part{resources: []string{"crds"}}
+	parts["core.yaml"] = part{resources: []string{"core"}}
+	parts["sluice.yaml"] = part{resources: all}
+	parts["sluice-uninstall.yaml"] = part{resources: []string{"overlays/uninstall"}}
+	parts["sluice-in-place-of-keda.yaml"] = part{resources: all, components: []string{"components/keda-in-place"}}
 	return parts, nil
 }
 
-// render returns the objects of folders under deploy, with images as they are
-// called.
-func (r release) render(folders []string, images []types.Image) ([]byte, error) {
+// render returns the objects of a part, with images as they are called.
+func (r release) render(of part, images []types.Image) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "release")
 	if err != nil {
 		return nil, err
@@ -174,12 +177,14 @@ func (r release) render(folders []string, images []types.Image) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, folder := range folders {
-		resource, err := filepath.Rel(dir, filepath.Join(repository, "deploy", folder))
-		if err != nil {
-			return nil, err
+	for list, folders := range map[*[]string][]string{&layer.Resources: of.resources, &layer.Components: of.components} {
+		for _, folder := range folders {
+			path, err := filepath.Rel(dir, filepath.Join(repository, "deploy", folder))
+			if err != nil {
+				return nil, err
+			}
+			*list = append(*list, path)
 		}
-		layer.Resources = append(layer.Resources, resource)
 	}
 	text, err := yaml.Marshal(layer)
 	if err != nil {

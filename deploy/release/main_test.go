@@ -61,6 +61,19 @@ func TestRelease(t *testing.T) {
 			t.Errorf("sluice.yaml has %v, its parts %v", objects["sluice.yaml"], parts)
 		}
 	})
+	t.Run("a family alone and what goes over KEDA have their images", func(t *testing.T) {
+		for file, image := range map[string]string{
+			"under-keda-kafka.yaml":        "localhost:5000/a_b/c/scaler-kafka:v1.2.3",
+			"sluice-in-place-of-keda.yaml": "localhost:5000/a_b/c/controller:v1.2.3",
+		} {
+			if !strings.Contains(texts[file], "image: "+image+"\n") || strings.Contains(texts[file], "image: localhost/") {
+				t.Errorf("%s does not run %s: %v", file, image, objects[file])
+			}
+		}
+		if strings.Contains(texts["sluice-in-place-of-keda.yaml"], "sluice-system") || !slices.Contains(objects["sluice-in-place-of-keda.yaml"], "Deployment keda/keda-operator") {
+			t.Errorf("sluice-in-place-of-keda.yaml has %v", objects["sluice-in-place-of-keda.yaml"])
+		}
+	})
 	// With a CRD go all objects of users.
 	t.Run("what is uninstalled has no CRD", func(t *testing.T) {
 		want := slices.DeleteFunc(slices.Clone(objects["sluice.yaml"]), func(o string) bool {

@@ -29,6 +29,7 @@ func TestApplyAgain(t *testing.T) {
 	if len(overlays) < 2 {
 		t.Fatalf("overlays = %q", overlays)
 	}
+	c.apply("{apiVersion: v1, kind: Namespace, metadata: {name: keda}}") // which a KEDA has
 	for _, overlay := range overlays {
 		t.Run(filepath.Base(overlay), func(t *testing.T) {
 			c := another{c.Cluster, t}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/test/localcluster"
 )
 
 // TestSwitchFromKEDAInPlace turns a release of KEDA's into Sluice by an upgrade
@@ -33,6 +36,193 @@ func TestSwitchFromKEDAInPlace(t *testing.T) {
 	keda := h.keda()
 
 	h.runWith(keda, "install", "--create-namespace")
+	before, record := c.filled()
+
+	notes := h.run("upgrade", "--reuse-values")
+	if !strings.Contains(notes, "goes on under KEDA's names") || !strings.Contains(notes, "run as keda-operator") {
+		t.Errorf("notes = %s", notes)
+	}
+	for name, image := range h.images() {
+		if strings.Contains(image, "kedacore") {
+			t.Errorf("Deployment %s still runs %s", name, image)
+		}
+	}
+	if images := h.images(); images["keda-operator"] == "" || images["keda-operator-metrics-apiserver"] == "" || images["controller"] != "" {
+		t.Errorf("Deployments = %v", images)
+	}
+	c.checkServed(before)
+	c.checkIdentities(before)
+
+	h.run("rollback", "1")
+	if image := h.images()["keda-operator"]; !strings.Contains(image, "kedacore") {
+		t.Errorf("after the rollback keda-operator runs %s", image)
+	}
+	c.checkIdentities(before)
+	c.checkReplicas(record)
+}
+
+// TestSwitchFromKEDAsFileInPlace does the same to a KEDA that its one YAML file
+// installed, with the commands of docs/migrate.md: there, and back.
+func TestSwitchFromKEDAsFileInPlace(t *testing.T) {
+	t.Parallel()
+	c := anotherCluster(t)
+	const keda = "testdata/keda-file/keda.yaml"
+
+	c.kubectlApply(filepath.Join(c.repo(), "deploy/crds"))
+	c.kubectl("label", "crd", "--all", kedasLabel)
+	c.kubectl("apply", "--server-side", "-f", keda)
+	c.kedaSigns()
+	before, record := c.filled()
+
+	sluice := c.processes("deploy/components/keda-in-place", "cron", "http")
+	c.kubectl("delete", "validatingwebhookconfiguration", "keda-admission")
+	c.kubectl("apply", "--server-side", "--force-conflicts", "-f", sluice)
+	c.kubectl("-n", "keda", "rollout", "status", "deployment", "--timeout=2m")
+	c.deleteLabelled(kedasLabel)
+	c.checkServed(before)
+	c.checkIdentities(before)
+	for kind, want := range map[string]string{
+		"deployment -n keda":                          "keda-metrics-apiserver keda-operator scaler-cron scaler-http",
+		"service -n keda":                             "keda-admission-webhooks keda-metrics-apiserver scaler-cron scaler-metrics-api",
+		"serviceaccount -n keda":                      "default keda-metrics-server keda-operator keda-webhook sluice-controller",
+		"clusterrolebinding -l " + kedasLabel:         "",
+		"rolebinding -n kube-system -l " + kedasLabel: "",
+		"crd -l " + kedasLabel:                        "cloudeventsources.eventing.keda.sh clustercloudeventsources.eventing.keda.sh clustertriggerauthentications.keda.sh scaledjobs.keda.sh scaledobjects.keda.sh triggerauthentications.keda.sh",
+	} {
+		if got := c.names(kind); got != want {
+			t.Errorf("%s: %s, want %s", kind, got, want)
+		}
+	}
+	if got := c.kubectl("get", "deployment", "-n", "keda", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}"); strings.Contains(got, "kedacore") {
+		t.Errorf("images: %s", got)
+	}
+	if got := c.webhooks(); strings.Contains(got, "cloudeventsource") || !strings.Contains(got, "vscaledobject.kb.io") {
+		t.Errorf("webhooks: %s", got)
+	}
+	// Clouds go on trusting the account.
+	if got := c.kubectl("get", "serviceaccount", "keda-operator", "-n", "keda", "-o", "jsonpath={.metadata.annotations}"); !strings.Contains(got, "role/keda") {
+		t.Errorf("annotations of the account: %s", got)
+	}
+
+	c.kubectl("delete", "validatingwebhookconfiguration", "keda-admission")
+	c.kubectl("apply", "--server-side", "--force-conflicts", "-f", keda)
+	c.kubectl("-n", "keda", "rollout", "status", "deployment/keda-operator", "deployment/keda-metrics-apiserver", "--timeout=2m")
+	c.deleteLabelled(sluicesLabel)
+	// No namespace goes before the metrics server answers, and KEDA's runs nothing
+	// here.
+	c.kubectl("delete", "apiservice", "v1beta1.external.metrics.k8s.io")
+	c.kubectl("delete", "namespace", "sluice-pki")
+	if got := c.names("deployment -n keda"); got != "keda-admission keda-metrics-apiserver keda-operator" {
+		t.Errorf("Deployments after the way back: %s", got)
+	}
+	if got := c.kubectl("get", "deployment", "-n", "keda", "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}"); strings.Contains(got, "sluice") || strings.Count(got, "kedacore") != 3 {
+		t.Errorf("images after the way back: %s", got)
+	}
+	if got := c.webhooks(); !strings.Contains(got, "vcloudeventsource.kb.io") || strings.Contains(got, "triggerauthentication") {
+		t.Errorf("webhooks after the way back: %s", got)
+	}
+	c.checkNothingIsLeft()
+	c.checkIdentities(before)
+	c.checkReplicas(record)
+}
+
+const (
+	kedasLabel   = "app.kubernetes.io/part-of=keda-operator"
+	sluicesLabel = "app.kubernetes.io/part-of=sluice"
+)
+
+// kedaSigns writes authorities as KEDA's operator does, whose fields are its own
+// from then on.
+func (c another) kedaSigns() {
+	c.t.Helper()
+	bundle := base64.StdEncoding.EncodeToString(c.Config().CAData)
+	for kind, patch := range map[string]string{
+		"apiservice v1beta1.external.metrics.k8s.io": `[{"op": "add", "path": "/spec/caBundle", "value": "` + bundle + `"}]`,
+		"validatingwebhookconfiguration keda-admission": `[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "` + bundle + `"},
+			{"op": "add", "path": "/webhooks/1/clientConfig/caBundle", "value": "` + bundle + `"}]`,
+	} {
+		c.kubectl(append(append([]string{"patch"}, strings.Fields(kind)...), "--type=json", "--field-manager=keda", "-p", patch)...)
+	}
+}
+
+// deleteLabelled deletes what docs/migrate.md says is left over: never a CRD.
+func (c another) deleteLabelled(label string) {
+	c.t.Helper()
+	c.kubectl("delete", "-n", "keda", "-l", label, "deployment,service,role,rolebinding,secret,networkpolicy,poddisruptionbudget")
+	if label == sluicesLabel { // clouds may know KEDA's
+		c.kubectl("delete", "-n", "keda", "-l", label, "serviceaccount")
+	}
+	c.kubectl("delete", "-n", "kube-system", "-l", label, "rolebinding")
+	c.kubectl("delete", "-l", label, "clusterrole,clusterrolebinding")
+}
+
+// processes is a file with the core, some families and a component of
+// kustomize's, whose Pods run as processes.
+func (c another) processes(component string, families ...string) string {
+	c.t.Helper()
+	dir, err := filepath.EvalSymlinks(c.t.TempDir())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	deploy, err := filepath.Rel(dir, filepath.Join(c.repo(), "deploy"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	layer, few := "resources:\n- "+deploy+"/core\n", map[string]int32{"controller": 1, "metrics-adapter": 1}
+	for _, family := range families {
+		layer += "- " + deploy + "/scalers/" + family + "\n"
+		few["scaler-"+family] = 1
+	}
+	layer += "components:\n- " + deploy + "/images\n- " + filepath.Join(deploy, "..", component) + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(layer), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	objects, err := c.Processes(c.t.Context(), localcluster.Installation{Overlay: dir, Replicas: few})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, o := range objects {
+		one, err := json.Marshal(o)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "---\n%s\n", one)
+	}
+	file := filepath.Join(dir, "sluice.yaml")
+	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return file
+}
+
+func (c another) repo() string {
+	c.t.Helper()
+	repo, err := localcluster.FindRepo(".")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return repo
+}
+
+// names are those of the objects that kubectl get lists.
+func (c another) names(what string) string {
+	c.t.Helper()
+	return c.kubectl(append(append([]string{"get"}, strings.Fields(what)...), "-o", "jsonpath={.items[*].metadata.name}")...)
+}
+
+func (c another) webhooks() string {
+	c.t.Helper()
+	return c.kubectl("get", "validatingwebhookconfiguration", "keda-admission", "-o", "jsonpath={.webhooks[*].name}")
+}
+
+// kedasWord is what KEDA says of an object that is ready.
+const kedasWord = "is defined correctly"
+
+// filled makes 50 objects as KEDA leaves them in namespace shop, and returns who
+// they are and what watches their replicas from now on.
+func (c another) filled() (map[string]types.UID, *localcluster.ReplicaRecorder) {
+	c.t.Helper()
 	c.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
 	const always, never = `{timezone: UTC, start: 0 0 1 1 *, end: 59 23 31 12 *, desiredReplicas: "%d"}`, `{timezone: UTC, start: 0 0 29 2 *, end: 1 0 29 2 *, desiredReplicas: "%d"}`
 	for i := range 18 {
@@ -52,28 +242,21 @@ func TestSwitchFromKEDAInPlace(t *testing.T) {
 		c.runningJob(fmt.Sprintf("job-%02d", i))
 	}
 
-	record, err := c.RecordReplicas(t.Context())
+	record, err := c.RecordReplicas(c.t.Context())
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	t.Cleanup(record.Stop)
+	c.t.Cleanup(record.Stop)
 	before := c.identities()
 	if len(before) != 45+45+42+5+5 {
-		t.Fatalf("%d objects of KEDA's: %v", len(before), slices.Sorted(maps.Keys(before)))
+		c.t.Fatalf("%d objects of KEDA's: %v", len(before), slices.Sorted(maps.Keys(before)))
 	}
+	return before, record
+}
 
-	notes := h.run("upgrade", "--reuse-values")
-	if !strings.Contains(notes, "goes on under KEDA's names") || !strings.Contains(notes, "run as keda-operator") {
-		t.Errorf("notes = %s", notes)
-	}
-	for name, image := range h.images() {
-		if strings.Contains(image, "kedacore") {
-			t.Errorf("Deployment %s still runs %s", name, image)
-		}
-	}
-	if images := h.images(); images["keda-operator"] == "" || images["keda-operator-metrics-apiserver"] == "" || images["controller"] != "" {
-		t.Errorf("Deployments = %v", images)
-	}
+// checkServed waits until Sluice has a word of its own on every object.
+func (c another) checkServed(before map[string]types.UID) {
+	c.t.Helper()
 	for name := range before {
 		if object, is := strings.CutPrefix(name, "ScaledObject "); is && !strings.HasPrefix(object, "fallen") {
 			c.wait(object+" to be served by Sluice", func() (bool, string) {
@@ -87,22 +270,17 @@ func TestSwitchFromKEDAInPlace(t *testing.T) {
 		hpa := c.hpa("working-00")
 		return len(hpa.Status.CurrentMetrics) == 1, fmt.Sprint(hpa.Status)
 	})
-	c.checkIdentities(before)
+}
 
-	h.run("rollback", "1")
-	if image := h.images()["keda-operator"]; !strings.Contains(image, "kedacore") {
-		t.Errorf("after the rollback keda-operator runs %s", image)
-	}
-	c.checkIdentities(before)
+// checkReplicas checks that nobody changed a replica count.
+func (c another) checkReplicas(record *localcluster.ReplicaRecorder) {
+	c.t.Helper()
 	for _, change := range record.Changes() {
 		if change.Namespace == "shop" {
-			t.Errorf("replicas: %v", change)
+			c.t.Errorf("replicas: %v", change)
 		}
 	}
 }
-
-// kedasWord is what KEDA says of an object that is ready.
-const kedasWord = "is defined correctly"
 
 // keda is the folder of a chart that stands in for KEDA's.
 func (h helm) keda() string {
