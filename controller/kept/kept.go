@@ -10,8 +10,12 @@ import (
 )
 
 // Budget is what objects may take, in bytes: those of each namespace, and all of
-// them. What an object takes is given back when another takes its place, and else
-// when it is no longer in memory, whoever had it.
+// them. A namespace has at most as much as it leaves to others, and small ones have
+// a part that nobody else has, so that some namespaces together fill nothing up.
+// An object that there was room for keeps it as long as it grows little.
+//
+// What an object takes is given back when another takes its place, and else when it
+// is no longer in memory, whoever had it.
 type Budget struct {
 	ofOne, inAll int
 
@@ -37,11 +41,20 @@ type account struct {
 	objects map[string]entry
 }
 
-// entry is one object: the newest of its name.
+// entry is one object: the newest of its name. granted is what it took when there
+// was room for it.
 type entry struct {
-	bytes   int
-	version uint64
+	bytes, granted int
+	version        uint64
 }
+
+// growth is by which part of what was granted an object may grow, at any time: a
+// status is written often, and whoever fills the rest must not have it refused.
+const growth = 8
+
+// reserve is which part of the whole is for small namespaces, and small of which
+// part of it one is.
+const reserve, small = 8, 128
 
 // place says which object is to be given back.
 type place struct {
@@ -68,7 +81,7 @@ func nextVersion() uint64 {
 // nothing is counted for the object, nor for the one before.
 func Hold[T any](b *Budget, memory *T, namespace, name string, bytes int) error {
 	version := nextVersion()
-	if err := b.take(namespace, name, entry{bytes, version}); err != nil {
+	if err := b.take(namespace, name, entry{bytes, bytes, version}); err != nil {
 		return err
 	}
 	runtime.AddCleanup(memory, b.giveBack, place{namespace, name, version})
@@ -78,23 +91,46 @@ func Hold[T any](b *Budget, memory *T, namespace, name string, bytes int) error 
 func (b *Budget) take(namespace, name string, e entry) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var had entry
+	if a := b.of[namespace]; a != nil {
+		had = a.objects[name]
+	}
 	b.forget(namespace, name)
 	a := b.of[namespace]
 	if a == nil {
 		a = &account{objects: map[string]entry{}}
 	}
-	const noRoom = "take %s of the %s of memory that they may, and there is no room for the %s of this one: there is once others are smaller or fewer"
-	switch {
-	case e.bytes > b.ofOne-a.used:
-		return fmt.Errorf("the objects of namespace %.64s "+noRoom, namespace, size(a.used), size(b.ofOne), size(e.bytes))
-	case e.bytes > b.inAll-b.all:
-		return fmt.Errorf("the objects of all namespaces "+noRoom, size(b.all), size(b.inAll), size(e.bytes))
+	if e.bytes <= had.granted+had.granted/growth {
+		e.granted = had.granted
+	} else if err := b.refuses(namespace, a.used, e.bytes); err != nil {
+		return err
 	}
 	a.used += e.bytes
 	b.all += e.bytes
 	a.objects[name] = e
 	b.of[namespace] = a
 	return nil
+}
+
+// refuses says why a namespace that takes so much may not take some more; b.mu is
+// held.
+func (b *Budget) refuses(namespace string, used, more int) error {
+	const noRoom = ", and there is no room for the %s of this one: there is once others are smaller or fewer"
+	switch {
+	case more > b.ofOne-used:
+		return fmt.Errorf("the objects of namespace %.64s take %s of the %s of memory that they may"+noRoom, namespace, size(used), size(b.ofOne), size(more))
+	case more > b.inAll-b.all:
+		return fmt.Errorf("the objects of all namespaces take %s of the %s of memory that they may"+noRoom, size(b.all), size(b.inAll), size(more))
+	case more > b.left(used):
+		return fmt.Errorf("the objects of namespace %.64s take %s of memory, as much as they leave of the %s for all"+noRoom, namespace, size(used), size(b.inAll), size(more))
+	default:
+		return nil
+	}
+}
+
+// left is how much more a namespace may take that takes so much; b.mu is held.
+func (b *Budget) left(used int) int {
+	return max(b.inAll/small-used, (b.inAll-b.inAll/reserve-b.all-used)/2)
 }
 
 // giveBack ends what was counted for an object, unless there is a newer one.
@@ -139,7 +175,7 @@ func (b *Budget) Room(namespace string) bool {
 	used := b.Used(namespace)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return used < b.ofOne-b.ofOne/16 && b.all < b.inAll-b.inAll/16
+	return min(b.ofOne-used, b.inAll-b.all, b.left(used)) > min(b.ofOne, b.inAll/small)/16
 }
 
 // size is a number of bytes as a human reads it, and does not change with each of

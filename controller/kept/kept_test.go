@@ -71,23 +71,49 @@ func collected(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// What all namespaces take has a bound of its own.
+// What all namespaces take has a bound of its own, and whoever comes first does not
+// have all of it: there is always room for those that are small, and what there was
+// room for stays.
 func TestAllNamespacesHaveABudget(t *testing.T) {
-	b := New(4<<20, 6<<20)
-	objects := []*thing{{}, {}, {}}
-	for i, namespace := range []string{"a", "b"} {
-		if err := Hold(b, objects[i], namespace, "x", 3<<20); err != nil {
-			t.Fatal(err)
+	const whole = 128 << 20
+	b := New(Unbounded, whole)
+	objects := []*thing{}
+	hold := func(namespace, name string, bytes int) error {
+		objects = append(objects, &thing{})
+		return Hold(b, objects[len(objects)-1], namespace, name, bytes)
+	}
+	if err := hold("shop", "large", 3<<20); err != nil {
+		t.Fatal(err)
+	}
+	last := whole
+	for i := range 20 {
+		namespace := fmt.Sprint("flood-", i)
+		var err error
+		for n := 0; err == nil; n++ {
+			err = hold(namespace, fmt.Sprint(n), 1<<20)
+		}
+		if got := b.Used(namespace); got > last || got > whole/2 {
+			t.Errorf("%s has %d bytes, %v", namespace, got, err)
+		} else if got > 0 && !strings.Contains(err.Error(), "as much as they leave of the 128 MiB") && !strings.Contains(err.Error(), "all namespaces take") {
+			t.Errorf("it is told %v", err)
+		}
+		last = b.Used(namespace) + 1<<20
+	}
+	if !b.Room("tiny") {
+		t.Error("there is no room for a small namespace")
+	}
+	for n := range 10 {
+		if err := hold("tiny", fmt.Sprint(n), 100<<10); err != nil {
+			t.Fatalf("object %d of a small namespace: %v", n, err)
 		}
 	}
-	if err := Hold(b, objects[2], "c", "x", 1<<20); err == nil || !strings.Contains(err.Error(), "all namespaces take 6 MiB of the 6 MiB") {
-		t.Errorf("it is told %v", err)
+	for _, grown := range []int{10, 5, 12} { // percent: neither adds up
+		if err := hold("shop", "large", 3<<20+3<<20*grown/100); err != nil {
+			t.Errorf("grown by %d%%: %v", grown, err)
+		}
 	}
-	if b.Room("c") {
-		t.Error("there is room in a namespace where all is taken")
-	}
-	if err := Hold(b, objects[0], "a", "x", 1<<20); err != nil || !b.Room("c") {
-		t.Errorf("no room where one got smaller: %v", err)
+	if err := hold("shop", "large", 3<<20+3<<20*20/100); err == nil {
+		t.Error("it grows as it likes")
 	}
 	runtime.KeepAlive(objects)
 }

@@ -11,7 +11,7 @@ import (
 
 // Whoever may edit sources of a namespace shapes what every controller holds.
 func TestLargeSourcesAreNotKept(t *testing.T) {
-	keptSource := keptSource[eventing.CloudEventSource](budget(math.MaxInt), "CloudEventSource")
+	keptSource := keptSource[eventing.CloudEventSource](ofUsers(math.MaxInt), "CloudEventSource")
 	source := func() *eventing.CloudEventSource {
 		return &eventing.CloudEventSource{Spec: eventing.CloudEventSourceSpec{Destination: eventing.Destination{HTTP: &eventing.HTTPDestination{URI: "http://sink"}}}}
 	}

@@ -13,10 +13,10 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
-// budget is what workloads, and what all else that tenants write, may take of the
-// memory of the process, which has two of them: a third of it each, and of that a
-// namespace as much as of workloads.
-func budget(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/3) }
+// ofWorkloads is what workloads may take of the memory of the process, and of users
+// what all else may that tenants write.
+func ofWorkloads(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/3) }
+func ofUsers(memory int) *kept.Budget     { return kept.New(kept.Unbounded, memory/5*2) }
 
 // keptObject is what the cache holds of an object of users: what is within its
 // limits, as far as there is room.

@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 			return o.MetricsAddress == "0"
 		}},
 		"profiling": {args: []string{"--profiling-bind-address=127.0.0.1:6060"}, env: env(), check: func(o Options) bool {
-			return options(o, federation.NewWorkloads(), budget(math.MaxInt)).PprofBindAddress == "127.0.0.1:6060"
+			return options(o, federation.NewWorkloads(), ofUsers(math.MaxInt)).PprofBindAddress == "127.0.0.1:6060"
 		}},
 		"OpenTelemetry": {args: []string{"--enable-opentelemetry-metrics"}, env: env(), check: func(o Options) bool {
 			return o.OpenTelemetryMetrics && o.MetricsAddress == ":8080"
@@ -122,7 +122,7 @@ func TestOnlyWhatIsWatchedIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := options(o, federation.NewWorkloads(), budget(math.MaxInt)).Cache
+	seen := options(o, federation.NewWorkloads(), ofUsers(math.MaxInt)).Cache
 	if len(seen.DefaultNamespaces) != 2 {
 		t.Errorf("namespaces %v", seen.DefaultNamespaces)
 	}
@@ -137,7 +137,7 @@ func TestOnlyWhatIsWatchedIsSeen(t *testing.T) {
 			t.Errorf("%s is not limited by the selector: %v", kind, selected)
 		}
 	}
-	if everything := options(Options{Selector: labels.Everything()}, federation.NewWorkloads(), budget(math.MaxInt)).Cache; everything.DefaultNamespaces != nil {
+	if everything := options(Options{Selector: labels.Everything()}, federation.NewWorkloads(), ofUsers(math.MaxInt)).Cache; everything.DefaultNamespaces != nil {
 		t.Errorf("namespaces %v without a limit", everything.DefaultNamespaces)
 	}
 }
