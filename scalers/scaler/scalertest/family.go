@@ -141,7 +141,7 @@ func (f *Family) Rotate(parameters map[string]string) {
 
 // Ref is a request for a trigger of this type.
 func (f *Family) Ref(triggerType string, metadata map[string]string) *externalscaler.ScaledObjectRef {
-	all := map[string]string{scalerv1.KeyTriggerType: triggerType}
+	all := map[string]string{scalerv1.KeyTriggerType: triggerType, scalerv1.KeyKind: scalerv1.KindScaledObject} // as the core says
 	if f.ref != "" {
 		all[scalerv1.KeyAuthenticationRef] = f.ref
 	}
