@@ -97,10 +97,15 @@ func TestHelm(t *testing.T) {
 	if want := []string{"plain", "restored", `["finalizer.keda.sh"]`, "plain", "plain"}; !slices.Equal(strings.Fields(finalizers), want) {
 		t.Errorf("finalizers = %s, want one on what is to be restored alone", finalizers)
 	}
+	if text, code := c.sluice("", "uninstall", "--yes"); code != 1 || !strings.Contains(text, "helm uninstall sluice --namespace sluice-system") {
+		t.Errorf("the plugin takes a release of Helm's apart: %d, %s", code, text)
+	}
 	h.run("uninstall")
 	c.checkNothingIsLeft()
 	// As the guide says, where the controller is gone.
-	c.kubectl("patch", "scaledobject", "restored", "-n", "doomed", "--type", "merge", "-p", `{"metadata": {"finalizers": null}}`)
+	if text, code := c.sluice("", "uninstall", "--yes"); code != 0 || !strings.Contains(text, "take the finalizer off ScaledObject doomed/restored") {
+		t.Errorf("%d, %s", code, text)
+	}
 	c.kubectl("delete", "namespace", "doomed", "--timeout=60s")
 	c.checkHPA("always", hpa)
 	c.waitReplicas("always", 3)

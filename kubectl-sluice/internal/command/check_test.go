@@ -183,3 +183,15 @@ func TestManyObjectsAreJudgedSoon(t *testing.T) {
 		t.Errorf("%d, %s", code, errs.String())
 	}
 }
+
+// TestNothingPrintedIsACommand: whatever a text of somebody else's comes in.
+func TestNothingPrintedIsACommand(t *testing.T) {
+	for _, args := range [][]string{
+		{"migrate", "check", "-f", "-"}, {"migrate", "check", "-f", "-", "-o", "json"}, {"migrate", "check", "-f", "/\x1b[2J"}, {"\x1b]0;a\x07"},
+	} {
+		out, errs, _ := run(t, "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: a}\nspec: {scaleTargetRef: {name: \"\\e[2J\"}, triggers: [{type: \"\\e[31m\\u009b\\u202e\", metadata: {}}]}\n", args...)
+		if strings.ContainsAny(out+errs, "\x1b\x07\u009b\u202e") || out+errs == "" {
+			t.Errorf("%q: %q", args, out+errs)
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/terminal"
 )
 
 // Exit codes.
@@ -33,6 +35,8 @@ func (verdictError) Error() string { return "not everything works unchanged" }
 
 // Run runs a command line and returns the exit code.
 func Run(ctx context.Context, version string, args []string, streams Streams) int {
+	// Whatever is printed may have names and texts of a cluster in it.
+	streams.Out, streams.Err = terminal.NewWriter(streams.Out), terminal.NewWriter(streams.Err)
 	root := &cobra.Command{
 		Use:   "kubectl-sluice",
 		Short: "Look after Sluice, and come to it from KEDA",
@@ -52,8 +56,8 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 		Use: "migrate", Short: "Come from KEDA to Sluice", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	migrate.AddCommand(checkCommand()) //nolint:contextcheck // it is run with the context of ExecuteContext
-	root.AddCommand(compareCommand())  //nolint:contextcheck // as above
+	migrate.AddCommand(checkCommand())                    //nolint:contextcheck // it is run with the context of ExecuteContext
+	root.AddCommand(compareCommand(), uninstallCommand()) //nolint:contextcheck // as above
 	root.AddCommand(migrate, &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },

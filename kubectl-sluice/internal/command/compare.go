@@ -11,8 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/controller/equivalence"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/forward"
 )
 
@@ -21,6 +23,8 @@ import (
 const (
 	metricsPort       = "metrics"
 	metricsPortNumber = 8080
+	// mostPods is how many of a controller's are looked at.
+	mostPods = 50
 )
 
 // comparing is what the user asks for.
@@ -104,11 +108,13 @@ func (c *comparing) controller(ctx context.Context) (asking, error) {
 	if err != nil {
 		return nil, err
 	}
-	clientset, err := kubernetes.NewForConfig(config)
+	bounded := rest.CopyConfig(config)
+	answers.Bound(bounded)
+	clientset, err := kubernetes.NewForConfig(bounded)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := clientset.CoreV1().Pods(c.sluice).List(ctx, metav1.ListOptions{LabelSelector: c.selector})
+	pods, err := clientset.CoreV1().Pods(c.sluice).List(ctx, metav1.ListOptions{LabelSelector: c.selector, Limit: mostPods})
 	if err != nil {
 		return nil, err
 	}

@@ -17,34 +17,53 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
 )
 
-// pageSize is how many objects are asked for at once.
-const pageSize = 500
+const (
+	// pageSize is how many objects are asked for at once, fewer where that many
+	// are larger than an answer may be.
+	pageSize = 500
+	// mostOfCluster is what is kept of all of them, as of files.
+	mostOfCluster = mostOfAll
+)
 
 // Cluster reads from an API server, with the rights of whoever asks.
 type Cluster struct {
 	objects   dynamic.Interface
 	discovery discovery.DiscoveryInterface
 
+	most int64 // mostOfCluster
+
 	mu     sync.Mutex
+	kept   int64                      // bytes of what was read
 	lists  map[string][]client.Object // by resource and namespace
 	refuse map[string]error           // what was refused
 }
 
 // Connect returns a reader of the cluster that a configuration is for.
 func Connect(config *rest.Config) (*Cluster, error) {
+	c := &Cluster{most: mostOfCluster, lists: map[string][]client.Object{}, refuse: map[string]error{}}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 50, 100 // an answer is waited for by a person
-	objects, err := dynamic.NewForConfig(config)
-	if err != nil {
+	answers.Bound(config)
+	var err error
+	if c.objects, err = dynamic.NewForConfig(config); err != nil {
 		return nil, err
 	}
-	resources, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
+	if c.discovery, err = discovery.NewDiscoveryClientForConfig(config); err != nil {
 		return nil, err
 	}
-	return &Cluster{objects: objects, discovery: resources, lists: map[string][]client.Object{}, refuse: map[string]error{}}, nil
+	return c, nil
+}
+
+// keep counts what is kept of an object.
+func (c *Cluster) keep(bytes int) error {
+	if c.kept += int64(bytes); c.kept > c.most {
+		return fmt.Errorf("more than %d MiB of objects; -n checks one namespace", c.most>>20)
+	}
+	return nil
 }
 
 // kind is one that is read from a cluster.
@@ -78,7 +97,7 @@ func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
 			item.SetKind(k.kind)
 			item.SetManagedFields(nil)
 			text, err := json.Marshal(item.Object)
-			if err != nil {
+			if err := errors.Join(err, c.keep(len(text))); err != nil {
 				return err
 			}
 			return set.add(text, "", "default", 0)
@@ -99,10 +118,16 @@ func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
 	return set, nil
 }
 
-// pages calls each with all objects of a resource, a page at a time.
+// pages calls each with all objects of a resource, a page at a time, and smaller
+// pages where objects are large.
 func (c *Cluster) pages(ctx context.Context, resource schema.GroupVersionResource, namespace string, each func(*unstructured.Unstructured) error) error {
+	size := int64(pageSize)
 	for token := ""; ; {
-		page, err := c.objects.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: pageSize, Continue: token})
+		page, err := c.objects.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: size, Continue: token})
+		if errors.Is(err, answers.ErrLarge) && size > 1 {
+			size /= 4
+			continue
+		}
 		if apierrors.IsResourceExpired(err) && token != "" {
 			// The rest as it is now: a list may take longer than the API server
 			// keeps what it looked like.
@@ -138,7 +163,10 @@ func (c *Cluster) get(ctx context.Context, resource string, key client.ObjectKey
 	if err != nil {
 		return err
 	}
-	return refill(got, into)
+	bytes, err := refill(got, into)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(err, c.keep(bytes))
 }
 
 // all are the objects of a kind in a namespace, read once.
@@ -153,7 +181,8 @@ func (c *Cluster) all(ctx context.Context, resource schema.GroupVersionResource,
 	err := c.pages(ctx, resource, namespace, func(item *unstructured.Unstructured) error {
 		object := empty()
 		list = append(list, object)
-		return refill(item, object)
+		bytes, err := refill(item, object)
+		return errors.Join(err, c.keep(bytes))
 	})
 	if err != nil {
 		c.refuse[name] = err
@@ -184,11 +213,12 @@ func (c *Cluster) AccountAnnotations(ctx context.Context, namespace, name string
 	return account.GetAnnotations(), nil
 }
 
-func refill(from *unstructured.Unstructured, into client.Object) error {
+// refill returns how many bytes an object has, too.
+func refill(from *unstructured.Unstructured, into client.Object) (int, error) {
 	from.SetManagedFields(nil)
 	text, err := json.Marshal(from.Object)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return json.Unmarshal(text, into)
+	return len(text), json.Unmarshal(text, into)
 }

@@ -20,6 +20,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type api struct {
 	t       *testing.T
 	count   int               // of ScaledObjects
+	bytes   int               // that each of them has more
+	most    int64             // bytes that are kept, when given
 	status  map[string]int    // of resources that are refused
 	expired bool              // the second page is, once
 	asked   map[string]int    // by resource
@@ -68,14 +70,14 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			list.Items = append(list.Items, item{
 				Metadata: map[string]any{"name": fmt.Sprintf("o-%d", i), "namespace": "shop", "managedFields": []any{map[string]any{"manager": "helm"}}},
 				Spec:     map[string]any{"scaleTargetRef": map[string]any{"name": "a"}, "triggers": []any{}, "future": i == 0},
-				Status:   map[string]any{"health": "of a KEDA that is yet to come"},
+				Status:   map[string]any{"health": "of a KEDA that is yet to come", "more": strings.Repeat("a", a.bytes)},
 			})
 		}
 		if to < a.count {
 			list.Metadata["continue"] = strconv.Itoa(to)
 		}
 	}
-	if err := json.NewEncoder(w).Encode(list); err != nil {
+	if err := json.NewEncoder(w).Encode(list); err != nil && a.bytes == 0 { // who reads may have enough
 		a.t.Error(err)
 	}
 }
@@ -91,6 +93,9 @@ func (a *api) read(t *testing.T, namespace string) (*Set, error) {
 	live, err := Connect(&rest.Config{Host: server.URL, Transport: transport})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if a.most > 0 {
+		live.most = a.most
 	}
 	return live.Read(t.Context(), namespace)
 }
@@ -109,6 +114,23 @@ func TestListsAreReadInPages(t *testing.T) {
 	first := Key{"ScaledObject", "shop", "o-0"}
 	if have := set.Unknown[first]; len(have) != 1 || have[0] != "spec.future" {
 		t.Errorf("unknown fields %v", have)
+	}
+}
+
+// TestLargeObjectsAreReadInSmallPages: objects are as large as an API server lets
+// them be, and all of them together no larger than what is kept.
+func TestLargeObjectsAreReadInSmallPages(t *testing.T) {
+	a := &api{count: 20, bytes: 1 << 20}
+	set, err := a.read(t, "")
+	if err != nil || len(set.ScaledObjects) != a.count {
+		t.Fatalf("%d objects, %v", len(set.ScaledObjects), err)
+	}
+	if a.limits["scaledobjects"] != "7" {
+		t.Errorf("asked for pages of %s", a.limits["scaledobjects"])
+	}
+	a.most = 10 << 20
+	if _, err := a.read(t, ""); err == nil || !strings.Contains(err.Error(), "more than 10 MiB of objects; -n checks one namespace") {
+		t.Errorf("error %v", err)
 	}
 }
 
