@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -44,6 +45,9 @@ type pushSource struct {
 	kind    string
 	room    *client.Holding // of --connection-memory, for the streams
 
+	billing sync.Mutex
+	open    int // streams that stand or are tried
+
 	// pushed is true when the server said true and no reading has said so yet.
 	pushed atomic.Bool
 }
@@ -69,17 +73,25 @@ func openPush(ctx context.Context, p externalParams) (scaler.Source, error) {
 	return &pushSource{externalSource: source, listens: listens, rate: rate, kind: p.Kind, room: client.FurtherServers(ctx)}, nil
 }
 
-// streams is an error where there is no memory for the trigger's streams: it is
-// then polled.
-func (s *pushSource) streams() error {
-	if err := s.room.Set(streamsCost); err != nil {
-		return fmt.Errorf("%w: %w", scaler.ErrDoorbellRefused, err)
+// stream takes the memory for one of the trigger's streams until ended is called. It
+// is an error where there is none: the trigger is then polled.
+func (s *pushSource) stream() (ended func(), err error) {
+	s.billing.Lock()
+	defer s.billing.Unlock()
+	if s.open == 0 {
+		if err := s.room.Set(streamsCost); err != nil {
+			return nil, fmt.Errorf("%w: %w", scaler.ErrDoorbellRefused, err)
+		}
 	}
-	return nil
+	s.open++
+	return sync.OnceFunc(func() {
+		s.billing.Lock()
+		defer s.billing.Unlock()
+		if s.open--; s.open == 0 {
+			_ = s.room.Set(0) // nothing is refused that is given back
+		}
+	}), nil
 }
-
-// Close gives back what the streams took. None is open any more.
-func (s *pushSource) Close() error { return s.room.Set(0) }
 
 // Read is active when the server says so, or has said so by itself since the
 // reading before.
@@ -102,10 +114,12 @@ func (s *pushSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Listen hears the server say true. For a ScaledJob that is a ring and no
 // more: its jobs follow the metric alone.
 func (s *pushSource) Listen(ctx context.Context, listening, ring func()) error {
-	if err := s.streams(); err != nil {
+	ended, err := s.stream()
+	if err != nil {
 		return err
 	}
-	err := receive(ctx, s.rate, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
+	defer ended()
+	err = receive(ctx, s.rate, s.streamActivity, listening, func(m *externalscaler.IsActiveResponse) {
 		if !m.GetResult() {
 			return
 		}
@@ -133,10 +147,12 @@ func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	if s.kind != scalerv1.KindScaledObject {
 		return nil
 	}
-	if s.streams() != nil {
+	ended, err := s.stream()
+	if err != nil {
 		return nil //nolint:nilerr // the server is asked instead
 	}
-	err := receive(ctx, s.rate, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
+	defer ended()
+	err = receive(ctx, s.rate, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {
 		if s.keep(m) {
 			changed()
 		}
