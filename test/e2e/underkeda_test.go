@@ -104,7 +104,7 @@ func TestUnderAnotherKEDA(t *testing.T) {
 	t.Run("without TLS", func(t *testing.T) {
 		trigger := map[string]string{"timezone": "UTC", "start": "0 0 1 1 *", "end": "59 23 31 12 *", "desiredReplicas": "3"}
 		asked := c.kedaAsks(t, "cron", "shop", trigger)
-		asked.expect("s0-cron-UTC-001xx-59233112x", 1, 3)
+		asked.expect("s0-cron-UTC-0011x-59233112x", 1, 3)
 		trigger["sluice.dev/authenticationRef"] = "TriggerAuthentication/redis"
 		if _, err := asked.IsActive(t.Context(), c.kedaAsks(t, "cron", "shop", trigger).ref); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("a reference: %v", err)
