@@ -64,18 +64,19 @@ images: ## Build an OCI image layout per process, amd64 and arm64, into bin/imag
 # Everything that a release has, under dist/. REGISTRY is what the names of images
 # begin with, where they will be pushed to; VERSION is their tag.
 REGISTRY ?=
+DIST ?= dist
 release: bin/tools/cyclonedx-gomod bin/tools/helm ## Write dist/: manifests, chart, images, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
-	rm -rf dist && mkdir -p dist/images dist/sbom
-	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/dist
-	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/dist/kustomization.yaml
-	mv bin/images/*.tar dist/images/ && rm dist/kustomization.yaml
-	helm package dist/chart/sluice --destination dist && rm -r dist/chart
+	rm -rf $(DIST) && mkdir -p $(DIST)/images $(DIST)/sbom
+	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/$(DIST)
+	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/$(DIST)/kustomization.yaml
+	mv bin/images/*.tar $(DIST)/images/ && rm $(DIST)/kustomization.yaml
+	helm package $(DIST)/chart/sluice --destination $(DIST) && rm -r $(DIST)/chart
 	for binary in bin/linux/*/*; do \
 		arch=$$(basename $$(dirname $$binary)); \
 		cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
-			-output dist/sbom/$$(basename $$binary)-$$arch.cdx.json $$binary || exit 1; \
+			-output $(DIST)/sbom/$$(basename $$binary)-$$arch.cdx.json $$binary || exit 1; \
 	done
-	cd dist && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
+	cd $(DIST) && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
 
 bin/tools/cyclonedx-gomod: tools/sbom/go.mod tools/sbom/go.sum
 	cd tools/sbom && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
@@ -115,7 +116,7 @@ tidy: ## Tidy every module, raise shared libraries to equal versions, write go.w
 	hack/workspace.sh write
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
-	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images dist
+	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images bin/node/release bin/node/images bin/node/pause dist
 
 ##@ Check
 .PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities
@@ -163,7 +164,7 @@ check-vulnerabilities: bin/vulndb/$(VULNDB_VERSION) ## No module links what has 
 	hack/each-module.sh vulncheck $(VULNDB)
 
 ##@ Test
-.PHONY: test test-unit test-e2e test-scenarios test-faults test-attacks test-servers cluster-binaries fuzz
+.PHONY: test test-unit test-e2e test-scenarios test-faults test-attacks test-node test-servers cluster-binaries node-binaries fuzz
 # Scenarios mostly wait, unit tests mostly compute: side by side they need
 # little more than the longer of the two.
 test: test-servers ## Everything: servers, unit tests, end-to-end scenarios and attacks
@@ -199,11 +200,27 @@ test-attacks: build cluster-binaries bin/tools/.generators ## What enemies do, t
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
 		hack/test.sh -count=1 -parallel 6 -timeout 30m ./attacks
 
+# What a release has, on a real kubelet: everything as users get it. The release
+# is of this machine's architecture alone, and the images of Pods that are not
+# ours are made here, too: nothing is pulled.
+NODE := bin/node
+test-node: cluster-binaries node-binaries bin/tools/helm $(OUT)/$(PLUGIN) ## A release on a node of containerd and a real kubelet (Debian, root): install, scale Pods, upgrade, uninstall
+	test/node/install.sh
+	$(MAKE) --no-print-directory release DIST=$(NODE)/release ARCH=$$(go env GOARCH) VERSION=v0.0.0-node REGISTRY=localhost/sluice-node
+	rm -rf $(NODE)/pause && mkdir -p $(NODE)/pause/$$(go env GOARCH)
+	cd test && $(BUILD) -o $(CURDIR)/$(NODE)/pause/$$(go env GOARCH)/pause ./node/pause
+	cd tools/images && $(RUN) . -binaries $(CURDIR)/$(NODE)/pause -names $(CURDIR)/test/node/pause/images.yaml -out $(CURDIR)/$(NODE)/images
+	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---|node:)' \
+		hack/test.sh -count=1 -failfast -timeout 10m ./node
+
 test-servers: ## Install the real servers that tests use (Debian; names them elsewhere)
 	test/servers/install.sh
 
 cluster-binaries: ## Build Kubernetes, etcd and kwok from Go modules into bin/cluster/
 	cd test && $(RUN) ./cmd/cluster build
+
+node-binaries: ## Build kubelet and kube-proxy from Go modules into bin/node/
+	cd test && $(RUN) ./cmd/cluster build node
 
 ##@ Run
 .PHONY: cluster demo bench bench-families blast-radius

@@ -18,16 +18,27 @@ import (
 	"time"
 )
 
-// controlPlane names the binaries of the control plane and the packages they
-// are built from, in module test/cluster.
-var controlPlane = map[string]string{
+// programs are binaries that are built together, from module test/cluster.
+type programs struct {
+	what     string
+	folder   string            // below bin/
+	packages map[string]string // by the binary's name
+}
+
+var controlPlane = programs{what: "the control plane", folder: "cluster", packages: map[string]string{
 	"etcd":                    "go.etcd.io/etcd/server/v3",
 	"kube-apiserver":          "k8s.io/kubernetes/cmd/kube-apiserver",
 	"kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
 	"kube-scheduler":          "k8s.io/kubernetes/cmd/kube-scheduler",
 	"kubectl":                 "k8s.io/kubernetes/cmd/kubectl",
 	"kwok":                    "sigs.k8s.io/kwok/cmd/kwok",
-}
+}}
+
+// nodePrograms are apart, since few need them.
+var nodePrograms = programs{what: "a node's programs", folder: "node", packages: map[string]string{
+	"kubelet":    "k8s.io/kubernetes/cmd/kubelet",
+	"kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+}}
 
 // progressEvery is how often a long build says that it is alive.
 const progressEvery = 15 * time.Second
@@ -37,12 +48,21 @@ const progressEvery = 15 * time.Second
 // to date. The first build on a machine takes up to ten minutes, and progress
 // says so; two builds at once wait for each other.
 func Build(ctx context.Context, repo string, progress io.Writer) error {
-	out := filepath.Join(repo, "bin", "cluster")
+	return controlPlane.build(ctx, repo, progress)
+}
+
+// BuildNode makes kubelet and kube-proxy in <repo>/bin/node, as Build does.
+func BuildNode(ctx context.Context, repo string, progress io.Writer) error {
+	return nodePrograms.build(ctx, repo, progress)
+}
+
+func (p programs) build(ctx context.Context, repo string, progress io.Writer) error {
+	out := filepath.Join(repo, "bin", p.folder)
 	stamp, err := buildStamp(ctx, repo)
 	if err != nil {
 		return err
 	}
-	if upToDate(out, stamp) {
+	if p.upToDate(out, stamp) {
 		return nil
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
@@ -53,10 +73,10 @@ func Build(ctx context.Context, repo string, progress io.Writer) error {
 		return fmt.Errorf("lock %s: %w", out, err)
 	}
 	defer unlock()
-	if upToDate(out, stamp) { // by whoever had the lock before
+	if p.upToDate(out, stamp) { // by whoever had the lock before
 		return nil
 	}
-	if err := buildControlPlane(ctx, repo, out, progress); err != nil {
+	if err := p.compile(ctx, repo, out, progress); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(out, ".stamp"), []byte(stamp), 0o644)
@@ -80,12 +100,12 @@ func buildStamp(ctx context.Context, repo string) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-func upToDate(out, stamp string) bool {
+func (p programs) upToDate(out, stamp string) bool {
 	last, err := os.ReadFile(filepath.Join(out, ".stamp"))
 	if err != nil || string(last) != stamp {
 		return false
 	}
-	for name := range controlPlane {
+	for name := range p.packages {
 		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
 			return false
 		}
@@ -93,10 +113,10 @@ func upToDate(out, stamp string) bool {
 	return true
 }
 
-// buildControlPlane runs one `go build` for all binaries, so that what they
+// compile runs one `go build` for all binaries, so that what they
 // share is compiled once and both compiling and linking use every core.
-func buildControlPlane(ctx context.Context, repo, out string, progress io.Writer) error {
-	fmt.Fprintln(progress, "building the control plane from Go modules; the first time takes up to ten minutes on two cores")
+func (p programs) compile(ctx context.Context, repo, out string, progress io.Writer) error {
+	fmt.Fprintf(progress, "building %s from Go modules; the first time takes up to ten minutes on two cores\n", p.what)
 	kubernetes, err := goCommand(ctx, repo, "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes").Output()
 	if err != nil {
 		return fmt.Errorf("version of k8s.io/kubernetes: %w", err)
@@ -108,13 +128,13 @@ func buildControlPlane(ctx context.Context, repo, out string, progress io.Writer
 	defer os.RemoveAll(staging)
 
 	args := []string{"build", "-trimpath", "-v", "-ldflags", versionFlags(strings.TrimSpace(string(kubernetes))), "-o", staging + "/"}
-	for _, pkg := range controlPlane {
+	for _, pkg := range p.packages {
 		args = append(args, pkg)
 	}
 	if err := runShowingProgress(ctx, goCommand(ctx, repo, args...), progress); err != nil {
-		return fmt.Errorf("build the control plane: %w", err)
+		return fmt.Errorf("build %s: %w", p.what, err)
 	}
-	for name, pkg := range controlPlane {
+	for name, pkg := range p.packages {
 		if err := os.Rename(filepath.Join(staging, builtName(pkg)), filepath.Join(out, name)); err != nil {
 			return err
 		}

@@ -136,6 +136,9 @@ func (c *Cluster) startRoles(ctx context.Context) error {
 	}
 	c.progress("kube-apiserver answers at %s", c.plane.server())
 	for _, name := range []string{ControllerManager, Scheduler, Kwok} {
+		if c.options.Bare && name == Kwok {
+			continue
+		}
 		if err := c.Role(name).Start(); err != nil {
 			return err
 		}
@@ -150,11 +153,15 @@ func (c *Cluster) startNodes(ctx context.Context) (err error) {
 	if c.client, err = client.New(c.config, client.Options{Scheme: clientScheme(), HTTPClient: c.httpClient}); err != nil {
 		return err
 	}
-	if err := createFakeNodes(ctx, c.clientset, c.options.Nodes); err != nil {
-		return err
-	}
-	if c.kubelet, err = startKubelet(ctx, c); err != nil {
-		return fmt.Errorf("node for our own Pods: %w", err)
+	want := 0
+	if !c.options.Bare {
+		want = c.options.Nodes + 1
+		if err := createFakeNodes(ctx, c.clientset, c.options.Nodes); err != nil {
+			return err
+		}
+		if c.kubelet, err = startKubelet(ctx, c); err != nil {
+			return fmt.Errorf("node for our own Pods: %w", err)
+		}
 	}
 	if c.options.Door != nil {
 		if c.door, err = openDoorTo(ctx, c); err != nil {
@@ -169,7 +176,7 @@ func (c *Cluster) startNodes(ctx context.Context) (err error) {
 	}
 	return waitFor(ctx, "nodes and ServiceAccounts", func(ctx context.Context) (bool, error) {
 		nodes, err := c.clientset.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil || len(nodes.Items) <= c.options.Nodes {
+		if err != nil || len(nodes.Items) < want {
 			return false, err
 		}
 		for _, node := range nodes.Items {

@@ -21,6 +21,9 @@ type Options struct {
 	Keep bool
 	// Nodes is the number of nodes that kwok plays. Default 2.
 	Nodes int
+	// Bare leaves out all nodes, kwok with them: whoever starts the cluster
+	// brings nodes, and runs what they run (see package node).
+	Bare bool
 	// ControllerQPS raises the request limit of kube-controller-manager, in
 	// requests per second, for benchmarks. Default: Kubernetes' own (20).
 	ControllerQPS int

@@ -1,6 +1,7 @@
 // Command cluster runs Sluice on a local Kubernetes control plane.
 //
 //	cluster build            builds the control plane into bin/cluster
+//	cluster build node       builds kubelet and kube-proxy into bin/node
 //	cluster up               runs it until Ctrl-C, with deploy/overlays/all
 //	cluster up -overlay ""   the control plane alone
 package main
@@ -36,10 +37,13 @@ func run(args []string) error {
 	}
 	switch command {
 	case "build":
+		if len(args) == 2 && args[1] == "node" {
+			return localcluster.BuildNode(ctx, repo, os.Stderr)
+		}
 		return localcluster.Build(ctx, repo, os.Stderr)
 	case "up":
 		return up(ctx, repo, args[1:])
 	default:
-		return errors.New("usage: cluster build | cluster up [-overlay deploy/overlays/all] [-bin bin] [-keep]")
+		return errors.New("usage: cluster build [node] | cluster up [-overlay deploy/overlays/all] [-bin bin] [-keep]")
 	}
 }
