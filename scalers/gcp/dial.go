@@ -81,7 +81,8 @@ func connect(ctx context.Context, at endpoint, account *google.Account, to lendi
 }
 
 // call makes a call on a quota, which may be nil, with the account's token, and with
-// what Google routes calls by, as names and values.
+// what Google routes calls by, as names and values. Others share the quota: a query
+// that is too much by itself does not have it rest.
 func (c *connection) call(ctx context.Context, quota *client.Account, call func(context.Context) error, routing ...string) error {
 	if err := quota.Take(ctx); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
@@ -96,7 +97,7 @@ func (c *connection) call(ctx context.Context, quota *client.Account, call func(
 		routing = append(routing, "authorization", "Bearer "+token)
 	}
 	err := call(metadata.AppendToOutgoingContext(ctx, routing...))
-	if t := client.ThrottledGRPC(err); t != nil {
+	if t := client.ThrottledGRPC(err); t != nil && client.OfQuota(err) {
 		return fmt.Errorf("%s: %w", c.name, quota.Throttled(t.Pause, t.Said))
 	}
 	if status.Code(err) == codes.Unauthenticated && c.account != nil {

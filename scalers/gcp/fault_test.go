@@ -115,6 +115,29 @@ func TestThrottling(t *testing.T) {
 	}
 }
 
+// TestQueriesThatAreTooMuch: a query that takes too much of Google fails alone, and
+// has no project rest that others ask about, too.
+func TestQueriesThatAreTooMuch(t *testing.T) {
+	c := newCloud(t)
+	c.Set(undelivered("orders", 3), undelivered("tasks", 4))
+	open := c.opener(t)
+	much, ours := open(subscription("orders")), open(subscription("tasks"))
+	tooMuch := true
+	c.Before(func(context.Context, *monitoringpb.ListTimeSeriesRequest) error {
+		if tooMuch {
+			return status.Error(codes.ResourceExhausted, "The query takes too much memory.")
+		}
+		return nil
+	})
+	if _, err := much.Read(within(t)); status.Code(err) != codes.ResourceExhausted || strings.Contains(err.Error(), "throttles") || !strings.Contains(err.Error(), "too much memory") {
+		t.Errorf("error = %v", err)
+	}
+	tooMuch = false
+	if got, err := ours.Read(within(t)); err != nil || got[0].Value != 4 {
+		t.Errorf("another trigger: %v, %v", got, err)
+	}
+}
+
 // TestPages has series come in pages, with an empty one before them, and pages
 // without end.
 func TestPages(t *testing.T) {

@@ -656,6 +656,23 @@ func ThrottledGRPC(err error) *Throttling {
 	return t
 }
 
+// OfQuota reports whether a ResourceExhausted of Google speaks of a quota. Without, it
+// may be about the one call: a query that takes too much of the service.
+func OfQuota(err error) bool {
+	st := status.Convert(err)
+	for _, detail := range st.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.RetryInfo, *errdetails.QuotaFailure:
+			return true
+		case *errdetails.ErrorInfo:
+			if strings.HasSuffix(detail.GetReason(), "_LIMIT_EXCEEDED") || strings.Contains(detail.GetReason(), "QUOTA") {
+				return true
+			}
+		}
+	}
+	return strings.Contains(strings.ToLower(st.Message()), "quota")
+}
+
 // registry has the ledgers of the process. An account that is reached in two ways,
 // or that rests while its last source is opened again, has one all the same.
 type registry struct {
