@@ -131,15 +131,18 @@ const (
 	sluicesLabel = "app.kubernetes.io/part-of=sluice"
 )
 
-// kedaSigns writes authorities as KEDA's operator does, whose fields are its own
-// from then on.
+// kedaSigns writes authorities as KEDA's operator does, and one more webhook by
+// another tool: fields that are somebody else's from then on.
 func (c another) kedaSigns() {
 	c.t.Helper()
 	bundle := base64.StdEncoding.EncodeToString(c.Config().CAData)
 	for kind, patch := range map[string]string{
 		"apiservice v1beta1.external.metrics.k8s.io": `[{"op": "add", "path": "/spec/caBundle", "value": "` + bundle + `"}]`,
 		"validatingwebhookconfiguration keda-admission": `[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "` + bundle + `"},
-			{"op": "add", "path": "/webhooks/1/clientConfig/caBundle", "value": "` + bundle + `"}]`,
+			{"op": "add", "path": "/webhooks/1/clientConfig/caBundle", "value": "` + bundle + `"},
+			{"op": "add", "path": "/webhooks/-", "value": {"name": "vclustercloudeventsource.kb.io", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+				"clientConfig": {"service": {"name": "keda-admission-webhooks", "namespace": "keda", "path": "/validate-eventing-keda-sh-v1alpha1-clustercloudeventsource"}},
+				"rules": [{"apiGroups": ["eventing.keda.sh"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"], "resources": ["clustercloudeventsources"]}]}}]`,
 	} {
 		c.kubectl(append(append([]string{"patch"}, strings.Fields(kind)...), "--type=json", "--field-manager=keda", "-p", patch)...)
 	}

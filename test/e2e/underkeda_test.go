@@ -239,7 +239,7 @@ func (k kedasTrigger) expect(name string, target, value float64) {
 		k.t.Fatal(err)
 	}
 	spec := specs.GetMetricSpecs()[0]
-	if got := "s0-" + spec.GetMetricName(); len(specs.GetMetricSpecs()) != 1 || got != name || spec.GetTargetSizeFloat() != target || spec.GetTargetSize() != int64(target) {
+	if got := "s0-" + spec.GetMetricName(); len(specs.GetMetricSpecs()) != 1 || got != name || spec.GetTargetSizeFloat() != target || spec.GetTargetSize() != int64(target) { //nolint:staticcheck // which a KEDA of old reads
 		k.t.Errorf("specs = %v, want %s with target %v", specs, name, target)
 	}
 	wait(k.t, fmt.Sprintf("%s at %v", name, value), func() (bool, string) {
@@ -252,7 +252,7 @@ func (k kedasTrigger) expect(name string, target, value float64) {
 			return false, err.Error()
 		}
 		got := metrics.GetMetricValues()[0]
-		return got.GetMetricValueFloat() == value && got.GetMetricValue() == int64(value) && active.GetResult() == (value > 0), fmt.Sprint(metrics, active)
+		return got.GetMetricValueFloat() == value && got.GetMetricValue() == int64(value) && active.GetResult() == (value > 0), fmt.Sprint(metrics, active) //nolint:staticcheck // as above
 	})
 }
 
