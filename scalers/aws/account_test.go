@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -292,6 +293,48 @@ func TestRequestBudget(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestBudgetWithinABatch: who has very many requests in a batch has no other's
+// refused. Each metric of another period is asked for by itself.
+func TestBudgetWithinABatch(t *testing.T) {
+	flags := flag.NewFlagSet("aws", flag.ContinueOnError)
+	client.BudgetFlags(flags)
+	limit := func(text string) {
+		if err := flags.Parse([]string{"--requests-per-minute=" + text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit("60") // six at once
+	defer limit("0")
+	c := newCrowded(t)
+	open := ofType(t, "aws-cloudwatch").opener(t)
+	var sources []scaler.Source
+	var namespaces []string
+	for i := range 200 {
+		namespaces = append(namespaces, "mallory")
+		switch i {
+		case 100:
+			namespaces[i] = "shop"
+		case 150:
+			namespaces[i] = "bakery"
+		}
+		sources = append(sources, open(c.URL, keys, map[string]string{"metricCollectionTime": strconv.Itoa(300 * (i + 1))}))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // no time to wait for another
+	defer cancel()
+	refused := 0
+	for i, r := range scalertest.ReadTogetherFor(ctx, namespaces, sources[0].(scaler.Batched).Batch(), sources...) {
+		if namespaces[i] != "mallory" && r.Err != nil {
+			t.Errorf("%s: %v", namespaces[i], r.Err)
+		}
+		if status.Code(r.Err) == codes.ResourceExhausted {
+			refused++
+		}
+	}
+	if refused < 150 {
+		t.Errorf("%d are refused for want of a budget, want nearly all of mallory's", refused)
 	}
 }
 

@@ -83,15 +83,17 @@ func (b cloudWatchBatch) ReadBatch(ctx context.Context, sources []scaler.Source,
 	asking := scaler.NewGroup(requestsAtOnce)
 	// Those that are asked alone are wrong, and may be many: they are not to keep
 	// others waiting.
-	byNumber := func(one, other request) int { return cmp.Compare(one.alone, other.alone) }
-	for _, r := range slices.SortedFunc(maps.Keys(members), byNumber) {
+	requests := slices.Collect(maps.Keys(members))
+	scaler.InTurns(ctx, requests, func(r request) []int { return members[r] })
+	slices.SortStableFunc(requests, func(one, other request) int { return cmp.Compare(min(one.alone, 1), min(other.alone, 1)) })
+	for _, r := range requests {
 		of := members[r]
 		asked := make([]*cloudWatchSource, len(of))
 		for i, member := range of {
 			asked[i] = sources[member].(cloudWatchMetric).cloudWatchSource
 		}
 		asking.Go("reading CloudWatch", func() {
-			readWindow(ctx, b.service, r.window, asked, func(i int, r scaler.Result) { answer(of[i], r) })
+			readWindow(scaler.ForMembers(ctx, of...), b.service, r.window, asked, func(i int, r scaler.Result) { answer(of[i], r) })
 		})
 	}
 	return asking.Wait()
@@ -111,7 +113,7 @@ func readWindow(ctx context.Context, s *service[*cloudwatch.Client], w window, s
 			for i, at := range part {
 				asked[i] = sources[at]
 			}
-			readWindow(ctx, s, w, asked, func(i int, r scaler.Result) { answer(part[i], r) })
+			readWindow(scaler.ForMembers(ctx, part...), s, w, asked, func(i int, r scaler.Result) { answer(part[i], r) })
 		}
 		return
 	}

@@ -49,12 +49,14 @@ func (b insightsBatch) ReadBatch(ctx context.Context, sources []scaler.Source, a
 			together = append(together, m)
 		}
 	}
+	scaler.InTurns(ctx, alone, func(m insightMember) []int { return []int{m.place} })
 	asking := scaler.NewGroup(insightsAtOnce)
 	chunks := slices.Collect(slices.Chunk(together, metricsAtOnce))
 	failed := make(chan error, len(chunks))
 	for _, members := range chunks {
 		asking.Go("reading metrics of an application", func() {
 			left, stalled := b.readMembers(ctx, members, answer)
+			scaler.InTurns(ctx, left, func(m insightMember) []int { return []int{m.place} })
 			each := scaler.NewGroup(insightsAtOnce)
 			for _, m := range left {
 				each.Go("reading metric "+m.metric, func() { m.apart(ctx, answer, stalled) })
@@ -82,7 +84,7 @@ type insightMember struct {
 
 // read asks for the metric by itself.
 func (m insightMember) read(ctx context.Context, answer func(int, scaler.Result)) {
-	readings, err := m.Read(ctx)
+	readings, err := m.Read(scaler.ForMembers(ctx, m.place))
 	answer(m.place, scaler.Result{Readings: readings, Err: err})
 }
 
@@ -90,7 +92,7 @@ func (m insightMember) read(ctx context.Context, answer func(int, scaler.Result)
 // themselves go back to the others.
 func (m insightMember) apart(ctx context.Context, answer func(int, scaler.Result), stalled bool) {
 	m.alone.Store(time.Now().Add(byItself).Unix())
-	readings, err := m.Read(ctx)
+	readings, err := m.Read(scaler.ForMembers(ctx, m.place))
 	if stalled && err == nil {
 		m.alone.Store(0)
 	}
@@ -124,7 +126,11 @@ func (b insightsBatch) readMembers(ctx context.Context, members []insightMember,
 		asking, cancel = context.WithTimeout(ctx, time.Until(end)/2)
 	}
 	defer cancel()
-	asking, release := client.Held(asking)
+	places := make([]int, len(members))
+	for i, m := range members {
+		places[i] = m.place
+	}
+	asking, release := client.Held(scaler.ForMembers(asking, places...))
 	defer release()
 	found, err := b.ask(asking, members)
 	switch {

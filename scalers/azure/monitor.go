@@ -323,6 +323,7 @@ func (b metricsBatch) ReadBatch(ctx context.Context, sources []scaler.Source, an
 			together = append(together, member{s, []int{i}})
 		}
 	}
+	scaler.InTurns(ctx, alone, func(m member) []int { return m.places })
 	asking := scaler.NewGroup(requestsAtOnce)
 	start := func(members []member) {
 		asking.Go("reading "+members[0].what(), func() { b.readMembers(ctx, members, answer) })
@@ -353,16 +354,18 @@ func (b metricsBatch) readMembers(ctx context.Context, members []member, answer 
 			answer(place, scaler.Result{Readings: readings, Err: err})
 		}
 	}
+	var names []string
+	var places []int
+	for _, m := range members {
+		names, places = append(names, m.metric), append(places, m.places...)
+	}
+	own := scaler.ForMembers(ctx, places...)
 	if len(members) == 1 {
-		readings, err := members[0].Read(ctx)
+		readings, err := members[0].Read(own)
 		tell(members[0], readings, err)
 		return
 	}
-	names := make([]string, len(members))
-	for i, m := range members {
-		names[i] = m.metric
-	}
-	found, err := b.ask(ctx, names...)
+	found, err := b.ask(own, names...)
 	if isRefusal(err) {
 		b.readMembers(ctx, members[:len(members)/2], answer)
 		b.readMembers(ctx, members[len(members)/2:], answer)

@@ -443,7 +443,7 @@ func (l *listed) read(ctx context.Context, b *bus) {
 		running.Go(func() {
 			var readings []scaler.Reading
 			err := scaler.Safely("reading "+m.what, func() (err error) {
-				readings, err = m.Read(ctx)
+				readings, err = m.Read(scaler.ForMembers(ctx, m.at))
 				return err
 			})
 			l.answer(m.at, scaler.Result{Readings: readings, Err: err})
@@ -455,6 +455,11 @@ func (l *listed) read(ctx context.Context, b *bus) {
 // byList reads the list and returns the members that it says nothing of. Where it
 // cannot be read, those are all but the patterns, whose error that is.
 func (l *listed) byList(ctx context.Context) (rest []entityMember) {
+	places := make([]int, len(l.members))
+	for i, m := range l.members {
+		places[i] = m.at
+	}
+	ctx = scaler.ForMembers(ctx, places...)
 	first := l.members[0]
 	active := map[string]int64{}
 	var patterns []*serviceBusSource

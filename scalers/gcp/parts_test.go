@@ -19,7 +19,7 @@ func TestThoseAskedAloneComeLast(t *testing.T) {
 		s.byText.Store(i == 3)
 		sources = append(sources, s)
 	}
-	got := q.parts(sources)
+	got := q.parts(t.Context(), sources)
 	want := [][]int{{4, 5, 6, 7, 8}, {3}, {0}, {1}, {2}}
 	if !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("parts = %v, want %v", got, want)

@@ -110,7 +110,7 @@ func (q resourceQuery) text(id string) string {
 
 // ReadBatch asks once for as many resources as one request can ask for.
 func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, answer func(int, scaler.Result)) error {
-	parts := q.parts(sources)
+	parts := q.parts(ctx, sources)
 	asking := scaler.NewGroup(requestsAtOnce)
 	for _, part := range parts {
 		asking.Go("reading metrics of project "+q.name, func() {
@@ -118,7 +118,7 @@ func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, a
 			for i, member := range part {
 				members[i] = sources[member].(*resourceSource)
 			}
-			q.read(ctx, members, func(i int, r scaler.Result) { answer(part[i], r) })
+			q.read(scaler.ForMembers(ctx, part...), members, func(i int, r scaler.Result) { answer(part[i], r) })
 		})
 	}
 	return asking.Wait()
@@ -126,7 +126,7 @@ func (q resourceQuery) ReadBatch(ctx context.Context, sources []scaler.Source, a
 
 // parts divides members into requests. Those that are asked alone may be many, and
 // those that were refused come to nothing: they are not to keep others waiting.
-func (q resourceQuery) parts(sources []scaler.Source) [][]int {
+func (q resourceQuery) parts(ctx context.Context, sources []scaler.Source) [][]int {
 	var parts, alone, refused [][]int
 	var part []int
 	most := max(1, min(mostTogether, mostPoints/(1+int(q.window/time.Minute))))
@@ -151,6 +151,9 @@ func (q resourceQuery) parts(sources []scaler.Source) [][]int {
 	if len(part) > 0 {
 		parts = append(parts, part)
 	}
+	for _, each := range [][][]int{alone, refused} {
+		scaler.InTurns(ctx, each, func(part []int) []int { return part })
+	}
 	return slices.Concat(parts, alone, refused)
 }
 
@@ -173,8 +176,8 @@ func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answ
 	case codes.OK:
 	case codes.InvalidArgument: // of one of them, perhaps, which is found by halves
 		half := len(members) / 2
-		q.read(ctx, members[:half], answer)
-		q.read(ctx, members[half:], func(i int, r scaler.Result) { answer(half+i, r) })
+		q.read(forMembers(ctx, 0, half), members[:half], answer)
+		q.read(forMembers(ctx, half, len(members)), members[half:], func(i int, r scaler.Result) { answer(half+i, r) })
 		return
 	default:
 		for i, s := range members {
@@ -189,11 +192,20 @@ func (q resourceQuery) read(ctx context.Context, members []*resourceSource, answ
 			s.warn(found[s.id].several)
 		} else if q.aggregated && errors.Is(err, errDistribution) {
 			s.byText.Store(true)
-			value, err = s.readAlone(ctx)
+			value, err = s.readAlone(forMembers(ctx, i, i+1))
 		}
 		readings, err := judge(s.what, s.hint, value, err, s.substitute)
 		answer(i, scaler.Result{Readings: readings, Err: err})
 	}
+}
+
+// forMembers is scaler.ForMembers for those from one place up to another.
+func forMembers(ctx context.Context, from, to int) context.Context {
+	places := make([]int, to-from)
+	for i := range places {
+		places[i] = from + i
+	}
+	return scaler.ForMembers(ctx, places...)
 }
 
 // readAlone is the value of one source, asked by itself.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -136,9 +138,13 @@ func (m *management) ReadBatch(ctx context.Context, sources []scaler.Source, ans
 
 // each asks for all queues by a request each, some at a time.
 func (m *management) each(ctx context.Context, wanted map[string][]int, give func(string, scaler.Result)) error {
+	queues := slices.Collect(maps.Keys(wanted))
+	scaler.InTurns(ctx, queues, func(queue string) []int { return wanted[queue] })
 	asking := scaler.NewGroup(requestsAtOnce)
-	for queue := range wanted {
-		asking.Go("reading queue "+queue, func() { give(queue, resultOf(m.single(ctx, queue))) })
+	for _, queue := range queues {
+		asking.Go("reading queue "+queue, func() {
+			give(queue, resultOf(m.single(scaler.ForMembers(ctx, wanted[queue]...), queue)))
+		})
 	}
 	return asking.Wait()
 }

@@ -336,16 +336,3 @@ func (s *share) release() {
 	}
 	l.admit()
 }
-
-type namespaceKey struct{}
-
-// Of has shares that are taken with the context count for a namespace.
-func Of(ctx context.Context, namespace string) context.Context {
-	return context.WithValue(ctx, namespaceKey{}, namespace)
-}
-
-// Namespace is that of Of, "" without one.
-func Namespace(ctx context.Context) string {
-	of, _ := ctx.Value(namespaceKey{}).(string)
-	return of
-}

@@ -201,14 +201,14 @@ func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 	return false
 }
 
-// reading is the context of a read that is made for questions. The memory that it
-// holds, and the requests that it makes, are counted for all namespaces that use
-// them together, apart from those of each of them alone.
-func (s *Sampler) reading(ctx context.Context, questions ...*question) context.Context {
+// reading is the context of a read that is made for one question. The memory that it
+// holds, and the requests that it makes, are counted for all namespaces that use it
+// together, apart from those of each of them alone.
+func (s *Sampler) reading(ctx context.Context, q *question) context.Context {
 	s.mu.Lock()
-	namespace := namespaceOf(questions...)
+	namespace := q.namespace()
 	s.mu.Unlock()
-	return budget.Of(s.Metrics.Counting(ctx, questions[0].Type), namespace)
+	return budget.Of(s.Metrics.Counting(ctx, q.Type), namespace)
 }
 
 // handOver leaves the reading of a Batched, which was just opened, to its

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 )
@@ -27,12 +28,14 @@ const mostTrips = 32
 // cannot blind the rest. Of a request whose answer goes beyond a bound they are
 // asked by ever smaller parts, one after the other, because such an answer ends the
 // connection: so it is found whose answer it was. A request for which there is no
-// budget is made again for some of the namespaces that it was for, each by its own.
+// budget is made again for some of the namespaces that it was for, each by its own,
+// and for one of them alone in all of the time.
 type round struct {
 	s       *Sampler
 	group   *batchGroup
 	lane    *lane
-	divided bool // half of the time is for reads of single members
+	divided bool            // half of the time is for reads of single members
+	all     context.Context //nolint:containedctx // of all of the time; lives as long as the round
 
 	mu    sync.Mutex
 	heard bool        // somebody was answered
@@ -44,10 +47,13 @@ type round struct {
 func (s *Sampler) readBatch(ctx context.Context, g *batchGroup, l *lane, members []*member) {
 	r := &round{s: s, group: g, lane: l, divided: l == &g.fast && !g.undivided}
 	limit := time.Until(members[0].until)
+	all, end := context.WithTimeout(ctx, limit)
+	defer end()
+	r.all = all
 	if r.divided {
 		limit /= 2
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(all, limit)
 	defer cancel()
 	r.read(ctx, members, true)
 	for part := r.next(); len(part) > 0; part = r.next() {
@@ -83,7 +89,11 @@ func (r *round) read(ctx context.Context, members []*member, again bool) {
 		shares = [][]*member{poor}
 	}
 	for _, part := range shares {
-		beside.Go(func() { r.read(ctx, part, again) })
+		within := ctx
+		if !ofSeveral(part) {
+			within = r.all
+		}
+		beside.Go(func() { r.read(within, part, again) })
 	}
 	if err == nil || !again || len(failed) < 2 || r.group.undivided || failure.Refused(err) || failure.OutOfBudget(err) {
 		r.give(failed)
@@ -104,7 +114,11 @@ func (r *round) ask(ctx context.Context, members []*member) (left []*member, err
 		return members, nil
 	}
 	start := time.Now()
-	ctx = r.s.reading(ctx, questionsOf(members)...)
+	each := make([]string, len(members))
+	for i, m := range members {
+		each[i], m.single = m.namespace, len(members) == 1
+	}
+	ctx = budget.OfMembers(r.s.Metrics.Counting(ctx, members[0].q.Type), each)
 	answers := newAnswers(ctx, len(members), func(i int, result contract.Result) {
 		if result.Err == nil || errors.Is(result.Err, contract.ErrNoData) {
 			r.hears()
@@ -112,9 +126,6 @@ func (r *round) ask(ctx context.Context, members []*member) (left []*member, err
 		r.s.answered(members[i], false, time.Since(start), result)
 	})
 	answers.again = func(err error) bool { return r.apart(members, err) }
-	for _, m := range members {
-		m.single = len(members) == 1
-	}
 	err = askBatch(ctx, r.group.batch, members, answers.give)
 	for _, i := range answers.close() {
 		m := members[i]
@@ -122,14 +133,6 @@ func (r *round) ask(ctx context.Context, members []*member) (left []*member, err
 		left = append(left, m)
 	}
 	return left, err
-}
-
-func questionsOf(members []*member) []*question {
-	questions := make([]*question, len(members))
-	for i, m := range members {
-		questions[i] = m.q
-	}
-	return questions
 }
 
 // apart says of an error that it need not be that of each member of a request.

@@ -2,7 +2,9 @@ package sampling
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,8 +16,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 )
 
@@ -260,4 +264,88 @@ func TestReadsByThemselvesTakeTurns(t *testing.T) {
 		pass(10*time.Second + stuckAfter + time.Second)
 		fresh(t, "in the first round", 12*time.Second, others...)
 	})
+}
+
+// accountOf is an account that may be asked so often a minute.
+func accountOf(t *testing.T, limit string) *client.Account {
+	t.Helper()
+	limited := func(limit string) {
+		flags := flag.NewFlagSet("family", flag.ContinueOnError)
+		client.BudgetFlags(flags)
+		if err := flags.Parse([]string{"--requests-per-minute=" + limit}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limited(limit)
+	t.Cleanup(func() { limited("0") })
+	ctx, release := pool.Opening(t.Context())
+	t.Cleanup(release)
+	account, err := client.AccountOf(ctx, rand.Text()) // clocks of bubbles begin anew
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account
+}
+
+// TestNobodysBudgetIsThatOfOthersInABatch has a namespace with very many members that
+// take a request each, on an account with few a minute, and others with one or two in
+// the same batch: they are read in each round, whether or not the batch tells the
+// library whom a request is for.
+func TestNobodysBudgetIsThatOfOthersInABatch(t *testing.T) {
+	each := func(ctx context.Context, account *client.Account, order []int, of func(int) context.Context, answer func(int, contract.Result)) {
+		var asking sync.WaitGroup
+		places := make(chan struct{}, 16)
+		for _, i := range order {
+			places <- struct{}{}
+			asking.Go(func() {
+				defer func() { <-places }()
+				if err := account.Take(of(i)); err != nil {
+					answer(i, contract.Result{Err: fmt.Errorf("letter: %w", err)})
+					return
+				}
+				answer(i, contract.Result{Readings: contract.One(1)})
+			})
+		}
+		asking.Wait()
+	}
+	for name, read := range map[string]func(context.Context, *client.Account, []int, func(int, contract.Result)){
+		"in any order": func(ctx context.Context, account *client.Account, order []int, answer func(int, contract.Result)) {
+			each(ctx, account, order, func(int) context.Context { return ctx }, answer)
+		},
+		"each for its own": func(ctx context.Context, account *client.Account, order []int, answer func(int, contract.Result)) {
+			budget.InTurns(ctx, order, func(i int) []int { return []int{i} })
+			each(ctx, account, order, func(i int) context.Context { return budget.OfSome(ctx, i) }, answer)
+		},
+	} {
+		for _, limit := range []string{"240", "1200"} {
+			if name == "in any order" && limit != "1200" {
+				continue // by the time that all are apart it is late for that
+			}
+			t.Run(name+", "+limit, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, s *bench) {
+					x, account := &shared{}, accountOf(t, limit)
+					x.mailbox.answer = func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+						order := make([]int, len(members))
+						for i := range order {
+							order[i] = i
+						}
+						read(ctx, account, order, answer)
+						return nil
+					}
+					x.fill(s, "mallory", 300, false)
+					var others []*testUser
+					for i := range 12 {
+						namespace := fmt.Sprint("shop", i)
+						x.fill(s, namespace, 1, false)
+						others = append(others, x.users[namespace]...)
+					}
+					pass(11 * time.Second)
+					for range 5 * 60 {
+						pass(time.Second)
+						fresh(t, "beside them", 21*time.Second, others...)
+					}
+				})
+			})
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 )
@@ -12,6 +13,16 @@ import (
 // ReadTogether reads sources as one batch and returns one Result for each, in
 // order, when all are answered. Those that are not have the batch's error.
 func ReadTogether(ctx context.Context, b contract.Batch, sources ...contract.Source) []contract.Result {
+	// Where this is part of another batch, places are not those of that one.
+	return readTogether(budget.Of(ctx, budget.Namespace(ctx)), b, sources...)
+}
+
+// ReadTogetherFor is ReadTogether for sources of such namespaces.
+func ReadTogetherFor(ctx context.Context, namespaces []string, b contract.Batch, sources ...contract.Source) []contract.Result {
+	return readTogether(budget.OfMembers(ctx, namespaces), b, sources...)
+}
+
+func readTogether(ctx context.Context, b contract.Batch, sources ...contract.Source) []contract.Result {
 	answers := newAnswers(ctx, len(sources), func(int, contract.Result) {})
 	err := b.ReadBatch(ctx, sources, answers.give)
 	for _, i := range answers.close() {
