@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -276,6 +277,39 @@ func checkUnderKEDA(t *testing.T, objects map[string]object, family string) {
 			case o["kind"] == "Service" && strings.Contains(text, "grpcs") != (component == "own-keys"):
 				t.Errorf("%s: %s", component, text)
 			}
+		}
+	}
+}
+
+// TestUnderKEDAAsThePageSays renders the layer of docs/under-keda.md.
+func TestUnderKEDAAsThePageSays(t *testing.T) {
+	page, err := os.ReadFile("../docs/under-keda.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "# sluice-kafka/kustomization.yaml")
+	text, _, found := strings.Cut(text[strings.IndexByte(text, '\n'):], "```")
+	dir := layer(t, []string{"under-keda/kafka"}, nil)
+	deploy, err := filepath.Abs(".")
+	if err != nil || !found {
+		t.Fatalf("no layer in the page, %v", err)
+	}
+	relative, err := filepath.Rel(dir, deploy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = strings.Replace(text, "../deploy", relative, 1)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := kustomized(t, dir)
+	if objects["Certificate kube-system/sluice-client"] == nil || objects["Certificate keda/sluice-client"] != nil {
+		t.Errorf("KEDA's certificate is elsewhere: %v", slices.Sorted(maps.Keys(objects)))
+	}
+	container := asYAML(t, objects["Deployment sluice-system/scaler-kafka"])
+	for _, want := range []string{"--allow-client=keda=shop,billing", "value: kube-system"} {
+		if !strings.Contains(container, want) {
+			t.Errorf("no %s: %s", want, container)
 		}
 	}
 }
