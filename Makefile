@@ -43,15 +43,17 @@ $(FAMILIES:%=$(OUT)/scaler-%): $(OUT)/scaler-%:
 $(CORE:%=$(OUT)/%) $(OUT)/$(PLUGIN): $(OUT)/%:
 	cd $* && $(BUILD) -o $(abspath $@) .
 
-# As krew wants it: one binary in one archive for each platform.
-PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
-plugins: ## Build the plugin of kubectl for every platform, into bin/plugin/
+# As krew wants it: one binary in one archive for each platform, and a manifest.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+# None is a release without the plugin. DOWNLOAD is where the archives can be had.
+DOWNLOAD ?= https://github.com/sluice-autoscaler/sluice/releases/download/$(VERSION)
+plugins: ## Build the plugin of kubectl for every platform, packed for krew, into bin/plugin/
 	rm -rf bin/plugin && mkdir -p bin/plugin
 	for platform in $(PLATFORMS); do \
 		os=$${platform%/*}; arch=$${platform#*/}; exe=; [ "$$os" != windows ] || exe=.exe; \
-		(cd $(PLUGIN) && GOOS=$$os GOARCH=$$arch $(BUILD) -o $(CURDIR)/bin/plugin/$$os-$$arch/$(PLUGIN)$$exe .) && \
-		tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C bin/plugin/$$os-$$arch -cf - $(PLUGIN)$$exe -C $(CURDIR) LICENSE | gzip -n >bin/plugin/$(PLUGIN)-$$os-$$arch.tar.gz || exit 1; \
+		(cd $(PLUGIN) && GOOS=$$os GOARCH=$$arch $(BUILD) -o $(CURDIR)/bin/plugin/$$os-$$arch/$(PLUGIN)$$exe .) || exit 1; \
 	done
+	cd deploy && $(RUN) ./krew -binaries $(CURDIR)/bin/plugin -license $(CURDIR)/LICENSE -version '$(VERSION)' -download '$(DOWNLOAD)' -out $(CURDIR)/bin/plugin/archives
 
 # Names and tags of images are those of the manifests.
 ARCH ?= amd64 arm64
@@ -65,16 +67,17 @@ images: ## Build an OCI image layout per process, amd64 and arm64, into bin/imag
 # begin with, where they will be pushed to; VERSION is their tag.
 REGISTRY ?=
 DIST ?= dist
-release: bin/tools/cyclonedx-gomod bin/tools/helm ## Write dist/: manifests, chart, images, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
+release: bin/tools/cyclonedx-gomod bin/tools/helm ## Write dist/: manifests, chart, images, the plugin, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
 	rm -rf $(DIST) && mkdir -p $(DIST)/images $(DIST)/sbom
 	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/$(DIST)
 	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/$(DIST)/kustomization.yaml
 	mv bin/images/*.tar $(DIST)/images/ && rm $(DIST)/kustomization.yaml
 	helm package $(DIST)/chart/sluice --destination $(DIST) && rm -r $(DIST)/chart
-	for binary in bin/linux/*/*; do \
+	[ -z '$(PLATFORMS)' ] || { $(MAKE) --no-print-directory plugins && mv bin/plugin/archives $(DIST)/plugin; }
+	for binary in bin/linux/*/* $(if $(PLATFORMS),bin/plugin/*-*/$(PLUGIN)*); do \
 		arch=$$(basename $$(dirname $$binary)); \
 		cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
-			-output $(DIST)/sbom/$$(basename $$binary)-$$arch.cdx.json $$binary || exit 1; \
+			-output $(DIST)/sbom/$$(basename $$binary .exe)-$$arch.cdx.json $$binary || exit 1; \
 	done
 	cd $(DIST) && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
 
@@ -206,7 +209,7 @@ test-attacks: build cluster-binaries bin/tools/.generators ## What enemies do, t
 NODE := bin/node
 test-node: cluster-binaries node-binaries bin/tools/helm $(OUT)/$(PLUGIN) ## A release on a node of containerd and a real kubelet (Debian, root): install, scale Pods, upgrade, uninstall
 	test/node/install.sh
-	$(MAKE) --no-print-directory release DIST=$(NODE)/release ARCH=$$(go env GOARCH) VERSION=v0.0.0-node REGISTRY=localhost/sluice-node
+	$(MAKE) --no-print-directory release DIST=$(NODE)/release ARCH=$$(go env GOARCH) PLATFORMS= VERSION=v0.0.0-node REGISTRY=localhost/sluice-node
 	rm -rf $(NODE)/pause && mkdir -p $(NODE)/pause/$$(go env GOARCH)
 	cd test && $(BUILD) -o $(CURDIR)/$(NODE)/pause/$$(go env GOARCH)/pause ./node/pause
 	cd tools/images && $(RUN) . -binaries $(CURDIR)/$(NODE)/pause -names $(CURDIR)/test/node/pause/images.yaml -out $(CURDIR)/$(NODE)/images
