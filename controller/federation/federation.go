@@ -91,6 +91,7 @@ type Federation struct {
 	directory *directory
 	spawn     func(run func(context.Context)) context.CancelFunc // nil unless running
 	services  map[string]*service                                // by trigger type
+	installed *installed
 	instances map[instanceKey]*instance
 	subs      map[string]*subscription // by id
 	shares    shares
@@ -106,6 +107,7 @@ func New(config Config) *Federation {
 		displaced: make(chan struct{}, 1),
 		synced:    make(chan struct{}),
 		services:  map[string]*service{},
+		installed: &installed{},
 		instances: map[instanceKey]*instance{},
 		subs:      map[string]*subscription{},
 		shares:    newShares(config.MostOfNamespace),
@@ -228,23 +230,45 @@ func (f *Federation) State(id ID) (State, bool) {
 func (f *Federation) Types() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.types()
+	return slices.Clone(f.installed.types)
 }
 
-func (f *Federation) types() []string {
-	var types []string
+// installed are the types that have a Service, in the order of their names. They
+// are not changed, but replaced: who may subscribe makes up as many types as they
+// like, and none of them is looked through again for each of the others.
+type installed struct{ types []string }
+
+// noteInstalled takes note that a type has got a Service, or lost it; the
+// Federation's lock is held.
+func (f *Federation) noteInstalled() {
+	next := &installed{}
 	for name, s := range f.services {
 		if s.exists {
-			types = append(types, name)
+			next.types = append(next.types, name)
 		}
 	}
-	slices.Sort(types)
-	return types
+	slices.Sort(next.types)
+	f.installed = next
 }
 
 // absent says why a type has no Service; the Federation's lock is held.
 func (f *Federation) absent(triggerType string) error {
-	return Absent(triggerType, f.config.Namespace, f.types())
+	return Absent(triggerType, f.config.Namespace, f.installed.types)
+}
+
+// absence is why a type has no Service, beside certain others that have one.
+type absence struct {
+	beside *installed
+	err    error
+}
+
+// absentService is absent for a type that is subscribed, of which it is found out
+// once.
+func (f *Federation) absentService(s *service) error {
+	if s.absence.beside != f.installed {
+		s.absence = absence{f.installed, f.absent(s.triggerType)}
+	}
+	return s.absence.err
 }
 
 // Describe returns what the family says of a trigger type, from memory. It is

@@ -25,6 +25,7 @@ const (
 type service struct {
 	triggerType string
 	exists      bool
+	absence     absence
 	view        view
 	instances   map[instanceKey]*instance
 	subs        map[string]*subscription
@@ -109,7 +110,11 @@ func (f *Federation) refresh(triggerType string) {
 		s = newService(triggerType)
 		f.services[triggerType] = s
 	}
+	known := s.exists
 	s.exists, s.view = exists, v
+	if exists != known {
+		f.noteInstalled()
+	}
 	if !exists {
 		s.family, s.description = nil, nil
 	}
@@ -293,7 +298,7 @@ func (f *Federation) unreachable(s *service) error {
 		return nil
 	}
 	if !s.exists {
-		return f.absent(s.triggerType)
+		return f.absentService(s)
 	}
 	if s.view.problem != nil {
 		return s.view.problem

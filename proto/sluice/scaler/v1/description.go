@@ -23,12 +23,21 @@ func (t *TriggerType) Unknown(metadata map[string]string) []string {
 	accepted := t.acceptedKeys()
 	var sentences []string
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {
-		if !IsReserved(key) && !slices.Contains(accepted, key) {
-			sentences = append(sentences, key+": "+t.ignored(key, accepted))
+		if IsReserved(key) || slices.Contains(accepted, key) {
+			continue
 		}
+		candidates := accepted
+		if len(sentences) >= mostMeant {
+			candidates = nil
+		}
+		sentences = append(sentences, key+": "+t.ignored(key, candidates))
 	}
 	return sentences
 }
+
+// mostMeant is of how many unknown keys it is found out what was meant: who has
+// more of them made none of them by a slip.
+const mostMeant = 20
 
 // acceptedKeys are all keys that a trigger's metadata may have.
 func (t *TriggerType) acceptedKeys() []string {
@@ -88,29 +97,29 @@ func Nearest(word string, candidates []string) string {
 	best, closest := "", len(word)/4+1
 	word = strings.ToLower(word)
 	for _, candidate := range candidates {
-		lower := strings.ToLower(candidate)
-		if max(len(word)-len(lower), len(lower)-len(word)) >= closest {
+		if max(len(word)-len(candidate), len(candidate)-len(word)) >= closest {
 			continue // as many slips at least; and who writes the word may write a very long one
 		}
-		if d := slips(word, lower); d < closest {
+		if d := slips(word, strings.ToLower(candidate), closest); d < closest {
 			best, closest = candidate, d
 		}
 	}
 	return best
 }
 
-// slips is the distance of Damerau and Levenshtein, in its restricted form. It
-// is written here because this module brings no library to whoever speaks the
-// contract.
-func slips(a, b string) int {
-	var before []int // the row before the last
-	last := make([]int, len(b)+1)
+// slips is the distance of Damerau and Levenshtein, in its restricted form, as far
+// as it is less than most. It is written here because this module brings no library
+// to whoever speaks the contract.
+func slips(a, b string, most int) int {
+	rows := make([]int, 3*(len(b)+1))
+	before, last, row := rows[:len(b)+1], rows[len(b)+1:2*(len(b)+1)], rows[2*(len(b)+1):] // before is the row before the last
 	for j := range last {
 		last[j] = j
 	}
+	fewest := 0 // of the last row
 	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
+		least := i + 1
+		row[0] = least
 		for j := range len(b) {
 			kept := last[j]
 			if a[i] != b[j] {
@@ -120,8 +129,13 @@ func slips(a, b string) int {
 			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
+			least = min(least, row[j+1])
 		}
-		before, last = last, row
+		if least >= most && fewest >= most { // two rows, as two letters that changed places lead over one
+			return most
+		}
+		fewest = least
+		before, last, row = last, row, before
 	}
 	return last[len(b)]
 }

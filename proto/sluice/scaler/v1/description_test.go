@@ -1,6 +1,8 @@
 package scalerv1
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -102,5 +104,46 @@ func TestLongWordsAreNoWork(t *testing.T) {
 		}
 	}); n > 1000 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Of very many unknown keys all are named, and the first are held against what
+// may have been meant.
+func TestVeryManyUnknownKeys(t *testing.T) {
+	described := &TriggerType{Parameters: []*Parameter{{Name: "queueLength", Sources: []ValueSource{ValueSource_VALUE_SOURCE_TRIGGER}}}}
+	metadata := map[string]string{}
+	for i := range 100 {
+		metadata[fmt.Sprintf("queueLengt%03d", i)] = "x"
+	}
+	meant := 0
+	sentences := described.Unknown(metadata)
+	for _, s := range sentences {
+		if strings.HasSuffix(s, "unknown parameter, did you mean queueLength?") {
+			meant++
+		} else if !strings.HasSuffix(s, ": unknown parameter") {
+			t.Errorf("it says %s", s)
+		}
+	}
+	if len(sentences) != 100 || meant != mostMeant {
+		t.Errorf("%d sentences, %d with what was meant", len(sentences), meant)
+	}
+}
+
+// What is not near is given up early, and what is near is as far as it is.
+func TestSlipsAreCountedUpToABound(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	word := func() string {
+		text := make([]byte, random.IntN(9))
+		for i := range text {
+			text[i] = "abc"[random.IntN(3)]
+		}
+		return string(text)
+	}
+	for range 20_000 {
+		a, b, most := word(), word(), random.IntN(8)
+		whole := slips(a, b, 100)
+		if got := slips(a, b, most); min(got, most) != min(whole, most) {
+			t.Fatalf("from %q to %q are %d slips, up to %d: %d", a, b, whole, most, got)
+		}
 	}
 }
