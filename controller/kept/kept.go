@@ -10,8 +10,9 @@ import (
 )
 
 // Budget is what objects may take, in bytes: those of each namespace, and all of
-// them. A namespace has at most as much as it leaves to others, and small ones have
-// a part that nobody else has, so that some namespaces together fill nothing up.
+// them. A namespace has at most twice as much as it leaves to others, and small ones
+// have a part that nobody else has, so that some namespaces together fill nothing
+// up.
 // An object that there was room for keeps it as long as it grows little.
 //
 // What an object takes is given back when another takes its place, and else when it
@@ -55,6 +56,10 @@ const growth = 8
 // reserve is which part of the whole is for small namespaces, and small of which
 // part of it one is.
 const reserve, small = 8, 128
+
+// share is how many times what it leaves a namespace may take. One that is alone
+// has two of three parts, which is 10,000 ordinary objects by the manifests.
+const share = 2
 
 // place says which object is to be given back.
 type place struct {
@@ -122,7 +127,7 @@ func (b *Budget) refuses(namespace string, used, more int) error {
 	case more > b.inAll-b.all:
 		return fmt.Errorf("the objects of all namespaces take %s of the %s of memory that they may"+noRoom, size(b.all), size(b.inAll), size(more))
 	case more > b.left(used):
-		return fmt.Errorf("the objects of namespace %.64s take %s of memory, as much as they leave of the %s for all"+noRoom, namespace, size(used), size(b.inAll), size(more))
+		return fmt.Errorf("the objects of namespace %.64s take %s of memory, twice as much as they leave of the %s for all"+noRoom, namespace, size(used), size(b.inAll), size(more))
 	default:
 		return nil
 	}
@@ -130,7 +135,8 @@ func (b *Budget) refuses(namespace string, used, more int) error {
 
 // left is how much more a namespace may take that takes so much; b.mu is held.
 func (b *Budget) left(used int) int {
-	return max(b.inAll/small-used, (b.inAll-b.inAll/reserve-b.all-used)/2)
+	free := b.inAll - b.inAll/reserve - b.all
+	return max(b.inAll/small-used, free/(1+share)*share-used/(1+share))
 }
 
 // giveBack ends what was counted for an object, unless there is a newer one.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/kept/kepttest"
 )
 
 // TestWhatCachesHoldIsBounded has no room for anything. Of all kinds stubs are kept
@@ -58,4 +60,33 @@ func TestAnnotationsOfOthersAreNotKept(t *testing.T) {
 	if _, err := by(so); err != nil || len(so.Annotations) != 2 || !so.Paused() {
 		t.Errorf("kept %v, %v", so.Annotations, err)
 	}
+}
+
+// defaultMemory is what the garbage collector keeps to by the manifests: nine of
+// ten parts of 512 MiB.
+const defaultMemory = 512 << 20 / 10 * 9
+
+// A budget refuses nobody who means no harm: a namespace of 10,000 ordinary
+// objects, with their HPAs and Deployments, is kept whole by the memory that the
+// manifests give, and there is room for others.
+func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
+	byObject := cached(options{selector: labels.Everything(), limits: v1alpha1.DefaultLimits}, budget(defaultMemory)).ByObject
+	transform := map[string]func(any) (any, error){}
+	for o, by := range byObject {
+		transform[fmt.Sprintf("%T", o)] = by.Transform
+	}
+	var all []any
+	for namespace, n := range map[string]int{"other": 1_000, "shop": 10_000} {
+		for i := range n {
+			so, hpa := kepttest.Ordinary(t, namespace, i)
+			for _, o := range []client.Object{so, hpa, kepttest.Deployment(namespace, i)} {
+				got, err := transform[fmt.Sprintf("%T", o)](o)
+				if err != nil || kept.Why(o) != "" {
+					t.Fatalf("%s: %v, %s", o.GetName(), err, kept.Why(o))
+				}
+				all = append(all, got)
+			}
+		}
+	}
+	runtime.KeepAlive(all)
 }

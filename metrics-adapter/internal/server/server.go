@@ -109,14 +109,12 @@ func managerOptions(o options) ctrl.Options {
 			panic(err) // fails only by a programmer's mistake
 		}
 	}
-	// Half of what the garbage collector keeps to, and half of that for a namespace.
-	room := int(debug.SetMemoryLimit(-1) / 2)
 	opts := ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // see metrics.go
 		HealthProbeBindAddress: "0",
 		PprofBindAddress:       o.profilingAddress,
-		Cache:                  cached(o, kept.New(room/2, room)),
+		Cache:                  cached(o, budget(int(debug.SetMemoryLimit(-1)))),
 	}
 	for _, namespace := range o.watchNamespaces {
 		if opts.Cache.DefaultNamespaces == nil {
@@ -126,6 +124,11 @@ func managerOptions(o options) ctrl.Options {
 	}
 	return opts
 }
+
+// budget is half of what the garbage collector keeps to, and for a namespace two
+// thirds of that, which is 10,000 ordinary objects by the memory that the manifests
+// give.
+func budget(memory int) *kept.Budget { return kept.New(memory/3, memory/2) }
 
 // cached are the objects that the cache holds, whose number and size tenants decide,
 // within a budget.
