@@ -149,7 +149,7 @@ func (s *pushSource) WatchSpecs(ctx context.Context, changed func()) error {
 	}
 	ended, err := s.stream()
 	if err != nil {
-		return nil //nolint:nilerr // the server is asked instead
+		return nil // the server is asked instead
 	}
 	defer ended()
 	err = receive(ctx, s.rate, s.streamSpecs, func() {}, func(m *externalscaler.GetMetricSpecResponse) {

@@ -109,7 +109,7 @@ func TestLibrariesMakeWay(t *testing.T) {
 		<-time.After(time.Millisecond)
 		second := ask("enemy")
 		mine := make(chan *http.Response)
-		go func() { mine <- ask("mine") }()
+		go func() { mine <- ask("mine") }() //nolint:bodyclose // who receives it closes it
 		<-time.After(2 * time.Second)
 		if _, err := io.Copy(io.Discard, first.Body); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("the older answer: %v", err)

@@ -36,7 +36,7 @@ func (i *issuer) Retrieve(context.Context) (aws.Credentials, error) {
 func refusing(key, said string) error {
 	request := &http.Request{Header: http.Header{"Authorization": {"AWS4-HMAC-SHA256 Credential=" + key + "/20000101/eu-west-1/sqs/aws4_request, SignedHeaders=host, Signature=0"}}}
 	return &smithyhttp.ResponseError{
-		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 403, Request: request}},
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusForbidden, Request: request}},
 		Err:      &smithy.GenericAPIError{Code: said},
 	}
 }
@@ -66,7 +66,7 @@ func TestWhatIsNotOfTheCredentialsForgetsNone(t *testing.T) {
 		"MissingAuthenticationToken", "AuthFailure", "OptInRequired", "KMS.AccessDeniedException", "UnknownError", "",
 	} {
 		Forget(config, refusing("ASIA1", said))
-		ForgetAfter(config, &http.Response{StatusCode: 403, Header: http.Header{"X-Amzn-Errortype": {said}}, Request: signed("ASIA1")})
+		ForgetAfter(config, &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{"X-Amzn-Errortype": {said}}, Request: signed("ASIA1")})
 		if got := present(); got != "ASIA1" {
 			t.Fatalf("%q has credentials obtained afresh: %s", said, got)
 		}
@@ -105,7 +105,7 @@ func TestCredentialsThatEndedAreForgotten(t *testing.T) {
 			<-time.After(refusal.Every)
 		}
 		before := present()
-		ForgetAfter(config, &http.Response{StatusCode: 403, Header: http.Header{"X-Amzn-Errortype": {"UnrecognizedClientException:http://internal.amazon.com/coral/"}}, Request: signed(before)})
+		ForgetAfter(config, &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{"X-Amzn-Errortype": {"UnrecognizedClientException:http://internal.amazon.com/coral/"}}, Request: signed(before)})
 		if present() == before {
 			t.Error("an answer that is read without the library forgets none")
 		}

@@ -106,7 +106,7 @@ func (s Store) connect(b *vaultBlock) (*server, error) {
 	}
 	config.HttpClient = client
 	config.Address, config.AgentAddress = b.Address, ""
-	config.MaxRetries = 0                                                   // the next read is the next try
+	config.MaxRetries = 0                                                      // the next read is the next try
 	client.Transport = outbound.Guard(client.Transport, outbound.CheckRequest) // the library follows a redirect by itself
 	config.DisableRedirects = b.isOurs()
 	v, err := api.NewClient(config) //dials:through client
