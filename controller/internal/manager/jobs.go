@@ -26,6 +26,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 func addJobSubscriptions(mgr ctrl.Manager, r admitting) error {
@@ -36,11 +37,11 @@ func addJobSubscriptions(mgr ctrl.Manager, r admitting) error {
 }
 
 // addJobs runs the reconciler of ScaledJobs. ended is told of Jobs whose
-// end has just been heard of.
-func addJobs(mgr ctrl.Manager, router *router, count int, ended func(types.NamespacedName, string), r admitting) error {
+// end has just been heard of, while this process acts.
+func addJobs(mgr ctrl.Manager, router *router, count int, acts func() bool, ended func(types.NamespacedName, string), r admitting) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("scaledjob").
 		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(specChanged())).
-		Watches(&batchv1.Job{}, jobChanged(router, ended)).
+		Watches(&batchv1.Job{}, jobChanged(router, acts, ended)).
 		WatchesRawSource(source.Func(router.jobs.attach)).
 		WithOptions(inTurns(count, controller.Options{RateLimiter: retries()})).
 		Complete(againAfterConflict(r))
@@ -48,13 +49,13 @@ func addJobs(mgr ctrl.Manager, router *router, count int, ended func(types.Names
 
 // jobChanged asks for the ScaledJob of a Job that came, ended or went. What
 // happens in between is followed by way of its Pods, where it matters.
-func jobChanged(router *router, ended func(types.NamespacedName, string)) handler.EventHandler {
+func jobChanged(router *router, acts func() bool, ended func(types.NamespacedName, string)) handler.EventHandler {
 	heard := func(q queue, job client.Object, end bool) {
 		if !router.leads() {
 			return
 		}
 		owner := ownerOf(job)
-		if end {
+		if end && acts() { // else nobody reconciles, and it would be remembered for ever
 			ended(owner, job.GetName())
 		}
 		q.Add(reconcile.Request{NamespacedName: owner})
@@ -85,11 +86,11 @@ func ownerOf(o client.Object) types.NamespacedName {
 }
 
 // ofScaledJobs is what the cache holds of Jobs and Pods.
-func ofScaledJobs() cache.ByObject {
+func ofScaledJobs(budget *kept.Budget) cache.ByObject {
 	labelled, err := labels.NewRequirement(v1alpha1.LabelScaledJobName, selection.Exists, nil)
 	must(err)
 	return cache.ByObject{
-		Label: labels.NewSelector().Add(*labelled), Transform: scaledjob.Stripped, UnsafeDisableDeepCopy: ptr.To(true),
+		Label: labels.NewSelector().Add(*labelled), Transform: scaledjob.Stripped(budget), UnsafeDisableDeepCopy: ptr.To(true),
 	}
 }
 

@@ -25,10 +25,10 @@ func jobOf(ended bool) *batchv1.Job {
 }
 
 func TestJobsAskForTheirScaledJob(t *testing.T) {
-	leads := true
+	leads, acts := true, true
 	ended := map[string]types.NamespacedName{}
 	q := newQueue(t)
-	h := jobChanged(&router{leads: func() bool { return leads }}, func(owner types.NamespacedName, job string) { ended[job] = owner })
+	h := jobChanged(&router{leads: func() bool { return leads }}, func() bool { return acts }, func(owner types.NamespacedName, job string) { ended[job] = owner })
 	owner := types.NamespacedName{Namespace: "shop", Name: "batch"}
 	want := func(what string, asks, ends bool) {
 		t.Helper()
@@ -68,6 +68,9 @@ func TestJobsAskForTheirScaledJob(t *testing.T) {
 	want("cleaned up", true, false)
 	h.Delete(ctx, event.DeleteEvent{Object: jobOf(false)}, q)
 	want("deleted while it ran", true, true)
+	acts = false
+	h.Update(ctx, event.UpdateEvent{ObjectOld: jobOf(false), ObjectNew: jobOf(true)}, q)
+	want("while a KEDA leads", true, false)
 	leads = false
 	h.Update(ctx, event.UpdateEvent{ObjectOld: jobOf(false), ObjectNew: jobOf(true)}, q)
 	want("on a standby", false, false)

@@ -27,14 +27,12 @@ func TestEveryKindOfATenantHasABudget(t *testing.T) {
 		federation.WorkloadsIn(none), none).Cache.ByObject
 	for object, by := range byObject {
 		kind := fmt.Sprintf("%T", object)
-		if kind == "*v1.Job" || kind == "*v1.Pod" { // of which names are kept
-			continue
-		}
 		t.Run(kind, func(t *testing.T) {
 			o := reflect.New(reflect.TypeOf(object).Elem()).Interface().(client.Object)
 			o.SetNamespace("shop")
 			o.SetName("worker")
 			o.SetAnnotations(map[string]string{"note": strings.Repeat("x", 200<<10), v1alpha1.AnnotationPaused: "true"})
+			o.SetLabels(map[string]string{v1alpha1.LabelScaledJobName: "batch"})
 			o.SetOwnerReferences(make([]metav1.OwnerReference, 10))
 			fill(o)
 			once, err := by.Transform(o)

@@ -268,6 +268,7 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 	}
 	p.jobs = &scaledjob.Reconciler{
 		Client: cluster, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State, Room: p.objects.Room,
+		Strip:     scaledjob.Stripped(p.objects),
 		WatchPods: (&pods{cache: p.mgr.GetCache(), router: p.router}).watch,
 		Measures:  metrics.Jobs{Errors: p.failures, Figures: p.figures}, Version: p.version, Now: time.Now,
 	}
@@ -345,7 +346,7 @@ func (p *process) addScaledJobs(context.Context) error {
 	return errors.Join(
 		// The ScaledJob's memory is its own reconciler's, so that it says nothing of this.
 		addJobSubscriptions(p.mgr, reportingPanics{subscriptions, "a subscription", inMetrics}),
-		addJobs(p.mgr, p.router, p.JobWorkers, p.jobs.Ended, p.onLeader(p.jobs, "a ScaledJob", p.jobs.Defective, told)),
+		addJobs(p.mgr, p.router, p.JobWorkers, p.acts, p.jobs.Ended, p.onLeader(p.jobs, "a ScaledJob", p.jobs.Defective, told)),
 	)
 }
 
@@ -431,8 +432,8 @@ func options(o Options, workloads *federation.Workloads, objects *kept.Budget) c
 				},
 				&eventing.CloudEventSource{}:             {Transform: keptSource[eventing.CloudEventSource](objects, "CloudEventSource")},
 				&eventing.ClusterCloudEventSource{}:      {Transform: keptSource[eventing.ClusterCloudEventSource](objects, "ClusterCloudEventSource")},
-				&batchv1.Job{}:                           ofScaledJobs(),
-				&corev1.Pod{}:                            ofScaledJobs(),
+				&batchv1.Job{}:                           ofScaledJobs(objects),
+				&corev1.Pod{}:                            ofScaledJobs(objects),
 				&autoscalingv2.HorizontalPodAutoscaler{}: {Label: o.Selector, Transform: scaledobject.Stripped(objects)},
 				&appsv1.Deployment{}:                     workload,
 				&appsv1.StatefulSet{}:                    workload,

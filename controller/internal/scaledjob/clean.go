@@ -33,8 +33,7 @@ func (r *Reconciler) rollout(ctx context.Context, sj *v1alpha1.ScaledJob, l *led
 	var old []*entry
 	for _, e := range l.jobs {
 		job := e.object
-		if job != nil && !e.deleted && job.DeletionTimestamp == nil && owned(job, sj.UID) &&
-			job.Annotations[v1alpha1.AnnotationScaledJobGeneration] != current {
+		if job != nil && !e.deleted && !job.deleting && job.owner == sj.UID && job.generation != current {
 			old = append(old, e)
 		}
 	}
@@ -67,9 +66,8 @@ func (r *Reconciler) clean(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledge
 	kept := map[batchv1.JobConditionType]int{batchv1.JobComplete: sj.SuccessfulJobsKept(), batchv1.JobFailed: sj.FailedJobsKept()}
 	history := map[batchv1.JobConditionType][]*entry{}
 	for _, e := range l.jobs {
-		if e.object != nil && !e.deleted && e.object.DeletionTimestamp == nil && owned(e.object, sj.UID) {
-			how, _ := finished(e.object)
-			history[how] = append(history[how], e)
+		if job := e.object; job != nil && !e.deleted && !job.deleting && job.owner == sj.UID {
+			history[job.how] = append(history[job.how], e)
 		}
 	}
 	var surplus []*entry
@@ -93,10 +91,7 @@ func (r *Reconciler) clean(ctx context.Context, sj *v1alpha1.ScaledJob, l *ledge
 
 // endedFirst orders finished Jobs by the end, then by creation and name.
 func endedFirst(a, b *entry) int {
-	_, endedA := finished(a.object)
-	_, endedB := finished(b.object)
-	return cmp.Or(endedA.Compare(endedB), a.object.CreationTimestamp.Compare(b.object.CreationTimestamp.Time),
-		cmp.Compare(a.object.Name, b.object.Name))
+	return cmp.Or(a.object.ended.Compare(b.object.ended), a.object.created.Compare(b.object.created), cmp.Compare(a.object.name, b.object.name))
 }
 
 // delete deletes Jobs, several at a time, each only as it was seen.
@@ -105,15 +100,15 @@ func (r *Reconciler) delete(ctx context.Context, jobs []*entry, how metav1.Delet
 	var errs []error
 	inParallel(len(jobs), func(i int) bool {
 		job := jobs[i].object
-		err := r.Client.Delete(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: job.Name}},
-			client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
+		err := r.Client.Delete(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: job.namespace, Name: job.name}},
+			client.PropagationPolicy(how), client.Preconditions{UID: &job.uid})
 		if err = client.IgnoreNotFound(err); err == nil {
 			jobs[i].deleted = true
 			return true
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		errs = append(errs, fmt.Errorf("job %s: %w", job.Name, err))
+		errs = append(errs, fmt.Errorf("job %s: %w", job.name, err))
 		return false
 	})
 	return errors.Join(errs...)

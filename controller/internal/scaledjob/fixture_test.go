@@ -56,6 +56,8 @@ func newObject(change ...func(*v1alpha1.ScaledJob)) *v1alpha1.ScaledJob {
 	return sj
 }
 
+func nameOf(o client.Object) []string { return []string{o.GetName()} }
+
 // measured is what was told for the operator, by trigger.
 type measured struct {
 	failed, empty, forgotten map[int]int
@@ -78,7 +80,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
 	f := &fixture{
 		t: t, clock: clocktesting.NewFakeClock(began), events: events.NewFakeRecorder(100), states: map[int]federation.State{},
-		cluster: testcluster.With(t, []testcluster.Index{{Of: &batchv1.Job{}, Field: ByOwner, Keys: OwnerOf}}, objects...),
+		cluster: testcluster.With(t, []testcluster.Index{{Of: &batchv1.Job{}, Field: ByOwner, Keys: OwnerOf}, {Of: &corev1.Pod{}, Field: byName, Keys: nameOf}}, objects...),
 	}
 	f.told = &measured{failed: map[int]int{}, empty: map[int]int{}, forgotten: map[int]int{}}
 	f.restart()

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 const (
@@ -86,7 +87,7 @@ func newJob(sj *v1alpha1.ScaledJob, name, version string) *batchv1.Job {
 // API server's, in whole seconds.
 func finished(job *batchv1.Job) (batchv1.JobConditionType, time.Time) {
 	for _, c := range job.Status.Conditions {
-		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+		if ends(c) {
 			at := c.LastTransitionTime
 			if job.Status.CompletionTime != nil {
 				at = *job.Status.CompletionTime
@@ -98,6 +99,11 @@ func finished(job *batchv1.Job) (batchv1.JobConditionType, time.Time) {
 		}
 	}
 	return "", time.Time{}
+}
+
+// ends reports whether a condition is the end of its Job.
+func ends(c batchv1.JobCondition) bool {
+	return (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue
 }
 
 // HasEnded reports whether a Job is complete or failed.
@@ -124,36 +130,70 @@ func started(pod *corev1.Pod, conditions []string) bool {
 	return true
 }
 
-// Stripped leaves of a Job or Pod what is looked at here. Thousands of them may
-// be kept as history.
-func Stripped(object any) (any, error) {
-	switch o := object.(type) {
-	case *batchv1.Job:
-		o.Spec = batchv1.JobSpec{}
-		o.ManagedFields, o.Finalizers, o.OwnerReferences = nil, nil, controllerOf(o)
-		generation := o.Annotations[v1alpha1.AnnotationScaledJobGeneration]
-		o.Annotations = map[string]string{v1alpha1.AnnotationScaledJobGeneration: generation}
-		o.Labels = map[string]string{v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName]}
-		for i := range o.Status.Conditions {
-			o.Status.Conditions[i].Message = ""
+// Stripped is a transform for caches: of a Job or Pod it keeps what is looked at
+// here, as far as a budget has room. Thousands of them may be kept as history, and
+// whoever may write them may give them any owner, finalizer and condition.
+func Stripped(budget *kept.Budget) func(any) (any, error) {
+	jobs, pods := kept.Transform(budget, "Job", cutJob, stubJob), kept.Transform(budget, "Pod", cutPod, stubPod)
+	return func(object any) (any, error) {
+		switch object.(type) {
+		case *batchv1.Job:
+			return jobs(object)
+		case *corev1.Pod:
+			return pods(object)
 		}
-	case *corev1.Pod:
-		*o = corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{
-				Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
-				Labels:          map[string]string{v1alpha1.LabelScaledJobName: o.Labels[v1alpha1.LabelScaledJobName]},
-				OwnerReferences: controllerOf(o),
-			},
-			Status: corev1.PodStatus{Phase: o.Status.Phase, Conditions: o.Status.Conditions},
-		}
+		return object, nil // the last state of one that was deleted unseen
 	}
-	return object, nil
 }
 
-// controllerOf is the one owner that is looked at. There may be any number.
-func controllerOf(o metav1.Object) []metav1.OwnerReference {
-	if owner := metav1.GetControllerOf(o); owner != nil {
-		return []metav1.OwnerReference{*owner}
+func cutJob(job *batchv1.Job) {
+	meta := named(job)
+	meta.CreationTimestamp, meta.DeletionTimestamp = job.CreationTimestamp, job.DeletionTimestamp
+	meta.OwnerReferences = controllerOf(job, "ScaledJob")
+	if generation := job.Annotations[v1alpha1.AnnotationScaledJobGeneration]; fits(generation) {
+		meta.Annotations = map[string]string{v1alpha1.AnnotationScaledJobGeneration: generation}
+	}
+	var conditions []batchv1.JobCondition
+	for _, c := range job.Status.Conditions {
+		if ends(c) {
+			conditions = []batchv1.JobCondition{{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime}}
+			break
+		}
+	}
+	*job = batchv1.Job{ObjectMeta: meta, Status: batchv1.JobStatus{Conditions: conditions, CompletionTime: job.Status.CompletionTime}}
+}
+
+func cutPod(pod *corev1.Pod) {
+	meta := named(pod)
+	meta.OwnerReferences = controllerOf(pod, "Job")
+	conditions := make([]corev1.PodCondition, len(pod.Status.Conditions))
+	for i, c := range pod.Status.Conditions {
+		conditions[i] = corev1.PodCondition{Type: c.Type, Status: c.Status}
+	}
+	*pod = corev1.Pod{ObjectMeta: meta, Status: corev1.PodStatus{Phase: pod.Status.Phase, Conditions: conditions}}
+}
+
+func stubJob(job *batchv1.Job, _ string) { *job = batchv1.Job{ObjectMeta: named(job)} }
+func stubPod(pod *corev1.Pod, _ string)  { *pod = corev1.Pod{ObjectMeta: named(pod)} }
+
+// named is which object it is, and whose.
+func named(o metav1.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+		Labels: map[string]string{v1alpha1.LabelScaledJobName: o.GetLabels()[v1alpha1.LabelScaledJobName]},
+	}
+}
+
+var controls = true
+
+// controllerOf is the one owner that is looked at, by its UID. There may be any
+// number, of any length.
+func controllerOf(o metav1.Object, kind string) []metav1.OwnerReference {
+	if owner := metav1.GetControllerOfNoCopy(o); owner != nil && owner.Kind == kind && fits(string(owner.UID)) {
+		return []metav1.OwnerReference{{Kind: kind, UID: owner.UID, Controller: &controls}}
 	}
 	return nil
 }
+
+// fits reports whether a text may be a UID or a generation.
+func fits(text string) bool { return text != "" && len(text) <= 64 }

@@ -9,8 +9,11 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 func TestNewJob(t *testing.T) {
@@ -141,7 +144,8 @@ func TestAPodIsPastPending(t *testing.T) {
 func TestStripped(t *testing.T) {
 	job := newJob(newObject(), "x", "v")
 	job.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, Message: "long"}}
-	stripped, err := Stripped(job)
+	keep := Stripped(kept.New(kept.Unbounded, kept.Unbounded))
+	stripped, err := keep(job)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +154,8 @@ func TestStripped(t *testing.T) {
 		left.Annotations[v1alpha1.AnnotationScaledJobGeneration] != "1" || OwnerOf(left)[0] != "batch" {
 		t.Errorf("%+v", left)
 	}
-	pod, err := Stripped(&corev1.Pod{
+	job.UID = "job-1"
+	pod, err := keep(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "p", Labels: map[string]string{v1alpha1.LabelScaledJobName: "batch", "other": "y"},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))}},
 		Spec:   corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}}},
@@ -161,5 +166,46 @@ func TestStripped(t *testing.T) {
 	}
 	if p := pod.(*corev1.Pod); len(p.Spec.Containers) != 0 || !started(p, nil) || metav1.GetControllerOf(p) == nil {
 		t.Errorf("%+v", p)
+	}
+}
+
+// Of a Job or Pod of whatever size some hundred bytes are kept, beside names and
+// conditions, which are counted.
+func TestLargeJobsAndPodsAreNotKept(t *testing.T) {
+	long := strings.Repeat("a", 1<<20)
+	controller := true
+	meta := func(kind string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{
+			Namespace: "shop", Name: "x", GenerateName: long, UID: "u", Finalizers: []string{long},
+			Labels:          map[string]string{v1alpha1.LabelScaledJobName: "batch", "other": long},
+			Annotations:     map[string]string{v1alpha1.AnnotationScaledJobGeneration: long},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: long, Kind: kind, Name: long, UID: types.UID(long), Controller: &controller}},
+		}
+	}
+	for _, kind := range []string{"ScaledJob", "Job", long} {
+		job := &batchv1.Job{ObjectMeta: meta(kind), Status: batchv1.JobStatus{
+			CompletedIndexes: long, UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{Failed: make([]types.UID, 1000)},
+			Conditions: []batchv1.JobCondition{
+				{Type: batchv1.JobConditionType(long)}, {Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: long, Message: long},
+			},
+		}}
+		pod := &corev1.Pod{ObjectMeta: meta(kind), Status: corev1.PodStatus{
+			Message: long, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Reason: long, Message: long}},
+		}}
+		for _, o := range []client.Object{job, pod} {
+			budget := kept.New(kept.Unbounded, kept.Unbounded)
+			if _, err := Stripped(budget)(o); err != nil {
+				t.Fatal(err)
+			}
+			if got := kept.Size(o); got > 4<<10 || budget.Used("shop") < got {
+				t.Errorf("%T of %.9s: %d bytes are kept, %d are counted", o, kind, got, budget.Used("shop"))
+			}
+			if kept.Why(o) != "" || o.GetLabels()[v1alpha1.LabelScaledJobName] != "batch" {
+				t.Errorf("%T of %.9s: kept is %+v", o, kind, o)
+			}
+		}
+		if !HasEnded(job) {
+			t.Errorf("of %.9s: that it ended is not kept", kind)
+		}
 	}
 }

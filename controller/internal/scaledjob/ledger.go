@@ -19,19 +19,44 @@ type ledger struct {
 	// settled is the sequence number up to which every creation has come to an
 	// end.
 	settled int64
+	// read are Jobs and Pods that the cache had no room for, as they were read
+	// since.
+	read map[string]reread
 }
 
 // entry is one Job.
 type entry struct {
 	scaling.Job
 	// object is what the cache shows, nil while or when it shows nothing.
-	object *batchv1.Job
+	object *seen
 	// unseen is since when it is known to exist without being in the cache,
 	// zero once it was.
 	unseen time.Time
 	// deleted is set when the API server took the deletion. void is set when
 	// what the Job had to do is to be done by another.
 	deleted, void bool
+}
+
+// seen is what a cache shows of a Job.
+type seen struct {
+	namespace, name string
+	uid, owner      types.UID
+	generation      string // of the ScaledJob that it was made for
+	created, ended  time.Time
+	how             batchv1.JobConditionType // it ended, "" while it runs
+	deleting        bool
+}
+
+func seenOf(job *batchv1.Job) *seen {
+	s := &seen{
+		namespace: job.Namespace, name: job.Name, uid: job.UID, created: job.CreationTimestamp.Time,
+		generation: job.Annotations[v1alpha1.AnnotationScaledJobGeneration], deleting: job.DeletionTimestamp != nil,
+	}
+	if owner := metav1.GetControllerOfNoCopy(job); owner != nil {
+		s.owner = owner.UID
+	}
+	s.how, s.ended = finished(job)
+	return s
 }
 
 // late is the latest moment that the API server's whole seconds may stand for.
@@ -55,14 +80,13 @@ func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, now ti
 			e = &entry{Job: scaling.Job{Created: late(job.CreationTimestamp.Time)}}
 			l.jobs[job.Name] = e
 		}
-		e.object, e.unseen = job, time.Time{}
-		how, at := finished(job)
-		if how == "" || !e.Finished.IsZero() {
+		e.object, e.unseen = seenOf(job), time.Time{}
+		if e.object.how == "" || !e.Finished.IsZero() {
 			continue
 		}
 		switch heard, ok := ended[job.Name]; {
 		case first:
-			e.Finished = late(at)
+			e.Finished = late(e.object.ended)
 		case ok:
 			e.Finished = heard
 		default:
@@ -89,7 +113,7 @@ func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, now ti
 // start takes note of Jobs that were seen to be past pending.
 func (l *ledger) start(past map[types.UID]bool, now time.Time) {
 	for _, e := range l.jobs {
-		if e.Started.IsZero() && e.object != nil && past[e.object.UID] {
+		if e.Started.IsZero() && e.object != nil && past[e.object.uid] {
 			e.Started = now
 		}
 	}

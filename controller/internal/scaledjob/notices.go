@@ -1,7 +1,6 @@
 package scaledjob
 
 import (
-	"maps"
 	"sync"
 	"time"
 
@@ -14,7 +13,13 @@ import (
 type notices struct {
 	mu    sync.Mutex
 	ended map[types.NamespacedName]map[string]time.Time // by ScaledJob and name of the Job
+	of    map[string]int                                // how many they are, by namespace
 }
+
+// mostNotices is how many ends are remembered of the Jobs of a namespace. Others
+// are dated when they are seen, which is later: until a reading is newer, they stand
+// for work as if they ran.
+const mostNotices = 10_000
 
 // Ended takes note that a Job of a ScaledJob has just finished or was deleted
 // unfinished.
@@ -22,21 +27,42 @@ func (r *Reconciler) Ended(owner types.NamespacedName, job string) {
 	n := &r.notices
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.add(owner, map[string]time.Time{job: r.Now()})
+}
+
+// add takes note of ends, as far as there is room; n.mu is held.
+func (n *notices) add(owner types.NamespacedName, ended map[string]time.Time) {
 	if n.ended == nil {
-		n.ended = map[types.NamespacedName]map[string]time.Time{}
+		n.ended, n.of = map[types.NamespacedName]map[string]time.Time{}, map[string]int{}
 	}
-	if n.ended[owner] == nil {
-		n.ended[owner] = map[string]time.Time{}
+	known := n.ended[owner]
+	for job, at := range ended {
+		if _, noted := known[job]; !noted {
+			if n.of[owner.Namespace] >= mostNotices {
+				continue
+			}
+			n.of[owner.Namespace]++
+		}
+		if known == nil {
+			known = map[string]time.Time{}
+			n.ended[owner] = known
+		}
+		known[job] = at
 	}
-	n.ended[owner][job] = r.Now()
 }
 
 // take returns what was heard about the Jobs of a ScaledJob, and forgets it.
 func (n *notices) take(owner types.NamespacedName) map[string]time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	ended := n.ended[owner]
+	ended, ok := n.ended[owner]
+	if !ok {
+		return nil
+	}
 	delete(n.ended, owner)
+	if n.of[owner.Namespace] -= len(ended); n.of[owner.Namespace] <= 0 {
+		delete(n.of, owner.Namespace)
+	}
 	return ended
 }
 
@@ -45,18 +71,11 @@ func (n *notices) take(owner types.NamespacedName) map[string]time.Time {
 func (n *notices) giveBack(owner types.NamespacedName, ended map[string]time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(ended) == 0 {
-		return
-	}
-	if n.ended == nil {
-		n.ended = map[types.NamespacedName]map[string]time.Time{}
-	}
-	maps.Copy(ended, n.ended[owner])
-	n.ended[owner] = ended
+	n.add(owner, ended)
 }
 
 func (n *notices) takeAll() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.ended = nil
+	n.ended, n.of = nil, nil
 }

@@ -50,7 +50,10 @@ type Reconciler struct {
 	// Room reports whether there may be room in a namespace for an object that
 	// there was none for; nil never does.
 	Room func(namespace string) bool
-	Now  func() time.Time
+	// Strip leaves of a Job or Pod what a cache keeps of it, as far as there is
+	// room.
+	Strip func(any) (any, error)
+	Now   func() time.Time
 
 	notices notices
 	turns   turns
@@ -187,6 +190,10 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 		r.notices.giveBack(key, ended)
 		return fmt.Errorf("list jobs: %w", err)
 	}
+	if err := whole(ctx, r, l, "Job", jobs.Items, r.getJob); err != nil {
+		r.notices.giveBack(key, ended)
+		return err
+	}
 	now := r.Now()
 	l.observe(jobs.Items, ended, now)
 	for _, name := range l.unseenSince(now.Add(-unseenFor)) {
@@ -211,9 +218,12 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 	if err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}
+	if err := whole(ctx, r, l, "Pod", pods.Items, r.getPod); err != nil {
+		return err
+	}
 	past := map[types.UID]bool{}
 	for i := range pods.Items {
-		job := metav1.GetControllerOf(&pods.Items[i])
+		job := metav1.GetControllerOfNoCopy(&pods.Items[i])
 		if job != nil && started(&pods.Items[i], sj.Spec.ScalingStrategy.PendingPodConditions) {
 			past[job.UID] = true
 		}

@@ -464,13 +464,14 @@ func TestTenThousandFinishedJobsAreCleanedUp(t *testing.T) {
 	f := newFixture(t, newObject())
 	cached := &archive{Client: f.cluster.Client, jobs: map[string]batchv1.Job{}}
 	f.Client, f.Direct = cached, nil
+	none := unbounded()
 	for i := range many {
 		at := metav1.NewTime(began.Add(-time.Duration(many-i) * time.Second))
 		how := []batchv1.JobConditionType{batchv1.JobComplete, batchv1.JobFailed}[i%2]
 		job := newJob(f.object(), fmt.Sprintf("batch-%05d", i), f.Version)
 		job.UID, job.CreationTimestamp = types.UID(job.Name), at
 		job.Status.Conditions = []batchv1.JobCondition{{Type: how, Status: corev1.ConditionTrue, LastTransitionTime: at}}
-		if _, err := Stripped(job); err != nil { // as the cache holds them
+		if _, err := Stripped(none)(job); err != nil { // as the cache holds them
 			t.Fatal(err)
 		}
 		cached.jobs[job.Name] = *job
@@ -951,6 +952,76 @@ func TestAnObjectWithoutRoomStartsNothing(t *testing.T) {
 	f.run()
 	if jobs := f.jobs(); len(jobs) != 3 {
 		t.Errorf("%d Jobs once there is room", len(jobs))
+	}
+}
+
+func unbounded() *kept.Budget { return kept.New(kept.Unbounded, kept.Unbounded) }
+
+// full is a cache whose budget has no room for Jobs or Pods while it is so.
+type full struct {
+	client.Client
+	of   string
+	none bool
+}
+
+func (c *full) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	err := c.Client.List(ctx, list, opts...)
+	strip := Stripped(unbounded())
+	if c.none && strings.HasSuffix(fmt.Sprintf("%T", list), c.of+"List") {
+		strip = Stripped(kept.New(0, 0))
+	}
+	switch list := list.(type) {
+	case *batchv1.JobList:
+		for i := range list.Items {
+			_, err = strip(&list.Items[i])
+		}
+	case *corev1.PodList:
+		for i := range list.Items {
+			_, err = strip(&list.Items[i])
+		}
+	}
+	return err
+}
+
+// Jobs and Pods that there is no room for are unknown, not none: their ScaledJob
+// starts nothing and says so. They are read once there is room.
+func TestJobsWithoutRoomAreUnknown(t *testing.T) {
+	for _, of := range []string{"Job", "Pod"} {
+		t.Run(of, func(t *testing.T) {
+			f := newFixture(t, newObject(func(sj *v1alpha1.ScaledJob) { sj.Spec.ScalingStrategy.Strategy = "eager" }))
+			cache, room := &full{Client: f.cluster.Client, of: of}, false
+			f.Client, f.Strip, f.Room = cache, Stripped(unbounded()), func(string) bool { return room }
+			f.reads(0, 3)
+			f.run()
+			f.wantRunning("at first", 3)
+			for i, job := range f.jobs() {
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+					Namespace: key.Namespace, Name: job.Name, UID: types.UID(fmt.Sprint("pod-", i)), Labels: map[string]string{v1alpha1.LabelScaledJobName: key.Name},
+					OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(&job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+				}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+				if err := f.cluster.Direct.Create(t.Context(), pod); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cache.none = true
+			f.clock.Step(10 * time.Second)
+			f.reads(0, 9)
+			f.run()
+			f.wantRunning("while there is no room", 3)
+			f.wantCondition("while there is no room", v1alpha1.ConditionReady, "False ScaledJobCheckFailed", "3 of its "+of+"s are not known, and none is started")
+			if f.due.After(f.clock.Now().Add(10 * time.Second)) {
+				t.Errorf("it is looked at again at %v", f.due)
+			}
+			room = true
+			f.clock.Step(10 * time.Second)
+			f.reads(0, 9)
+			f.run()
+			f.runOn()
+			if n := len(f.running()); n <= 3 {
+				t.Errorf("%d Jobs once there is room", n)
+			}
+			f.wantCondition("once there is room", v1alpha1.ConditionReady, "True ScaledJobReady", "")
+		})
 	}
 }
 

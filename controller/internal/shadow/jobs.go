@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -29,6 +30,9 @@ func (s *Shadow) job(sj *v1alpha1.ScaledJob, jobs []batchv1.Job, e *entry) {
 	}
 	running := int32(0)
 	for i := range jobs {
+		if why := kept.Why(&jobs[i]); why != "" && o.Problem == "" {
+			o.Problem = equivalence.Shorten("its Jobs are not known: " + why)
+		}
 		if !scaledjob.HasEnded(&jobs[i]) {
 			running++
 		}
