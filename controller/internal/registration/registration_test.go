@@ -137,6 +137,14 @@ func TestWhatIsGoneOrLeadsElsewhereIsNoticedWithinTenSeconds(t *testing.T) {
 			change: func(f *fixture) { f.set(apiService(kedas)) }, webhook: 1,
 			says: "APIService v1beta1.external.metrics.k8s.io leads to Service keda/keda-operator-metrics-apiserver, not to sluice-system/metrics-adapter",
 		},
+		"the APIService is another adapter's": {
+			change: func(f *fixture) { f.set(apiService(service("monitoring", "prometheus-adapter"))) }, webhook: 1,
+			says: "leads to Service monitoring/prometheus-adapter, not to sluice-system/metrics-adapter",
+		},
+		"the APIService is another Sluice's": {
+			change: func(f *fixture) { f.set(apiService(service("two", "metrics-adapter"))) }, webhook: 1,
+			says: "leads to Service two/metrics-adapter, not to sluice-system/metrics-adapter",
+		},
 		"the APIService has no Service": {
 			change: func(f *fixture) { f.set(apiService(nil)) }, webhook: 1, says: "leads to no Service",
 		},

@@ -98,6 +98,7 @@ var ofOthers = []kind{
 	{"batch", "v1", "cronjobs", "CronJob", false},
 	{"batch", "v1", "jobs", "Job", false},
 	{"", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", false},
+	secrets, // of ClusterTriggerAuthentications, say
 }
 
 // ofUsers are the kinds of KEDA's API.
@@ -233,7 +234,7 @@ func (c *Cluster) heldLeases(ctx context.Context) ([]coordinationv1.Lease, error
 			return nil, err
 		}
 		if err := json.Unmarshal(text, &list[i]); err != nil {
-			return nil, fmt.Errorf("Lease %s/%s: %w", o.GetNamespace(), o.GetName(), err)
+			return nil, fmt.Errorf("lease %s/%s: %w", o.GetNamespace(), o.GetName(), err)
 		}
 	}
 	return list, nil

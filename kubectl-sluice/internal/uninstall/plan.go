@@ -32,6 +32,8 @@ const (
 	part      = "sluice"
 	ours      = partLabel + "=" + part
 
+	accountName = "kubernetes.io/service-account.name" // of an account's own token
+
 	releaseName      = "meta.helm.sh/release-name"
 	releaseNamespace = "meta.helm.sh/release-namespace"
 
@@ -133,8 +135,6 @@ type looking struct {
 	// others are namespaces of other installations, and keda where a KEDA is.
 	others []string
 	keda   string
-	// held are the first objects that are of a release of Helm.
-	held *found
 	// metrics and admission are what leads to Sluice.
 	metrics   *unstructured.Unstructured
 	admission []unstructured.Unstructured
@@ -161,15 +161,12 @@ func Look(ctx context.Context, c *Cluster, o Options) (*Plan, error) {
 }
 
 // refuse says why nothing is done, or with --leave-shared what is left.
-func (l *looking) refuse(shared bool, text string) {
-	if shared && l.LeaveShared {
+func (l *looking) refuse(text string) {
+	if l.LeaveShared {
 		l.note("left: " + text)
 		return
 	}
-	if shared {
-		text += "; --leave-shared leaves that, and the finalizers and CRDs that are its too, and removes the rest"
-	}
-	l.plan.Refused = append(l.plan.Refused, text)
+	l.plan.Refused = append(l.plan.Refused, text+"; --leave-shared leaves that, and the finalizers and CRDs that are its too, and removes the rest")
 }
 
 func (l *looking) note(text string) { l.plan.Notes = append(l.plan.Notes, text) }
@@ -312,10 +309,10 @@ func (l *looking) rivals(ctx context.Context) error {
 	}
 	if len(kedas) > 0 {
 		l.keda = slices.Sorted(maps.Keys(kedas))[0]
-		l.refuse(true, "KEDA is in namespace "+strings.Join(slices.Sorted(maps.Keys(kedas)), ", ")+", and objects, finalizers and CRDs are its")
+		l.refuse("KEDA is in namespace " + strings.Join(slices.Sorted(maps.Keys(kedas)), ", ") + ", and objects, finalizers and CRDs are its")
 	}
 	if len(l.others) > 0 {
-		l.refuse(true, "another Sluice is in namespace "+strings.Join(l.others, ", ")+", with the same roles, CRDs and finalizers")
+		l.refuse("another Sluice is in namespace " + strings.Join(l.others, ", ") + ", with the same roles, CRDs and finalizers")
 	}
 	if l.CRDs && l.shared() {
 		l.plan.Refused = append(l.plan.Refused, "--crds would delete the objects of who else is there: remove that first")
@@ -357,7 +354,7 @@ func (l *looking) registration(ctx context.Context) error {
 		if mine {
 			l.metrics = service
 		} else {
-			l.refuse(true, fmt.Sprintf("APIService %s leads to %s, which is not Sluice's", metricsAPI, to))
+			l.refuse(fmt.Sprintf("APIService %s leads to %s, which is not Sluice's", metricsAPI, to))
 		}
 	}
 	all, err := l.readAll(ctx, webhooks, metav1.ListOptions{})
@@ -391,7 +388,7 @@ func (l *looking) registration(ctx context.Context) error {
 		slices.Sort(elsewhere)
 		switch elsewhere = slices.Compact(elsewhere); {
 		case len(elsewhere) > 0:
-			l.refuse(true, fmt.Sprintf("%s %s leads to %s, which is not Sluice's", webhooks.name, configuration.GetName(), first(elsewhere)))
+			l.refuse(fmt.Sprintf("%s %s leads to %s, which is not Sluice's", webhooks.name, configuration.GetName(), first(elsewhere)))
 		case some || labelled:
 			l.admission = append(l.admission, *configuration)
 		}
@@ -588,7 +585,7 @@ func (l *looking) namespace(ctx context.Context, name string) error {
 			}
 			users := slices.Contains(ofUsers, k)
 			err := l.list(ctx, k, name, metav1.ListOptions{}, func(o *found) {
-				if users || !is(o) && len(o.OwnerReferences) == 0 {
+				if users || !is(o) && len(o.OwnerReferences) == 0 && o.Annotations[accountName] == "" {
 					strangers = append(strangers, o.kind.name+" "+o.Name)
 				}
 			})

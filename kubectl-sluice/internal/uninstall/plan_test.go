@@ -150,6 +150,12 @@ func TestPlan(t *testing.T) {
 				"delete Deployment sluice-system/scaler-cron", "delete Service sluice-system/keda-admission-webhooks", "delete Service sluice-system/metrics-adapter"), whole[5:]...),
 			note: "namespace sluice-system stays, since it has StatefulSet db",
 		},
+		"a namespace with others' Secrets": {
+			objects: all + "{apiVersion: v1, kind: Secret, metadata: {name: broker, namespace: sluice-system}}",
+			want: append(append(slices.Clone(whole[:4]),
+				"delete Deployment sluice-system/scaler-cron", "delete Service sluice-system/keda-admission-webhooks", "delete Service sluice-system/metrics-adapter"), whole[5:]...),
+			note: "namespace sluice-system stays, since it has Secret broker",
+		},
 		"a namespace with users' objects": {
 			objects: all + "{apiVersion: keda.sh/v1alpha1, kind: ScaledJob, metadata: {name: own, namespace: sluice-system, labels: {app.kubernetes.io/part-of: sluice}}}",
 			want: append(append(slices.Clone(whole[:4]),
