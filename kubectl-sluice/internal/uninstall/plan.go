@@ -112,6 +112,8 @@ type Plan struct {
 	// stop ends with the controllers' Pods gone, before anything else.
 	stop  int
 	crdAt int // where the steps of CRDs begin
+	// alone is whether no controller but those that are stopped may run.
+	alone bool
 }
 
 // Objects is how many objects of users are deleted.
@@ -214,7 +216,11 @@ func (l *looking) where(ctx context.Context) error {
 			l.trace(s)
 		}
 	}
-	running := slices.Sorted(maps.Keys(l.found))
+	// A family may be alone, under somebody's KEDA.
+	running := slices.DeleteFunc(slices.Sorted(maps.Keys(l.found)), func(at string) bool { return !l.controls(at) })
+	if len(running) == 0 {
+		running = slices.Sorted(maps.Keys(l.found))
+	}
 	at := l.Namespace
 	switch {
 	case at != "":
@@ -233,6 +239,16 @@ func (l *looking) where(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// controls is whether a namespace has a controller.
+func (l *looking) controls(namespace string) bool {
+	for _, o := range l.found[namespace] {
+		if o.Labels[nameLabel] == "controller" {
+			return true
+		}
+	}
+	return false
 }
 
 // trace remembers where something leads.
@@ -300,11 +316,8 @@ func (l *looking) rivals(ctx context.Context) error {
 		if holder == "" || l.now().Sub(renewed) > time.Minute {
 			continue
 		}
-		switch {
-		case !strings.Contains(holder, holderMark):
+		if !strings.Contains(holder, holderMark) { // one of Sluice may be left by who has ended
 			kedas[lease.Namespace] = true
-		case lease.Namespace != l.plan.Namespace && !slices.Contains(l.others, lease.Namespace):
-			l.others = append(l.others, lease.Namespace)
 		}
 	}
 	if len(kedas) > 0 {
@@ -446,6 +459,7 @@ func (l *looking) release(ctx context.Context) error {
 // stopping has who writes end first: a controller may put back what is removed,
 // and would act on objects whose HPAs nobody answers.
 func (l *looking) stopping(context.Context) error {
+	l.plan.alone = len(l.others) == 0
 	all := l.found[l.plan.Namespace]
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if o := all[name]; o.Labels[nameLabel] == "controller" {

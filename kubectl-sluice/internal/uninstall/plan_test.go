@@ -180,10 +180,14 @@ func TestPlan(t *testing.T) {
 		"a KEDA": {
 			objects: all + "{apiVersion: apps/v1, kind: Deployment, metadata: {name: keda-operator, namespace: keda}}", refused: "KEDA is in namespace keda",
 		},
-		"a KEDA by its lease":     {objects: all + lease("aks", "keda-operator-5d_1", "2026-05-01T11:59:50.000000Z"), refused: "KEDA is in namespace aks"},
-		"a KEDA that was":         {objects: all + lease("aks", "keda-operator-5d_1", "2026-05-01T11:00:00.000000Z"), want: whole},
-		"our own lease":           {objects: all + lease("sluice-system", "controller_sluice-1", "2026-05-01T11:59:50.000000Z"), want: whole},
-		"another Sluice's lease":  {objects: all + lease("two", "controller_sluice-1", "2026-05-01T11:59:50.000000Z"), refused: "another Sluice is in namespace two"},
+		"a KEDA by its lease":                       {objects: all + lease("aks", "keda-operator-5d_1", "2026-05-01T11:59:50.000000Z"), refused: "KEDA is in namespace aks"},
+		"a KEDA that was":                           {objects: all + lease("aks", "keda-operator-5d_1", "2026-05-01T11:00:00.000000Z"), want: whole},
+		"our own lease":                             {objects: all + lease("sluice-system", "controller_sluice-1", "2026-05-01T11:59:50.000000Z"), want: whole},
+		"the lease of a Sluice that has just ended": {objects: restored + lease("two", "controller_sluice-1", "2026-05-01T11:59:50.000000Z"), want: []string{"release ScaledObject shop/orders"}},
+		"a family alone": {
+			objects: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: scaler-cron, namespace: of-keda, labels: {app.kubernetes.io/part-of: sluice, app.kubernetes.io/name: scaler-cron}}}\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: of-keda}}",
+			want:    []string{"delete Deployment of-keda/scaler-cron"},
+		},
 		"KEDA's objects are left": {objects: all + lease("aks", "keda-operator-5d_1", "2026-05-01T11:59:50.000000Z"), Options: Options{LeaveShared: true}, want: without("release ScaledObject shop/orders"), note: "left: KEDA is in namespace aks"},
 		"and CRDs with them": {
 			objects: all + lease("aks", "keda-operator-5d_1", "2026-05-01T11:59:50.000000Z"), Options: Options{LeaveShared: true, CRDs: true}, refused: "--crds would delete the objects of who else is there",

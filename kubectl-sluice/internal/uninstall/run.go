@@ -77,11 +77,12 @@ func (p *Plan) Run(ctx context.Context, c *Cluster, done func(*Step)) error {
 
 // stopped waits until no controller runs.
 func (p *Plan) stopped(ctx context.Context, c *Cluster) error {
-	if p.Namespace == "" {
-		return nil
+	where := p.Namespace
+	if p.alone {
+		where = "" // one may be ending elsewhere, where Helm deleted it just now
 	}
 	var running []*found
-	err := c.list(ctx, pods, p.Namespace, metav1.ListOptions{LabelSelector: ours + "," + nameLabel + "=controller"}, func(o *found) {
+	err := c.list(ctx, pods, where, metav1.ListOptions{LabelSelector: ours + "," + nameLabel + "=controller"}, func(o *found) {
 		running = append(running, o)
 	})
 	if err != nil {
