@@ -70,14 +70,14 @@ func current() *lanes {
 }
 
 // errNoShare is the failure of a read that had to wait too long.
-var errNoShare = noShare{words.Errorf(codes.ResourceExhausted, "other reads hold the memory that answers may take (--answer-memory)")}
+var errNoShare = noShareError{words.Errorf(codes.ResourceExhausted, "other reads hold the memory that answers may take (--answer-memory)")}
 
-type noShare struct{ error }
+type noShareError struct{ error }
 
-func (n noShare) Unwrap() error { return n.error }
+func (n noShareError) Unwrap() error { return n.error }
 
 // OutOfBudget says that it is that of the namespaces that the read was for.
-func (noShare) OutOfBudget() bool { return true }
+func (noShareError) OutOfBudget() bool { return true }
 
 // holder keeps the shares of one answer, and of what is made of it.
 type holder struct {

@@ -86,15 +86,15 @@ func Refused(err error) bool {
 // Beyond returns what says that an answer went beyond a bound, such as that of a
 // protocol; nil where nothing does. own is true for a bound of each answer: of one
 // to a single question it is known whose it was.
-func Beyond(err error) (which error, own bool) {
+func Beyond(err error) (own bool, which error) {
 	var peer *wire.PeerError
 	switch {
 	case errors.As(err, &peer):
-		return peer, !peer.OfAll()
+		return !peer.OfAll(), peer
 	case errors.Is(err, outbound.ErrTooLarge):
-		return outbound.ErrTooLarge, true
+		return true, outbound.ErrTooLarge
 	}
-	return nil, false
+	return false, nil
 }
 
 // OutOfBudget is true for a request that was not made, or given up, because those
@@ -109,21 +109,21 @@ func OutOfBudget(err error) bool {
 // cause does: who makes words of a failure is not to hide that others may not share
 // it.
 func Keep(err, cause error) error {
-	if beyond, _ := Beyond(cause); beyond != nil {
+	if _, beyond := Beyond(cause); beyond != nil {
 		return words.Being(err, beyond)
 	}
 	if OutOfBudget(cause) {
-		return words.Being(err, usedUp{})
+		return words.Being(err, usedUpError{})
 	}
 	return err
 }
 
-type usedUp struct{}
+type usedUpError struct{}
 
-func (usedUp) Error() string { return "the budget is used up" }
+func (usedUpError) Error() string { return "the budget is used up" }
 
 // OutOfBudget is for the function of that name.
-func (usedUp) OutOfBudget() bool { return true }
+func (usedUpError) OutOfBudget() bool { return true }
 
 // Silent is true for an error which says that nobody answered.
 func Silent(err error) bool {

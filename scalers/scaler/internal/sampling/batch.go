@@ -23,8 +23,10 @@ const (
 	// batchesAtOnce is how many requests of one lane are in flight together,
 	// so that a ring need not wait for a large regular read.
 	batchesAtOnce = 2
-	// aloneAtOnce is how many members of one lane are read each by itself.
+	// aloneAtOnce is how many members of one lane are read each by itself, and
+	// aloneOfOne how many of one namespace: slow ones hold their places for long.
 	aloneAtOnce = 16
+	aloneOfOne  = 12
 )
 
 // batchGroup is the questions that are read together. It is guarded by Sampler.mu.
@@ -37,8 +39,10 @@ type batchGroup struct {
 	// fast is for members that answer, slow for those that did not the last
 	// time, so that nobody waits for them.
 	fast, slow lane
-	// parked is true while members wait for room in the crowd.
-	parked bool
+	// parked has the namespaces whose members wait for room in the crowd, to be read
+	// by themselves, and together that of a request for several.
+	parked   map[string]struct{}
+	together bool
 	// heard is when a member was last answered.
 	heard time.Time
 }
@@ -55,7 +59,7 @@ type lane struct {
 }
 
 func newLane() lane {
-	return lane{waiting: newQueue(math.MaxInt), alone: newQueue(aloneAtOnce)}
+	return lane{waiting: newQueue(math.MaxInt, math.MaxInt), alone: newQueue(aloneAtOnce, aloneOfOne)}
 }
 
 // queue is who waits for a place, in turns of their namespaces.
@@ -70,8 +74,8 @@ type waiter struct {
 	m *member
 }
 
-func newQueue(places int) queue {
-	return queue{turns.NewLine[waiter](places, places), map[*question]*turns.Turn[waiter]{}}
+func newQueue(places, ofOne int) queue {
+	return queue{turns.NewLine[waiter](places, ofOne), map[*question]*turns.Turn[waiter]{}}
 }
 
 // wait adds a question that does not wait yet.
@@ -132,6 +136,7 @@ func (s *Sampler) joinGroup(q *question, b contract.Batch) {
 		g = &batchGroup{
 			batch: b, phase: phaseOf(q.ID),
 			members: map[*question]struct{}{},
+			parked:  map[string]struct{}{},
 			fast:    newLane(),
 			slow:    newLane(),
 		}
@@ -220,14 +225,27 @@ func (s *Sampler) dispatchGroup(g *batchGroup, now time.Time) {
 	}
 }
 
-// park has a group looked at again when a namespace has room.
-func (s *Sampler) park(g *batchGroup, namespace string) {
-	if g.parked {
+// park has a group looked at again when there is room for a request for several.
+func (s *Sampler) park(g *batchGroup, namespaces string) {
+	if g.together {
 		return
 	}
-	g.parked = true
+	g.together = true
+	s.crowd.wait(namespaces, func() {
+		g.together = false
+		s.dispatchGroup(g, time.Now())
+	})
+}
+
+// parkAlone has a group looked at again when a namespace has room, whatever room
+// others have to wait for.
+func (s *Sampler) parkAlone(g *batchGroup, namespace string) {
+	if _, parked := g.parked[namespace]; parked {
+		return
+	}
+	g.parked[namespace] = struct{}{}
 	s.crowd.wait(namespace, func() {
-		g.parked = false
+		delete(g.parked, namespace)
 		s.dispatchGroup(g, time.Now())
 	})
 }
@@ -389,8 +407,8 @@ func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
 			l.due = append(l.due, w.m)
 		}
 	}
-	if len(l.due) > 0 {
-		s.park(g, l.due[0].q.namespace())
+	for _, m := range l.due {
+		s.parkAlone(g, m.q.namespace())
 	}
 	if len(late) > 0 {
 		s.spawn(func(context.Context) {
@@ -425,7 +443,7 @@ func (s *Sampler) readAlone(g *batchGroup, l *lane, m *member, give func()) {
 func (s *Sampler) answered(m *member, alone bool, took time.Duration, r contract.Result) {
 	s.mu.Lock()
 	now := time.Now()
-	_, own := failure.Beyond(r.Err)
+	own, _ := failure.Beyond(r.Err)
 	switch g := m.o.group; {
 	case g == nil || g.undivided:
 	case failure.Unheard(r.Err):

@@ -71,7 +71,7 @@ func (r *round) read(ctx context.Context, members []*member, again bool) {
 	}
 	var tripped, poor, failed []*member
 	for _, m := range left {
-		beyond, _ := failure.Beyond(m.reason)
+		_, beyond := failure.Beyond(m.reason)
 		switch {
 		case !r.apart(members, m.reason):
 			failed = append(failed, m)
@@ -91,7 +91,7 @@ func (r *round) read(ctx context.Context, members []*member, again bool) {
 	for _, part := range shares {
 		within := ctx
 		if !ofSeveral(part) {
-			within = r.all
+			within = r.all //nolint:contextcheck // what ctx is of
 		}
 		beside.Go(func() { r.read(within, part, again) })
 	}
@@ -140,7 +140,7 @@ func (r *round) apart(members []*member, err error) bool {
 	if err == nil || r.group.undivided || len(members) < 2 {
 		return false
 	}
-	beyond, _ := failure.Beyond(err)
+	_, beyond := failure.Beyond(err)
 	return beyond != nil || failure.OutOfBudget(err) && ofSeveral(members)
 }
 

@@ -11,11 +11,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/identity/turns"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
@@ -42,14 +44,14 @@ type shared struct {
 func (x *shared) fill(s *bench, namespace string, n int, poisoned bool) {
 	if x.letters == nil {
 		x.letters, x.users = map[string][]*letter{}, map[string][]*testUser{}
-		if x.mailbox.answer == nil {
-			x.mailbox.answer = x.read
+		if x.answer == nil {
+			x.answer = x.read
 		}
 	}
 	for i := range n {
 		l, u := &letter{box: &x.mailbox}, userEvery(10*time.Second)
 		l.poisoned.Store(poisoned)
-		l.fake.answer = func(context.Context) ([]contract.Reading, error) {
+		l.answer = func(context.Context) ([]contract.Reading, error) {
 			if l.poisoned.Load() {
 				x.asked.Add(1)
 				return nil, beyond()
@@ -150,11 +152,11 @@ func TestAServerThatSendsTooMuchForAnybodyIsAskedLittle(t *testing.T) {
 	})
 }
 
-// outOfBudget is the refusal of a request for want of a budget.
-type outOfBudget struct{ of string }
+// outOfBudgetError is the refusal of a request for want of a budget.
+type outOfBudgetError struct{ of string }
 
-func (e outOfBudget) Error() string   { return "the budget of " + e.of + " is used up" }
-func (outOfBudget) OutOfBudget() bool { return true }
+func (e outOfBudgetError) Error() string   { return "the budget of " + e.of + " is used up" }
+func (outOfBudgetError) OutOfBudget() bool { return true }
 
 // TestBatchesArePaidForByAllWhoseTheyAre: what a request takes is counted for all of
 // its namespaces together, and for want of a budget it is made again for each.
@@ -178,9 +180,9 @@ func TestBatchesArePaidForByAllWhoseTheyAre(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		var used atomic.Bool
 		x := &shared{}
-		x.mailbox.answer = func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+		x.answer = func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 			if of := paid(ctx); used.Load() && strings.Contains(of, "mallory") {
-				return fmt.Errorf("queue: %w", outOfBudget{of})
+				return fmt.Errorf("queue: %w", outOfBudgetError{of})
 			}
 			return answerTheRest(ctx, members, answer)
 		}
@@ -292,14 +294,14 @@ func accountOf(t *testing.T, limit string) *client.Account {
 // the same batch: they are read in each round, whether or not the batch tells the
 // library whom a request is for.
 func TestNobodysBudgetIsThatOfOthersInABatch(t *testing.T) {
-	each := func(ctx context.Context, account *client.Account, order []int, of func(int) context.Context, answer func(int, contract.Result)) {
+	each := func(ctx context.Context, account *client.Account, order []int, of func(context.Context, int) context.Context, answer func(int, contract.Result)) {
 		var asking sync.WaitGroup
 		places := make(chan struct{}, 16)
 		for _, i := range order {
 			places <- struct{}{}
 			asking.Go(func() {
 				defer func() { <-places }()
-				if err := account.Take(of(i)); err != nil {
+				if err := account.Take(of(ctx, i)); err != nil {
 					answer(i, contract.Result{Err: fmt.Errorf("letter: %w", err)})
 					return
 				}
@@ -310,11 +312,11 @@ func TestNobodysBudgetIsThatOfOthersInABatch(t *testing.T) {
 	}
 	for name, read := range map[string]func(context.Context, *client.Account, []int, func(int, contract.Result)){
 		"in any order": func(ctx context.Context, account *client.Account, order []int, answer func(int, contract.Result)) {
-			each(ctx, account, order, func(int) context.Context { return ctx }, answer)
+			each(ctx, account, order, func(ctx context.Context, _ int) context.Context { return ctx }, answer)
 		},
 		"each for its own": func(ctx context.Context, account *client.Account, order []int, answer func(int, contract.Result)) {
 			budget.InTurns(ctx, order, func(i int) []int { return []int{i} })
-			each(ctx, account, order, func(i int) context.Context { return budget.OfSome(ctx, i) }, answer)
+			each(ctx, account, order, func(ctx context.Context, i int) context.Context { return budget.OfSome(ctx, i) }, answer)
 		},
 	} {
 		for _, limit := range []string{"240", "1200"} {
@@ -324,7 +326,7 @@ func TestNobodysBudgetIsThatOfOthersInABatch(t *testing.T) {
 			t.Run(name+", "+limit, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, s *bench) {
 					x, account := &shared{}, accountOf(t, limit)
-					x.mailbox.answer = func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+					x.answer = func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
 						order := make([]int, len(members))
 						for i := range order {
 							order[i] = i
@@ -347,5 +349,61 @@ func TestNobodysBudgetIsThatOfOthersInABatch(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+func slowGroup() *batchGroup {
+	return &batchGroup{parked: map[string]struct{}{}, fast: newLane(), slow: newLane()}
+}
+
+// alone has members of a namespace due that are read each by itself, by a sampler that
+// has not been started.
+func alone(s *Sampler, g *batchGroup, namespace string, n int) {
+	l := &g.slow
+	for range n {
+		u := userEvery(10 * time.Second)
+		u.Payer = namespace
+		q := &question{users: map[*User]struct{}{u.User: {}}, opened: &opened{group: g}, index: -1}
+		l.due = append(l.due, &member{
+			attempt: &attempt{q: q, watchdog: time.NewTimer(time.Hour)}, o: q.opened, namespace: namespace,
+			deadline: 10 * time.Second, until: time.Now().Add(10 * time.Second),
+		})
+	}
+	s.dispatchAlone(g, l)
+}
+
+// TestOneNamespaceLeavesPlacesForReadsOfOthers: members that do not answer hold their
+// places for as long as a read may last.
+func TestOneNamespaceLeavesPlacesForReadsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, g := New(Config{Pool: pool.New(pool.Config{})}), slowGroup()
+		alone(s, g, "mallory", 100)
+		alone(s, g, "shop", 1)
+		if n := len(s.work); n != aloneOfOne+1 {
+			t.Errorf("%d reads have begun, want %d of mallory's and one of the shop's", n, aloneOfOne)
+		}
+	})
+}
+
+// TestWhoHasRoomWaitsForNobodyWithout has members of two namespaces wait for room that
+// others take, and then one of the two has some.
+func TestWhoHasRoomWaitsForNobodyWithout(t *testing.T) {
+	for range 20 { // whoever is first of them
+		synctest.Test(t, func(t *testing.T) {
+			s, g := New(Config{Pool: pool.New(pool.Config{})}), slowGroup()
+			s.crowd = &crowd{turns.NewLine[func()](4, 2)}
+			for _, namespace := range []string{"mallory", "mallory", "bakery", "bakery"} {
+				s.crowd.enter(namespace)
+			}
+			alone(s, g, "mallory", 3)
+			alone(s, g, "shop", 1)
+			if len(s.work) > 0 {
+				t.Fatal("a read has begun for which there is no room")
+			}
+			s.crowd.leave("bakery")
+			if len(s.work) != 1 {
+				t.Errorf("%d reads have begun, want that of the shop", len(s.work))
+			}
+		})
 	}
 }

@@ -45,12 +45,12 @@ func (r *PeerError) Unwrap() error { return r.Reason }
 
 // OfAll is true where the bound is one of all that came for the reads under way, so
 // that nobody knows whose answer was too much.
-func (r *PeerError) OfAll() bool { return errors.As(r.Reason, new(ofAll)) }
+func (r *PeerError) OfAll() bool { return errors.As(r.Reason, new(ofAllError)) }
 
-// ofAll is an error about what came for all.
-type ofAll struct{ error }
+// ofAllError is an error about what came for all.
+type ofAllError struct{ error }
 
-func (o ofAll) Unwrap() error { return o.error }
+func (o ofAllError) Unwrap() error { return o.error }
 
 // GRPCStatus gives the error its code.
 func (r *PeerError) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
@@ -168,7 +168,7 @@ func (c *counter) Check(p []byte) error {
 	read := c.meter.add(len(p), now)
 	everything.makeRoom(now)
 	if c.limits.Read > 0 && read > c.limits.Read {
-		return ofAll{fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)}
+		return ofAllError{fmt.Errorf("the server sent more than %d bytes for one read, see --max-read-bytes", c.limits.Read)}
 	}
 	c.page.Received(now)
 	if now.Sub(c.began) >= time.Second {
@@ -176,7 +176,7 @@ func (c *counter) Check(p []byte) error {
 	}
 	c.bytes += int64(len(p))
 	if c.limits.Second > 0 && c.bytes > c.limits.Second {
-		return ofAll{fmt.Errorf("the server sent more than %d bytes in a second, see --max-bytes-per-second", c.limits.Second)}
+		return ofAllError{fmt.Errorf("the server sent more than %d bytes in a second, see --max-bytes-per-second", c.limits.Second)}
 	}
 	return nil
 }

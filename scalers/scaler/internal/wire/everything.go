@@ -12,7 +12,7 @@ import (
 
 // errCrowded is the refusal of a server whose answers take the most memory,
 // when all together take too much.
-var errCrowded = ofAll{errors.New("the server sent more than others, or no more of a large answer, while they all sent too much")}
+var errCrowded = ofAllError{errors.New("the server sent more than others, or no more of a large answer, while they all sent too much")}
 
 // everything is what the servers of the process send for reads under way. One
 // endpoint keeps within its own limit, and many of them may still be too much:
