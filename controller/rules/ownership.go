@@ -59,11 +59,15 @@ func (j *Judge) otherObjects(ctx context.Context, so *v1alpha1.ScaledObject, kin
 	return rivals
 }
 
-// others are the other ScaledObjects of the namespace with that value of an
-// index, by name.
+// mostOthers is how many objects with the same target or HPA are told of. One is
+// enough to refuse another.
+const mostOthers = 20
+
+// others are other ScaledObjects of the namespace with that value of an index, by
+// name.
 func (j *Judge) others(ctx context.Context, so *v1alpha1.ScaledObject, index, value string, v *Verdict) []v1alpha1.ScaledObject {
 	var list v1alpha1.ScaledObjectList
-	if err := j.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{index: value}); err != nil {
+	if err := j.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{index: value}, client.Limit(mostOthers), client.UnsafeDisableDeepCopy); err != nil {
 		v.warn("whether another ScaledObject has the same target or HPA could not be checked: %v", err)
 		return nil
 	}
@@ -81,7 +85,7 @@ func (j *Judge) otherHPAs(
 	ctx context.Context, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource, rivals []string, v *Verdict,
 ) {
 	var list autoscalingv2.HorizontalPodAutoscalerList
-	err := j.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name})
+	err := j.Objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name}, client.Limit(mostOthers), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		v.warn("whether another HPA scales the target could not be checked: %v", err)
 		return

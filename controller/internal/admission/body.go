@@ -19,28 +19,35 @@ var (
 )
 
 // readReview reads a body whole, within its time, and refuses one that would
-// become large once it is decoded.
-func readReview(w http.ResponseWriter, r *http.Request) (io.ReadCloser, error) {
+// become large once it is decoded; there is the beginning of that, too.
+func readReview(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only what is no connection has none
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longestReview))
+	whole := http.MaxBytesReader(w, r.Body, longestRead)
+	text, err := io.ReadAll(io.LimitReader(whole, longestReview+1))
+	if err == nil && len(text) > longestReview {
+		text = bytes.Clone(text[:4<<10])
+		if _, err = io.Copy(io.Discard, whole); err == nil {
+			err = errLong
+		}
+	}
 	var long *http.MaxBytesError
 	switch {
-	case errors.As(err, &long):
-		return nil, errLong
+	case errors.Is(err, errLong), errors.As(err, &long):
+		return text, errLong
 	case err != nil:
 		return nil, errLate
 	}
 	_ = connection.SetReadDeadline(time.Time{}) // judging it takes the time that it takes
 	if err := checkShape(text); err != nil {
-		return nil, err
+		return text, err
 	}
 	// The decoder takes what does not look like JSON for YAML, whose aliases make
 	// much of little.
 	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) || !json.Valid(text) {
 		return nil, errJSON
 	}
-	return io.NopCloser(bytes.NewReader(text)), nil
+	return text, nil
 }
 
 // checkShape counts what a text of JSON has, without decoding it.

@@ -1,10 +1,18 @@
 package admission
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
+	"regexp"
 	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
@@ -17,6 +25,9 @@ const (
 	// longestReview is what a review may have, the object and what it was
 	// before: as much as the API server stores of one object.
 	longestReview = 1 << 20
+	// longestRead is more than an API server sends of what it stores. Beyond
+	// longestReview nothing of it is kept.
+	longestRead = 16 << 20
 	// mostValues is how many values the JSON of a review may have. Each becomes
 	// many times its own size once it is decoded.
 	mostValues = 10_000
@@ -32,9 +43,10 @@ const (
 	longestWait = 10 * time.Second
 )
 
-// ofPeers lets reviews through to next, in turn and within bounds. What is
-// refused here is an error to the API server, which then does as failurePolicy
-// says; the controller checks the object again.
+// ofPeers lets reviews through to next, in turn and within bounds. A review that is
+// too large is a refusal of its object: nobody passes what would be judged by
+// writing more. What is refused otherwise is an error to the API server, which then
+// does as failurePolicy says; the controller checks the object again.
 func ofPeers(gate *inbound.Gate, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if problem, code := refusedUnread(r); code != 0 {
@@ -54,13 +66,39 @@ func ofPeers(gate *inbound.Gate, next http.Handler) http.Handler {
 		case errors.Is(err, errJSON):
 			turnAway(w, err.Error(), http.StatusBadRequest)
 			return
+		case err != nil && body != nil && refuse(w, body, err):
+			return
 		case err != nil:
 			turnAway(w, err.Error(), http.StatusRequestEntityTooLarge)
 			return
 		}
-		r.Body = body
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// whose is how a review of an API server begins, whatever its object.
+var whose = regexp.MustCompile(`^\{"kind":"AdmissionReview","apiVersion":"(admission\.k8s\.io/v1)","request":\{"uid":"([0-9A-Za-z-]{1,64})"`)
+
+// refuse answers the review that begins so, and is false for what is none.
+func refuse(w http.ResponseWriter, begin []byte, problem error) bool {
+	found := whose.FindSubmatch(begin[:min(len(begin), 4<<10)])
+	if found == nil {
+		return false
+	}
+	answer, err := json.Marshal(admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: string(found[1]), Kind: "AdmissionReview"},
+		Response: &admissionv1.AdmissionResponse{UID: types.UID(found[2]), Result: &metav1.Status{
+			Status: metav1.StatusFailure, Reason: metav1.StatusReasonRequestEntityTooLarge, Code: http.StatusRequestEntityTooLarge,
+			Message: problem.Error() + ", the object and what it was before together; one that is too large already can only be deleted",
+		}},
+	})
+	if err != nil {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(answer) // who does not read it asks again
+	return true
 }
 
 // turnAway answers without what is left of the body, and ends the connection:
@@ -76,7 +114,7 @@ func refusedUnread(r *http.Request) (problem string, code int) {
 	switch {
 	case r.Method != http.MethodPost:
 		return "a review is posted", http.StatusMethodNotAllowed
-	case r.ContentLength > longestReview:
+	case r.ContentLength > longestRead:
 		return errLong.Error(), http.StatusRequestEntityTooLarge
 	}
 	return "", 0

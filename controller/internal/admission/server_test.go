@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,6 +240,26 @@ func TestLargeReviewsAreRefused(t *testing.T) {
 		}
 	}
 	s.answers("after them")
+	// The API server says whose a review is, and its object is refused.
+	for what, so := range map[string]*v1alpha1.ScaledObject{
+		"bytes": scaledObject(func(so *v1alpha1.ScaledObject) {
+			so.Annotations = map[string]string{"note": strings.Repeat("x", 2*longestReview)}
+		}),
+		"values": scaledObject(func(so *v1alpha1.ScaledObject) {
+			so.Labels = map[string]string{}
+			for i := range mostValues + 1 {
+				so.Labels[strconv.Itoa(i)] = ""
+			}
+		}),
+	} {
+		code, text, err := s.post(s.client(genuine), pathScaledObject, bytes.NewReader(reviewOf(t, namespace, so)))
+		var review admissionv1.AdmissionReview
+		if err != nil || code != http.StatusOK || json.Unmarshal([]byte(text), &review) != nil {
+			t.Errorf("%s: %d %s, %v", what, code, text, err)
+		} else if r := review.Response; r == nil || r.Allowed || r.UID != "1" || !strings.Contains(r.Result.Message, "the review has more than") {
+			t.Errorf("%s: answered %s", what, text)
+		}
+	}
 	quoted := scaledObject(func(so *v1alpha1.ScaledObject) {
 		so.Annotations = map[string]string{"note": strings.Repeat(`{[,\"`, mostValues)}
 	})

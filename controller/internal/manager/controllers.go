@@ -100,10 +100,15 @@ func targets(b *builder.Builder, mgr ctrl.Manager, which predicate.Predicate) *b
 	return b
 }
 
+// mostOfTarget is how many ScaledObjects hear of a target of that name. One scales
+// it, and one of each other kind that is called so; more than that are refused,
+// and asking for all of them would keep what happens elsewhere waiting.
+const mostOfTarget = 20
+
 // scaling are requests for the ScaledObjects that scale a target by that name.
 func scaling(ctx context.Context, objects client.Reader, target types.NamespacedName) []reconcile.Request {
 	var list v1alpha1.ScaledObjectList
-	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{rules.ByTarget: target.Name}, client.UnsafeDisableDeepCopy)
+	err := objects.List(ctx, &list, client.InNamespace(target.Namespace), client.MatchingFields{rules.ByTarget: target.Name}, client.Limit(mostOfTarget), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil
 	}
