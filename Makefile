@@ -73,7 +73,8 @@ release: bin/tools/cyclonedx-gomod bin/tools/helm ## Write dist/: manifests, cha
 	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/$(DIST)/kustomization.yaml
 	mv bin/images/*.tar $(DIST)/images/ && rm $(DIST)/kustomization.yaml
 	helm package $(DIST)/chart/sluice --destination $(DIST) && rm -r $(DIST)/chart
-	[ -z '$(PLATFORMS)' ] || { $(MAKE) --no-print-directory plugins && mv bin/plugin/archives $(DIST)/plugin; }
+	$(if $(PLATFORMS),$(MAKE) --no-print-directory plugins)
+	$(if $(PLATFORMS),mv bin/plugin/archives $(DIST)/plugin)
 	for binary in bin/linux/*/* $(if $(PLATFORMS),bin/plugin/*-*/$(PLUGIN)*); do \
 		arch=$$(basename $$(dirname $$binary)); \
 		cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
