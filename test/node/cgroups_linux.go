@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,16 +56,15 @@ func removeCgroups(name string) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for _, root := range roots {
-		for err = removeTree(filepath.Join(root, name)); err != nil; err = removeTree(filepath.Join(root, name)) {
-			if time.Now().After(deadline) {
-				return fmt.Errorf("cgroup: %w", err)
-			}
-			time.Sleep(100 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return waitFor(ctx, "the end of cgroups", func(context.Context) error {
+		var errs []error
+		for _, root := range roots {
+			errs = append(errs, removeTree(filepath.Join(root, name)))
 		}
-	}
-	return nil
+		return errors.Join(errs...)
+	})
 }
 
 // removeTree removes the innermost groups first; their files go with them.

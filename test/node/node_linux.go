@@ -190,12 +190,14 @@ func (n *Node) Stop() error {
 
 // killContainers ends what containerd started. Its shims live on without it.
 func killContainers() error {
-	for range 100 {
-		left := 0
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return waitFor(ctx, "the end of containers", func(context.Context) error {
 		commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 		if err != nil {
 			return err
 		}
+		left := 0
 		for _, file := range commands {
 			text, err := os.ReadFile(file)
 			if err != nil || !strings.Contains(string(text), "containerd-shim") {
@@ -206,12 +208,11 @@ func killContainers() error {
 				left++
 			}
 		}
-		if left == 0 {
-			return nil
+		if left > 0 {
+			return fmt.Errorf("%d shims", left)
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return errors.New("shims of containers do not end")
+		return nil
+	})
 }
 
 // unmountBelow takes away the mounts of containers and volumes, the last first;

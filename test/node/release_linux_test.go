@@ -39,6 +39,7 @@ func TestChart(t *testing.T) {
 		"--set", "sluice.families.replicaCount=1", "--set", "sluice.grants.namespaces={"+work+"}", "--wait", "--timeout", "4m")
 	kubectl(t, "", "label", "namespace", system, "pod-security.kubernetes.io/enforce=restricted")
 
+	night := startCron(t, "clock")
 	families := releasedFamilies(t)
 	checkRunning(t, version, families)
 	checkPolicies(t, families)
@@ -46,8 +47,6 @@ func TestChart(t *testing.T) {
 	kubectl(t, workload("checkout")+workload("worker")+scaled("worker", "kubernetes-workload", map[string]string{
 		"podSelector": "app=checkout", "value": "1",
 	}), "apply", "-f", "-")
-	night := startCron(t, "clock")
-
 	kubectl(t, "", "--namespace", work, "scale", "deployment/checkout", "--replicas=3")
 	waitReplicas(t, "worker", 3)
 	checkCompare(t)
