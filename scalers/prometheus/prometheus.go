@@ -179,7 +179,7 @@ func (p prometheusParams) connect(ctx context.Context, address *url.URL) (*serve
 			return nil, plainErr
 		}
 		options.Authorize = p.Authorize(plain)
-	} else if options.Authorize, options.Refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil {
+	} else if options.Authorize, options.Refused, err = p.authorize(ctx, address, p.UnsafeSSL); err != nil { //nolint:bodyclose // it returns who gets answers, and none
 		return nil, err
 	}
 	s.client, err = client.HTTP(ctx, options)
