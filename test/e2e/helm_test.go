@@ -41,15 +41,33 @@ func TestHelm(t *testing.T) {
 	c := anotherCluster(t)
 	h := newHelm(c, "sluice", "sluice-system")
 
-	// What is somebody else's is refused by its name, and nothing is installed.
-	c.apply(anotherAdapter)
-	if text, err := h.try("install", "--create-namespace"); err == nil || !strings.Contains(text, "v1beta1.external.metrics.k8s.io") {
-		t.Errorf("beside another adapter: %v, %s", err, text)
+	// What is somebody else's, and who may not, is refused in plain words, and
+	// nothing is installed.
+	for name, tt := range map[string]struct {
+		there  string
+		delete []string
+		args   []string
+		want   string
+	}{
+		"another adapter": {anotherAdapter, []string{"apiservice", "v1beta1.external.metrics.k8s.io"}, nil, "APIService v1beta1.external.metrics.k8s.io leads to Service elsewhere/another"},
+		"another Sluice":  {anotherSluice, []string{"clusterrolebinding", "sluice-controller"}, nil, "Sluice is in namespace other already, and a cluster has one: helm uninstall s -n other"},
+		"KEDA":            {kedasDeployment, []string{"namespace", "keda"}, nil, "KEDA runs in namespace keda, and a cluster has one of both: helm upgrade k <this chart> --reuse-values -n keda"},
+		"nobody's rights": {"", nil, []string{"--kube-as-user=nobody"}, "forbidden"},
+	} {
+		if tt.there != "" {
+			c.apply(tt.there)
+		}
+		if text, err := h.try("install", append([]string{"--create-namespace"}, tt.args...)...); err == nil || !strings.Contains(text, tt.want) {
+			t.Errorf("%s: %v, %s", name, err, text)
+		}
+		if images := h.images(); len(images) > 0 {
+			t.Errorf("%s: half installed: %v", name, images)
+		}
+		c.checkNoRoles()
+		if tt.delete != nil {
+			c.kubectl(append([]string{"delete"}, tt.delete...)...)
+		}
 	}
-	if images := h.images(); len(images) > 0 {
-		t.Errorf("half installed: %v", images)
-	}
-	c.kubectl("delete", "apiservice", "v1beta1.external.metrics.k8s.io")
 
 	h.run("install", "--create-namespace", "--set", "families.select=none", "--set", "families.cron.enabled=true")
 	h.checkFamilies("cron")
@@ -199,6 +217,37 @@ spec:
   versionPriority: 100
   service: {name: another, namespace: elsewhere, port: 443}
 `
+
+// anotherSluice is what says where one is, and kedasDeployment a KEDA that Helm
+// installed.
+const (
+	anotherSluice = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: sluice-controller, annotations: {meta.helm.sh/release-name: s, meta.helm.sh/release-namespace: other}}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: sluice-controller}
+subjects: [{kind: ServiceAccount, name: controller, namespace: other}]
+`
+	kedasDeployment = `
+{apiVersion: v1, kind: Namespace, metadata: {name: keda}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {namespace: keda, name: keda-operator, annotations: {meta.helm.sh/release-name: k, meta.helm.sh/release-namespace: keda}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: keda-operator}}
+  template: {metadata: {labels: {app: keda-operator}}, spec: {containers: [{name: app, image: app}]}}
+`
+)
+
+// checkNoRoles checks that no role of Sluice was made.
+func (c another) checkNoRoles() {
+	c.t.Helper()
+	if roles := c.kubectl("get", "clusterroles,serviceaccounts,crds", "-A", "-l", "app.kubernetes.io/part-of=sluice", "-o", "name"); roles != "" {
+		c.t.Errorf("half installed: %s", roles)
+	}
+}
 
 // helm runs Helm against a cluster whose Pods are processes.
 type helm struct {

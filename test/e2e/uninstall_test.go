@@ -25,7 +25,7 @@ import (
 func TestUninstall(t *testing.T) {
 	t.Parallel()
 	c := anotherCluster(t)
-	objects := c.coreAndCron()
+	objects := c.coreAndCron("components: [DEPLOY/components/restore-registration]")
 
 	c.apply(anotherAdapter + "---\n{apiVersion: v1, kind: Namespace, metadata: {name: elsewhere}}\n---\n" +
 		"{apiVersion: v1, kind: Service, metadata: {name: another, namespace: elsewhere}, spec: {ports: [{port: 443}]}}")
@@ -40,6 +40,17 @@ func TestUninstall(t *testing.T) {
 	c.waitReplicas("always", 3)
 	hpa := c.hpa("always")
 	c.waitFinalizer("restored")
+
+	// It is put back, as was asked for, which an uninstallation is not to fight.
+	for _, kindName := range []string{"apiservice/v1beta1.external.metrics.k8s.io", "validatingwebhookconfiguration/keda-admission"} {
+		uid := c.kubectl("get", kindName, "-o", "jsonpath={.metadata.uid}")
+		c.kubectl("delete", kindName)
+		c.wait(kindName+" to be put back", func() (bool, string) {
+			now := c.kubectl("get", kindName, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}")
+			return now != "" && now != uid, now
+		})
+	}
+
 	record, err := c.RecordReplicas(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +162,7 @@ subjects: [{kind: User, name: reader, apiGroup: rbac.authorization.k8s.io}]
 `
 
 // coreAndCron are the objects of the smallest installation.
-func (c another) coreAndCron() manifests {
+func (c another) coreAndCron(more string) manifests {
 	c.t.Helper()
 	repo, err := localcluster.FindRepo(".")
 	if err != nil {
@@ -165,7 +176,7 @@ func (c another) coreAndCron() manifests {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	text := strings.ReplaceAll("resources: [DEPLOY/core, DEPLOY/scalers/cron]\n", "DEPLOY", deploy)
+	text := strings.ReplaceAll("resources: [DEPLOY/core, DEPLOY/scalers/cron]\n"+more, "DEPLOY", deploy)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
