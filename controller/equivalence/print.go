@@ -88,7 +88,7 @@ func (d Document) Print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VERDICT\tKIND\tOBJECT\tREPLICAS\tWOULD\tREAD HERE (TOLD TO THE HPA)")
 	for _, o := range sorted {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", o.Verdict, o.Kind, clean(o.Namespace+"/"+o.Name), count32(o.Replicas), o.would(), clean(o.values()))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", clean(string(o.Verdict)), clean(o.Kind), clean(o.Namespace+"/"+o.Name), count32(o.Replicas), o.would(), clean(o.values()))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -149,9 +149,9 @@ func (o Object) print(w io.Writer) error {
 	if len(o.Differences) == 0 && len(o.Past) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "\n%s %s/%s\n", o.Kind, clean(o.Namespace), clean(o.Name))
+	_, err := fmt.Fprintf(w, "\n%s %s/%s\n", clean(o.Kind), clean(o.Namespace), clean(o.Name))
 	for _, d := range slices.Concat(o.Differences, o.Past) {
-		what := string(d.Reason)
+		what := clean(string(d.Reason))
 		if d.What != "" {
 			what += ", " + clean(d.What)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,54 @@ ScaledObject shop/other
 		if err := d.Print(&b); err != nil || !strings.Contains(b.String(), text) || d.Equivalent() {
 			t.Errorf("%s: %q, %v", mode, b.String(), err)
 		}
+	}
+}
+
+// Whatever text of a Document has signs that a terminal acts on, none is printed.
+func TestNoTextReachesATerminalAsItIs(t *testing.T) {
+	texts := 0
+	var fill func(v reflect.Value)
+	fill = func(v reflect.Value) {
+		if !v.CanSet() { // nobody decodes it
+			return
+		}
+		switch v.Kind() {
+		case reflect.String:
+			texts++
+			v.SetString("a\x1b[2Jb\u202ec\rd\x9be")
+		case reflect.Struct:
+			if v.Type() == reflect.TypeFor[time.Time]() {
+				v.Set(reflect.ValueOf(time.Unix(1e9, 0)))
+				return
+			}
+			for i := range v.NumField() {
+				fill(v.Field(i))
+			}
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+			for i := range v.Len() {
+				fill(v.Index(i))
+			}
+		case reflect.Pointer:
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(v.Elem())
+		default: // numbers
+		}
+	}
+	for _, mode := range []Mode{Shadow, Acting, Standby} {
+		var d Document
+		fill(reflect.ValueOf(&d).Elem())
+		d.Mode = mode
+		var b strings.Builder
+		if err := d.Print(&b); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsAny(b.String(), "\x1b\u202e\r\u009b") || strings.Contains(b.String(), "\x9b") {
+			t.Errorf("%s: printed %q", mode, b.String())
+		}
+	}
+	if texts < 10 {
+		t.Errorf("%d texts were filled", texts)
 	}
 }
 

@@ -50,7 +50,7 @@ func (a *authentications) add(mgr ctrl.Manager, r admitting) error {
 		Watches(&v1alpha1.ScaledObject{}, a.usersChanged()).
 		Watches(&v1alpha1.ScaledJob{}, a.usersChanged()).
 		WatchesRawSource(source.Func(a.due.attach)).
-		WithOptions(controller.Options{RateLimiter: retries()}).
+		WithOptions(inTurns(fewWorkers, controller.Options{RateLimiter: retries()})).
 		Complete(againAfterConflict(r))
 }
 

@@ -40,7 +40,7 @@ func addSinks(mgr ctrl.Manager, sinks *cloudevents.Sinks, leads func() bool) err
 		err := ctrl.NewControllerManagedBy(mgr).Named(one.name).
 			For(one.empty(), builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, roomChanged()))).
 			WatchesRawSource(source.Func(one.feed.attach)).
-			WithOptions(controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)}).
+			WithOptions(inTurns(fewWorkers, controller.Options{RateLimiter: retries(), NeedLeaderElection: ptr.To(false)})).
 			Complete(againAfterConflict(reportingPanics{r, "a CloudEventSource", r.Defective}))
 		if err != nil {
 			return err

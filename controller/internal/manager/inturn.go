@@ -22,6 +22,9 @@ func inTurns(count int, o controller.Options) controller.Options {
 	return o
 }
 
+// fewWorkers are enough for what is seldom written, and two namespaces.
+const fewWorkers = 2
+
 // turnQueue is a queue in which namespaces take turns. Within one, what a change
 // asks for comes before what is there because everything is looked at.
 type turnQueue struct {

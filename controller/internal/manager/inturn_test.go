@@ -3,6 +3,9 @@ package manager
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,5 +128,33 @@ func TestChangesComeBeforeLists(t *testing.T) {
 	}
 	if n := q.Len() + len(q.line.waiting) + len(q.line.later); n != 0 || !q.line.turns.Idle() {
 		t.Errorf("%d are remembered at the end", n)
+	}
+}
+
+// Every controller of what tenants write has its namespaces take turns.
+func TestEveryQueueHasTurns(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	queues := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") || name == "signing.go" { // of the installation's own namespace
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if _, options, ok := strings.Cut(line, "WithOptions("); ok {
+				if queues++; !strings.HasPrefix(options, "inTurns(") {
+					t.Errorf("%s: a queue without turns: %s", name, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	if queues < 7 {
+		t.Errorf("%d queues were found", queues)
 	}
 }

@@ -29,8 +29,8 @@ type Writer struct {
 
 	mu      sync.Mutex
 	records map[types.NamespacedName]*record
-	// starting are objects that no reconcile has reported of.
-	starting map[types.NamespacedName]struct{}
+	// starting are objects that no reconcile has reported of, by namespace.
+	starting map[string]map[string]struct{}
 }
 
 // record is what is known of one object.
@@ -249,21 +249,30 @@ func (w *Writer) Forget(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.records, key)
-	delete(w.starting, key)
+	w.noteStarted(key)
+}
+
+// noteStarted takes note that an object is not starting; w.mu is held.
+func (w *Writer) noteStarted(key types.NamespacedName) {
+	of := w.starting[key.Namespace]
+	if delete(of, key.Name); len(of) == 0 {
+		delete(w.starting, key.Namespace)
+	}
 }
 
 // started takes note that a reconcile reported of an object.
 func (w *Writer) started(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.starting, key)
+	w.noteStarted(key)
 }
 
-// busy reports whether there are objects that no reconcile has reported of.
-func (w *Writer) busy() bool {
+// busy reports whether a namespace has objects that no reconcile has reported of.
+// What another one has puts off nothing here: some always has.
+func (w *Writer) busy(namespace string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.starting) > 0
+	return len(w.starting[namespace]) > 0
 }
 
 // ForgetAll drops what is known of every object.
@@ -278,12 +287,16 @@ func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 	key := client.ObjectKeyFromObject(so)
 	w.mu.Lock()
 	if w.records == nil {
-		w.records, w.starting = map[types.NamespacedName]*record{}, map[types.NamespacedName]struct{}{}
+		w.records, w.starting = map[types.NamespacedName]*record{}, map[string]map[string]struct{}{}
 	}
 	r := w.records[key]
 	if r == nil || r.uid != so.UID {
 		r = &record{uid: so.UID}
-		w.records[key], w.starting[key] = r, struct{}{}
+		w.records[key] = r
+		if w.starting[key.Namespace] == nil {
+			w.starting[key.Namespace] = map[string]struct{}{}
+		}
+		w.starting[key.Namespace][key.Name] = struct{}{}
 	}
 	w.mu.Unlock()
 	r.mu.Lock()
@@ -324,7 +337,7 @@ func (w *Writer) flush(
 	}
 	r.settle(base, next)
 	words := urgent || w.Now().Sub(r.wroteAt) >= next.PollingInterval()
-	if r.settled != nil || !noticeable(base, next, words, words && !w.busy()) {
+	if r.settled != nil || !noticeable(base, next, words, words && !w.busy(cached.Namespace)) {
 		return nil
 	}
 	// It bears the resource version of base. A patch would cost the API server

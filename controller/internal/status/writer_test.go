@@ -548,7 +548,7 @@ func TestFirstMirrorWaitsForOthersToStart(t *testing.T) {
 		"reconciled": func() { f.reconciled(other, found()) },
 		"deleted":    func() { f.Forget(client.ObjectKeyFromObject(other)) },
 	} {
-		if ready(); f.busy() {
+		if ready(); f.busy(other.Namespace) {
 			t.Errorf("%s: still waited for", name)
 		}
 		f.Forget(client.ObjectKeyFromObject(other))
@@ -559,6 +559,27 @@ func TestFirstMirrorWaitsForOthersToStart(t *testing.T) {
 		t.Errorf("again in %v, want never", again)
 	}
 	f.wrote(1)
+}
+
+// TestOthersDoNotWaitForAnotherNamespaceToStart has objects of one namespace made
+// that nobody reports of, as whoever makes and deletes them always has some.
+func TestOthersDoNotWaitForAnotherNamespaceToStart(t *testing.T) {
+	interval := newObject().PollingInterval()
+	f := settled(t, newObject())
+	f.observed(f.object(), mirrored())
+	flood := newObject()
+	flood.Namespace, flood.Name, flood.UID = "flood", "other", "other-uid"
+	f.observed(flood, quiet())
+	f.clock.Step(interval)
+	if again := f.observed(f.object(), mirrored()); again != 0 {
+		t.Errorf("again in %v, want never", again)
+	}
+	f.wrote(1)
+	f.Forget(client.ObjectKeyFromObject(flood))
+	f.reconciled(f.object(), found())
+	if len(f.starting) != 0 {
+		t.Errorf("in the end are starting %v", f.starting)
+	}
 }
 
 func TestPause(t *testing.T) {
