@@ -100,6 +100,7 @@ type process struct {
 	kinds     *target.Kinds
 	targets   *target.Client
 	sinks     *cloudevents.Sinks
+	events    *recorder
 	status    *status.Writer
 
 	failures  *metrics.Errors
@@ -256,9 +257,10 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		Discovery: &kinds.Discovery{API: p.clientset.Discovery(), Now: time.Now},
 	}
 	p.sinks = cloudevents.NewSinks(p.ClusterName, p.ClusterObjectNamespace, p.named("cloudevents"))
+	p.events = newRecorder(p.mgr.GetEventRecorder("keda-operator"), time.Now)
 	p.status = &status.Writer{
 		Client: cluster, Now: time.Now,
-		Events: cloudevents.Recorder{EventRecorder: p.mgr.GetEventRecorder("keda-operator"), Sinks: p.sinks},
+		Events: cloudevents.Recorder{EventRecorder: p.events, Sinks: p.sinks},
 	}
 	p.leftOut = metrics.LeftOut(p.named("metrics"))
 	p.failures, p.figures = metrics.NewErrors(p.leftOut), metrics.NewFigures(p.leftOut)
@@ -301,13 +303,12 @@ func (p *process) addRegistration(context.Context) error {
 	if p.WebhookAddress == webhookOff {
 		name = ""
 	}
-	recorder := p.mgr.GetEventRecorder("keda-operator")
 	p.registration = &registration.Registration{
 		Client: direct, Namespace: p.Namespace, MetricsService: p.Trust.MetricsService, Webhook: name, WebhookService: p.Trust.WebhookService,
 		Restore: p.Restore, Acts: p.acts,
 		Shadow: func() bool { _, follows := p.follows(); return follows },
 		Tell: func(about runtime.Object, kind, reason, action, note string) {
-			status.Emit(recorder, about, kind, reason, action, note)
+			status.Emit(p.events, about, kind, reason, action, note)
 		},
 		Changed: p.followed, Now: time.Now, Log: p.named("registration"),
 	}
@@ -383,7 +384,7 @@ func (p *process) addMetrics(ctx context.Context) error {
 	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula, p.leftOut)
 	for _, c := range []prometheus.Collector{
 		guard.Panics, guard.Collector(p.failures), guard.Collector(p.figures), p.rival.metric(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
-		guard.Collector(p.shadow), p.registration, p.leftOut,
+		guard.Collector(p.shadow), p.registration, p.leftOut, p.events.leftOut,
 	} {
 		if err := ctrlmetrics.Registry.Register(c); err != nil {
 			return err
