@@ -66,21 +66,20 @@ images: ## Build an OCI image layout per process, amd64 and arm64, into bin/imag
 # Everything that a release has, under dist/. REGISTRY is what the names of images
 # begin with, where they will be pushed to; VERSION is their tag.
 REGISTRY ?=
-DIST ?= dist
 release: bin/tools/cyclonedx-gomod bin/tools/helm ## Write dist/: manifests, chart, images, the plugin, what is in them (SBOM), checksums (VERSION=v1.2.3 REGISTRY=ghcr.io/you)
-	rm -rf $(DIST) && mkdir -p $(DIST)/images $(DIST)/sbom
-	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/$(DIST)
-	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/$(DIST)/kustomization.yaml
-	mv bin/images/*.tar $(DIST)/images/ && rm $(DIST)/kustomization.yaml
-	helm package $(DIST)/chart/sluice --destination $(DIST) && rm -r $(DIST)/chart
+	rm -rf dist && mkdir -p dist/images dist/sbom
+	cd deploy && $(RUN) ./release -repository .. -registry '$(REGISTRY)' -tag '$(VERSION)' -out $(CURDIR)/dist
+	$(MAKE) --no-print-directory images IMAGE_NAMES=$(CURDIR)/dist/kustomization.yaml
+	mv bin/images/*.tar dist/images/ && rm dist/kustomization.yaml
+	helm package dist/chart/sluice --destination dist && rm -r dist/chart
 	$(if $(PLATFORMS),$(MAKE) --no-print-directory plugins)
-	$(if $(PLATFORMS),mv bin/plugin/archives $(DIST)/plugin)
+	$(if $(PLATFORMS),mv bin/plugin/archives dist/plugin)
 	for binary in bin/linux/*/* $(if $(PLATFORMS),bin/plugin/*-*/$(PLUGIN)*); do \
 		arch=$$(basename $$(dirname $$binary)); \
 		cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
-			-output $(DIST)/sbom/$$(basename $$binary .exe)-$$arch.cdx.json $$binary || exit 1; \
+			-output dist/sbom/$$(basename $$binary .exe)-$$arch.cdx.json $$binary || exit 1; \
 	done
-	cd $(DIST) && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
+	cd dist && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
 
 bin/tools/cyclonedx-gomod: tools/sbom/go.mod tools/sbom/go.sum
 	cd tools/sbom && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/tools/ tool && touch $(CURDIR)/$@
@@ -120,7 +119,7 @@ tidy: ## Tidy every module, raise shared libraries to equal versions, write go.w
 	hack/workspace.sh write
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
-	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images bin/node/release bin/node/images bin/node/pause dist
+	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images bin/node/release bin/node/images bin/node/pause bin/node/binaries dist
 
 ##@ Check
 .PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities
@@ -204,16 +203,20 @@ test-attacks: build cluster-binaries bin/tools/.generators ## What enemies do, t
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
 		hack/test.sh -count=1 -parallel 6 -timeout 30m ./attacks
 
-# What a release has, on a real kubelet: everything as users get it. The release
-# is of this machine's architecture alone, and the images of Pods that are not
-# ours are made here, too: nothing is pulled.
+# What a release has, on a real kubelet, as users get it: packed as make release
+# does, from the binaries that all tests use. Nothing is pulled, so that the image
+# of Pods which are not ours is made here, too.
 NODE := bin/node
-test-node: cluster-binaries node-binaries bin/tools/helm $(OUT)/$(PLUGIN) ## A release on a node of containerd and a real kubelet (Debian, root): install, scale Pods, upgrade, uninstall
+test-node: build cluster-binaries node-binaries bin/tools/helm ## A release on a node of containerd and a real kubelet (Debian, root): install, scale Pods, upgrade, uninstall
 	test/node/install.sh
-	$(MAKE) --no-print-directory release DIST=$(NODE)/release ARCH=$$(go env GOARCH) PLATFORMS= VERSION=v0.0.0-node REGISTRY=localhost/sluice-node
-	rm -rf $(NODE)/pause && mkdir -p $(NODE)/pause/$$(go env GOARCH)
-	cd test && $(BUILD) -o $(CURDIR)/$(NODE)/pause/$$(go env GOARCH)/pause ./node/pause
+	rm -rf $(NODE)/binaries $(NODE)/pause $(NODE)/images $(NODE)/release && mkdir -p $(NODE)/release/images
+	arch=$$(go env GOARCH) && mkdir -p $(NODE)/binaries/$$arch $(NODE)/pause/$$arch && \
+		ln $(SHIPPED:%=bin/%) $(NODE)/binaries/$$arch && \
+		cd test && $(BUILD) -o $(CURDIR)/$(NODE)/pause/$$arch/pause ./node/pause
+	cd deploy && $(RUN) ./release -repository .. -registry localhost/sluice-node -tag v0.0.0-node -out $(CURDIR)/$(NODE)/release
+	cd tools/images && $(RUN) . -binaries $(CURDIR)/$(NODE)/binaries -names $(CURDIR)/$(NODE)/release/kustomization.yaml -out $(CURDIR)/$(NODE)/release/images
 	cd tools/images && $(RUN) . -binaries $(CURDIR)/$(NODE)/pause -names $(CURDIR)/test/node/pause/images.yaml -out $(CURDIR)/$(NODE)/images
+	helm package $(NODE)/release/chart/sluice --destination $(NODE)/release
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---|node:)' \
 		hack/test.sh -count=1 -failfast -timeout 10m ./node
 
