@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -435,4 +436,50 @@ func TestAnOlderClusterIsRefused(t *testing.T) {
 	if _, complaints, err := helm(t, "template", "sluice", helmChart, "--kube-version", "v1.33.9"); err == nil || !strings.Contains(complaints, "requires kubeVersion: >=1.34") {
 		t.Errorf("%v, %s", err, complaints)
 	}
+}
+
+// TestRestoringIsGrantedWhereItIsAskedFor: the flag brings the rights that the
+// component has, to the controller alone, and nothing else does.
+func TestRestoringIsGrantedWhereItIsAskedFor(t *testing.T) {
+	const role, binding = "ClusterRole/sluice-controller-registration", "ClusterRoleBinding/sluice-controller-registration"
+	text, err := os.ReadFile("components/restore-registration/role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := named(documents(t, string(text)), role)
+	for values, granted := range map[string]bool{
+		"{}": false, "{extraArgs: {keda: {restore-registration: false}}}": false, "{extraArgs: {keda: {restore-registration: true}}}": true,
+		"{extraArgs: {keda: {restore-registration: true}}, rbac: {create: false}}": false,
+	} {
+		objects := template(t, helmChart, values)
+		have, bound := named(objects, role), named(objects, binding)
+		if (have != nil) != granted || (bound != nil) != granted {
+			t.Errorf("%s: %v, %v", values, have, bound)
+		}
+		if !granted {
+			continue
+		}
+		if got, want := rulesOf(t, have), rulesOf(t, want); !slices.Equal(got, want) || len(want) == 0 {
+			t.Errorf("rules %s, want %s", got, want)
+		}
+		if subjects := place(t, bound, "subjects"); !strings.Contains(subjects, `"name":"controller"`) || strings.Count(subjects, "ServiceAccount") != 1 {
+			t.Errorf("bound to %s", subjects)
+		}
+	}
+}
+
+// rulesOf are the rules of a role, in an order of their own.
+func rulesOf(t *testing.T, role object) []string {
+	t.Helper()
+	list, _ := role["rules"].([]any)
+	var rules []string
+	for _, rule := range list {
+		text, err := json.Marshal(rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, string(text))
+	}
+	slices.Sort(rules)
+	return rules
 }

@@ -57,6 +57,18 @@
     {{- include "sluice.bind" (dict "c" $c "kind" "RoleBinding" "name" $name "namespace" $minted.namespace "role" $name "of" "Role" "subjects" $subjects) -}}
   {{- end -}}
 {{- end -}}
+{{- /* As components/restore-registration: a create cannot be limited to a name. */ -}}
+{{- if eq (toString (dig "extraArgs" "keda" "restore-registration" false $v)) "true" -}}
+  {{- $rules := list -}}
+  {{- range $group, $resource := dict "apiregistration.k8s.io" "apiservices" "admissionregistration.k8s.io" "validatingwebhookconfigurations" -}}
+    {{- $rules = append $rules (dict "apiGroups" (list $group) "resources" (list $resource) "verbs" (list "create")) -}}
+  {{- end -}}
+  {{- include "sluice.print" (dict "c" $c "o" (dict "apiVersion" "rbac.authorization.k8s.io/v1" "kind" "ClusterRole"
+      "metadata" (dict "name" "sluice-controller-registration" "labels" (dict "app.kubernetes.io/name" "controller" "app.kubernetes.io/part-of" "sluice"))
+      "rules" $rules)) -}}
+  {{- $controller := dict "kind" "ServiceAccount" "name" (include "sluice.name" (dict "c" $c "kind" "ServiceAccount" "name" "controller")) "namespace" $namespace -}}
+  {{- include "sluice.bind" (dict "c" $c "kind" "ClusterRoleBinding" "name" "sluice-controller-registration" "role" "sluice-controller-registration" "subjects" (list $controller)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
