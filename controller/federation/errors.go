@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,6 +28,22 @@ func (e *codedError) Error() string { return e.text }
 
 // GRPCStatus makes status.Code and status.FromError see the code.
 func (e *codedError) GRPCStatus() *status.Status { return status.New(e.code, e.text) }
+
+// lateError is an error whose text is made when somebody reads it: what a made-up
+// type may have meant is searched for, and nobody's lock is held for that.
+type lateError struct{ made func() error }
+
+func whenRead(made func() error) error { return &lateError{sync.OnceValue(made)} }
+
+func (e *lateError) Error() string { return e.made().Error() }
+
+func isLate(err error) bool {
+	_, ok := err.(*lateError) //nolint:errorlint // of what is within it is the reader's business
+	return ok
+}
+
+// GRPCStatus makes status.Code and status.FromError see the code.
+func (e *lateError) GRPCStatus() *status.Status { return status.Convert(e.made()) }
 
 func coded(code codes.Code, format string, args ...any) error {
 	return &codedError{code: code, text: fmt.Sprintf(format, args...)}

@@ -54,9 +54,12 @@ type Config struct {
 	NoData string
 	// AllowPlaintext accepts families whose Service says kubernetes.io/h2c.
 	AllowPlaintext bool
-	// MostOfNamespace is how many triggers of one family a namespace may have; 0
-	// is any number.
+	// MostOfNamespace is how many triggers of one family a namespace may have, of all
+	// types it is twice as many, whether they are served or not; 0 is any number.
 	MostOfNamespace int
+	// MostInAll is how many triggers all namespaces may have, each at most as many
+	// as it leaves to others; 0 is any number.
+	MostInAll int
 	// Dial is added to what every connection is made with: for measuring and
 	// tracing calls.
 	Dial []grpc.DialOption
@@ -95,6 +98,7 @@ type Federation struct {
 	instances map[instanceKey]*instance
 	subs      map[string]*subscription // by id
 	shares    shares
+	places    places
 }
 
 // New returns a Federation that knows nothing until it is started.
@@ -111,6 +115,7 @@ func New(config Config) *Federation {
 		instances: map[instanceKey]*instance{},
 		subs:      map[string]*subscription{},
 		shares:    newShares(config.MostOfNamespace),
+		places:    newPlaces(config.MostOfNamespace, config.MostInAll),
 	}
 	if f.log == nil {
 		f.log = slog.Default()
@@ -176,23 +181,30 @@ func (f *Federation) NeedLeaderElection() bool { return false }
 
 // Subscribe adds a trigger or replaces the one of the same ID. What was
 // observed stays when only generation, mode, intervals or doorbell differ.
-// It never blocks on a family and may be called before Start.
-func (f *Federation) Subscribe(t Trigger) {
+// It never blocks on a family and may be called before Start. It reports whether
+// the trigger is kept: one that is not has to be subscribed again, once its
+// namespace has fewer.
+func (f *Federation) Subscribe(t Trigger) (kept bool) {
 	t = f.withDefaults(t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := t.String()
 	sub := f.subs[id]
 	if sub == nil {
+		if f.places.take(t.Namespace) != nil {
+			f.notifier.mark(t.ID)
+			return false
+		}
 		sub = &subscription{id: id, was: f.notifier.mark}
 		f.subs[id] = sub
 	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
 		if sub.updatePacing(t) {
 			sub.eachAssignment(func(s *assignment) { s.subscriber.updatePacing(s) })
 		}
-		return
+		return true
 	}
 	f.replace(sub, t)
+	return true
 }
 
 // withDefaults adds what the installation says where the object does not.
@@ -209,17 +221,23 @@ func (f *Federation) Unsubscribe(id ID) {
 		delete(f.subs, sub.id)
 		f.leave(sub)
 		f.makeRoom(f.shares.leave(sub))
+		f.places.leave(id.Namespace)
 	}
 }
 
 // State returns what is known of a trigger. It is false for one that is not
-// subscribed.
+// subscribed, unless its namespace has so many that it is not kept.
 func (f *Federation) State(id ID) (State, bool) {
+	name := id.String()
 	f.mu.Lock()
-	sub := f.subs[id.String()]
+	sub := f.subs[name]
+	var refused error
+	if sub == nil {
+		refused = f.places.refuses(id.Namespace)
+	}
 	f.mu.Unlock()
 	if sub == nil {
-		return State{}, false
+		return State{Unkept: refused != nil, Unreachable: refused}, refused != nil
 	}
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -251,9 +269,10 @@ func (f *Federation) noteInstalled() {
 	f.installed = next
 }
 
-// absent says why a type has no Service; the Federation's lock is held.
+// absent says why a type has no Service; f.mu is held.
 func (f *Federation) absent(triggerType string) error {
-	return Absent(triggerType, f.config.Namespace, f.installed.types)
+	installed, namespace := f.installed, f.config.Namespace
+	return whenRead(func() error { return Absent(triggerType, namespace, installed.types) })
 }
 
 // absence is why a type has no Service, beside certain others that have one.

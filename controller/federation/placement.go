@@ -26,6 +26,7 @@ type service struct {
 	triggerType string
 	exists      bool
 	absence     absence
+	impossible  error // why it can have no Service, nil where it can
 	view        view
 	instances   map[instanceKey]*instance
 	subs        map[string]*subscription
@@ -39,13 +40,17 @@ type service struct {
 }
 
 func newService(triggerType string) *service {
-	return &service{
+	s := &service{
 		triggerType: triggerType,
 		instances:   map[instanceKey]*instance{},
 		subs:        map[string]*subscription{},
 		news:        rate.NewLimiter(rate.Every(newsGap), newsBurst),
 		changed:     make(chan struct{}),
 	}
+	if !canBeAType(triggerType) {
+		s.impossible = whenRead(func() error { return impossible(triggerType) })
+	}
+	return s
 }
 
 // Another description of a type has each of its triggers looked at anew, and its
@@ -291,8 +296,8 @@ func (f *Federation) catchUp(i *instance) {
 
 // unreachable returns why nobody can be asked, nil while that is not known.
 func (f *Federation) unreachable(s *service) error {
-	if err := CheckType(s.triggerType); err != nil {
-		return err
+	if s.impossible != nil {
+		return s.impossible
 	}
 	if !f.knows() {
 		return nil

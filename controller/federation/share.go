@@ -4,6 +4,8 @@ import (
 	"cmp"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // share is what one namespace may have of one family.
@@ -97,5 +99,58 @@ func (f *Federation) makeRoom(of share) {
 			}
 			f.place(s, sub)
 		}
+	}
+}
+
+// SubscriptionBytes is what a process keeps of a trigger, beside its object and its
+// variables.
+const SubscriptionBytes = 1400
+
+// places bound how many triggers of a namespace are kept at all: of those whose
+// types have no Service, or that wait for a share, there may be any number.
+// Everything is guarded by the Federation.
+type places struct {
+	ofOne, inAll int // 0 is any number
+	taken        map[string]int
+	all          int
+}
+
+// mostFamilies is how many families' shares a namespace may have in all.
+const mostFamilies = 2
+
+func newPlaces(mostOfFamily, inAll int) places {
+	return places{ofOne: mostFamilies * mostOfFamily, inAll: inAll, taken: map[string]int{}}
+}
+
+// take gives a trigger of a namespace its place, or says why there is none.
+func (p *places) take(namespace string) error {
+	if err := p.refuses(namespace); err != nil {
+		return err
+	}
+	p.taken[namespace]++
+	p.all++
+	return nil
+}
+
+// leave takes a place back.
+func (p *places) leave(namespace string) {
+	p.all--
+	if p.taken[namespace]--; p.taken[namespace] == 0 {
+		delete(p.taken, namespace)
+	}
+}
+
+// refuses says why no more triggers of a namespace are kept, nil where they are.
+func (p *places) refuses(namespace string) error {
+	taken := p.taken[namespace]
+	switch {
+	case p.ofOne > 0 && taken >= p.ofOne:
+		return coded(codes.ResourceExhausted, "namespace %s has %d triggers already, %d times what --max-namespace-triggers lets it have of one family: there is room once there are fewer",
+			namespace, taken, mostFamilies)
+	case p.inAll > 0 && kept.Left(p.inAll, p.all, taken) < 1:
+		return coded(codes.ResourceExhausted, "namespace %s has as many triggers as it leaves memory for those of others: there is room once there are fewer, or the controller has more memory",
+			namespace)
+	default:
+		return nil
 	}
 }

@@ -1,6 +1,8 @@
 package federation
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,4 +110,80 @@ func TestAPanicIsOneTriggers(t *testing.T) {
 	if n := len(f.history()); n != 2 {
 		t.Errorf("the stream was opened again: %d subscriptions", n)
 	}
+}
+
+// Triggers that no family serves are triggers of a namespace, too: beyond as many
+// as it may have none is kept, its state says why, and other namespaces have theirs.
+func TestTriggersThatNobodyServesAreBounded(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MostOfNamespace, c.MostInAll = 2, 16 })
+	madeUp := func(namespace string, n int) Trigger {
+		one := trigger(fmt.Sprintf("made-up-%d", n), n)
+		one.Namespace = namespace
+		return one
+	}
+	for i := range 6 {
+		one := madeUp("shop", i)
+		if kept := w.Subscribe(one); kept != (i < 4) {
+			t.Errorf("trigger %d of shop is kept: %v", i, kept)
+		}
+		want := codes.NotFound
+		if i >= 4 {
+			want = codes.ResourceExhausted
+		}
+		if s := w.state(one); status.Code(s.Unreachable) != want || s.Unkept != (i >= 4) {
+			t.Errorf("trigger %d of shop is %v", i, s.Unreachable)
+		}
+	}
+	if len(w.subs) != 4 || len(w.services) != 4 {
+		t.Errorf("%d triggers and %d types are kept", len(w.subs), len(w.services))
+	}
+	if again := madeUp("shop", 3); !w.Subscribe(again) {
+		t.Error("one that is kept is refused when it changes")
+	}
+
+	// Namespaces together leave room for one that has little.
+	for i := range 40 {
+		w.Subscribe(madeUp(fmt.Sprintf("shop-%d", i%4), i))
+	}
+	if len(w.subs) > 14 {
+		t.Errorf("%d triggers are kept of the 16 that all may have", len(w.subs))
+	}
+	w.Unsubscribe(madeUp("shop", 0).ID)
+	w.Unsubscribe(madeUp("shop", 1).ID)
+	for i := range 40 {
+		for _, namespace := range []string{"shop", "shop-0", "shop-1", "shop-2", "shop-3"} {
+			w.Unsubscribe(madeUp(namespace, i).ID)
+		}
+	}
+	if len(w.places.taken) != 0 || w.places.all != 0 || len(w.services) != 0 {
+		t.Errorf("%v, %d and %d types are left", w.places.taken, w.places.all, len(w.services))
+	}
+	if _, known := w.State(madeUp("shop", 5).ID); known {
+		t.Error("what has room by now has a state all the same")
+	}
+}
+
+// What a made-up type may have meant is searched for when somebody reads it: never
+// while all others wait for the lock.
+func TestMadeUpTypesCostNothingUnderTheLock(t *testing.T) {
+	w := newWorld(t)
+	w.service("kafka", newFamily(t, w.events))
+	w.until("kafka exists", func() bool { return slices.Equal(w.Types(), []string{"kafka"}) })
+	for _, triggerType := range []string{"kafak", "Kafka"} {
+		one := trigger(triggerType, 0)
+		w.Subscribe(one)
+		problem, ok := w.state(one).Unreachable.(*lateError)
+		if !ok {
+			t.Fatalf("the text of %v is made at once", w.state(one).Unreachable)
+		}
+		if w.Subscribe(one); w.state(one).Unreachable != error(problem) {
+			t.Error("it is made once more for the same type")
+		}
+		if status.Code(problem) != codes.InvalidArgument || !strings.Contains(problem.Error(), "did you mean kafka?") {
+			t.Errorf("it says %v", problem)
+		}
+		w.Unsubscribe(one.ID)
+	}
+	w.deleteService("kafka")
+	w.until("kafka is gone", func() bool { return len(w.Types()) == 0 })
 }

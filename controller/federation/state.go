@@ -49,6 +49,10 @@ type State struct {
 	// serves it; Family is empty as long as its Service is unknown.
 	Type, Family string
 
+	// Unkept is set where nothing is kept of the trigger, as Unreachable says: that
+	// is so for any generation.
+	Unkept bool
+
 	// Since is when the trigger became what it is now.
 	Since time.Time
 	// Earlier is set while nothing was read since then, and the outcome below,

@@ -134,9 +134,13 @@ func (b *Budget) refuses(namespace string, used, more int) error {
 }
 
 // left is how much more a namespace may take that takes so much; b.mu is held.
-func (b *Budget) left(used int) int {
-	free := b.inAll - b.inAll/reserve - b.all
-	return max(b.inAll/small-used, free/(1+share)*share-used/(1+share))
+func (b *Budget) left(used int) int { return Left(b.inAll, b.all, used) }
+
+// Left is how much more a namespace may take that takes so much, where all take so
+// much of what there is.
+func Left(inAll, all, used int) int {
+	free := inAll - inAll/reserve - all
+	return max(inAll/small-used, free/(1+share)*share-used/(1+share))
 }
 
 // giveBack ends what was counted for an object, unless there is a newer one.

@@ -108,7 +108,7 @@ func Parse(args []string, getenv func(string) string) (Options, error) {
 	flags.Func("webhook-client-names", "common names of client certificates that may ask the webhook, with commas between; by default all that --webhook-client-ca signed", o.webhookClientNames)
 	flags.Func("admission", "what becomes of triggers that their family would not understand: warn, the default, or strict, which refuses them", o.admission)
 	o.Limits.Flags(func(into *int, name, usage string) { flags.IntVar(into, name, *into, usage) })
-	flags.IntVar(&o.NamespaceTriggers, "max-namespace-triggers", 10_000, "triggers of one family that a namespace may have, 0 for any number")
+	flags.IntVar(&o.NamespaceTriggers, "max-namespace-triggers", 10_000, "triggers of one family that a namespace may have, and half of what it may have of all; 0 for any number")
 	ctrlconfig.RegisterFlags(flags)
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {

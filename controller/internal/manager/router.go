@@ -120,9 +120,9 @@ func (r *router) news(id federation.ID) bool {
 	defer r.mu.Unlock()
 	// Asked under the lock, so that a trigger is not remembered after forget.
 	state, ok := r.states(id)
-	if !ok {
+	if !ok || state.Unkept {
 		delete(r.known, id)
-		return false
+		return ok
 	}
 	now := said{
 		generation: state.Generation, rejected: text(state.Rejected), unreachable: text(state.Unreachable),

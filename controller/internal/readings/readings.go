@@ -88,7 +88,7 @@ func (k *Known) Read(o Object, q Question, state federation.State, known bool, n
 		StaleAfter: scaling.StaleAfter(q.Interval, max(scalerv1.ReadDeadline, state.ReadDeadline)),
 		Failures:   k.Failures,
 	}
-	if known && state.Generation >= k.since {
+	if known && (state.Unkept || state.Generation >= k.since) {
 		r.Pulse = k.pulsed(state.Activations)
 		r.judge(q, state, latest(state.HeardAt, k.paced), now)
 		r.CountsFrom = countsFrom(state, q.Interval)

@@ -197,7 +197,7 @@ func (b *builder) answered(i int, trigger v1alpha1.ScaleTrigger) ([]autoscalingv
 		return nil, &refusedError{err}
 	}
 	state, ok := b.states(i)
-	if !ok || state.Generation != b.so.Generation {
+	if !ok || !state.Unkept && state.Generation != b.so.Generation {
 		return nil, errPending
 	}
 	b.warn(i, trigger, state)

@@ -3,6 +3,7 @@ package subscription
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -18,15 +19,41 @@ type book struct {
 	subscribed map[types.NamespacedName][]federation.ID
 	// targets are those that were read, while they can be.
 	targets map[types.NamespacedName]v1alpha1.ScaleTarget
-	// unread are the objects whose targets could not be read, by namespace.
-	unread map[string]map[string]bool
+	// unread are the objects whose targets could not be read, and refused those of
+	// whose triggers some were not taken.
+	unread, refused again
+}
+
+// again are objects that are looked at again, by namespace.
+type again map[string]map[string]bool
+
+// add takes note of one, and returns how many there are of its namespace.
+func (a *again) add(key types.NamespacedName) int {
+	if *a == nil {
+		*a = again{}
+	}
+	of := (*a)[key.Namespace]
+	if of == nil {
+		of = map[string]bool{}
+		(*a)[key.Namespace] = of
+	}
+	of[key.Name] = true
+	return len(of)
+}
+
+func (a again) remove(key types.NamespacedName) {
+	if of := a[key.Namespace]; of != nil {
+		if delete(of, key.Name); len(of) == 0 {
+			delete(a, key.Namespace)
+		}
+	}
 }
 
 // read takes note that the target of an object was read.
 func (b *book) read(key types.NamespacedName, ref v1alpha1.ScaleTarget) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.noteRead(key)
+	b.unread.remove(key)
 	if b.targets == nil {
 		b.targets = map[types.NamespacedName]v1alpha1.ScaleTarget{}
 	}
@@ -37,7 +64,7 @@ func (b *book) read(key types.NamespacedName, ref v1alpha1.ScaleTarget) {
 func (b *book) unknown(key types.NamespacedName) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.noteRead(key)
+	b.unread.remove(key)
 	delete(b.targets, key)
 }
 
@@ -58,50 +85,47 @@ func (b *book) reads(key types.NamespacedName, ref v1alpha1.ScaleTarget) bool {
 func (b *book) couldNotRead(key types.NamespacedName) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.unread == nil {
-		b.unread = map[string]map[string]bool{}
-	}
-	of := b.unread[key.Namespace]
-	if of == nil {
-		of = map[string]bool{}
-		b.unread[key.Namespace] = of
-	}
-	of[key.Name] = true
-	return len(of)
+	return b.unread.add(key)
 }
 
-// noteRead is told of an object of which nothing is left to be read; b.mu is held.
-func (b *book) noteRead(key types.NamespacedName) {
-	if of := b.unread[key.Namespace]; of != nil {
-		if delete(of, key.Name); len(of) == 0 {
-			delete(b.unread, key.Namespace)
-		}
-	}
-}
-
-// enter replaces what an object had subscribed.
-func (b *book) enter(families Federation, key types.NamespacedName, triggers []federation.Trigger) {
+// enter replaces what an object had subscribed, and returns when those of its
+// triggers are to be subscribed again that were not taken, 0 for none.
+func (b *book) enter(families Federation, key types.NamespacedName, triggers []federation.Trigger) time.Duration {
 	now := make([]federation.ID, 0, len(triggers))
 	for _, t := range triggers {
-		families.Subscribe(t)
-		now = append(now, t.ID)
+		if families.Subscribe(t) {
+			now = append(now, t.ID)
+		}
 	}
-	b.mu.Lock()
-	before := b.subscribed[key]
-	if b.subscribed == nil {
-		b.subscribed = map[types.NamespacedName][]federation.ID{}
-	}
-	if len(now) == 0 {
-		b.noteRead(key)
-		delete(b.subscribed, key)
-		delete(b.targets, key)
-	} else {
-		b.subscribed[key] = now
-	}
-	b.mu.Unlock()
+	before, later := b.replace(key, now, len(now) < len(triggers))
 	for _, id := range before {
 		if !slices.Contains(now, id) {
 			families.Unsubscribe(id)
 		}
 	}
+	return later
+}
+
+func (b *book) replace(key types.NamespacedName, now []federation.ID, refused bool) (before []federation.ID, later time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before = b.subscribed[key]
+	if b.subscribed == nil {
+		b.subscribed = map[types.NamespacedName][]federation.ID{}
+	}
+	if refused {
+		later = lookAgain(b.refused.add(key))
+	} else {
+		b.refused.remove(key)
+	}
+	if len(now) == 0 {
+		delete(b.subscribed, key)
+		delete(b.targets, key)
+	} else {
+		b.subscribed[key] = now
+	}
+	if len(now) == 0 && !refused {
+		b.unread.remove(key)
+	}
+	return before, later
 }

@@ -20,7 +20,7 @@ import (
 
 // Federation is what the reconciler needs of it.
 type Federation interface {
-	Subscribe(federation.Trigger)
+	Subscribe(federation.Trigger) (kept bool)
 	Unsubscribe(federation.ID)
 }
 
@@ -56,8 +56,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil && r.book.reads(request.NamespacedName, so.Spec.ScaleTargetRef) {
 		return reconcile.Result{RequeueAfter: again}, nil // the reconciler says why
 	}
-	r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload.Workload))
-	return reconcile.Result{RequeueAfter: again}, nil
+	refused := r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload.Workload))
+	return reconcile.Result{RequeueAfter: max(again, refused)}, nil
 }
 
 // read is what triggers may know of a target.
@@ -90,14 +90,13 @@ func (r *Reconciler) workload(ctx context.Context, so *v1alpha1.ScaledObject) (r
 	}, t.NoRoom()}, nil
 }
 
-// lookAgain is when a target that could not be read is looked at again, where so
-// many of its namespace could not.
-func lookAgain(unread int) time.Duration {
-	return unreadAgain * time.Duration(max(unread/unreadAtOnce, 1))
+// lookAgain is when an object is looked at again whose target could not be read, or
+// whose triggers were not taken, where there are so many of its namespace.
+func lookAgain(objects int) time.Duration {
+	return unreadAgain * time.Duration(max(objects/unreadAtOnce, 1))
 }
 
-// A namespace has so many of its targets that cannot be read looked at within
-// unreadAgain.
+// A namespace has so many of its objects looked at again within unreadAgain.
 const (
 	unreadAgain  = 15 * time.Second
 	unreadAtOnce = 300

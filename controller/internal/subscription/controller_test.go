@@ -30,7 +30,7 @@ import (
 // families remembers what is subscribed.
 type families map[federation.ID]federation.Trigger
 
-func (f families) Subscribe(t federation.Trigger) { f[t.ID] = t }
+func (f families) Subscribe(t federation.Trigger) bool { f[t.ID] = t; return true }
 func (f families) Unsubscribe(id federation.ID)   { delete(f, id) }
 
 // modes are those of the subscribed triggers by index.
@@ -383,5 +383,36 @@ func TestNothingIsKeptOfTargets(t *testing.T) {
 			}
 			runtime.KeepAlive(r)
 		})
+	}
+}
+
+// full takes so many triggers, and no more.
+type full struct {
+	families
+	most int
+}
+
+func (f *full) Subscribe(t federation.Trigger) bool {
+	_, there := f.families[t.ID]
+	return (there || len(f.families) < f.most) && f.families.Subscribe(t)
+}
+
+// Triggers that are not taken are subscribed again until they are.
+func TestTriggersThatAreNotTakenAreSubscribedAgain(t *testing.T) {
+	sj := &v1alpha1.ScaledJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "batch", UID: "1", Generation: 1},
+		Spec:       v1alpha1.ScaledJobSpec{Triggers: []v1alpha1.ScaleTrigger{{Type: "kafka"}, {Type: "cron"}, {Type: "redis"}}},
+	}
+	taken := &full{families{}, 0}
+	r := &JobReconciler{Client: testcluster.New(t, "", nil, sj).Client, Federation: taken}
+	for _, most := range []int{0, 2, 3} {
+		taken.most = most
+		result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "batch"}})
+		if err != nil || len(taken.families) != most || (result.RequeueAfter > 0) != (most < 3) {
+			t.Errorf("room for %d: %d subscribed, again in %v, %v", most, len(taken.families), result.RequeueAfter, err)
+		}
+		if n := len(r.book.refused); n > 0 != (most < 3) {
+			t.Errorf("room for %d: %d namespaces are looked at again", most, n)
+		}
 	}
 }

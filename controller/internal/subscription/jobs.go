@@ -32,6 +32,6 @@ func (r *JobReconciler) Reconcile(ctx context.Context, request reconcile.Request
 	case !sj.Paused() && sj.DeletionTimestamp.IsZero():
 		triggers = federation.TriggersOfJob(sj)
 	}
-	r.book.enter(r.Federation, request.NamespacedName, triggers)
-	return reconcile.Result{}, nil
+	again := r.book.enter(r.Federation, request.NamespacedName, triggers)
+	return reconcile.Result{RequeueAfter: again}, nil
 }
