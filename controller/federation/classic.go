@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	"github.com/sluice-autoscaler/sluice/identity/turns"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -24,6 +25,8 @@ const (
 	// pollers is how many triggers of one instance are asked at once, of those
 	// that are answered quickly and of the others each.
 	pollers = 16
+	// pollersOfOne is how many of these are of one namespace.
+	pollersOfOne = pollers / 2
 	// slowAfter is how long an answer takes until its trigger is slow. One that
 	// comes too late, or not at all, is slow too.
 	slowAfter = 500 * time.Millisecond
@@ -47,25 +50,29 @@ type poller struct {
 	wake        chan struct{}
 }
 
-// lane is the polls that wait for a place, and how many have one.
+// lane is the polls that are not due, and those that are: they wait for a place in
+// the order of time, and namespaces take turns.
 type lane struct {
-	due     dueQueue
-	running int
+	due  dueQueue
+	line *turns.Line[*poll]
 }
+
+func newLane() lane { return lane{line: turns.NewLine[*poll](pollers, pollersOfOne)} }
 
 // poll is one trigger that is polled. Its fields are guarded by the poller.
 type poll struct {
 	assignment *assignment
-	at         time.Time // when it is due
-	index      int       // in the queue, -1 outside
-	busy       bool      // being asked now
-	slow       bool      // at the last read; changes only outside the queue
-	ring       bool      // a stream asked for this read
-	missed     bool      // something asked for another read during this one
-	phased     bool      // its reads are spread over the interval
-	rung       time.Time // when a stream last got its read
-	active     bool      // at the last read
-	last       []Value   // of the last read that had any
+	at         time.Time          // when it is due
+	index      int                // in the queue, -1 outside
+	turn       *turns.Turn[*poll] // while it is due and waits for a place
+	busy       bool               // being asked now
+	slow       bool               // at the last read; changes only outside the queue
+	ring       bool               // a stream asked for this read
+	missed     bool               // something asked for another read during this one
+	phased     bool               // its reads are spread over the interval
+	rung       time.Time          // when a stream last got its read
+	active     bool               // at the last read
+	last       []Value            // of the last read that had any
 	pushed     *announcement
 	end        context.CancelFunc // of its streams; nil before they were opened
 }
@@ -77,7 +84,7 @@ type announcement struct {
 }
 
 func newPoller(i *instance) *poller {
-	p := &poller{inst: i, polls: map[string]*poll{}, wake: make(chan struct{}, 1)}
+	p := &poller{inst: i, polls: map[string]*poll{}, quick: newLane(), slow: newLane(), wake: make(chan struct{}, 1)}
 	p.streams = newStreams(p)
 	return p
 }
@@ -123,8 +130,12 @@ func (p *poller) unassign(s *assignment) {
 
 // remove takes a poll out of the queue and ends its streams; p.mu is held.
 func (p *poller) remove(q *poll) {
-	if q.index >= 0 {
+	switch {
+	case q.index >= 0:
 		heap.Remove(&p.lane(q).due, q.index)
+	case q.turn != nil:
+		p.lane(q).line.GiveUp(q.turn)
+		q.turn = nil
 	}
 	if q.end != nil {
 		q.end()
@@ -144,7 +155,7 @@ func (p *poller) hurry(q *poll, at time.Time) {
 	switch {
 	case q.busy:
 		q.missed = true
-	case at.Before(q.at):
+	case q.index >= 0 && at.Before(q.at): // else it is due and waits for its turn
 		q.at = at
 		heap.Fix(&p.lane(q).due, q.index)
 		signal(p.wake)
@@ -196,13 +207,13 @@ func (p *poller) startDue(ctx context.Context, calls *sync.WaitGroup) time.Durat
 // startLane is startDue for one lane; p.mu is held.
 func (p *poller) startLane(ctx context.Context, calls *sync.WaitGroup, l *lane) time.Duration {
 	now := p.inst.fed.clock.Now()
-	for len(l.due) > 0 && l.running < pollers {
-		if wait := l.due[0].at.Sub(now); wait > 0 {
-			return wait
-		}
+	for len(l.due) > 0 && !l.due[0].at.After(now) {
 		q := heap.Pop(&l.due).(*poll)
-		q.busy = true
-		l.running++
+		q.turn = l.line.Wait(q.assignment.sub.namespace, q, false)
+	}
+	for turn, ok := l.line.Next(); ok; turn, ok = l.line.Next() {
+		q := turn.Value
+		q.turn, q.busy = nil, true
 		rung := q.ring
 		if q.ring {
 			q.ring, q.rung = false, now
@@ -215,6 +226,9 @@ func (p *poller) startLane(ctx context.Context, calls *sync.WaitGroup, l *lane) 
 			p.finish(q, l, slow)
 		})
 	}
+	if len(l.due) > 0 {
+		return l.due[0].at.Sub(now)
+	}
 	return time.Hour
 }
 
@@ -223,7 +237,7 @@ func (p *poller) startLane(ctx context.Context, calls *sync.WaitGroup, l *lane) 
 func (p *poller) finish(q *poll, had *lane, slow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	had.running--
+	had.line.Leave(q.assignment.sub.namespace)
 	q.busy, q.slow = false, slow
 	if p.polls[q.assignment.sub.id] == q {
 		now, interval := p.inst.fed.clock.Now(), q.assignment.sub.snapshot().interval()

@@ -583,3 +583,25 @@ func TestStalledTriggersOfAThirdPartyDelayNoOther(t *testing.T) {
 		t.Errorf("the one that is answered was read %d times meanwhile", now-polls)
 	}
 }
+
+// A namespace with triggers that are not answered leaves places to others, and takes
+// turns with them.
+func TestNamespacesTakeTurnsAtAThirdParty(t *testing.T) {
+	w := newWorld(t)
+	c := newClassic(t, w.events)
+	w.classicService("jobs", c)
+	for n := range 6 * pollers {
+		stuck := trigger("jobs", n)
+		stuck.Name, stuck.Index = "stuck", n
+		w.Subscribe(stuck)
+	}
+	w.until("one namespace has all the places that it may", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.hung >= pollersOfOne
+	})
+	other := trigger("jobs", 1000)
+	other.Namespace = "bank"
+	w.Subscribe(other)
+	w.until("another one is read", w.observed(other, 4))
+}

@@ -195,7 +195,7 @@ func (f *Federation) Subscribe(t Trigger) (kept bool) {
 			f.notifier.mark(t.ID)
 			return false
 		}
-		sub = &subscription{id: id, was: f.notifier.mark}
+		sub = &subscription{id: id, namespace: t.Namespace, was: f.notifier.mark}
 		f.subs[id] = sub
 	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
 		if sub.updatePacing(t) {

@@ -54,6 +54,9 @@ func TestNamespacesHaveAShareOfAFamily(t *testing.T) {
 // free from nobody.
 func TestRoomGoesToWhoCanBeServed(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 1 })
+	w.mu.Lock()
+	w.places.ofOne = 0 // who waits is kept
+	w.mu.Unlock()
 	for _, triggerType := range []string{"kafka", "apache-kafka"} {
 		svc := plainService(triggerType)
 		svc.Labels = map[string]string{familyLabel: "kafka"}

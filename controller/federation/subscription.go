@@ -12,8 +12,9 @@ import (
 
 // subscription is one trigger that the core wants to know of.
 type subscription struct {
-	id  string
-	was func(ID) // tells of a changed state; never blocks
+	id        string
+	namespace string
+	was       func(ID) // tells of a changed state; never blocks
 
 	// Which instance has it: guarded by the Federation.
 	service       *service

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	"github.com/sluice-autoscaler/sluice/identity/turns"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -29,8 +30,10 @@ type watcher struct {
 
 	mu          sync.Mutex
 	assignments map[string]*assignment
-	pending     map[string]bool // ids whose assignment the stream has yet to be told of
-	order       []string
+	// pending are the ids whose assignment the stream has yet to be told of, and line
+	// whose turn it is: who edits very many delays nobody else's.
+	pending map[string]bool
+	line    *turns.Line[string]
 	heard       time.Time // on the stream that is open; zero without one
 	wake        chan struct{}
 
@@ -44,6 +47,7 @@ func newWatcher(i *instance) *watcher {
 		inst:        i,
 		assignments: map[string]*assignment{},
 		pending:     map[string]bool{},
+		line:        turns.NewLine[string](1, 1),
 		wake:        make(chan struct{}, 1),
 		pace:        rate.NewLimiter(framesBase, burstBase),
 	}
@@ -54,7 +58,7 @@ func (w *watcher) describes() bool { return true }
 func (w *watcher) assign(s *assignment) {
 	w.mu.Lock()
 	w.assignments[s.sub.id] = s
-	w.enqueue(s.sub.id)
+	w.enqueue(s.sub)
 	w.mu.Unlock()
 }
 
@@ -62,19 +66,19 @@ func (w *watcher) unassign(s *assignment) {
 	w.mu.Lock()
 	if w.assignments[s.sub.id] == s {
 		delete(w.assignments, s.sub.id)
-		w.enqueue(s.sub.id)
+		w.enqueue(s.sub)
 	}
 	w.mu.Unlock()
 }
 
 func (w *watcher) updatePacing(s *assignment) { w.assign(s) }
 
-// enqueue has the stream told of an id; w.mu is held. What is told is decided
-// when it is sent, so that a stream that blocks gathers no queue.
-func (w *watcher) enqueue(id string) {
-	if !w.pending[id] {
-		w.pending[id] = true
-		w.order = append(w.order, id)
+// enqueue has the stream told of a subscription; w.mu is held. What is told is
+// decided when it is sent, so that a stream that blocks gathers no queue.
+func (w *watcher) enqueue(sub *subscription) {
+	if !w.pending[sub.id] {
+		w.pending[sub.id] = true
+		w.line.Wait(sub.namespace, sub.id, false)
 	}
 	signal(w.wake)
 }
@@ -183,13 +187,13 @@ func (w *watcher) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.pending)
-	w.order = w.order[:0]
+	w.line = turns.NewLine[string](1, 1)
 	w.heard = w.inst.fed.clock.Now()
-	for id, s := range w.assignments {
+	for _, s := range w.assignments {
 		s.sub.mu.Lock()
 		s.accepted, s.count = false, 0
 		s.sub.mu.Unlock()
-		w.enqueue(id)
+		w.enqueue(s.sub)
 	}
 }
 
@@ -204,14 +208,13 @@ func (w *watcher) ended() {
 func (w *watcher) next() (string, *assignment, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.order) == 0 {
-		w.order = nil
+	turn, ok := w.line.Next()
+	if !ok {
 		return "", nil, false
 	}
-	id := w.order[0]
-	w.order = w.order[1:]
-	delete(w.pending, id)
-	return id, w.assignments[id], true
+	w.line.Leave(turn.Of)
+	delete(w.pending, turn.Value)
+	return turn.Value, w.assignments[turn.Value], true
 }
 
 // frames are what brings the family from what it was told to the assignment.

@@ -499,3 +499,36 @@ func TestNoDataOfTheInstallation(t *testing.T) {
 		})
 	}
 }
+
+// Who edits very many triggers at once, or has them when a stream opens, delays by
+// one frame what a family is told of others.
+func TestFramesOfNamespacesTakeTurns(t *testing.T) {
+	w := newWatcher(&instance{fed: New(Config{Namespace: namespace})})
+	sub := func(namespace string, n int) *assignment {
+		id := ID{Kind: "ScaledObject", Namespace: namespace, Name: "worker", Index: n}
+		return &assignment{sub: &subscription{id: id.String(), namespace: namespace}}
+	}
+	for n := range 1000 {
+		w.assign(sub("shop", n))
+	}
+	w.assign(sub("bank", 0))
+	for _, when := range []string{"of an edit", "of a new stream"} {
+		told := 0
+		for id, _, ok := w.next(); ok && id != "ScaledObject/bank/worker/0"; id, _, ok = w.next() {
+			told++
+		}
+		if told > 1 {
+			t.Errorf("%s, %d frames of another namespace come first", when, told)
+		}
+		w.begin()
+	}
+	told := 0
+	for _, s, ok := w.next(); ok; _, s, ok = w.next() {
+		if told++; s == nil {
+			t.Error("a trigger has no assignment")
+		}
+	}
+	if told != 1001 || len(w.pending) != 0 || !w.line.Idle() {
+		t.Errorf("%d are told, %d are pending", told, len(w.pending))
+	}
+}
