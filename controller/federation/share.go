@@ -148,7 +148,7 @@ func (p *places) refuses(namespace string) error {
 		return coded(codes.ResourceExhausted, "namespace %s has %d triggers already, %d times what --max-namespace-triggers lets it have of one family: there is room once there are fewer",
 			namespace, taken, mostFamilies)
 	case p.inAll > 0 && kept.Left(p.inAll, p.all, taken) < 1:
-		return coded(codes.ResourceExhausted, "namespace %s has as many triggers as it leaves memory for those of others: there is room once there are fewer, or the controller has more memory",
+		return coded(codes.ResourceExhausted, "namespace %s has twice as many triggers as it leaves memory for to others: there is room once there are fewer, or the controller has more memory",
 			namespace)
 	default:
 		return nil

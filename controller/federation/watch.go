@@ -34,8 +34,8 @@ type watcher struct {
 	// whose turn it is: who edits very many delays nobody else's.
 	pending map[string]bool
 	line    *turns.Line[string]
-	heard       time.Time // on the stream that is open; zero without one
-	wake        chan struct{}
+	heard   time.Time // on the stream that is open; zero without one
+	wake    chan struct{}
 
 	pace      *rate.Limiter // of what is read, on this stream and the next
 	delayed   bool          // somebody was told that it is read slower than it comes

@@ -57,7 +57,7 @@ func ReadWorkload(object client.Object) (int32, *corev1.PodTemplateSpec) {
 // Workloads makes the transforms of a process's caches for workloads. Most are not
 // ours, and all of them are in the cache: what somebody here reads is kept, and for
 // one namespace so much of that.
-type Workloads struct{ budget *kept.Budget }
+type Workloads struct{ usual, others *kept.Budget }
 
 // MostOfWorkloads is what the workloads of one namespace may take.
 const MostOfWorkloads = 64 << 20
@@ -67,11 +67,27 @@ const MostOfWorkloads = 64 << 20
 func NewWorkloads() *Workloads { return WorkloadsIn(kept.New(MostOfWorkloads, kept.Unbounded)) }
 
 // WorkloadsIn returns transforms that keep to a budget.
-func WorkloadsIn(budget *kept.Budget) *Workloads { return &Workloads{budget} }
+func WorkloadsIn(budget *kept.Budget) *Workloads { return &Workloads{budget, budget} }
 
-// Room reports whether there may be room in a namespace for a workload that there
-// was none for.
-func (w *Workloads) Room(namespace string) bool { return w != nil && w.budget.Room(namespace) }
+// OthersIn returns transforms that keep to another budget with what is watched only
+// because somebody has such a target: each Deployment has ReplicaSets, and whoever
+// names one has all of them watched.
+func (w *Workloads) OthersIn(budget *kept.Budget) *Workloads { return &Workloads{w.usual, budget} }
+
+// Room reports whether there may be room for a workload that there was none for.
+func (w *Workloads) Room(object client.Object) bool {
+	return w != nil && w.of(object).Room(object.GetNamespace())
+}
+
+// of is the budget of an object.
+func (w *Workloads) of(object any) *kept.Budget {
+	switch object.(type) {
+	case *appsv1.Deployment, *appsv1.StatefulSet:
+		return w.usual
+	default:
+		return w.others
+	}
+}
 
 // StripWorkload leaves of a workload that is kept elsewhere what Strip does, whatever
 // there is of others.
@@ -126,9 +142,9 @@ func strip[T any](w *Workloads, object *T, kind string, meta *metav1.ObjectMeta,
 // the object or of its template has the same.
 func hold[T any](w *Workloads, object *T, containers []corev1.Container, namespace, name string, bytes int) error {
 	if len(containers) == 0 {
-		return kept.Hold(w.budget, object, namespace, name, kept.PerObject+bytes)
+		return kept.Hold(w.of(object), object, namespace, name, kept.PerObject+bytes)
 	}
-	return kept.Hold(w.budget, &containers[0], namespace, name, kept.PerObject+bytes)
+	return kept.Hold(w.of(object), &containers[0], namespace, name, kept.PerObject+bytes)
 }
 
 // What is kept of the containers of one workload. The API server bounds the whole
@@ -291,7 +307,7 @@ func (w *Workloads) StripOthers(object any) (any, error) {
 		return stripped, nil
 	}
 	name := o.GroupVersionKind().GroupKind().String() + "/" + o.GetName()
-	if err := kept.Hold(w.budget, stripped, o.GetNamespace(), name, bytes); err != nil {
+	if err := kept.Hold(w.others, stripped, o.GetNamespace(), name, bytes); err != nil {
 		delete(spec, "template")
 		kept.NoRoom(stripped, err.Error())
 	}

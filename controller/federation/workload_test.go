@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -347,4 +348,37 @@ func TestOfOtherKindsOnlyTheWorkloadIsKept(t *testing.T) {
 	if got, err := NewWorkloads().StripOthers(service); err != nil || len(got.(*corev1.Service).ManagedFields) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
+}
+
+// What is watched only because somebody named one of its kind takes no room of
+// Deployments and StatefulSets, however much there is of it.
+func TestOtherKindsHaveABudgetOfTheirOwn(t *testing.T) {
+	usual, others := kept.New(kept.Unbounded, 8<<10), kept.New(kept.Unbounded, 8<<10)
+	w := WorkloadsIn(usual).OthersIn(others)
+	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
+	var old []any // ReplicaSets of a Deployment
+	for i := range 100 {
+		meta := metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("worker-", i)}
+		other := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(1)}}}
+		other.SetGroupVersionKind(schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Crew"})
+		other.SetNamespace(meta.Namespace)
+		other.SetName(meta.Name)
+		set, err := w.Strip(&appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Template: *template.DeepCopy()}})
+		crew, err2 := w.StripOthers(other)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		old = append(old, set, crew)
+	}
+	if last := old[len(old)-2].(client.Object); !NoRoom(last) {
+		t.Error("ReplicaSets have no bound")
+	}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "bank", Name: "worker"}, Spec: appsv1.DeploymentSpec{Template: template}}
+	if !w.Room(deployment) || usual.Used("shop") != 0 {
+		t.Errorf("they take %d bytes of the room of Deployments", usual.Used("shop"))
+	}
+	if _, err := w.Strip(deployment); err != nil || NoRoom(deployment) {
+		t.Errorf("a Deployment has no room beside them: %v, %v", Cut(deployment), err)
+	}
+	runtime.KeepAlive(old)
 }

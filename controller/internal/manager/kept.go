@@ -13,10 +13,12 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
-// ofWorkloads is what workloads may take of the memory of the process, and of users
+// ofWorkloads is what Deployments and StatefulSets may take of the memory of the
+// process, ofOtherKinds what those may that are watched for who names one, and ofUsers
 // what all else may that tenants write.
-func ofWorkloads(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/3) }
-func ofUsers(memory int) *kept.Budget     { return kept.New(kept.Unbounded, memory/5*2) }
+func ofWorkloads(memory int) *kept.Budget  { return kept.New(federation.MostOfWorkloads, memory/4) }
+func ofOtherKinds(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/12) }
+func ofUsers(memory int) *kept.Budget      { return kept.New(kept.Unbounded, memory/5*2) }
 
 // keptObject is what the cache holds of an object of users: what is within its
 // limits, as far as there is room.

@@ -141,7 +141,7 @@ func (p *process) connect(ctx context.Context) error {
 	// The API server's own priority and fairness is the only limit.
 	config.QPS = -1
 	room := int(debug.SetMemoryLimit(-1))
-	p.workloads, p.objects = federation.WorkloadsIn(ofWorkloads(room)), ofUsers(room)
+	p.workloads, p.objects = federation.WorkloadsIn(ofWorkloads(room)).OthersIn(ofOtherKinds(room)), ofUsers(room)
 	if p.mgr, err = ctrl.NewManager(config, options(p.Options, p.workloads, p.objects)); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ import (
 type families map[federation.ID]federation.Trigger
 
 func (f families) Subscribe(t federation.Trigger) bool { f[t.ID] = t; return true }
-func (f families) Unsubscribe(id federation.ID)   { delete(f, id) }
+func (f families) Unsubscribe(id federation.ID)        { delete(f, id) }
 
 // modes are those of the subscribed triggers by index.
 func (f families) modes() map[int]federation.Mode {

@@ -135,7 +135,7 @@ func (t Target) NoRoom() bool { return t.object != nil && federation.NoRoom(t.ob
 // the controller may read it, or that there was no room for when it came.
 func (c *Client) Whole(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
 	t, err := c.Get(ctx, so)
-	known := t.object != nil && (!t.NoRoom() || !c.Workloads.Room(t.Key.Namespace))
+	known := t.object != nil && (!t.NoRoom() || !c.Workloads.Room(t.object))
 	question := asked{t.Key.Namespace, t.GVKR, "object"}
 	if err != nil || known || c.refusals.last(question, c.Now()) != nil {
 		return t, err

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +37,7 @@ type asking struct {
 var errNotRead = errors.New("the scale target was not read")
 
 func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) (a *asking, err error) {
-	cached := namesVariable(so) && federation.NewWorkload(so.TargetKind()) != nil
+	cached := namesVariable(so) && watched(so.TargetKind())
 	read := p.liveTemplate
 	if cached {
 		read = p.cachedTemplate
@@ -53,6 +54,17 @@ func (p *Provider) asking(ctx context.Context, so *v1alpha1.ScaledObject) (a *as
 		}
 	}
 	return a, nil
+}
+
+// watched reports whether targets of a kind are in the cache. ReplicaSets are not:
+// each Deployment has some, and one object that named one would have all watched.
+func watched(kind schema.GroupVersionKind) bool {
+	switch federation.NewWorkload(kind).(type) {
+	case *appsv1.Deployment, *appsv1.StatefulSet:
+		return true
+	default:
+		return false
+	}
 }
 
 // edition is an object and its target as they are at one moment.

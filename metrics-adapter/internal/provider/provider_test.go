@@ -686,3 +686,34 @@ func TestAnObjectWithoutRoomHasNoMetrics(t *testing.T) {
 		t.Errorf("kept %+v, %v", hpa, err)
 	}
 }
+
+// ofTheCache are reads of a cache, which watches all objects of a kind from the
+// first of them on.
+type ofTheCache struct {
+	client.Reader
+	t *testing.T
+}
+
+func (c ofTheCache) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	if _, ok := o.(*appsv1.ReplicaSet); ok {
+		c.t.Error("all ReplicaSets of the cluster are watched")
+	}
+	return c.Reader.Get(ctx, key, o, options...)
+}
+
+// One object that names a ReplicaSet, which need not exist, has none watched.
+func TestReplicaSetsAreReadLive(t *testing.T) {
+	f := newFixture(t, map[string]float64{"0 a": 7, "1 b": 2}, func(so *v1alpha1.ScaledObject) {
+		so.Spec.Triggers[0].Metadata = map[string]string{"topicFromEnv": "TOPIC"}
+		so.Spec.ScaleTargetRef = v1alpha1.ScaleTarget{Name: "old", Kind: "ReplicaSet", APIVersion: "apps/v1"}
+	})
+	requests := f.counted()
+	f.Objects = ofTheCache{f.Objects, t}
+	f.families.forgot = true
+	if got, err := f.ask(t.Context(), selector, "s0-a"); err == nil || !strings.Contains(err.Error(), "scale target") {
+		t.Errorf("without its target it is %s, %v", got, err)
+	}
+	if n := requests.Load(); n == 0 {
+		t.Error("the target was not read")
+	}
+}
