@@ -26,7 +26,7 @@ require (
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // indirect
 	github.com/hashicorp/vault/api v1.23.0
 	github.com/prometheus/client_golang v1.25.0 // indirect
-	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000 // indirect
+	github.com/sluice-autoscaler/sluice/identity v0.0.0-00010101000000-000000000000
 	github.com/sluice-autoscaler/sluice/proto v0.0.0
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect
 	go.opentelemetry.io/otel v1.45.0 // indirect

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/identity/turns"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 )
@@ -33,7 +34,8 @@ const (
 	readLimit = 8 * time.Second
 	// readsAtOnce bounds the reads of one shelf, and readsOfNamespace those that
 	// one namespace asks for: stores of a tenant may never answer, and a tenant
-	// may name any number of objects.
+	// may name any number of objects. Of those who wait, the namespace with the
+	// fewest is next.
 	readsAtOnce      = 16
 	readsOfNamespace = 4
 )
@@ -63,10 +65,9 @@ type sized interface{ size() int }
 // shelf keeps what was read, once for all who ask: one read of a key at a
 // time, its result shared, failures too. No namespace has another's go.
 type shelf[K keyed, V sized] struct {
-	name   string // of what is kept, for the log
-	log    *slog.Logger
-	places chan struct{} // for reads
-	paced  time.Duration // how often a value is read again because it was refused
+	name  string // of what is kept, for the log
+	log   *slog.Logger
+	paced time.Duration // how often a value is read again because it was refused
 
 	ctx     context.Context //nolint:containedctx // of reads, which outlive those who ask
 	stop    context.CancelFunc
@@ -74,10 +75,10 @@ type shelf[K keyed, V sized] struct {
 
 	mu      sync.Mutex
 	entries map[K]*entry[K, V]
-	tenants map[string]*tenant[K, V] // those that have entries
-	gates   map[string]*gate         // of namespaces whose objects ask
-	bytes   int                      // of all
-	sweeper *time.Timer              // nil while there is nothing to sweep
+	tenants map[string]*tenant[K, V]   // those that have entries
+	line    *turns.Line[chan struct{}] // of namespaces whose objects ask, for reads
+	bytes   int                        // of all
+	sweeper *time.Timer                // nil while there is nothing to sweep
 	closed  bool
 }
 
@@ -85,12 +86,6 @@ type shelf[K keyed, V sized] struct {
 type tenant[K keyed, V sized] struct {
 	order list.List // of its entries, the one to go first at the back
 	bytes int
-}
-
-// gate is the places for reads that one namespace asks for.
-type gate struct {
-	places chan struct{}
-	users  int // who has one, or waits for one
 }
 
 // entry is one key on the shelf.
@@ -120,8 +115,8 @@ func newShelf[K keyed, V sized](name string, paced time.Duration, log *slog.Logg
 	ctx, stop := context.WithCancel(context.Background())
 	return &shelf[K, V]{
 		name: name, log: log, ctx: ctx, stop: stop, paced: paced,
-		places: make(chan struct{}, readsAtOnce), entries: map[K]*entry[K, V]{}, tenants: map[string]*tenant[K, V]{},
-		gates: map[string]*gate{},
+		entries: map[K]*entry[K, V]{}, tenants: map[string]*tenant[K, V]{},
+		line: turns.NewLine[chan struct{}](readsAtOnce, readsOfNamespace),
 	}
 }
 
@@ -360,52 +355,41 @@ func (s *shelf[K, V]) fill(e *entry[K, V], begun time.Time, get read[V], leave f
 	}
 }
 
-// enter waits for a place among the reads of a namespace, and then of all. There
+// enter waits for a place for a read, in turns of the namespaces that ask. There
 // is none, and no error, once the read has begun for which it is wanted.
 func (s *shelf[K, V]) enter(ctx context.Context, asker string, begun <-chan struct{}) (leave func(), err error) {
-	own, taken := s.gate(asker), 0
-	both := []chan struct{}{own.places, s.places}
+	s.mu.Lock()
+	turn := s.line.Wait(asker, make(chan struct{}), false)
+	s.admit()
+	s.mu.Unlock()
 	leave = func() {
-		for _, places := range both[:taken] {
-			<-places
-		}
-		s.leaveGate(asker, own)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.line.Leave(asker)
+		s.admit()
 	}
-	for _, places := range both {
-		select {
-		case places <- struct{}{}:
-			taken++
-			continue
-		case <-begun:
-		case <-ctx.Done():
-			err = timedOut(ctx)
-		case <-s.ctx.Done():
-			err = errClosed
-		}
-		leave()
-		return nil, err
+	select {
+	case <-turn.Value:
+		return leave, nil
+	case <-begun:
+	case <-ctx.Done():
+		err = timedOut(ctx)
+	case <-s.ctx.Done():
+		err = errClosed
 	}
-	return leave, nil
+	s.mu.Lock()
+	waited := s.line.GiveUp(turn)
+	s.mu.Unlock()
+	if !waited {
+		leave() // it came at the same moment
+	}
+	return nil, err
 }
 
-// gate counts who asks in for a namespace.
-func (s *shelf[K, V]) gate(asker string) *gate {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.gates[asker]
-	if g == nil {
-		g = &gate{places: make(chan struct{}, readsOfNamespace)}
-		s.gates[asker] = g
-	}
-	g.users++
-	return g
-}
-
-func (s *shelf[K, V]) leaveGate(asker string, g *gate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if g.users--; g.users == 0 {
-		delete(s.gates, asker)
+// admit lets those in for whom there is a place; s.mu is held.
+func (s *shelf[K, V]) admit() {
+	for turn, ok := s.line.Next(); ok; turn, ok = s.line.Next() {
+		close(turn.Value)
 	}
 }
 
