@@ -36,9 +36,10 @@ type allowance struct {
 	left  atomic.Int64
 	heard atomic.Int64 // frames with something in them
 
-	header [8]byte
-	filled int
-	rest   int64 // of the frame that is under way
+	header  [8]byte
+	filled  int
+	rest    int64 // of the frame that is under way
+	content content
 }
 
 // grant is for one request.
@@ -54,7 +55,16 @@ func (a *allowance) Check(p []byte) error {
 		if a.rest > 0 {
 			n := min(a.rest, int64(len(p)))
 			a.rest -= n
+			if err := a.content.take(p[:n]); err != nil {
+				return err
+			}
 			p = p[n:]
+			if a.rest > 0 {
+				return nil
+			}
+			if err := a.content.end(); err != nil {
+				return err
+			}
 			continue
 		}
 		n := copy(a.header[a.filled:], p)
@@ -77,7 +87,10 @@ func (a *allowance) Check(p []byte) error {
 			return errors.New("the server sent more than it was asked for")
 		}
 		a.heard.Add(1)
-		a.rest = size - 8
+		a.rest, a.content.most = size-8, a.most
+		if err := a.content.begin(a.header[:], a.rest); err != nil {
+			return err
+		}
 	}
 	return nil
 }

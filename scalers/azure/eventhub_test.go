@@ -255,7 +255,7 @@ func TestServersOfAMQP(t *testing.T) {
 	}
 	a := &allowance{most: mostReply}
 	a.grant()
-	frame := append([]byte{0, 0, 0xff, 0, 2, 0, 0, 0}, make([]byte, 0xff00-8)...)
+	frame := append([]byte{0, 0, 0xff, 0, 2, 0, 0, 0, 0xb0, 0, 0, 0xfe, 0xf3}, make([]byte, 0xff00-13)...)
 	for range 2 {
 		if err := a.Check(frame); err != nil {
 			t.Fatal(err)
