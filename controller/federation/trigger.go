@@ -108,6 +108,8 @@ type Trigger struct {
 	// Inline are keys of Secrets in the object's namespace that the trigger
 	// itself names, by parameter.
 	Inline map[string]scalerv1.KeyRef
+
+	told *told
 }
 
 // polling is PollingInterval with its default applied.

@@ -20,6 +20,9 @@ func ofWorkloads(memory int) *kept.Budget  { return kept.New(federation.MostOfWo
 func ofOtherKinds(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/12) }
 func ofUsers(memory int) *kept.Budget      { return kept.New(kept.Unbounded, memory/5*2) }
 
+// ofTold is what triggers may tell their families of variables.
+func ofTold(memory int) *kept.Budget { return kept.New(kept.Unbounded, memory/6) }
+
 // keptObject is what the cache holds of an object of users: what is within its
 // limits, as far as there is room.
 func keptObject[T any, O interface {

@@ -5,7 +5,11 @@ import (
 	"runtime"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
@@ -20,7 +24,8 @@ const defaultMemory = 512 << 20 / 10 * 9
 
 // A budget refuses nobody who means no harm: a namespace of 10,000 ordinary
 // objects, with their HPAs and Deployments, is kept whole by the memory that the
-// manifests give, and there is room for others.
+// manifests give, with what their triggers tell of variables, and there is room for
+// others, of which one has a ScaledJob with 5,000 Jobs.
 func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
 	workloads, objects := federation.WorkloadsIn(ofWorkloads(defaultMemory)), ofUsers(defaultMemory)
 	byObject := options(Options{Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Limits: v1alpha1.DefaultLimits}, workloads, objects).Cache.ByObject
@@ -37,14 +42,36 @@ func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
 		}
 		all = append(all, got)
 	}
+	told := ofTold(defaultMemory)
 	for namespace, n := range map[string]int{"other": 1_000, "shop": 10_000} {
 		for i := range n {
 			so, hpa := kepttest.Ordinary(t, namespace, i)
 			keep(so)
 			keep(hpa)
-			keep(kepttest.Deployment(namespace, i))
+			deployment := kepttest.Deployment(namespace, i)
+			keep(deployment)
+			triggers := federation.TriggersOf(so, federation.Workload{Template: &deployment.Spec.Template})
+			for j := range triggers {
+				if !triggers[j].Hold(told) {
+					t.Fatalf("%s: %v", so.Name, triggers[j].Unread)
+				}
+			}
+			all = append(all, triggers)
 		}
 	}
+	controls := true
+	for i := range 5_000 {
+		meta := metav1.ObjectMeta{
+			Namespace: "batch", Name: fmt.Sprint("batch-0123456789-", i), UID: types.UID(fmt.Sprintf("%036d", i)), ResourceVersion: fmt.Sprintf("%010d", i),
+			Labels:          map[string]string{v1alpha1.LabelScaledJobName: "batch"},
+			Annotations:     map[string]string{v1alpha1.AnnotationScaledJobGeneration: "1"},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ScaledJob", UID: types.UID(fmt.Sprintf("%036d", 0)), Controller: &controls}},
+		}
+		keep(&batchv1.Job{ObjectMeta: meta, Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}})
+		meta.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", UID: meta.UID, Controller: &controls}}
+		keep(&corev1.Pod{ObjectMeta: meta, Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: make([]corev1.PodCondition, 5)}})
+	}
+	t.Logf("%d MiB are told by 10,000 objects, and 5,000 Jobs and their Pods take %d MiB", told.Used("shop")>>20, objects.Used("batch")>>20)
 	runtime.KeepAlive(all)
 }
 

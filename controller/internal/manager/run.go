@@ -97,6 +97,7 @@ type process struct {
 
 	workloads *federation.Workloads
 	objects   *kept.Budget // of all else that tenants write
+	told      *kept.Budget // of variables that families are told
 	kinds     *target.Kinds
 	targets   *target.Client
 	sinks     *cloudevents.Sinks
@@ -142,6 +143,7 @@ func (p *process) connect(ctx context.Context) error {
 	config.QPS = -1
 	room := int(debug.SetMemoryLimit(-1))
 	p.workloads, p.objects = federation.WorkloadsIn(ofWorkloads(room)).OthersIn(ofOtherKinds(room)), ofUsers(room)
+	p.told = ofTold(room)
 	if p.mgr, err = ctrl.NewManager(config, options(p.Options, p.workloads, p.objects)); err != nil {
 		return err
 	}
@@ -327,7 +329,7 @@ func (p *process) onLeader(r reconcile.Reconciler, doing string, tell tellPanic,
 func (p *process) addScaledObjects(context.Context) error {
 	cluster := p.mgr.GetClient()
 	defective := inScaledObject(cluster, p.status.Defective)
-	subscriptions := &subscription.Reconciler{Client: cluster, Targets: p.targets, Federation: subscriptions{p.federation, p.router}}
+	subscriptions := &subscription.Reconciler{Client: cluster, Targets: p.targets, Federation: subscriptions{p.federation, p.router}, Told: p.told}
 	hpas := &scaledobject.Reconciler{
 		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Version: p.version,
 		Selecting: keysOf(p.Selector), Room: p.objects.Room, Unasked: p.registration.Metrics, Now: time.Now,
@@ -343,7 +345,7 @@ func (p *process) addScaledObjects(context.Context) error {
 // addScaledJobs subscribes triggers of ScaledJobs and starts Jobs.
 func (p *process) addScaledJobs(context.Context) error {
 	cluster := p.mgr.GetClient()
-	subscriptions := &subscription.JobReconciler{Client: cluster, Federation: subscriptions{p.federation, p.router}}
+	subscriptions := &subscription.JobReconciler{Client: cluster, Federation: subscriptions{p.federation, p.router}, Told: p.told}
 	told := &notices{client: cluster, empty: func() client.Object { return &v1alpha1.ScaledJob{} }}
 	return errors.Join(
 		// The ScaledJob's memory is its own reconciler's, so that it says nothing of this.

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -29,6 +30,8 @@ type Reconciler struct {
 	Client     client.Client
 	Targets    *target.Client
 	Federation Federation
+	// Told is what triggers may tell of variables; nil bounds nothing.
+	Told *kept.Budget
 
 	book book
 }
@@ -56,8 +59,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil && r.book.reads(request.NamespacedName, so.Spec.ScaleTargetRef) {
 		return reconcile.Result{RequeueAfter: again}, nil // the reconciler says why
 	}
-	refused := r.book.enter(r.Federation, request.NamespacedName, federation.TriggersOf(so, workload.Workload))
+	triggers := federation.TriggersOf(so, workload.Workload)
+	if !hold(r.Told, triggers) && again == 0 {
+		again = lookAgain(r.book.couldNotRead(request.NamespacedName))
+	}
+	refused := r.book.enter(r.Federation, request.NamespacedName, triggers)
 	return reconcile.Result{RequeueAfter: max(again, refused)}, nil
+}
+
+// hold counts what triggers tell of variables and reports whether there is room
+// for all of it.
+func hold(told *kept.Budget, triggers []federation.Trigger) bool {
+	all := true
+	for i := range triggers {
+		all = triggers[i].Hold(told) && all
+	}
+	return all
 }
 
 // read is what triggers may know of a target.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -413,6 +414,33 @@ func TestTriggersThatAreNotTakenAreSubscribedAgain(t *testing.T) {
 		}
 		if n := len(r.book.refused); n > 0 != (most < 3) {
 			t.Errorf("room for %d: %d namespaces are looked at again", most, n)
+		}
+	}
+}
+
+// A trigger whose variables there is no room for tells none, says why, and is looked
+// at again.
+func TestVariablesWithoutRoom(t *testing.T) {
+	sj := &v1alpha1.ScaledJob{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "batch", UID: "1", Generation: 1}}
+	sj.Spec.Triggers = []v1alpha1.ScaleTrigger{{Type: "kafka", Metadata: map[string]string{"topicFromEnv": "TOPIC"}}}
+	sj.Spec.JobTargetRef = &batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "c", Env: []corev1.EnvVar{{Name: "TOPIC", Value: "orders"}}}},
+	}}}
+	cluster := testcluster.New(t, "", nil, sj)
+	subscribed := families{}
+	r := &JobReconciler{Client: cluster.Client, Federation: subscribed}
+	for _, room := range []bool{true, false, true} {
+		if r.Told = kept.New(0, 0); room {
+			r.Told = kept.New(kept.Unbounded, kept.Unbounded)
+		}
+		result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "batch"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, trigger := range subscribed {
+			if told := trigger.Env["TOPIC"].Value != nil; told != room || (trigger.Unread == nil) != room || (result.RequeueAfter == 0) != room {
+				t.Errorf("room %v: it tells %v, says %v, and is looked at again in %v", room, trigger.Env, trigger.Unread, result.RequeueAfter)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -9,12 +10,15 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // JobReconciler subscribes the triggers of one ScaledJob.
 type JobReconciler struct {
 	Client     client.Client
 	Federation Federation
+	// Told is what triggers may tell of variables; nil bounds nothing.
+	Told *kept.Budget
 
 	book book
 }
@@ -32,6 +36,12 @@ func (r *JobReconciler) Reconcile(ctx context.Context, request reconcile.Request
 	case !sj.Paused() && sj.DeletionTimestamp.IsZero():
 		triggers = federation.TriggersOfJob(sj)
 	}
-	again := r.book.enter(r.Federation, request.NamespacedName, triggers)
+	var again time.Duration
+	if hold(r.Told, triggers) {
+		r.book.unknown(request.NamespacedName)
+	} else {
+		again = lookAgain(r.book.couldNotRead(request.NamespacedName))
+	}
+	again = max(again, r.book.enter(r.Federation, request.NamespacedName, triggers))
 	return reconcile.Result{RequeueAfter: again}, nil
 }
