@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,11 @@ const (
 	lookPeriod = 5 * time.Second
 	// leaseDuration is that of a lease which does not say.
 	leaseDuration = 15 * time.Second
+	// Changes of leases have rivals looked for at once, a few times, and then no
+	// more often than every ringGap: anybody may change one in their namespace
+	// all the time.
+	ringBurst = 3
+	ringGap   = time.Second
 )
 
 // leaseLabels mark the leases of Sluice: several installations may share the
@@ -86,6 +92,7 @@ func (r *rival) Start(ctx context.Context) error {
 	defer listening.Wait()
 	tick := time.NewTicker(lookPeriod)
 	defer tick.Stop()
+	pace := rate.NewLimiter(rate.Every(ringGap), ringBurst)
 	for {
 		_ = guard.Do("a look at leases", "", func() { r.look(ctx) }) // logged
 		select {
@@ -93,6 +100,9 @@ func (r *rival) Start(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-rings:
+			if pace.Wait(ctx) != nil {
+				return nil
+			}
 		}
 	}
 }

@@ -393,3 +393,45 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 		})
 	}
 }
+
+// Whoever changes a lease all the time has nobody look for rivals all the time, and
+// a change after a while is looked at at once.
+func TestALeaseThatChangesAllTheTimeIsLookedAtNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fake.NewClientset(lease("enemy", time.Now()))
+		looks := 0
+		c.PrependReactor("list", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			looks++
+			return false, nil, nil
+		})
+		r := newRival(c, time.Now)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Start(ctx) }()
+		synctest.Wait()
+		change := func() {
+			t.Helper()
+			if _, err := c.CoordinationV1().Leases("enemy").Update(ctx, lease("enemy", time.Now()), metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		for range 100 {
+			change()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if looks < 10 || looks > 20 {
+			t.Errorf("%d looks in 10 seconds of 100 changes", looks)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		before := looks
+		if change(); looks != before+1 {
+			t.Errorf("%d looks for a change after a while", looks-before)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
