@@ -113,6 +113,14 @@ func (l *Line[T]) Room(of string) bool {
 	return l.inside < l.most && (c == nil || c.inside < l.ofOne)
 }
 
+// Has is how many places a caller has.
+func (l *Line[T]) Has(of string) int {
+	if c := l.callers[of]; c != nil {
+		return c.inside
+	}
+	return 0
+}
+
 // Inside is how many there are inside.
 func (l *Line[T]) Inside() int { return l.inside }
 

@@ -214,7 +214,7 @@ func (s *Sampler) dispatchGroup(g *batchGroup, now time.Time) {
 			if len(questions) == 0 {
 				continue
 			}
-			if namespace := namespaceOf(questions...); !s.crowd.room(namespace) {
+			if namespace := s.namespaceOf(questions...); !s.crowd.room(namespace) {
 				g.putBack(l, questions)
 				s.park(g, namespace)
 				break
@@ -327,7 +327,7 @@ func (s *Sampler) dispatchBatch(g *batchGroup, l *lane, questions []*question) {
 	}
 	l.requests++
 	leave := s.hold(g, func() { l.requests-- }, deadline/10)
-	s.count(namespaceOf(questions...), func(ctx context.Context) {
+	s.count(s.namespaceOf(questions...), func(ctx context.Context) {
 		s.readBatch(ctx, g, l, members)
 		leave()
 		for _, m := range members {

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/sluice-autoscaler/sluice/identity/turns"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
@@ -69,14 +68,23 @@ func payersOf(questions ...*question) []string {
 	return slices.Sorted(maps.Keys(payers))
 }
 
-// namespaceOf is whose read of the questions is: of all together who use them, so
-// that nobody pays for what others ask along, nor is refused for them. Sampler.mu is
-// held.
-func namespaceOf(questions ...*question) string {
+// fewest is the one of several namespaces that has the fewest reads under way. What
+// they ask together is that one's: as a caller of its own, who has k namespaces would
+// be as many callers as there are sets of them. Whoever has more of their own keeps
+// nobody waiting by asking along.
+func (c *crowd) fewest(namespaces []string) string {
+	if len(namespaces) == 0 {
+		return ""
+	}
+	return slices.MinFunc(namespaces, func(a, b string) int { return c.line.Has(a) - c.line.Has(b) })
+}
+
+// namespaceOf is whose read of the questions is. Sampler.mu is held.
+func (s *Sampler) namespaceOf(questions ...*question) string {
 	if len(questions) == 1 {
 		return questions[0].namespace()
 	}
-	return strings.Join(payersOf(questions...), ",")
+	return s.crowd.fewest(payersOf(questions...))
 }
 
 // namespace is that of one question. It is asked for often, and mostly there is one
@@ -87,5 +95,5 @@ func (q *question) namespace() string {
 			return u.Payer
 		}
 	}
-	return strings.Join(payersOf(q), ",")
+	return q.crowd.fewest(payersOf(q))
 }

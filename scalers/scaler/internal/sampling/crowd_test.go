@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
 
@@ -85,4 +87,57 @@ func TestReadsUnderWayAreBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNamespacesTogetherAreNoCallersOfTheirOwn: whoever has some namespaces has as many
+// turns as those, whatever sets of them ask together; and who asks what another asks
+// keeps that one waiting behind nothing of their own.
+func TestNamespacesTogetherAreNoCallersOfTheirOwn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		const namespaces = 6
+		var mu sync.Mutex
+		counted := map[string]string{} // by what is asked
+		stalled := func(name string) contract.Source {
+			return &fake{answer: func(ctx context.Context) ([]contract.Reading, error) {
+				mu.Lock()
+				if counted[name] == "" {
+					counted[name] = budget.Namespace(ctx)
+				}
+				mu.Unlock()
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}
+		}
+		join := func(name string, of ...string) {
+			for _, namespace := range of {
+				u := userEvery(10 * time.Second)
+				u.Payer = namespace
+				s.Join(asking(name, stalled(name)), u.User)
+			}
+		}
+		for set := 1; set < 1<<namespaces; set++ {
+			var of []string
+			for i := range namespaces {
+				if set&(1<<i) != 0 {
+					of = append(of, fmt.Sprint("mallory", i))
+				}
+			}
+			join(fmt.Sprint("set", set), of...)
+		}
+		pass(5 * time.Second)
+		join("along", "mallory0", "shop")
+		pass(11 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		callers := map[string]int{}
+		for _, namespace := range counted {
+			callers[namespace]++
+		}
+		if len(counted) != 1<<namespaces || len(callers) != namespaces+1 {
+			t.Errorf("%d questions are asked for %d callers: %v", len(counted), len(callers), callers)
+		}
+		if got := counted["along"]; got != "shop" {
+			t.Errorf("what mallory asks along with the shop counts for %s", got)
+		}
+	})
 }

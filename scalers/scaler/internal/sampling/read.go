@@ -202,12 +202,15 @@ func (s *Sampler) readAs(ctx context.Context, q *question, o *opened, slow bool,
 }
 
 // reading is the context of a read that is made for one question. The memory that it
-// holds, and the requests that it makes, are counted for all namespaces that use it
-// together, apart from those of each of them alone.
+// holds, and the requests that it makes, are counted for one namespace: of several
+// that ask, for the one with the fewest reads under way.
 func (s *Sampler) reading(ctx context.Context, q *question) context.Context {
-	s.mu.Lock()
-	namespace := q.namespace()
-	s.mu.Unlock()
+	namespace, counted := ctx.Value(countedKey{}).(string)
+	if !counted {
+		s.mu.Lock()
+		namespace = q.namespace()
+		s.mu.Unlock()
+	}
 	return budget.Of(s.Metrics.Counting(ctx, q.Type), namespace)
 }
 

@@ -94,6 +94,7 @@ func New(c Config) *Sampler {
 type question struct {
 	Query            // of any user: they open the same source
 	secrets []string // never to be shown in an error
+	crowd   *crowd   // of the sampler
 
 	users    map[*User]struct{}
 	interval time.Duration // the shortest of the users'; 0 without users
@@ -162,7 +163,7 @@ func (s *Sampler) Join(asked Query, u *User) {
 	now := time.Now()
 	q := s.questions[asked.ID]
 	if q == nil {
-		q = &question{Query: asked, users: map[*User]struct{}{}, index: -1, done: make(chan struct{})}
+		q = &question{Query: asked, crowd: s.crowd, users: map[*User]struct{}{}, index: -1, done: make(chan struct{})}
 		s.questions[q.ID] = q
 		s.Metrics.Questions(q.Type, 1)
 	}
@@ -459,6 +460,9 @@ func (s *Sampler) inTurn(namespace string, read func(context.Context)) {
 	}
 }
 
+// countedKey has the namespace that a read is counted for.
+type countedKey struct{}
+
 // count runs a read that is counted as one of its namespace. s.mu is held.
 func (s *Sampler) count(namespace string, read func(context.Context)) {
 	s.crowd.enter(namespace)
@@ -468,7 +472,7 @@ func (s *Sampler) count(namespace string, read func(context.Context)) {
 			defer s.mu.Unlock()
 			s.crowd.leave(namespace)
 		}()
-		read(ctx)
+		read(context.WithValue(ctx, countedKey{}, namespace))
 	})
 }
 
