@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -175,11 +176,12 @@ func TestMadeUpTypesCostNothingUnderTheLock(t *testing.T) {
 	for _, triggerType := range []string{"kafak", "Kafka"} {
 		one := trigger(triggerType, 0)
 		w.Subscribe(one)
-		problem, ok := w.state(one).Unreachable.(*lateError)
+		problem := (*lateError)(nil)
+		ok := errors.As(w.state(one).Unreachable, &problem)
 		if !ok {
 			t.Fatalf("the text of %v is made at once", w.state(one).Unreachable)
 		}
-		if w.Subscribe(one); w.state(one).Unreachable != error(problem) {
+		if w.Subscribe(one); !errors.Is(w.state(one).Unreachable, problem) {
 			t.Error("it is made once more for the same type")
 		}
 		if status.Code(problem) != codes.InvalidArgument || !strings.Contains(problem.Error(), "did you mean kafka?") {
