@@ -49,7 +49,7 @@ func (v *values) room() int64 {
 // take follows p to the end of one value, or of p.
 func (v *values) take(p []byte) (n int, ended bool, err error) {
 	for n < len(p) && !ended {
-		whole := false
+		var whole bool
 		if v.skip > 0 {
 			some := min(v.skip, int64(len(p)-n))
 			v.skip -= some
@@ -281,8 +281,9 @@ func delivery(list []byte) (handle uint32, more bool, err error) {
 		if len(list) == 0 {
 			return 0, false, errNoValue
 		}
-		code, size := list[0], int64(0)
+		code := list[0]
 		list = list[1:]
+		var size int64
 		switch kind := code >> 4; {
 		case kind >= 0x4 && kind <= 0x9:
 			size = width(code)
