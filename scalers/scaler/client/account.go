@@ -600,9 +600,13 @@ func (a accounted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t := a.throttled(response.StatusCode, response.Header); t != nil {
+	switch t := a.throttled(response.StatusCode, response.Header); {
+	case t != nil:
 		_ = a.account.Throttled(t.Pause, t.Said)
-	} else {
+	case response.StatusCode == http.StatusUnauthorized, response.StatusCode == http.StatusForbidden:
+		// Anybody may be refused who only knows the name of an account. That says
+		// nothing about how much it answers.
+	default:
 		a.account.Answered()
 	}
 	return response, nil

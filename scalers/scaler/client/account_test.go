@@ -459,6 +459,45 @@ func TestRestsGrowAndAreBounded(t *testing.T) {
 	})
 }
 
+// answering answers all requests with one status.
+type answering int
+
+func (s answering) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: int(s), Body: http.NoBody}, nil
+}
+
+// TestRefusedLoginsSayNothingOfAnAccount: whoever knows its name, and has no login to
+// it, neither ends that its rests grow nor has it learn that it answers.
+func TestRefusedLoginsSayNothingOfAnAccount(t *testing.T) {
+	for answered, grows := range map[int]bool{http.StatusUnauthorized: true, http.StatusForbidden: true, http.StatusOK: false, http.StatusNotFound: false} {
+		synctest.Test(t, func(t *testing.T) {
+			a := account(t, "0")
+			trip := accounted{account: a, throttled: ThrottledHTTP, RoundTripper: answering(answered)}
+			var rests []time.Duration
+			for range 2 {
+				var refused *AccountError
+				if !errors.As(a.Throttled(0, "no"), &refused) {
+					t.Fatal("no *AccountError")
+				}
+				rests = append(rests, time.Until(refused.Until))
+				pass(time.Minute)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://source/", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := trip.RoundTrip(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+			}
+			if got := rests[1] > rests[0]; got != grows {
+				t.Errorf("%d: rests of %v", answered, rests)
+			}
+		})
+	}
+}
+
 // TestAnAccountIsRememberedWhileItRests opens the last source of one again.
 func TestAnAccountIsRememberedWhileItRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
