@@ -64,7 +64,7 @@ func TestVariablesThatFamiliesAreToldAreBounded(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(held)
-	held = nil
+	clear(held)
 	for range 1000 {
 		if runtime.GC(); b.Used("flood") == 0 {
 			break

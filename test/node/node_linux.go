@@ -51,7 +51,7 @@ func Start(ctx context.Context, cluster *localcluster.Cluster, archives ...strin
 	}
 	n := &Node{cluster: cluster}
 	if err := n.start(ctx, archives); err != nil {
-		return nil, errors.Join(err, n.logs(), n.Stop())
+		return nil, errors.Join(err, n.logs(), n.Stop()) //nolint:contextcheck // what was started ends, whatever became of ctx
 	}
 	return n, nil
 }

@@ -418,12 +418,12 @@ func TestALeaseThatChangesAllTheTimeIsLookedAtNowAndThen(t *testing.T) {
 		}
 		for range 100 {
 			change()
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		if looks < 10 || looks > 20 {
 			t.Errorf("%d looks in 10 seconds of 100 changes", looks)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		before := looks
 		if change(); looks != before+1 {
