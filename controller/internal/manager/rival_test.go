@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -399,9 +400,9 @@ func TestObjectsSayWhyNobodyScalesThem(t *testing.T) {
 func TestALeaseThatChangesAllTheTimeIsLookedAtNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fake.NewClientset(lease("enemy", time.Now()))
-		looks := 0
+		var looks atomic.Int64
 		c.PrependReactor("list", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-			looks++
+			looks.Add(1)
 			return false, nil, nil
 		})
 		r := newRival(c, time.Now)
@@ -420,14 +421,14 @@ func TestALeaseThatChangesAllTheTimeIsLookedAtNowAndThen(t *testing.T) {
 			change()
 			<-time.After(100 * time.Millisecond)
 		}
-		if looks < 10 || looks > 20 {
-			t.Errorf("%d looks in 10 seconds of 100 changes", looks)
+		if n := looks.Load(); n < 10 || n > 20 {
+			t.Errorf("%d looks in 10 seconds of 100 changes", n)
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
-		before := looks
-		if change(); looks != before+1 {
-			t.Errorf("%d looks for a change after a while", looks-before)
+		before := looks.Load()
+		if change(); looks.Load() != before+1 {
+			t.Errorf("%d looks for a change after a while", looks.Load()-before)
 		}
 		cancel()
 		if err := <-ended; err != nil {
