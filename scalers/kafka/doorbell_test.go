@@ -35,13 +35,7 @@ func listenTo(t testing.TB, s *lagSource) *listened {
 // listen starts listening and returns once an arrival would ring.
 func listen(t testing.TB, s *lagSource) *listened {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	l := &listened{t: t, rings: make(chan struct{}, 100), ended: make(chan error, 1), stop: stop}
-	ready := make(chan struct{})
-	go func() {
-		l.ended <- s.Listen(ctx, func() { close(ready) }, func() { l.rings <- struct{}{} })
-	}()
-	t.Cleanup(func() { l.close() })
+	l, ready := begin(t, s)
 	select {
 	case <-ready:
 	case err := <-l.ended:
@@ -51,6 +45,19 @@ func listen(t testing.TB, s *lagSource) *listened {
 		t.Fatal("not listening")
 	}
 	return l
+}
+
+// begin starts listening; ready is closed once an arrival would ring.
+func begin(t testing.TB, s *lagSource) (l *listened, ready chan struct{}) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	l = &listened{t: t, rings: make(chan struct{}, 100), ended: make(chan error, 1), stop: stop}
+	ready = make(chan struct{})
+	go func() {
+		l.ended <- s.Listen(ctx, func() { close(ready) }, func() { l.rings <- struct{}{} })
+	}()
+	t.Cleanup(func() { l.close() })
+	return l, ready
 }
 
 func (l *listened) close() error {
@@ -302,7 +309,9 @@ func TestListeningEnds(t *testing.T) {
 			bills := listenTo(t, newLagSource(c, question{group: "g", topics: []string{"bills"}}))
 			fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{fetchKey}, Topic: "orders", Err: tt.err, Count: -1})
 			orders := newLagSource(c, question{group: "g", topics: []string{"orders"}})
-			err := listenTo(t, orders).end()
+			read(t, orders)
+			refused, _ := begin(t, orders) // the refusal may come before anything else
+			err := refused.end()
 			if errors.Is(err, scaler.ErrDoorbellRefused) != tt.refused || message(err) != tt.message && err.Error() != tt.message {
 				t.Errorf("ended with %v, want %q", err, tt.message)
 			}
