@@ -22,7 +22,7 @@ func TestCrowdedNamespaces(t *testing.T) {
 		"http":     {objects: 40, trigger: "metrics-api", metadata: map[string]string{"url": "http://ADDRESS/", "valueLocation": "value", "targetValue": "1"}},
 		"redis":    {objects: 10, trigger: "redis", metadata: map[string]string{"address": "ADDRESS", "listName": "jobs"}},
 		"kafka":    {objects: 10, trigger: "kafka", metadata: map[string]string{"bootstrapServers": "ADDRESS", "consumerGroup": "workers", "topic": "jobs"}},
-		"external": {objects: 10, trigger: "external", metadata: map[string]string{"scalerAddress": "ADDRESS"}},
+		"external": {objects: 20, trigger: "external", metadata: map[string]string{"scalerAddress": "ADDRESS"}},
 		"sql": {
 			objects: 20, trigger: "postgresql", secret: map[string]string{"password": "me"},
 			metadata: map[string]string{

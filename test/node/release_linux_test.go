@@ -88,15 +88,17 @@ func TestFiles(t *testing.T) {
 	kubectl(t, "", "--namespace", system, "rollout", "status", "deployment", "--timeout", "4m")
 	checkRunning(t, version, []string{"scaler-cron"})
 
-	kubectl(t, workload("worker")+scaled("worker", "cron", map[string]string{
+	// No name of another test: HPA controllers remember for some minutes how many
+	// replicas one of that name had.
+	kubectl(t, workload("clock")+scaled("clock", "cron", map[string]string{
 		"timezone": "UTC", "start": "0 0 * * *", "end": "59 23 * * *", "desiredReplicas": "2",
 	}), "apply", "-f", "-")
-	waitReplicas(t, "worker", 2)
+	waitReplicas(t, "clock", 2)
 
 	kubectl(t, "", "delete", "--ignore-not-found", "--filename", released(t, "sluice-uninstall.yaml"))
 	checkGone(t)
-	if got := deployment(t, "worker"); got.Status.ReadyReplicas != 2 {
-		t.Errorf("uninstalling changed worker: %d Ready", got.Status.ReadyReplicas)
+	if got := deployment(t, "clock"); got.Status.ReadyReplicas != 2 {
+		t.Errorf("uninstalling changed clock: %d Ready", got.Status.ReadyReplicas)
 	}
 	kubectl(t, "", "delete", "namespace", work)
 	kubectl(t, "", "delete", "--filename", released(t, "crds.yaml"))
