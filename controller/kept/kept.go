@@ -12,8 +12,7 @@ import (
 // Budget is what objects may take, in bytes: those of each namespace, and all of
 // them. A namespace has at most twice as much as it leaves to others, and small ones
 // have a part that nobody else has, so that some namespaces together fill nothing
-// up.
-// An object that there was room for keeps it as long as it grows little.
+// up. An object that there was room for keeps it as long as it grows little.
 //
 // What an object takes is given back when another takes its place, and else when it
 // is no longer in memory, whoever had it.

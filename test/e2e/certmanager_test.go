@@ -193,6 +193,22 @@ type manifests []*unstructured.Unstructured
 // family that is KEDA's, cert-manager after all families.
 func (c another) render() manifests {
 	c.t.Helper()
+	objects := c.layer(map[string]string{
+		"kustomization.yaml": `
+resources: [DEPLOY/core, DEPLOY/scalers/cron, ./rabbitmq, DEPLOY/components/keda-identity/account]
+components: [DEPLOY/images, DEPLOY/components/cert-manager]`,
+		"rabbitmq/kustomization.yaml": `
+resources: [../DEPLOY/scalers/rabbitmq]
+components: [../DEPLOY/components/keda-identity]`,
+	})
+	c.apply(certManager)
+	return objects
+}
+
+// layer are the objects of a kustomization, whose files name the repository's
+// manifests as DEPLOY.
+func (c another) layer(files map[string]string) manifests {
+	c.t.Helper()
 	repo, err := localcluster.FindRepo(".")
 	if err != nil {
 		c.t.Fatal(err)
@@ -205,14 +221,7 @@ func (c another) render() manifests {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for path, text := range map[string]string{
-		"kustomization.yaml": `
-resources: [DEPLOY/core, DEPLOY/scalers/cron, ./rabbitmq, DEPLOY/components/keda-identity/account]
-components: [DEPLOY/images, DEPLOY/components/cert-manager]`,
-		"rabbitmq/kustomization.yaml": `
-resources: [../DEPLOY/scalers/rabbitmq]
-components: [../DEPLOY/components/keda-identity]`,
-	} {
+	for path, text := range files {
 		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // manifests are no secret
 			c.t.Fatal(err)
@@ -225,7 +234,6 @@ components: [../DEPLOY/components/keda-identity]`,
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.apply(certManager)
 	return objects
 }
 

@@ -164,27 +164,7 @@ subjects: [{kind: User, name: reader, apiGroup: rbac.authorization.k8s.io}]
 // coreAndCron are the objects of the smallest installation.
 func (c another) coreAndCron(more string) manifests {
 	c.t.Helper()
-	repo, err := localcluster.FindRepo(".")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	dir, err := filepath.EvalSymlinks(c.t.TempDir())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	deploy, err := filepath.Rel(dir, filepath.Join(repo, "deploy"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	text := strings.ReplaceAll("resources: [DEPLOY/core, DEPLOY/scalers/cron]\n"+more, "DEPLOY", deploy)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	objects, err := c.Render(c.t.Context(), dir)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return objects
+	return c.layer(map[string]string{"kustomization.yaml": "resources: [DEPLOY/core, DEPLOY/scalers/cron]\n" + more})
 }
 
 // sluice runs the plugin by kubectl, with what its user answers.

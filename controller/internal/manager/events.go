@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
@@ -20,29 +21,15 @@ var (
 )
 
 // pace is how many may pass in a second, and at once.
-type pace struct{ rate, burst float64 }
-
-// tokens are how many may pass at a moment.
-type tokens struct {
-	left float64
-	at   time.Time
+type pace struct {
+	rate  rate.Limit
+	burst int
 }
 
-func (t *tokens) fill(p pace, now time.Time) {
-	t.left, t.at = min(p.burst, t.left+now.Sub(t.at).Seconds()*p.rate), now
-}
-
-// take takes one if there is one.
-func (t *tokens) take() bool {
-	if t.left < 1 {
-		return false
-	}
-	t.left--
-	return true
-}
+func (p pace) limiter() *rate.Limiter { return rate.NewLimiter(p.rate, p.burst) }
 
 // share is what a namespace has left.
-type share struct{ own, sure tokens }
+type share struct{ own, sure *rate.Limiter }
 
 // recorder records events as far as their namespace and all have any left. The
 // rest is counted.
@@ -53,15 +40,14 @@ type recorder struct {
 
 	mu    sync.Mutex
 	of    map[string]*share // who has all has no entry
-	inAll tokens
+	inAll *rate.Limiter
 	swept time.Time
 }
 
 func newRecorder(to events.EventRecorder, now func() time.Time) *recorder {
-	at := now()
 	return &recorder{
 		EventRecorder: to, now: now,
-		of: map[string]*share{}, inAll: tokens{eventsInAll.burst, at}, swept: at,
+		of: map[string]*share{}, inAll: eventsInAll.limiter(), swept: now(),
 		leftOut: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_events_left_out_total", Help: "Events that were not recorded because their namespace, or all, had too many.",
 		}),
@@ -88,13 +74,10 @@ func (r *recorder) passes(namespace string) bool {
 	r.sweep(now)
 	of := r.of[namespace]
 	if of == nil {
-		of = &share{own: tokens{eventsOfOne.burst, now}, sure: tokens{eventsAtAny.burst, now}}
+		of = &share{eventsOfOne.limiter(), eventsAtAny.limiter()}
 		r.of[namespace] = of
 	}
-	of.own.fill(eventsOfOne, now)
-	of.sure.fill(eventsAtAny, now)
-	r.inAll.fill(eventsInAll, now)
-	return of.own.left >= 1 && (r.inAll.take() || of.sure.take()) && of.own.take()
+	return of.own.TokensAt(now) >= 1 && (r.inAll.AllowN(now, 1) || of.sure.AllowN(now, 1)) && of.own.AllowN(now, 1)
 }
 
 // sweep forgets namespaces that have all of theirs; r.mu is held.
@@ -104,9 +87,7 @@ func (r *recorder) sweep(now time.Time) {
 	}
 	r.swept = now
 	for namespace, of := range r.of {
-		of.own.fill(eventsOfOne, now)
-		of.sure.fill(eventsAtAny, now)
-		if of.own.left == eventsOfOne.burst && of.sure.left == eventsAtAny.burst {
+		if of.own.TokensAt(now) >= float64(eventsOfOne.burst) && of.sure.TokensAt(now) >= float64(eventsAtAny.burst) {
 			delete(r.of, namespace)
 		}
 	}

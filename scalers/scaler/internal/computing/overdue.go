@@ -37,43 +37,33 @@ type place struct {
 // enter waits for a place, and returns what leaves it. It is false when there is
 // none in time.
 func enter(ctx context.Context, namespace string) (leave func(), ok bool) {
-	for overdue.wait(ctx, namespace) {
+	for {
+		if l := overdue.late(namespace); l != nil {
+			select {
+			case <-l.ended:
+				continue
+			case <-ctx.Done():
+				return nil, false
+			}
+		}
 		leaveGate, ok := gate().Enter(ctx, namespace)
 		if !ok {
 			return nil, false
 		}
-		if overdue.has(namespace) { // since then
-			leaveGate()
-			continue
+		if overdue.late(namespace) == nil { // nor since then
+			p := &place{namespace: namespace, leaveGate: leaveGate}
+			p.expiry = time.AfterFunc(longest, p.expire)
+			return p.leave, true
 		}
-		p := &place{namespace: namespace, leaveGate: leaveGate}
-		p.expiry = time.AfterFunc(longest, p.expire)
-		return p.leave, true
-	}
-	return nil, false
-}
-
-// wait waits until no turn of a namespace is overdue.
-func (w *waiting) wait(ctx context.Context, namespace string) bool {
-	for {
-		w.mu.Lock()
-		l := w.of[namespace]
-		w.mu.Unlock()
-		if l == nil {
-			return true
-		}
-		select {
-		case <-l.ended:
-		case <-ctx.Done():
-			return false
-		}
+		leaveGate()
 	}
 }
 
-func (w *waiting) has(namespace string) bool {
+// late are the turns of a namespace that are overdue, nil for none.
+func (w *waiting) late(namespace string) *late {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.of[namespace] != nil
+	return w.of[namespace]
 }
 
 func (p *place) expire() {
