@@ -83,16 +83,20 @@ type meter struct {
 
 func newMeter(most Limits) *meter { return &meter{most: most} }
 
-// count counts what begins a value, in texts, too: rather too many than too few.
+// Values is how many values of JSON a text may have: what begins one counts, in
+// quotes, too, so that there are rather too many than too few.
+func Values(text []byte) (most int64) {
+	for _, sign := range []string{",", "[", "{"} {
+		most += int64(bytes.Count(text, []byte(sign)))
+	}
+	return most
+}
+
 func (m *meter) count(text []byte) error {
 	if m.bytes.Add(int64(len(text))) > m.most.Bytes {
 		return SizeError(fmt.Sprintf("the answer is larger than %d bytes", m.most.Bytes))
 	}
-	var values int
-	for _, sign := range []string{",", "[", "{"} {
-		values += bytes.Count(text, []byte(sign))
-	}
-	if m.values.Add(int64(values)) > m.most.Values {
+	if m.values.Add(Values(text)) > m.most.Values {
 		return SizeError(fmt.Sprintf("the answer has more than %d values", m.most.Values))
 	}
 	return nil

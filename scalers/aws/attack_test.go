@@ -93,6 +93,40 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 	}
 }
 
+// TestAnswersOfManyValues has a service of every type answer within the bytes that an
+// answer may have with as many elements as fit in, of which the library would make a
+// hundred times their text. The reading fails before it does.
+func TestAnswersOfManyValues(t *testing.T) {
+	many := func(before, element string) string {
+		const most = 4<<20 - 1<<10
+		return before + strings.Repeat(element+",", most/(len(element)+1)) + element + "]}"
+	}
+	for name, body := range map[string]string{
+		"series":       many(`{"MetricDataResults":[`, "{}"),
+		"messages":     many(`{"Messages":[`, "{}"),
+		"items":        many(`{"Count":1,"Items":[`, "{}"),
+		"lists":        many(`{"Count":1,"Items":[`, `{"":{"L":[]}}`),
+		"shards":       many(`{"Shards":[`, "{}"),
+		"no values":    many(`{"MetricDataResults":[`, "null"),
+		"capabilities": many(`{"StreamDescriptionSummary":{"OpenShardCount":1},"EnhancedMonitoring":[`, "{}"),
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			_, _ = io.WriteString(w, body)
+		}))
+		for _, s := range typesOn("orders") {
+			t.Run(name+" "+s.Type, func(t *testing.T) {
+				err := readAt(t, s, server.URL, 20*time.Second)
+				if err == nil || !strings.Contains(err.Error(), "values") {
+					t.Errorf("error = %v, want that there are too many values", err)
+				}
+			})
+		}
+		server.Close()
+	}
+}
+
 // delayed writes its code with the first of the body.
 type delayed struct {
 	http.ResponseWriter

@@ -131,12 +131,17 @@ func id(s *cloudWatchSource, i int) string {
 	return "c" + strconv.Itoa(i+1)
 }
 
+// pageOfDatapoints is how many a page of an answer may have. CloudWatch would send
+// 100,800, more values than an answer may have here.
+const pageOfDatapoints = 20_000
+
 // getMetricData answers each source with the first series of its query, as soon
 // as a page has its newest value. It returns those that an error left without
 // an answer.
 func getMetricData(ctx context.Context, client *cloudwatch.Client, w window, sources []*cloudWatchSource, answer func(int, scaler.Result)) (left []int, _ error) {
 	question := &cloudwatch.GetMetricDataInput{
 		StartTime: &w.start, EndTime: &w.end, ScanBy: types.ScanByTimestampDescending,
+		MaxDatapoints:     aws.Int32(pageOfDatapoints),
 		MetricDataQueries: make([]types.MetricDataQuery, len(sources)),
 	}
 	for i, source := range sources {

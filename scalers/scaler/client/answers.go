@@ -1,11 +1,11 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 
@@ -16,13 +16,14 @@ import (
 
 // wholeAnswers reads answers for a library that would do so without a bound.
 type wholeAnswers struct {
-	base http.RoundTripper
-	most int64
+	base   http.RoundTripper
+	most   int64
+	values int64 // 0 for any number
 }
 
-// RoundTrip implements http.RoundTripper. The answer's share of the memory is
-// given back when the library closes it, at the latest when the request's time
-// is over.
+// RoundTrip implements http.RoundTripper. The answer's share of the memory, and the
+// turn in which it is understood, are given back when the library closes it, at the
+// latest when the request's time is over.
 func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 	held, release := Held(request.Context())
 	ctx, end := context.WithCancelCause(held)
@@ -41,34 +42,75 @@ func (w wholeAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	stop := context.AfterFunc(request.Context(), release)
+	if w.values > 0 && outbound.Values(body) > w.values {
+		release()
+		return nil, tooMany(requestName(request), w.values)
+	}
+	h := &heldBody{held: held, body: body, release: release}
+	h.stop = context.AfterFunc(request.Context(), h.over)
 	response.Request = request
-	response.Body = heldBody{held, bytes.NewReader(body), func() { stop(); release() }}
+	response.Body = h
 	return response, nil
 }
 
+// heldBody is an answer that a library reads. From the first byte until it is closed
+// it is the library's turn.
 type heldBody struct {
 	held    context.Context //nolint:containedctx // that of the answer's share
-	body    io.Reader
 	release func()
+	stop    func() bool
+
+	mu   sync.Mutex
+	body []byte // what is left to be read
+	done func() // of the turn, nil while there is none
+	left bool
 }
 
 // Read implements io.Reader. It fails once others have to have the share.
-func (b heldBody) Read(p []byte) (int, error) {
+func (b *heldBody) Read(p []byte) (int, error) {
 	if err := budget.MadeWay(b.held); err != nil {
 		return 0, err
 	}
-	return b.body.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.done == nil && !b.left {
+		done, err := Understanding(b.held, len(b.body))
+		if err != nil {
+			return 0, err
+		}
+		b.done = done
+	}
+	if len(b.body) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.body)
+	b.body = b.body[n:]
+	return n, nil
 }
 
-// Close gives the share back.
-func (b heldBody) Close() error {
-	b.release()
+// Close gives the share back, and the turn.
+func (b *heldBody) Close() error {
+	b.stop()
+	b.over()
 	return nil
+}
+
+func (b *heldBody) over() {
+	b.release() // ends who waits for the turn
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.done != nil && !b.left {
+		b.done()
+	}
+	b.left = true
 }
 
 func tooLarge(name string, most int64) error {
 	return TooLarge(words.Errorf(codes.Unavailable, "%s: the answer is larger than %d bytes", name, most))
+}
+
+func tooMany(name string, most int64) error {
+	return TooLarge(words.Errorf(codes.Unavailable, "%s: the answer has more than %d values", name, most))
 }
 
 // TooLarge is err, by its words and its code, about an answer that is more than may

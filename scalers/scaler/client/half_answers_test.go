@@ -34,7 +34,7 @@ func TestHalfAnswersMakeWay(t *testing.T) {
 	defer server.Close()
 	pool := http.DefaultTransport.(*http.Transport).Clone()
 	defer pool.CloseIdleConnections()
-	library := http.Client{Transport: wholeAnswers{pool, 16 << 20}}
+	library := http.Client{Transport: wholeAnswers{pool, 16 << 20, 0}}
 	for name, get := range map[string]func(ctx context.Context, address string) error{
 		"our own client": (&HTTPClient{client: &http.Client{Transport: pool}, maxAnswer: 16 << 20}).get,
 		"of a library": func(ctx context.Context, address string) error {
@@ -91,7 +91,7 @@ func (wholeAtOnce) RoundTrip(*http.Request) (*http.Response, error) {
 // all the same, and the older of the two says why it was ended.
 func TestLibrariesMakeWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		library := http.Client{Transport: wholeAnswers{wholeAtOnce{}, 16 << 20}}
+		library := http.Client{Transport: wholeAnswers{wholeAtOnce{}, 16 << 20, 0}}
 		ask := func(namespace string) *http.Response {
 			request, err := http.NewRequestWithContext(budget.Of(t.Context(), namespace), http.MethodGet, "http://source/", nil)
 			if err != nil {

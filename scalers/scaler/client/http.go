@@ -43,6 +43,9 @@ type HTTPOptions struct {
 	Refused func(*http.Response)
 	// MaxAnswer bounds the body that is kept, in bytes; 0 is 16 MiB.
 	MaxAnswer int64
+	// MaxValues bounds the values of JSON that a library is given in one answer, of
+	// which it makes many times their bytes; 0 is any number.
+	MaxValues int64
 	// Account is whom the service counts the requests for, or nil. Do fails with an
 	// *AccountError when there are too many of them.
 	Account *Account
@@ -105,7 +108,9 @@ func (n noted) RoundTrip(request *http.Request) (*http.Response, error) {
 // HTTPForLibrary returns a client for a library of a source's vendor that
 // makes its own requests and judges their answers. It is called from Open with
 // Open's ctx, and shares its connections with HTTP. A request lasts as long as
-// its ctx and the library let it; only a Timeout of o ends it sooner. What the
+// its ctx and the library let it; only a Timeout of o ends it sooner. A large answer
+// is the library's turn at the processors, see Understanding, from the first byte that
+// it reads until it closes it: meanwhile nothing else is waited for. What the
 // server writes with a refusal reaches the library: to keep it out of errors is
 // up to the caller.
 func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
@@ -115,7 +120,7 @@ func HTTPForLibrary(ctx context.Context, o HTTPOptions) (*http.Client, error) {
 	}
 	plain := *client.client
 	plain.Timeout = o.Timeout
-	plain.Transport = wholeAnswers{base: plain.Transport, most: client.maxAnswer}
+	plain.Transport = wholeAnswers{base: plain.Transport, most: client.maxAnswer, values: o.MaxValues}
 	follow := plain.CheckRedirect
 	plain.CheckRedirect = func(next *http.Request, before []*http.Request) error {
 		switch next.Response.StatusCode {

@@ -1,15 +1,20 @@
 package client
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/computing"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -43,6 +48,106 @@ func TestAnswersWithoutMeasure(t *testing.T) {
 				t.Errorf("%d bytes taken", took)
 			}
 		})
+	}
+}
+
+// TestWhatLibrariesMakeOfAnswersIsBounded has a server send more values than a library
+// is to make something of, in fewer bytes than an answer may have.
+func TestWhatLibrariesMakeOfAnswersIsBounded(t *testing.T) {
+	const most = 1000
+	for name, tt := range map[string]struct {
+		text string
+		want codes.Code
+	}{
+		"as many as there may be": {"[" + strings.Repeat("1,", most-1) + "1]", codes.OK},
+		"one more":                {"[" + strings.Repeat("1,", most) + "1]", codes.Unavailable},
+		"empty objects":           {"[" + strings.Repeat("{},", most) + "{}]", codes.Unavailable},
+		"lists in lists":          {strings.Repeat("[", most+1), codes.Unavailable},
+		"a text":                  {`"` + strings.Repeat("x", 100*most) + `"`, codes.OK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.text) }))
+			defer server.Close()
+			ctx, release := pool.Opening(t.Context())
+			defer release()
+			vendors, err := HTTPForLibrary(ctx, HTTPOptions{MaxAnswer: 1 << 20, MaxValues: most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = boundtest.Read(ctx, vendors, server.URL)
+			var said interface{ GRPCStatus() *status.Status }
+			switch {
+			case tt.want == codes.OK && err != nil:
+				t.Error(err)
+			case tt.want != codes.OK && (!errors.Is(err, outbound.ErrTooLarge) || !errors.As(err, &said) || said.GRPCStatus().Code() != tt.want):
+				t.Errorf("error = %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestLibrariesUnderstandInTurn: what a library makes of a large answer it makes in
+// a turn, which is over when it closes the answer, and at the latest with the request.
+func TestLibrariesUnderstandInTurn(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat(" ", smallAnswer+1))
+	}))
+	defer server.Close()
+	ctx, release := pool.Opening(t.Context())
+	defer release()
+	vendors, err := HTTPForLibrary(ctx, HTTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(ctx context.Context) *http.Response {
+		t.Helper()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := vendors.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := response.Body.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return response
+	}
+	_, ofOne := computing.Places()
+	free := func(ctx context.Context) bool { // whether all places of this namespace are free
+		turns := make([]Turn, ofOne)
+		ok := true
+		for i := range turns {
+			ok = ok && turns[i].Work(ctx) == nil
+			defer turns[i].Rest()
+		}
+		return ok
+	}
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+
+	one := ask(ctx)
+	if free(soon()) {
+		t.Error("an answer is read out of turn")
+	}
+	one.Body.Close()
+	if !free(ctx) {
+		t.Error("a closed answer has its turn still")
+	}
+	ending, end := context.WithCancel(ctx)
+	two := ask(ending)
+	end()
+	if !free(ctx) {
+		t.Error("the answer of a request that ended has its turn still")
+	}
+	two.Body.Close()
+	two.Body.Close()
+	if !free(ctx) {
+		t.Error("a turn was lost")
 	}
 }
 

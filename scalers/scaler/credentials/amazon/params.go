@@ -114,7 +114,7 @@ func (p Params) Config(ctx context.Context, region string, to lending.Service) (
 	if err != nil {
 		return aws.Config{}, err
 	}
-	client, err := client.HTTPForLibrary(ctx, client.HTTPOptions{MaxAnswer: mostAWSAnswer})
+	client, err := client.HTTPForLibrary(ctx, client.HTTPOptions{MaxAnswer: mostAWSAnswer, MaxValues: mostAWSValues})
 	if err != nil {
 		return aws.Config{}, err
 	}
@@ -126,6 +126,11 @@ func (p Params) Config(ctx context.Context, region string, to lending.Service) (
 	return config, nil
 }
 
-// mostAWSAnswer is the most of an answer of a service: a page of any of them
-// has a quarter of it.
-const mostAWSAnswer = 4 << 20
+const (
+	// mostAWSAnswer is the most of an answer of a service: a page of any of them
+	// has a quarter of it.
+	mostAWSAnswer = 4 << 20
+	// mostAWSValues is the most that is in one, each of which the library makes some
+	// hundred bytes of. A page of 500 series of CloudWatch with 20,000 datapoints fits.
+	mostAWSValues = 50_000
+)
