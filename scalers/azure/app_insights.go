@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,18 +178,15 @@ func (s *insight) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained("metric "+s.metric, err, insightHints)
 	}
-	done, err := client.Understanding(ctx, len(body))
-	if err != nil {
-		return nil, explained("metric "+s.metric, err, nil)
-	}
-	defer done()
-	r := s.judge(body)
+	r := s.judge(ctx, body)
 	return r.Readings, r.Err
 }
 
 // judge makes a result of an answer.
-func (s *insight) judge(body []byte) scaler.Result {
-	value, err := parseInsight(body, s.metric, s.aggregation)
+func (s *insight) judge(ctx context.Context, body []byte) scaler.Result {
+	value, err := client.Understand(ctx, body, func(turn func() error) (float64, error) {
+		return parseInsight(turn, body, s.metric, s.aggregation)
+	})
 	if err != nil {
 		return scaler.Result{Err: explained("metric "+s.metric, err, nil)}
 	}
@@ -201,14 +197,14 @@ func (s *insight) judge(body []byte) scaler.Result {
 // they stand.
 //
 // Source: https://learn.microsoft.com/rest/api/application-insights/metrics/get
-func parseInsight(body []byte, metric, aggregation string) (float64, error) {
+func parseInsight(turn func() error, body []byte, metric, aggregation string) (float64, error) {
 	var a struct {
 		Value json.RawMessage `json:"value"`
 	}
 	if json.Unmarshal(body, &a) != nil {
 		return 0, errNotOfAPI
 	}
-	values, there, isObject := memberOf(a.Value, metric)
+	values, there, isObject := memberOf(turn, a.Value, metric)
 	switch {
 	case !isObject:
 		return 0, errNotOfAPI
@@ -217,7 +213,7 @@ func parseInsight(body []byte, metric, aggregation string) (float64, error) {
 	case isNull(values):
 		return 0, errNoSample
 	}
-	value, there, isObject := memberOf(values, aggregation)
+	value, there, isObject := memberOf(turn, values, aggregation)
 	switch {
 	case !isObject:
 		return 0, scaler.Errorf(codes.Unavailable, "the metric in the answer is not an object")
@@ -239,8 +235,8 @@ var errNoSample = fmt.Errorf("null: the service saw no sample in the time span, 
 func isNull(text json.RawMessage) bool { return string(text) == "null" }
 
 // memberOf finds a member of an object in JSON, and makes nothing of the others.
-func memberOf(text json.RawMessage, key string) (value json.RawMessage, there, isObject bool) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
+func memberOf(turn func() error, text json.RawMessage, key string) (value json.RawMessage, there, isObject bool) {
+	decoder := json.NewDecoder(client.InPieces(turn, text))
 	if open, err := decoder.Token(); err != nil || open != json.Delim('{') {
 		return nil, false, false
 	}

@@ -302,7 +302,7 @@ func FuzzInsights(f *testing.F) {
 	f.Add(`[{"id":"00","status":200,"body":{}},{"id":"-1","status":"x"}]`, 1)
 	f.Fuzz(func(t *testing.T, text string, n int) {
 		n = max(0, min(n, metricsAtOnce))
-		if found, err := parseInsights([]byte(text), n); err == nil && len(found) > n {
+		if found, err := parseInsights(nil, []byte(text), n); err == nil && len(found) > n {
 			t.Errorf("%d answers to %d", len(found), n)
 		}
 	})
@@ -312,7 +312,7 @@ func FuzzInsight(f *testing.F) {
 	f.Add(insights.value, "requests/count", "sum")
 	f.Add(`{"value":{"a":{"b":null}}}`, "a", "b")
 	f.Fuzz(func(t *testing.T, body, metric, aggregation string) {
-		if value, err := parseInsight([]byte(body), metric, aggregation); err == nil && (math.IsNaN(value) || math.IsInf(value, 0)) {
+		if value, err := parseInsight(nil, []byte(body), metric, aggregation); err == nil && (math.IsNaN(value) || math.IsInf(value, 0)) {
 			t.Errorf("%v is no value", value)
 		}
 	})

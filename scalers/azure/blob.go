@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 
@@ -76,9 +77,9 @@ const (
 	// longestGlob bounds a pattern, in bytes: each name may meet all of it at each
 	// character.
 	longestGlob = 512
-	// longestName bounds the names that are held against one: Azure allows 1,024
-	// characters, of up to four bytes.
-	longestName = 4096
+	// longestName bounds the names that are held against one: Azure allows no
+	// more characters.
+	longestName = 1024
 )
 
 // delimiter ends folders, "" where they count as everything else.
@@ -171,7 +172,7 @@ func (s *blobSource) count(ctx context.Context, page []byte) (blobs int, next st
 		case "EnumerationResults/Blobs/Blob/Name":
 			name = e.name()
 		case "EnumerationResults/Blobs/Blob":
-			if s.pattern == nil || len(name) <= longestName && s.pattern.MatchString(name) {
+			if s.pattern == nil || utf8.RuneCountInString(name) <= longestName && s.pattern.MatchString(name) {
 				blobs++
 			}
 			name = ""

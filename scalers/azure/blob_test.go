@@ -127,3 +127,28 @@ func FuzzGlob(f *testing.F) {
 		}
 	})
 }
+
+// TestGlobsCostLittle: a run of stars and question marks is one star at the most, so
+// that few of them are tried at each character, and what is longer than a name may be
+// is not held against a pattern.
+func TestGlobsCostLittle(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"*?*?*": `(?s)\A...*\z`, "**": `(?s)\A.*\z`, "??": `(?s)\A..\z`, "?*a*?b": `(?s)\A..*a..*b\z`, "*": `(?s)\A.*\z`, "?": `(?s)\A.\z`,
+	} {
+		compiled, err := compileGlob(pattern)
+		if err != nil || compiled.String() != want {
+			t.Errorf("%s: %v, %v, want %s", pattern, compiled, err, want)
+		}
+	}
+	pattern, err := compileGlob("*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &blobSource{pattern: pattern}
+	for name, want := range map[string]int{strings.Repeat("é", 1024): 1, strings.Repeat("é", 1025): 0} {
+		page := "<EnumerationResults><Blobs><Blob><Name>" + name + "</Name></Blob></Blobs></EnumerationResults>"
+		if got, _, err := source.count(t.Context(), []byte(page)); err != nil || got != want {
+			t.Errorf("a name of %d bytes: %d, %v, want %d", len(name), got, err, want)
+		}
+	}
+}

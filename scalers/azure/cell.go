@@ -27,6 +27,7 @@ type table struct {
 type columns struct {
 	first column
 	count int
+	turn  func() error // of whoever decodes them
 }
 
 // column is one of them. The two services spell it differently.
@@ -37,8 +38,8 @@ type column struct {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (c *columns) UnmarshalJSON(text []byte) error {
-	*c = columns{}
-	return client.EachElement(text, func(next column) {
+	*c = columns{turn: c.turn}
+	return client.EachElement(c.turn, text, column{}, func(next column) {
 		if c.count == 0 {
 			c.first = next
 		}
@@ -51,6 +52,7 @@ type rows struct {
 	first  row
 	count  int
 	failed bool // an error stands in the place of a row
+	turn   func() error
 }
 
 // row is one of them: its first cell, nil for a row without any.
@@ -75,8 +77,8 @@ func (r *row) UnmarshalJSON(text []byte) error {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (r *rows) UnmarshalJSON(text []byte) error {
-	*r = rows{}
-	return client.EachElement(text, r.add)
+	*r = rows{turn: r.turn}
+	return client.EachElement(r.turn, text, row{}, r.add)
 }
 
 // add counts one row more.

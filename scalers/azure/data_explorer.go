@@ -270,12 +270,7 @@ func (s *kustoQuery) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained(what, err, kustoHints)
 	}
-	done, err := client.Understanding(ctx, len(answer))
-	if err != nil {
-		return nil, explained(what, err, nil)
-	}
-	defer done()
-	value, err := parseKusto(answer)
+	value, err := client.Understand(ctx, answer, func(turn func() error) (float64, error) { return parseKusto(turn, answer) })
 	if err != nil {
 		return nil, explained(what, err, nil)
 	}

@@ -519,14 +519,14 @@ func (c checkpoints) read(ctx context.Context, s *storage, partition string) (nu
 		}
 		return number, true, nil
 	}
-	done, err := client.Understanding(held, len(answer.Body))
+	_, err = client.Understand(held, answer.Body, func(func() error) (any, error) {
+		if number, there, err = c.parse(answer.Body); err != nil {
+			return nil, scaler.Errorf(codes.Unavailable, "is not JSON of the kind that checkpointStrategy says")
+		}
+		return nil, nil //nolint:nilnil // both are returned
+	})
 	if err != nil {
 		return 0, false, scaler.Errorf(status.Code(err), "%s: %w", what, err)
-	}
-	defer done()
-	number, there, err = c.parse(answer.Body)
-	if err != nil {
-		return 0, false, scaler.Errorf(codes.Unavailable, "%s: is not JSON of the kind that checkpointStrategy says", what)
 	}
 	return number, there, nil
 }

@@ -63,12 +63,12 @@ func (f *frames) add(next frame) {
 }
 
 // parseKusto returns the one number of an answer.
-func parseKusto(body []byte) (float64, error) {
+func parseKusto(turn func() error, body []byte) (float64, error) {
 	if body = bytes.TrimSpace(body); len(body) == 0 || body[0] != '[' {
 		return 0, errNotOfAPI
 	}
 	var all frames
-	err := client.EachElement(body, all.add)
+	err := client.EachElement(turn, body, frame{Columns: columns{turn: turn}, Rows: rows{turn: turn}}, all.add)
 	switch {
 	case err != nil:
 		return 0, errNotOfAPI

@@ -21,10 +21,21 @@ func compileGlob(pattern string) (*regexp.Regexp, error) {
 		c := rest[0]
 		rest = rest[1:]
 		switch {
-		case c == '*':
-			b.WriteString(`.*`)
-		case c == '?':
-			b.WriteByte('.')
+		case c == '*' || c == '?':
+			// In any order they stand for the same, and one .* is tried once only.
+			text := c == '*'
+			for ; ; c, rest = rest[0], rest[1:] {
+				if c == '?' {
+					b.WriteByte('.')
+				}
+				text = text || c == '*'
+				if len(rest) == 0 || rest[0] != '*' && rest[0] != '?' {
+					break
+				}
+			}
+			if text {
+				b.WriteString(`.*`)
+			}
 		case c == '[':
 			n := set(&b, rest)
 			if n == 0 {

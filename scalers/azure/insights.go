@@ -146,7 +146,7 @@ func (b insightsBatch) readMembers(ctx context.Context, members []insightMember,
 	}
 	for i, m := range members {
 		if body := found[strconv.Itoa(i)]; body != nil {
-			answer(m.place, m.judge(body))
+			answer(m.place, m.judge(ctx, body))
 		} else {
 			left = append(left, m)
 		}
@@ -188,23 +188,21 @@ func (b insightsBatch) ask(ctx context.Context, members []insightMember) (map[st
 	if err != nil {
 		return nil, err
 	}
-	done, err := client.Understanding(ctx, len(text))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	return parseInsights(text, len(members))
+	return client.Understand(ctx, text, func(turn func() error) (map[string]json.RawMessage, error) {
+		return parseInsights(turn, text, len(members))
+	})
 }
 
 // parseInsights returns the answers to the first n ids, of those that have one.
 // Nobody knows which of two counts.
-func parseInsights(text []byte, n int) (map[string]json.RawMessage, error) {
+func parseInsights(turn func() error, text []byte, n int) (map[string]json.RawMessage, error) {
 	found, answers := make(map[string]json.RawMessage, n), make([]int, n)
-	err := client.EachElement(text, func(item struct {
+	type answer struct {
 		ID     string          `json:"id"`
 		Status int             `json:"status"`
 		Body   json.RawMessage `json:"body"`
-	}) {
+	}
+	err := client.EachElement(turn, text, answer{}, func(item answer) {
 		i, err := strconv.Atoi(item.ID)
 		if err != nil || i < 0 || i >= n {
 			return

@@ -146,12 +146,7 @@ func (s *logQuery) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, explained("workspace "+s.workspace, err, logHints)
 	}
-	done, err := client.Understanding(ctx, len(body))
-	if err != nil {
-		return nil, explained("workspace "+s.workspace, err, nil)
-	}
-	defer done()
-	value, err := parseLogs(body)
+	value, err := client.Understand(ctx, body, func(turn func() error) (float64, error) { return parseLogs(turn, body) })
 	if err != nil {
 		return nil, explained("workspace "+s.workspace, err, nil)
 	}
@@ -163,7 +158,7 @@ func (s *logQuery) Read(ctx context.Context) ([]scaler.Reading, error) {
 // Source: https://learn.microsoft.com/azure/azure-monitor/logs/api/response-format
 type logsAnswer struct {
 	Error  json.RawMessage `json:"error"`
-	Tables *logsTables     `json:"tables"`
+	Tables json.RawMessage `json:"tables"`
 }
 
 // logsTables are the tables of an answer, of which the first one counts.
@@ -172,34 +167,40 @@ type logsTables struct {
 	count int
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (t *logsTables) UnmarshalJSON(text []byte) error {
-	*t = logsTables{}
-	return client.EachElement(text, func(next struct {
-		Columns columns `json:"columns"`
-		Rows    rows    `json:"rows"`
-	}) {
-		if t.count == 0 {
-			t.first = table{next.Columns, next.Rows}
-		}
-		t.count++
-	})
+// logsTable is one of them.
+type logsTable struct {
+	Columns columns `json:"columns"`
+	Rows    rows    `json:"rows"`
+}
+
+// add takes in one table.
+func (t *logsTables) add(next logsTable) {
+	if t.count == 0 {
+		t.first = table{next.Columns, next.Rows}
+	}
+	t.count++
 }
 
 // parseLogs returns the one number of an answer.
-func parseLogs(body []byte) (float64, error) {
+func parseLogs(turn func() error, body []byte) (float64, error) {
 	var a logsAnswer
 	switch err := json.Unmarshal(body, &a); {
 	case err != nil:
 		return 0, errNotOfAPI
 	case a.Error != nil && !isNull(a.Error):
 		return 0, errPartial
-	case a.Tables == nil:
+	case a.Tables == nil || isNull(a.Tables):
 		return 0, errNotOfAPI
-	case a.Tables.count == 0:
-		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns no table, want one with one row")
-	case a.Tables.count > 1:
-		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns %d tables, want one: it is one statement with one result", a.Tables.count)
 	}
-	return a.Tables.first.number()
+	var tables logsTables
+	empty := logsTable{Columns: columns{turn: turn}, Rows: rows{turn: turn}}
+	switch err := client.EachElement(turn, a.Tables, empty, tables.add); {
+	case err != nil:
+		return 0, errNotOfAPI
+	case tables.count == 0:
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns no table, want one with one row")
+	case tables.count > 1:
+		return 0, scaler.Errorf(codes.FailedPrecondition, "the query returns %d tables, want one: it is one statement with one result", tables.count)
+	}
+	return tables.first.number()
 }

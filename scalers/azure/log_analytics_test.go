@@ -188,7 +188,7 @@ func FuzzLogs(f *testing.F) {
 		f.Add(logs(tt.columns, tt.rows))
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		if value, err := parseLogs([]byte(body)); err == nil && (value < 0 || math.IsNaN(value) || math.IsInf(value, 0)) {
+		if value, err := parseLogs(nil, []byte(body)); err == nil && (value < 0 || math.IsNaN(value) || math.IsInf(value, 0)) {
 			t.Errorf("%v is no value", value)
 		}
 	})

@@ -31,6 +31,7 @@ type oneSeries struct {
 	count  int // of the series
 	points int
 	newest newestPoint
+	turn   func() error // of whoever decodes them
 }
 
 // newestPoint has the newest of each aggregation, nil where no point has it.
@@ -74,10 +75,11 @@ func (p *newestPoint) follow(next newestPoint) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *oneSeries) UnmarshalJSON(text []byte) error {
-	*s = oneSeries{}
-	return client.EachElement(text, func(next struct {
+	*s = oneSeries{turn: s.turn}
+	type series struct {
 		Data points `json:"data"`
-	}) {
+	}
+	return client.EachElement(s.turn, text, series{points{turn: s.turn}}, func(next series) {
 		if s.count == 0 {
 			s.points, s.newest = next.Data.count, next.Data.newest
 		}
@@ -89,37 +91,39 @@ func (s *oneSeries) UnmarshalJSON(text []byte) error {
 type points struct {
 	count  int
 	newest newestPoint
+	turn   func() error
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *points) UnmarshalJSON(text []byte) error {
-	*p = points{}
-	return client.EachElement(text, func(next newestPoint) {
+	*p = points{turn: p.turn}
+	return client.EachElement(p.turn, text, newestPoint{}, func(next newestPoint) {
 		p.count++
 		p.newest.follow(next)
 	})
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (a *metricsAnswer) UnmarshalJSON(text []byte) error {
-	*a = metricsAnswer{}
-	return client.EachElement(text, func(next metricValues) {
-		if a.count < metricsAtOnce {
-			a.first = append(a.first, next)
-		}
-		a.count++
-	})
+// add takes in one metric.
+func (a *metricsAnswer) add(next metricValues) {
+	if a.count < metricsAtOnce {
+		a.first = append(a.first, next)
+	}
+	a.count++
 }
 
 // parseMetrics reads an answer.
-func parseMetrics(body []byte) (*metricsAnswer, error) {
+func parseMetrics(turn func() error, body []byte) (*metricsAnswer, error) {
 	var whole struct {
-		Value *metricsAnswer `json:"value"`
+		Value json.RawMessage `json:"value"`
 	}
-	if json.Unmarshal(body, &whole) != nil || whole.Value == nil {
+	if json.Unmarshal(body, &whole) != nil || whole.Value == nil || isNull(whole.Value) {
 		return nil, errNotOfAPI
 	}
-	return whole.Value, nil
+	var answer metricsAnswer
+	if client.EachElement(turn, whole.Value, metricValues{Series: oneSeries{turn: turn}}, answer.add) != nil {
+		return nil, errNotOfAPI
+	}
+	return &answer, nil
 }
 
 // named is the metric of a name, nil where there is none or more than one.

@@ -287,12 +287,7 @@ func (m metricsOf) ask(ctx context.Context, names ...string) (*metricsAnswer, er
 	if err != nil {
 		return nil, err
 	}
-	done, err := client.Understanding(ctx, len(body))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	return parseMetrics(body)
+	return client.Understand(ctx, body, func(turn func() error) (*metricsAnswer, error) { return parseMetrics(turn, body) })
 }
 
 // batchedMetric is a source that can be read together with others of its

@@ -270,7 +270,7 @@ func FuzzMetrics(f *testing.F) {
 	f.Add(series(`{"average":null},{"total":1e9}`))
 	f.Add(`{"value":null}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		answer, err := parseMetrics([]byte(body))
+		answer, err := parseMetrics(nil, []byte(body))
 		if err == nil && (len(answer.first) > metricsAtOnce || len(answer.first) > answer.count) {
 			t.Errorf("%d of %d metrics are kept", len(answer.first), answer.count)
 		}

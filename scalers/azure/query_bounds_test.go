@@ -13,7 +13,8 @@ import (
 )
 
 // TestQueryAnswersWithoutMeasure reads answers with very much that does not count:
-// what is made of them is some times their bytes, and free again at once.
+// what is made of them is some times their bytes, and free again at once. Others have
+// their turns between pieces of them, and a reading ends with its time.
 func TestQueryAnswersWithoutMeasure(t *testing.T) {
 	const size = 256 << 10
 	filled := func(head, part, tail string) []byte {
@@ -21,24 +22,38 @@ func TestQueryAnswersWithoutMeasure(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		answer []byte
-		parse  func([]byte) error
+		parse  func(turn func() error, answer []byte) error
 		times  uint64
 	}{
-		"rows":    {filled(`{"tables":[{"columns":[{"type":"long"}],"rows":[`, `[1]`, `]}]}`), func(b []byte) error { _, err := parseLogs(b); return err }, 150},
-		"columns": {filled(`{"tables":[{"rows":[[1]],"columns":[`, `{}`, `]}]}`), func(b []byte) error { _, err := parseLogs(b); return err }, 150},
-		"tables":  {filled(`{"tables":[`, `{}`, `]}`), func(b []byte) error { _, err := parseLogs(b); return err }, 150},
-		"frames":  {filled(`[`, `{}`, `]`), func(b []byte) error { _, err := parseKusto(b); return err }, 150},
-		"members": {filled(`{"value":{`, `"a":1`, `}}`), func(b []byte) error { _, err := parseInsight(b, "m", "sum"); return err }, 150},
-		"answers": {filled(`[`, `{}`, `]`), func(b []byte) error { _, err := parseInsights(b, 20); return err }, 150},
-		"points":  {filled(`{"value":[{"timeseries":[{"data":[`, `{}`, `]}]}]}`), func(b []byte) error { _, err := parseMetrics(b); return err }, 150},
-		"series":  {filled(`{"value":[{"timeseries":[`, `{}`, `]}]}`), func(b []byte) error { _, err := parseMetrics(b); return err }, 150},
-		"metrics": {filled(`{"value":[`, `{}`, `]}`), func(b []byte) error { _, err := parseMetrics(b); return err }, 150},
+		"rows":    {filled(`{"tables":[{"columns":[{"type":"long"}],"rows":[`, `[1]`, `]}]}`), func(turn func() error, b []byte) error { _, err := parseLogs(turn, b); return err }, 150},
+		"columns": {filled(`{"tables":[{"rows":[[1]],"columns":[`, `{}`, `]}]}`), func(turn func() error, b []byte) error { _, err := parseLogs(turn, b); return err }, 150},
+		"tables":  {filled(`{"tables":[`, `{}`, `]}`), func(turn func() error, b []byte) error { _, err := parseLogs(turn, b); return err }, 150},
+		"frames":  {filled(`[`, `{}`, `]`), func(turn func() error, b []byte) error { _, err := parseKusto(turn, b); return err }, 150},
+		"members": {filled(`{"value":{`, `"a":1`, `}}`), func(turn func() error, b []byte) error { _, err := parseInsight(turn, b, "m", "sum"); return err }, 150},
+		"answers": {filled(`[`, `{}`, `]`), func(turn func() error, b []byte) error { _, err := parseInsights(turn, b, 20); return err }, 150},
+		"points":  {filled(`{"value":[{"timeseries":[{"data":[`, `{}`, `]}]}]}`), func(turn func() error, b []byte) error { _, err := parseMetrics(turn, b); return err }, 150},
+		"series":  {filled(`{"value":[{"timeseries":[`, `{}`, `]}]}`), func(turn func() error, b []byte) error { _, err := parseMetrics(turn, b); return err }, 150},
+		"metrics": {filled(`{"value":[`, `{}`, `]}`), func(turn func() error, b []byte) error { _, err := parseMetrics(turn, b); return err }, 150},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := scalertest.Allocated()
-			err := tt.parse(tt.answer)
+			turns := 0
+			err := tt.parse(func() error { turns++; return nil }, tt.answer)
 			if took := scalertest.Allocated() - before; took > tt.times*uint64(len(tt.answer)) {
 				t.Errorf("%d MiB asked for, to read %d KiB: %v", took>>20, len(tt.answer)>>10, err)
+			}
+			if turns < size>>15 {
+				t.Errorf("%d turns for %d KiB", turns, size>>10)
+			}
+			left := 3
+			err = tt.parse(func() error {
+				if left--; left > 0 {
+					return nil
+				}
+				return errNoXML // of any kind
+			}, tt.answer)
+			if err == nil || left < -10 {
+				t.Error("an answer that was not read to its end is one, or it is read on")
 			}
 		})
 	}

@@ -69,6 +69,8 @@ func (p datadogParams) connectAgent(ctx context.Context) (*agent, error) {
 func (s *agentSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	ctx, release := client.Held(ctx)
 	defer release()
+	ctx, turn := client.InTurn(ctx) // that of the answer, until it is closed
+	defer turn.Rest()
 	return s.filled(s.value(ctx))
 }
 
@@ -91,7 +93,7 @@ func (s *agentSource) value(ctx context.Context) (float64, error) {
 	if response.StatusCode != http.StatusOK {
 		return 0, s.refused(response, body)
 	}
-	return metricValue(body) // in the turn that ends when the body is closed
+	return client.Understand(ctx, body, func(turn func() error) (float64, error) { return metricValue(turn, body) })
 }
 
 // name is what errors begin with. Where the Cluster Agent is comes from the
@@ -138,7 +140,7 @@ func (s *agentSource) refused(response *http.Response, body []byte) error {
 var errNotMetric = scaler.Errorf(codes.Unavailable, "the answer is not one of the Cluster Agent's external metrics")
 
 // metricValue is the value of the first item: a number, or a quantity as text.
-func metricValue(body []byte) (float64, error) {
+func metricValue(turn func() error, body []byte) (float64, error) {
 	var answer struct {
 		Items json.RawMessage `json:"items"` // may be null
 	}
@@ -146,7 +148,7 @@ func metricValue(body []byte) (float64, error) {
 		return 0, errNotMetric
 	}
 	var found items
-	if string(answer.Items) != "null" && json.Unmarshal(answer.Items, &found) != nil {
+	if client.EachElement(turn, answer.Items, item{}, found.add) != nil {
 		return 0, errNotMetric
 	}
 	if found.count == 0 {
@@ -175,14 +177,15 @@ type items struct {
 	first json.RawMessage
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (i *items) UnmarshalJSON(text []byte) error {
-	return client.EachElement(text, func(one struct {
-		Value json.RawMessage `json:"value"`
-	}) {
-		if i.count == 0 {
-			i.first = one.Value
-		}
-		i.count++
-	})
+// item is one of them.
+type item struct {
+	Value json.RawMessage `json:"value"`
+}
+
+// add takes in one item.
+func (i *items) add(one item) {
+	if i.count == 0 {
+		i.first = one.Value
+	}
+	i.count++
 }

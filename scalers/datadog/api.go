@@ -78,12 +78,7 @@ func (s *apiSource) value(ctx context.Context) (float64, error) {
 	if got.Status != http.StatusOK {
 		return 0, errOther
 	}
-	done, err := client.Understanding(ctx, len(got.Body))
-	if err != nil {
-		return 0, err
-	}
-	defer done()
-	return s.evaluate(got.Body)
+	return client.Understand(ctx, got.Body, func(turn func() error) (float64, error) { return s.evaluate(turn, got.Body) })
 }
 
 // refused says what to do about an answer other than 200.
@@ -141,7 +136,10 @@ type queried struct {
 }
 
 // points are the values of a series; NaN where there is none.
-type points []float64
+type points struct {
+	values []float64
+	turn   func() error
+}
 
 // point is a time and a value, with room for one more to tell what has too many.
 type point [3]json.RawMessage
@@ -149,7 +147,7 @@ type point [3]json.RawMessage
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *points) UnmarshalJSON(text []byte) error {
 	var wrong error
-	err := client.EachElement(text, func(one point) {
+	err := client.EachElement(p.turn, text, point{}, func(one point) {
 		var value *float64
 		switch {
 		case one[1] == nil || one[2] != nil:
@@ -157,9 +155,9 @@ func (p *points) UnmarshalJSON(text []byte) error {
 		case json.Unmarshal(one[1], &value) != nil:
 			wrong = errors.New("is not a number")
 		case value == nil:
-			*p = append(*p, math.NaN())
+			p.values = append(p.values, math.NaN())
 		default:
-			*p = append(*p, *value)
+			p.values = append(p.values, *value)
 		}
 	})
 	return errors.Join(err, wrong)
@@ -169,7 +167,7 @@ func (p *points) UnmarshalJSON(text []byte) error {
 var errOther = scaler.Errorf(codes.Unavailable, "the answer is not one of Datadog's API")
 
 // evaluate makes one value of an answer.
-func (s *apiSource) evaluate(body []byte) (float64, error) {
+func (s *apiSource) evaluate(turn func() error, body []byte) (float64, error) {
 	var q queried
 	if err := json.Unmarshal(body, &q); err != nil {
 		return 0, errOther
@@ -180,7 +178,7 @@ func (s *apiSource) evaluate(body []byte) (float64, error) {
 	case q.Status != "ok":
 		return 0, errOther
 	}
-	all, err := s.combined(q.Series)
+	all, err := s.combined(turn, q.Series)
 	switch {
 	case err != nil:
 		return 0, errOther
@@ -197,6 +195,11 @@ func (s *apiSource) evaluate(body []byte) (float64, error) {
 	}
 }
 
+// oneSeries is one of an answer.
+type oneSeries struct {
+	Points points `json:"pointlist"`
+}
+
 // combined is what series come to. None of them is kept: there may be very many, with
 // nothing in them.
 type combined struct {
@@ -205,14 +208,12 @@ type combined struct {
 	wrong          error // of the first without a value
 }
 
-func (s *apiSource) combined(list json.RawMessage) (combined, error) {
+func (s *apiSource) combined(turn func() error, list json.RawMessage) (combined, error) {
 	all := combined{highest: math.Inf(-1)}
 	if list == nil {
 		return all, nil
 	}
-	err := client.EachElement(list, func(one struct {
-		Points points `json:"pointlist"`
-	}) {
+	err := client.EachElement(turn, list, oneSeries{points{turn: turn}}, func(one oneSeries) {
 		all.count++
 		if all.wrong != nil {
 			return
@@ -226,7 +227,8 @@ func (s *apiSource) combined(list json.RawMessage) (combined, error) {
 }
 
 // newest is the last value that there is, or one so many points before.
-func (p points) newest(offset int) (float64, error) {
+func (all points) newest(offset int) (float64, error) {
+	p := all.values
 	at := len(p) - 1
 	for at >= 0 && math.IsNaN(p[at]) {
 		at--

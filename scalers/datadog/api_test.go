@@ -321,7 +321,7 @@ func TestSeriesWithoutEnd(t *testing.T) {
 	text := []byte(`{"status": "ok", "series": [{}` + strings.Repeat(`,{}`, many-1) + `]}`)
 	source := &apiSource{datadogParams: datadogParams{}}
 	before := scalertest.Allocated()
-	_, err := source.evaluate(text)
+	_, err := source.evaluate(nil, text)
 	if grown := scalertest.Allocated() - before; grown > many*64 {
 		t.Errorf("%d MiB were allocated for %d series", grown>>20, many)
 	}
@@ -344,13 +344,43 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		source := &apiSource{datadogParams: datadogParams{apiParams: apiParams{LastAvailablePointOffset: offset, QueryAggregator: "max"}}}
-		value, err := source.evaluate(text)
+		value, err := source.evaluate(nil, text)
 		lower := strings.ToLower(string(text))
 		if err == nil && !strings.Contains(lower, "pointlist") && !strings.Contains(lower, `\u`) {
 			t.Errorf("%v of %s", value, text)
 		}
-		if value, err := metricValue(text); err == nil && math.IsNaN(value) {
+		if value, err := metricValue(nil, text); err == nil && math.IsNaN(value) {
 			t.Errorf("no number of %s", text)
 		}
 	})
+}
+
+// TestLongAnswersAreReadInTurn: others compute between pieces of an answer, of its
+// series and of their points.
+func TestLongAnswersAreReadInTurn(t *testing.T) {
+	source := &apiSource{}
+	many := func(text string) string { return strings.Repeat(text+",", 100_000) + text }
+	for name, parse := range map[string]func(turn func() error) (int, error){
+		"series": func(turn func() error) (int, error) {
+			body := []byte(`{"status":"ok","series":[` + many("{}") + "]}")
+			_, err := source.evaluate(turn, body)
+			return len(body), err
+		},
+		"points": func(turn func() error) (int, error) {
+			body := []byte(`{"status":"ok","series":[{"pointlist":[` + many("[1,null]") + "]}]}")
+			_, err := source.evaluate(turn, body)
+			return len(body), err
+		},
+		"items": func(turn func() error) (int, error) {
+			body := []byte(`{"items":[` + many("{}") + "]}")
+			_, err := metricValue(turn, body)
+			return len(body), err
+		},
+	} {
+		turns := 0
+		size, err := parse(func() error { turns++; return nil })
+		if turns < size>>15 || err == nil {
+			t.Errorf("%s: %d turns for %d bytes, %v", name, turns, size, err)
+		}
+	}
 }

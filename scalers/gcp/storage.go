@@ -206,14 +206,11 @@ func (s *storageSource) page(ctx context.Context, token string) (*objects, error
 	if err != nil {
 		return nil, err
 	}
-	done, err := client.Understanding(held, len(body))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	page := &objects{}
-	if json.Unmarshal(body, page) != nil {
-		return nil, scaler.Errorf(codes.Unavailable, "the answer of %s cannot be understood", lending.GoogleStorage)
-	}
-	return page, nil
+	return client.Understand(held, body, func(func() error) (*objects, error) { // a megabyte at the most
+		page := &objects{}
+		if json.Unmarshal(body, page) != nil {
+			return nil, scaler.Errorf(codes.Unavailable, "the answer of %s cannot be understood", lending.GoogleStorage)
+		}
+		return page, nil
+	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -261,8 +262,8 @@ func TestOthers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v := varz{Clients: tt.clients}
-			v.Cluster.Routes = tt.routes
+			v := varz{Clients: addresses{first: tt.clients}}
+			v.Cluster.Routes.first = tt.routes
 			var got []string
 			for _, u := range (&monitoring{base: base}).others(v) {
 				got = append(got, u.String())
@@ -271,5 +272,16 @@ func TestOthers(t *testing.T) {
 				t.Errorf("others = %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestLongAddressesAreReadInTurn: others compute between pieces of what a server says
+// of where others are.
+func TestLongAddressesAreReadInTurn(t *testing.T) {
+	body := []byte(`{"connect_urls":[` + strings.Repeat(`"",`, 100_000) + `""]}`)
+	turns := 0
+	v := varz{Clients: addresses{turn: func() error { turns++; return nil }}}
+	if err := json.Unmarshal(body, &v); err != nil || len(v.Clients.first) != mostServers || turns < len(body)>>15 {
+		t.Errorf("%d turns for %d addresses in %d bytes, %v", turns, len(v.Clients.first), len(body), err)
 	}
 }

@@ -80,14 +80,9 @@ func (m *monitoring) get(ctx context.Context, base *url.URL, page string, query 
 	if err != nil {
 		return err
 	}
-	ctx, turn := client.InTurn(ctx)
-	defer turn.Rest()
-	if _, err := client.Understanding(ctx, len(got.Body)); err != nil {
-		return err
-	}
 	ok := got.Status == http.StatusOK
 	if ok {
-		ok, err = use(func() error { return turn.Work(ctx) }, got.Body)
+		ok, err = client.Understand(ctx, got.Body, func(turn func() error) (bool, error) { return use(turn, got.Body) })
 	}
 	if err == nil && !ok {
 		return scaler.Errorf(codes.Unavailable, "%s: the answer is not one of a NATS server", name)
@@ -106,20 +101,24 @@ type varz struct {
 }
 
 // addresses are the first ones of a list.
-type addresses []string
+type addresses struct {
+	first []string
+	turn  func() error
+}
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *addresses) UnmarshalJSON(text []byte) error {
-	return client.EachElement(text, func(address string) {
-		if len(*a) < mostServers {
-			*a = append(*a, address)
+	return client.EachElement(a.turn, text, "", func(address string) {
+		if len(a.first) < mostServers {
+			a.first = append(a.first, address)
 		}
 	})
 }
 
 func (m *monitoring) varz(ctx context.Context, base *url.URL) (varz, error) {
 	var v varz
-	err := m.get(ctx, base, "varz", nil, func(_ func() error, body []byte) (bool, error) {
+	err := m.get(ctx, base, "varz", nil, func(turn func() error, body []byte) (bool, error) {
+		v.Clients.turn, v.Cluster.Routes.turn = turn, turn
 		return json.Unmarshal(body, &v) == nil && len(v.ID) <= longestName && len(v.Name) <= longestName && (v.ID == "" || !isNoName(v.ID)) && !isNoName(v.Name), nil
 	})
 	return v, err
@@ -130,15 +129,15 @@ func (m *monitoring) varz(ctx context.Context, base *url.URL) (varz, error) {
 // is taken for the domain of their names, as a headless Service's is.
 func (m *monitoring) others(v varz) []*url.URL {
 	var bases []*url.URL
-	for _, address := range v.Clients {
+	for _, address := range v.Clients.first {
 		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
 			bases = append(bases, m.at(host))
 		}
 	}
-	if len(v.Clients) > 0 {
+	if len(v.Clients.first) > 0 {
 		return bases
 	}
-	for _, address := range v.Cluster.Routes {
+	for _, address := range v.Cluster.Routes.first {
 		host, _, err := net.SplitHostPort(address)
 		switch {
 		case err != nil || host == "":

@@ -51,14 +51,12 @@ type elements struct {
 	count int
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (e *elements) UnmarshalJSON(text []byte) error {
-	return client.EachElement(text, func(next element) {
-		if e.count == 0 {
-			e.first = next
-		}
-		e.count++
-	})
+// add takes in one element.
+func (e *elements) add(next element) {
+	if e.count == 0 {
+		e.first = next
+	}
+	e.count++
 }
 
 // sample is a time and a number written as a text. It has room for one more, to
@@ -69,7 +67,7 @@ type sample [3]json.RawMessage
 var errorTypes = []string{"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found", "not_acceptable"}
 
 // parseAnswer returns the one number of an answer.
-func parseAnswer(body []byte) (float64, error) {
+func parseAnswer(turn func() error, body []byte) (float64, error) {
 	var a answer
 	if err := json.Unmarshal(body, &a); err != nil {
 		return 0, errOther
@@ -84,7 +82,7 @@ func parseAnswer(body []byte) (float64, error) {
 	}
 	switch a.Data.ResultType {
 	case "vector":
-		return a.vector()
+		return a.vector(turn)
 	case "scalar":
 		var s sample
 		if json.Unmarshal(a.Data.Result, &s) != nil {
@@ -104,9 +102,9 @@ var errOther = scaler.Errorf(codes.Unavailable, "the answer is not one of the AP
 
 // vector is the number of the only element. Without any there is nothing to
 // say, unless the server adds that it could not look everywhere.
-func (a answer) vector() (float64, error) {
+func (a answer) vector(turn func() error) (float64, error) {
 	var e elements
-	if json.Unmarshal(a.Data.Result, &e) != nil {
+	if a.Data.Result == nil || client.EachElement(turn, a.Data.Result, element{}, e.add) != nil {
 		return 0, errOther
 	}
 	switch {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -56,7 +57,7 @@ func TestAnswers(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseAnswer([]byte(tt.body))
+			got, err := parseAnswer(nil, []byte(tt.body))
 			if errors.Is(err, scaler.ErrNoData) != tt.noData {
 				t.Fatalf("error = %v, want no data %v", err, tt.noData)
 			}
@@ -67,5 +68,15 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("value = %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestLongResultsAreReadInTurn: others compute between pieces of a result.
+func TestLongResultsAreReadInTurn(t *testing.T) {
+	body := []byte(`{"status":"success","data":{"resultType":"vector","result":[` + strings.Repeat("{},", 100_000) + "{}]}}")
+	turns := 0
+	_, err := parseAnswer(func() error { turns++; return nil }, body)
+	if turns < len(body)>>15 || err == nil || !strings.Contains(err.Error(), "multiple elements (100001)") {
+		t.Errorf("%d turns for %d bytes, %v", turns, len(body), err)
 	}
 }

@@ -135,12 +135,7 @@ func (s *querySource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	done, err := client.Understanding(ctx, len(answer.Body))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	value, err := parseAnswer(answer.Body)
+	value, err := client.Understand(ctx, answer.Body, func(turn func() error) (float64, error) { return parseAnswer(turn, answer.Body) })
 	if err != nil {
 		return nil, err
 	}

@@ -237,13 +237,14 @@ type pageAnswer struct {
 // queueList is a list of queues of which none is kept but by its user.
 type queueList struct {
 	use   func(queueAnswer)
+	turn  func() error
 	given bool
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (l *queueList) UnmarshalJSON(text []byte) error {
 	l.given = string(text) != "null"
-	return client.EachElement(text, l.use)
+	return client.EachElement(l.turn, text, queueAnswer{}, l.use)
 }
 
 // matching asks for the queues that match a pattern, combined.
@@ -298,13 +299,14 @@ func (m *management) get(ctx context.Context, address string, answer any) error 
 	if got.Status != http.StatusOK {
 		return &client.HTTPError{Request: named(address), Status: got.Status}
 	}
-	done, err := client.Understanding(ctx, len(got.Body))
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := json.Unmarshal(got.Body, answer); err != nil {
-		return foreign(address)
-	}
-	return nil
+	_, err = client.Understand(ctx, got.Body, func(turn func() error) (any, error) {
+		if list, ok := answer.(*pageAnswer); ok {
+			list.Items.turn = turn
+		}
+		if json.Unmarshal(got.Body, answer) != nil {
+			return nil, foreign(address)
+		}
+		return answer, nil
+	})
+	return err
 }

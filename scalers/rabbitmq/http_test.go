@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -375,5 +376,15 @@ func TestCombine(t *testing.T) {
 		if got, err := all.by(operation); err != nil || got != want {
 			t.Errorf("%s = %+v, %v, want %+v", operation, got, err, want)
 		}
+	}
+}
+
+// TestLongListsAreReadInTurn: others compute between pieces of a list of queues.
+func TestLongListsAreReadInTurn(t *testing.T) {
+	body := []byte(`{"page_count":1,"items":[` + strings.Repeat("{},", 100_000) + "{}]}")
+	turns, queues := 0, 0
+	answer := pageAnswer{Items: queueList{use: func(queueAnswer) { queues++ }, turn: func() error { turns++; return nil }}}
+	if err := json.Unmarshal(body, &answer); err != nil || queues != 100_001 || turns < len(body)>>15 {
+		t.Errorf("%d turns for %d queues in %d bytes, %v", turns, queues, len(body), err)
 	}
 }

@@ -74,7 +74,7 @@ func (b *heldBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.done == nil && !b.left {
-		done, err := Understanding(b.held, len(b.body))
+		done, err := understanding(b.held, len(b.body))
 		if err != nil {
 			return 0, err
 		}

@@ -20,12 +20,37 @@ func InTurn(ctx context.Context) (context.Context, *Turn) { return computing.Wit
 // smallAnswer is of as many bytes as are understood without a turn.
 const smallAnswer = 16 << 10
 
-// Understanding waits for a turn to make something of so many bytes of an answer
+// understanding waits for a turn to make something of so many bytes of an answer
 // at once, and returns what ends it. Small ones wait for nothing.
-func Understanding(ctx context.Context, bytes int) (done func(), err error) {
+func understanding(ctx context.Context, bytes int) (done func(), err error) {
 	t, done := computing.Of(ctx)
 	if bytes <= smallAnswer {
 		return done, nil
 	}
 	return done, t.Work(ctx)
+}
+
+// Understand makes something of an answer in turn with all that the family computes;
+// small ones wait for nothing. make calls turn, as EachElement does, between pieces of
+// the work of a millisecond or so, and ends with its error: that is the error of
+// Understand, whatever make returns.
+func Understand[T any](ctx context.Context, answer []byte, make func(turn func() error) (T, error)) (T, error) {
+	t, done := computing.Of(ctx)
+	defer done()
+	var late error
+	turn := func() error {
+		if late == nil { // decoders ask again
+			late = t.Work(ctx)
+		}
+		return late
+	}
+	var none T
+	if len(answer) > smallAnswer && turn() != nil {
+		return none, late
+	}
+	made, err := make(turn)
+	if late != nil {
+		return none, late
+	}
+	return made, err
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -23,19 +24,43 @@ func TestLargeAnswersAreUnderstoodInTurn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	done, err := Understanding(t.Context(), smallAnswer)
+	done, err := understanding(t.Context(), smallAnswer)
 	if err != nil {
 		t.Errorf("a small answer: %v", err)
 	}
 	done()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := Understanding(ctx, smallAnswer+1); status.Code(err) != codes.DeadlineExceeded {
+	if _, err := understanding(ctx, smallAnswer+1); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("a large one while others compute: %v", err)
 	}
 	turns[0].Rest()
-	if done, err = Understanding(budget.Of(t.Context(), "a"), smallAnswer+1); err != nil {
+	if done, err = understanding(budget.Of(t.Context(), "a"), smallAnswer+1); err != nil {
 		t.Errorf("when it is its turn: %v", err)
 	}
 	done()
+}
+
+// TestWhatIsLateIsNotMisunderstood: an answer that there was no time for is not said
+// to be a wrong one.
+func TestWhatIsLateIsNotMisunderstood(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	wrong := errors.New("the answer is wrong")
+	_, err := Understand(ctx, nil, func(turn func() error) (int, error) {
+		cancel()
+		if turn() == nil {
+			t.Error("a turn after the end")
+		}
+		return 1, wrong
+	})
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("error = %v", err)
+	}
+	if _, err := Understand(ctx, make([]byte, smallAnswer+1), func(func() error) (int, error) { return 1, nil }); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a large answer after the end: %v", err)
+	}
+	n, err := Understand(ctx, make([]byte, smallAnswer), func(func() error) (int, error) { return 1, wrong })
+	if n != 1 || !errors.Is(err, wrong) {
+		t.Errorf("%d, %v", n, err)
+	}
 }

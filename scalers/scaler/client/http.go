@@ -109,7 +109,7 @@ func (n noted) RoundTrip(request *http.Request) (*http.Response, error) {
 // makes its own requests and judges their answers. It is called from Open with
 // Open's ctx, and shares its connections with HTTP. A request lasts as long as
 // its ctx and the library let it; only a Timeout of o ends it sooner. A large answer
-// is the library's turn at the processors, see Understanding, from the first byte that
+// is the library's turn at the processors, see Understand, from the first byte that
 // it reads until it closes it: meanwhile nothing else is waited for. What the
 // server writes with a refusal reaches the library: to keep it out of errors is
 // up to the caller.

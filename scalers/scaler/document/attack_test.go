@@ -596,3 +596,62 @@ func BenchmarkJSON(b *testing.B) {
 		}
 	}
 }
+
+// TestDirectivesAreFew: each costs as much as all before it, between two looks at the
+// context, however the lines end.
+func TestDirectivesAreFew(t *testing.T) {
+	for _, end := range []string{"\n", "\r", "\r\n", "\u0085", "\u2028", "\u2029"} {
+		for n, refused := range map[int]bool{1: false, 100: false, 101: true, 40_000: true} {
+			var text strings.Builder
+			for i := range n {
+				fmt.Fprintf(&text, "%%TAG !t%d! tag:%d,:%s", i, i, end)
+			}
+			text.WriteString("---" + end + "a: 1" + end)
+			began := directives([]byte(text.String()))
+			if began != n {
+				t.Errorf("%q: %d directives, want %d", end, began, n)
+			}
+			if !refused {
+				continue
+			}
+			if _, err := Parse(t.Context(), "yaml", []byte(text.String())); status.Code(err) != status.Code(notA("YAML")) || err.Error() != notA("YAML").Error() {
+				t.Errorf("%q: %d directives: %v", end, n, err)
+			}
+		}
+	}
+	wide := "\xff\xfe"
+	for _, c := range strings.Repeat("%TAG !a! b\n", 200) {
+		wide += string([]byte{byte(c), 0})
+	}
+	if n := directives([]byte(wide)); n < 199 {
+		t.Errorf("%d directives in a text of two bytes a character", n)
+	}
+	document, err := Parse(t.Context(), "yaml", []byte("a: 50%\nb:\n"+strings.Repeat("- x %\n", 1000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, err := ParsePlace("yaml", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := document.Find(t.Context(), place); err != nil || v.Text != "50%" {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestLongScalarsAreTexts: they are not held against what numbers look like.
+func TestLongScalarsAreTexts(t *testing.T) {
+	document, err := Parse(t.Context(), "yaml", []byte("a: 1."+strings.Repeat("1", longestPlace)+"\nb: 1."+strings.Repeat("1", 100)+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, isText := range map[string]bool{"a": true, "b": false} {
+		place, err := ParsePlace("yaml", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := document.Find(t.Context(), place); err != nil || v.IsText != isText {
+			t.Errorf("%s: %+v, %v", key, v, err)
+		}
+	}
+}

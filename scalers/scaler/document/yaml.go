@@ -16,7 +16,25 @@ import (
 // that is looked for is decoded: so a document is no larger than its text.
 type yamlText struct{ root yaml.Node }
 
+// mostDirectives is how many lines of a text may begin with a %: the parser holds
+// each directive against all before it, between two turns.
+const mostDirectives = 100
+
+// directives is how many lines begin with a %, whatever ends a line in YAML, of
+// Unicode or a text of two bytes a character, too: rather too many than too few.
+func directives(text []byte) (n int) {
+	for i, c := range text {
+		if c == '%' && (i == 0 || strings.IndexByte("\n\r\x85\xa8\xa9\x00", text[i-1]) >= 0) {
+			n++
+		}
+	}
+	return n
+}
+
 func parseYAML(text *pieces) (Document, error) {
+	if directives(text.text) > mostDirectives {
+		return nil, notA("YAML")
+	}
 	// The parser itself refuses what nests deeper than 10,000.
 	var y yamlText
 	if err := yaml.NewDecoder(text).Decode(&y.root); err != nil && !errors.Is(err, io.EOF) {
@@ -163,6 +181,9 @@ func scalarOf(at *yaml.Node, path string) (Value, error) {
 	case yaml.MappingNode:
 		return Value{}, wrong(path, "is a map")
 	default: // a scalar, or nothing
+	}
+	if len(at.Value) > longestPlace { // no number, and not to be held against what numbers look like
+		return Value{path: path, Text: at.Value, IsText: true}, nil
 	}
 	var value any
 	if !at.IsZero() && at.Decode(&value) != nil {
