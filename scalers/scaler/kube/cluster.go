@@ -57,7 +57,7 @@ func connect(ctx context.Context) (*cluster, error) {
 	}
 	return client.Shared(ctx, config.Host, func(context.Context) (*cluster, error) {
 		config.QPS, config.Burst = requestsPerSecond, requestsAtOnce
-		config.NegotiatedSerializer = serializer.NewCodecFactory(known).WithoutConversion()
+		config.NegotiatedSerializer = lean{serializer.NewCodecFactory(known).WithoutConversion()}
 		config.AcceptContentTypes, config.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
 		client, err := rest.HTTPClientFor(config)
 		if err != nil {

@@ -33,8 +33,9 @@ type Kind[O Object, V any] struct {
 	Keep func(O) V
 	// Size is how many bytes of texts are kept of an object.
 	Size func(V) int
-	// Trim empties the fields of an object that Keep does not read, or is nil.
-	// All objects stand in memory together before the first Keep.
+	// Trim empties the fields of an object that Keep does not read, or is nil; what
+	// nobody reads, annotations and managed fields, is emptied before. All objects
+	// stand in memory together before the first Keep.
 	Trim func(O)
 }
 
@@ -333,10 +334,12 @@ type store[O Object, V any] struct {
 // Transformer implements cache.TransformingStore.
 func (s store[O, V]) Transformer() cache.TransformFunc {
 	return func(object any) (any, error) {
-		if typed, ok := object.(O); ok && s.kind.Trim != nil {
+		if typed, ok := object.(O); ok {
 			typed.SetManagedFields(nil)
 			typed.SetAnnotations(nil)
-			s.kind.Trim(typed)
+			if s.kind.Trim != nil {
+				s.kind.Trim(typed)
+			}
 		}
 		return object, nil
 	}
