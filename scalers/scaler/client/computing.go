@@ -31,10 +31,10 @@ func understanding(ctx context.Context, bytes int) (done func(), err error) {
 }
 
 // Understand makes something of an answer in turn with all that the family computes;
-// small ones wait for nothing. make calls turn, as EachElement does, between pieces of
-// the work of a millisecond or so, and ends with its error: that is the error of
-// Understand, whatever make returns.
-func Understand[T any](ctx context.Context, answer []byte, make func(turn func() error) (T, error)) (T, error) {
+// small ones wait for nothing. understand calls turn, as EachElement does, between
+// pieces of the work of a millisecond or so, and ends with its error: that is the error
+// of Understand, whatever understand returns.
+func Understand[T any](ctx context.Context, answer []byte, understand func(turn func() error) (T, error)) (T, error) {
 	t, done := computing.Of(ctx)
 	defer done()
 	var late error
@@ -48,7 +48,7 @@ func Understand[T any](ctx context.Context, answer []byte, make func(turn func()
 	if len(answer) > smallAnswer && turn() != nil {
 		return none, late
 	}
-	made, err := make(turn)
+	made, err := understand(turn)
 	if late != nil {
 		return none, late
 	}
