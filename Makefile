@@ -29,7 +29,7 @@ DIALLING := outbound identity $(CORE) $(PLUGIN) $(patsubst %/go.mod,%,$(wildcard
 GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'deploy/helm/*' 'docs/helm.md' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
-.PHONY: help build processes plugins tools generate images release clean
+.PHONY: help build processes plugins tools generate docs images release clean
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
 
@@ -110,6 +110,18 @@ generate: tools ## Write all generated code, CRDs, manifests of families and ref
 	CONTROLLER_GEN=$(CURDIR)/bin/tools/controller-gen sh controller/generate.sh
 	sh scalers/scaler/generate.sh
 
+# Python's packages are pinned with their checksums; nothing else is installed.
+MKDOCS := bin/tools/site/bin/mkdocs
+$(MKDOCS): tools/site/requirements.txt
+	rm -rf bin/tools/site
+	python=python3; python3 -c 'import ensurepip, venv' 2>/dev/null || python=/usr/bin/python3; $$python -m venv bin/tools/site
+	bin/tools/site/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r tools/site/requirements.txt
+	touch $@
+
+docs: $(MKDOCS) ## Write the site of docs/ to bin/site, to be opened as files or served; its links are checked
+	NO_MKDOCS_2_WARNING=1 $(MKDOCS) build --quiet --strict --config-file tools/site/mkdocs.yml
+	cd tools/site && $(RUN) . $(CURDIR)/bin/site
+
 proto-baseline: tools ## Accept the present wire contract as the one not to break
 	buf build -o proto/baseline.binpb
 
@@ -122,8 +134,8 @@ clean: ## Remove what was built; keeps tools, servers and the control plane
 	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images bin/node/release bin/node/images bin/node/pause bin/node/binaries dist
 
 ##@ Check
-.PHONY: check check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities
-check: check-modules check-format check-proto check-generated check-deploy check-lint check-vulnerabilities ## All checks that need no cluster
+.PHONY: check check-docs check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities
+check: check-modules check-format check-proto check-generated check-docs check-deploy check-lint check-vulnerabilities ## All checks that need no cluster
 
 check-modules: ## go.mod tidy, equal versions of shared libraries, go.work complete
 	hack/versions.sh
@@ -142,6 +154,8 @@ check-proto: tools ## buf lint, format and breaking against proto/baseline.binpb
 
 check-generated: tools ## Generated files are committed as they are generated
 	hack/unchanged.sh "$(MAKE) --no-print-directory generate" $(GENERATED)
+
+check-docs: docs ## The site of docs/ is made without a warning; links and places within it are there
 
 check-deploy: bin/tools/helm ## Every kustomization and the chart render to objects that decode strictly
 	cd deploy && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test ./...
