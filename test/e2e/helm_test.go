@@ -53,6 +53,14 @@ func TestHelm(t *testing.T) {
 		"another Sluice":  {anotherSluice, []string{"clusterrolebinding", "sluice-controller"}, nil, "Sluice is in namespace other already, and a cluster has one: helm uninstall s -n other"},
 		"KEDA":            {kedasDeployment, []string{"namespace", "keda"}, nil, "KEDA runs in namespace keda, and a cluster has one of both: helm upgrade k <this chart> --reuse-values -n keda"},
 		"nobody's rights": {"", nil, []string{"--kube-as-user=nobody"}, "forbidden"},
+		"no right to roles": {
+			installers(""), []string{"clusterrole,clusterrolebinding", "installer"}, []string{"--kube-as-user=installer"},
+			`User "installer" cannot create resource "clusterroles"`,
+		},
+		"rights to less": {
+			installers("rbac.authorization.k8s.io"), []string{"clusterrole,clusterrolebinding", "installer"}, []string{"--kube-as-user=installer"},
+			"attempting to grant RBAC permissions not currently held",
+		},
 	} {
 		if tt.there != "" {
 			c.apply(tt.there)
@@ -64,12 +72,18 @@ func TestHelm(t *testing.T) {
 			t.Errorf("%s: half installed: %v", name, images)
 		}
 		c.checkNoRoles()
+		_, _ = h.try("uninstall") // which is there where a hook was refused
 		if tt.delete != nil {
 			c.kubectl(append([]string{"delete"}, tt.delete...)...)
 		}
 	}
 
-	h.run("install", "--create-namespace", "--set", "families.select=none", "--set", "families.cron.enabled=true")
+	// CRDs that somebody applied are nobody's until they are said to be the release's.
+	c.kubectlApply(filepath.Join(c.repo(), "deploy/crds"))
+	if text, err := h.try("install", "--create-namespace"); err == nil || !strings.Contains(text, `CustomResourceDefinition "`) || len(h.images()) > 0 {
+		t.Errorf("CRDs of others: %v, %s, installed: %v", err, text, h.images())
+	}
+	h.run("install", "--create-namespace", "--take-ownership", "--set", "families.select=none", "--set", "families.cron.enabled=true")
 	h.checkFamilies("cron")
 	c.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---" + scaledByCron)
 	c.apply(scaledByWorkload)
@@ -138,6 +152,29 @@ func TestHelm(t *testing.T) {
 	if seen := replicas(); !slices.Equal(seen, []int32{3}) {
 		t.Errorf("replicas = %v, want 3 throughout", seen)
 	}
+}
+
+// installers may do what installing takes, but for roles; group is a further one.
+func installers(group string) string {
+	groups := []string{"", "apps", "policy", "networking.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "admissionregistration.k8s.io", "scheduling.k8s.io"}
+	if group != "" {
+		groups = append(groups, group)
+	}
+	text, _ := json.Marshal(groups) // of texts
+	return `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: installer}
+rules:
+- {apiGroups: ["*"], resources: ["*"], verbs: [get, list, watch]}
+- {apiGroups: ` + string(text) + `, resources: ["*"], verbs: [create, update, patch, delete]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: installer}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: installer}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: installer}]
+`
 }
 
 const scaledByWorkload = `

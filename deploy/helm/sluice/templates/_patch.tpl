@@ -16,9 +16,10 @@ and renamed as the values say.
 {{- end -}}
 {{- end -}}
 
-{{/* Prints an object, with what all have. */}}
+{{/* Prints an object, with what all have, and keeps which rights are given to .c.granted. */}}
 {{- define "sluice.print" -}}
 {{- include "sluice.all" . -}}
+{{- if has .o.kind (list "ClusterRole" "Role") -}}{{- $_ := set .c "granted" (concat (dig "granted" list .c) (dig "rules" list .o)) -}}{{- end -}}
 {{- printf "---\n%s\n" (toYaml .o) -}}
 {{- end -}}
 

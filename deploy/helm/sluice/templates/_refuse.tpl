@@ -53,3 +53,21 @@ is not the release's, whichever it comes to first; these say what it is about.
   {{- fail (printf "\n\nAPIService v1beta1.external.metrics.k8s.io leads to Service %s, and a cluster has one adapter of external metrics: take them out of that one (prometheus-adapter: rules.external) or delete the APIService where nobody is behind it. Nothing was installed." $service) -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+Whether the installer may give the rights that the manifests give. Helm makes hooks
+first and takes these away again, so that who may not is told by the API server
+which right is missing before anything else is there. The binding has no subjects.
+*/}}
+{{- define "sluice.trial" -}}
+{{- if and .cluster .granted -}}
+  {{- $metadata := dict "name" "sluice-installer-trial" "labels" (dict "app.kubernetes.io/part-of" "sluice") "annotations" (dict
+      "helm.sh/hook" "pre-install,pre-upgrade" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded,hook-failed") -}}
+  {{- $api := "rbac.authorization.k8s.io" -}}
+  {{- range $o := list
+      (dict "kind" "ClusterRole" "rules" .granted)
+      (dict "kind" "ClusterRoleBinding" "roleRef" (dict "apiGroup" $api "kind" "ClusterRole" "name" $metadata.name)) -}}
+    {{- include "sluice.print" (dict "c" $ "o" (merge (dict "apiVersion" (printf "%s/v1" $api) "metadata" (deepCopy $metadata)) $o)) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
