@@ -55,7 +55,7 @@ func TestHelm(t *testing.T) {
 		"nobody's rights": {"", nil, []string{"--kube-as-user=nobody"}, "forbidden"},
 		"no right to roles": {
 			installers(""), []string{"clusterrole,clusterrolebinding", "installer"}, []string{"--kube-as-user=installer"},
-			`User "installer" cannot create resource "clusterroles"`,
+			`User "installer" cannot delete resource "clusterroles"`,
 		},
 		"rights to less": {
 			installers("rbac.authorization.k8s.io"), []string{"clusterrole,clusterrolebinding", "installer"}, []string{"--kube-as-user=installer"},
