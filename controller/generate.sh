@@ -18,3 +18,4 @@ controller_gen \
 	crd:maxDescLen=400,generateEmbeddedObjectMeta=true paths=./api/... \
 	output:crd:artifacts:config=../deploy/crds
 CGO_ENABLED=0 GOWORK=off go run -trimpath ./internal/crd ../deploy/crds/keda.sh_scaledjobs.yaml ../deploy/crds/keda.sh_scaledobjects.yaml
+CGO_ENABLED=0 GOWORK=off go run -trimpath ./internal/reasonsdoc >../docs/reasons.md

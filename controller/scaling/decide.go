@@ -375,11 +375,11 @@ func cooldownEnd(in Input) time.Time {
 func cooled(in Input) bool { return in.Now.After(cooldownEnd(in)) }
 
 // announce prepares the events of a write.
-func (d *Decision) announce(in Input, action, done, failed, why string) {
+func (d *Decision) announce(in Input, action, reason, reasonFailed, why string) {
 	target := fmt.Sprintf("%s %s/%s from %d to %d, %s", in.Object.TargetKind().Kind,
 		in.Object.Namespace, in.Object.Spec.ScaleTargetRef.Name, *in.Replicas, *d.Write, why)
-	d.Scaled = &Event{Type: corev1.EventTypeNormal, Reason: done, Action: action, Note: brief("scaled " + target)}
-	d.ScaleFailed = &Event{Type: corev1.EventTypeWarning, Reason: failed, Action: action, Note: brief("could not scale " + target)}
+	d.Scaled = &Event{Type: corev1.EventTypeNormal, Reason: reason, Action: action, Note: brief("scaled " + target)}
+	d.ScaleFailed = &Event{Type: corev1.EventTypeWarning, Reason: reasonFailed, Action: action, Note: brief("could not scale " + target)}
 }
 
 // reportTriggers fills what status shows of each trigger.

@@ -60,18 +60,18 @@ func (a *authentications) changed() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
 			if !e.IsInInitialList {
-				a.tell(e.Object, "Added", "Add", "added")
+				a.tell(e.Object, a.kind+"Added", "Add", "added")
 			}
 			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)})
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			if e.ObjectNew.GetGeneration() != e.ObjectOld.GetGeneration() && e.ObjectNew.GetDeletionTimestamp().IsZero() {
-				a.tell(e.ObjectNew, "Updated", "Update", "updated")
+				a.tell(e.ObjectNew, a.kind+"Updated", "Update", "updated")
 			}
 			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.ObjectNew)})
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) {
-			a.tell(e.Object, "Deleted", "Delete", "deleted")
+			a.tell(e.Object, a.kind+"Deleted", "Delete", "deleted")
 		},
 	}
 }
@@ -79,7 +79,7 @@ func (a *authentications) changed() handler.EventHandler {
 // tell emits the event of what happened to an authentication.
 func (a *authentications) tell(o client.Object, reason, action, done string) {
 	if a.leads() {
-		a.recorder.Eventf(o, nil, corev1.EventTypeNormal, a.kind+reason, action, "%s %s", a.kind, done)
+		a.recorder.Eventf(o, nil, corev1.EventTypeNormal, reason, action, "%s %s", a.kind, done)
 	}
 }
 
