@@ -355,6 +355,39 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// TestAlertsAreThereWhereTheyCanBe: by default where the cluster knows the kind, and
+// as the component has them.
+func TestAlertsAreThereWhereTheyCanBe(t *testing.T) {
+	const kind = "PrometheusRule sluice-system/sluice-alerts"
+	for name, c := range map[string]struct {
+		values string
+		known  bool
+		there  bool
+	}{
+		"no such kind":           {"", false, false},
+		"the kind":               {"", true, true},
+		"the kind is not wanted": {"prometheus: {alerts: {enabled: false}}", true, false},
+		"wanted":                 {"prometheus: {alerts: {enabled: true}}", false, true},
+		"null is not given":      {"prometheus: {alerts: {enabled: null}}", true, true},
+		"labels leave the rule":  {"prometheus: {alerts: {additionalLabels: {}}}", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var args []string
+			if c.known {
+				args = []string{"--api-versions", "monitoring.coreos.com/v1"}
+			}
+			rule := template(t, helmChart, c.values, args...)[kind]
+			if (rule != nil) != c.there {
+				t.Fatalf("there: %v", rule != nil)
+			}
+			want := kustomized(t, layer(t, []string{all}, []string{"components/alerts"}))[kind]
+			if want == nil || c.there && !reflect.DeepEqual(rule, want) {
+				t.Errorf("%v, want %v", rule, want)
+			}
+		})
+	}
+}
+
 // TestWrongValuesAreRefusedByName gives keys that are not there and values of a
 // wrong type.
 func TestWrongValuesAreRefusedByName(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-autoscaler/sluice/deploy/alerts"
 	"github.com/sluice-autoscaler/sluice/deploy/families"
 )
 
@@ -42,6 +43,7 @@ func Write(root string, list []families.Family) error {
 		folder + "/files/nothing.yaml":  table.nothing,
 		folder + "/files/flags.yaml":    table.flags,
 		folder + "/files/families.yaml": known,
+		folder + "/files/alerts.yaml":   func([]families.Family) ([]byte, error) { return alerts.Rule() },
 		"docs/helm.md": func(list []families.Family) ([]byte, error) {
 			return table.document(filepath.Join(root, "docs/helm.md"), list)
 		},

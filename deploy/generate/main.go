@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sluice-autoscaler/sluice/deploy/alerts"
 	"github.com/sluice-autoscaler/sluice/deploy/chart"
 	"github.com/sluice-autoscaler/sluice/deploy/families"
 	"github.com/sluice-autoscaler/sluice/deploy/manifests"
@@ -35,6 +36,9 @@ func run(args []string, described io.Reader) error {
 		return err
 	}
 	if err := manifests.Write(args[0], list); err != nil {
+		return err
+	}
+	if err := alerts.Write(args[0]); err != nil {
 		return err
 	}
 	return chart.Write(args[0], list)

@@ -144,6 +144,13 @@
         "spec" (dict "groups" (list (dict "name" (printf "sluice-%s" $name) "rules" (dig "alerts" list $rules)))))) -}}
   {{- end -}}
 {{- end -}}
+{{- $alerts := dig "prometheus" "alerts" dict $v -}}
+{{- if dig "enabled" (.root.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") $alerts -}}
+  {{- $rule := fromYaml (.root.Files.Get "files/alerts.yaml") -}}
+  {{- $_ := set $rule.metadata "namespace" (dig "namespace" "" $alerts | default $namespace) -}}
+  {{- $_ := set $rule.metadata "labels" (merge $rule.metadata.labels (dig "additionalLabels" dict $alerts)) -}}
+  {{- include "sluice.print" (dict "c" $c "o" $rule) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "sluice.monitor" -}}
