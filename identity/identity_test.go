@@ -313,6 +313,26 @@ func TestAuthorityIsReplaced(t *testing.T) {
 	}
 }
 
+// TestLifeLeft: without a key nothing is known, which is not that nothing is left.
+func TestLifeLeft(t *testing.T) {
+	if part, known := (&identity.Holder{}).LifeLeft(now); known {
+		t.Errorf("%v of no certificate", part)
+	}
+	h := holder(t, secret(t, newAuthority(t), kafka, now), kafka)
+	keys, err := h.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins, ends := keys.Certificate.Leaf.NotBefore, keys.Certificate.Leaf.NotAfter
+	for at, want := range map[time.Time]float64{
+		begins.Add(-time.Hour): 1, begins: 1, begins.Add(ends.Sub(begins) / 2): .5, ends: 0, ends.Add(time.Hour): 0,
+	} {
+		if part, known := h.LifeLeft(at); !known || part != want {
+			t.Errorf("at %s: %v, %v; want %v", at, part, known, want)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	ours := newAuthority(t)
 	good := secret(t, ours, kafka, now)

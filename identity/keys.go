@@ -85,6 +85,21 @@ func (h *Holder) Keys() (*Keys, error) {
 	return h.keys, nil
 }
 
+// LifeLeft is which part of the life of this process's certificate is left: 1
+// when it begins, 0 from its end on. It is not known while there is none.
+func (h *Holder) LifeLeft(now time.Time) (part float64, known bool) {
+	k, err := h.Keys()
+	if err != nil {
+		return 0, false
+	}
+	leaf := k.Certificate.Leaf
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	if life <= 0 {
+		return 0, true
+	}
+	return min(1, max(0, leaf.NotAfter.Sub(now).Seconds()/life.Seconds())), true
+}
+
 // OnChange has changed called after every change from now on. It must not
 // block.
 func (h *Holder) OnChange(changed func()) {

@@ -3,6 +3,7 @@ package federation
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -14,6 +15,25 @@ var (
 	subscriptionsDesc = prometheus.NewDesc("sluice_family_subscriptions",
 		"Triggers of a type that are subscribed.", []string{"type"}, nil)
 )
+
+// lifeLeftDesc has the name that families use, too.
+var lifeLeftDesc = prometheus.NewDesc("sluice_certificate_life_left_ratio",
+	"Which part of the life of this process's certificate is left: 1 when it begins, 0 from its end on.", nil, nil)
+
+// Metrics tells how much is left of the certificate; nothing while there is none.
+func (k *Keys) Metrics() prometheus.Collector { return life{k} }
+
+type life struct{ keys *Keys }
+
+// Describe implements prometheus.Collector.
+func (life) Describe(ch chan<- *prometheus.Desc) { ch <- lifeLeftDesc }
+
+// Collect implements prometheus.Collector.
+func (l life) Collect(ch chan<- prometheus.Metric) {
+	if part, known := l.keys.LifeLeft(time.Now()); known {
+		ch <- prometheus.MustNewConstMetric(lifeLeftDesc, prometheus.GaugeValue, part)
+	}
+}
 
 // Metrics tells the state of every family that has a Service, as it is at the
 // moment of the scrape.

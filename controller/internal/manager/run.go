@@ -386,7 +386,7 @@ func (p *process) addProbes(ctx context.Context) error {
 func (p *process) addMetrics(ctx context.Context) error {
 	objects := metrics.New(p.mgr.GetClient(), p.federation.State, p.version, p.leadership.leads, p.decisions.Formula, p.leftOut)
 	for _, c := range []prometheus.Collector{
-		guard.Panics, guard.Collector(p.failures), guard.Collector(p.figures), p.rival.metric(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
+		guard.Panics, guard.Collector(p.failures), guard.Collector(p.figures), p.rival.metric(), p.keys.Metrics(), guard.Collector(p.federation.Metrics()), guard.Collector(objects),
 		guard.Collector(p.shadow), p.registration, p.leftOut, p.events.leftOut,
 	} {
 		if err := ctrlmetrics.Registry.Register(c); err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -39,7 +40,11 @@ var (
 	latency = desc("keda_scaler_metrics_latency_seconds", "How long the last reading of a metric took.", perTrigger...)
 	value   = desc("keda_scaler_metrics_value", "Last value of a metric, in its own unit.", perTrigger...)
 	active  = desc("keda_scaler_active", "1 while the metric asks for at least one replica.", perTrigger...)
-	paused  = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
+	overdue = desc("sluice_trigger_overdue_seconds",
+		"For how long nothing was heard of a trigger, beyond twice its polling interval; 0 while it is fresh.",
+		"namespace", "scaledObject", "scaler", "triggerIndex", "type")
+	atMaximum = desc("sluice_scaled_object_at_maximum", "1 while the HPA wants as many replicas as there may be.", perObject...)
+	paused    = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
 
 	triggers  = desc("keda_trigger_registered_total", "Triggers by type.", "type")
 	resources = desc("keda_resource_registered_total", "Objects by kind and namespace.", "type", "namespace")
@@ -59,6 +64,7 @@ type Collector struct {
 	// formulas is what the formula of an object came to, nil for nothing.
 	formulas func(types.NamespacedName) *scaling.ExplainedFormula
 	out      *series.LeftOut
+	now      func() time.Time
 }
 
 // New returns a Collector that reads objects from a cached client and readings
@@ -68,12 +74,12 @@ func New(
 	client client.Reader, states func(federation.ID) (federation.State, bool), version string, leads func() bool,
 	formulas func(types.NamespacedName) *scaling.ExplainedFormula, out *series.LeftOut,
 ) *Collector {
-	return &Collector{client: client, states: states, version: version, leads: leads, formulas: formulas, out: out}
+	return &Collector{client: client, states: states, version: version, leads: leads, formulas: formulas, out: out, now: time.Now}
 }
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, value, latency, active, paused, triggers, resources} {
+	for _, d := range []*prometheus.Desc{buildInfo, value, latency, active, overdue, atMaximum, paused, triggers, resources} {
 		ch <- d
 	}
 }
@@ -87,15 +93,25 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	var objects v1alpha1.ScaledObjectList
 	var jobs v1alpha1.ScaledJobList
+	var hpas autoscalingv2.HorizontalPodAutoscalerList
 	ctx := context.Background()
-	if err := errors.Join(c.client.List(ctx, &objects, client.UnsafeDisableDeepCopy), c.client.List(ctx, &jobs, client.UnsafeDisableDeepCopy)); err != nil {
+	if err := errors.Join(
+		c.client.List(ctx, &objects, client.UnsafeDisableDeepCopy), c.client.List(ctx, &jobs, client.UnsafeDisableDeepCopy),
+		c.client.List(ctx, &hpas, client.UnsafeDisableDeepCopy),
+	); err != nil {
 		// The cache has not started: there is nothing to tell yet.
 		return
 	}
 	owners := ownersOf(objects.Items, jobs.Items)
+	wishes := wishesOf(hpas.Items)
 	wanted := map[string]int{}
 	for _, o := range owners {
 		wanted[o.id.Namespace] += c.wants(o)
+		if o.object != nil {
+			if _, there := wishes[hpaOf(o.object)]; there {
+				wanted[o.id.Namespace]++
+			}
+		}
 	}
 	all.left = ofCollector.Shares(wanted)
 	c.out.Note("keda_scaler_*", wanted, all.left)
@@ -105,6 +121,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		registered[[2]string{registeredAs[o.kind], o.id.Namespace}]++
 		if o.object != nil {
 			all.of(paused, number(o.object.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), o.id.Namespace, o.id.Name)
+			if wish, there := wishes[hpaOf(o.object)]; there {
+				all.of(atMaximum, number(wantsAll(o.object, wish)), o.id.Namespace, o.id.Name)
+			}
 		}
 		left := v1alpha1.MostMetrics
 		for index, trigger := range o.triggers {
@@ -122,6 +141,26 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for what, count := range registered {
 		all.gauge(resources, count, what[0], what[1])
 	}
+}
+
+// wishesOf are the replicas that HPAs want.
+func wishesOf(hpas []autoscalingv2.HorizontalPodAutoscaler) map[types.NamespacedName]int32 {
+	wishes := make(map[types.NamespacedName]int32, len(hpas))
+	for i := range hpas {
+		wishes[client.ObjectKeyFromObject(&hpas[i])] = hpas[i].Status.DesiredReplicas
+	}
+	return wishes
+}
+
+// hpaOf is where an object's HPA is; nothing has no name while there is none.
+func hpaOf(so *v1alpha1.ScaledObject) types.NamespacedName {
+	return types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}
+}
+
+// wantsAll reports whether an HPA wants all replicas that there may be. Of an
+// object that may have one number alone nobody has to hear.
+func wantsAll(so *v1alpha1.ScaledObject, wish int32) bool {
+	return wish >= so.MaxReplicas() && so.MaxReplicas() > so.HPAMinReplicas()
 }
 
 // registeredAs is what kinds of objects are called where they are counted.
@@ -164,6 +203,9 @@ func (c *Collector) wants(o owner) (n int) {
 			specs, values := min(len(state.Specs), left), min(len(state.Values), left)
 			most := max(specs, values)
 			n += 2*most + specs
+			if _, known := o.overdue(state, c.now()); known {
+				n++
+			}
 			left -= most
 		}
 	}
@@ -200,6 +242,8 @@ type owner struct {
 	id       federation.ID
 	triggers []v1alpha1.ScaleTrigger
 	kind     string // label type
+	// interval is the longest between two readings.
+	interval time.Duration
 	// builtins says whether cpu and memory have a series.
 	builtins bool
 	// replaced are the replicas of the metrics in fallback, for a scrape.
@@ -216,7 +260,16 @@ func ofObject(so *v1alpha1.ScaledObject) owner {
 	return owner{
 		id:       federation.ID{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name},
 		triggers: so.Spec.Triggers, kind: kindObject, builtins: so.Modifiers() == nil,
+		interval: longest(so.PollingInterval(), so.IdlePollingInterval),
 	}
+}
+
+// longest is the longer interval; an annotation that is wrong counts as none.
+func longest(polling time.Duration, idle func() (time.Duration, error)) time.Duration {
+	if resting, err := idle(); err == nil {
+		return max(polling, resting)
+	}
+	return polling
 }
 
 // inFallback are the replicas of the metrics in fallback: of two verdicts about
@@ -234,7 +287,7 @@ func inFallback(so *v1alpha1.ScaledObject) map[string]int32 {
 func ofJob(sj *v1alpha1.ScaledJob) owner {
 	return owner{
 		id:       federation.ID{Kind: scalerv1.KindScaledJob, Namespace: sj.Namespace, Name: sj.Name},
-		triggers: sj.Spec.Triggers, kind: kindJob,
+		triggers: sj.Spec.Triggers, kind: kindJob, interval: longest(sj.PollingInterval(), sj.IdlePollingInterval),
 	}
 }
 
@@ -253,6 +306,9 @@ func (c *Collector) trigger(all scrape, o owner, index, most int) int {
 	if !ok {
 		return 0
 	}
+	if late, known := o.overdue(state, c.now()); known {
+		all.of(overdue, late.Seconds(), o.id.Namespace, o.id.Name, scalerOf(o.triggers[index]), strconv.Itoa(index), o.kind)
+	}
 	specs, values := state.Specs[:min(len(state.Specs), most)], state.Values[:min(len(state.Values), most)]
 	// What stands in for a metric comes before what was read of it last.
 	for _, spec := range specs {
@@ -269,6 +325,23 @@ func (c *Collector) trigger(all scrape, o owner, index, most int) int {
 		}
 	}
 	return max(len(specs), len(values))
+}
+
+// alwaysFresh is how old what is known of a trigger may be whatever its polling
+// interval says: a family tells every five seconds that nothing has changed.
+const alwaysFresh = 30 * time.Second
+
+// overdue is for how long a trigger should have been heard of again. It is not
+// known of one that its family has refused, which fails and is not late.
+func (o owner) overdue(state federation.State, now time.Time) (late time.Duration, known bool) {
+	heard := state.HeardAt
+	if heard.IsZero() {
+		heard = state.Since
+	}
+	if heard.IsZero() || state.Rejected != nil {
+		return 0, false
+	}
+	return max(0, now.Sub(heard)-max(2*o.interval, alwaysFresh)), true
 }
 
 // fallback tells what stands in for a metric that keeps failing. What a Value

@@ -16,6 +16,8 @@ type Figures struct {
 	late  *perName
 	woken *prometheus.HistogramVec
 	empty *perName
+	// failing are the ScaledJobs' Jobs that failed in a row.
+	failing *perName
 }
 
 // NewFigures returns figures to be registered. Series that are too many are noted
@@ -29,6 +31,8 @@ func NewFigures(out *series.LeftOut) *Figures {
 			Help:    "From the arrival of work, by its source's own clock, to the write that woke the target.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}, []string{"type"}),
+		failing: series.NewGauges[objectKey, int](each(out), "sluice_scaled_job_failures_in_a_row",
+			"The newest of a ScaledJob's Jobs that have ended and are kept, as long as all of them failed.", perJob...),
 		empty: series.New[objectKey, int](names(out),
 			"keda_scaler_empty_upstream_responses_total", "Readings in which the source answered but had nothing to say.",
 			"namespace", "scaledResource", "triggerName", "metricName", "resourceType", "ignoreNullValues"),
@@ -40,6 +44,7 @@ func (f *Figures) Describe(ch chan<- *prometheus.Desc) {
 	f.late.Describe(ch)
 	f.woken.Describe(ch)
 	f.empty.Describe(ch)
+	f.failing.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -47,6 +52,7 @@ func (f *Figures) Collect(ch chan<- prometheus.Metric) {
 	f.late.Collect(ch)
 	f.woken.Collect(ch)
 	f.empty.Collect(ch)
+	f.failing.Collect(ch)
 }
 
 // Decided takes how late the last decision about an object was.
@@ -94,10 +100,12 @@ func (f *Figures) Forget(object types.NamespacedName) { f.forget(objectKey{kindO
 func (f *Figures) forget(object objectKey) {
 	f.late.Forget(object)
 	f.empty.Forget(object)
+	f.failing.Forget(object)
 }
 
 // ForgetAll drops the series of every object.
 func (f *Figures) ForgetAll() {
 	f.late.Reset()
 	f.empty.Reset()
+	f.failing.Reset()
 }

@@ -25,6 +25,11 @@ func (j Jobs) Decided(sj *v1alpha1.ScaledJob, late time.Duration) {
 	j.Figures.late.Set(ofJob(sj).key(), 0, late.Seconds(), sj.Namespace, kindJob, sj.Name)
 }
 
+// Ended takes how many of the newest Jobs that have ended failed in a row.
+func (j Jobs) Ended(sj *v1alpha1.ScaledJob, failed int) {
+	j.Figures.failing.Set(ofJob(sj).key(), 0, float64(failed), sj.Namespace, sj.Name)
+}
+
 // Read takes a reading of a trigger with its metrics, and counts it where it was
 // empty.
 func (j Jobs) Read(sj *v1alpha1.ScaledJob, trigger int, metrics []string, empty bool) {

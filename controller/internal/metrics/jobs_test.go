@@ -49,6 +49,7 @@ func TestMeasuresOfAScaledJob(t *testing.T) {
 	jobs.Failed(scaledJob(), 0, []string{"s0-kafka-orders"}, 2)
 	jobs.Read(scaledJob(), 0, []string{"s0-kafka-orders"}, true)
 	jobs.Decided(scaledJob(), time.Second)
+	jobs.Ended(scaledJob(), 3)
 	errs.Failed(object(), 0, []string{"s0-kafka-orders"}, 3)
 	figures.Decided(object(), 2*time.Second)
 	count := func(what string, want int) {
@@ -57,7 +58,15 @@ func TestMeasuresOfAScaledJob(t *testing.T) {
 			t.Errorf("%s: %d series, %v; want %d", what, n, err, want)
 		}
 	}
-	count("all", 7)
+	count("all", 8)
+	failing := `
+# HELP sluice_scaled_job_failures_in_a_row The newest of a ScaledJob's Jobs that have ended and are kept, as long as all of them failed.
+# TYPE sluice_scaled_job_failures_in_a_row gauge
+sluice_scaled_job_failures_in_a_row{namespace="shop",scaledJob="worker"} 3
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(failing), "sluice_scaled_job_failures_in_a_row"); err != nil {
+		t.Error(err)
+	}
 	want := `
 # HELP keda_scaled_job_errors_total Failures of a ScaledJob's triggers.
 # TYPE keda_scaled_job_errors_total counter
@@ -67,7 +76,7 @@ keda_scaled_job_errors_total{namespace="shop",scaledJob="worker"} 2
 		t.Error(err)
 	}
 	jobs.ForgetTrigger(key, 0)
-	count("a trigger less", 5)
+	count("a trigger less", 6)
 	jobs.Forget(key)
 	count("the ScaledObject's", 3)
 }

@@ -61,7 +61,7 @@ func nameOf(o client.Object) []string { return []string{o.GetName()} }
 // measured is what was told for the operator, by trigger.
 type measured struct {
 	failed, empty, forgotten map[int]int
-	decided                  int
+	decided, failing         int
 }
 
 func (m *measured) Failed(_ *v1alpha1.ScaledJob, trigger int, _ []string, n int32) {
@@ -73,6 +73,7 @@ func (m *measured) Read(_ *v1alpha1.ScaledJob, trigger int, _ []string, empty bo
 	}
 }
 func (m *measured) Decided(*v1alpha1.ScaledJob, time.Duration)        { m.decided++ }
+func (m *measured) Ended(_ *v1alpha1.ScaledJob, failed int)           { m.failing = failed }
 func (m *measured) ForgetTrigger(_ types.NamespacedName, trigger int) { m.forgotten[trigger]++ }
 func (m *measured) Forget(types.NamespacedName)                       { m.forgotten[-1]++ }
 

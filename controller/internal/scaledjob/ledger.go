@@ -1,6 +1,7 @@
 package scaledjob
 
 import (
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -108,6 +109,25 @@ func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, now ti
 			e.Finished = now
 		}
 	}
+}
+
+// failures is how many of the newest Jobs that have ended, and are kept, failed.
+func (l *ledger) failures() int {
+	var ended []*entry
+	for _, e := range l.jobs {
+		if e.object != nil && e.object.how != "" {
+			ended = append(ended, e)
+		}
+	}
+	slices.SortFunc(ended, endedFirst)
+	n := 0
+	for _, e := range slices.Backward(ended) {
+		if e.object.how != batchv1.JobFailed {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // start takes note of Jobs that were seen to be past pending.

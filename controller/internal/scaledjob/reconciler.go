@@ -72,6 +72,8 @@ type Measures interface {
 	// Decided tells how late a decision was: since the newest reading that it
 	// follows from.
 	Decided(sj *v1alpha1.ScaledJob, late time.Duration)
+	// Ended tells how many of the newest Jobs that have ended failed in a row.
+	Ended(sj *v1alpha1.ScaledJob, failed int)
 	// ForgetTrigger drops what was counted for a trigger.
 	ForgetTrigger(object types.NamespacedName, trigger int)
 	// Forget drops what was counted for an object.
@@ -338,6 +340,7 @@ func (r *Reconciler) keep(sj *v1alpha1.ScaledJob, m *memory, read []readings.Rea
 	for _, one := range fresh {
 		r.Measures.Read(sj, one.Index, one.Names(), one.Read == scaling.NoData)
 	}
+	r.Measures.Ended(sj, m.ledger.failures())
 	if !newest.IsZero() {
 		r.Measures.Decided(sj, max(r.Now().Sub(newest), 0))
 	}

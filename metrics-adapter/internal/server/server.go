@@ -180,7 +180,7 @@ func federate(mgr ctrl.Manager, config *rest.Config, o options, keys *federation
 		},
 		Log: logger(),
 	})
-	for _, c := range []prometheus.Collector{guard.Panics, guard.Collector(families.Metrics())} {
+	for _, c := range []prometheus.Collector{guard.Panics, keys.Metrics(), guard.Collector(families.Metrics())} {
 		if err := ctrlmetrics.Registry.Register(c); err != nil {
 			return nil, err
 		}

@@ -85,6 +85,24 @@ func New(family string) *Metrics {
 	return m
 }
 
+// lifeLeft is what the core calls it, too.
+var lifeLeft = prometheus.NewDesc("sluice_certificate_life_left_ratio",
+	"Which part of the life of this process's certificate is left: 1 when it begins, 0 from its end on.", nil, nil)
+
+// Certificate tells of the family's certificate: left is which part of its life
+// is left, and whether there is one.
+type Certificate func(now time.Time) (left float64, known bool)
+
+// Describe implements prometheus.Collector.
+func (Certificate) Describe(ch chan<- *prometheus.Desc) { ch <- lifeLeft }
+
+// Collect implements prometheus.Collector. What is not known is not told.
+func (c Certificate) Collect(ch chan<- prometheus.Metric) {
+	if left, known := c(time.Now()); known {
+		ch <- prometheus.MustNewConstMetric(lifeLeft, prometheus.GaugeValue, left)
+	}
+}
+
 // Announce makes the series of a trigger type exist before anything happens.
 func (m *Metrics) Announce(triggerType string) {
 	m.readDuration.WithLabelValues(triggerType)

@@ -29,6 +29,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 )
 
 // ListenAndServe serves gRPC and HTTP until ctx ends.
@@ -136,6 +137,7 @@ func (s *Server) reportHealth(keys *identity.Holder) {
 		}
 	}
 	if keys != nil {
+		s.core.metrics.Registry.MustRegister(metrics.Certificate(keys.LifeLeft))
 		keys.OnChange(report)
 	}
 	report()
