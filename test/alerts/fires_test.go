@@ -90,6 +90,40 @@ keda_scaler_detail_errors_total{namespace="sluice-system",exported_namespace="sh
 		series: `keda_scaler_detail_errors_total{namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",metric="s0-lag",type="scaledobject"} 0x9 1x60`,
 		quiet:  60,
 	}},
+	"SluiceReadingsOld": {{
+		series: `
+sluice_trigger_overdue_seconds{namespace="sluice-system",exported_namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject",pod="controller-1"} 0x9 10+60x10 0x20
+sluice_trigger_overdue_seconds{namespace="sluice-system",exported_namespace="shop",scaledObject="worker",scaler="cronScaler",triggerIndex="1",type="scaledobject",pod="controller-1"} 0x45`,
+		quiet: 14, fires: 15, over: 21, says: "trigger 0 (kafkaScaler) of scaledobject shop/worker for 5m 10s more",
+	}, {
+		// Now and then a beat is late.
+		series: `sluice_trigger_overdue_seconds{namespace="shop",scaledObject="worker",scaler="kafkaScaler",triggerIndex="0",type="scaledobject"} 0x3 4x2 0x3 9x1 0x20`,
+		quiet:  30,
+	}},
+	"SluiceObjectAtMaximum": {{
+		// The lead changes in between.
+		series: `
+sluice_scaled_object_at_maximum{namespace="shop",scaledObject="worker",pod="controller-1"} 0x9 1x30 _x100
+sluice_scaled_object_at_maximum{namespace="shop",scaledObject="worker",pod="controller-2"} _x40 1x60 0x20
+sluice_scaled_object_at_maximum{namespace="shop",scaledObject="other",pod="controller-1"} 0x120`,
+		quiet: 69, fires: 70, over: 103, says: "shop/worker",
+	}},
+	"SluiceJobsFailing": {{
+		series: `
+sluice_scaled_job_failures_in_a_row{namespace="sluice-system",exported_namespace="shop",scaledJob="nightly",pod="controller-1"} 0x4 1+1x6 0x20
+sluice_scaled_job_failures_in_a_row{namespace="sluice-system",exported_namespace="shop",scaledJob="hourly",pod="controller-1"} 4x40`,
+		quiet: 8, fires: 9, over: 12, says: "The last 5 Jobs of ScaledJob shop/nightly",
+	}},
+	"SluiceCertificateNearItsEnd": {{
+		series: `
+sluice_certificate_life_left_ratio{namespace="sluice-system",pod="scaler-kafka-1",instance="10.0.0.1:8080"} 0.33x9 0.19-0.001x20 1x20
+sluice_certificate_life_left_ratio{namespace="sluice-system",pod="controller-1",instance="10.0.0.2:8080"} 0.34x50`,
+		quiet: 19, fires: 20, over: 31, says: "scaler-kafka-1",
+	}, {
+		// It is renewed in time.
+		series: `sluice_certificate_life_left_ratio{pod="scaler-kafka-1"} 1-0.05x13 1-0.05x13`,
+		quiet:  27,
+	}},
 	"SluiceLeaseFlapping": {{
 		series: `
 leader_election_master_status{pod="controller-1",name="operator.keda.sh"} 1x9 0x4 1x4 0x4 1x100

@@ -1,0 +1,96 @@
+package alerts
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// promqlBlock is a block of expressions in a page, one a line.
+var promqlBlock = regexp.MustCompile("(?s)```promql\n(.*?)```")
+
+// TestSeriesExist: what rules and runbooks ask for is what the code of a process
+// names, or, of the libraries' own, what the end-to-end test of series finds in the
+// real processes.
+func TestSeriesExist(t *testing.T) {
+	named := names(t)
+	for name, a := range component(t) {
+		exist(t, named, name, a.expr)
+	}
+	pages, err := filepath.Glob(filepath.Join(repository, "docs/runbooks/Sluice*.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range promqlBlock.FindAllStringSubmatch(string(text), -1) {
+			for line := range strings.Lines(block[1]) {
+				expr, err := parser.NewParser(parser.Options{}).ParseExpr(strings.TrimSpace(line))
+				if err != nil {
+					t.Errorf("%s: %s: %v", page, line, err)
+					continue
+				}
+				exist(t, named, page, expr)
+			}
+		}
+	}
+	if named["sluice_family_instance"] {
+		t.Error("a name that is not there is found")
+	}
+}
+
+// exist looks for every series of an expression.
+func exist(t *testing.T, named map[string]bool, where string, expr parser.Expr) {
+	t.Helper()
+	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+		selector, is := node.(*parser.VectorSelector)
+		if !is {
+			return nil
+		}
+		found := named[selector.Name]
+		for _, part := range []string{"_bucket", "_count", "_sum"} {
+			whole, cut := strings.CutSuffix(selector.Name, part)
+			found = found || cut && named[whole]
+		}
+		if !found {
+			t.Errorf("%s: there is no series %s", where, selector.Name)
+		}
+		return nil
+	})
+}
+
+// names are all texts in quotes that might be names of series.
+func names(t *testing.T) map[string]bool {
+	t.Helper()
+	quoted, found := regexp.MustCompile(`"([a-z]+(?:_[a-z]+)+)"`), map[string]bool{}
+	read := func(path string) error {
+		text, err := os.ReadFile(path)
+		for _, match := range quoted.FindAllSubmatch(text, -1) {
+			found[string(match[1])] = true
+		}
+		return err
+	}
+	if err := read(filepath.Join(repository, "test/e2e/series_test.go")); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"controller", "metrics-adapter", "scalers/scaler"} {
+		err := filepath.WalkDir(filepath.Join(repository, dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			return read(path)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}
