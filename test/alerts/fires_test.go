@@ -137,6 +137,22 @@ leader_election_master_status{pod="controller-2",name="operator.keda.sh"} 0x9 1x
 leader_election_master_status{pod="controller-3",name="operator.keda.sh"} _x30 0x2 1x70`,
 		quiet: 90,
 	}},
+	"SluiceWakeObjectiveMissed": {{
+		series: `
+sluice_scaled_object_wakes_total{namespace="sluice-system",exported_namespace="shop",scaledObject="worker",objective="met",pod="controller-1"} 0+1x9 9x140
+sluice_scaled_object_wakes_total{namespace="sluice-system",exported_namespace="shop",scaledObject="worker",objective="missed",pod="controller-1"} 0x9 1x4 2x4 3x130
+sluice_scaled_object_wakes_total{namespace="sluice-system",exported_namespace="shop",scaledObject="other",objective="missed",pod="controller-1"} 7x140`,
+		quiet: 14, fires: 25, over: 85, says: "shop/worker",
+	}, {
+		// Two of many, and of many of which nobody knows.
+		series: `
+sluice_scaled_object_wakes_total{namespace="shop",scaledObject="worker",objective="met"} 0+5x60
+sluice_scaled_object_wakes_total{namespace="shop",scaledObject="worker",objective="missed"} 0x9 1x9 2x40
+sluice_scaled_object_wakes_total{namespace="shop",scaledObject="blind",objective="met"} 0x60
+sluice_scaled_object_wakes_total{namespace="shop",scaledObject="blind",objective="missed"} 0x60
+sluice_scaled_object_wakes_total{namespace="shop",scaledObject="blind",objective="unknown"} 0+5x60`,
+		quiet: 55,
+	}},
 	"SluiceWakesLate": {{
 		// Half of the wakes are late for twenty minutes. Prometheus writes the
 		// bound as 5.0, older ones as 5.

@@ -55,6 +55,9 @@ var series = []struct {
 	{"controller", "sluice_trigger_overdue_seconds", dto.MetricType_GAUGE, "namespace scaledObject scaler triggerIndex type", "externalPushScaler"},
 	{"controller", "sluice_trigger_overdue_seconds", dto.MetricType_GAUGE, "namespace scaledObject scaler triggerIndex type", "scaledjob"},
 	{"controller", "sluice_scaled_object_at_maximum", dto.MetricType_GAUGE, "namespace scaledObject", "series"},
+	{"controller", "sluice_scaled_object_wake_objective_seconds", dto.MetricType_GAUGE, "namespace scaledObject", "series"},
+	{"controller", "sluice_scaled_object_wakes_total", dto.MetricType_COUNTER, "namespace objective scaledObject", "unknown"},
+	{"controller", "sluice_scaled_object_cold_start_seconds", dto.MetricType_GAUGE, "namespace scaledObject", "series"},
 	{"controller", "sluice_scaled_job_failures_in_a_row", dto.MetricType_GAUGE, "namespace scaledJob", "series-job"},
 	{"controller", "sluice_certificate_life_left_ratio", dto.MetricType_GAUGE, "", ""},
 	{"controller", "sluice_family_instances", dto.MetricType_GAUGE, "family state type", "ready"},
@@ -67,6 +70,7 @@ var series = []struct {
 	{"controller", "rest_client_requests_total", dto.MetricType_COUNTER, "code host method", ""},
 	{"controller", "leader_election_master_status", dto.MetricType_GAUGE, "name", "operator.keda.sh"},
 	{"controller", "go_goroutines", dto.MetricType_GAUGE, "", ""},
+	{"controller", "go_memstats_heap_inuse_bytes", dto.MetricType_GAUGE, "", ""},
 
 	{"metrics-adapter", "keda_internal_metricsservice_grpc_client_started_total", dto.MetricType_COUNTER, "grpc_method grpc_service grpc_type", "GetMetrics"},
 	{"metrics-adapter", "keda_internal_metricsservice_grpc_client_handled_total", dto.MetricType_COUNTER, "grpc_code grpc_method grpc_service grpc_type", "GetMetrics"},
@@ -161,6 +165,7 @@ func measured(t *testing.T, r row, sink *api) {
 	r.set(50)
 	r.deployment(0)
 	r.change(spec{"triggers": append(triggers(r.trigger()), cpu)})
+	r.annotate("sluice.dev/wake-objective", "2s")
 	composed := in("-formula")
 	two := triggers(composed.trigger(), composed.script.trigger("other", nil))
 	two[0]["name"], two[1]["name"] = "a", "b"

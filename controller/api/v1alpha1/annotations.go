@@ -30,6 +30,7 @@ const (
 	AnnotationDoorbell            = "sluice.dev/doorbell"
 	AnnotationIdlePollingInterval = "sluice.dev/idle-polling-interval"
 	AnnotationNoData              = "sluice.dev/no-data"
+	AnnotationWakeObjective       = "sluice.dev/wake-objective"
 	// AnnotationSecretNamespace stands on a ClusterTriggerAuthentication: with
 	// SecretNamespaceOfObject what it names is of the namespace of the object
 	// that uses it.
@@ -148,6 +149,20 @@ func idlePollingInterval(annotations map[string]string, otherwise time.Duration)
 	return d, nil
 }
 
+// WakeObjective is how soon work is to have its replicas after it arrived at rest,
+// 0 where the user does not say: a Go duration such as 2s.
+func (so *ScaledObject) WakeObjective() (time.Duration, error) {
+	text, ok := so.Annotations[AnnotationWakeObjective]
+	if !ok {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("annotation %s: %.64q is not a duration above 0, such as 2s", AnnotationWakeObjective, text)
+	}
+	return d, nil
+}
+
 // NoData is what the user wants "no data" to become: hold, error or zero; ""
 // leaves it to the installation. Another value is an error.
 func (so *ScaledObject) NoData() (string, error) { return noData(so.Annotations) }
@@ -179,7 +194,8 @@ func (so *ScaledObject) AnnotationProblems() []error {
 	_, doorbell := so.Doorbell()
 	_, idle := so.IdlePollingInterval()
 	_, noData := so.NoData()
-	return slices.DeleteFunc([]error{activation, doorbell, idle, noData}, func(err error) bool { return err == nil })
+	_, objective := so.WakeObjective()
+	return slices.DeleteFunc([]error{activation, doorbell, idle, noData, objective}, func(err error) bool { return err == nil })
 }
 
 // flag reads a bool annotation. Absent is false; text that is no bool, the

@@ -164,20 +164,23 @@ func TestAnnotationProblemsNameTheAnnotation(t *testing.T) {
 		AnnotationIdlePollingInterval: "5",
 		AnnotationNoData:              "guess",
 		AnnotationActivation:          "all",
+		AnnotationWakeObjective:       "soon",
 	}
 	_, replicas := so.PausedReplicas()
 	_, doorbell := so.Doorbell()
 	interval, idle := so.IdlePollingInterval()
 	_, noData := so.NoData()
 	_, activation := so.ActivatesByOne()
+	_, objective := so.WakeObjective()
 	want := map[string]error{
 		`annotation autoscaling.keda.sh/paused-replicas: "three" is not a replica count`:                   replicas,
 		`annotation sluice.dev/doorbell: "loud" is neither on nor off`:                                     doorbell,
 		`annotation sluice.dev/idle-polling-interval: "5" is not a duration of at least 100ms, such as 2s`: idle,
 		`annotation sluice.dev/no-data: "guess" is none of hold, error, zero`:                              noData,
+		`annotation sluice.dev/wake-objective: "soon" is not a duration above 0, such as 2s`:               objective,
 		`annotation sluice.dev/activation: "all" is not one`:                                               activation,
 	}
-	if n := len(so.AnnotationProblems()); n != 4 {
+	if n := len(so.AnnotationProblems()); n != 5 {
 		t.Errorf("%d annotations that do without", n)
 	}
 	for text, err := range want {

@@ -70,6 +70,14 @@ type Figures interface {
 	// Woken tells how long it took from the arrival of work, by the source's
 	// own clock, to the write of the replicas.
 	Woken(triggerType string, after time.Duration)
+	// Objective takes note of what the object's user wants of its wakes, or does
+	// not want any more.
+	Objective(so *v1alpha1.ScaledObject)
+	// Woke counts a rise from rest: how long its work had waited when replicas were
+	// written, where the source tells when it arrived.
+	Woke(so *v1alpha1.ScaledObject, after time.Duration, told bool)
+	// Started tells how long work that arrived at zero waited for a ready replica.
+	Started(so *v1alpha1.ScaledObject, after time.Duration)
 	// Read takes a reading of a trigger with its metrics, which may be without
 	// data.
 	Read(so *v1alpha1.ScaledObject, trigger int, metrics []string, empty bool)
@@ -145,6 +153,7 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	m.keep(decision)
 	if in.Replicas != nil {
 		l.noticed(ctx, m, t, *in.Replicas)
+		l.ready(so, m, t, *in.Replicas)
 	}
 	failed := l.act(ctx, so, m, t, read, decision, l.explain(m, in, decision))
 	if apierrors.IsConflict(failed) || ctx.Err() != nil {
@@ -246,7 +255,7 @@ func (l *Loop) act(
 	if err == nil {
 		m.wroteFrom, m.wrote = t.ResourceVersion, *d.Write
 		l.scaled(ctx, m, t, e)
-		l.woke(so, m, read, e)
+		l.woke(so, m, t, read, e)
 	}
 	if event := d.Scaled; err == nil && event != nil {
 		l.Status.Announce(so, *event)

@@ -40,6 +40,9 @@ type memory struct {
 
 	looked look
 	record record
+	// waking is the rise from zero whose first ready replica is waited for, nil for
+	// none.
+	waking *ColdStart
 }
 
 // formula is that of one generation, compiled, or why it cannot be.

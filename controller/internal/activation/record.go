@@ -27,6 +27,8 @@ type record struct {
 	changes []v1alpha1.Decision
 	// replicas is what the target had at the last decision, nil before.
 	replicas *int32
+	// cold is the last cold start, nil before the first.
+	cold *ColdStart
 }
 
 // Record is what the controller decided about one object.
@@ -35,6 +37,8 @@ type Record struct {
 	Last scaling.Explanation `json:"last"`
 	// Changes are the last ones that changed the replicas, the latest first.
 	Changes []v1alpha1.Decision `json:"changes,omitempty"`
+	// ColdStart is the last time that work found no replica.
+	ColdStart *ColdStart `json:"coldStart,omitempty"`
 }
 
 // Record returns what was decided about an object in this term. It is false
@@ -46,7 +50,7 @@ func (l *Loop) Record(key types.NamespacedName) (Record, bool) {
 	if m == nil || m.record.last.Time.IsZero() {
 		return Record{}, false
 	}
-	return Record{Last: m.record.last, Changes: slices.Clone(m.record.changes)}, true
+	return Record{Last: m.record.last, Changes: slices.Clone(m.record.changes), ColdStart: m.record.cold}, true
 }
 
 // Formula returns what the formula of an object came to at the last decision,
@@ -111,22 +115,7 @@ func (l *Loop) measure(so *v1alpha1.ScaledObject, m *memory, read []readings.Rea
 		l.Figures.Read(so, r.Index, r.Names(), r.Read == scaling.NoData)
 	}
 	l.Figures.Decided(so, max(now.Sub(newest), 0))
-}
-
-// woke tells how long the work of active triggers waited for a rise from rest.
-// Work that woke the target before, as when somebody put it to rest again by
-// hand, is not told of twice.
-func (l *Loop) woke(so *v1alpha1.ScaledObject, m *memory, read []readings.Reading, e scaling.Explanation) {
-	if l.Figures == nil || !scaling.AtRest(so, *e.Replicas) || *e.Write <= *e.Replicas {
-		return
-	}
-	now := l.Now()
-	for _, r := range read {
-		if came := r.EventTime; r.Asks() && !came.IsZero() && !came.Equal(m.triggers[r.Index].Woke) {
-			m.triggers[r.Index].Woke = came
-			l.Figures.Woken(so.Spec.Triggers[r.Index].Type, max(now.Sub(came), 0))
-		}
-	}
+	l.Figures.Objective(so)
 }
 
 func triggerID(so *v1alpha1.ScaledObject, index int) federation.ID {

@@ -153,15 +153,22 @@ func TestFormulaIsCompiledOncePerGeneration(t *testing.T) {
 
 // measured are the calls of Figures.
 type measured struct {
-	late, woken []time.Duration
-	empty       []string
-	forgotten   []int
+	late, woken, started []time.Duration
+	wakes, empty         []string
+	forgotten            []int
 }
 
 func (m *measured) Decided(_ *v1alpha1.ScaledObject, late time.Duration) {
 	m.late = append(m.late, late)
 }
 func (m *measured) Woken(_ string, after time.Duration) { m.woken = append(m.woken, after) }
+func (m *measured) Objective(*v1alpha1.ScaledObject)    {}
+func (m *measured) Woke(_ *v1alpha1.ScaledObject, after time.Duration, told bool) {
+	m.wakes = append(m.wakes, fmt.Sprint(after, " ", told))
+}
+func (m *measured) Started(_ *v1alpha1.ScaledObject, after time.Duration) {
+	m.started = append(m.started, after)
+}
 func (m *measured) Read(_ *v1alpha1.ScaledObject, _ int, metrics []string, empty bool) {
 	if empty {
 		m.empty = append(m.empty, metrics...)

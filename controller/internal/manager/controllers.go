@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 	"github.com/sluice-autoscaler/sluice/controller/rules"
@@ -85,7 +86,7 @@ func addDecisions(mgr ctrl.Manager, router *router, r admitting) error {
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(scalingActiveChanged())).
 		WatchesRawSource(source.Func(router.observations.attach)).
 		WithOptions(inTurns(workers, controller.Options{RateLimiter: retries()}))
-	return targets(b, mgr, templateOrReplicasChanged()).Complete(againAfterConflict(r))
+	return targets(b, mgr, predicate.Or[client.Object](templateOrReplicasChanged(), firstReady())).Complete(againAfterConflict(r))
 }
 
 // targets watches the kinds that the cache holds from the start and asks for
@@ -150,6 +151,20 @@ func sameHPA(a, b *autoscalingv2.HorizontalPodAutoscaler) bool {
 
 func templateOrReplicasChanged() predicate.Predicate {
 	return predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, roomChanged())
+}
+
+// firstReady passes that a target without ready Pods has one: a cold start is over.
+func firstReady() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, known := federation.ReadyReplicas(e.ObjectOld)
+			after, _ := federation.ReadyReplicas(e.ObjectNew)
+			return known && before == 0 && after > 0
+		},
+	}
 }
 
 // scalingActiveChanged passes changes of what the HPA says of itself.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -261,6 +263,38 @@ func TestHPAChanges(t *testing.T) {
 				t.Errorf("loop asked: %v", have)
 			}
 		})
+	}
+}
+
+// TestFirstReadyReplicaIsLookedAt, as the end of a cold start; the others are not.
+func TestFirstReadyReplicaIsLookedAt(t *testing.T) {
+	deployment := func(ready int32) client.Object {
+		return &appsv1.Deployment{Status: appsv1.DeploymentStatus{ReadyReplicas: ready}}
+	}
+	stateful := func(ready int32) client.Object {
+		return &appsv1.StatefulSet{Status: appsv1.StatefulSetStatus{ReadyReplicas: ready}}
+	}
+	for name, tt := range map[string]struct {
+		before, after client.Object
+		looked        bool
+	}{
+		"the first":                  {deployment(0), deployment(1), true},
+		"the first of a StatefulSet": {stateful(0), stateful(3), true},
+		"another":                    {deployment(1), deployment(2), false},
+		"none yet":                   {deployment(0), deployment(0), false},
+		"the last goes":              {deployment(1), deployment(0), false},
+		"nobody knows":               {&corev1.Pod{}, &corev1.Pod{}, false},
+	} {
+		stripped := func(o client.Object) client.Object {
+			kept, err := federation.StripWorkload(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kept.(client.Object)
+		}
+		if have := firstReady().Update(event.UpdateEvent{ObjectOld: stripped(tt.before), ObjectNew: stripped(tt.after)}); have != tt.looked {
+			t.Errorf("%s: looked at: %v", name, have)
+		}
 	}
 }
 

@@ -44,7 +44,9 @@ var (
 		"For how long nothing was heard of a trigger, beyond twice its polling interval; 0 while it is fresh.",
 		"namespace", "scaledObject", "scaler", "triggerIndex", "type")
 	atMaximum = desc("sluice_scaled_object_at_maximum", "1 while the HPA wants as many replicas as there may be.", perObject...)
-	paused    = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
+	objective = desc("sluice_scaled_object_wake_objective_seconds",
+		"How soon after its arrival work is to have replicas written, by annotation sluice.dev/wake-objective.", perObject...)
+	paused = desc("keda_scaled_object_paused", "1 while scaling is paused, in part or altogether.", perObject...)
 
 	triggers  = desc("keda_trigger_registered_total", "Triggers by type.", "type")
 	resources = desc("keda_resource_registered_total", "Objects by kind and namespace.", "type", "namespace")
@@ -79,7 +81,7 @@ func New(
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildInfo, value, latency, active, overdue, atMaximum, paused, triggers, resources} {
+	for _, d := range []*prometheus.Desc{buildInfo, value, latency, active, overdue, atMaximum, objective, paused, triggers, resources} {
 		ch <- d
 	}
 }
@@ -111,6 +113,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			if _, there := wishes[hpaOf(o.object)]; there {
 				wanted[o.id.Namespace]++
 			}
+			if wish, err := o.object.WakeObjective(); wish > 0 && err == nil {
+				wanted[o.id.Namespace]++
+			}
 		}
 	}
 	all.left = ofCollector.Shares(wanted)
@@ -123,6 +128,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			all.of(paused, number(o.object.Status.Conditions.IsTrue(v1alpha1.ConditionPaused)), o.id.Namespace, o.id.Name)
 			if wish, there := wishes[hpaOf(o.object)]; there {
 				all.of(atMaximum, number(wantsAll(o.object, wish)), o.id.Namespace, o.id.Name)
+			}
+			if wish, err := o.object.WakeObjective(); wish > 0 && err == nil {
+				all.of(objective, wish.Seconds(), o.id.Namespace, o.id.Name)
 			}
 		}
 		left := v1alpha1.MostMetrics

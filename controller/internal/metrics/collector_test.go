@@ -200,6 +200,58 @@ keda_scaler_empty_upstream_responses_total{ignoreNullValues="true",metricName="s
 	}
 }
 
+// TestWakesAreJudgedByTheirObjective, where there is one; where the source does not
+// tell when work arrived, nobody can.
+func TestWakesAreJudgedByTheirObjective(t *testing.T) {
+	const of = `{namespace="shop",objective=`
+	f := NewFigures(nil)
+	with := object(func(so *v1alpha1.ScaledObject) {
+		so.Annotations = map[string]string{v1alpha1.AnnotationWakeObjective: "2s"}
+	})
+	tells := func(text string) {
+		t.Helper()
+		want := ""
+		if text != "" {
+			want = "# HELP sluice_scaled_object_wakes_total Rises from rest of objects with an objective: whether replicas were written in time, counted from the arrival of work.\n" +
+				"# TYPE sluice_scaled_object_wakes_total counter\n" + strings.ReplaceAll(text, "(", "sluice_scaled_object_wakes_total"+of+`"`)
+		}
+		want = strings.ReplaceAll(want, ")", `",scaledObject="worker"}`)
+		if err := testutil.CollectAndCompare(f, strings.NewReader(want), "sluice_scaled_object_wakes_total"); err != nil {
+			t.Error(err)
+		}
+	}
+	f.Objective(object())
+	f.Woke(object(), time.Hour, true)
+	tells("")
+	f.Objective(with)
+	tells("(met) 0\n(missed) 0\n(unknown) 0\n")
+	for _, after := range []time.Duration{0, 2 * time.Second, 2*time.Second + 1, time.Hour} {
+		f.Woke(with, after, true)
+	}
+	f.Woke(with, 0, false)
+	f.Objective(with)
+	tells("(met) 2\n(missed) 2\n(unknown) 1\n")
+	f.Objective(object())
+	tells("")
+	f.Started(with, 3*time.Second)
+	f.Forget(types.NamespacedName{Namespace: "shop", Name: "worker"})
+	if n := testutil.CollectAndCount(f, "sluice_scaled_object_cold_start_seconds"); n != 0 {
+		t.Errorf("%d cold starts of an object that is gone", n)
+	}
+}
+
+func TestObjectiveIsTold(t *testing.T) {
+	for text, want := range map[string]int{"2s": 1, "soon": 0, "0s": 0, "": 0} {
+		so := object(func(so *v1alpha1.ScaledObject) {
+			so.Annotations = map[string]string{v1alpha1.AnnotationWakeObjective: text}
+		})
+		c := New(testcluster.New(t, "", nil, so).Client, states, "v1", leading, noFormula, nil)
+		if n := testutil.CollectAndCount(c, "sluice_scaled_object_wake_objective_seconds"); n != want {
+			t.Errorf("%q: %d series", text, n)
+		}
+	}
+}
+
 func TestSeriesEndWithTheObject(t *testing.T) {
 	cluster := testcluster.New(t, "", nil, object())
 	c := New(cluster.Client, states, "v1", leading, noFormula, nil)

@@ -16,6 +16,8 @@ type Figures struct {
 	late  *perName
 	woken *prometheus.HistogramVec
 	empty *perName
+	// wakes are those of objects with an objective, cold the last cold starts.
+	wakes, cold *perName
 	// failing are the ScaledJobs' Jobs that failed in a row.
 	failing *perName
 }
@@ -33,6 +35,11 @@ func NewFigures(out *series.LeftOut) *Figures {
 		}, []string{"type"}),
 		failing: series.NewGauges[objectKey, int](each(out), "sluice_scaled_job_failures_in_a_row",
 			"The newest of a ScaledJob's Jobs that have ended and are kept, as long as all of them failed.", perJob...),
+		wakes: series.New[objectKey, int](each(out), "sluice_scaled_object_wakes_total",
+			"Rises from rest of objects with an objective: whether replicas were written in time, counted from the arrival of work.",
+			"namespace", "scaledObject", "objective"),
+		cold: series.NewGauges[objectKey, int](each(out), "sluice_scaled_object_cold_start_seconds",
+			"From the arrival of work while there was no replica to the first ready one, at the last such wake.", perObject...),
 		empty: series.New[objectKey, int](names(out),
 			"keda_scaler_empty_upstream_responses_total", "Readings in which the source answered but had nothing to say.",
 			"namespace", "scaledResource", "triggerName", "metricName", "resourceType", "ignoreNullValues"),
@@ -45,6 +52,8 @@ func (f *Figures) Describe(ch chan<- *prometheus.Desc) {
 	f.woken.Describe(ch)
 	f.empty.Describe(ch)
 	f.failing.Describe(ch)
+	f.wakes.Describe(ch)
+	f.cold.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -53,6 +62,8 @@ func (f *Figures) Collect(ch chan<- prometheus.Metric) {
 	f.woken.Collect(ch)
 	f.empty.Collect(ch)
 	f.failing.Collect(ch)
+	f.wakes.Collect(ch)
+	f.cold.Collect(ch)
 }
 
 // Decided takes how late the last decision about an object was.
@@ -63,6 +74,51 @@ func (f *Figures) Decided(so *v1alpha1.ScaledObject, late time.Duration) {
 // Woken takes one rise from rest.
 func (f *Figures) Woken(triggerType string, after time.Duration) {
 	f.woken.WithLabelValues(triggerType).Observe(after.Seconds())
+}
+
+// verdicts are what may become of a wake, judged by its object's objective. It is not
+// known where the source does not tell when the work arrived. Each is a part of its
+// object.
+var verdicts = []string{met: "met", missed: "missed", unknown: "unknown"}
+
+const (
+	met = iota
+	missed
+	unknown
+)
+
+// Objective has the wakes of an object told of that has an objective, and of no
+// other.
+func (f *Figures) Objective(so *v1alpha1.ScaledObject) {
+	key := ofObject(so).key()
+	if objective, err := so.WakeObjective(); objective == 0 || err != nil {
+		f.wakes.Forget(key)
+		return
+	}
+	for part, verdict := range verdicts {
+		f.wakes.Add(key, part, 0, so.Namespace, so.Name, verdict)
+	}
+}
+
+// Woke judges a rise from rest by the object's objective.
+func (f *Figures) Woke(so *v1alpha1.ScaledObject, after time.Duration, told bool) {
+	objective, err := so.WakeObjective()
+	if objective == 0 || err != nil {
+		return
+	}
+	verdict := met
+	switch {
+	case !told:
+		verdict = unknown
+	case after > objective:
+		verdict = missed
+	}
+	f.wakes.Add(ofObject(so).key(), verdict, 1, so.Namespace, so.Name, verdicts[verdict])
+}
+
+// Started takes how long work that arrived at zero waited for a ready replica.
+func (f *Figures) Started(so *v1alpha1.ScaledObject, after time.Duration) {
+	f.cold.Set(ofObject(so).key(), 0, after.Seconds(), so.Namespace, so.Name)
 }
 
 // Read takes a reading of a trigger with its metrics, and counts it where it was
@@ -101,6 +157,8 @@ func (f *Figures) forget(object objectKey) {
 	f.late.Forget(object)
 	f.empty.Forget(object)
 	f.failing.Forget(object)
+	f.wakes.Forget(object)
+	f.cold.Forget(object)
 }
 
 // ForgetAll drops the series of every object.
@@ -108,4 +166,6 @@ func (f *Figures) ForgetAll() {
 	f.late.Reset()
 	f.empty.Reset()
 	f.failing.Reset()
+	f.wakes.Reset()
+	f.cold.Reset()
 }
