@@ -26,7 +26,7 @@ PLUGIN := kubectl-sluice
 # Modules whose connections go by the rules of outbound/; the plugin asks the API
 # server alone.
 DIALLING := outbound identity $(CORE) $(PLUGIN) $(patsubst %/go.mod,%,$(wildcard scalers/*/go.mod scalers/scaler/credentials/go.mod))
-GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'deploy/helm/*' 'docs/helm.md' 'docs/reasons.md' 'docs/runbooks/README.md' 'docs/triggers/*' 'proto/*.proto'
+GENERATED := '*.pb.go' '*zz_generated*' 'deploy/*.yaml' 'deploy/helm/*' 'deploy/dashboards/*.json' 'docs/helm.md' 'docs/reasons.md' 'docs/runbooks/README.md' 'docs/triggers/*' 'proto/*.proto'
 
 ##@ Build
 .PHONY: help build processes plugins tools generate docs images release clean

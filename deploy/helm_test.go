@@ -388,6 +388,22 @@ func TestAlertsAreThereWhereTheyCanBe(t *testing.T) {
 	}
 }
 
+// TestDashboardsAreThoseOfTheComponent where they are wanted, and not there where
+// they are not.
+func TestDashboardsAreThoseOfTheComponent(t *testing.T) {
+	without, with := template(t, helmChart, ""), template(t, helmChart, "sluice: {dashboards: {enabled: true}}")
+	component := kustomized(t, layer(t, []string{all}, []string{"components/dashboards"}))
+	for _, name := range []string{"keda", "sluice"} {
+		id := "ConfigMap sluice-system/sluice-dashboard-" + name
+		if without[id] != nil {
+			t.Errorf("%s is there by default", id)
+		}
+		if component[id] == nil || !reflect.DeepEqual(with[id], component[id]) {
+			t.Errorf("%s of the chart is not that of the component", id)
+		}
+	}
+}
+
 // TestWrongValuesAreRefusedByName gives keys that are not there and values of a
 // wrong type.
 func TestWrongValuesAreRefusedByName(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-autoscaler/sluice/deploy/alerts"
+	"github.com/sluice-autoscaler/sluice/deploy/dashboards"
 	"github.com/sluice-autoscaler/sluice/deploy/families"
 )
 
@@ -50,6 +51,15 @@ func Write(root string, list []families.Family) error {
 	} {
 		if written[path], err = make(list); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	boards, err := dashboards.All()
+	if err != nil {
+		return err
+	}
+	for _, d := range boards {
+		if written[folder+"/files/dashboards/"+d.File+".yaml"], err = d.ConfigMap(); err != nil {
+			return err
 		}
 	}
 	if err := os.RemoveAll(filepath.Join(root, folder, "files")); err != nil {

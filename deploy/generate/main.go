@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/deploy/alerts"
 	"github.com/sluice-autoscaler/sluice/deploy/chart"
+	"github.com/sluice-autoscaler/sluice/deploy/dashboards"
 	"github.com/sluice-autoscaler/sluice/deploy/families"
 	"github.com/sluice-autoscaler/sluice/deploy/manifests"
 )
@@ -38,7 +39,7 @@ func run(args []string, described io.Reader) error {
 	if err := manifests.Write(args[0], list); err != nil {
 		return err
 	}
-	if err := alerts.Write(args[0]); err != nil {
+	if err := errors.Join(alerts.Write(args[0]), dashboards.Write(args[0])); err != nil {
 		return err
 	}
 	return chart.Write(args[0], list)

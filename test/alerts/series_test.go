@@ -1,6 +1,7 @@
 package alerts
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -42,9 +43,58 @@ func TestSeriesExist(t *testing.T) {
 			}
 		}
 	}
+	for _, file := range []string{"keda", "sluice"} {
+		for title, queries := range panels(t, file) {
+			for _, query := range queries {
+				expr, err := parser.NewParser(parser.Options{}).ParseExpr(variable.ReplaceAllString(query, "5m"))
+				if err != nil {
+					t.Errorf("%s: %s: %v", file, title, err)
+					continue
+				}
+				exist(t, named, file+": "+title, expr)
+			}
+		}
+	}
 	if named["sluice_family_instance"] {
 		t.Error("a name that is not there is found")
 	}
+}
+
+// variable is what Grafana puts into a query.
+var variable = regexp.MustCompile(`\$[a-zA-Z_]+`)
+
+// panels are the queries of a dashboard by the title of their panel, and of a variable
+// by its name.
+func panels(t *testing.T, file string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(repository, "deploy/dashboards", file+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+		Templating struct {
+			List []struct{ Name, Definition string }
+		}
+	}
+	if err := json.Unmarshal(text, &board); err != nil || len(board.Panels) == 0 {
+		t.Fatal(len(board.Panels), err)
+	}
+	queries := map[string][]string{}
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			queries[p.Title] = append(queries[p.Title], target.Expr)
+		}
+	}
+	for _, v := range board.Templating.List {
+		if values, of := strings.CutPrefix(v.Definition, "label_values("); of {
+			queries[v.Name] = append(queries[v.Name], values[:strings.LastIndex(values, ",")])
+		}
+	}
+	return queries
 }
 
 // exist looks for every series of an expression.

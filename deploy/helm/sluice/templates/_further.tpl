@@ -151,6 +151,16 @@
   {{- $_ := set $rule.metadata "labels" (merge $rule.metadata.labels (dig "additionalLabels" dict $alerts)) -}}
   {{- include "sluice.print" (dict "c" $c "o" $rule) -}}
 {{- end -}}
+{{- $dashboards := dig "sluice" "dashboards" dict $v -}}
+{{- if dig "enabled" false $dashboards -}}
+  {{- range $path, $_ := .root.Files.Glob "files/dashboards/*.yaml" -}}
+    {{- $dashboard := fromYaml ($c.root.Files.Get $path) -}}
+    {{- $_ := set $dashboard.metadata "namespace" (dig "namespace" "" $dashboards | default $namespace) -}}
+    {{- $_ := set $dashboard.metadata "labels" (merge $dashboard.metadata.labels (dig "additionalLabels" dict $dashboards)) -}}
+    {{- with dig "annotations" dict $dashboards -}}{{- $_ := set $dashboard.metadata "annotations" . -}}{{- end -}}
+    {{- include "sluice.print" (dict "c" $c "o" $dashboard) -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "sluice.monitor" -}}
