@@ -101,6 +101,9 @@ bin/tools/helm: tools/helm/go.mod tools/helm/go.sum
 		-X $(HELM)/pkg/lint/rules.k8sVersionMajor=1 -X $(HELM)/pkg/lint/rules.k8sVersionMinor=37" \
 		-o $(CURDIR)/$@ $(HELM)/cmd/helm
 
+bin/tools/gitops: $(wildcard test/gitops/*.go) test/gitops/go.mod
+	cd test/gitops && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ .
+
 bin/tools/dials: $(wildcard tools/dials/*.go) tools/dials/go.mod
 	cd tools/dials && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ .
 
@@ -207,7 +210,7 @@ test-e2e: ## End-to-end scenarios on local control planes
 # mostly wait, so that more of them than there are cores may.
 test-scenarios: RUNS = -skip '^TestFault' ./brokers/... ./cmd/... ./e2e ./localcluster/...
 test-faults: RUNS = -run '^TestFault' ./e2e
-test-scenarios test-faults: build cluster-binaries bin/tools/.generators bin/tools/helm
+test-scenarios test-faults: build cluster-binaries bin/tools/.generators bin/tools/helm bin/tools/gitops
 	CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' MODULES=test LOG=$@.log SHOW='^(ok|FAIL|---)' \
 		hack/test.sh -count=1 -parallel 6 -timeout 30m $(RUNS)
 
