@@ -22,10 +22,13 @@ type turn = turns.Turn[chan struct{}]
 func NewGate(most, ofOne int) *Gate { return &Gate{line: turns.NewLine[chan struct{}](most, ofOne)} }
 
 // Enter waits until a request from an address may be worked on, and returns what
-// ends it. It is false when the turn does not come in time.
-func (g *Gate) Enter(ctx context.Context, address string) (leave func(), ok bool) {
-	t := g.wait(address)
-	leave = func() { g.leave(address) }
+// ends it. It is false when the turn does not come in time. A request of several is
+// one of whoever has the fewest.
+func (g *Gate) Enter(ctx context.Context, of ...string) (leave func(), ok bool) {
+	leave, t := g.wait(of)
+	if t == nil {
+		return leave, true
+	}
 	select {
 	case <-t.Value:
 		return leave, true
@@ -39,21 +42,29 @@ func (g *Gate) Enter(ctx context.Context, address string) (leave func(), ok bool
 }
 
 // Try is Enter for a request that does not wait.
-func (g *Gate) Try(address string) (leave func(), ok bool) {
-	t := g.wait(address)
-	if g.giveUp(t) {
+func (g *Gate) Try(of ...string) (leave func(), ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	address := g.line.Fewest(of)
+	if !g.line.Room(address) {
 		return nil, false
 	}
+	g.line.Enter(address)
 	return func() { g.leave(address) }, true
 }
 
-// wait has a request from an address wait for its turn, which may be at once.
-func (g *Gate) wait(address string) *turn {
+// wait has a request wait for its turn, nil where it is at once. Where there is room,
+// nobody waits who could have it.
+func (g *Gate) wait(of []string) (leave func(), t *turn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.line.Wait(address, make(chan struct{}), false)
-	g.admit()
-	return t
+	address := g.line.Fewest(of)
+	leave = func() { g.leave(address) }
+	if g.line.Room(address) {
+		g.line.Enter(address)
+		return leave, nil
+	}
+	return leave, g.line.Wait(address, make(chan struct{}), false)
 }
 
 // admit lets in who is next, as long as there is room; g.mu is held.

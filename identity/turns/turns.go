@@ -3,8 +3,10 @@
 package turns
 
 import (
+	"cmp"
 	"container/heap"
 	"container/list"
+	"slices"
 )
 
 // Line lets so many in at once, so many of them of one caller. Of those who wait it
@@ -17,6 +19,7 @@ type Line[T any] struct {
 	now         uint64 // counts changes
 	callers     map[string]*caller[T]
 	due         due[T]
+	spare       *caller[T] // one that was forgotten, for the next
 }
 
 // NewLine lets so many in at once, so many of them of one caller.
@@ -121,6 +124,27 @@ func (l *Line[T]) Has(of string) int {
 	return 0
 }
 
+// Fewest is the one of several callers that has the fewest inside, of equals the
+// fewest that wait. What they come for together is that one's: as a caller of its own,
+// who has some names would be as many callers as there are sets of them, and whoever
+// comes with somebody who has many waits behind none of those. There is at least one.
+func (l *Line[T]) Fewest(of []string) string {
+	if len(of) == 1 {
+		return of[0]
+	}
+	return slices.MinFunc(of, func(a, b string) int {
+		return cmp.Or(cmp.Compare(l.Has(a), l.Has(b)), cmp.Compare(l.waiting(a), l.waiting(b)))
+	})
+}
+
+// waiting is how many of a caller wait.
+func (l *Line[T]) waiting(of string) int {
+	if c := l.callers[of]; c != nil {
+		return c.waiting.Len() + c.later.Len()
+	}
+	return 0
+}
+
 // Inside is how many there are inside.
 func (l *Line[T]) Inside() int { return l.inside }
 
@@ -138,7 +162,9 @@ func (l *Line[T]) Resize(most, ofOne int) {
 func (l *Line[T]) caller(of string) *caller[T] {
 	c := l.callers[of]
 	if c == nil {
-		c = &caller[T]{place: -1}
+		if c, l.spare = l.spare, nil; c == nil {
+			c = &caller[T]{place: -1}
+		}
 		l.callers[of] = c
 	}
 	return c
@@ -158,6 +184,7 @@ func (l *Line[T]) changed(of string, c *caller[T]) {
 	}
 	if c.inside == 0 && !c.waits() {
 		delete(l.callers, of)
+		l.spare = c
 	}
 }
 

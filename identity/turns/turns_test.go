@@ -92,6 +92,20 @@ func TestLater(t *testing.T) {
 	}
 }
 
+// TestFewest: what several come for together is one more of whoever has the fewest.
+func TestFewest(t *testing.T) {
+	l := NewLine[int](2, 1)
+	l.Enter("a")
+	l.Enter("b")
+	l.Wait("b", 0, false)
+	l.Wait("c", 0, true)
+	for want, of := range map[string][]string{"a": {"b", "a"}, "c": {"a", "b", "c"}, "d": {"a", "c", "d"}, "b": {"b"}} {
+		if got := l.Fewest(of); got != want {
+			t.Errorf("of %v it is %s, want %s", of, got, want)
+		}
+	}
+}
+
 // TestLine has a random crowd come and go, and compares with the plain rule.
 func TestLine(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

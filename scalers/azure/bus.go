@@ -44,7 +44,7 @@ type bus struct {
 func openBus(ctx context.Context, access messagingAccess) (*bus, error) {
 	access.Entity, access.Host = "", strings.ToLower(access.Host) // which are no part of who asks
 	return client.Shared(ctx, access, func(ctx context.Context) (*bus, error) {
-		return connectBus(ctx, access.Host, access.address(), access.sign)
+		return connectBus(ctx, access.Host, access.address(), access, access.sign)
 	})
 }
 
@@ -71,7 +71,7 @@ func lendBus(ctx context.Context, id identityParams, in cloud, parameter, host s
 		if err != nil {
 			return nil, err
 		}
-		b, err := connectBus(ctx, host, "https://"+host+"/", bearing(token))
+		b, err := connectBus(ctx, host, "https://"+host+"/", id.PodIdentity, bearing(token))
 		if err == nil {
 			b.own = true
 		}
@@ -79,8 +79,9 @@ func lendBus(ctx context.Context, id identityParams, in cloud, parameter, host s
 	})
 }
 
-func connectBus(ctx context.Context, host, base string, authorize func(*http.Request) error) (*bus, error) {
-	account, err := client.AccountOf(ctx, []string{"azure", askedAt(base)})
+// connectBus is called with the ctx of a dial. login tells who asks from others.
+func connectBus(ctx context.Context, host, base string, login any, authorize func(*http.Request) error) (*bus, error) {
+	account, err := client.NamedAccountOf(ctx, []string{"azure", askedAt(base)}, login)
 	if err != nil {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func dialled(t testing.TB, n *namespace) *bus {
 	t.Helper()
 	ctx, release := scaler.Opening(t.Context())
 	t.Cleanup(release)
-	b, err := connectBus(ctx, n.address, "https://"+n.address+"/", func(r *http.Request) error {
+	b, err := connectBus(ctx, n.address, "https://"+n.address+"/", "own", func(r *http.Request) error {
 		r.Header.Set("Authorization", "Bearer for https://servicebus.azure.net")
 		return nil
 	})

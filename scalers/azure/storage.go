@@ -112,7 +112,7 @@ func openStorage(ctx context.Context, access storageAccess) (*storage, error) {
 		if access.Key != "" {
 			options.Authorize = access.sign
 		}
-		return access.connect(ctx, options)
+		return access.connect(ctx, access, options)
 	})
 }
 
@@ -133,14 +133,14 @@ func lendStorage(ctx context.Context, id identityParams, in cloud, parameter, ho
 		if err != nil {
 			return nil, err
 		}
-		return access.connect(ctx, client.HTTPOptions{Authorize: bearing(token)})
+		return access.connect(ctx, id.PodIdentity, client.HTTPOptions{Authorize: bearing(token)})
 	})
 }
 
 // connect is called with the ctx of a dial. Whom Azure counts requests for is the
-// account, whoever asks.
-func (a storageAccess) connect(ctx context.Context, o client.HTTPOptions) (*storage, error) {
-	account, err := client.AccountOf(ctx, []string{"azure", askedAt(a.Base)})
+// account, whoever asks; login tells who does from others.
+func (a storageAccess) connect(ctx context.Context, login any, o client.HTTPOptions) (*storage, error) {
+	account, err := client.NamedAccountOf(ctx, []string{"azure", askedAt(a.Base)}, login)
 	if err != nil {
 		return nil, err
 	}

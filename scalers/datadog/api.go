@@ -227,10 +227,10 @@ func (s *apiSource) combined(turn func() error, list json.RawMessage) (combined,
 }
 
 // newest is the last value that there is, or one so many points before.
-func (all points) newest(offset int) (float64, error) {
-	p := all.values
-	at := len(p) - 1
-	for at >= 0 && math.IsNaN(p[at]) {
+func (p *points) newest(offset int) (float64, error) {
+	values := p.values
+	at := len(values) - 1
+	for at >= 0 && math.IsNaN(values[at]) {
 		at--
 	}
 	switch {
@@ -239,8 +239,8 @@ func (all points) newest(offset int) (float64, error) {
 	case at < offset:
 		return 0, scaler.Errorf(codes.FailedPrecondition,
 			"lastAvailablePointOffset: there are %d points before the last one with a value, want %d; a longer age has more", at, offset)
-	case math.IsNaN(p[at-offset]):
+	case math.IsNaN(values[at-offset]):
 		return 0, fmt.Errorf("the point at lastAvailablePointOffset has no value: %w", scaler.ErrNoData)
 	}
-	return p[at-offset], nil
+	return values[at-offset], nil
 }

@@ -285,7 +285,7 @@ func TestThousandTriggers(t *testing.T) {
 	for i := range 1000 {
 		source, err := openDatadog(ctx, datadogParams{apiParams: apiParams{
 			Query: fmt.Sprintf("sum:m%d{*}", i), Age: 90, APIKey: keys["apiKey"], AppKey: keys["appKey"], Site: s.site,
-		}})
+		}, Timeout: 30 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,11 @@ import (
 // says that they are too many. A nil Account has no bounds.
 type Account struct {
 	*ledger
-	left func()
+	// strangers are all who name the account with a login that was not let in, nil
+	// where the name of the account is a secret itself; known is a login that was.
+	strangers *ledger
+	known     atomic.Bool
+	left      func()
 }
 
 // AccountOf returns the account that params tell from others. They are compared
@@ -48,6 +52,28 @@ func AccountOf(ctx context.Context, params any) (*Account, error) {
 	return pool.Shared(ctx, []string{id}, func(context.Context) (*Account, error) {
 		return &Account{ledger: ledgers.take(id), left: func() { ledgers.leave(id) }}, nil
 	})
+}
+
+// NamedAccountOf is AccountOf where anybody may name an account, such as that of a
+// host. Whoever asks with a login that the service did not let in has no turns of those
+// whom it did, and says nothing of what the account answers: that is of all of them.
+func NamedAccountOf(ctx context.Context, params, login any) (*Account, error) {
+	id := fingerprint.OfValue(params)
+	return pool.Shared(ctx, []string{id, fingerprint.OfValue(login)}, func(context.Context) (*Account, error) {
+		strangers := id + " strangers"
+		return &Account{ledger: ledgers.take(id), strangers: ledgers.take(strangers), left: func() {
+			ledgers.leave(id)
+			ledgers.leave(strangers)
+		}}, nil
+	})
+}
+
+// at is whose turns those of the login are.
+func (a *Account) at() *ledger {
+	if a.strangers != nil && !a.known.Load() {
+		return a.strangers
+	}
+	return a.ledger
 }
 
 // Close is for the pool.
@@ -119,7 +145,12 @@ func (a *Account) Take(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return a.take(ctx)
+	if a.strangers != nil && !a.known.Load() {
+		if err := a.rests(); err != nil {
+			return err
+		}
+	}
+	return a.at().take(ctx)
 }
 
 // Throttled notes that the service has refused a request because there were too
@@ -134,7 +165,7 @@ func (a *Account) Throttled(pause time.Duration, said string) error {
 	if a == nil {
 		return &AccountError{err: words.Errorf(codes.ResourceExhausted, "the service throttles the account: %w", words.Plain(codes.ResourceExhausted, said))}
 	}
-	l := a.ledger
+	l := a.at()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -168,12 +199,16 @@ func (a *Account) Answered() {
 	if a == nil {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	l := a.at()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	a.follow(now)
-	a.answered++
-	if a.resting(now) == nil {
-		a.rest, a.throttled = 0, nil
+	l.follow(now)
+	l.answered++
+	if l.resting(now) == nil {
+		l.rest, l.throttled = 0, nil
 	}
 }
+
+// letIn notes whether the service let the login in.
+func (a *Account) letIn(known bool) { a.known.Store(known) }

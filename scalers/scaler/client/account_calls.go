@@ -96,6 +96,10 @@ func (a accounted) RoundTrip(request *http.Request) (*http.Response, error) {
 	case response.StatusCode == http.StatusUnauthorized, response.StatusCode == http.StatusForbidden:
 		// Anybody may be refused who only knows the name of an account. That says
 		// nothing about how much it answers.
+		a.account.letIn(false)
+	case response.StatusCode < http.StatusMultipleChoices:
+		a.account.letIn(true)
+		a.account.Answered()
 	default:
 		a.account.Answered()
 	}
@@ -124,10 +128,11 @@ func (a *Account) Unary(ctx context.Context, method string, request, reply any, 
 }
 
 // AnsweredGRPC reports whether a service answered a call, if only with what is wrong
-// about it: it counts that call, too.
+// about it: it counts that call, too. That it lets somebody not in says nothing about
+// how much it answers.
 func AnsweredGRPC(err error) bool {
 	switch status.Code(err) {
-	case codes.Unknown, codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.ResourceExhausted:
+	case codes.Unauthenticated, codes.PermissionDenied, codes.Unknown, codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.ResourceExhausted:
 		return false
 	default:
 		return true

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/fingerprint"
@@ -123,6 +124,41 @@ func TestNamespacesTakeTurns(t *testing.T) {
 		defer mu.Unlock()
 		if got, want := strings.Join(order, " "), "a1 b1 a2 b2 a3 a4"; got != want {
 			t.Errorf("turns = %s, want %s", got, want)
+		}
+	})
+}
+
+// TestSetsOfNamespacesHaveNoTurnsOfTheirOwn: requests that several namespaces share
+// are made in the turns of those.
+func TestSetsOfNamespacesHaveNoTurnsOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const namespaces = 7
+		a := account(t, "60") // six at once, and more than another each second
+		took := map[string]time.Duration{}
+		var asking sync.WaitGroup
+		var mu sync.Mutex
+		start := time.Now()
+		ask := func(name string, of []string) {
+			asking.Go(func() {
+				ctx, cancel := context.WithTimeout(budget.OfMembers(t.Context(), of), time.Hour)
+				defer cancel()
+				err := a.Take(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				if took[name] = time.Since(start); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+			synctest.Wait()
+		}
+		for i, of := range boundtest.Sets(namespaces) {
+			ask(fmt.Sprint("set ", i), of)
+		}
+		ask("alone", []string{"shop"})
+		ask("along", []string{"mallory0", "shop"})
+		asking.Wait()
+		if alone, along := took["alone"], took["along"]; alone > (namespaces+2)*2*time.Second || along > 2*(namespaces+2)*2*time.Second {
+			t.Errorf("the turns of another come after %v and %v", alone, along)
 		}
 	})
 }
@@ -498,6 +534,68 @@ func TestRefusedLoginsSayNothingOfAnAccount(t *testing.T) {
 	}
 }
 
+// TestStrangersHaveNoTurnsOfAnAccount: who names an account without being let in takes
+// no turn of those who are, and has no say in how long it rests and what it answers.
+func TestStrangersHaveNoTurnsOfAnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		setBudget(t, "60")
+		ctx, release := pool.Opening(t.Context())
+		defer release()
+		number := accounts.Add(1)
+		of := func(login string) *Account {
+			a, err := NamedAccountOf(ctx, []any{t.Name(), number}, login)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		ask := func(a *Account, answered int) error {
+			request, err := http.NewRequestWithContext(in(t, "shop", time.Second), http.MethodGet, "http://source/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := accounted{account: a, throttled: ThrottledHTTP, RoundTripper: answering(answered)}.RoundTrip(request)
+			if err == nil {
+				response.Body.Close()
+			}
+			return err
+		}
+		mine, again := of("mine"), of("mine")
+		if mine.ledger != of("other").ledger || mine != again {
+			t.Fatal("an account for each login")
+		}
+		if err := ask(mine, http.StatusOK); err != nil {
+			t.Fatal(err)
+		}
+		refused := 0
+		for i := range 300 {
+			if ask(of(fmt.Sprint("none ", i)), []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusNotFound}[i%3]) != nil {
+				refused++
+			}
+		}
+		if refused < 200 {
+			t.Errorf("%d of 300 requests of strangers had no turn", refused)
+		}
+		if err := ask(mine, http.StatusOK); err != nil {
+			t.Errorf("who was let in: %v", err)
+		}
+		_ = ask(of("none 0"), http.StatusTooManyRequests)
+		pass(time.Second)
+		if err := ask(mine, http.StatusOK); err != nil {
+			t.Errorf("who was let in, when a stranger is throttled: %v", err)
+		}
+		pass(2 * time.Minute)
+		_ = ask(mine, http.StatusTooManyRequests)
+		if ask(of("next"), http.StatusOK) == nil {
+			t.Error("a stranger is let in while the account rests")
+		}
+		pass(2 * time.Minute)
+		if err := ask(mine, http.StatusForbidden); err != nil || mine.known.Load() {
+			t.Errorf("who is not let in any more: %v, and counts among those who are", err)
+		}
+	})
+}
+
 // TestAnAccountIsRememberedWhileItRests opens the last source of one again.
 func TestAnAccountIsRememberedWhileItRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -680,9 +778,9 @@ func TestCallsAreMadeOnTheAccount(t *testing.T) {
 			t.Errorf("error = %v after %d calls", err, asked)
 		}
 		// What the service says is wrong about a call counts as the call of one that
-		// was not throttled; silence does not.
-		for code, counts := range map[codes.Code]bool{codes.NotFound: true, codes.PermissionDenied: true, codes.Unavailable: false, codes.DeadlineExceeded: false, codes.ResourceExhausted: false} {
-			pass(10 * time.Second)
+		// was not throttled; silence does not, nor that somebody is not let in.
+		for code, counts := range map[codes.Code]bool{codes.NotFound: true, codes.PermissionDenied: false, codes.Unauthenticated: false, codes.Unavailable: false, codes.DeadlineExceeded: false, codes.ResourceExhausted: false} {
+			pass(5 * time.Second)
 			before := a.answered
 			answer = status.Error(code, "grpc: hush")
 			if err := call(); err != answer || (a.answered > before) != counts { //nolint:errorlint // the very same

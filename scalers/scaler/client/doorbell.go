@@ -68,7 +68,7 @@ func (d *SharedDoorbell) Close() {
 // run returns when ctx ends, when something fails, or when Listeners.Topics says
 // that nobody is left.
 func (d *SharedDoorbell) Listen(ctx context.Context, place, topic string, run func(context.Context, *Listeners) error, listening, ring func()) error {
-	l := &listener{topic: topic, namespace: budget.Namespace(ctx), listening: sync.OnceFunc(listening), ring: ring, failed: make(chan error, 1)}
+	l := &listener{topic: topic, namespace: budget.Namespaces(ctx)[0], listening: sync.OnceFunc(listening), ring: ring, failed: make(chan error, 1)}
 	at, err := d.joinInTime(ctx, place, l, run)
 	if err != nil {
 		return err

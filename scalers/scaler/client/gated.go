@@ -35,7 +35,7 @@ type gated struct {
 
 // RoundTrip implements http.RoundTripper.
 func (g gated) RoundTrip(request *http.Request) (*http.Response, error) {
-	leave, ok := g.gate.Enter(request.Context(), budget.Namespace(request.Context()))
+	leave, ok := g.gate.Enter(request.Context(), budget.Namespaces(request.Context())...)
 	if !ok {
 		if request.Body != nil {
 			_ = request.Body.Close()

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,7 +86,7 @@ func (l *ledger) take(ctx context.Context) error {
 		l.mu.Unlock()
 		return nil
 	}
-	namespace := budget.Namespace(ctx)
+	namespace := l.fewest(budget.Namespaces(ctx))
 	if at := l.turnOf(namespace, now); at.After(latest) || !l.room(namespace, now) {
 		defer l.mu.Unlock()
 		return l.usedUp(at, now)
@@ -103,6 +104,18 @@ func (l *ledger) take(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return l.leave(ctx, namespace, t)
+}
+
+// fewest is the one of several namespaces of which the fewest wait. l.mu is held.
+func (l *ledger) fewest(of []string) string {
+	if len(of) == 1 {
+		return of[0]
+	}
+	waiting := make(map[string]int, len(l.lanes))
+	for _, lane := range l.lanes {
+		waiting[lane.namespace] = len(lane.waiting)
+	}
+	return slices.MinFunc(of, func(a, b string) int { return waiting[a] - waiting[b] })
 }
 
 // follow takes over another limit. l.mu is held.
@@ -387,7 +400,7 @@ func (r *registry) leave(id string) {
 	if one.users--; one.users > 0 {
 		return
 	}
-	if !one.rests(now) {
+	if !one.remembers(now) {
 		delete(r.all, id)
 		return
 	}
@@ -396,7 +409,7 @@ func (r *registry) leave(id string) {
 		if one.users > 0 {
 			continue
 		}
-		if one.rests(now) && resting < mostResting {
+		if one.remembers(now) && resting < mostResting {
 			resting++
 		} else {
 			delete(r.all, id)
@@ -404,8 +417,15 @@ func (r *registry) leave(id string) {
 	}
 }
 
-// rests is true while there is something to remember of an account.
-func (l *ledger) rests(now time.Time) bool {
+// rests is why the account is not asked now, nil for one that may be.
+func (l *ledger) rests() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.resting(time.Now())
+}
+
+// remembers is true while there is something to remember of an account.
+func (l *ledger) remembers(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.resting(now) != nil || l.limit > 0 && l.spent.After(now) || l.learned > 0 && now.Sub(l.halved) < learnedFor

@@ -87,7 +87,7 @@ func ListenToAll(b *testing.B, triggers int, open func(ctx context.Context, i in
 }
 
 // ReadAtOnce reads each source by itself, as many at a time as the sampler does
-// at one endpoint, and returns what they say in the order of sources, nil for one that fails.
+// at one endpoint, and returns what they say in the order of sources. All of them have to.
 func ReadAtOnce(t testing.TB, sources []scaler.Source) [][]scaler.Reading {
 	t.Helper()
 	all := make([][]scaler.Reading, len(sources))
@@ -108,5 +108,8 @@ func ReadAtOnce(t testing.TB, sources []scaler.Source) [][]scaler.Reading {
 		})
 	}
 	reading.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 	return all
 }

@@ -127,3 +127,18 @@ func Read(ctx context.Context, client *http.Client, address string) error {
 	_, err = io.ReadAll(response.Body)
 	return err
 }
+
+// Sets are all sets of so many namespaces: as many callers as somebody with those
+// would be where several count together as one more.
+func Sets(namespaces int) (sets [][]string) {
+	for members := 1; members < 1<<namespaces; members++ {
+		var of []string
+		for i := range namespaces {
+			if members&(1<<i) != 0 {
+				of = append(of, fmt.Sprint("mallory", i))
+			}
+		}
+		sets = append(sets, of)
+	}
+	return sets
+}

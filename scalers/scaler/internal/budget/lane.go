@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -106,10 +107,11 @@ type share struct {
 // there is come, or of a document.
 func (l *lane) acquire(ctx context.Context, bytes, come int64, coming bool, end context.CancelCauseFunc) (*share, error) {
 	s := &share{
-		lane: l, bytes: min(bytes, l.size), come: min(come, l.room), namespace: Namespace(ctx),
+		lane: l, bytes: min(bytes, l.size), come: min(come, l.room),
 		granted: make(chan struct{}), crowded: make(chan struct{}), end: end, coming: coming,
 	}
 	l.mu.Lock()
+	s.namespace = l.least(Namespaces(ctx))
 	l.wait(s)
 	l.admit()
 	l.makeRoom()
@@ -124,7 +126,20 @@ func (l *lane) acquire(ctx context.Context, bytes, come int64, coming bool, end 
 	return nil, errNoShare
 }
 
-// wait has a share wait for its turn. l.mu is held, as below.
+// least is the one of several namespaces that holds the least, of equals the one with
+// the fewest that wait. l.mu is held, as below.
+func (l *lane) least(of []string) string {
+	if len(of) == 1 {
+		return of[0]
+	}
+	none := &caller{}
+	return slices.MinFunc(of, func(one, other string) int {
+		a, b := cmp.Or(l.callers[one], none), cmp.Or(l.callers[other], none)
+		return cmp.Or(cmp.Compare(a.held, b.held), cmp.Compare(len(a.waiting), len(b.waiting)))
+	})
+}
+
+// wait has a share wait for its turn.
 func (l *lane) wait(s *share) {
 	c := l.callers[s.namespace]
 	if c == nil {

@@ -2,28 +2,31 @@ package budget
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"strings"
 )
 
 // payers are the namespaces that something is taken for.
 type payers struct {
-	all  string
+	all  []string // each once
 	each []string // of a request for several members, those of each
 }
 
 type payersKey struct{}
 
-// Of has shares that are taken with the context count for a namespace, or for
-// several, see Together.
+// Of has shares that are taken with the context count for a namespace.
 func Of(ctx context.Context, namespace string) context.Context {
-	return context.WithValue(ctx, payersKey{}, payers{all: namespace})
+	return context.WithValue(ctx, payersKey{}, payers{all: []string{namespace}})
 }
 
-// OfMembers is Of for a request for several members, all together.
+// OfMembers is Of for a request for several members. It counts for one of their
+// namespaces, for that which has the least of what is taken.
 func OfMembers(ctx context.Context, each []string) context.Context {
-	return context.WithValue(ctx, payersKey{}, payers{Together(each...), each})
+	return context.WithValue(ctx, payersKey{}, payers{once(each), each})
+}
+
+// OfAll is the context of what is done for all of the members together.
+func OfAll(ctx context.Context) context.Context {
+	return context.WithValue(ctx, payersKey{}, payers{all: Namespaces(ctx)})
 }
 
 // OfSome is the context of what is done with one of OfMembers for some of the members
@@ -33,41 +36,37 @@ func OfSome(ctx context.Context, places ...int) context.Context {
 	if of.each == nil {
 		return ctx
 	}
+	return OfMembers(ctx, some(of.each, places))
+}
+
+func some(of []string, places []int) []string {
 	some := make([]string, len(places))
 	for i, place := range places {
-		some[i] = of.each[place]
+		some[i] = of[place]
 	}
-	return OfMembers(ctx, some)
+	return some
 }
 
-// Namespace is that of Of, "" without one.
-func Namespace(ctx context.Context) string {
-	of, _ := ctx.Value(payersKey{}).(payers)
-	return of.all
+// Namespaces are those that share what is taken with the context, each once and in
+// order; "" without any. Where it counts, it does so for one of them: if it did for
+// all of them as one, apart from each, who has some namespaces would be as many as
+// there are sets of those.
+func Namespaces(ctx context.Context) []string {
+	if of, _ := ctx.Value(payersKey{}).(payers); len(of.all) > 0 {
+		return of.all
+	}
+	return nobody
 }
 
-// Together are several as one, apart from each of them: nobody pays for what others
-// ask along.
-func Together(namespaces ...string) string {
-	if len(namespaces) == 0 {
-		return ""
-	}
-	one := namespaces[0]
-	if !slices.ContainsFunc(namespaces, func(other string) bool { return other != one }) {
-		return one
-	}
-	all := map[string]struct{}{}
-	for _, several := range namespaces {
-		for namespace := range strings.SplitSeq(several, ",") {
-			all[namespace] = struct{}{}
-		}
-	}
-	return strings.Join(slices.Sorted(maps.Keys(all)), ",")
+var nobody = []string{""}
+
+func once(namespaces []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(namespaces)))
 }
 
 // InTurns has namespaces take turns in what is done for members of a request one
 // after another: each time the first that is left of each. places are the members
-// that one is for.
+// that one is for; what is for several is a turn of whoever has had the fewest.
 func InTurns[R any](ctx context.Context, requests []R, places func(R) []int) {
 	of, _ := ctx.Value(payersKey{}).(payers)
 	if of.each == nil {
@@ -79,7 +78,11 @@ func InTurns[R any](ctx context.Context, requests []R, places func(R) []int) {
 	}
 	order, count := make([]ranked, len(requests)), map[string]int{}
 	for i, r := range requests {
-		namespace := Namespace(OfSome(ctx, places(r)...))
+		of := once(some(of.each, places(r)))
+		if len(of) == 0 {
+			of = nobody
+		}
+		namespace := slices.MinFunc(of, func(a, b string) int { return count[a] - count[b] })
 		order[i] = ranked{r, count[namespace]}
 		count[namespace]++
 	}

@@ -17,7 +17,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -31,8 +30,8 @@ func Places() (most, ofOne int) {
 	return most, (most + 1) / 2
 }
 
-// gate is that of the process.
-var gate = sync.OnceValue(func() *inbound.Gate { return inbound.NewGate(Places()) })
+// process is the gate of the process.
+var process = sync.OnceValue(func() *gate { return newGate(Places()) })
 
 // errLate is the failure of a read whose time passes while it computes, or waits
 // to.
@@ -41,35 +40,35 @@ var errLate = words.Errorf(codes.DeadlineExceeded, "there is no time left to loo
 // Turn is what one goroutine computes, one thing after another. The zero Turn is
 // one that has not begun.
 type Turn struct {
-	leave func() // nil while it is not at work
-	until time.Time
+	place  place
+	atWork bool
+	until  time.Time
 }
 
 // Work is called before each piece of work, of a millisecond or so. It waits for
 // the next turn when there is none or it is over, and fails, at rest, when the
 // context ends.
 func (t *Turn) Work(ctx context.Context) error {
-	if t.leave != nil && ctx.Err() == nil && time.Now().Before(t.until) {
+	if t.atWork && ctx.Err() == nil && time.Now().Before(t.until) {
 		return nil
 	}
 	t.Rest()
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	leave, ok := enter(ctx, budget.Namespace(ctx))
-	if !ok {
+	if !process().enter(ctx, &t.place, budget.Namespaces(ctx)) {
 		return ended(ctx)
 	}
-	t.leave, t.until = leave, time.Now().Add(slice)
+	t.atWork, t.until = true, time.Now().Add(slice)
 	return nil
 }
 
 // Rest gives the turn to others: at the end, and before what waits for anything
 // else.
 func (t *Turn) Rest() {
-	if t.leave != nil {
-		t.leave()
-		t.leave = nil
+	if t.atWork {
+		process().leave(&t.place)
+		t.atWork = false
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 )
 
@@ -60,6 +61,41 @@ func TestNamespacesTakeTurns(t *testing.T) {
 			turn.Rest()
 			if took := time.Since(began); took > slice+slice/4+slice/4 {
 				t.Errorf("a quarter of a turn took %v", took)
+			}
+		}
+	})
+}
+
+// TestSetsOfNamespacesTakeTurnsOfTheirs: what several namespaces compute together is a
+// turn of one of them, however many sets of them there are.
+func TestSetsOfNamespacesTakeTurnsOfTheirs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const namespaces = 7
+		var enemies sync.WaitGroup
+		defer enemies.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, of := range boundtest.Sets(namespaces) {
+			enemies.Go(func() {
+				var turn Turn
+				defer turn.Rest()
+				for turn.Work(budget.OfMembers(ctx, of)) == nil {
+					<-time.After(slice)
+				}
+			})
+		}
+		synctest.Wait()
+		for _, of := range [][]string{{"shop"}, {"mallory0", "shop"}} {
+			for range 10 {
+				began := time.Now()
+				var turn Turn
+				if err := turn.Work(budget.OfMembers(ctx, of)); err != nil {
+					t.Fatal(err)
+				}
+				turn.Rest()
+				if took := time.Since(began); took > (namespaces+1)*slice {
+					t.Errorf("%v waited for %v", of, took)
+				}
 			}
 		}
 	})

@@ -53,10 +53,10 @@ func NewPlaces(connection any) *Places {
 
 // Place is what one read holds of the places while it lasts.
 type Place struct {
-	places    *Places
-	namespace string
-	answers   int64 // of the places when it began
-	leave     func()
+	places  *Places
+	of      []string // the namespaces that share it
+	answers int64    // of the places when it began
+	leave   func()
 
 	mu        sync.Mutex
 	leaveSlow func() // nil for one that is quick
@@ -71,14 +71,14 @@ func (all *Places) Enter(ctx context.Context, slow bool, limit time.Duration) (*
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	p := &Place{places: all, namespace: budget.Namespace(ctx)}
+	p := &Place{places: all, of: budget.Namespaces(ctx)}
 	var ok bool
 	if slow {
-		if p.leaveSlow, ok = all.slow.Enter(limited, p.namespace); !ok {
+		if p.leaveSlow, ok = all.slow.Enter(limited, p.of...); !ok {
 			return nil, cmp.Or(ctx.Err(), ErrBusy)
 		}
 	}
-	if p.leave, ok = all.reads.Enter(limited, p.namespace); !ok {
+	if p.leave, ok = all.reads.Enter(limited, p.of...); !ok {
 		if slow {
 			p.leaveSlow()
 		}
@@ -115,7 +115,7 @@ func (p *Place) slowDown() (ok bool) {
 	if p.left {
 		return true
 	}
-	p.leaveSlow, ok = p.places.slow.Try(p.namespace)
+	p.leaveSlow, ok = p.places.slow.Try(p.of...)
 	return ok
 }
 

@@ -69,14 +69,12 @@ func payersOf(questions ...*question) []string {
 }
 
 // fewest is the one of several namespaces that has the fewest reads under way. What
-// they ask together is that one's: as a caller of its own, who has k namespaces would
-// be as many callers as there are sets of them. Whoever has more of their own keeps
-// nobody waiting by asking along.
+// they ask together is that one's.
 func (c *crowd) fewest(namespaces []string) string {
 	if len(namespaces) == 0 {
 		return ""
 	}
-	return slices.MinFunc(namespaces, func(a, b string) int { return c.line.Has(a) - c.line.Has(b) })
+	return c.line.Fewest(namespaces)
 }
 
 // namespaceOf is whose read of the questions is. Sampler.mu is held.

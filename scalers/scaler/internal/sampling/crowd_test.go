@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 )
@@ -101,7 +102,7 @@ func TestNamespacesTogetherAreNoCallersOfTheirOwn(t *testing.T) {
 			return &fake{answer: func(ctx context.Context) ([]contract.Reading, error) {
 				mu.Lock()
 				if counted[name] == "" {
-					counted[name] = budget.Namespace(ctx)
+					counted[name] = budget.Namespaces(ctx)[0]
 				}
 				mu.Unlock()
 				<-ctx.Done()
@@ -115,13 +116,7 @@ func TestNamespacesTogetherAreNoCallersOfTheirOwn(t *testing.T) {
 				s.Join(asking(name, stalled(name)), u.User)
 			}
 		}
-		for set := 1; set < 1<<namespaces; set++ {
-			var of []string
-			for i := range namespaces {
-				if set&(1<<i) != 0 {
-					of = append(of, fmt.Sprint("mallory", i))
-				}
-			}
+		for set, of := range boundtest.Sets(namespaces) {
 			join(fmt.Sprint("set", set), of...)
 		}
 		pass(5 * time.Second)

@@ -14,7 +14,7 @@ import (
 // order, when all are answered. Those that are not have the batch's error.
 func ReadTogether(ctx context.Context, b contract.Batch, sources ...contract.Source) []contract.Result {
 	// Where this is part of another batch, places are not those of that one.
-	return readTogether(budget.Of(ctx, budget.Namespace(ctx)), b, sources...)
+	return readTogether(budget.OfAll(ctx), b, sources...)
 }
 
 // ReadTogetherFor is ReadTogether for sources of such namespaces.

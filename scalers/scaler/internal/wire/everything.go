@@ -46,20 +46,34 @@ func (l *ledger) close(c *conn) {
 }
 
 // largest is the endpoint that weighs the most, of the namespace whose endpoints
-// do; nil where none weighs anything. l.mu is held.
+// do; nil where none weighs anything. One that several share weighs on each of them
+// in equal parts, and is of the one that has the least. l.mu is held.
 func (l *ledger) largest(now time.Time) (largest *Meter) {
-	weights, of := map[*Meter]int64{}, map[string]int64{}
-	for c := range l.conns {
-		if _, counted := weights[c.meter]; !counted {
-			weights[c.meter] = c.meter.weight(now)
-			of[c.meter.ownedBy(now)] += weights[c.meter]
-		}
+	type endpoint struct {
+		weight int64
+		owners []string
+		least  int64 // of what an owner has in all
 	}
-	for m, weight := range weights {
-		if weight == 0 {
+	endpoints, of := map[*Meter]*endpoint{}, map[string]int64{}
+	for c := range l.conns {
+		if endpoints[c.meter] != nil {
 			continue
 		}
-		if largest == nil || cmp.Or(cmp.Compare(of[m.ownedBy(now)], of[largest.ownedBy(now)]), cmp.Compare(weight, weights[largest])) > 0 {
+		e := &endpoint{weight: c.meter.weight(now), owners: c.meter.ownedBy(now)}
+		endpoints[c.meter] = e
+		for _, owner := range e.owners {
+			of[owner] += e.weight / int64(len(e.owners))
+		}
+	}
+	for m, e := range endpoints {
+		e.least = of[e.owners[0]]
+		for _, owner := range e.owners[1:] {
+			e.least = min(e.least, of[owner])
+		}
+		if e.weight == 0 {
+			continue
+		}
+		if largest == nil || cmp.Or(cmp.Compare(e.least, endpoints[largest].least), cmp.Compare(e.weight, endpoints[largest].weight)) > 0 {
 			largest = m
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 )
 
 // TestCrowd has many endpoints that each keep within their own limit. The one
@@ -85,6 +87,36 @@ func TestCrowdOfOneNamespace(t *testing.T) {
 		}
 	}
 	if err := errors.Join(sendOther(100), other.Refusal()); err != nil {
+		t.Errorf("the other: %v", err)
+	}
+}
+
+// TestCrowdOfSeveralNamespaces: what is read for several namespaces weighs on each of
+// them, and who reads along with the one that has the most has nothing of it.
+func TestCrowdOfSeveralNamespaces(t *testing.T) {
+	before := everything
+	everything = &ledger{limit: func() int64 { return 7000 }, conns: map[*conn]struct{}{}}
+	t.Cleanup(func() { everything = before })
+	open := func(m *Meter, of ...string) func(int) error {
+		m.OwnedBy(func() []string { return of })
+		m.Begin()
+		t.Cleanup(m.End)
+		_, send := pipe(t, m)
+		return send
+	}
+	var alone, along Meter
+	sendAlone, sendAlong := open(&alone, "shop"), open(&along, "mallory0", "shop")
+	if err := errors.Join(sendAlone(300), sendAlong(300)); err != nil {
+		t.Fatal(err)
+	}
+	sets := boundtest.Sets(7)
+	crowd := make([]Meter, len(sets))
+	for i := range crowd {
+		if err := open(&crowd[i], sets[i]...)(90); err != nil && !errors.Is(err, errCrowded) {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(sendAlone(50), sendAlong(50), alone.Refusal(), along.Refusal()); err != nil {
 		t.Errorf("the other: %v", err)
 	}
 }

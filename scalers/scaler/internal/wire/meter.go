@@ -5,7 +5,6 @@ package wire
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +28,7 @@ type Meter struct {
 	pages []*suspects.Page // of the endpoint's addresses
 
 	payers func() []string // see OwnedBy; nil for nobody
-	owner  string          // what it said lately
+	owners []string        // what it said lately
 	asked  time.Time       // when that was
 }
 
@@ -40,24 +39,27 @@ func (m *Meter) OwnedBy(payers func() []string) { m.payers = payers }
 // ownerLasts is how long it stays known who an endpoint is read for.
 const ownerLasts = time.Second
 
-// ownedBy names those for whom the endpoint is read.
-func (m *Meter) ownedBy(now time.Time) string {
+// nobody is for whom an endpoint is read that nobody owns.
+var nobody = []string{""}
+
+// ownedBy names those for whom the endpoint is read, one at least.
+func (m *Meter) ownedBy(now time.Time) []string {
 	if m.payers == nil {
-		return ""
+		return nobody
 	}
 	m.mu.Lock()
-	owner, asked := m.owner, m.asked
+	owners, asked := m.owners, m.asked
 	m.mu.Unlock()
 	if !asked.IsZero() && now.Sub(asked) < ownerLasts {
-		return owner
+		return owners
 	}
-	payers := m.payers()
-	slices.Sort(payers)
-	owner = strings.Join(payers, ",")
+	if owners = m.payers(); len(owners) == 0 {
+		owners = nobody
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.owner, m.asked = owner, now
-	return owner
+	m.owners, m.asked = owners, now
+	return owners
 }
 
 // mostPages bounds the addresses of an endpoint that are noted; the oldest of
