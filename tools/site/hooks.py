@@ -18,8 +18,8 @@ def on_config(config):
 
 def _expanded(entry, docs):
     """Puts the pages of a folder in the place of `title: folder/`."""
-    if not isinstance(entry, dict):
-        return entry
+    if not isinstance(entry, dict): # a page by its heading
+        return {_heading(docs / entry): entry}
     (title, value), = entry.items()
     if isinstance(value, list):
         return {title: [_expanded(e, docs) for e in value]}

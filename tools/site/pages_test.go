@@ -89,3 +89,35 @@ func TestAccountsAreThoseOfTheManifests(t *testing.T) {
 		t.Errorf("%d accounts, want more", found)
 	}
 }
+
+// TestTypesThatNobodyServesAreNamed compares KEDA's trigger types, as the
+// controller has them, with the pages of types and the list of what is missing.
+func TestTypesThatNobodyServesAreNamed(t *testing.T) {
+	code, err := os.ReadFile("../../controller/federation/types.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`(?s)var others = \[\]string\{(.*?)\n\}`).FindSubmatch(code)
+	if list == nil {
+		t.Fatal("the controller has no list of KEDA's types any more")
+	}
+	page, err := os.ReadFile("../../docs/keda.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := 0
+	for _, match := range regexp.MustCompile(`"([^"]+)"`).FindAllSubmatch(list[1], -1) {
+		name := string(match[1])
+		_, err := os.Stat("../../docs/triggers/" + name + ".md")
+		served, named := err == nil, strings.Contains(string(page), "`"+name+"`, ") || strings.Contains(string(page), "`"+name+"`.")
+		if served == named {
+			t.Errorf("%s: served %v, among those that are not in docs/keda.md %v", name, served, named)
+		}
+		if !served {
+			missing++
+		}
+	}
+	if missing == 0 {
+		t.Error("every type is served: the list can go")
+	}
+}
