@@ -58,6 +58,45 @@ func (d *demand) compositeActive(in Input, verdicts []Verdict, fallback *v1alpha
 	return d.compositeFallback(target, threshold, fallback.Replicas), nil
 }
 
+// Composite is the value of an object's formula that the HPA is told, of triggers
+// that were read and others that could not be. standIn is the number of replicas
+// that fallback has in its place, and err says why; without one err says why there
+// is no value. What stands in is one number for all, or nil in the formula where
+// the user's behaviour says so, and for a trigger it takes the controller's
+// verdict in the status.
+func Composite(so *v1alpha1.ScaledObject, formula *Formula, read []Trigger, failures []*TriggerError) (value float64, standIn *int32, err error) {
+	fallback, replaced := FallbackOf(so), replacedBy(so.Status.Fallback)
+	for _, f := range failures {
+		if _, is := replaced[f.Index]; fallback == nil || !is {
+			return 0, nil, f
+		}
+	}
+	if len(failures) > 0 && fallback.Behavior != v1alpha1.FallbackScalingModifiers {
+		return 0, replaced[failures[0].Index], failures[0]
+	}
+	value, some, err := formula.Eval(FormulaValues(so, read))
+	switch {
+	case err != nil || some:
+		return value, nil, err
+	case fallback == nil:
+		return 0, nil, errNilFormula
+	}
+	return 0, &fallback.Replicas, errNilFormula
+}
+
+// replacedBy are the replicas that verdicts have in the place of triggers, by the
+// index of these; nil where a verdict gives none.
+func replacedBy(verdicts []v1alpha1.FallbackVerdict) map[int]*int32 {
+	replaced := map[int]*int32{}
+	for _, v := range verdicts {
+		index, _, ok := SplitMetricName(v.Metric)
+		if ok && replaced[index] == nil {
+			replaced[index] = v.Replicas
+		}
+	}
+	return replaced
+}
+
 // formula is the compiled one.
 func (in Input) formula() (*Formula, error) {
 	if in.Formula != nil || in.FormulaErr != nil {

@@ -218,13 +218,6 @@ func (p policies) first(policy autoscalingv2.HPAScalingPolicy) int32 {
 	return max(p.floor, rise(p.rest, policy))
 }
 
-// defaultScaleUp is what the HPA does without policies: four pods or double per
-// 15 s.
-var defaultScaleUp = []autoscalingv2.HPAScalingPolicy{
-	{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 15},
-	{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15},
-}
-
 func rise(n int32, p autoscalingv2.HPAScalingPolicy) int32 {
 	to := float64(n) + float64(p.Value)
 	if p.Type == autoscalingv2.PercentScalingPolicy {

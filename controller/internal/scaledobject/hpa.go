@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 // maxLabelLength is the longest value of a label.
@@ -70,7 +71,7 @@ func desiredHPA(so *v1alpha1.ScaledObject, target v1alpha1.GroupVersionKindResou
 			},
 			MinReplicas: ptr.To(so.HPAMinReplicas()),
 			MaxReplicas: so.MaxReplicas(),
-			Behavior:    behavior(so),
+			Behavior:    scaling.Behavior(so),
 			Metrics:     inOrder(built.specs),
 		},
 	}

@@ -235,7 +235,7 @@ func TestBuild(t *testing.T) {
 	live := func(so *v1alpha1.ScaledObject, names ...string) *autoscalingv2.HorizontalPodAutoscaler {
 		built := metrics{hashes: hashes(so)}
 		for _, n := range names {
-			built.specs = append(built.specs, external(so, n, 3, autoscalingv2.AverageValueMetricType))
+			built.specs = append(built.specs, scaling.External(so, n, 3, autoscalingv2.AverageValueMetricType))
 		}
 		return desiredHPA(so, v1alpha1.GroupVersionKindResource{Kind: "Deployment", Version: "v1"}, built, "", nil)
 	}
@@ -482,7 +482,7 @@ func TestBehaviorIsCompleteAsTheAPIServerCompletesIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			so := &v1alpha1.ScaledObject{ObjectMeta: metav1.ObjectMeta{Annotations: tt.annotations}}
 			so.Spec.Advanced = &v1alpha1.AdvancedConfig{HorizontalPodAutoscalerConfig: &v1alpha1.HorizontalPodAutoscalerConfig{Behavior: tt.given}}
-			if have := behavior(so); !apiequality.Semantic.DeepEqual(have, tt.want) {
+			if have := scaling.Behavior(so); !apiequality.Semantic.DeepEqual(have, tt.want) {
 				t.Errorf("behavior %+v, want %+v", have, tt.want)
 			}
 		})

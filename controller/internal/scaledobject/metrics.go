@@ -8,7 +8,6 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/validate/content"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
@@ -165,7 +164,7 @@ func (b *builder) unserved(i int, trigger v1alpha1.ScaleTrigger, named []autosca
 	case b.fallback && len(named) > 0:
 		b.external(named)
 	case b.fallback && !waits:
-		b.external([]autoscalingv2.MetricSpec{external(b.so, scaling.MetricName(i, trigger.Type), 1, trigger.TargetType())})
+		b.external([]autoscalingv2.MetricSpec{scaling.External(b.so, scaling.MetricName(i, trigger.Type), 1, trigger.TargetType())})
 	default:
 		b.spare = append(b.spare, named...)
 	}
@@ -237,7 +236,7 @@ func (b *builder) named(i int, trigger v1alpha1.ScaleTrigger, given []federation
 			return nil, fmt.Errorf("metric %s: target %v is not greater than 0", name, s.Target)
 		}
 		seen[name] = true
-		specs = append(specs, external(b.so, name, s.Target, trigger.TargetType()))
+		specs = append(specs, scaling.External(b.so, name, s.Target, trigger.TargetType()))
 	}
 	return specs, nil
 }
@@ -285,7 +284,7 @@ func placesOf(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutosc
 	}
 	if composite && so.Modifiers() != nil {
 		for _, name := range so.Status.ExternalMetricNames {
-			put(external(so, name, 0, autoscalingv2.AverageValueMetricType))
+			put(scaling.External(so, name, 0, autoscalingv2.AverageValueMetricType))
 		}
 	}
 	return places
@@ -368,26 +367,6 @@ func (b *builder) compose(m *v1alpha1.ScalingModifiers) error {
 		return err
 	}
 	b.built.specs = slices.DeleteFunc(b.built.specs, func(s autoscalingv2.MetricSpec) bool { return s.External != nil })
-	b.built.specs = append(b.built.specs, external(b.so, scaling.CompositeMetric, target, m.TargetType()))
+	b.built.specs = append(b.built.specs, scaling.External(b.so, scaling.CompositeMetric, target, m.TargetType()))
 	return nil
-}
-
-func external(so *v1alpha1.ScaledObject, name string, target float64, how autoscalingv2.MetricTargetType) autoscalingv2.MetricSpec {
-	quantity := scaling.Quantity(target)
-	t := autoscalingv2.MetricTarget{Type: how, AverageValue: &quantity}
-	if how == autoscalingv2.ValueMetricType {
-		t = autoscalingv2.MetricTarget{Type: how, Value: &quantity}
-	}
-	return autoscalingv2.MetricSpec{
-		Type: autoscalingv2.ExternalMetricSourceType,
-		External: &autoscalingv2.ExternalMetricSource{
-			Metric: autoscalingv2.MetricIdentifier{
-				Name: name,
-				Selector: &metav1.LabelSelector{
-					MatchLabels: map[string]string{v1alpha1.LabelScaledObjectName: so.Name},
-				},
-			},
-			Target: t,
-		},
-	}
 }

@@ -31,23 +31,6 @@ func (p *Provider) fallback(ctx context.Context, so *v1alpha1.ScaledObject, metr
 	return 0, cause
 }
 
-// fallbackComposite is what the verdict on a failed trigger comes to for the
-// metric that a formula computes.
-func (p *Provider) fallbackComposite(ctx context.Context, so *v1alpha1.ScaledObject, f failure) (float64, error) {
-	modifiers := so.Modifiers()
-	target, err := modifiers.TargetValue()
-	if err != nil {
-		return 0, err
-	}
-	for _, verdict := range so.Status.Fallback {
-		index, _, ok := scaling.SplitMetricName(verdict.Metric)
-		if ok && index == f.index && verdict.Replicas != nil {
-			return p.fallbackValue(ctx, so, target, modifiers.TargetType(), *verdict.Replicas, f.err)
-		}
-	}
-	return 0, f.err
-}
-
 func (p *Provider) fallbackValue(
 	ctx context.Context, so *v1alpha1.ScaledObject, target float64, kind autoscalingv2.MetricTargetType, replicas int32, cause error,
 ) (float64, error) {
@@ -63,17 +46,6 @@ func (p *Provider) fallbackValue(
 		return 0, errors.Join(cause, err)
 	}
 	return value, nil
-}
-
-// replacedTriggers are the indexes of those that a verdict replaces.
-func replacedTriggers(so *v1alpha1.ScaledObject) map[int]bool {
-	replaced := map[int]bool{}
-	for _, verdict := range so.Status.Fallback {
-		if index, _, ok := scaling.SplitMetricName(verdict.Metric); ok {
-			replaced[index] = true
-		}
-	}
-	return replaced
 }
 
 // target is what the HPA steers a metric towards: the number that the

@@ -241,51 +241,26 @@ func (p *Provider) held(ctx context.Context, so *v1alpha1.ScaledObject, metric s
 	return min(value, most)
 }
 
-// composite reads every trigger and computes the formula. A trigger that fails
-// needs a verdict; what stands in for it is one number of replicas for all, or
-// nil in the formula where the user's behaviour says so.
+// composite reads every trigger and computes the formula, or what stands in for it.
 func (p *Provider) composite(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) (float64, error) {
-	modifiers := so.Modifiers()
 	formula, err := p.formulas.of(so)
 	if err != nil {
 		return 0, err
 	}
 	read, failures := p.readAll(ctx, so, ask)
-	fallback, replaced := scaling.FallbackOf(so), replacedTriggers(so)
-	for _, f := range failures {
-		if fallback == nil || !replaced[f.index] {
-			return 0, f.err
-		}
+	value, standIn, cause := scaling.Composite(so, formula, read, failures)
+	if standIn == nil {
+		return value, cause
 	}
-	if len(failures) > 0 && fallback.Behavior != v1alpha1.FallbackScalingModifiers {
-		return p.fallbackComposite(ctx, so, failures[0])
-	}
-	value, some, err := formula.Eval(scaling.FormulaValues(so, read))
-	switch {
-	case err != nil:
-		return 0, err
-	case some:
-		return value, nil
-	}
-	noValue := errors.New("scalingModifiers.formula: the result is nil and there is no fallback")
-	if fallback == nil {
-		return 0, noValue
-	}
-	target, err := modifiers.TargetValue()
+	target, err := so.Modifiers().TargetValue()
 	if err != nil {
 		return 0, err
 	}
-	return p.fallbackValue(ctx, so, target, modifiers.TargetType(), fallback.Replicas, noValue)
-}
-
-// failure is a trigger that could not be read.
-type failure struct {
-	index int
-	err   error
+	return p.fallbackValue(ctx, so, target, so.Modifiers().TargetType(), *standIn, cause)
 }
 
 // readAll reads all metrics of all triggers at once.
-func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) ([]scaling.Trigger, []failure) {
+func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, ask *asking) ([]scaling.Trigger, []*scaling.TriggerError) {
 	var wg guard.Parts
 	read := make([]scaling.Trigger, len(ask.triggers))
 	errs := make([]error, len(ask.triggers))
@@ -294,10 +269,10 @@ func (p *Provider) readAll(ctx context.Context, so *v1alpha1.ScaledObject, ask *
 	}
 	wg.Wait()
 	var good []scaling.Trigger
-	var failures []failure
+	var failures []*scaling.TriggerError
 	for i, t := range ask.triggers {
 		if errs[i] != nil {
-			failures = append(failures, failure{t.Index, failed(t, errs[i])})
+			failures = append(failures, failed(t, errs[i]))
 			continue
 		}
 		good = append(good, read[i])
@@ -325,7 +300,7 @@ func (p *Provider) read(ctx context.Context, so *v1alpha1.ScaledObject, ask *ask
 }
 
 // failed says which trigger could not be read.
-func failed(t federation.Trigger, err error) error {
+func failed(t federation.Trigger, err error) *scaling.TriggerError {
 	return &scaling.TriggerError{Index: t.Index, Type: t.Type, Err: err}
 }
 
