@@ -73,6 +73,21 @@ type parameter struct {
 	AllowedValues []string `json:"allowedValues,omitempty"`
 	Sources       []string `json:"sources,omitempty"`
 	Deprecated    string   `json:"deprecated,omitempty"`
+	// Role is what the parameter is to the autoscaler. The default is told of
+	// those alone that have one.
+	Role         string `json:"role,omitempty"`
+	DefaultValue string `json:"defaultValue,omitempty"`
+}
+
+// withoutDefaults leaves out the defaults of parameters by which nothing scales.
+func withoutDefaults(types []triggerType) {
+	for _, t := range types {
+		for i := range t.Parameters {
+			if t.Parameters[i].Role == "" {
+				t.Parameters[i].DefaultValue = ""
+			}
+		}
+	}
 }
 
 // render has a line for each parameter, so that a change of one is a change of
@@ -89,6 +104,7 @@ func render(list []families.Family, described io.Reader) ([]byte, error) {
 		} else if err != nil {
 			return nil, err
 		}
+		withoutDefaults(d.TriggerTypes)
 		types[d.Family] = d.TriggerTypes
 	}
 	all := make([]string, len(list))
