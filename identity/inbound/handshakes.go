@@ -20,7 +20,7 @@ func Handshakes(of credentials.TransportCredentials) credentials.TransportCreden
 
 type handshakes struct {
 	credentials.TransportCredentials // answers everything but ServerHandshake
-	porch                            *porch
+	porch                            *Porch
 }
 
 var errCrowded = errors.New("too many connections of which nobody says who they are from")

@@ -97,6 +97,71 @@ func TestFullPorch(t *testing.T) {
 	}
 }
 
+// However many addresses have one connection each, a newcomer comes in, in place of
+// the one on which nothing moved for longest; those that were recognised stay.
+func TestManyAddressesShutNobodyOut(t *testing.T) {
+	const most = 128
+	p := newPorch(nil, most, 32)
+	closed := map[string]bool{}
+	come := func(address string) *visit {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		return p.enter(told{from{ours, address}, closed})
+	}
+	known := []*visit{come("10.1.0.1"), come("10.1.0.1")}
+	// Both are of one port here, which tells the two apart elsewhere.
+	p.Recognise(known[0].RemoteAddr().String())
+	flood := func() {
+		for i := range 3 * most {
+			if come(fmt.Sprintf("10.0.%d.%d", i/100, i%100)) == nil {
+				t.Fatalf("address %d is refused", i)
+			}
+		}
+	}
+	flood()
+	if closed["10.1.0.1"] != true || len(p.known) != 1 || p.count != most {
+		t.Errorf("of two connections of an address, one of them recognised: closed %v, known %d, of %d", closed["10.1.0.1"], len(p.known), p.count)
+	}
+	for range 100 { // a kubelet, which asks and goes
+		v := come("10.2.0.1")
+		if v == nil {
+			t.Fatal("a probe is refused")
+		}
+		v.leave()
+		come("10.0.9.9")
+	}
+	late := come("10.3.0.1")
+	for i := range most - 1 {
+		late.move()
+		come(fmt.Sprintf("10.4.0.%d", i))
+		late.move()
+	}
+	if closed["10.3.0.1"] {
+		t.Error("one on which something moves gives way to those on which nothing does")
+	}
+	flood()
+	if len(p.known) != 1 {
+		t.Error("one that was recognised is gone")
+	}
+	for _, v := range known {
+		v.leave()
+	}
+	if len(p.known) != 0 {
+		t.Error("who left is remembered")
+	}
+}
+
+// told is a connection whose end is noted.
+type told struct {
+	from
+	closed map[string]bool
+}
+
+func (t told) Close() error {
+	t.closed[t.host] = true
+	return t.from.Close()
+}
+
 // from is a connection from an address.
 type from struct {
 	net.Conn

@@ -113,6 +113,23 @@ func few() {
 func guarded(config *genericserver.Config) {
 	few()
 	config.RequestInfoResolver = unselected{genericserver.NewRequestInfoResolver(config)}
-	chain := config.BuildHandlerChainFunc
-	config.BuildHandlerChainFunc = func(api http.Handler, c *genericserver.Config) http.Handler { return door(chain(api, c)) }
+	chain, porch := config.BuildHandlerChainFunc, (*inbound.Porch)(nil)
+	if config.SecureServing != nil {
+		porch, _ = config.SecureServing.Listener.(*inbound.Porch)
+	}
+	config.BuildHandlerChainFunc = func(api http.Handler, c *genericserver.Config) http.Handler {
+		return door(chain(recognised(porch, api), c))
+	}
+}
+
+// recognised has connections count no more over which somebody asks for a metric
+// who may: a flood of those who may not takes none of them away. It stands behind
+// all questions about who asks, and what they may do.
+func recognised(porch *inbound.Porch, api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if info, ok := request.RequestInfoFrom(r.Context()); ok && porch != nil && info.IsResourceRequest && info.Namespace != "" {
+			porch.Recognise(r.RemoteAddr)
+		}
+		api.ServeHTTP(w, r)
+	})
 }

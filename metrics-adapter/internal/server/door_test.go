@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -304,4 +305,35 @@ func TestRequestsOfOneAddressHaveTheirShare(t *testing.T) {
 	<-inside // another address does not wait
 	close(held)
 	all.Wait()
+}
+
+// However many addresses have connections on which they say nothing, that of
+// whoever asks for metrics and may stays, and a new one comes in.
+func TestAFloodKeepsTheConnectionOfWhoMayAsk(t *testing.T) {
+	a := startAdapter(t, nil)
+	const metric = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/s0-x?labelSelector=scaledobject.keda.sh%2Fname%3Dx"
+	reused := false
+	ask := func() {
+		t.Helper()
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+		if code, text, err := a.get(ctx, metric, "good"); err != nil || code != http.StatusOK {
+			t.Fatalf("%d %s, %v", code, text, err)
+		}
+	}
+	ask()
+	for i := range 2 * mostConnections {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i/200), byte(1+i%200))}}
+		c, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	if ask(); !reused {
+		t.Error("the flood had its connection closed")
+	}
+	a.client.CloseIdleConnections()
+	if ask(); reused {
+		t.Error("it is no new connection")
+	}
 }
