@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -24,7 +25,6 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
-	"github.com/sluice-autoscaler/sluice/controller/internal/scaledjob"
 	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
@@ -34,7 +34,8 @@ func index(ctx context.Context, mgr ctrl.Manager) error {
 	if err != nil {
 		return err
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, scaledjob.ByOwner, scaledjob.OwnerOf); err != nil {
+	// Their ScaledJobs are not looked at before all of them are there.
+	if _, err := mgr.GetCache().GetInformer(ctx, &batchv1.Job{}, cache.BlockUntilSynced(false)); err != nil {
 		return err
 	}
 	for _, i := range rules.Indexes() {

@@ -98,6 +98,7 @@ type process struct {
 	workloads *federation.Workloads
 	objects   *kept.Budget // of all else that tenants write
 	told      *kept.Budget // of variables that families are told
+	shown     *shown
 	kinds     *target.Kinds
 	targets   *target.Client
 	sinks     *cloudevents.Sinks
@@ -144,7 +145,10 @@ func (p *process) connect(ctx context.Context) error {
 	room := int(debug.SetMemoryLimit(-1))
 	p.workloads, p.objects = federation.WorkloadsIn(ofWorkloads(room)).OthersIn(ofOtherKinds(room)), ofUsers(room)
 	p.told = ofTold(room)
-	if p.mgr, err = ctrl.NewManager(config, options(p.Options, p.workloads, p.objects)); err != nil {
+	p.shown = &shown{}
+	managed := options(p.Options, p.workloads, p.objects)
+	managed.Cache.NewInformer = p.shown.newInformer
+	if p.mgr, err = ctrl.NewManager(config, managed); err != nil {
 		return err
 	}
 	if p.clientset, err = kubernetes.NewForConfig(config); err != nil {
@@ -272,13 +276,13 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		Resubscribe: p.router.subscriptions.add, Figures: p.figures, Now: time.Now,
 	}
 	p.jobs = &scaledjob.Reconciler{
-		Client: cluster, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State, Room: p.objects.Room,
+		Client: cluster, Shown: p.shown, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State, Room: p.objects.Room,
 		Strip:     scaledjob.Stripped(p.objects),
 		WatchPods: (&pods{cache: p.mgr.GetCache(), router: p.router}).watch,
 		Measures:  metrics.Jobs{Errors: p.failures, Figures: p.figures}, Version: p.version, Now: time.Now,
 	}
 	p.shadow = &shadow.Shadow{
-		Client: cluster, Targets: p.targets, States: p.federation.State, Leader: p.follows, Mode: p.role, Now: time.Now, Log: p.named("shadow"),
+		Client: cluster, Jobs: p.shown.Jobs, Targets: p.targets, States: p.federation.State, Leader: p.follows, Mode: p.role, Now: time.Now, Log: p.named("shadow"),
 	}
 	return nil
 }

@@ -58,6 +58,29 @@ func newObject(change ...func(*v1alpha1.ScaledJob)) *v1alpha1.ScaledJob {
 
 func nameOf(o client.Object) []string { return []string{o.GetName()} }
 
+// listed are Jobs and Pods as the client of a Reconciler lists them.
+type listed struct{ *Reconciler }
+
+func (l listed) Jobs(ctx context.Context, of types.NamespacedName) ([]*batchv1.Job, error) {
+	var list batchv1.JobList
+	err := l.Client.List(ctx, &list, client.InNamespace(of.Namespace), client.MatchingLabels{v1alpha1.LabelScaledJobName: of.Name})
+	return pointers(list.Items), err
+}
+
+func (l listed) Pods(ctx context.Context, of types.NamespacedName) ([]*corev1.Pod, error) {
+	var list corev1.PodList
+	err := l.Client.List(ctx, &list, client.InNamespace(of.Namespace), client.MatchingLabels{v1alpha1.LabelScaledJobName: of.Name})
+	return pointers(list.Items), err
+}
+
+func pointers[T any](items []T) []*T {
+	all := make([]*T, len(items))
+	for i := range items {
+		all[i] = &items[i]
+	}
+	return all
+}
+
 // measured is what was told for the operator, by trigger.
 type measured struct {
 	failed, empty, forgotten map[int]int
@@ -81,7 +104,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
 	f := &fixture{
 		t: t, clock: clocktesting.NewFakeClock(began), events: events.NewFakeRecorder(100), states: map[int]federation.State{},
-		cluster: testcluster.With(t, []testcluster.Index{{Of: &batchv1.Job{}, Field: ByOwner, Keys: OwnerOf}, {Of: &corev1.Pod{}, Field: byName, Keys: nameOf}}, objects...),
+		cluster: testcluster.With(t, []testcluster.Index{{Of: &corev1.Pod{}, Field: byName, Keys: nameOf}}, objects...),
 	}
 	f.told = &measured{failed: map[int]int{}, empty: map[int]int{}, forgotten: map[int]int{}}
 	f.restart()
@@ -98,6 +121,7 @@ func (f *fixture) restart() {
 		},
 		WatchPods: func(context.Context) error { return nil },
 	}
+	f.Shown = listed{f.Reconciler}
 }
 
 // reads is a reading of a queue, made now.

@@ -151,7 +151,7 @@ func TestStripped(t *testing.T) {
 	}
 	left := stripped.(*batchv1.Job)
 	if len(left.Spec.Template.Spec.Containers) != 0 || !HasEnded(left) || !owned(left, "sj-1") ||
-		left.Annotations[v1alpha1.AnnotationScaledJobGeneration] != "1" || OwnerOf(left)[0] != "batch" {
+		left.Annotations[v1alpha1.AnnotationScaledJobGeneration] != "1" || left.Labels[v1alpha1.LabelScaledJobName] != "batch" {
 		t.Errorf("%+v", left)
 	}
 	job.UID = "job-1"

@@ -28,8 +28,9 @@ type ledger struct {
 // entry is one Job.
 type entry struct {
 	scaling.Job
-	// object is what the cache shows, nil while or when it shows nothing.
-	object *seen
+	// object is what the cache shows, nil while or when it shows nothing. last is
+	// what it showed before.
+	object, last *seen
 	// unseen is since when it is known to exist without being in the cache,
 	// zero once it was.
 	unseen time.Time
@@ -42,15 +43,20 @@ type entry struct {
 type seen struct {
 	namespace, name string
 	uid, owner      types.UID
+	version         string
 	generation      string // of the ScaledJob that it was made for
 	created, ended  time.Time
 	how             batchv1.JobConditionType // it ended, "" while it runs
 	deleting        bool
 }
 
-func seenOf(job *batchv1.Job) *seen {
+// seenOf is what a cache shows of a Job of which it showed last before.
+func seenOf(job *batchv1.Job, last *seen) *seen {
+	if last != nil && last.uid == job.UID && last.version == job.ResourceVersion {
+		return last
+	}
 	s := &seen{
-		namespace: job.Namespace, name: job.Name, uid: job.UID, created: job.CreationTimestamp.Time,
+		namespace: job.Namespace, name: job.Name, uid: job.UID, version: job.ResourceVersion, created: job.CreationTimestamp.Time,
 		generation: job.Annotations[v1alpha1.AnnotationScaledJobGeneration], deleting: job.DeletionTimestamp != nil,
 	}
 	if owner := metav1.GetControllerOfNoCopy(job); owner != nil {
@@ -66,22 +72,21 @@ func late(at time.Time) time.Time { return at.Truncate(time.Second).Add(time.Sec
 // observe brings the ledger up to what the cache shows. ended says when the end
 // of Jobs was heard of. What happened before the first time is known by the times
 // of the API server.
-func (l *ledger) observe(shown []batchv1.Job, ended map[string]time.Time, now time.Time) {
+func (l *ledger) observe(shown []*batchv1.Job, ended map[string]time.Time, now time.Time) {
 	first := l.jobs == nil
 	if first {
 		l.jobs = map[string]*entry{}
 	}
 	for _, e := range l.jobs {
-		e.object = nil
+		e.last, e.object = e.object, nil
 	}
-	for i := range shown {
-		job := &shown[i]
+	for _, job := range shown {
 		e := l.jobs[job.Name]
 		if e == nil {
 			e = &entry{Job: scaling.Job{Created: late(job.CreationTimestamp.Time)}}
 			l.jobs[job.Name] = e
 		}
-		e.object, e.unseen = seenOf(job), time.Time{}
+		e.object, e.unseen = seenOf(job, e.last), time.Time{}
 		if e.object.how == "" || !e.Finished.IsZero() {
 			continue
 		}

@@ -34,8 +34,10 @@ import (
 // alone changes the decision. It runs on the leader alone and keeps no
 // goroutine per object.
 type Reconciler struct {
-	// Client is the manager's cached client; Jobs are indexed by ByOwner.
+	// Client is the manager's cached client.
 	Client client.Client
+	// Shown are the Jobs and Pods of ScaledJobs that the cache has.
+	Shown Shown
 	// Direct reads from the API server.
 	Direct client.Reader
 	Events events.EventRecorder
@@ -80,15 +82,11 @@ type Measures interface {
 	Forget(object types.NamespacedName)
 }
 
-// ByOwner is the index of Jobs by the name of their ScaledJob.
-const ByOwner = "scaledJob"
-
-// OwnerOf is the value of ByOwner.
-func OwnerOf(job client.Object) []string {
-	if name := job.GetLabels()[v1alpha1.LabelScaledJobName]; name != "" {
-		return []string{name}
-	}
-	return nil
+// Shown are what a cache has of one ScaledJob, as it has it: there may be tens of
+// thousands, each reconcile looks at all of them, and nobody changes or copies one.
+type Shown interface {
+	Jobs(ctx context.Context, of types.NamespacedName) ([]*batchv1.Job, error)
+	Pods(ctx context.Context, of types.NamespacedName) ([]*corev1.Pod, error)
 }
 
 // Defective writes into a ScaledJob that a mistake of ours ended what was being
@@ -186,18 +184,17 @@ const unseenFor = 30 * time.Second
 func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) error {
 	key, l := client.ObjectKeyFromObject(sj), &m.ledger
 	ended := r.notices.take(key) // before the list, which shows at least that
-	var jobs batchv1.JobList
-	err := r.Client.List(ctx, &jobs, client.InNamespace(sj.Namespace), client.MatchingFields{ByOwner: sj.Name})
+	jobs, err := r.Shown.Jobs(ctx, key)
 	if err != nil {
 		r.notices.giveBack(key, ended)
 		return fmt.Errorf("list jobs: %w", err)
 	}
-	if err := whole(ctx, r, l, "Job", jobs.Items, r.getJob); err != nil {
+	if err := whole(ctx, r, l, "Job", jobs, r.getJob); err != nil {
 		r.notices.giveBack(key, ended)
 		return err
 	}
 	now := r.Now()
-	l.observe(jobs.Items, ended, now)
+	l.observe(jobs, ended, now)
 	for _, name := range l.unseenSince(now.Add(-unseenFor)) {
 		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, &batchv1.Job{})
 		switch {
@@ -215,18 +212,17 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 	if err := r.WatchPods(ctx); err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	var pods corev1.PodList
-	err = r.Client.List(ctx, &pods, client.InNamespace(sj.Namespace), client.MatchingLabels{v1alpha1.LabelScaledJobName: sj.Name})
+	pods, err := r.Shown.Pods(ctx, key)
 	if err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}
-	if err := whole(ctx, r, l, "Pod", pods.Items, r.getPod); err != nil {
+	if err := whole(ctx, r, l, "Pod", pods, r.getPod); err != nil {
 		return err
 	}
 	past := map[types.UID]bool{}
-	for i := range pods.Items {
-		job := metav1.GetControllerOfNoCopy(&pods.Items[i])
-		if job != nil && started(&pods.Items[i], sj.Spec.ScalingStrategy.PendingPodConditions) {
+	for _, pod := range pods {
+		job := metav1.GetControllerOfNoCopy(pod)
+		if job != nil && started(pod, sj.Spec.ScalingStrategy.PendingPodConditions) {
 			past[job.UID] = true
 		}
 	}

@@ -30,12 +30,12 @@ type reread struct {
 func whole[T any, O interface {
 	*T
 	client.Object
-}](ctx context.Context, r *Reconciler, l *ledger, kind string, items []T, get func(context.Context, O) error) error {
+}](ctx context.Context, r *Reconciler, l *ledger, kind string, items []O, get func(context.Context, O) error) error {
 	read, left := map[string]reread{}, readAtOnce
 	var unknown int
 	var why string
 	for i := range items {
-		stub := O(&items[i])
+		stub := items[i]
 		if kept.Why(stub) == "" {
 			continue
 		}
@@ -53,7 +53,7 @@ func whole[T any, O interface {
 			unknown, why = unknown+1, kept.Why(stub)
 			continue
 		}
-		read[name], items[i] = known, *object
+		read[name], items[i] = known, object
 	}
 	for name, of := range l.read {
 		if !strings.HasPrefix(name, kind+"/") {

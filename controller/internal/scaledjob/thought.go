@@ -19,7 +19,7 @@ type Thought struct{ m *memory }
 // what it was read from. It is false when the triggers known are those of a later
 // generation than sj. Which Jobs are pending is not looked at: none is.
 func (t *Thought) Decide(
-	sj *v1alpha1.ScaledJob, jobs []batchv1.Job, states func(federation.ID) (federation.State, bool), now time.Time,
+	sj *v1alpha1.ScaledJob, jobs []*batchv1.Job, states func(federation.ID) (federation.State, bool), now time.Time,
 ) (d scaling.JobsDecision, read []readings.Reading, ok bool) {
 	if t.m.isNot(sj) {
 		t.m = seeded(sj, now)
@@ -31,9 +31,9 @@ func (t *Thought) Decide(
 		return d, nil, false
 	}
 	in := scaling.JobsInput{Object: sj, Now: now, LastActive: t.m.lastActive, Triggers: readings.Triggers(read)}
-	for i := range jobs {
-		_, ended := finished(&jobs[i])
-		created := jobs[i].CreationTimestamp.Time
+	for _, job := range jobs {
+		_, ended := finished(job)
+		created := job.CreationTimestamp.Time
 		in.Jobs = append(in.Jobs, scaling.Job{Created: created, Started: created, Finished: ended})
 	}
 	d = scaling.DecideJobs(in)

@@ -16,7 +16,7 @@ import (
 )
 
 // job brings what is known of a ScaledJob up to date.
-func (s *Shadow) job(sj *v1alpha1.ScaledJob, jobs []batchv1.Job, e *entry) {
+func (s *Shadow) job(sj *v1alpha1.ScaledJob, jobs []*batchv1.Job, e *entry) {
 	now := s.Now()
 	if e.uid != string(sj.UID) {
 		e.anew(string(sj.UID))
@@ -29,11 +29,11 @@ func (s *Shadow) job(sj *v1alpha1.ScaledJob, jobs []batchv1.Job, e *entry) {
 		o.Problem = equivalence.Shorten(err.Error())
 	}
 	running := int32(0)
-	for i := range jobs {
-		if why := kept.Why(&jobs[i]); why != "" && o.Problem == "" {
+	for _, job := range jobs {
+		if why := kept.Why(job); why != "" && o.Problem == "" {
 			o.Problem = equivalence.Shorten("its Jobs are not known: " + why)
 		}
-		if !scaledjob.HasEnded(&jobs[i]) {
+		if !scaledjob.HasEnded(job) {
 			running++
 		}
 	}

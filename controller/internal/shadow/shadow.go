@@ -44,6 +44,8 @@ const (
 type Shadow struct {
 	// Client reads from the manager's cache.
 	Client client.Reader
+	// Jobs are those of a ScaledJob that the cache has, which nobody changes.
+	Jobs func(ctx context.Context, of types.NamespacedName) ([]*batchv1.Job, error)
 	// Targets reads the replicas of targets.
 	Targets Targets
 	// States answers from memory what families said about a trigger.
@@ -102,7 +104,7 @@ func (s *Shadow) look(ctx context.Context) {
 	if !s.begin() {
 		return
 	}
-	hpas, jobs := s.theirs(ctx)
+	hpas := s.theirs(ctx)
 	reads, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	seen := map[id]bool{}
@@ -133,7 +135,11 @@ func (s *Shadow) look(ctx context.Context) {
 	for i := range batches.Items {
 		sj := &batches.Items[i]
 		of := id{scalerv1.KindScaledJob, client.ObjectKeyFromObject(sj)}
-		each(of, len(sj.Spec.Triggers), func(e *entry) { s.job(sj, jobs[of.key], e) })
+		jobs, err := s.Jobs(ctx, of.key)
+		if err != nil {
+			return
+		}
+		each(of, len(sj.Spec.Triggers), func(e *entry) { s.job(sj, jobs, e) })
 	}
 	s.end(seen, untold)
 }
@@ -168,9 +174,9 @@ func (s *Shadow) end(seen map[id]bool, untold int) {
 	s.untold, s.looked = untold, s.Now()
 }
 
-// theirs are the HPAs and Jobs that the other made, by ScaledObject and ScaledJob.
-func (s *Shadow) theirs(ctx context.Context) (map[types.NamespacedName]*autoscalingv2.HorizontalPodAutoscaler, map[types.NamespacedName][]batchv1.Job) {
-	hpas, jobs := map[types.NamespacedName]*autoscalingv2.HorizontalPodAutoscaler{}, map[types.NamespacedName][]batchv1.Job{}
+// theirs are the HPAs that the other made, by ScaledObject.
+func (s *Shadow) theirs(ctx context.Context) map[types.NamespacedName]*autoscalingv2.HorizontalPodAutoscaler {
+	hpas := map[types.NamespacedName]*autoscalingv2.HorizontalPodAutoscaler{}
 	var list autoscalingv2.HorizontalPodAutoscalerList
 	if err := s.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err == nil {
 		for i := range list.Items {
@@ -179,14 +185,7 @@ func (s *Shadow) theirs(ctx context.Context) (map[types.NamespacedName]*autoscal
 			}
 		}
 	}
-	var all batchv1.JobList
-	if err := s.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err == nil {
-		for _, job := range all.Items {
-			owner := types.NamespacedName{Namespace: job.Namespace, Name: job.Labels[v1alpha1.LabelScaledJobName]}
-			jobs[owner] = append(jobs[owner], job)
-		}
-	}
-	return hpas, jobs
+	return hpas
 }
 
 var compared = prometheus.NewDesc("sluice_shadow_objects", "Objects that somebody else scales, by what became of comparing.", []string{"verdict"}, nil)

@@ -54,6 +54,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	f := &fixture{t: t, clock: clocktesting.NewFakeClock(start), states: map[federation.ID]federation.State{}, leads: true}
 	f.cluster = testcluster.With(t, nil, objects...)
 	f.Shadow = &Shadow{
+		Jobs:    f.jobsOf,
 		Client:  f.cluster.Client,
 		Targets: &target.Client{Reader: f.cluster.Client, Direct: f.cluster.Direct, Discovery: &kinds.Discovery{API: testcluster.Resources, Now: f.clock.Now}},
 		States:  func(id federation.ID) (federation.State, bool) { s, ok := f.states[id]; return s, ok },
@@ -67,6 +68,15 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		}
 	})
 	return f
+}
+
+func (f *fixture) jobsOf(ctx context.Context, of types.NamespacedName) (jobs []*batchv1.Job, err error) {
+	var list batchv1.JobList
+	err = f.cluster.Client.List(ctx, &list, client.InNamespace(of.Namespace), client.MatchingLabels{v1alpha1.LabelScaledJobName: of.Name})
+	for i := range list.Items {
+		jobs = append(jobs, &list.Items[i])
+	}
+	return jobs, err
 }
 
 // worker is a ScaledObject as KEDA leaves it, with one kafka trigger of target 5.

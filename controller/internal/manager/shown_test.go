@@ -1,0 +1,84 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	sourcetesting "k8s.io/client-go/tools/cache/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+)
+
+// Jobs and Pods are shown as the cache has them, those of one ScaledJob alone,
+// whether one namespace is watched or several, and not before all of them are there.
+func TestJobsAreShownWithoutCopies(t *testing.T) {
+	of := types.NamespacedName{Namespace: "shop", Name: "batch"}
+	named := func(namespace, owner string, i int) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprint(owner, "-", i), Labels: map[string]string{v1alpha1.LabelScaledJobName: owner}}
+	}
+	jobs := func(namespace string, n int) (all []client.Object) {
+		for i := range n {
+			all = append(all, &batchv1.Job{ObjectMeta: named(namespace, "batch", i)}, &batchv1.Job{ObjectMeta: named(namespace, "other", i)})
+		}
+		return all
+	}
+	pods := []client.Object{&corev1.Pod{ObjectMeta: named("shop", "batch", 0)}, &corev1.Pod{ObjectMeta: named("shop", "other", 0)}}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	s := &shown{}
+	var running []chan struct{}
+	defer func() {
+		cancel()
+		for _, ended := range running {
+			<-ended
+		}
+	}()
+	start := func(kind client.Object, objects []client.Object) toolscache.SharedIndexInformer {
+		from := sourcetesting.NewFakeControllerSource()
+		for _, object := range objects {
+			from.Add(object)
+		}
+		informer := s.newInformer(from, kind, 0, toolscache.Indexers{})
+		ended := make(chan struct{})
+		running = append(running, ended)
+		go func() {
+			defer close(ended)
+			informer.RunWithContext(ctx)
+		}()
+		return informer
+	}
+	if _, err := s.Jobs(ctx, of); err == nil {
+		t.Error("before there is a cache there are no Jobs")
+	}
+	idle := s.newInformer(&toolscache.ListWatch{}, &batchv1.Job{}, 0, toolscache.Indexers{})
+	if _, err := s.Jobs(ctx, of); err == nil || idle.HasSynced() {
+		t.Error("before the cache has read them there are no Jobs")
+	}
+	s.jobs = nil
+	informers := []toolscache.SharedIndexInformer{start(&batchv1.Job{}, jobs("shop", 3)), start(&batchv1.Job{}, jobs("till", 2)), start(&corev1.Pod{}, pods)}
+	for _, informer := range informers {
+		if !toolscache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+			t.Fatal("nothing is read")
+		}
+	}
+	got, err := s.Jobs(ctx, of)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d Jobs, %v", len(got), err)
+	}
+	for _, job := range got {
+		if cached := informers[0].GetIndexer().List(); !slices.Contains(cached, any(job)) {
+			t.Errorf("%s is a copy", job.Name)
+		}
+	}
+	if got, err := s.Pods(ctx, of); err != nil || len(got) != 1 || got[0] != informers[2].GetIndexer().List()[0] && got[0] != informers[2].GetIndexer().List()[1] {
+		t.Errorf("Pods: %v, %v", got, err)
+	}
+}
