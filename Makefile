@@ -158,7 +158,10 @@ check-proto: tools ## buf lint, format and breaking against proto/baseline.binpb
 check-generated: tools ## Generated files are committed as they are generated
 	hack/unchanged.sh "$(MAKE) --no-print-directory generate" $(GENERATED)
 
-check-docs: docs ## The site of docs/ is made without a warning; links and places within it are there
+# Go's test cache knows nothing of files outside of the module, hence -count=1.
+check-docs: docs ## The site of docs/ is made without a warning, links and places within it are there, examples are of objects that there are
+	cd tools/site && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test -count=1 ./...
+	cd controller && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test -count=1 -run 'Pages|Reason' ./api/v1alpha1 ./reasons
 
 check-deploy: bin/tools/helm ## Every kustomization and the chart render to objects that decode strictly
 	cd deploy && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' go test ./...
