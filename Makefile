@@ -134,7 +134,7 @@ tidy: ## Tidy every module, raise shared libraries to equal versions, write go.w
 	hack/workspace.sh write
 
 clean: ## Remove what was built; keeps tools, servers and the control plane
-	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images bin/node/release bin/node/images bin/node/pause bin/node/binaries dist
+	rm -rf $(SHIPPED:%=bin/%) bin/$(PLUGIN) bin/plugin bin/linux bin/images bin/site bin/node/release bin/node/images bin/node/pause bin/node/binaries dist
 
 ##@ Check
 .PHONY: check check-docs check-generated check-proto check-format check-modules check-lint check-deploy check-vulnerabilities
