@@ -16,12 +16,18 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // maxObject bounds what is read of one object. The API server stores nothing
 // larger.
 const maxObject = 4 << 20
+
+// mostValues is how many values, one within another, an object may have: decoded,
+// an empty one takes more than many bytes of text. A Secret has a hundred.
+const mostValues = 25_000
 
 // api reads single objects from the API server. The typed clients of client-go
 // would link every kind of Kubernetes into every family; this needs five.
@@ -68,11 +74,8 @@ type (
 // measured is an object that knows how much of it there was.
 type measured struct{ bytes int }
 
-// perValue is what a value takes beside its text, once it is decoded.
-const perValue = 64
-
 func (m *measured) measure(text []byte) {
-	m.bytes = len(text) + perValue*bytes.Count(text, []byte(","))
+	m.bytes = len(text) + store.PerValue*bytes.Count(text, []byte(","))
 }
 
 func (m *measured) size() int { return m.bytes }
@@ -165,6 +168,9 @@ func (a *api) call(ctx context.Context, method, path string, send, into any) (in
 	if err != nil {
 		return 0, err
 	}
+	if externalscaler.CountValues(string(text)) > mostValues {
+		return 0, errManyValues
+	}
 	if m, ok := into.(interface{ measure(text []byte) }); ok {
 		m.measure(text)
 	}
@@ -174,8 +180,11 @@ func (a *api) call(ctx context.Context, method, path string, send, into any) (in
 	return response.StatusCode, nil
 }
 
-// errNotTheObject is the failure of an answer that cannot be read.
-var errNotTheObject = errors.New("the API server's answer is not the object that was asked for")
+var (
+	// errNotTheObject is the failure of an answer that cannot be read.
+	errNotTheObject = errors.New("the API server's answer is not the object that was asked for")
+	errManyValues   = fmt.Errorf("has more than the %d values that are read of an object", mostValues)
+)
 
 func unconnected(o object) error {
 	return words.Errorf(codes.FailedPrecondition, "%s: this family has no access to an API server", o)
@@ -186,6 +195,8 @@ func (a *api) failure(ctx context.Context, o object, verb string, code int, err 
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return words.Errorf(codes.DeadlineExceeded, "%s: the API server does not answer in time", o)
+	case errors.Is(err, errManyValues):
+		return words.Errorf(codes.InvalidArgument, "%s %v", o, err)
 	case errors.Is(err, errNotTheObject):
 		return words.Errorf(codes.Unavailable, "%s: %v", o, err)
 	case err != nil:

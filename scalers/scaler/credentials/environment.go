@@ -29,7 +29,14 @@ func (w *work) environment(ctx context.Context) {
 // env reads the variables that the authentication object names.
 func (w *work) env(ctx context.Context, parameters []envParameter) {
 	for i, p := range parameters {
-		value, err := w.variableOf(ctx, p)
+		if w.full {
+			return // whatever else there is, it is too much
+		}
+		var value string
+		err := w.work(ctx)
+		if err == nil {
+			value, err = w.variableOf(ctx, p)
+		}
 		w.set(p.Parameter, value, place("env", i, p.Parameter), err)
 	}
 }

@@ -78,6 +78,8 @@ func (w *work) configMapKey(ctx context.Context, namespace, name, key string) (s
 
 func needed(what, key, value string, ok bool) (string, error) {
 	switch {
+	case len(key) > mostName:
+		return "", tooLong("the key", key)
 	case len(validation.IsConfigMapKey(key)) > 0:
 		return "", invalid("%q is not a key of a Secret or ConfigMap", key)
 	case !ok:

@@ -18,8 +18,17 @@ type problems struct{ all []problem }
 
 type problem struct {
 	parameter string // that has no value because of it, or ""
-	err       error
+	err       error  // nil beyond mostProblems
 }
+
+const (
+	// mostProblems are how many are told, mostText how many bytes of each: more
+	// than reaches the user.
+	mostProblems = 20
+	mostText     = 1000
+	// mostName is how long the name of anything is that can be referred to.
+	mostName = validation.DNS1123SubdomainMaxLength
+)
 
 // add notes a problem at a place of the authentication object.
 func (p *problems) add(place string, err error) { p.addFor("", place, err) }
@@ -31,6 +40,11 @@ func (p *problems) addFor(parameter, place string, err error) {
 	}
 	if place != "" {
 		err = words.Errorf(status.Code(err), "%s: %w", place, err)
+	}
+	if len(p.all) >= mostProblems {
+		err = nil // it counts
+	} else {
+		err = words.Cut(err, mostText)
 	}
 	p.all = append(p.all, problem{parameter, err})
 }
@@ -47,13 +61,20 @@ func (p *problems) err(about string) error {
 	if len(p.all) == 0 {
 		return nil
 	}
-	code := status.Code(p.all[0].err)
-	errs := make([]error, len(p.all))
-	for i, each := range p.all {
-		errs[i] = each.err
-		if one := status.Code(each.err); transient(code) && !transient(one) {
+	code, more := codes.Unavailable, 0
+	var errs []error
+	for _, each := range p.all {
+		if each.err == nil {
+			more++
+			continue
+		}
+		if one := status.Code(each.err); len(errs) == 0 || transient(code) && !transient(one) {
 			code = one
 		}
+		errs = append(errs, each.err)
+	}
+	if more > 0 {
+		errs = append(errs, words.Errorf(code, "and %d more", more))
 	}
 	joined := words.Join(code, "; ", errs)
 	if about == "" {
@@ -72,6 +93,8 @@ func checkName(kind, name string) error {
 	switch {
 	case name == "":
 		return invalid("the name of the %s is empty", kind)
+	case len(name) > mostName:
+		return tooLong("the name of the "+kind, name)
 	case strings.Contains(name, "/"):
 		return invalid("%q is not the name of a %s: those of other namespaces cannot be used", name, kind)
 	case len(validation.IsDNS1123Subdomain(name)) > 0:
@@ -80,7 +103,12 @@ func checkName(kind, name string) error {
 	return nil
 }
 
+// tooLong refuses what nothing is called, and does not repeat it.
+func tooLong(what, name string) error {
+	return invalid("%s has %d bytes, and no name has more than %d", what, len(name), mostName)
+}
+
 // place names an item of a list in the spec with the parameter that it sets.
 func place(field string, index int, parameter string) string {
-	return fmt.Sprintf("%s[%d] (%s)", field, index, parameter)
+	return fmt.Sprintf("%s[%d] (%s)", field, index, words.Clip(parameter, 60))
 }

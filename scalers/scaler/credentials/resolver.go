@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/computing"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/refusal"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
@@ -106,10 +108,13 @@ func (r *Resolver) Close() {
 // Resolve reads what ref refers to. Its error has every problem, each with the
 // place, the object and what to do, and a gRPC code; it holds no secret.
 func (r *Resolver) Resolve(ctx context.Context, ref Reference) (*Credentials, error) {
+	ctx = budget.Of(ctx, ref.Namespace)
 	w := &work{
 		Resolver: r, ref: ref, namespace: ref.Namespace,
 		creds: &Credentials{Parameters: map[string]string{}},
 	}
+	w.turn = &computing.Turn{}
+	defer w.turn.Rest()
 	w.environment(ctx)
 	w.authentication(ctx)
 	w.inline(ctx)
@@ -121,10 +126,10 @@ func (r *Resolver) Resolve(ctx context.Context, ref Reference) (*Credentials, er
 
 const (
 	// mostReferences is what one authentication object may name.
-	mostReferences = 1000
-	// mostBytes is what the values of one trigger may have together: as much as
-	// a Secret.
-	mostBytes = 1 << 20
+	mostReferences = 250
+	// mostWarnings is how many are kept of one trigger: more than are told.
+	mostWarnings = 50
+	mostBytes    = store.MostBytes
 )
 
 // work is one resolution.
@@ -139,16 +144,32 @@ type work struct {
 	creds     *Credentials
 	bytes     int // of all values so far
 	wrong     problems
+	full      bool            // of bytes
+	turn      *computing.Turn // nil for what is done in the turn of another
 }
 
 // take has a value from a shelf, and sees to it that the references are resolved
 // again when that is read again.
 func take[K keyed, V sized](ctx context.Context, w *work, s *shelf[K, V], key K, get read[V]) (V, error) {
+	if w.turn != nil {
+		w.turn.Rest() // what is not there yet is waited for
+	}
 	value, again, err := s.take(ctx, w.ref.Namespace, key, w.ref.NotBefore, get)
+	if err == nil {
+		err = w.work(ctx)
+	}
 	if err == nil && (w.creds.ReadAgain.IsZero() || again.Before(w.creds.ReadAgain)) {
 		w.creds.ReadAgain = again
 	}
 	return value, err
+}
+
+// work is called before each piece of work: many triggers may have very much of it.
+func (w *work) work(ctx context.Context) error {
+	if w.turn == nil {
+		return nil
+	}
+	return w.turn.Work(ctx)
 }
 
 // authentication reads the authentication object and everything that it names.
@@ -272,8 +293,12 @@ func (w *work) admit(o object, a *authentication) error {
 func (w *work) set(parameter, value, place string, err error) {
 	var empty *emptyError
 	switch {
+	case len(parameter) > mostName:
+		w.wrong.add(place, tooLong("the parameter", parameter))
 	case errors.As(err, &empty):
-		w.creds.Warnings = append(w.creds.Warnings, fmt.Sprintf("%s%s: %v, which counts as absent", w.about, place, empty.error))
+		if len(w.creds.Warnings) < mostWarnings {
+			w.creds.Warnings = append(w.creds.Warnings, fmt.Sprintf("%s%s: %v, which counts as absent", w.about, place, empty.error))
+		}
 	case err != nil:
 		w.wrong.addFor(parameter, place, err)
 	case !w.fits(len(value) - len(w.creds.Parameters[parameter])):
@@ -287,6 +312,7 @@ func (w *work) set(parameter, value, place string, err error) {
 // fits counts more bytes of values, if there may be so many.
 func (w *work) fits(bytes int) bool {
 	if w.bytes+bytes > mostBytes {
+		w.full = true
 		return false
 	}
 	w.bytes += bytes
@@ -335,7 +361,7 @@ type storeValues struct{ *store.Values }
 
 func (v storeValues) size() (bytes int) {
 	for parameter, value := range v.Parameters {
-		bytes += len(parameter) + len(value) + perValue
+		bytes += len(parameter) + len(value) + store.PerValue
 	}
 	return bytes
 }

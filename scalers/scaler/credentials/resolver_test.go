@@ -3,6 +3,7 @@ package credentials
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -19,6 +20,8 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/credentials/store"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/computing"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/lending"
 )
 
@@ -187,7 +190,7 @@ func TestWhatIsWrongWithAnAuthentication(t *testing.T) {
 		},
 		"more references than it may have": {
 			spec: `{env: [` + strings.Repeat(`{parameter: p, name: V},`, mostReferences) + `{parameter: p, name: V}]}`,
-			code: codes.InvalidArgument, message: "authenticationRef: TriggerAuthentication shop/auth names 1001 Secrets, variables and the like, of 1000 that it may name",
+			code: codes.InvalidArgument, message: "authenticationRef: TriggerAuthentication shop/auth names 251 Secrets, variables and the like, of 250 that it may name",
 		},
 		"no such Secret": {
 			spec: `{secretTargetRef: [{parameter: password, name: gone, key: x}]}`,
@@ -297,6 +300,103 @@ func TestWhatIsWrongWithAnAuthentication(t *testing.T) {
 				t.Errorf("error = %v\nwant %v %q", err, tt.code, tt.message)
 			}
 		})
+	}
+}
+
+// TestWhatIsWrongIsToldInBounds has an authentication object quote as much as it
+// can: no name is repeated that nothing can have, and of many problems and warnings
+// the first are told.
+func TestWhatIsWrongIsToldInBounds(t *testing.T) {
+	long := strings.Repeat("k", 9_000)
+	many := func(item string) string {
+		var items []string
+		for i := range mostReferences {
+			items = append(items, fmt.Sprintf(item, i))
+		}
+		return `{secretTargetRef: [` + strings.Join(items, ",") + `]}`
+	}
+	for name, tt := range map[string]struct{ spec, message string }{
+		"a key":        {`{secretTargetRef: [{parameter: p, name: login, key: ` + long + `}]}`, "secretTargetRef[0] (p): the key has 9000 bytes, and no name has more than 253"},
+		"a parameter":  {`{secretTargetRef: [{parameter: ` + long + `, name: login, key: user}]}`, "secretTargetRef[0] (" + long[:60] + "...): the parameter has 9000 bytes, and no name has more than 253"},
+		"a name":       {`{secretTargetRef: [{parameter: p, name: ` + long + `, key: user}]}`, "secretTargetRef[0] (p): the name of the Secret has 9000 bytes, and no name has more than 253"},
+		"an account":   {`{boundServiceAccountToken: [{parameter: p, serviceAccountName: ` + long + `}]}`, "boundServiceAccountToken[0] (p): the name of the ServiceAccount has 9000 bytes, and no name has more than 253"},
+		"a variable":   {`{env: [{parameter: p, name: ` + long + `}]}`, "the scale target has no containers"},
+		"a provider":   {`{podIdentity: {provider: ` + long + `}}`, "podIdentity: provider: "},
+		"many missing": {many(`{parameter: p%[1]d, name: login, key: "` + long[:240] + `%[1]d"}`), "secretTargetRef[0] (p0): Secret shop/login has no key k"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startAPI(t)
+			s.put(t, shop)
+			_, err := resolve(t, s.resolver(t, nil), s, tt.spec, false, nil)
+			said := status.Convert(err).Message()
+			if !strings.Contains(said, tt.message) {
+				t.Errorf("error = %.2000s\nwant %s", said, tt.message)
+			}
+			if most := (mostProblems + 2) * (mostText + 100); len(said) > most {
+				t.Errorf("%d bytes are told, want %d at most", len(said), most)
+			}
+		})
+	}
+	t.Run("many empty", func(t *testing.T) {
+		s := startAPI(t)
+		s.put(t, shop)
+		s.put(t, `{kind: Secret, metadata: {name: hollow, namespace: shop}, data: {void: ""}}`)
+		creds, err := resolve(t, s.resolver(t, nil), s, many(`{parameter: "`+long[:240]+`%d", name: hollow, key: void}`), false, nil)
+		if err != nil || len(creds.Warnings) != mostWarnings || len(strings.Join(creds.Warnings, "")) > mostWarnings*mostText {
+			t.Errorf("%d warnings, %v", len(creds.Warnings), err)
+		}
+	})
+}
+
+// TestObjectsOfManyValuesAreNotDecoded: an empty value of a Secret is a few bytes of
+// text and many of memory.
+func TestObjectsOfManyValuesAreNotDecoded(t *testing.T) {
+	var keys strings.Builder
+	for i := range mostValues {
+		fmt.Fprintf(&keys, `k%d: "",`, i)
+	}
+	for _, kind := range []string{"Secret", "ConfigMap"} {
+		s := startAPI(t)
+		s.put(t, `{kind: `+kind+`, metadata: {name: many, namespace: shop}, data: {`+keys.String()+`}}`)
+		field := strings.ToLower(kind[:1]) + kind[1:] + "TargetRef"
+		_, err := resolve(t, s.resolver(t, nil), s, `{`+field+`: [{parameter: p, name: many, key: k1}]}`, false, nil)
+		want := "TriggerAuthentication shop/auth: " + field + "[0] (p): " + kind + " shop/many has more than the 25000 values that are read of an object"
+		if status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
+			t.Errorf("error = %.500v\nwant %s", err, want)
+		}
+	}
+}
+
+// TestAttemptsTakeTurns has a namespace compute without end: another one's attempt is
+// not kept from its credentials, and one of the same namespace has to wait, even for
+// what was read before.
+func TestAttemptsTakeTurns(t *testing.T) {
+	s := startAPI(t)
+	s.put(t, shop)
+	s.put(t, "kind: TriggerAuthentication\nmetadata: {name: auth, namespace: shop}\nspec: {secretTargetRef: [{parameter: u, name: login, key: user}]}")
+	r := s.resolver(t, nil)
+	_, ofOne := computing.Places()
+	greedy := make([]computing.Turn, ofOne)
+	for i := range greedy {
+		if err := greedy[i].Work(budget.Of(t.Context(), "greedy")); err != nil {
+			t.Fatal(err)
+		}
+		defer greedy[i].Rest()
+	}
+	ref := Reference{Namespace: "shop", Authentication: "TriggerAuthentication/auth"}
+	if creds, err := r.Resolve(t.Context(), ref); err != nil || creds.Parameters["u"] != "ann" {
+		t.Errorf("credentials = %v, %v", creds, err)
+	}
+	for i := range greedy {
+		greedy[i].Rest()
+		if err := greedy[i].Work(budget.Of(t.Context(), "shop")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if creds, err := r.Resolve(ctx, ref); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("out of turn: %v, %v", creds, err)
 	}
 }
 

@@ -83,7 +83,7 @@ func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope store.Scop
 		return nil, words.Errorf(codes.InvalidArgument, "%s.region: is required, the family has no AWS_REGION", blockName)
 	}
 	service := secretsmanager.NewFromConfig(config)
-	values := &store.Values{Parameters: map[string]string{}}
+	values := &store.Values{}
 	texts := map[version]string{}
 	for _, one := range b.Secrets {
 		v := version{one.Name, one.VersionID, one.VersionStage}
@@ -94,7 +94,11 @@ func (s Secrets) Read(ctx context.Context, raw json.RawMessage, scope store.Scop
 			}
 			texts[v] = text
 		}
-		if values.Parameters[one.Parameter], err = one.pick(text); err != nil {
+		text, err := one.pick(text)
+		if err == nil {
+			err = values.Set(one.Parameter, text)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

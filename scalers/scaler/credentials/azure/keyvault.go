@@ -122,9 +122,13 @@ func (k KeyVault) Read(ctx context.Context, raw json.RawMessage, scope store.Sco
 	if err != nil {
 		return nil, words.Errorf(codes.InvalidArgument, "%s.vaultUri: cannot be used", blockName)
 	}
-	values := &store.Values{Parameters: map[string]string{}}
+	values := &store.Values{}
 	for _, one := range b.Secrets {
-		if values.Parameters[one.Parameter], err = one.read(ctx, vault, b.host); err != nil {
+		text, err := one.read(ctx, vault, b.host)
+		if err == nil {
+			err = values.Set(one.Parameter, text)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -88,9 +88,13 @@ func (s SecretManager) Read(ctx context.Context, raw json.RawMessage, scope stor
 		return nil, words.Errorf(codes.FailedPrecondition,
 			"%s: the project is not known: the key has no project_id, and the family no CLOUDSDK_CORE_PROJECT", blockName)
 	}
-	values := &store.Values{Parameters: map[string]string{}}
+	values := &store.Values{}
 	for _, one := range b.Secrets {
-		if values.Parameters[one.Parameter], err = s.read(ctx, client, account, project, one); err != nil {
+		text, err := s.read(ctx, client, account, project, one)
+		if err == nil {
+			err = values.Set(one.Parameter, text)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

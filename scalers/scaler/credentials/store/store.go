@@ -6,6 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // Store reads what one block of an authentication object asks for, such as
@@ -31,6 +35,14 @@ type Store interface {
 	Read(ctx context.Context, block json.RawMessage, scope Scope) (*Values, error)
 }
 
+const (
+	// MostBytes is what the values of one trigger may have together: as much as a
+	// Secret.
+	MostBytes = 1 << 20
+	// PerValue is what a value takes beside its text.
+	PerValue = 64
+)
+
 // Values is what a store has to say.
 type Values struct {
 	// Parameters are the authentication parameters by name. One whose value is
@@ -40,6 +52,21 @@ type Values struct {
 	// certificate ends. Zero means as often as a Secret is read. After the
 	// source has refused the values they are read again in any case.
 	ReadAgain time.Time
+
+	bytes int
+}
+
+// Set gives a parameter its value, unless all of them would have more than
+// MostBytes: one value may stand in many parameters.
+func (v *Values) Set(parameter, value string) error {
+	if v.bytes += len(parameter) + len(value) + PerValue; v.bytes > MostBytes {
+		return words.Errorf(codes.InvalidArgument, "with parameter %s all values together have more than %d bytes", words.Clip(parameter, 60), MostBytes)
+	}
+	if v.Parameters == nil {
+		v.Parameters = map[string]string{}
+	}
+	v.Parameters[parameter] = value
+	return nil
 }
 
 // Scope is what a Store may use of the trigger and of the cluster. Its errors

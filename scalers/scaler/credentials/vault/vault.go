@@ -46,7 +46,7 @@ func (s Store) Read(ctx context.Context, raw json.RawMessage, scope store.Scope)
 	if err != nil {
 		return nil, err
 	}
-	values := &store.Values{Parameters: map[string]string{}}
+	values := &store.Values{}
 	answers := map[request]*answer{}
 	leased := false
 	for i, secret := range b.Secrets {
@@ -64,7 +64,9 @@ func (s Store) Read(ctx context.Context, raw json.RawMessage, scope store.Scope)
 		if err != nil {
 			return nil, v.named(err)
 		}
-		values.Parameters[secret.Parameter] = text
+		if err := values.Set(secret.Parameter, text); err != nil {
+			return nil, v.named(err)
+		}
 	}
 	switch {
 	case !leased:

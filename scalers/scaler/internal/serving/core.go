@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
@@ -85,6 +86,7 @@ type core struct {
 	held      *pool.Allowance // the credentials of subscriptions
 	asking    *pool.Allowance // the requests of subscriptions
 	guests    *pool.Allowance // subscriptions of whom the core does not stand for
+	resolving *inbound.Gate   // of attempts to read credentials, by namespace
 
 	mu       sync.Mutex
 	byID     map[string]map[*subscription]struct{}
@@ -104,6 +106,7 @@ func newCore(cfg Config) *core {
 		held:      pool.NewAllowance("bytes of credentials", mostHeld, 0),
 		asking:    pool.NewAllowance("bytes of triggers", mostAsking, 0),
 		guests:    pool.NewAllowance("triggers", mostOfGuest, 0),
+		resolving: inbound.NewGate(mostResolving, mostResolvingOfOne),
 		sampler: sampling.New(sampling.Config{
 			Log: cfg.Log, Metrics: m, Spans: cfg.Traces, Pool: pool.New(cfg.Pool),
 			ReadTimeout: cfg.ReadTimeout, MaxReadTimeout: cfg.MaxReadTimeout,

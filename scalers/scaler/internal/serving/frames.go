@@ -9,6 +9,7 @@ import (
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 	"google.golang.org/grpc/status"
 )
 
@@ -51,7 +52,7 @@ func (s *subscription) warnings() []string {
 	if s.observation == nil || s.observation.warning == "" {
 		return s.binding.Warnings
 	}
-	return append(slices.Clip(s.binding.Warnings), s.observation.warning)
+	return words.Few(append(slices.Clip(s.binding.Warnings), s.observation.warning))
 }
 
 // knowsNot reports whether the last observation is news; s.mu is held.

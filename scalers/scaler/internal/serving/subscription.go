@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 // mostHeld is what the credentials of all triggers of a namespace may have, in
@@ -28,6 +29,14 @@ const mostHeld = 16 << 20
 // mostAsking is what the requests of all triggers of a namespace may have, in
 // bytes: 10,000 of the usual ones have less than half of it.
 const mostAsking = 48 << 20
+
+const (
+	// mostResolving is how many triggers read their credentials at once, and
+	// mostResolvingOfOne how many of one namespace: what an attempt has in memory
+	// is bounded, and many attempts are.
+	mostResolving      = 128
+	mostResolvingOfOne = 32
+)
 
 // subscription is one trigger of one object as one client sees it: its
 // binding, its share in a question, and what the last snapshot means to it.
@@ -90,7 +99,7 @@ func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Req
 	s.login = &login{loginConfig: loginConfig{
 		resolver: c.Resolver, refs: facts.References, held: c.held.For(s.payer),
 		use: s.use, lost: s.lost,
-		start: func(attempt func(context.Context)) { c.running.Go(func() { attempt(ctx) }) },
+		start: func(attempt func(context.Context)) { c.running.Go(func() { c.inTurn(ctx, payer, attempt) }) },
 	}}
 	if b.Question == "" {
 		s.login.refresh()
@@ -98,6 +107,16 @@ func (c *core) subscribe(ctx context.Context, t trigger.Trigger, req trigger.Req
 		s.join(b, nil)
 	}
 	return s, nil
+}
+
+// inTurn runs an attempt to read credentials when it is the namespace's turn.
+func (c *core) inTurn(ctx context.Context, namespace string, attempt func(context.Context)) {
+	leave, ok := c.resolving.Enter(ctx, namespace)
+	if !ok {
+		return // the subscription is closed
+	}
+	defer leave()
+	attempt(ctx)
 }
 
 // room counts what is kept of a request, if there may be so much.
@@ -126,12 +145,15 @@ func giveBack(room []*pool.Holding) {
 // bind understands a trigger and adds what this process has to say about it.
 func (c *core) bind(t trigger.Trigger, req trigger.Request, creds *contract.Credentials) (*trigger.Binding, error) {
 	b, err := t.Bind(req.Ref, creds)
-	err = failure.Redact(err, t.Secrets(req, creds))
-	if err == nil && b.Timeout > c.MaxReadTimeout {
+	if err != nil {
+		return b, failure.Redact(err, t.Secrets(req, creds))
+	}
+	if b.Timeout > c.MaxReadTimeout {
 		b.Warnings = append(b.Warnings, fmt.Sprintf("timeout: a read ends after %v, as --max-read-timeout has it, and not after %v",
 			c.MaxReadTimeout, b.Timeout))
 	}
-	return b, err
+	b.Warnings = words.Few(b.Warnings)
+	return b, nil
 }
 
 // use understands the trigger with credentials, and returns what goes on with
@@ -147,6 +169,7 @@ func (s *subscription) use(creds *contract.Credentials) (func(), error) {
 // lost notes why there are no credentials, unless a source goes on with those
 // that it has.
 func (s *subscription) lost(err error, keep bool) {
+	err = s.status(err) // what it is made of is as long as whoever wrote it wanted
 	s.mu.Lock()
 	old := s.user
 	if s.closed || old != nil && keep {

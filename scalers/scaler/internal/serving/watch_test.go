@@ -114,6 +114,7 @@ type passwords struct {
 	mu       sync.Mutex
 	password string
 	err      error              // instead of it
+	warnings []string           // beside it
 	again    time.Duration      // when to read it again; 0 is never
 	last     contract.Reference // that was resolved
 	reads    int
@@ -130,7 +131,7 @@ func (p *passwords) Resolve(_ context.Context, ref contract.Reference) (*contrac
 	case p.password == "":
 		return nil, status.Error(codes.NotFound, "TriggerAuthentication/secret does not exist")
 	}
-	creds := &contract.Credentials{Parameters: map[string]string{"password": p.password}}
+	creds := &contract.Credentials{Parameters: map[string]string{"password": p.password}, Warnings: p.warnings}
 	if p.again > 0 {
 		creds.ReadAgain = time.Now().Add(p.again)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,6 +45,49 @@ func (b *being) GRPCStatus() *status.Status { return status.Convert(b.error) }
 // Join puts errors one behind the other. Their words stay what they are.
 func Join(code codes.Code, separator string, errs []error) error {
 	return Errorf(code, "%w", &list{errs, separator})
+}
+
+// Cut is err, if it says no more than some bytes; else one that says the beginning,
+// with the same code, and keeps nothing else of it. It is for what holds no
+// credential.
+func Cut(err error, most int) error {
+	text := textOf(err)
+	if len(text) <= most {
+		return err
+	}
+	return &failure{code: status.Code(err), text: Clip(text, most)}
+}
+
+// Clip is a text, or as many bytes of it as there may be.
+func Clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
+}
+
+const (
+	// mostTold and mostBytesTold are how many warnings are told of one trigger,
+	// and how many bytes one of them has.
+	mostTold      = 20
+	mostBytesTold = 500
+)
+
+// Few are the first of some warnings, and how many more there are. Whoever writes
+// a trigger decides how many it has and what they quote.
+func Few(warnings []string) []string {
+	long := func(text string) bool { return len(text) > mostBytesTold }
+	if len(warnings) <= mostTold && !slices.ContainsFunc(warnings, long) {
+		return warnings
+	}
+	few := make([]string, 0, mostTold+1)
+	for _, text := range warnings[:min(len(warnings), mostTold)] {
+		few = append(few, Clip(text, mostBytesTold))
+	}
+	if more := len(warnings) - mostTold; more > 0 {
+		few = append(few, fmt.Sprintf("and %d more", more))
+	}
+	return few
 }
 
 type list struct {
