@@ -82,7 +82,7 @@ func argoCD(u *unstructured.Unstructured) (health, message string, err error) {
 	gvk := u.GroupVersionKind()
 	script, err := fs.ReadFile(resource_customizations.Embedded, gvk.Group+"/"+gvk.Kind+"/health.lua")
 	if err != nil {
-		return "", "", nil //nolint:nilerr // there is none for this kind
+		return "", "", nil // there is none for this kind
 	}
 	state := lua.NewState()
 	defer state.Close()
