@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // NewWorkload returns an empty object of a kind, to be read through a cache, and
@@ -337,16 +338,72 @@ func othersFit(field string, text, cost int) error {
 // TemplateOf finds the Pod template of an object of any kind where most have
 // it, at spec.template. One without containers is none.
 func TemplateOf(object *unstructured.Unstructured) *corev1.PodTemplateSpec {
-	fields, found, err := unstructured.NestedMap(object.Object, "spec", "template")
+	spec, found, err := unstructured.NestedFieldNoCopy(object.Object, "spec", "template", "spec")
 	if !found || err != nil {
 		return nil
 	}
 	template := &corev1.PodTemplateSpec{}
-	err = runtime.DefaultUnstructuredConverter.FromUnstructured(fields, template)
+	err = runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"spec": readOf(spec)}, template)
 	if err != nil || len(template.Spec.Containers) == 0 {
 		return nil
 	}
 	return template
+}
+
+// readOf are the fields of a Pod's spec that somebody here reads, as they stand in
+// JSON. Nothing else of it is decoded: the API server looks at little of what is in
+// objects of other kinds, and one quantity may be gigabytes of digits.
+func readOf(spec any) map[string]any {
+	read := only(spec, "serviceAccountName")
+	containers, _ := field(spec, "containers").([]any)
+	kept := make([]any, len(containers))
+	for i, c := range containers {
+		one := only(c, "name", "envFrom")
+		variables, _ := field(c, "env").([]any)
+		env := make([]any, len(variables))
+		for v, variable := range variables {
+			values := only(variable, "name", "value")
+			if from := field(variable, "valueFrom"); from != nil {
+				values["valueFrom"] = only(from, "secretKeyRef", "configMapKeyRef")
+			}
+			env[v] = values
+		}
+		resources := map[string]any{}
+		for _, kind := range []string{"requests", "limits"} {
+			resources[kind] = quantities(field(field(c, "resources"), kind))
+		}
+		one["env"], one["resources"] = env, resources
+		kept[i] = one
+	}
+	read["containers"] = kept
+	return read
+}
+
+// quantities are those that triggers may be about, and that are read at once.
+func quantities(all any) map[string]any {
+	read := only(all, string(corev1.ResourceCPU), string(corev1.ResourceMemory))
+	for name, quantity := range read {
+		if scalerv1.CheckQuantity(fmt.Sprint(quantity)) != nil {
+			delete(read, name)
+		}
+	}
+	return read
+}
+
+func field(of any, name string) any {
+	fields, _ := of.(map[string]any)
+	return fields[name]
+}
+
+// only are some of the fields of what may be an object.
+func only(of any, names ...string) map[string]any {
+	kept := map[string]any{}
+	for _, name := range names {
+		if value := field(of, name); value != nil {
+			kept[name] = value
+		}
+	}
+	return kept
 }
 
 // ReadScale reads the scale subresource of an object of any kind. from is a

@@ -382,3 +382,43 @@ func TestOtherKindsHaveABudgetOfTheirOwn(t *testing.T) {
 	}
 	runtime.KeepAlive(old)
 }
+
+// Nobody reads a quantity of gigabytes of digits: of a template of another kind that
+// is decoded which somebody here looks at, and quantities that are read at once.
+func TestQuantitiesOfOtherKindsAreReadAtOnce(t *testing.T) {
+	const dear = "1111111111111111111e99999" // as long as one likes with more nines
+	container := func() map[string]any {
+		return map[string]any{
+			"name": "worker", "image": "x", "resources": map[string]any{
+				"limits": map[string]any{"cpu": dear, "memory": "1Gi", "example.org/dear": dear}, "requests": map[string]any{"cpu": int64(2), "memory": dear},
+			},
+			"env": []any{
+				map[string]any{"name": "A", "value": "x"},
+				map[string]any{"name": "B", "valueFrom": map[string]any{"resourceFieldRef": map[string]any{"resource": "limits.cpu", "divisor": dear}}},
+				map[string]any{"name": "C", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "login", "key": "password"}}},
+			},
+			"envFrom": []any{map[string]any{"configMapRef": map[string]any{"name": "all"}}},
+		}
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+		"serviceAccountName": "worker", "initContainers": []any{container()}, "containers": []any{container()},
+		"volumes":  []any{map[string]any{"name": "x", "emptyDir": map[string]any{"sizeLimit": dear}}},
+		"overhead": map[string]any{"cpu": dear},
+	}}}}}
+	template := TemplateOf(object)
+	if template == nil || len(template.Spec.Containers) != 1 || len(template.Spec.InitContainers) != 0 || len(template.Spec.Volumes) != 0 || template.Spec.Overhead != nil {
+		t.Fatalf("read %+v", template)
+	}
+	c := template.Spec.Containers[0]
+	if _, ok := c.Resources.Limits[corev1.ResourceCPU]; ok || len(c.Resources.Limits) != 1 || len(c.Resources.Requests) != 1 {
+		t.Errorf("its resources are %+v", c.Resources)
+	}
+	if template.Spec.ServiceAccountName != "worker" || c.Name != "worker" || len(c.Env) != 3 || c.Env[0].Value != "x" || c.Env[1].ValueFrom == nil ||
+		c.Env[1].ValueFrom.ResourceFieldRef != nil || c.Env[2].ValueFrom.SecretKeyRef.Key != "password" || c.EnvFrom[0].ConfigMapRef.Name != "all" {
+		t.Errorf("read %+v", c)
+	}
+	for _, odd := range []any{nil, "x", []any{}, map[string]any{"containers": "x"}, map[string]any{"containers": []any{"x", nil}}, map[string]any{"containers": []any{map[string]any{"env": []any{7}, "resources": 7}}}} {
+		object.Object["spec"] = map[string]any{"template": map[string]any{"spec": odd}}
+		_ = TemplateOf(object) // and does not panic
+	}
+}
