@@ -186,22 +186,29 @@ func (f *Federation) NeedLeaderElection() bool { return false }
 // namespace has fewer.
 func (f *Federation) Subscribe(t Trigger) (kept bool) {
 	t = f.withDefaults(t)
+	places := placesOf(t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := t.String()
 	sub := f.subs[id]
 	if sub == nil {
-		if f.places.take(t.Namespace) != nil {
+		if f.places.take(t.Namespace, places) != nil {
 			f.notifier.mark(t.ID)
 			return false
 		}
-		sub = &subscription{id: id, namespace: t.Namespace, was: f.notifier.mark}
+		sub = &subscription{id: id, namespace: t.Namespace, places: places, was: f.notifier.mark}
 		f.subs[id] = sub
 	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
 		if sub.updatePacing(t) {
 			sub.eachAssignment(func(s *assignment) { s.subscriber.updatePacing(s) })
 		}
 		return true
+	} else if f.places.take(t.Namespace, places-sub.places) != nil { // it has grown
+		f.drop(sub)
+		f.notifier.mark(t.ID)
+		return false
+	} else {
+		sub.places = places
 	}
 	f.replace(sub, t)
 	return true
@@ -218,11 +225,16 @@ func (f *Federation) Unsubscribe(id ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if sub := f.subs[id.String()]; sub != nil {
-		delete(f.subs, sub.id)
-		f.leave(sub)
-		f.makeRoom(f.shares.leave(sub))
-		f.places.leave(id.Namespace)
+		f.drop(sub)
 	}
+}
+
+// drop ends a subscription; f.mu is held.
+func (f *Federation) drop(sub *subscription) {
+	delete(f.subs, sub.id)
+	f.leave(sub)
+	f.makeRoom(f.shares.leave(sub))
+	f.places.leave(sub.namespace, sub.places)
 }
 
 // State returns what is known of a trigger. It is false for one that is not
@@ -233,7 +245,7 @@ func (f *Federation) State(id ID) (State, bool) {
 	sub := f.subs[name]
 	var refused error
 	if sub == nil {
-		refused = f.places.refuses(id.Namespace)
+		refused = f.places.refuses(id.Namespace, f.places.large())
 	}
 	f.mu.Unlock()
 	if sub == nil {

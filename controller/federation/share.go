@@ -122,32 +122,45 @@ func newPlaces(mostOfFamily, inAll int) places {
 	return places{ofOne: mostFamilies * mostOfFamily, inAll: inAll, taken: map[string]int{}}
 }
 
-// take gives a trigger of a namespace its place, or says why there is none.
-func (p *places) take(namespace string) error {
-	if err := p.refuses(namespace); err != nil {
+// placesOf is how many places a trigger takes: one, and more where its parameters
+// are large, of which the process has copies.
+func placesOf(t Trigger) int {
+	return 1 + (kept.Size(t.Metadata)+kept.Size(t.Inline)+len(t.Authentication)+len(t.TriggerName))/SubscriptionBytes
+}
+
+// large is how many places nearly all triggers take at most: where there are fewer,
+// one that has none may have been refused.
+func (p *places) large() int { return min(10, max(1, p.ofOne/10)) }
+
+// take gives a trigger of a namespace its places, or says why there are none.
+func (p *places) take(namespace string, n int) error {
+	if err := p.refuses(namespace, n); err != nil {
 		return err
 	}
-	p.taken[namespace]++
-	p.all++
+	p.taken[namespace] += n
+	p.all += n
 	return nil
 }
 
-// leave takes a place back.
-func (p *places) leave(namespace string) {
-	p.all--
-	if p.taken[namespace]--; p.taken[namespace] == 0 {
+// leave takes places back.
+func (p *places) leave(namespace string, n int) {
+	p.all -= n
+	if p.taken[namespace] -= n; p.taken[namespace] == 0 {
 		delete(p.taken, namespace)
 	}
 }
 
-// refuses says why no more triggers of a namespace are kept, nil where they are.
-func (p *places) refuses(namespace string) error {
+// refuses says why no trigger of so many places of a namespace is kept, nil where
+// one is.
+func (p *places) refuses(namespace string, n int) error {
 	taken := p.taken[namespace]
 	switch {
-	case p.ofOne > 0 && taken >= p.ofOne:
+	case n <= 0: // it has not grown
+		return nil
+	case p.ofOne > 0 && taken+n > p.ofOne:
 		return coded(codes.ResourceExhausted, "namespace %s has %d triggers already, %d times what --max-namespace-triggers lets it have of one family: there is room once there are fewer",
 			namespace, taken, mostFamilies)
-	case p.inAll > 0 && kept.Left(p.inAll, p.all, taken) < 1:
+	case p.inAll > 0 && kept.Left(p.inAll, p.all, taken) < n:
 		return coded(codes.ResourceExhausted, "namespace %s has twice as many triggers as it leaves memory for to others: there is room once there are fewer, or the controller has more memory",
 			namespace)
 	default:

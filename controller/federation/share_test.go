@@ -192,3 +192,41 @@ func TestMadeUpTypesCostNothingUnderTheLock(t *testing.T) {
 	w.deleteService("kafka")
 	w.until("kafka is gone", func() bool { return len(w.Types()) == 0 })
 }
+
+// A trigger takes as many places as its parameters have bytes for, also once it
+// grows, and gives all of them back.
+func TestLargeTriggersTakeMorePlaces(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 50 })
+	large := func(n, parameters int) Trigger {
+		one := trigger("made-up", n)
+		one.Metadata = map[string]string{}
+		for i := range parameters {
+			one.Metadata[fmt.Sprint("a", i)] = ""
+		}
+		return one
+	}
+	taken := 0
+	for n := range 100 {
+		if w.Subscribe(large(n, 100)) {
+			taken++
+		}
+	}
+	if w.places.taken["shop"] > 100 || taken > 30 || taken < 10 {
+		t.Errorf("%d triggers of 100 parameters take %d places", taken, w.places.taken["shop"])
+	}
+	refused := large(99, 100)
+	if s := w.state(refused); !s.Unkept || status.Code(s.Unreachable) != codes.ResourceExhausted {
+		t.Errorf("the last is %+v", s)
+	}
+	grown := large(0, 2000)
+	grown.Generation++
+	if w.Subscribe(grown) {
+		t.Error("one that grew is kept")
+	}
+	for n := range 100 {
+		w.Unsubscribe(large(n, 0).ID)
+	}
+	if len(w.places.taken) != 0 || w.places.all != 0 {
+		t.Errorf("%v are left", w.places.taken)
+	}
+}

@@ -21,6 +21,7 @@ type subscription struct {
 	key           uint64      // of its question
 	current, next *assignment // next is being moved to; current still answers
 	share         share       // of what it has a part, or waits for one
+	places        int         // that it takes
 
 	mu      sync.Mutex
 	trigger Trigger

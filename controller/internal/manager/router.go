@@ -2,9 +2,11 @@ package manager
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
-	"fmt"
-	"strings"
+	"io"
+	"strconv"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -56,12 +58,9 @@ type router struct {
 	known map[federation.ID]said
 }
 
-// said is what the reconciler acts on.
-type said struct {
-	generation            int64
-	specs, warnings       string
-	rejected, unreachable string
-}
+// said is what the reconciler acts on: what it is, and not the texts, of which the
+// federation has some KiB.
+type said [sha256.Size]byte
 
 func (r *router) changed(id federation.ID) {
 	if !r.leads() {
@@ -124,13 +123,7 @@ func (r *router) news(id federation.ID) bool {
 		delete(r.known, id)
 		return ok
 	}
-	now := said{
-		generation: state.Generation, rejected: text(state.Rejected), unreachable: text(state.Unreachable),
-		warnings: strings.Join(state.Warnings, ";") + state.Note,
-	}
-	for _, s := range state.Specs {
-		now.specs += fmt.Sprintf("%s=%v;", s.Name, s.Target)
-	}
+	now := saidOf(state)
 	if r.known == nil {
 		r.known = map[federation.ID]said{}
 	}
@@ -139,11 +132,32 @@ func (r *router) news(id federation.ID) bool {
 	return !heard || before != now
 }
 
-func text(err error) string {
-	if err == nil {
-		return ""
+func saidOf(state federation.State) (s said) {
+	all := sha256.New()
+	part := func(text string) {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
+		all.Write(length[:])
+		io.WriteString(all, text) //nolint:errcheck // a hash has no errors
 	}
-	return err.Error()
+	part(strconv.FormatInt(state.Generation, 10))
+	for _, err := range []error{state.Rejected, state.Unreachable} {
+		if err != nil {
+			part(err.Error())
+		}
+		part("")
+	}
+	part(state.Note)
+	for _, warning := range state.Warnings {
+		part(warning)
+	}
+	part("")
+	for _, spec := range state.Specs {
+		part(spec.Name)
+		part(strconv.FormatFloat(spec.Target, 'g', -1, 64))
+	}
+	all.Sum(s[:0])
+	return s
 }
 
 // subscriptions are the federation's. What the router knows of a trigger ends
