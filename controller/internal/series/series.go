@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // Counters are the series of one metric. Each belongs to a part of an owner, as
@@ -24,6 +26,10 @@ type Counters[O, P comparable] struct {
 	mu     sync.Mutex
 	owners map[O]*owned[P]
 	parts  int
+	// of is how many series there are by their first label, and all of all, where
+	// there is a Budget.
+	of    map[string]int
+	total int
 	// swept is how many parts were left by the last Sweep.
 	swept int
 	// steps counts the series that changes went through.
@@ -115,12 +121,48 @@ func (c *Counters[O, P]) change(owner O, part P, values []string, to func(before
 	}
 	c.steps++
 	if _, there := p[series]; !there {
-		if len(p) > 0 && (len(p) >= c.most.Part || o.n >= c.most.Owner) {
+		if len(p) > 0 && (len(p) >= c.most.Part || o.n >= c.most.Owner || !c.room(series.first())) {
 			return
 		}
 		o.n++
+		c.count(series, 1)
 	}
 	p[series] = to(p[series])
+}
+
+// beyond is how many times what a scrape tells there may be: what it leaves out is
+// told of as well.
+const beyond = 2
+
+// room reports whether there is room for one more series by its first label: no
+// more than twice as many as it leaves to others; c.mu is held.
+func (c *Counters[O, P]) room(first string) bool {
+	if c.most.Budget == nil {
+		return true
+	}
+	return c.of[first] < beyond*c.most.Budget.OfOne && kept.Left(beyond*c.most.Budget.InAll, c.total, c.of[first]) >= 1
+}
+
+// count counts a series that came or went; c.mu is held.
+func (c *Counters[O, P]) count(series labels, n int) {
+	if c.most.Budget == nil {
+		return
+	}
+	if c.of == nil {
+		c.of = map[string]int{}
+	}
+	first := strings.Clone(series.first())
+	c.total += n
+	if c.of[first] += n; c.of[first] == 0 {
+		delete(c.of, first)
+	}
+}
+
+// uncount counts a part that goes; c.mu is held.
+func (c *Counters[O, P]) uncount(part map[labels]float64) {
+	for series := range part {
+		c.count(series, -1)
+	}
 }
 
 // Keep ends the series of a part other than these.
@@ -142,6 +184,7 @@ func (c *Counters[O, P]) Keep(owner O, part P, all ...[]string) {
 		if _, stays := slices.BinarySearch(kept, series); !stays {
 			delete(p, series)
 			o.n--
+			c.count(series, -1)
 		}
 	}
 	if len(p) == 0 {
@@ -165,6 +208,7 @@ func (c *Counters[O, P]) drop(owner O, part P) {
 	c.steps++
 	if p, there := o.parts[part]; there {
 		o.n -= len(p)
+		c.uncount(p)
 		delete(o.parts, part)
 		c.parts--
 	}
@@ -180,6 +224,9 @@ func (c *Counters[O, P]) Forget(owner O) {
 	c.steps++
 	if o := c.owners[owner]; o != nil {
 		c.parts -= len(o.parts)
+		for _, part := range o.parts {
+			c.uncount(part)
+		}
 		delete(c.owners, owner)
 	}
 }
@@ -189,7 +236,8 @@ func (c *Counters[O, P]) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.owners)
-	c.parts, c.swept = 0, 0
+	clear(c.of)
+	c.parts, c.swept, c.total = 0, 0, 0
 }
 
 // fewParts are never too many.

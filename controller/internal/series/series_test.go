@@ -273,3 +273,33 @@ func TestCountersHaveSharesOfAScrape(t *testing.T) {
 		t.Errorf("%d namespaces are told of after the series went", n)
 	}
 }
+
+// Series that no scrape has room for are not kept, but as many as are told of; each
+// part has one, and a namespace with few has all of its own.
+func TestSeriesWithoutRoomAreNotKept(t *testing.T) {
+	c := counters(Bounds{Part: 10_000, Owner: 10_000, Budget: &Budget{OfOne: 100, InAll: 1000}})
+	for i := range 5000 {
+		c.Add("flood", 0, 1, "flood", fmt.Sprint(i), "x")
+		c.Add(fmt.Sprint("flood-", i%50), 0, 1, fmt.Sprint("flood-", i%50), fmt.Sprint(i), "x")
+	}
+	c.Add("flood", 1, 1, "flood", "first of another part", "x")
+	c.Add("shop", 0, 1, "shop", "0", "x")
+	c.Add("shop", 0, 1, "shop", "1", "x")
+	if n := c.of["flood"]; n != 201 {
+		t.Errorf("%d series of a namespace are kept", n)
+	}
+	if c.total > 2000 || c.of["shop"] != 2 {
+		t.Errorf("%d series are kept in all, %d of one that has two", c.total, c.of["shop"])
+	}
+	c.Keep("shop", 0, []string{"shop", "1", "x"})
+	if c.of["shop"] != 1 {
+		t.Errorf("%d are counted of one", c.of["shop"])
+	}
+	c.ForgetPart("shop", 0)
+	for owner := range c.all() {
+		c.Forget(owner)
+	}
+	if c.total != 0 || len(c.of) != 0 {
+		t.Errorf("%d are counted of none", c.total)
+	}
+}
