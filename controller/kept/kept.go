@@ -48,6 +48,21 @@ type entry struct {
 	version        uint64
 }
 
+// longestKey is how long a name is that an object can have.
+const longestKey = 253
+
+// Key is what an index of a cache has of a name that an object says: one that no
+// object has is not looked for, and may be very long.
+func Key(name string) []string {
+	if len(name) > longestKey {
+		return nil
+	}
+	return []string{name}
+}
+
+// CostOfKey is what an index keeps of one key: two texts, and sets of their own.
+const CostOfKey = 800
+
 // growth is by which part of what was granted an object may grow, at any time: a
 // status is written often, and whoever fills the rest must not have it refused.
 const growth = 8

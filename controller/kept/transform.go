@@ -19,13 +19,20 @@ type object[T any] interface {
 // what is to become of it. The object says why, to Why. What was transformed
 // already stays as it is.
 func Transform[T any, O object[T]](b *Budget, kind string, cut func(O), stub func(o O, why string)) func(any) (any, error) {
+	return TransformBeside(b, kind, cut, stub, func(O) int { return 0 })
+}
+
+// TransformBeside is Transform for objects of which the process keeps something
+// elsewhere, such as in indexes: beside says what that takes, beyond some hundred
+// bytes that PerObject has for it.
+func TransformBeside[T any, O object[T]](b *Budget, kind string, cut func(O), stub func(o O, why string), beside func(O) int) func(any) (any, error) {
 	return func(whole any) (any, error) {
 		o, ok := whole.(O)
 		if !ok || Why(o) != "" { // the last state of one that was deleted unseen, or a stub
 			return whole, nil
 		}
 		cut(o)
-		if err := Hold(b, (*T)(o), o.GetNamespace(), kind+"/"+o.GetName(), PerObject+Size(o)); err != nil {
+		if err := Hold(b, (*T)(o), o.GetNamespace(), kind+"/"+o.GetName(), PerObject+Size(o)+beside(o)); err != nil {
 			stub(o, err.Error())
 			NoRoom(o, err.Error())
 		}

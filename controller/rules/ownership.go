@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // Index is an index of cached objects that admission looks things up by.
@@ -31,13 +32,13 @@ const byHPAName = "hpaName"
 func Indexes() []Index {
 	return []Index{
 		{&v1alpha1.ScaledObject{}, ByTarget, func(o client.Object) []string {
-			return []string{o.(*v1alpha1.ScaledObject).Spec.ScaleTargetRef.Name}
+			return kept.Key(o.(*v1alpha1.ScaledObject).Spec.ScaleTargetRef.Name)
 		}},
 		{&v1alpha1.ScaledObject{}, byHPAName, func(o client.Object) []string {
-			return []string{o.(*v1alpha1.ScaledObject).HPAName()}
+			return kept.Key(o.(*v1alpha1.ScaledObject).HPAName())
 		}},
 		{&autoscalingv2.HorizontalPodAutoscaler{}, ByTarget, func(o client.Object) []string {
-			return []string{o.(*autoscalingv2.HorizontalPodAutoscaler).Spec.ScaleTargetRef.Name}
+			return kept.Key(o.(*autoscalingv2.HorizontalPodAutoscaler).Spec.ScaleTargetRef.Name)
 		}},
 	}
 }

@@ -86,14 +86,21 @@ type Refusal struct {
 func (v *Verdict) refuse(reason string, err error) {
 	for _, text := range lines(err) {
 		told := func(r Refusal) bool { return r.Text == text }
-		if !slices.ContainsFunc(v.Refusals, told) {
+		if len(v.Refusals) < mostRefusals && !slices.ContainsFunc(v.Refusals, told) {
 			v.Refusals = append(v.Refusals, Refusal{reason, text})
 		}
 	}
 }
 
+// mostWarnings is more than an API server passes on, and mostRefusals more than
+// anybody reads.
+const mostWarnings, mostRefusals = 100, 100
+
 // warn adds a warning that is not there yet.
 func (v *Verdict) warn(format string, args ...any) {
+	if len(v.Warnings) >= mostWarnings {
+		return
+	}
 	if text := fmt.Sprintf(format, args...); !slices.Contains(v.Warnings, text) {
 		v.Warnings = append(v.Warnings, text)
 	}

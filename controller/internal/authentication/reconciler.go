@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
 // The kinds, as authenticationRef names them.
@@ -59,7 +60,9 @@ func ReferencesOf(o client.Object) []string {
 	var references []string
 	for _, t := range triggers {
 		if ref := t.AuthenticationRef; ref != nil {
-			references = append(references, ref.AuthenticationKind()+"/"+ref.Name)
+			for _, name := range kept.Key(ref.Name) {
+				references = append(references, ref.AuthenticationKind()+"/"+name)
+			}
 		}
 	}
 	slices.Sort(references)

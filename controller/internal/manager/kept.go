@@ -10,6 +10,7 @@ import (
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
@@ -30,7 +31,17 @@ func keptObject[T any, O interface {
 	metav1.Object
 	runtime.Object
 }](o Options, budget *kept.Budget, kind string, stub func(O, string)) func(any) (any, error) {
-	return kept.Transform[T, O](budget, kind, func(object O) { _, _ = o.Limits.Transform(object) }, stub) // has no errors
+	cut := func(object O) { _, _ = o.Limits.Transform(object) } // has no errors
+	return kept.TransformBeside[T, O](budget, kind, cut, stub, func(object O) int { return keysOfReferences(object) })
+}
+
+// fewReferences is how many keys of an index PerObject has room for.
+const fewReferences = 2
+
+// keysOfReferences is what the index of objects takes by the authentications that
+// they name.
+func keysOfReferences(object client.Object) int {
+	return max(len(authentication.ReferencesOf(object))-fewReferences, 0) * kept.CostOfKey
 }
 
 // keptSource is what the cache holds of a source. One that is too large, or that

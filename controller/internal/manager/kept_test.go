@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -15,7 +16,10 @@ import (
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
+	"github.com/sluice-autoscaler/sluice/controller/internal/scaledobject"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 // Every kind that a tenant writes, and the controller watches, is kept within a
@@ -93,5 +97,60 @@ func TestRoomIsAChange(t *testing.T) {
 	}
 	if specChanged().Update(updated(stub, stub)) || specChanged().Update(updated(whole, whole)) {
 		t.Error("what is as it was is looked at")
+	}
+}
+
+// No index has names that no object can have, and what indexes keep of many
+// references counts.
+func TestIndexesAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 250<<10)
+	so := &v1alpha1.ScaledObject{Spec: v1alpha1.ScaledObjectSpec{
+		ScaleTargetRef: v1alpha1.ScaleTarget{Name: long},
+		Triggers:       []v1alpha1.ScaleTrigger{{AuthenticationRef: &v1alpha1.AuthenticationRef{Name: long}}},
+		Advanced:       &v1alpha1.AdvancedConfig{HorizontalPodAutoscalerConfig: &v1alpha1.HorizontalPodAutoscalerConfig{Name: long}},
+	}}
+	controls := true
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Name: long}}}
+	hpa.OwnerReferences = []metav1.OwnerReference{{APIVersion: "keda.sh/v1alpha1", Kind: "ScaledObject", Name: long, Controller: &controls}}
+	indexes := append(rules.Indexes(), rules.Index{Object: so, Keys: authentication.ReferencesOf}, rules.Index{Object: hpa, Keys: scaledobject.OwnerOf})
+	for _, index := range indexes {
+		o := client.Object(so)
+		if _, ok := index.Object.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+			o = hpa
+		}
+		if keys := index.Keys(o); len(keys) != 0 {
+			t.Errorf("%T by %s: a key has %d bytes", o, index.Field, len(keys[0]))
+		}
+	}
+	b := kept.New(kept.Unbounded, kept.Unbounded)
+	sj := &v1alpha1.ScaledJob{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "batch"}}
+	for i := range 100 {
+		sj.Spec.Triggers = append(sj.Spec.Triggers, v1alpha1.ScaleTrigger{Type: "k", AuthenticationRef: &v1alpha1.AuthenticationRef{Name: fmt.Sprint(i)}})
+	}
+	if _, err := keptObject(Options{Limits: v1alpha1.DefaultLimits}, b, "ScaledJob", (*v1alpha1.ScaledJob).Stub)(sj); err != nil {
+		t.Fatal(err)
+	}
+	if beside := b.Used("shop") - kept.PerObject - kept.Size(sj); beside < 90*kept.CostOfKey {
+		t.Errorf("%d bytes are counted for 100 keys of an index", beside)
+	}
+}
+
+// What is remembered of what was said of a trigger is as small as can be, and tells
+// all that the reconciler acts on.
+func TestWhatWasSaidIsRememberedInShort(t *testing.T) {
+	if size := reflect.TypeFor[said]().Size(); size > 64 || kept.Size(said{}) > 64 {
+		t.Errorf("%d bytes are remembered", size)
+	}
+	known := map[said]string{}
+	for name, state := range map[string]federation.State{
+		"nothing": {}, "a generation": {Generation: 1}, "a note": {Note: "x"}, "a warning": {Warnings: []string{"x"}}, "two": {Warnings: []string{"x", "y"}},
+		"joined": {Warnings: []string{"xy"}}, "rejected": {Rejected: errors.New("x")}, "away": {Unreachable: errors.New("x")},
+		"a metric": {Specs: []federation.MetricSpec{{Name: "x"}}}, "its target": {Specs: []federation.MetricSpec{{Name: "x", Target: 0.1}}},
+	} {
+		of := saidOf(state)
+		if of != saidOf(state) || known[of] != "" {
+			t.Errorf("%s is the same as %s", name, known[of])
+		}
+		known[of] = name
 	}
 }

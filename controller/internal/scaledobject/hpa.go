@@ -37,7 +37,7 @@ func OwnerOf(hpa client.Object) []string {
 	if gv, err := schema.ParseGroupVersion(owner.APIVersion); err != nil || gv.Group != v1alpha1.GroupVersion.Group {
 		return nil
 	}
-	return []string{owner.Name}
+	return kept.Key(owner.Name)
 }
 
 // desiredHPA is the whole HPA of an object: metrics in

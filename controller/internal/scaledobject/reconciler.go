@@ -173,14 +173,15 @@ func (r *Reconciler) syncHPA(ctx context.Context, so *v1alpha1.ScaledObject, fou
 // that the object made under other names.
 func (r *Reconciler) liveHPAs(ctx context.Context, so *v1alpha1.ScaledObject) (live *autoscalingv2.HorizontalPodAutoscaler, others []*autoscalingv2.HorizontalPodAutoscaler, err error) {
 	var owned autoscalingv2.HorizontalPodAutoscalerList
-	err = r.Client.List(ctx, &owned, client.InNamespace(so.Namespace), client.MatchingFields{ByOwner: so.Name})
+	err = r.Client.List(ctx, &owned, client.InNamespace(so.Namespace), client.MatchingFields{ByOwner: so.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, nil, err
 	}
 	for i := range owned.Items {
-		if hpa := &owned.Items[i]; hpa.Name == so.HPAName() {
-			live = hpa
-		} else {
+		switch hpa := &owned.Items[i]; {
+		case hpa.Name == so.HPAName():
+			live = hpa.DeepCopy()
+		case hpa.DeletionTimestamp == nil && len(others) < mostOthers:
 			others = append(others, hpa)
 		}
 	}
@@ -190,6 +191,10 @@ func (r *Reconciler) liveHPAs(ctx context.Context, so *v1alpha1.ScaledObject) (l
 	live, err = r.foundHPA(ctx, r.Client, so)
 	return live, others, err
 }
+
+// mostOthers is how many HPAs of an object are deleted at once: each that goes has
+// the object looked at again.
+const mostOthers = 20
 
 // foundHPA is the HPA under the wanted name, made for the object or to be taken
 // over by it; nil when there is none.

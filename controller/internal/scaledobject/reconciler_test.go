@@ -2,6 +2,7 @@ package scaledobject
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -638,4 +640,36 @@ func TestReadySaysThatNobodyIsAsked(t *testing.T) {
 	cpuAlone.reconcile()
 	cpuAlone.observe()
 	cpuAlone.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
+}
+
+// HPAs of an object under other names go some at a time, and those that are going
+// already are left alone: somebody holds them.
+func TestHPAsThatAreGoingAreLeftAlone(t *testing.T) {
+	so := newObject()
+	controls := true
+	var others []client.Object
+	for i := range 3 * mostOthers {
+		hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("other-", i), UID: types.UID(fmt.Sprint("hpa-", i)),
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "keda.sh/v1alpha1", Kind: "ScaledObject", Name: so.Name, UID: so.UID, Controller: &controls}}}}
+		if i%3 == 0 {
+			hpa.Finalizers, hpa.DeletionTimestamp = []string{"example.org/held"}, &metav1.Time{Time: start}
+		}
+		others = append(others, hpa)
+	}
+	f := newFixture(t, so, others...)
+	f.answers(0, 5)
+	deleted := func() (n int) {
+		f.reconcile()
+		for _, write := range f.cluster.Writes() {
+			if strings.HasPrefix(write, "delete") {
+				n++
+			}
+		}
+		return n
+	}
+	for round, want := range []int{mostOthers, mostOthers, 0} {
+		if got := deleted(); got != want {
+			t.Errorf("round %d: %d are deleted, want %d", round, got, want)
+		}
+	}
 }
