@@ -32,6 +32,13 @@ type Explanation struct {
 	Next string `json:"next"`
 	// NextAt is when time alone may change the decision, nil for never.
 	NextAt *time.Time `json:"nextAt,omitempty"`
+	// RestAt is when the cooldown ends, nil while none runs.
+	RestAt *time.Time `json:"restAt,omitempty"`
+
+	// Jobs is the arithmetic of a ScaledJob, nil for a ScaledObject; Create is how
+	// many Jobs were to be started.
+	Jobs   *v1alpha1.JobArithmetic `json:"jobs,omitempty"`
+	Create int32                   `json:"create,omitempty"`
 }
 
 // ExplainedMetric is one metric that a decision looked at.
@@ -43,6 +50,8 @@ type ExplainedMetric struct {
 	// Value is the reading, nil without one; Target what it is divided by.
 	Value  *float64 `json:"value,omitempty"`
 	Target float64  `json:"target,omitempty"`
+	// Kind of the target: AverageValue is for one replica, Value for all.
+	Kind autoscalingv2.MetricTargetType `json:"kind,omitempty"`
 	// Asks is how many replicas the metric asks for, before any limit; nil
 	// where only the HPA can tell.
 	Asks *int32 `json:"asks,omitempty"`
@@ -54,6 +63,10 @@ type ExplainedMetric struct {
 	Error string `json:"error,omitempty"`
 	// Confirmed is when the outcome was last known to hold.
 	Confirmed time.Time `json:"confirmed"`
+	// ReadAt is when the source was read for the value, zero without one.
+	ReadAt time.Time `json:"readAt,omitzero"`
+	// Noticed is how that reading came about: doorbell, polling or timer.
+	Noticed string `json:"noticed,omitempty"`
 }
 
 // ExplainedFormula is what scalingModifiers came to.
@@ -77,8 +90,12 @@ func Explain(in Input, d Decision) Explanation {
 	in.Triggers = in.rules(nil).every(in.Triggers)
 	for i, t := range in.Triggers {
 		if i < len(d.Verdicts) && !in.trigger(t).Builtin() {
-			e.Metrics = append(e.Metrics, explained(in, t, d.Verdicts[i])...)
+			e.Metrics = append(e.Metrics, explained(in.Object.Spec.Triggers, in.Object.Modifiers() != nil, t, d.Verdicts[i])...)
 		}
+	}
+	if d.Active != nil && d.Active.Reason == v1alpha1.ReasonScalerCooldown {
+		end := cooldownEnd(in)
+		e.RestAt = &end
 	}
 	e.Formula = explainedFormula(in, d)
 	e.Limits = limits(in, d, e)
@@ -91,8 +108,12 @@ var outcomeWords = map[Outcome]string{Pending: "pending", Value: "value", NoData
 // String is the outcome in a word for people.
 func (o Outcome) String() string { return outcomeWords[o] }
 
-func explained(in Input, t Trigger, v Verdict) []ExplainedMetric {
-	whole := ExplainedMetric{Name: label(in.Object.Spec.Triggers, t), Outcome: v.Outcome.String(), Fallback: v.Fallback, Confirmed: t.Confirmed}
+// explained are the metrics of a trigger. composite is true where a formula asks in
+// their place.
+func explained(triggers []v1alpha1.ScaleTrigger, composite bool, t Trigger, v Verdict) []ExplainedMetric {
+	whole := ExplainedMetric{
+		Name: label(triggers, t), Outcome: v.Outcome.String(), Fallback: v.Fallback, Confirmed: t.Confirmed, Noticed: t.Noticed,
+	}
 	if v.Err != nil {
 		whole.Error = v.Err.Error()
 	}
@@ -102,11 +123,11 @@ func explained(in Input, t Trigger, v Verdict) []ExplainedMetric {
 	var all []ExplainedMetric
 	for _, m := range t.Metrics {
 		one := whole
-		one.Name, one.Target, one.Active = m.Name, m.Target, t.Pulse
+		one.Name, one.Target, one.Kind, one.Active = m.Name, m.Target, m.Type, t.Pulse
 		if v.Outcome == Value && usable(m.Value) {
 			value := m.Value
-			one.Value, one.Active = &value, m.Active || t.Pulse
-			if m.Type != autoscalingv2.ValueMetricType && m.Target > 0 && in.Object.Modifiers() == nil {
+			one.Value, one.Active, one.ReadAt = &value, m.Active || t.Pulse, t.ReadAt
+			if m.Type != autoscalingv2.ValueMetricType && m.Target > 0 && !composite {
 				asks := DesiredReplicas(m.Value, m.Target, 0, math.MaxInt32)
 				one.Asks = &asks
 			}
@@ -198,6 +219,8 @@ func next(in Input, d Decision) string {
 func (e Explanation) String() string {
 	var b strings.Builder
 	switch {
+	case e.Jobs != nil:
+		b.WriteString(e.started())
 	case e.Replicas == nil:
 		b.WriteString("replicas unknown")
 	case e.Write != nil:

@@ -65,6 +65,9 @@ type Trigger struct {
 	// ReadAt is when the source was read for a Value, on the controller's
 	// clock. Only decisions about Jobs look at it.
 	ReadAt time.Time
+	// Noticed is how the last reading came about: doorbell, polling, timer, ""
+	// where nobody says. It is for people.
+	Noticed string
 	// Earlier is set with a reading of what the trigger was before something
 	// around it changed: it moves nothing toward zero.
 	Earlier bool

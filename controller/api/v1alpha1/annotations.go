@@ -31,6 +31,9 @@ const (
 	AnnotationIdlePollingInterval = "sluice.dev/idle-polling-interval"
 	AnnotationNoData              = "sluice.dev/no-data"
 	AnnotationWakeObjective       = "sluice.dev/wake-objective"
+	// AnnotationPauseReason says in words why somebody paused an object. Nothing
+	// depends on it.
+	AnnotationPauseReason = "sluice.dev/pause-reason"
 	// AnnotationSecretNamespace stands on a ClusterTriggerAuthentication: with
 	// SecretNamespaceOfObject what it names is of the namespace of the object
 	// that uses it.

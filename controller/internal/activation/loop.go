@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -45,7 +46,10 @@ type Loop struct {
 	// Traces receives a span for every decision that changes the replicas, as
 	// part of the trace of the reading that it follows from. nil traces nothing.
 	Traces trace.TracerProvider
-	Now    func() time.Time
+	// Room is what earlier decisions about ScaledObjects may take; nil is for
+	// nothing.
+	Room *kept.Budget
+	Now  func() time.Time
 
 	mu      sync.Mutex
 	started time.Time

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
@@ -23,7 +24,9 @@ const toldDecisions = 3
 // record is what there is to tell about the decisions for one object. It is
 // guarded by the loop: others read it while the loop goes on.
 type record struct {
-	last    scaling.Explanation
+	history account.History
+	// formula is that of the last decision, nil for none.
+	formula *scaling.ExplainedFormula
 	changes []v1alpha1.Decision
 	// replicas is what the target had at the last decision, nil before.
 	replicas *int32
@@ -31,26 +34,19 @@ type record struct {
 	cold *ColdStart
 }
 
-// Record is what the controller decided about one object.
-type Record struct {
-	// Last is the latest decision, whether or not it changed anything.
-	Last scaling.Explanation `json:"last"`
-	// Changes are the last ones that changed the replicas, the latest first.
-	Changes []v1alpha1.Decision `json:"changes,omitempty"`
-	// ColdStart is the last time that work found no replica.
-	ColdStart *ColdStart `json:"coldStart,omitempty"`
-}
-
-// Record returns what was decided about an object in this term. It is false
+// Account returns what was decided about an object in this term. It is false
 // while nothing was.
-func (l *Loop) Record(key types.NamespacedName) (Record, bool) {
+func (l *Loop) Account(key types.NamespacedName) (account.Account, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.objects[key]
-	if m == nil || m.record.last.Time.IsZero() {
-		return Record{}, false
+	if m == nil {
+		return account.Account{}, false
 	}
-	return Record{Last: m.record.last, Changes: slices.Clone(m.record.changes), ColdStart: m.record.cold}, true
+	a, told := m.record.history.Tell()
+	a.Changes = slices.Clone(m.record.changes)
+	a.ColdStart = m.record.cold
+	return a, told
 }
 
 // Formula returns what the formula of an object came to at the last decision,
@@ -59,7 +55,7 @@ func (l *Loop) Formula(key types.NamespacedName) *scaling.ExplainedFormula {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.objects[key]; m != nil {
-		return m.record.last.Formula
+		return m.record.formula
 	}
 	return nil
 }
@@ -67,9 +63,11 @@ func (l *Loop) Formula(key types.NamespacedName) *scaling.ExplainedFormula {
 // explain keeps how the decision came about.
 func (l *Loop) explain(m *memory, in scaling.Input, d scaling.Decision) scaling.Explanation {
 	e := scaling.Explain(in, d)
+	// Nobody else changes it.
+	history := m.record.history.With(e, account.Room{Budget: l.Room, Namespace: in.Object.Namespace, Name: in.Object.Name})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m.record.last = e
+	m.record.history, m.record.formula = history, e.Formula
 	return e
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -101,20 +102,29 @@ func TestStatusTellsOfTheLastDecisions(t *testing.T) {
 	}
 }
 
-func TestRecord(t *testing.T) {
+func TestAccount(t *testing.T) {
 	f := newFixture(t, 0, nil)
-	if _, ok := f.Record(key); ok {
-		t.Error("a record before any decision")
+	f.Room = kept.New(1<<20, 1<<30)
+	if _, ok := f.Account(key); ok {
+		t.Error("an account before any decision")
 	}
+	f.says(0)
+	f.decide()
 	f.says(42)
 	f.decide()
-	record, ok := f.Record(key)
-	if !ok || record.Last.String() != "0 to 9 replicas: s0-m 42 at 5 asks for 9; next: the HPA, at its next sync" || len(record.Changes) != 1 {
-		t.Errorf("%+v", record)
+	told, ok := f.Account(key)
+	if !ok || told.Last.String() != "0 to 9 replicas: s0-m 42 at 5 asks for 9; next: the HPA, at its next sync" || len(told.Changes) != 1 {
+		t.Errorf("%+v", told)
+	}
+	if len(told.Earlier) != 1 || told.Earlier[0].Last.String() != "0 replicas stay: s0-m 0 at 5 asks for 0; next: the controller, when a trigger turns active" {
+		t.Errorf("before is told %+v", told.Earlier)
+	}
+	if f.Room.Used(key.Namespace) == 0 {
+		t.Error("what is kept is not counted")
 	}
 	f.Forget()
-	if _, ok := f.Record(key); ok {
-		t.Error("a record after another process led")
+	if _, ok := f.Account(key); ok {
+		t.Error("an account after another process led")
 	}
 }
 

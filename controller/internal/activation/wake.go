@@ -1,26 +1,15 @@
 package activation
 
 import (
-	"time"
-
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
-// ColdStart is what work waited for that arrived while there was no replica.
-type ColdStart struct {
-	// Arrived is when the work did, by its source's own clock where Told says so,
-	// and else when it was read.
-	Arrived time.Time `json:"arrived"`
-	Told    bool      `json:"told"`
-	// Written is when replicas were, Ready when the first one was ready.
-	Written time.Time `json:"written"`
-	Ready   time.Time `json:"ready"`
-	// Seconds are those from Arrived to Ready.
-	Seconds float64 `json:"seconds"`
-}
+// ColdStart is what is told of it.
+type ColdStart = account.ColdStart
 
 // woke tells how long the work of active triggers waited for a rise from rest, and
 // begins to wait for a ready replica. Work that woke the target before, as when

@@ -41,7 +41,7 @@ func TestColdStart(t *testing.T) {
 	if !slices.Equal(m.started, []time.Duration{9 * time.Second}) || !slices.Equal(m.wakes, []string{"4s true"}) {
 		t.Errorf("started after %v, woke after %v", m.started, m.wakes)
 	}
-	record, _ := f.Record(key)
+	record, _ := f.Account(key)
 	want := ColdStart{Arrived: start.Add(-3 * time.Second), Told: true, Written: start.Add(time.Second), Ready: start.Add(6 * time.Second), Seconds: 9}
 	if record.ColdStart == nil || *record.ColdStart != want {
 		t.Errorf("told of %+v, want %+v", record.ColdStart, want)
@@ -107,7 +107,7 @@ func TestWakeOfASourceThatDoesNotTell(t *testing.T) {
 	if !slices.Equal(m.wakes, []string{"2s false"}) || !slices.Equal(m.started, []time.Duration{2 * time.Second}) || m.woken != nil {
 		t.Errorf("woke after %v, %v; started after %v", m.wakes, m.woken, m.started)
 	}
-	if record, _ := f.Record(key); record.ColdStart == nil || record.ColdStart.Told {
+	if record, _ := f.Account(key); record.ColdStart == nil || record.ColdStart.Told {
 		t.Errorf("told of %+v", record.ColdStart)
 	}
 }

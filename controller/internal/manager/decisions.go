@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,40 +16,40 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
-	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
-)
-
-const (
-	decisionsPath = "/decisions"
-	// leaderHeader names the controller that leads, in the answer of another.
-	leaderHeader = "Sluice-Leader"
+	"github.com/sluice-autoscaler/sluice/controller/account"
 )
 
 // decisions serves what the controller decided about one object, in full: the
 // status tells of it in short.
 //
-//	GET /decisions?namespace=shop&name=worker
+//	GET /decisions?kind=ScaledJob&namespace=shop&name=worker
 //
 // It has readings of every namespace, so it answers on the loopback device of
 // its Pod alone: to whoever may forward ports of the installation's Pods. A
 // standby decides nothing, and names who does.
 type decisions struct {
-	record func(types.NamespacedName) (activation.Record, bool)
-	leads  func() bool
+	// accounts are those of objects, by their kind.
+	accounts map[string]func(types.NamespacedName) (account.Account, bool)
+	leads    func() bool
 	// leader finds who leads.
 	leader func(context.Context) (name string, err error)
+	now    func() time.Time
 }
 
 // ServeHTTP implements http.Handler.
 func (d decisions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	key := types.NamespacedName{Namespace: r.URL.Query().Get("namespace"), Name: r.URL.Query().Get("name")}
+	query := r.URL.Query()
+	key := types.NamespacedName{Namespace: query.Get("namespace"), Name: query.Get("name")}
+	kind := cmp.Or(query.Get("kind"), account.ScaledObject)
 	switch {
 	case !fromLoopback(r):
 		http.Error(w, "decisions are told over kubectl port-forward alone", http.StatusForbidden)
 	case key.Namespace == "" || key.Name == "":
 		http.Error(w, "namespace and name are required", http.StatusBadRequest)
+	case d.accounts[kind] == nil:
+		http.Error(w, "kind: it is neither ScaledObject nor ScaledJob", http.StatusBadRequest)
 	case d.leads():
-		d.answer(w, key)
+		d.answer(w, kind, key)
 	default:
 		d.refer(w, r)
 	}
@@ -59,16 +60,17 @@ func fromLoopback(r *http.Request) bool {
 	return err == nil && from.Addr().Unmap().IsLoopback()
 }
 
-func (d decisions) answer(w http.ResponseWriter, key types.NamespacedName) {
-	record, ok := d.record(key)
+func (d decisions) answer(w http.ResponseWriter, kind string, key types.NamespacedName) {
+	told, ok := d.accounts[kind](key)
 	if !ok {
-		http.Error(w, "nothing was decided yet about ScaledObject "+key.String(), http.StatusNotFound)
+		http.Error(w, "nothing was decided yet about "+kind+" "+key.String(), http.StatusNotFound)
 		return
 	}
+	told.Now = d.now()
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(record) // the client went away: nobody is left to tell
+	_ = encoder.Encode(told) // the client went away: nobody is left to tell
 }
 
 // refer says who can be asked in the place of a standby.
@@ -80,7 +82,7 @@ func (d decisions) refer(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("this controller does not lead, and who does is not known: %v", err), http.StatusBadGateway)
 		return
 	}
-	w.Header().Set(leaderHeader, name)
+	w.Header().Set(account.LeaderHeader, name)
 	http.Error(w, "this controller does not lead: ask "+name, http.StatusMisdirectedRequest)
 }
 

@@ -15,20 +15,26 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/ptr"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/internal/activation"
 )
 
 // asked is the answer of a controller that is asked for decisions.
 func asked(t *testing.T, from string, leads bool, leader, query string) *http.Response {
 	t.Helper()
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, decisionsPath+query, nil)
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, account.Path+query, nil)
 	request.RemoteAddr = from
 	recorder := httptest.NewRecorder()
 	decisions{
-		record: func(key types.NamespacedName) (activation.Record, bool) {
-			return activation.Record{Changes: []v1alpha1.Decision{{Message: "0 to 9 replicas"}}}, leads && key.Name == "worker"
+		accounts: map[string]func(types.NamespacedName) (account.Account, bool){
+			account.ScaledObject: func(key types.NamespacedName) (account.Account, bool) {
+				return account.Account{Changes: []v1alpha1.Decision{{Message: "0 to 9 replicas"}}}, leads && key.Name == "worker"
+			},
+			account.ScaledJob: func(key types.NamespacedName) (account.Account, bool) {
+				return account.Account{Times: 7}, leads && key.Name == "batch"
+			},
 		},
+		now:   func() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) },
 		leads: func() bool { return leads },
 		leader: func(context.Context) (string, error) {
 			if leader == "" {
@@ -51,6 +57,11 @@ func TestDecisionsAreThoseOfTheLeader(t *testing.T) {
 		says   string
 	}{
 		"the leader":                   {inside, true, "", worker, http.StatusOK, `"message": "0 to 9 replicas"`},
+		"by its own clock":             {inside, true, "", worker, http.StatusOK, `"now": "2026-05-01T12:00:00Z"`},
+		"a ScaledObject by its kind":   {inside, true, "", worker + "&kind=ScaledObject", http.StatusOK, `"message": "0 to 9 replicas"`},
+		"a ScaledJob":                  {inside, true, "", "?kind=ScaledJob&namespace=shop&name=batch", http.StatusOK, `"times": 7`},
+		"another ScaledJob":            {inside, true, "", worker + "&kind=ScaledJob", http.StatusNotFound, "ScaledJob shop/worker"},
+		"about another kind":           {inside, true, "", worker + "&kind=Job", http.StatusBadRequest, "neither ScaledObject nor ScaledJob"},
 		"over IPv6":                    {"[::1]:40000", true, "", worker, http.StatusOK, `"message": "0 to 9 replicas"`},
 		"over both":                    {"[::ffff:127.0.0.1]:40000", true, "", worker, http.StatusOK, `"message": "0 to 9 replicas"`},
 		"another Pod":                  {"10.0.0.1:40000", true, "", worker, http.StatusForbidden, "port-forward alone"},
@@ -72,8 +83,8 @@ func TestDecisionsAreThoseOfTheLeader(t *testing.T) {
 			if tt.status == http.StatusMisdirectedRequest {
 				named = tt.leader
 			}
-			if answer.StatusCode != tt.status || !strings.Contains(string(body), tt.says) || answer.Header.Get(leaderHeader) != named {
-				t.Errorf("%s of %q: %s", answer.Status, answer.Header.Get(leaderHeader), body)
+			if answer.StatusCode != tt.status || !strings.Contains(string(body), tt.says) || answer.Header.Get(account.LeaderHeader) != named {
+				t.Errorf("%s of %q: %s", answer.Status, answer.Header.Get(account.LeaderHeader), body)
 			}
 		})
 	}

@@ -24,6 +24,9 @@ func ofUsers(memory int) *kept.Budget      { return kept.New(kept.Unbounded, mem
 // ofTold is what triggers may tell their families of variables.
 func ofTold(memory int) *kept.Budget { return kept.New(kept.Unbounded, memory/6) }
 
+// ofAccounts is what decisions before the last may take, which people are told.
+func ofAccounts(memory int) *kept.Budget { return kept.New(kept.Unbounded, memory/64) }
+
 // keptObject is what the cache holds of an object of users: what is within its
 // limits, as far as there is room.
 func keptObject[T any, O interface {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/equivalence"
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
@@ -26,7 +27,7 @@ const lastScrapes = 2 * time.Second
 func serveScrapes(ctx context.Context, mgr ctrl.Manager, address string, decisions, compared http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{})))
-	mux.Handle(decisionsPath, decisions)
+	mux.Handle(account.Path, decisions)
 	mux.Handle(equivalence.Path, fromInside(compared))
 	return serve(ctx, mgr, "metrics", "--metrics-bind-address", address, mux)
 }

@@ -31,6 +31,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	eventing "github.com/sluice-autoscaler/sluice/controller/api/eventing/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/equivalence"
@@ -99,6 +100,7 @@ type process struct {
 	objects   *kept.Budget // of all else that tenants write
 	told      *kept.Budget // of variables that families are told
 	shown     *shown
+	accounts  *kept.Budget // of decisions before the last
 	kinds     *target.Kinds
 	targets   *target.Client
 	sinks     *cloudevents.Sinks
@@ -144,7 +146,7 @@ func (p *process) connect(ctx context.Context) error {
 	config.QPS = -1
 	room := int(debug.SetMemoryLimit(-1))
 	p.workloads, p.objects = federation.WorkloadsIn(ofWorkloads(room)).OthersIn(ofOtherKinds(room)), ofUsers(room)
-	p.told = ofTold(room)
+	p.told, p.accounts = ofTold(room), ofAccounts(room)
 	p.shown = &shown{}
 	managed := options(p.Options, p.workloads, p.objects)
 	managed.Cache.NewInformer = p.shown.newInformer
@@ -273,11 +275,12 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 	p.failures, p.figures = metrics.NewErrors(p.leftOut), metrics.NewFigures(p.leftOut)
 	p.decisions = &activation.Loop{
 		Client: cluster, Targets: p.targets, Status: p.status, States: p.federation.State, Errors: p.failures,
-		Resubscribe: p.router.subscriptions.add, Figures: p.figures, Now: time.Now,
+		Resubscribe: p.router.subscriptions.add, Figures: p.figures, Room: p.accounts, Now: time.Now,
 	}
 	p.jobs = &scaledjob.Reconciler{
 		Client: cluster, Shown: p.shown, Direct: p.mgr.GetAPIReader(), Events: p.status.Events, States: p.federation.State, Room: p.objects.Room,
 		Strip:     scaledjob.Stripped(p.objects),
+		Told:      p.accounts,
 		WatchPods: (&pods{cache: p.mgr.GetCache(), router: p.router}).watch,
 		Measures:  metrics.Jobs{Errors: p.failures, Figures: p.figures}, Version: p.version, Now: time.Now,
 	}
@@ -400,7 +403,10 @@ func (p *process) addMetrics(ctx context.Context) error {
 	return errors.Join(
 		export(ctx, p.mgr, p.Options, p.version, p.decisions),
 		serveScrapes(ctx, p.mgr, p.MetricsAddress, decisions{
-			record: p.decisions.Record, leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options),
+			accounts: map[string]func(types.NamespacedName) (account.Account, bool){
+				account.ScaledObject: p.decisions.Account, account.ScaledJob: p.jobs.Account,
+			},
+			leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options), now: time.Now,
 		}, p.shadow),
 	)
 }

@@ -92,6 +92,7 @@ func (k *Known) Read(o Object, q Question, state federation.State, known bool, n
 		r.Pulse = k.pulsed(state.Activations)
 		r.judge(q, state, latest(state.HeardAt, k.paced), now)
 		r.CountsFrom = countsFrom(state, q.Interval)
+		r.Noticed = string(state.DetectedBy)
 		r.Read, r.ObservedAt, r.EventTime, r.Traceparent, r.Odd = state.Outcome, state.ObservedAt, state.SourceEventTime, state.Traceparent, state.Odd()
 	}
 	if problem := o.TriggerProblem(q.Index); problem != nil {

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
@@ -47,6 +48,9 @@ type memory struct {
 	refused error
 	tries   int
 	retry   time.Time
+
+	// history is what was decided. Others read it, with the lock of all.
+	history account.History
 
 	// warned are the warnings that were told.
 	warned string
@@ -90,6 +94,27 @@ func (r *Reconciler) memory(sj *v1alpha1.ScaledJob) *memory {
 		r.Measures.ForgetTrigger(key, index)
 	}
 	return m
+}
+
+// explain keeps how a decision came about.
+func (r *Reconciler) explain(m *memory, in scaling.JobsInput, d scaling.JobsDecision) {
+	room := account.Room{Budget: r.Told, Namespace: in.Object.Namespace, Name: "ScaledJob/" + in.Object.Name}
+	history := m.history.With(scaling.ExplainJobs(in, d), room) // nobody else changes it
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.history = history
+}
+
+// Account returns what was decided about an object in this term. It is false
+// while nothing was.
+func (r *Reconciler) Account(key types.NamespacedName) (account.Account, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.objects[key]
+	if m == nil {
+		return account.Account{}, false
+	}
+	return m.history.Tell()
 }
 
 // isNot reports whether there is no memory of an object, or none of what can be

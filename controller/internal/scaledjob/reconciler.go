@@ -55,7 +55,10 @@ type Reconciler struct {
 	// Strip leaves of a Job or Pod what a cache keeps of it, as far as there is
 	// room.
 	Strip func(any) (any, error)
-	Now   func() time.Time
+	// Told is what earlier decisions about ScaledJobs may take; nil is for
+	// nothing.
+	Told *kept.Budget
+	Now  func() time.Time
 
 	notices notices
 	turns   turns
@@ -243,9 +246,11 @@ func (r *Reconciler) decide(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	if oldest.Before(stale) {
 		oldest = stale // no older reading counts
 	}
-	decision := scaling.DecideJobs(scaling.JobsInput{
+	in := scaling.JobsInput{
 		Object: sj, Now: now, LastActive: m.lastActive, Triggers: readings.Triggers(read), Jobs: m.ledger.known(oldest),
-	})
+	}
+	decision := scaling.DecideJobs(in)
+	r.explain(m, in, decision)
 	r.keep(sj, m, read, decision)
 	found := outcome{decision: &decision, created: r.start(ctx, sj, m, decision), warnings: warnings(sj, read)}
 	found.underWay = m.round != nil
