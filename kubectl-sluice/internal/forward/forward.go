@@ -79,10 +79,21 @@ func (p *Pod) Get(ctx context.Context, path string) ([]byte, error) {
 	case len(body) > mostAnswer:
 		return nil, fmt.Errorf("Pod %s/%s: the answer is longer than %d bytes", p.Namespace, p.Name, mostAnswer)
 	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("Pod %s/%s: %s: %.200s", p.Namespace, p.Name, response.Status, body)
+		return nil, NewStatusError(response.StatusCode, fmt.Sprintf("Pod %s/%s: %s: %.200s", p.Namespace, p.Name, response.Status, body))
 	}
 	return body, nil
 }
+
+// StatusError is an answer that is not one of success.
+type StatusError struct {
+	Code int
+	text string
+}
+
+// NewStatusError returns one with a code and a text.
+func NewStatusError(code int, text string) *StatusError { return &StatusError{code, text} }
+
+func (e *StatusError) Error() string { return e.text }
 
 // dial opens a connection to the port.
 func (p *Pod) dial(context.Context, string, string) (net.Conn, error) {

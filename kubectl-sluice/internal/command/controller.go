@@ -1,0 +1,124 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/forward"
+)
+
+// metricsPort is where the controller tells what it decided and compared, by the
+// name of the port and where none has it.
+const (
+	metricsPort       = "metrics"
+	metricsPortNumber = 8080
+	// mostPods is how many of a controller's are looked at.
+	mostPods = 50
+)
+
+// controllers are those of an installation.
+type controllers struct {
+	cluster          *genericclioptions.ConfigFlags
+	sluice, selector string
+}
+
+// asking asks a controller for a path.
+type asking = func(ctx context.Context, path string) ([]byte, error)
+
+func (c *controllers) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&c.sluice, "sluice-namespace", "sluice-system", "the namespace that Sluice is in")
+	flags.StringVar(&c.selector, "controller-selector", "app.kubernetes.io/name=controller,app.kubernetes.io/part-of=sluice", "labels of the controller's Pods")
+}
+
+// ways lead to the controllers that are ready, by way of the API server.
+func (c *controllers) ways(ctx context.Context) ([]asking, error) {
+	config, err := c.cluster.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	bounded := rest.CopyConfig(config)
+	answers.Bound(bounded)
+	clientset, err := kubernetes.NewForConfig(bounded)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := clientset.CoreV1().Pods(c.sluice).List(ctx, metav1.ListOptions{LabelSelector: c.selector, Limit: mostPods})
+	if err != nil {
+		return nil, err
+	}
+	var all []asking
+	for i := range pods.Items {
+		if !ready(pods.Items[i]) {
+			continue
+		}
+		pod, err := forward.To(config, c.sluice, pods.Items[i].Name, portOf(&pods.Items[i]))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, pod.Get)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no controller is ready in namespace %s: of %d Pods with %s", c.sluice, len(pods.Items), c.selector)
+	}
+	return all, nil
+}
+
+// anyone finds a controller that is ready, and the way to it.
+func (c *controllers) anyone(ctx context.Context) (asking, error) {
+	ways, err := c.ways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ways[0], nil
+}
+
+// leader returns a way to whoever leads: who does not says so.
+func (c *controllers) leader(ctx context.Context) (asking, error) {
+	ways, err := c.ways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return leading(ways), nil
+}
+
+// leading asks each until one does not refer to another.
+func leading(ways []asking) asking {
+	return func(ctx context.Context, path string) (answer []byte, err error) {
+		for _, ask := range ways {
+			answer, err = ask(ctx, path)
+			var status *forward.StatusError
+			if !errors.As(err, &status) || status.Code != http.StatusMisdirectedRequest && status.Code != http.StatusBadGateway {
+				return answer, err
+			}
+		}
+		return nil, err
+	}
+}
+
+func ready(pod corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func portOf(pod *corev1.Pod) int32 {
+	for _, container := range pod.Spec.Containers {
+		for _, port := range container.Ports {
+			if port.Name == metricsPort {
+				return port.ContainerPort
+			}
+		}
+	}
+	return metricsPortNumber
+}

@@ -1,0 +1,101 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
+)
+
+// overriding is what the user asks for.
+type overriding struct {
+	cluster *genericclioptions.ConfigFlags
+	reason  string
+	connect func() (*why.Cluster, error)
+}
+
+// overrides are the commands by which somebody overrides the autoscaler.
+func overrides() []*cobra.Command {
+	return overridesOf(nil)
+}
+
+// overridesOf are those of a cluster, or with nil of the user's.
+func overridesOf(connect func() (*why.Cluster, error)) []*cobra.Command {
+	command := func(use, short, long, example string, args int, reason bool, do func(context.Context, *overriding, *why.Cluster, []string) (string, error)) *cobra.Command {
+		o := &overriding{cluster: genericclioptions.NewConfigFlags(true)}
+		if o.connect = connect; connect == nil {
+			o.connect = connecting(o.cluster)
+		}
+		c := &cobra.Command{
+			Use: use, Short: short, Long: long, Example: example, Args: cobra.ExactArgs(args),
+			RunE: func(command *cobra.Command, args []string) error {
+				cluster, err := o.connect()
+				if err != nil {
+					return err
+				}
+				said, err := do(command.Context(), o, cluster, args)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(command.OutOrStdout(), said)
+				return err
+			},
+		}
+		o.cluster.AddFlags(c.Flags())
+		if reason {
+			c.Flags().StringVar(&o.reason, "reason", "", "why, for whoever asks kubectl sluice why")
+		}
+		return c
+	}
+	return []*cobra.Command{
+		command("pause <kind>/<name>", "Stop the scaling of an object, and leave what it has", `Stops the scaling of a ScaledObject, whose replicas stay, or of a ScaledJob, of
+which no Job starts any more; Jobs that run go on. It sets the annotation
+autoscaling.keda.sh/paused, and sluice.dev/pause-reason.`,
+			`  kubectl sluice pause so/orders -n shop --reason "the broker moves until 18:00"`, 1, true, pause),
+		command("pin <kind>/<name> <replicas>", "Stop the scaling of an object at a number of replicas", `Gives the target of a ScaledObject so many replicas, and stops the scaling there. It
+sets the annotation autoscaling.keda.sh/paused-replicas, and sluice.dev/pause-reason.
+A ScaledJob has no replicas, and is refused.`,
+			`  kubectl sluice pin so/orders 5 -n shop --reason "load test"`, 2, true, pin),
+		command("resume <kind>/<name>", "Take all pauses off an object", `Takes off what pause and pin set, and the annotations
+autoscaling.keda.sh/paused-scale-in and paused-scale-out. The triggers are asked
+afresh before anything goes toward zero.`,
+			`  kubectl sluice resume so/orders -n shop`, 1, false, resume),
+	}
+}
+
+func pause(ctx context.Context, o *overriding, cluster *why.Cluster, args []string) (string, error) {
+	of, err := objectOf(o.cluster, args[0])
+	if err == nil {
+		err = cluster.Pause(ctx, of, o.reason)
+	}
+	return fmt.Sprintf("%s is paused", of), err
+}
+
+func pin(ctx context.Context, o *overriding, cluster *why.Cluster, args []string) (string, error) {
+	of, err := objectOf(o.cluster, args[0])
+	if err != nil {
+		return "", err
+	}
+	replicas, err := strconv.ParseInt(args[1], 10, 32)
+	if err != nil {
+		return "", fmt.Errorf("%q is no number of replicas", args[1])
+	}
+	return fmt.Sprintf("%s is pinned to %d replicas", of, replicas), cluster.Pin(ctx, of, int32(replicas), o.reason)
+}
+
+func resume(ctx context.Context, o *overriding, cluster *why.Cluster, args []string) (string, error) {
+	of, err := objectOf(o.cluster, args[0])
+	if err != nil {
+		return "", err
+	}
+	were, err := cluster.Resume(ctx, of)
+	if len(were) == 0 {
+		return fmt.Sprintf("%s was not paused", of), err
+	}
+	return fmt.Sprintf("%s scales again; it had %s", of, strings.Join(were, ", ")), err
+}
