@@ -96,7 +96,7 @@ type report struct {
 // Of says what follows from facts.
 func Of(f *Facts) *Report {
 	r := &report{Facts: f, Report: Report{
-		Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name, Time: f.Now, Source: "API server", Events: f.Events, Missing: f.Missing,
+		Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, Time: f.Now, Source: "API server", Events: f.Events, Missing: f.Missing,
 	}}
 	if f.ScaledJob != nil {
 		r.spec, r.conditions, r.annotations = f.ScaledJob.Spec.Triggers, f.ScaledJob.Status.Conditions, f.ScaledJob.Annotations
@@ -452,6 +452,8 @@ func (r *report) hpa(rests bool) {
 			limits = c.Status == corev1.ConditionTrue
 		case autoscalingv2.AbleToScale:
 			limits = limits || strings.HasSuffix(c.Reason, "Stabilized")
+		case autoscalingv2.ScaledToZero: // it says what was done, and limits nothing
+			limits = false
 		case autoscalingv2.ScalingActive:
 		}
 		if limits {
