@@ -23,6 +23,10 @@ func (t Trigger) identityRef() *externalscaler.ScaledObjectRef {
 	})
 }
 
+// Ref is the trigger as its family takes it, for whoever asks that outside of the
+// federation.
+func (t Trigger) Ref() (*externalscaler.ScaledObjectRef, error) { return t.fullRef() }
+
 // fullRef carries the whole trigger to a peer that serves sluice.scaler.v1.
 func (t Trigger) fullRef() (*externalscaler.ScaledObjectRef, error) {
 	metadata := t.ownMetadata()

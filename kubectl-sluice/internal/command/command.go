@@ -58,6 +58,7 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 	}
 	migrate.AddCommand(checkCommand())                                  //nolint:contextcheck // it is run with the context of ExecuteContext
 	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand()) //nolint:contextcheck // as above
+	root.AddCommand(manifestsCommand(), probeCommand(), topCommand())   //nolint:contextcheck // as above
 	root.AddCommand(overrides()...)                                     //nolint:contextcheck // as above
 	root.AddCommand(migrate, &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,

@@ -95,6 +95,14 @@ func NewStatusError(code int, text string) *StatusError { return &StatusError{co
 
 func (e *StatusError) Error() string { return e.text }
 
+// Dial opens a connection to the port. Whoever has it closes it.
+func (p *Pod) Dial(ctx context.Context) (net.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return p.dial(ctx, "", "")
+}
+
 // dial opens a connection to the port.
 func (p *Pod) dial(context.Context, string, string) (net.Conn, error) {
 	connection, _, err := p.Dialer.Dial(portforward.PortForwardProtocolV1Name)

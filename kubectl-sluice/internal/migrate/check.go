@@ -118,11 +118,14 @@ type subject struct {
 	served func(federation.Workload) []federation.Trigger
 }
 
+// Dropped is said of a field that Sluice does not have.
+const Dropped = "is no field that Sluice has: it is dropped"
+
 func (c *check) object(kind string, o client.Object) *Object {
 	object := &Object{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
-	object.From = c.set.From[object.Key()]
+	object.From = c.set.From[object.Key()].String()
 	for _, field := range c.set.Unknown[object.Key()] {
-		object.find(Finding{Class: Differs, Field: field, Text: "is no field that Sluice has: it is dropped"})
+		object.find(Finding{Class: Differs, Field: field, Text: Dropped})
 	}
 	return object
 }
@@ -338,11 +341,14 @@ func (c *check) allTriggers(s *subject) {
 	slices.Sort(s.Families)
 }
 
+// NobodyServes is said of a trigger type that is no slip of another.
+const NobodyServes = "no family of this version serves it; a scaler of your own can, as type external"
+
 func noFamily(triggerType string) string {
 	if near := scalerv1.Nearest(triggerType, families.Types()); near != "" {
 		return fmt.Sprintf("no family serves it, did you mean %s?", near)
 	}
-	return "no family of this version serves it; a scaler of your own can, as type external"
+	return NobodyServes
 }
 
 // trigger finds out what one trigger needs.
@@ -433,7 +439,7 @@ func (c *check) report(ctx context.Context, all []*Object, live *objects.Cluster
 		if u.Key.Kind != "" {
 			object = strings.TrimSpace(u.Key.String())
 		}
-		r.Unread = append(r.Unread, Unread{Object: object, From: u.From, Problem: u.Problem})
+		r.Unread = append(r.Unread, Unread{Object: object, From: u.Source.String(), Problem: u.Problem})
 	}
 	for _, o := range all {
 		o.conclude()

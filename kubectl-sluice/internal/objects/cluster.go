@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
 )
 
@@ -100,14 +103,14 @@ func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
 			if err := errors.Join(err, c.keep(len(text))); err != nil {
 				return err
 			}
-			return set.add(text, "", "default", 0)
+			return set.add(text, Source{}, "default", 0)
 		})
 		switch {
 		case err == nil, apierrors.IsNotFound(err) && k.optional:
 		case apierrors.IsNotFound(err):
 			return nil, fmt.Errorf("this cluster has no %s.%s: it has neither KEDA nor Sluice; manifests are checked with -f", k.resource, k.group)
 		case apierrors.IsForbidden(err) && k.cluster:
-			set.unread(Key{Kind: k.kind}, "", fmt.Errorf("you may not list %s.%s", k.resource, k.group))
+			set.unread(Key{Kind: k.kind}, Source{}, fmt.Errorf("you may not list %s.%s", k.resource, k.group))
 		case apierrors.IsForbidden(err) && namespace == "":
 			return nil, fmt.Errorf("you may not list %s.%s in all namespaces; -n checks one: %w", k.resource, k.group, err)
 		default:
@@ -116,6 +119,42 @@ func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
 	}
 	set.sort()
 	return set, nil
+}
+
+// Beside adds the cluster's ScaledObjects to those of files, as Neighbours, in the
+// namespaces that the files have some in.
+func (c *Cluster) Beside(ctx context.Context, set *Set) error {
+	mine := map[string]map[string]bool{}
+	for _, so := range set.ScaledObjects {
+		if mine[so.Namespace] == nil {
+			mine[so.Namespace] = map[string]bool{}
+		}
+		mine[so.Namespace][so.Name] = true
+	}
+	resource := v1alpha1.GroupVersion.WithResource("scaledobjects")
+	for _, namespace := range slices.Sorted(maps.Keys(mine)) {
+		err := c.pages(ctx, resource, namespace, func(item *unstructured.Unstructured) error {
+			if mine[namespace][item.GetName()] {
+				return nil // it becomes what the file says
+			}
+			delete(item.Object, "status") // of whatever wrote it
+			so := &v1alpha1.ScaledObject{}
+			bytes, err := refill(item, so)
+			if err != nil {
+				return nil //nolint:nilerr // what makes no sense has no target
+			}
+			set.Neighbours = append(set.Neighbours, so)
+			return c.keep(bytes)
+		})
+		switch {
+		case apierrors.IsNotFound(err):
+			return errors.New("this cluster has no scaledobjects.keda.sh: it has neither Sluice nor KEDA; check without --cluster")
+		case err != nil:
+			return fmt.Errorf("scaledobjects.keda.sh in namespace %s: %w", namespace, err)
+		}
+	}
+	byName(set.Neighbours)
+	return nil
 }
 
 // pages calls each with all objects of a resource, a page at a time, and smaller

@@ -11,6 +11,10 @@ import (
 
 	"go.uber.org/goleak"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -185,5 +189,82 @@ func TestFilesAreBounded(t *testing.T) {
 	many.WriteString(`{"apiVersion": "a/v1", "kind": "B"}]}`)
 	if _, err := Files([]string{"-"}, strings.NewReader(many.String()), "default"); err == nil || !strings.Contains(err.Error(), "more than 100000 objects") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestFilesAreHeldAgainstACluster: its objects count beside those of files, and a
+// file says what becomes of one that is in both.
+func TestFilesAreHeldAgainstACluster(t *testing.T) {
+	const file = `{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: o-0, namespace: shop}, spec: {scaleTargetRef: {name: b}}}
+---
+{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: mine, namespace: shop}, spec: {scaleTargetRef: {name: a}}}
+`
+	beside := func(a *api) (*Set, *Cluster, error) {
+		a.t, a.asked, a.limits = t, map[string]int{}, map[string]string{}
+		server := httptest.NewServer(a)
+		t.Cleanup(server.Close)
+		live, err := Connect(&rest.Config{Host: server.URL, Transport: &http.Transport{DisableKeepAlives: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := Files([]string{"-"}, strings.NewReader(file), "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set, live, live.Beside(t.Context(), set)
+	}
+	set, live, err := beside(&api{count: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list v1alpha1.ScaledObjectList
+	err = NewReader(set, live).List(t.Context(), &list, client.InNamespace("shop"), client.MatchingFields{rules.ByTarget: "a"})
+	var names []string
+	for _, so := range list.Items {
+		names = append(names, so.Name)
+	}
+	if have := strings.Join(names, " "); err != nil || have != "mine o-1" {
+		t.Errorf("%s have target a, %v", have, err)
+	}
+	for status, want := range map[int]string{
+		http.StatusNotFound: "has neither Sluice nor KEDA; check without --cluster", http.StatusForbidden: "scaledobjects.keda.sh in namespace shop: no",
+	} {
+		if _, _, err := beside(&api{status: map[string]int{"scaledobjects": status}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
+
+// TestScaledIsReadWithItsStatus: and one that makes no sense counts as none.
+func TestScaledIsReadWithItsStatus(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status    map[string]int
+		namespace string
+		want      string
+	}{
+		"all":                 {},
+		"no KEDA":             {status: map[string]int{"scaledobjects": 404}, want: "this cluster has no scaledobjects.keda.sh"},
+		"one namespace alone": {status: map[string]int{"scaledjobs": 403}, want: "you may not list scaledjobs.keda.sh in all namespaces; -n asks for one"},
+		"not even that":       {status: map[string]int{"horizontalpodautoscalers": 403}, namespace: "shop", want: "horizontalpodautoscalers.autoscaling: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &api{t: t, count: pageSize + 1, status: tt.status, asked: map[string]int{}, limits: map[string]string{}}
+			server := httptest.NewServer(a)
+			defer server.Close()
+			live, err := Connect(&rest.Config{Host: server.URL, Transport: &http.Transport{DisableKeepAlives: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			have, err := live.Scaled(t.Context(), tt.namespace)
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("error %v, want %s", err, tt.want)
+				}
+				return
+			}
+			if err != nil || len(have.ScaledObjects) != a.count || have.ScaledObjects[0].Name != "o-0" || have.ScaledObjects[0].Status.Health != nil {
+				t.Errorf("%d objects, %v", len(have.ScaledObjects), err)
+			}
+		})
 	}
 }

@@ -96,19 +96,21 @@ func (r *reading) read(path string, from io.Reader) error {
 		return fmt.Errorf("%s: all files have more than %d MiB; check fewer at once", path, mostOfAll>>20)
 	}
 	if trimmed := bytes.TrimSpace(text); len(trimmed) > 0 && trimmed[0] == '{' && json.Valid(trimmed) {
-		return r.set.add(trimmed, path, r.namespace, 0)
+		return r.set.add(trimmed, Source{document: &document{file: path, first: 1, text: text}}, r.namespace, 0)
 	}
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	line := 1
 	for number := 1; ; number++ {
-		document, err := documents.Read()
+		part, err := documents.Read()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		where := fmt.Sprintf("%s, document %d", path, number)
+		where := Source{document: &document{file: path, number: number, first: line, text: part}}
 		if err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
-		object, err := toJSON(document)
+		line += bytes.Count(part, []byte("\n")) + 1 // and what stands between two
+		object, err := toJSON(part)
 		if err != nil {
 			r.set.unread(Key{}, where, err)
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -33,7 +34,8 @@ func NewReader(set *Set, cluster *Cluster) *Reader {
 		set: set, cluster: cluster, index: map[string][]*v1alpha1.ScaledObject{},
 		named: map[client.ObjectKey]*v1alpha1.ScaledObject{}, beside: map[string][]client.Object{},
 	}
-	for _, so := range set.ScaledObjects {
+	all := slices.Concat(set.ScaledObjects, set.Neighbours)
+	for _, so := range all {
 		r.named[client.ObjectKeyFromObject(so)] = so
 	}
 	for key, object := range set.Others {
@@ -44,7 +46,7 @@ func NewReader(set *Set, cluster *Cluster) *Reader {
 		if _, is := index.Object.(*v1alpha1.ScaledObject); !is {
 			continue
 		}
-		for _, so := range set.ScaledObjects {
+		for _, so := range all {
 			for _, value := range index.Keys(so) {
 				at := so.Namespace + " " + index.Field + " " + value
 				r.index[at] = append(r.index[at], so)
@@ -57,7 +59,10 @@ func NewReader(set *Set, cluster *Cluster) *Reader {
 // NotThereError says that nobody knows what an object is.
 type NotThereError struct{ Key Key }
 
-func (e *NotThereError) Error() string { return e.Key.String() + " is not among what was read" }
+func (e *NotThereError) Error() string { return e.Key.String() + " " + NotRead }
+
+// NotRead is said of what is in none of the files and not in the cluster.
+const NotRead = "is not among what was read"
 
 // Get implements client.Reader, for ScaledObjects and workloads.
 func (r *Reader) Get(ctx context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
@@ -144,10 +149,12 @@ func (r *Reader) List(ctx context.Context, list client.ObjectList, options ...cl
 func (r *Reader) each(
 	ctx context.Context, namespace, kind string, live func(*Cluster, context.Context, string) ([]client.Object, error), take func(client.Object),
 ) error {
+	read := map[string]bool{}
+	for _, object := range r.beside[kind+" "+namespace] {
+		read[object.GetName()] = true
+		take(object)
+	}
 	if r.cluster == nil {
-		for _, object := range r.beside[kind+" "+namespace] {
-			take(object)
-		}
 		return nil
 	}
 	all, err := live(r.cluster, ctx, namespace)
@@ -155,7 +162,9 @@ func (r *Reader) each(
 		return err
 	}
 	for _, object := range all {
-		take(object)
+		if !read[object.GetName()] { // a file says what it is going to be
+			take(object)
+		}
 	}
 	return nil
 }

@@ -41,11 +41,13 @@ type Set struct {
 	CloudEventSources             []*eventing.CloudEventSource
 	ClusterCloudEventSources      []*eventing.ClusterCloudEventSource
 
+	// Neighbours are ScaledObjects of a cluster beside those of files.
+	Neighbours []*v1alpha1.ScaledObject
 	// Others are what those are held against, as far as it was read with them.
 	Others map[Key]client.Object
 	// From is where in which file an object is, Unknown which of its fields
 	// Sluice does not have.
-	From    map[Key]string
+	From    map[Key]Source
 	Unknown map[Key][]string
 	// Unread are objects that make no sense, and what could not be read.
 	Unread []Unread
@@ -59,20 +61,19 @@ type Set struct {
 type Unread struct {
 	// Key names the object, as far as it has a name.
 	Key Key
-	// From is the file, and Problem what is wrong.
-	From, Problem string
+	// Source is where it is, and Problem what is wrong.
+	Source  Source
+	Problem string
 }
 
 // New returns an empty set.
 func New() *Set {
-	return &Set{Others: map[Key]client.Object{}, From: map[Key]string{}, Unknown: map[Key][]string{}}
+	return &Set{Others: map[Key]client.Object{}, From: map[Key]Source{}, Unknown: map[Key][]string{}}
 }
 
 // MostObjects is how many objects are read at most.
 const MostObjects = 100_000
 
-// add takes in an object, and whatever is in a list. otherwise is the namespace
-// of an object that names none.
 // unmarshal reads what every object has.
 func unmarshal(text []byte, h *head) error {
 	if json.Unmarshal(text, h) != nil {
@@ -84,7 +85,9 @@ func unmarshal(text []byte, h *head) error {
 	return nil
 }
 
-func (s *Set) add(text []byte, from, otherwise string, depth int) error {
+// add takes in an object, and whatever is in a list. otherwise is the namespace
+// of an object that names none.
+func (s *Set) add(text []byte, from Source, otherwise string, depth int) error {
 	var h head
 	if err := unmarshal(text, &h); err != nil {
 		s.unread(Key{}, from, err)
@@ -96,7 +99,7 @@ func (s *Set) add(text []byte, from, otherwise string, depth int) error {
 			return nil
 		}
 		for i, item := range h.Items {
-			if err := s.add(item, fmt.Sprintf("%s, item %d", from, i), otherwise, depth+1); err != nil {
+			if err := s.add(item, from.item(i), otherwise, depth+1); err != nil {
 				return err
 			}
 		}
@@ -126,7 +129,7 @@ func (s *Set) add(text []byte, from, otherwise string, depth int) error {
 		return nil
 	}
 	object.SetNamespace(key.Namespace)
-	if first, twice := s.From[key]; twice && first != from {
+	if first, twice := s.From[key]; twice && first.Compare(from) != 0 {
 		s.unread(key, from, fmt.Errorf("is there already: %s", first))
 		return nil
 	}
@@ -138,8 +141,8 @@ func (s *Set) add(text []byte, from, otherwise string, depth int) error {
 	return nil
 }
 
-func (s *Set) unread(key Key, from string, err error) {
-	s.Unread = append(s.Unread, Unread{Key: key, From: from, Problem: quoted.ReplaceAllString(err.Error(), "`...`")})
+func (s *Set) unread(key Key, from Source, err error) {
+	s.Unread = append(s.Unread, Unread{Key: key, Source: from, Problem: quoted.ReplaceAllString(err.Error(), "`...`")})
 }
 
 // quoted is what a parser quotes of a text, which may be a secret.

@@ -4,6 +4,7 @@ package terminal
 
 import (
 	"io"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -42,3 +43,6 @@ func (w *writer) Write(text []byte) (int, error) {
 	}
 	return len(text), nil
 }
+
+// Line is a text of somebody else's as a part of one line.
+func Line(text string) string { return strings.Join(strings.Fields(text), " ") }
