@@ -128,7 +128,7 @@ func (f *family) Describe(context.Context, *scalerv1.DescribeRequest) (*scalerv1
 		other.Purpose = fmt.Sprint("the ", f.described, ". one")
 		types = []*scalerv1.TriggerType{other}
 	}
-	return &scalerv1.DescribeResponse{Family: "kafka", TriggerTypes: types}, f.describe
+	return &scalerv1.DescribeResponse{Family: "kafka", Version: "v1", TriggerTypes: types}, f.describe
 }
 
 func (f *family) Watch(stream scalerv1.ScalerService_WatchServer) error {

@@ -407,7 +407,7 @@ func (p *process) addMetrics(ctx context.Context) error {
 				account.ScaledObject: p.decisions.Account, account.ScaledJob: p.jobs.Account,
 			},
 			leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options), now: time.Now,
-		}, p.shadow),
+		}, families{survey: p.federation.Survey, version: p.version, now: time.Now}, p.shadow),
 	)
 }
 
