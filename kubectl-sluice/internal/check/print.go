@@ -1,20 +1,12 @@
 package check
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/terminal"
 )
-
-// Encode writes the report for programs.
-func (r *Report) Encode(to io.Writer) error {
-	encoder := json.NewEncoder(to)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
-}
 
 // Print writes a line for each problem, as compilers do, and a sum.
 func (r *Report) Print(to io.Writer) error {

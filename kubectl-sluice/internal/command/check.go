@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/migrate"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 )
 
 // byName and byNamespace are what --roles grants.
@@ -21,7 +22,7 @@ const (
 type checking struct {
 	cluster *genericclioptions.ConfigFlags
 	files   []string
-	output  string
+	output  output.Format
 	roles   string
 	migrate.Options
 }
@@ -52,7 +53,7 @@ line is wrong.`,
 	c.cluster.AddFlags(flags)
 	flags.Lookup("namespace").Usage = "the namespace to check, all by default; with -f that of objects which name none"
 	flags.StringSliceVarP(&c.files, "filename", "f", nil, "files, folders with all that is in them, or - for standard input, in place of a cluster")
-	flags.StringVarP(&c.output, "output", "o", "", "json or yaml: all of the report for programs")
+	c.output.AddFlag(flags)
 	flags.StringVar(&c.roles, "roles", "", "print nothing but the RBAC objects that grant what is needed: exact, the default, by the names of Secrets and ConfigMaps; namespace, all in the namespaces")
 	flags.Lookup("roles").NoOptDefVal = byName
 	flags.StringVar(&c.Namespace, "sluice-namespace", "sluice-system", "the namespace that Sluice is or will be in")
@@ -63,12 +64,13 @@ line is wrong.`,
 }
 
 func (c *checking) run(ctx context.Context, command *cobra.Command) error {
+	if err := c.output.Check(); err != nil {
+		return err
+	}
 	switch {
-	case c.output != "" && c.output != "json" && c.output != "yaml":
-		return fmt.Errorf("--output: %q is neither json nor yaml", c.output)
 	case c.roles != "" && c.roles != byName && c.roles != byNamespace:
 		return fmt.Errorf("--roles: %q is neither %s nor %s", c.roles, byName, byNamespace)
-	case c.roles != "" && c.output != "":
+	case c.roles != "" && !c.output.ForPeople():
 		return fmt.Errorf("--roles prints YAML alone; -o json has the roles in the report")
 	}
 	c.ByNamespace = c.roles == byNamespace
@@ -88,8 +90,8 @@ func (c *checking) run(ctx context.Context, command *cobra.Command) error {
 			fmt.Fprintln(command.ErrOrStderr(), "kubectl sluice: roles do not help everything; without --roles the check says what cannot be served")
 		}
 		err = report.PrintRoles(out)
-	case c.output != "":
-		err = report.Encode(out, c.output)
+	case !c.output.ForPeople():
+		err = c.output.Encode(out, report)
 	default:
 		err = report.Print(out)
 	}

@@ -2,19 +2,18 @@ package command
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/controller/equivalence"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 )
 
 // comparing is what the user asks for.
 type comparing struct {
 	controllers
-	output string
+	output output.Format
 	// ask returns how to ask a controller.
 	ask func(ctx context.Context) (asking, error)
 }
@@ -46,14 +45,14 @@ be served, no controller is in shadow, or it could not be asked.`,
 	flags := command.Flags()
 	c.cluster.AddFlags(flags)
 	flags.Lookup("namespace").Usage = "the namespace to tell of, all by default"
-	flags.StringVarP(&c.output, "output", "o", "", "json: all of the report for programs")
+	c.output.AddFlag(flags)
 	c.addFlags(flags)
 	return command
 }
 
 func (c *comparing) run(ctx context.Context, command *cobra.Command) error {
-	if c.output != "" && c.output != "json" {
-		return fmt.Errorf("--output: %q is not json", c.output)
+	if err := c.output.Check(); err != nil {
+		return err
 	}
 	get, err := c.ask(ctx)
 	if err != nil {
@@ -63,12 +62,10 @@ func (c *comparing) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		encoder := json.NewEncoder(command.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
-	} else {
+	if c.output.ForPeople() {
 		err = report.Print(command.OutOrStdout())
+	} else {
+		err = c.output.Encode(command.OutOrStdout(), report)
 	}
 	switch {
 	case err != nil:

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/sluice-autoscaler/sluice/controller/equivalence"
 )
 
@@ -33,7 +31,7 @@ func TestCompare(t *testing.T) {
 		"one is not served":  {document: equivalence.Document{Mode: equivalence.Shadow, Objects: []equivalence.Object{with(equivalence.NotServed)}}, want: Failed, says: "cannot be served"},
 		"nobody is followed": {document: equivalence.Document{Mode: equivalence.Acting}, want: Failed, says: "nobody to compare it with"},
 		"as JSON":            {document: equivalence.Document{Mode: equivalence.Shadow, Objects: []equivalence.Object{agrees}}, args: []string{"-o", "json"}, want: OK, says: `"verdict": "agrees"`},
-		"another output":     {args: []string{"-o", "yaml"}, want: Failed, says: `--output: "yaml" is not json`},
+		"another output":     {args: []string{"-o", "xml"}, want: Failed, says: `--output: "xml" is neither json nor yaml`},
 		"nobody to ask":      {failure: errors.New("no controller is ready"), want: Failed, says: "no controller is ready"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,22 +60,5 @@ func TestCompare(t *testing.T) {
 				t.Errorf("exit code %d, want %d: %s", code, tt.want, &out)
 			}
 		})
-	}
-}
-
-func TestPortOfTheController(t *testing.T) {
-	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
-		{Ports: []corev1.ContainerPort{{Name: "health", ContainerPort: 8081}}},
-		{Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: 9090}}},
-	}}}
-	if port := portOf(pod); port != 9090 {
-		t.Error(port)
-	}
-	pod.Spec.Containers = nil
-	if port := portOf(pod); port != 8080 || ready(*pod) {
-		t.Error(port)
-	}
-	if pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}; !ready(*pod) {
-		t.Error("not ready")
 	}
 }

@@ -1,14 +1,13 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
@@ -59,10 +58,11 @@ func (c *controllers) ways(ctx context.Context) ([]asking, error) {
 	}
 	var all []asking
 	for i := range pods.Items {
-		if !ready(pods.Items[i]) {
+		if !forward.Ready(&pods.Items[i]) {
 			continue
 		}
-		pod, err := forward.To(config, c.sluice, pods.Items[i].Name, portOf(&pods.Items[i]))
+		port := cmp.Or(forward.PortOf(&pods.Items[i], metricsPort), metricsPortNumber)
+		pod, err := forward.To(config, c.sluice, pods.Items[i].Name, port)
 		if err != nil {
 			return nil, err
 		}
@@ -104,21 +104,4 @@ func leading(ways []asking) asking {
 		}
 		return nil, err
 	}
-}
-
-func ready(pod corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-func portOf(pod *corev1.Pod) int32 {
-	for _, container := range pod.Spec.Containers {
-		for _, port := range container.Ports {
-			if port.Name == metricsPort {
-				return port.ContainerPort
-			}
-		}
-	}
-	return metricsPortNumber
 }

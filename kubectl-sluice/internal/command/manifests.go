@@ -3,21 +3,23 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/check"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 )
+
+// github is a format of this command's own.
+const github = "github"
 
 // manifests is what the user asks for.
 type manifests struct {
 	cluster *genericclioptions.ConfigFlags
 	files   []string
-	output  string
+	output  output.Format
 	live    bool
 	check.Options
 }
@@ -50,7 +52,7 @@ asked, or the command line is wrong.`,
 	m.cluster.AddFlags(flags)
 	flags.Lookup("namespace").Usage = "the namespace of objects that name none"
 	flags.StringSliceVarP(&m.files, "filename", "f", nil, "files, folders with all that is in them, or - for standard input")
-	flags.StringVarP(&m.output, "output", "o", "", "json: the report for programs; github: annotations of a pull request")
+	m.output.AddFlag(flags, github+": annotations of a pull request")
 	flags.BoolVar(&m.Strict, "strict", false, "make errors of warnings")
 	flags.BoolVar(&m.Differences, "differences", false, "warn also of what Sluice reads differently from KEDA")
 	flags.BoolVar(&m.live, "cluster", false, "hold them against the cluster of your kubeconfig, too")
@@ -58,16 +60,8 @@ asked, or the command line is wrong.`,
 }
 
 func (m *manifests) run(ctx context.Context, command *cobra.Command) error {
-	var write func(*check.Report, io.Writer) error
-	switch m.output {
-	case "":
-		write = (*check.Report).Print
-	case "json":
-		write = (*check.Report).Encode
-	case "github":
-		write = (*check.Report).Annotate
-	default:
-		return fmt.Errorf("--output: %q is neither json nor github", m.output)
+	if err := m.output.Check(); err != nil {
+		return err
 	}
 	if len(m.files) == 0 {
 		return errors.New("--filename: name files, folders, or - for standard input")
@@ -88,7 +82,15 @@ func (m *manifests) run(ctx context.Context, command *cobra.Command) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := write(report, command.OutOrStdout()); err != nil {
+	switch out := command.OutOrStdout(); {
+	case m.output.ForPeople():
+		err = report.Print(out)
+	case m.output.Name == github:
+		err = report.Annotate(out)
+	default:
+		err = m.output.Encode(out, report)
+	}
+	if err != nil {
 		return err
 	}
 	if report.Errors > 0 {

@@ -3,21 +3,20 @@ package command
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/probe"
-	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // probing is what the user asks for.
 type probing struct {
 	cluster *genericclioptions.ConfigFlags
 	sluice  string
-	output  string
+	output  output.Format
 	trigger int
 	timeout time.Duration
 }
@@ -45,32 +44,16 @@ read, or the command line is wrong.`,
 	}
 	flags := command.Flags()
 	p.cluster.AddFlags(flags)
-	flags.StringVarP(&p.output, "output", "o", "", "json: all that is known, for programs")
+	p.output.AddFlag(flags)
 	flags.StringVar(&p.sluice, "sluice-namespace", "sluice-system", "the namespace that Sluice is in")
 	flags.IntVar(&p.trigger, "trigger", -1, "the place of the only trigger to ask for, from 0; all by default")
 	flags.DurationVar(&p.timeout, "trigger-timeout", 30*time.Second, "how long one trigger may take")
 	return command
 }
 
-// kindOf is the kind that a user means.
-func kindOf(text string) (kind, name string, err error) {
-	word, name, found := strings.Cut(text, "/")
-	word, _, _ = strings.Cut(strings.ToLower(word), ".")
-	switch word {
-	case "scaledobject", "scaledobjects", "so":
-		kind = scalerv1.KindScaledObject
-	case "scaledjob", "scaledjobs", "sj":
-		kind = scalerv1.KindScaledJob
-	}
-	if kind == "" || !found || name == "" {
-		return "", "", fmt.Errorf("%q is neither scaledobject/<name> nor scaledjob/<name>", text)
-	}
-	return kind, name, nil
-}
-
 func (p *probing) run(ctx context.Context, command *cobra.Command, object string) error {
-	if p.output != "" && p.output != "json" {
-		return fmt.Errorf("--output: %q is not json", p.output)
+	if err := p.output.Check(); err != nil {
+		return err
 	}
 	if p.timeout <= 0 {
 		return fmt.Errorf("--trigger-timeout: %v is no time", p.timeout)
@@ -79,13 +62,11 @@ func (p *probing) run(ctx context.Context, command *cobra.Command, object string
 	if command.Flags().Changed("trigger") {
 		o.Trigger = &p.trigger
 	}
-	var err error
-	if o.Kind, o.Name, err = kindOf(object); err != nil {
+	of, err := objectOf(p.cluster, object)
+	if err != nil {
 		return err
 	}
-	if o.Namespace, _, err = p.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
-		return err
-	}
+	o.Kind, o.Namespace, o.Name = of.Kind, of.Namespace, of.Name
 	config, err := p.cluster.ToRESTConfig()
 	if err != nil {
 		return err
@@ -98,10 +79,10 @@ func (p *probing) run(ctx context.Context, command *cobra.Command, object string
 	if err != nil {
 		return err
 	}
-	if p.output == "json" {
-		err = report.Encode(command.OutOrStdout())
-	} else {
+	if p.output.ForPeople() {
 		err = report.Print(command.OutOrStdout())
+	} else {
+		err = p.output.Encode(command.OutOrStdout(), report)
 	}
 	if err == nil && report.Failed() {
 		err = verdictError(Needs)

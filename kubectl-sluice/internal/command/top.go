@@ -3,21 +3,22 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/top"
 )
 
 // topping is what the user asks for.
 type topping struct {
-	cluster      *genericclioptions.ConfigFlags
-	everywhere   bool
-	sort, output string
+	cluster    *genericclioptions.ConfigFlags
+	everywhere bool
+	sort       string
+	output     output.Format
 }
 
 func topCommand() *cobra.Command {
@@ -40,13 +41,13 @@ Exit codes: 0 done; 2 the cluster could not be asked, or the command line is wro
 	t.cluster.AddFlags(flags)
 	flags.BoolVarP(&t.everywhere, "all-namespaces", "A", false, "all namespaces")
 	flags.StringVar(&t.sort, "sort-by", "load", "active, backlog, failures, load, name or replicas")
-	flags.StringVarP(&t.output, "output", "o", "", "json: all that is known, for programs")
+	t.output.AddFlag(flags)
 	return command
 }
 
 func (t *topping) run(ctx context.Context, command *cobra.Command) error {
-	if t.output != "" && t.output != "json" {
-		return fmt.Errorf("--output: %q is not json", t.output)
+	if err := t.output.Check(); err != nil {
+		return err
 	}
 	if err := top.Sort(nil, t.sort); err != nil {
 		return err
@@ -77,8 +78,8 @@ func (t *topping) run(ctx context.Context, command *cobra.Command) error {
 	if err := top.Sort(rows, t.sort); err != nil {
 		return err
 	}
-	if t.output == "json" {
-		return top.Encode(command.OutOrStdout(), rows)
+	if !t.output.ForPeople() {
+		return t.output.Encode(command.OutOrStdout(), top.List{Objects: rows})
 	}
 	return top.Print(command.OutOrStdout(), rows, time.Now())
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/uninstall"
 )
 
@@ -25,7 +25,7 @@ type uninstalling struct {
 	cluster *genericclioptions.ConfigFlags
 	uninstall.Options
 	dry, yes bool
-	output   string
+	output   output.Format
 	timeout  time.Duration
 }
 
@@ -66,17 +66,18 @@ changed; 2 it failed, and may be run again.`,
 	flags.BoolVar(&u.CRDs, "crds", false, "delete the CRDs, too, and with them every ScaledObject, ScaledJob and authentication of the cluster")
 	flags.BoolVar(&u.Grants, "grants", false, "delete the roles, too, that let families read in namespaces of users")
 	flags.BoolVar(&u.LeaveShared, "leave-shared", false, "leave what KEDA, another adapter or another Sluice holds, and remove the rest")
-	flags.StringVarP(&u.output, "output", "o", "", "json: what is or would be done, for programs")
+	u.output.AddFlag(flags)
 	flags.DurationVar(&u.timeout, "timeout", 5*time.Minute, "how long to wait for what ends")
 	return command
 }
 
 func (u *uninstalling) run(ctx context.Context, command *cobra.Command) error {
+	if err := u.output.Check(); err != nil {
+		return err
+	}
 	switch {
-	case u.output != "" && u.output != "json":
-		return fmt.Errorf("--output: %q is not json", u.output)
-	case u.output == "json" && !u.dry && !u.yes:
-		return errors.New("-o json asks nobody: give --yes, or --dry-run")
+	case !u.output.ForPeople() && !u.dry && !u.yes:
+		return fmt.Errorf("-o %s asks nobody: give --yes, or --dry-run", u.output.Name)
 	case u.timeout <= 0:
 		return fmt.Errorf("--timeout: %s is not greater than 0", u.timeout)
 	case u.cluster.Namespace != nil && *u.cluster.Namespace != "":
@@ -99,7 +100,7 @@ func (u *uninstalling) run(ctx context.Context, command *cobra.Command) error {
 		err = fmt.Errorf("nothing was removed, since not all of it can be: %w", err)
 	}
 	out := command.OutOrStdout()
-	if u.output == "" {
+	if u.output.ForPeople() {
 		if failed := plan.Print(out); failed != nil {
 			return errors.Join(err, failed)
 		}
@@ -115,10 +116,8 @@ func (u *uninstalling) run(ctx context.Context, command *cobra.Command) error {
 	default:
 		err = u.remove(ctx, cluster, plan, out)
 	}
-	if u.output == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		if failed := encoder.Encode(plan); failed != nil {
+	if !u.output.ForPeople() {
+		if failed := u.output.Encode(out, plan); failed != nil {
 			return errors.Join(err, failed)
 		}
 	}
@@ -130,17 +129,17 @@ func (u *uninstalling) remove(ctx context.Context, cluster *uninstall.Cluster, p
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
 	told := func(s *uninstall.Step) {
-		if u.output == "" {
+		if u.output.ForPeople() {
 			fmt.Fprintln(out, "done:", s.Line())
 		}
 	}
-	if u.output == "" {
+	if u.output.ForPeople() {
 		fmt.Fprintln(out)
 	}
 	if err := plan.Run(ctx, cluster, told); err != nil {
 		return fmt.Errorf("%w; the same command goes on from here", err)
 	}
-	if u.output == "" {
+	if u.output.ForPeople() {
 		fmt.Fprintln(out, "Sluice is removed.")
 	}
 	return nil

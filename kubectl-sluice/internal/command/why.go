@@ -12,13 +12,14 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/controller/account"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
 )
 
 // explaining is what the user asks for.
 type explaining struct {
 	controllers
-	output string
+	output output.Format
 	// connect returns the API server, ask how to ask the controller that leads.
 	connect func() (*why.Cluster, error)
 	ask     func(ctx context.Context) (asking, error)
@@ -64,13 +65,13 @@ command line is wrong.`,
 	}
 	flags := command.Flags()
 	e.cluster.AddFlags(flags)
-	flags.StringVarP(&e.output, "output", "o", "", "json or yaml: all of it for programs")
+	e.output.AddFlag(flags)
 	e.addFlags(flags)
 	return command
 }
 
 func (e *explaining) run(ctx context.Context, command *cobra.Command, name string) error {
-	if err := checkOutput(e.output); err != nil {
+	if err := e.output.Check(); err != nil {
 		return err
 	}
 	of, err := objectOf(e.cluster, name)
@@ -92,8 +93,8 @@ func (e *explaining) run(ctx context.Context, command *cobra.Command, name strin
 		return err
 	}
 	report := why.Of(facts)
-	if e.output != "" {
-		return report.Encode(command.OutOrStdout(), e.output)
+	if !e.output.ForPeople() {
+		return e.output.Encode(command.OutOrStdout(), report)
 	}
 	return report.Print(command.OutOrStdout())
 }
@@ -123,13 +124,6 @@ func (e *explaining) told(ctx context.Context, facts *why.Facts) error {
 		facts.Missing = append(facts.Missing, "decisions before the last, and how readings were noticed: the controller is of an older version of Sluice")
 	}
 	facts.Account = told
-	return nil
-}
-
-func checkOutput(output string) error {
-	if output != "" && output != "json" && output != "yaml" {
-		return fmt.Errorf("--output: %q is neither json nor yaml", output)
-	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/families"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -115,7 +116,7 @@ func FuzzManifests(f *testing.F) {
 		}
 		report := Check(context.Background(), set, nil, options())
 		var out bytes.Buffer
-		for _, err := range []error{report.Print(&out), report.PrintRoles(&out), report.Encode(&out, "json"), report.Encode(&out, "yaml")} {
+		for _, err := range []error{report.Print(&out), report.PrintRoles(&out), (&output.Format{Name: "json"}).Encode(&out, report), (&output.Format{Name: "yaml"}).Encode(&out, report)} {
 			if err != nil {
 				t.Error(err)
 			}

@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -226,21 +225,5 @@ func (r *Report) PrintRoles(to io.Writer) error {
 		out.Write(text)
 	}
 	_, err := to.Write(out.Bytes())
-	return err
-}
-
-// Encode writes the report as json or yaml.
-func (r *Report) Encode(to io.Writer, format string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err == nil && format == "yaml" {
-		text, err = yaml.JSONToYAML(text)
-	}
-	if err != nil {
-		return err
-	}
-	if format == "json" {
-		text = append(text, '\n')
-	}
-	_, err = to.Write(text)
 	return err
 }

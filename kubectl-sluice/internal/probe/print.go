@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -11,13 +10,6 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/terminal"
 )
-
-// Encode writes the report for programs.
-func (r *Report) Encode(to io.Writer) error {
-	encoder := json.NewEncoder(to)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
-}
 
 // Print writes the report for people.
 func (r *Report) Print(to io.Writer) error {

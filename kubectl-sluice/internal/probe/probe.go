@@ -6,19 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/peers"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -168,16 +164,16 @@ func (c *Cluster) ask(ctx context.Context, s *subject, i int, a *Answer) {
 	begin := time.Now()
 	err := c.askFamily(ctx, s.served[i], a)
 	a.Took = time.Since(begin).Milliseconds()
-	var unaskable *unaskableError
+	var unaskable *peers.UnaskableError
 	switch {
 	case err == nil:
 	case !errors.As(err, &unaskable):
 		a.failed(err)
 	case s.Kind == scalerv1.KindScaledJob:
 		a.By, a.Pod = "", ""
-		a.failed(fmt.Errorf("%s; a ScaledJob has no HPA whose metric could be asked for", unaskable.why))
+		a.failed(fmt.Errorf("%s; a ScaledJob has no HPA whose metric could be asked for", unaskable.Why))
 	default:
-		a.Note, a.Pod = unaskable.why, ""
+		a.Note, a.Pod = unaskable.Why, ""
 		begin = time.Now()
 		if err := c.askAdapter(ctx, s, i, a); err != nil {
 			a.failed(err)
@@ -195,82 +191,26 @@ func (a *Answer) failed(err error) {
 	a.Metrics = nil
 }
 
-// largest is what a family's answer about one trigger may be.
-var largest = externalscaler.Largest{Bytes: 256 << 10, Elements: externalscaler.FewElements}
-
-// ofLoopback is what a family's refusal names when it is about who asks.
-const ofLoopback = "--loopback-credentials"
-
 // askFamily asks a Pod of the family.
 func (c *Cluster) askFamily(ctx context.Context, t federation.Trigger, a *Answer) error {
 	if t.Unread != nil && (t.Authentication != "" || scalerv1.NameVariable(t.Metadata)) {
-		return &unaskableError{fmt.Sprintf("the target was not read: %v", t.Unread)}
+		return &peers.UnaskableError{Why: fmt.Sprintf("the target was not read: %v", t.Unread)}
 	}
 	ref, err := t.Ref()
 	if err != nil {
 		return err
 	}
-	p, err := c.family(ctx, t.Type)
+	peer, err := c.families.Find(ctx, t.Type)
 	if err != nil {
 		return err
 	}
-	a.By, a.Pod = ByFamily, p.name
-	return askedFor(ctx, p, ref, a)
-}
-
-// askedFor asks a Pod for all of a trigger.
-func askedFor(ctx context.Context, p *pod, ref *externalscaler.ScaledObjectRef, a *Answer) error {
-	refused := make(chan error, 1) // why there is no connection
-	var heard atomic.Bool
-	options := append(externalscaler.Bounded("the family", largest, insecure.NewCredentials()),
-		grpc.WithDisableServiceConfig(), grpc.WithUserAgent("kubectl-sluice"),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			conn, err := p.dial(ctx)
-			if err != nil {
-				select {
-				case refused <- err:
-				default:
-				}
-				return nil, err
-			}
-			return listening{conn, &heard}, nil
-		}))
-	connection, err := grpc.NewClient("passthrough:///family", options...) //dials:through the stream that the API server forwards
+	a.By, a.Pod = ByFamily, peer.Name
+	session, err := peer.Open()
 	if err != nil {
 		return err
 	}
-	defer connection.Close()
-	scaler := externalscaler.NewExternalScalerClient(connection)
-	err = values(ctx, scaler, ref, a)
-	if err == nil {
-		return nil
-	}
-	select {
-	case why := <-refused:
-		return &unaskableError{fmt.Sprintf("Pod %s: %v", p.name, why)}
-	default:
-	}
-	if !heard.Load() && ctx.Err() == nil { // a port with nobody behind it
-		return &unaskableError{fmt.Sprintf("Pod %s: %s", p.name, status.Convert(err).Message())}
-	}
-	if status.Code(err) == codes.PermissionDenied && strings.Contains(err.Error(), ofLoopback) {
-		return &unaskableError{status.Convert(err).Message()}
-	}
-	return err
-}
-
-// listening notes whether anything was heard over a connection.
-type listening struct {
-	net.Conn
-	heard *atomic.Bool
-}
-
-func (l listening) Read(b []byte) (int, error) {
-	n, err := l.Conn.Read(b)
-	if n > 0 {
-		l.heard.Store(true)
-	}
-	return n, err
+	defer session.Close()
+	return session.Why(ctx, values(ctx, externalscaler.NewExternalScalerClient(session), ref, a))
 }
 
 // values fills in what a family says.

@@ -4,7 +4,6 @@ package top
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -206,13 +205,9 @@ func Sort(rows []Row, by string) error {
 	return nil
 }
 
-// Encode writes rows for programs.
-func Encode(to io.Writer, rows []Row) error {
-	encoder := json.NewEncoder(to)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(struct {
-		Objects []Row `json:"objects"`
-	}{rows})
+// List are rows for programs.
+type List struct {
+	Objects []Row `json:"objects"`
 }
 
 // longestProblem is how much of one is shown in a table, in bytes.

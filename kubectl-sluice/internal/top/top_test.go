@@ -117,7 +117,7 @@ func TestSort(t *testing.T) {
 // TestUnknownIsNotZero: what nobody knows is absent for programs, too.
 func TestUnknownIsNotZero(t *testing.T) {
 	var text bytes.Buffer
-	if err := Encode(&text, Rows(&objects.Scaled{ScaledObjects: cluster(t).ScaledObjects[3:]})); err != nil {
+	if err := json.NewEncoder(&text).Encode(List{Rows(&objects.Scaled{ScaledObjects: cluster(t).ScaledObjects[3:]})}); err != nil {
 		t.Fatal(err)
 	}
 	for _, field := range []string{"backlog", "load", "replicas", "desired", "lastActive"} {

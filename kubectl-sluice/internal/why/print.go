@@ -2,13 +2,10 @@ package why
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"time"
-
-	"sigs.k8s.io/yaml"
 )
 
 // toldEarlier is how many decisions before are printed; programs have all.
@@ -135,23 +132,4 @@ func age(d time.Duration) string {
 // oneLine keeps what others wrote from looking like more of the report.
 func oneLine(text string) string {
 	return strings.TrimRight(strings.NewReplacer("\n", " ", "\t", " ").Replace(text), " ")
-}
-
-// Encode writes the report as json or yaml.
-func (r *Report) Encode(to io.Writer, format string) error { return Encode(to, format, r) }
-
-// Encode writes what programs read, as json or yaml.
-func Encode(to io.Writer, format string, what any) error {
-	text, err := json.MarshalIndent(what, "", "  ")
-	if err == nil && format == "yaml" {
-		text, err = yaml.JSONToYAML(text)
-	}
-	if err != nil {
-		return err
-	}
-	if format == "json" {
-		text = append(text, '\n')
-	}
-	_, err = to.Write(text)
-	return err
 }

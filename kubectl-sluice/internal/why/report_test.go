@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -164,7 +165,7 @@ func TestWords(t *testing.T) {
 			} {
 				var out bytes.Buffer
 				var again Report
-				if err := report.Encode(&out, format); err != nil {
+				if err := (&output.Format{Name: format}).Encode(&out, report); err != nil {
 					t.Fatal(err)
 				}
 				if err := read(out.Bytes(), &again); err != nil || again.Summary != report.Summary || len(again.Inputs) != len(report.Inputs) {
