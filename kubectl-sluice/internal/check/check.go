@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/migrate"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/peers"
 )
 
 // Level is how bad a problem is.
@@ -52,6 +53,8 @@ type Report struct {
 	Problems []Problem `json:"problems"`
 	// Untold are further problems, of which there are too many.
 	Untold int `json:"untold,omitempty"`
+	// Notes say whom of the cluster nobody asked, and why.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // mostProblems are told at most.
@@ -67,19 +70,26 @@ type Options struct {
 	Strict bool
 	// Differences adds what Sluice reads differently from KEDA, as warnings.
 	Differences bool
-	// Known says that a trigger type is served in the cluster, whatever this
-	// version knows of it. nil knows none.
-	Known func(triggerType string) bool
+	// Families are those of the cluster, nil for none: they say themselves what is
+	// wrong with a trigger.
+	Families *peers.Live
 }
 
 // Set judges all objects of a set; live is the cluster that they are held against,
 // nil for none.
 func Set(ctx context.Context, set *objects.Set, live *objects.Cluster, o Options) *Report {
-	judged := migrate.Check(ctx, set, live, migrate.Options{})
+	var m migrate.Options
+	if o.Families != nil {
+		m.Families = o.Families
+	}
+	judged := migrate.Check(ctx, set, live, m)
 	slices.SortStableFunc(judged.Objects, func(a, b *migrate.Object) int {
 		return set.From[a.Key()].Compare(set.From[b.Key()])
 	})
 	r := &Report{Objects: len(judged.Objects), Problems: []Problem{}}
+	if o.Families != nil {
+		r.Notes = o.Families.Notes()
+	}
 	lines := &objects.Lines{}
 	for _, object := range judged.Objects {
 		for _, f := range object.Findings {
@@ -122,7 +132,7 @@ func (o Options) level(f migrate.Finding) (level Level, counts bool) {
 	case migrate.Cannot:
 		level = Error
 		if f.Text == migrate.NobodyServes {
-			if level = Warning; o.Known != nil && o.Known(f.Type) {
+			if level = Warning; o.Families != nil && o.Families.Serves(f.Type) {
 				return "", false
 			}
 		}

@@ -17,6 +17,9 @@ func (r *Report) Print(to io.Writer) error {
 	if r.Untold > 0 {
 		fmt.Fprintf(&text, "and %d more\n", r.Untold)
 	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&text, "note: %s\n", terminal.Line(note))
+	}
 	fmt.Fprintf(&text, "%s, %s, %s\n", count(r.Objects, "object"), count(r.Errors, "error"), count(r.Warnings, "warning"))
 	_, err := io.WriteString(to, text.String())
 	return err
@@ -82,6 +85,9 @@ func (r *Report) Annotate(to io.Writer) error {
 	}
 	if r.Untold > 0 {
 		fmt.Fprintf(&text, "::error title=kubectl sluice check::and %d more\n", r.Untold)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&text, "::notice title=kubectl sluice check::%s\n", ofMessages.Replace(terminal.Line(note)))
 	}
 	_, err := io.WriteString(to, text.String())
 	return err

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/check"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/peers"
 )
 
 // github is a format of this command's own.
@@ -21,6 +22,7 @@ type manifests struct {
 	files   []string
 	output  output.Format
 	live    bool
+	sluice  string
 	check.Options
 }
 
@@ -36,7 +38,10 @@ line. No cluster is needed; what is in none of the files is not looked for.
 
 With --cluster they are held against your kubeconfig's cluster as well, with your
 own rights: other ScaledObjects and HPAs of the same target, what targets request,
-and kinds that only a cluster knows. Nothing is changed, and no Secret is read.
+kinds that only a cluster knows, and what its families themselves say of their
+triggers. Those are asked by a port that is forwarded to a Pod of theirs; a note says
+of which this version's own knowledge had to do. Nothing is changed, and no Secret is
+read.
 
 Exit codes: 0 no error; 1 errors; 2 a file could not be opened, the cluster not be
 asked, or the command line is wrong.`,
@@ -55,6 +60,7 @@ asked, or the command line is wrong.`,
 	m.output.AddFlag(flags, github+": annotations of a pull request")
 	flags.BoolVar(&m.Strict, "strict", false, "make errors of warnings")
 	flags.BoolVar(&m.Differences, "differences", false, "warn also of what Sluice reads differently from KEDA")
+	flags.StringVar(&m.sluice, "sluice-namespace", "sluice-system", "the namespace that Sluice is in, with --cluster")
 	flags.BoolVar(&m.live, "cluster", false, "hold them against the cluster of your kubeconfig, too")
 	return command
 }
@@ -77,6 +83,9 @@ func (m *manifests) run(ctx context.Context, command *cobra.Command) error {
 	live, err := m.connect(ctx, set)
 	if err != nil {
 		return err
+	}
+	if m.Families != nil {
+		defer m.Families.Close()
 	}
 	report := check.Set(ctx, set, live, m.Options)
 	if err := ctx.Err(); err != nil {
@@ -112,5 +121,13 @@ func (m *manifests) connect(ctx context.Context, set *objects.Set) (*objects.Clu
 	if err != nil {
 		return nil, err
 	}
-	return live, live.Beside(ctx, set)
+	if err := live.Beside(ctx, set); err != nil {
+		return nil, err
+	}
+	installed, err := peers.Connect(config, m.sluice)
+	if err != nil {
+		return nil, err
+	}
+	m.Families, err = installed.Learn(ctx, set.TriggerTypes())
+	return live, err
 }

@@ -4,14 +4,17 @@
 package families
 
 import (
+	"context"
 	_ "embed" // of what make generate wrote
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/sluice-autoscaler/sluice/controller/federation"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -82,4 +85,25 @@ func read() []*Family {
 		all[i] = f
 	}
 	return all
+}
+
+// Described are the families of this version, for whoever holds triggers against
+// them. What they find out beyond their parameters' syntax they say themselves, where
+// they are asked.
+type Described struct{}
+
+// ErrNotAsked says that no family was asked.
+var ErrNotAsked = errors.New("no family is asked")
+
+// Describe implements rules.Families.
+func (Described) Describe(triggerType string) (*scalerv1.TriggerType, error) {
+	if f := Of(triggerType); f != nil {
+		return f.Types[triggerType], nil
+	}
+	return nil, federation.ErrNoDescription // said as unserved
+}
+
+// Check implements rules.Families.
+func (Described) Check(context.Context, federation.Trigger) ([]string, error) {
+	return nil, ErrNotAsked
 }

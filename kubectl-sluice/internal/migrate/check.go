@@ -37,6 +37,15 @@ type Options struct {
 	// ByNamespace grants families whole namespaces, as the components
 	// grant-namespace do, in place of single objects.
 	ByNamespace bool
+	// Families know their triggers' parameters: nil are those of this version.
+	Families rules.Families
+}
+
+func (o Options) judges() rules.Families {
+	if o.Families == nil {
+		return families.Described{}
+	}
+	return o.Families
 }
 
 // check is one run.
@@ -63,7 +72,7 @@ func Check(ctx context.Context, set *objects.Set, live *objects.Cluster, o Optio
 	c := &check{
 		Options: o, set: set, reader: reader, kinds: discovery,
 		judge: rules.Judge{
-			Objects: reader, Targets: targets{discovery}, Families: described{},
+			Objects: reader, Targets: targets{discovery}, Families: o.judges(),
 			Limits: v1alpha1.DefaultLimits, Strict: true,
 		},
 		authentications: map[objects.Key]*authentication{}, families: map[string]map[string]int{}, unserved: map[string]int{},
@@ -90,23 +99,6 @@ func Check(ctx context.Context, set *objects.Set, live *objects.Cluster, o Optio
 type targets struct{ *kinds.Discovery }
 
 func (targets) Granted(context.Context, v1alpha1.GroupVersionKindResource, string) error { return nil }
-
-// described are the families as make generate knows them. What they find out
-// beyond their parameters' syntax they say themselves, when they are there.
-type described struct{}
-
-func (described) Describe(triggerType string) (*scalerv1.TriggerType, error) {
-	if f := families.Of(triggerType); f != nil {
-		return f.Types[triggerType], nil
-	}
-	return nil, federation.ErrNoDescription // said as unserved
-}
-
-func (described) Check(context.Context, federation.Trigger) ([]string, error) {
-	return nil, errNotAsked
-}
-
-var errNotAsked = errors.New("no family is asked")
 
 // subject is an object with triggers.
 type subject struct {

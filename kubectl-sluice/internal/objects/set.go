@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -220,6 +221,25 @@ func (s *Set) keep(key Key, object client.Object) {
 	default:
 		s.Others[key] = o
 	}
+}
+
+// TriggerTypes are the types of all triggers that a family has to serve.
+func (s *Set) TriggerTypes() []string {
+	types := map[string]bool{}
+	add := func(triggers []v1alpha1.ScaleTrigger) {
+		for _, t := range triggers {
+			if !t.Builtin() {
+				types[t.Type] = true
+			}
+		}
+	}
+	for _, so := range s.ScaledObjects {
+		add(so.Spec.Triggers)
+	}
+	for _, sj := range s.ScaledJobs {
+		add(sj.Spec.Triggers)
+	}
+	return slices.Sorted(maps.Keys(types))
 }
 
 // sort has everything in the same order, whatever the order of files.

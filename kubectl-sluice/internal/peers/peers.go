@@ -55,6 +55,7 @@ type Families struct {
 // is for.
 func Connect(config *rest.Config, installation string) (*Families, error) {
 	bounded := rest.CopyConfig(config)
+	bounded.QPS, bounded.Burst = 50, 100 // an answer is waited for by a person
 	answers.Bound(bounded)
 	objects, err := dynamic.NewForConfig(bounded)
 	return &Families{objects: objects, config: config, installation: installation}, err

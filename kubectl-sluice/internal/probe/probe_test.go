@@ -3,12 +3,6 @@ package probe
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
-	"k8s.io/streaming/pkg/httpstream"
-	"k8s.io/streaming/pkg/httpstream/spdy"
 
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/apitest"
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -57,96 +47,18 @@ func (f *family) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*ex
 // serve starts the family on an address of this machine.
 func serve(t *testing.T, f *family) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return apitest.Serve(t, func(s *grpc.Server) { externalscaler.RegisterExternalScalerServer(s, f) })
+}
+
+// live is the cluster that an API server is of.
+func live(t *testing.T, a *apitest.API) *Cluster {
+	t.Helper()
+	a.T, a.Port = t, "9091"
+	live, err := Connect(a.Start(), "sluice-system")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer()
-	externalscaler.RegisterExternalScalerServer(server, f)
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return listener.Addr().String()
-}
-
-// api is an API server: it has objects by path, refuses what it has none for, and
-// forwards a port to an address.
-type api struct {
-	t         *testing.T
-	objects   map[string]string
-	forbidden map[string]bool
-	address   string
-	failure   string // of the forwarding
-}
-
-func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fail := func(code int, reason string) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(code)
-		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": %d, "reason": %q, "message": %q}`, code, reason, reason+" "+r.URL.Path)
-	}
-	text, there := a.objects[r.URL.Path]
-	switch {
-	case a.forbidden[r.URL.Path]:
-		fail(http.StatusForbidden, "Forbidden")
-	case strings.HasSuffix(r.URL.Path, "/pods/scaler-redis-a/portforward"):
-		a.forward(w, r)
-	case !there:
-		fail(http.StatusNotFound, "NotFound")
-	default:
-		w.Header().Set("Content-Type", "application/json")
-		if _, err := io.WriteString(w, text); err != nil {
-			a.t.Error(err)
-		}
-	}
-}
-
-func (a *api) forward(w http.ResponseWriter, r *http.Request) {
-	if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardProtocolV1Name}); err != nil {
-		a.t.Error(err)
-		return
-	}
-	streams := make(chan httpstream.Stream, 2)
-	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
-		streams <- s
-		return nil
-	})
-	if connection == nil {
-		a.t.Error("not upgraded")
-		return
-	}
-	defer connection.Close()
-	failures, data := <-streams, <-streams
-	if port := data.Headers().Get(corev1.PortHeader); port != "9091" {
-		a.t.Errorf("port %s", port)
-	}
-	if a.failure != "" {
-		_, err := io.WriteString(failures, a.failure)
-		if err := errors.Join(err, failures.Close(), data.Close()); err != nil {
-			a.t.Error(err)
-		}
-		<-connection.CloseChan()
-		return
-	}
-	to, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", a.address)
-	if err != nil {
-		a.t.Error(err)
-		return
-	}
-	said := make(chan struct{})
-	go func() { // until either hangs up
-		defer close(said)
-		_, _ = io.Copy(data, to)
-	}()
-	go func() { _, _ = io.Copy(to, data) }()
-	<-connection.CloseChan()
-	_ = to.Close()
-	<-said
+	return live
 }
 
 const (
@@ -215,20 +127,13 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &family{fails: tt.fails}
-			a := &api{t: t, objects: usual(), forbidden: map[string]bool{tt.forbidden: true}, address: serve(t, f), failure: tt.failure}
-			delete(a.objects, tt.without)
-			server := httptest.NewServer(a)
-			defer server.Close()
-			live, err := Connect(&rest.Config{Host: server.URL}, "sluice-system")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // the library's
+			a := &apitest.API{Objects: usual(), Forbidden: map[string]bool{tt.forbidden: true}, Address: serve(t, f), Failure: tt.failure}
+			delete(a.Objects, tt.without)
 			o := Options{Kind: scalerv1.KindScaledObject, Namespace: "shop", Name: "worker", Trigger: &tt.trigger, Timeout: time.Minute}
 			if tt.kind != "" {
 				o.Kind, o.Name = tt.kind, "import"
 			}
-			r, err := Run(t.Context(), live, o)
+			r, err := Run(t.Context(), live(t, a), o)
 			if err != nil || len(r.Answers) != 1 {
 				t.Fatalf("%+v, %v", r, err)
 			}
@@ -259,19 +164,13 @@ func TestProbe(t *testing.T) {
 
 // TestProbeOfNothing: what is wrong with the question.
 func TestProbeOfNothing(t *testing.T) {
-	a := &api{t: t, objects: usual()}
-	server := httptest.NewServer(a)
-	defer server.Close()
-	live, err := Connect(&rest.Config{Host: server.URL, Transport: &http.Transport{DisableKeepAlives: true}}, "sluice-system")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster := live(t, &apitest.API{Objects: usual()})
 	two := 2
 	for want, o := range map[string]Options{
 		"--trigger: ScaledObject shop/worker has triggers 0 to 1": {Kind: scalerv1.KindScaledObject, Namespace: "shop", Name: "worker", Trigger: &two},
 		"NotFound": {Kind: scalerv1.KindScaledJob, Namespace: "shop", Name: "none"},
 	} {
-		if _, err := Run(t.Context(), live, o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Run(t.Context(), cluster, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -279,16 +178,9 @@ func TestProbeOfNothing(t *testing.T) {
 
 // TestProbeEnds: a family that never answers is left alone.
 func TestProbeEnds(t *testing.T) {
-	a := &api{t: t, objects: usual(), address: serve(t, &family{hangs: true})}
-	server := httptest.NewServer(a)
-	defer server.Close()
-	live, err := Connect(&rest.Config{Host: server.URL}, "sluice-system")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // the library's
+	cluster := live(t, &apitest.API{Objects: usual(), Address: serve(t, &family{hangs: true})})
 	first := 0
-	r, err := Run(t.Context(), live, Options{Kind: scalerv1.KindScaledObject, Namespace: "shop", Name: "worker", Trigger: &first, Timeout: time.Second})
+	r, err := Run(t.Context(), cluster, Options{Kind: scalerv1.KindScaledObject, Namespace: "shop", Name: "worker", Trigger: &first, Timeout: time.Second})
 	if err != nil || r.Answers[0].Code != codes.DeadlineExceeded.String() || len(r.Answers[0].Metrics) > 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
