@@ -3,6 +3,8 @@ package command
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -128,6 +130,6 @@ func (m *manifests) connect(ctx context.Context, set *objects.Set) (*objects.Clu
 	if err != nil {
 		return nil, err
 	}
-	m.Families, err = installed.Learn(ctx, set.TriggerTypes())
+	m.Families, err = installed.Learn(ctx, slices.Collect(maps.Keys(set.Triggers())))
 	return live, err
 }

@@ -105,7 +105,7 @@ func TestManifestsSaysWhatIsWrongWithTheQuestion(t *testing.T) {
 	}{
 		"no file":        {nil, "--filename: name files"},
 		"not there":      {[]string{"-f", "testdata/none"}, "no such file"},
-		"another format": {[]string{"-f", "-", "-o", "xml"}, `"xml" is neither json nor github`},
+		"another format": {[]string{"-f", "-", "-o", "xml"}, `"xml" is none of json, yaml, github`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, errs, code := run(t, "", append([]string{"check"}, tt.args...)...); code != Failed || !strings.Contains(errs, tt.says) {

@@ -66,3 +66,16 @@ func scaled[T client.Object](ctx context.Context, c *Cluster, resource schema.Gr
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
+
+// TriggersByType counts the triggers that families have to serve, of one namespace
+// or, with "", of all.
+func (c *Cluster) TriggersByType(ctx context.Context, namespace string) (map[string]int, error) {
+	set := &Set{}
+	err := scaled(ctx, c, v1alpha1.GroupVersion.WithResource("scaledobjects"), namespace, &set.ScaledObjects,
+		func() *v1alpha1.ScaledObject { return &v1alpha1.ScaledObject{} })
+	if err == nil {
+		err = scaled(ctx, c, v1alpha1.GroupVersion.WithResource("scaledjobs"), namespace, &set.ScaledJobs,
+			func() *v1alpha1.ScaledJob { return &v1alpha1.ScaledJob{} })
+	}
+	return set.Triggers(), err
+}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -223,13 +222,13 @@ func (s *Set) keep(key Key, object client.Object) {
 	}
 }
 
-// TriggerTypes are the types of all triggers that a family has to serve.
-func (s *Set) TriggerTypes() []string {
-	types := map[string]bool{}
+// Triggers counts the triggers that families have to serve, by type.
+func (s *Set) Triggers() map[string]int {
+	types := map[string]int{}
 	add := func(triggers []v1alpha1.ScaleTrigger) {
 		for _, t := range triggers {
 			if !t.Builtin() {
-				types[t.Type] = true
+				types[t.Type]++
 			}
 		}
 	}
@@ -239,7 +238,7 @@ func (s *Set) TriggerTypes() []string {
 	for _, sj := range s.ScaledJobs {
 		add(sj.Spec.Triggers)
 	}
-	return slices.Sorted(maps.Keys(types))
+	return types
 }
 
 // sort has everything in the same order, whatever the order of files.
