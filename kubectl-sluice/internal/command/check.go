@@ -2,9 +2,11 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/migrate"
@@ -54,8 +56,7 @@ line is wrong.`,
 	flags.Lookup("namespace").Usage = "the namespace to check, all by default; with -f that of objects which name none"
 	flags.StringSliceVarP(&c.files, "filename", "f", nil, "files, folders with all that is in them, or - for standard input, in place of a cluster")
 	c.output.AddFlag(flags)
-	flags.StringVar(&c.roles, "roles", "", "print nothing but the RBAC objects that grant what is needed: exact, the default, by the names of Secrets and ConfigMaps; namespace, all in the namespaces")
-	flags.Lookup("roles").NoOptDefVal = byName
+	addRoles(flags, &c.roles)
 	flags.StringVar(&c.Namespace, "sluice-namespace", "sluice-system", "the namespace that Sluice is or will be in")
 	flags.StringVar(&c.ClusterObjects, "cluster-object-namespace", "keda", "where Secrets of ClusterTriggerAuthentications are")
 	flags.StringVar(&c.KEDANamespace, "keda-namespace", "keda", "the namespace that KEDA is in")
@@ -63,15 +64,28 @@ line is wrong.`,
 	return command
 }
 
+// addRoles adds --roles.
+func addRoles(flags *pflag.FlagSet, roles *string) {
+	flags.StringVar(roles, "roles", "", "print nothing but the RBAC objects that grant what is needed: exact, the default, by the names of Secrets and ConfigMaps; namespace, all in the namespaces")
+	flags.Lookup("roles").NoOptDefVal = byName
+}
+
+func checkRoles(roles string, format output.Format) error {
+	switch {
+	case roles != "" && roles != byName && roles != byNamespace:
+		return fmt.Errorf("--roles: %q is neither %s nor %s", roles, byName, byNamespace)
+	case roles != "" && !format.ForPeople():
+		return errors.New("--roles prints YAML alone; -o json has the roles in the report")
+	}
+	return nil
+}
+
 func (c *checking) run(ctx context.Context, command *cobra.Command) error {
 	if err := c.output.Check(); err != nil {
 		return err
 	}
-	switch {
-	case c.roles != "" && c.roles != byName && c.roles != byNamespace:
-		return fmt.Errorf("--roles: %q is neither %s nor %s", c.roles, byName, byNamespace)
-	case c.roles != "" && !c.output.ForPeople():
-		return fmt.Errorf("--roles prints YAML alone; -o json has the roles in the report")
+	if err := checkRoles(c.roles, c.output); err != nil {
+		return err
 	}
 	c.ByNamespace = c.roles == byNamespace
 	set, live, err := c.read(ctx, command)

@@ -56,10 +56,10 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 		Use: "migrate", Short: "Come from KEDA to Sluice", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	migrate.AddCommand(checkCommand())                                                   //nolint:contextcheck // it is run with the context of ExecuteContext
-	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand())                  //nolint:contextcheck // as above
-	root.AddCommand(manifestsCommand(), probeCommand(), topCommand(), familiesCommand()) //nolint:contextcheck // as above
-	root.AddCommand(overrides()...)                                                      //nolint:contextcheck // as above
+	migrate.AddCommand(checkCommand())                                                                    //nolint:contextcheck // it is run with the context of ExecuteContext
+	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand())                                   //nolint:contextcheck // as above
+	root.AddCommand(manifestsCommand(), probeCommand(), topCommand(), familiesCommand(), grantsCommand()) //nolint:contextcheck // as above
+	root.AddCommand(overrides()...)                                                                       //nolint:contextcheck // as above
 	root.AddCommand(migrate, &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },

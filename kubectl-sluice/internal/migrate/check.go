@@ -425,7 +425,7 @@ func (c *check) report(ctx context.Context, all []*Object, live *objects.Cluster
 	}
 	r.Grants = c.allGrants()
 	r.Trust = c.allTrust(ctx, live)
-	r.Roles = c.roles(r.Grants, r.TargetKinds)
+	r.Roles = c.Roles(r.Grants, r.TargetKinds)
 	for _, u := range c.set.Unread {
 		object := ""
 		if u.Key.Kind != "" {

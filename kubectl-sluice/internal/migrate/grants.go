@@ -51,6 +51,9 @@ func (c *check) allGrants() (all []Grant) {
 	return all
 }
 
+// ByName is the Role that lets a family read what it needs by name, in a namespace.
+func ByName(family string) string { return "scaler-" + family + "-by-name" }
+
 // names is whether the family has to be let read anything by name.
 func (g Grant) names() bool { return len(g.Secrets)+len(g.ConfigMaps)+len(g.ServiceAccounts) > 0 }
 
@@ -59,22 +62,22 @@ func sorted(names map[string]bool) []string { return slices.Sorted(maps.Keys(nam
 // partOf is on every object of the installation.
 func partOf() map[string]string { return map[string]string{"app.kubernetes.io/part-of": "sluice"} }
 
-// roles are the objects that grant it all, and no more.
-func (c *check) roles(grants []Grant, targets []TargetKind) (all []any) {
+// Roles are the objects that grant it all, and no more.
+func (o Options) Roles(grants []Grant, targets []TargetKind) (all []any) {
 	tokens := map[[2]string][]string{} // families, by namespace and account
 	for _, g := range grants {
 		account := "scaler-" + g.Family
 		switch {
-		case c.ByNamespace && (g.names() || len(g.Incomplete) > 0):
-			all = append(all, c.binding(g.Namespace, account, "ClusterRole", credentialsRole, account))
+		case o.ByNamespace && (g.names() || len(g.Incomplete) > 0):
+			all = append(all, o.binding(g.Namespace, account, "ClusterRole", credentialsRole, account))
 		case g.names():
-			name := account + "-by-name"
+			name := ByName(g.Family)
 			all = append(all, role(g.Namespace, name,
 				rule("", "secrets", g.Secrets, "get"), rule("", "configmaps", g.ConfigMaps, "get"), rule("", "serviceaccounts", g.ServiceAccounts, "get")),
-				c.binding(g.Namespace, name, "Role", name, account))
+				o.binding(g.Namespace, name, "Role", name, account))
 		}
 		if g.Role != "" {
-			all = append(all, c.binding(g.Namespace, g.Role, "ClusterRole", g.Role, account))
+			all = append(all, o.binding(g.Namespace, g.Role, "ClusterRole", g.Role, account))
 		}
 		for _, minted := range g.Tokens {
 			key := [2]string{g.Namespace, minted}
@@ -85,7 +88,7 @@ func (c *check) roles(grants []Grant, targets []TargetKind) (all []any) {
 		// Who may mint a token acts as the account: only this one.
 		name := "sluice-token-" + key[1]
 		all = append(all, role(key[0], name, rule("", "serviceaccounts/token", []string{key[1]}, "create")),
-			c.binding(key[0], name, "Role", name, tokens[key]...))
+			o.binding(key[0], name, "Role", name, tokens[key]...))
 	}
 	for _, t := range targets {
 		all = append(all, targetRole(t, "controller", "", []string{"get", "list", "watch"}, []string{"get", "update"}),
@@ -108,14 +111,14 @@ func role(namespace, name string, rules ...rbacv1.PolicyRule) *rbacv1.Role {
 	}
 }
 
-func (c *check) binding(namespace, name, kind, role string, accounts ...string) *rbacv1.RoleBinding {
+func (o Options) binding(namespace, name, kind, role string, accounts ...string) *rbacv1.RoleBinding {
 	b := &rbacv1.RoleBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: partOf()},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: role},
 	}
 	for _, account := range accounts {
-		b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: c.Namespace})
+		b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: o.Namespace})
 	}
 	return b
 }

@@ -45,7 +45,7 @@ func TestGrantsOfNamespacesAreThoseOfTheComponents(t *testing.T) {
 		want.Namespace = "shop"
 		c := &check{Options: options()}
 		c.ByNamespace = true
-		roles := c.roles([]Grant{{Namespace: "shop", Family: f.Name, Secrets: []string{"login"}}}, nil)
+		roles := c.Roles([]Grant{{Namespace: "shop", Family: f.Name, Secrets: []string{"login"}}}, nil)
 		if len(roles) != 1 || !reflect.DeepEqual(roles[0], &want) {
 			t.Errorf("%s: %+v, want %+v", f.Name, roles, want)
 		}
@@ -63,7 +63,7 @@ func TestNoRoleIsAboutEverything(t *testing.T) {
 		{Namespace: "shop", Family: "redis", Tokens: []string{"a"}},
 		{Namespace: "shop", Family: "redis", Incomplete: []string{"a target is not known"}},
 	} {
-		for _, object := range c.roles([]Grant{g}, nil) {
+		for _, object := range c.Roles([]Grant{g}, nil) {
 			role, is := object.(*rbacv1.Role)
 			if !is {
 				continue

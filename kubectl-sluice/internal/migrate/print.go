@@ -166,27 +166,33 @@ func (p *printer) grants(grants []Grant) {
 	}
 	p.head("To let families read")
 	for _, g := range grants {
-		var parts []string
-		add := func(what string, names []string) {
-			if len(names) > 0 {
-				parts = append(parts, what+" "+strings.Join(names, ", "))
-			}
+		what := g.Words()
+		if what == "" {
+			what = "nothing that is known"
 		}
-		add("Secrets", g.Secrets)
-		add("ConfigMaps", g.ConfigMaps)
-		add("ServiceAccounts", g.ServiceAccounts)
-		add("tokens of", g.Tokens)
-		if g.Role != "" {
-			parts = append(parts, "what ClusterRole "+g.Role+" has")
-		}
-		if len(parts) == 0 {
-			parts = []string{"nothing that is known"}
-		}
-		p.line("  %s, namespace %s: %s", g.Family, g.Namespace, strings.Join(parts, "; "))
+		p.line("  %s, namespace %s: %s", g.Family, g.Namespace, what)
 		for _, why := range g.Incomplete {
 			p.line("    perhaps more: %s", why)
 		}
 	}
+}
+
+// Words are what is granted, "" for nothing.
+func (g Grant) Words() string {
+	var parts []string
+	add := func(what string, names []string) {
+		if len(names) > 0 {
+			parts = append(parts, what+" "+strings.Join(names, ", "))
+		}
+	}
+	add("Secrets", g.Secrets)
+	add("ConfigMaps", g.ConfigMaps)
+	add("ServiceAccounts", g.ServiceAccounts)
+	add("tokens of", g.Tokens)
+	if g.Role != "" {
+		parts = append(parts, "what ClusterRole "+g.Role+" has")
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (p *printer) trust(trusts []Trust) {
@@ -207,14 +213,18 @@ func (p *printer) trust(trusts []Trust) {
 }
 
 // PrintRoles writes the objects that grant it all, as YAML.
-func (r *Report) PrintRoles(to io.Writer) error {
+func (r *Report) PrintRoles(to io.Writer) error { return WriteRoles(to, r.Grants, r.Roles) }
+
+// WriteRoles writes objects that grant something as YAML, and what they may lack as
+// comments.
+func WriteRoles(to io.Writer, grants []Grant, roles []any) error {
 	var out bytes.Buffer
-	for _, g := range r.Grants {
+	for _, g := range grants {
 		for _, why := range g.Incomplete {
 			fmt.Fprintf(&out, "# Perhaps more for family %s in namespace %s: %s\n", g.Family, g.Namespace, printable(why))
 		}
 	}
-	for i, object := range r.Roles {
+	for i, object := range roles {
 		text, err := yaml.Marshal(object)
 		if err != nil {
 			return err

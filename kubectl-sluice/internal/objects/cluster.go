@@ -197,15 +197,13 @@ func (c *Cluster) ServerResourcesForGroupVersion(groupVersion string) (*metav1.A
 
 // get fills a workload.
 func (c *Cluster) get(ctx context.Context, resource string, key client.ObjectKey, into client.Object) error {
-	got, err := c.objects.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: resource}).
-		Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	bytes, err := c.fill(ctx, schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: resource}, key, into)
 	if err != nil {
 		return err
 	}
-	bytes, err := refill(got, into)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return errors.Join(err, c.keep(bytes))
+	return c.keep(bytes)
 }
 
 // all are the objects of a kind in a namespace, read once.
