@@ -35,6 +35,7 @@ func (verdictError) Error() string { return "not everything works unchanged" }
 
 // Run runs a command line and returns the exit code.
 func Run(ctx context.Context, version string, args []string, streams Streams) int {
+	screen := streams.Out
 	// Whatever is printed may have names and texts of a cluster in it.
 	streams.Out, streams.Err = terminal.NewWriter(streams.Out), terminal.NewWriter(streams.Err)
 	root := &cobra.Command{
@@ -56,10 +57,10 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 		Use: "migrate", Short: "Come from KEDA to Sluice", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	migrate.AddCommand(checkCommand())                                                                    //nolint:contextcheck // it is run with the context of ExecuteContext
-	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand())                                   //nolint:contextcheck // as above
-	root.AddCommand(manifestsCommand(), probeCommand(), topCommand(), familiesCommand(), grantsCommand()) //nolint:contextcheck // as above
-	root.AddCommand(overrides()...)                                                                       //nolint:contextcheck // as above
+	migrate.AddCommand(checkCommand())                                                                          //nolint:contextcheck // it is run with the context of ExecuteContext
+	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand())                                         //nolint:contextcheck // as above
+	root.AddCommand(manifestsCommand(), probeCommand(), topCommand(screen), familiesCommand(), grantsCommand()) //nolint:contextcheck // as above
+	root.AddCommand(overrides()...)                                                                             //nolint:contextcheck // as above
 	root.AddCommand(migrate, &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },

@@ -259,3 +259,8 @@ func refill(from *unstructured.Unstructured, into client.Object) (int, error) {
 	}
 	return len(text), json.Unmarshal(text, into)
 }
+
+// Fresh is a reader of the same cluster that has read nothing yet.
+func (c *Cluster) Fresh() *Cluster {
+	return &Cluster{objects: c.objects, discovery: c.discovery, most: c.most, lists: map[string][]client.Object{}, refuse: map[string]error{}}
+}
