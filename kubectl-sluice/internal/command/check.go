@@ -61,6 +61,8 @@ line is wrong.`,
 	flags.StringVar(&c.ClusterObjects, "cluster-object-namespace", "keda", "where Secrets of ClusterTriggerAuthentications are")
 	flags.StringVar(&c.KEDANamespace, "keda-namespace", "keda", "the namespace that KEDA is in")
 	flags.StringVar(&c.KEDAAccount, "keda-service-account", "keda-operator", "KEDA's ServiceAccount, which clouds trust")
+	complete(command, c.cluster, false)
+	completeOutput(command, &c.output)
 	return command
 }
 

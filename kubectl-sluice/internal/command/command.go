@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/terminal"
 )
 
@@ -61,10 +62,7 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand())                                         //nolint:contextcheck // as above
 	root.AddCommand(manifestsCommand(), probeCommand(), topCommand(screen), familiesCommand(), grantsCommand()) //nolint:contextcheck // as above
 	root.AddCommand(overrides()...)                                                                             //nolint:contextcheck // as above
-	root.AddCommand(migrate, &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
-	})
+	root.AddCommand(migrate, versionCommand(version))
 	err := root.ExecuteContext(ctx)
 	var verdict verdictError
 	switch {
@@ -75,4 +73,24 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 	}
 	fmt.Fprintln(streams.Err, "kubectl sluice:", err)
 	return Failed
+}
+
+func versionCommand(version string) *cobra.Command {
+	var format output.Format
+	command := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := format.Check(); err != nil {
+				return err
+			}
+			if !format.ForPeople() {
+				return format.Encode(c.OutOrStdout(), map[string]string{"version": version})
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), version)
+			return err
+		},
+	}
+	format.AddFlag(command.Flags())
+	completeOutput(command, &format)
+	return command
 }

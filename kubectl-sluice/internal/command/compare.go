@@ -47,6 +47,8 @@ be served, no controller is in shadow, or it could not be asked.`,
 	flags.Lookup("namespace").Usage = "the namespace to tell of, all by default"
 	c.output.AddFlag(flags)
 	c.addFlags(flags)
+	complete(command, c.cluster, false)
+	completeOutput(command, &c.output)
 	return command
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,12 +67,28 @@ func (c *controllers) ways(ctx context.Context) ([]asking, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, pod.Get)
+		all = append(all, hasPage(pod.Get))
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("no controller is ready in namespace %s: of %d Pods with %s", c.sluice, len(pods.Items), c.selector)
 	}
 	return all, nil
+}
+
+// noPage is what a controller says of a path that it knows nothing of.
+const noPage = "404 page not found"
+
+// hasPage asks, and says where a controller is too old to have such a page.
+func hasPage(ask asking) asking {
+	return func(ctx context.Context, path string) ([]byte, error) {
+		answer, err := ask(ctx, path)
+		var status *forward.StatusError
+		if errors.As(err, &status) && status.Code == http.StatusNotFound && strings.Contains(err.Error(), noPage) {
+			page, _, _ := strings.Cut(path, "?")
+			return nil, fmt.Errorf("the controller is of an older version of Sluice, which has no page %s: %w", page, err)
+		}
+		return answer, err
+	}
 }
 
 // anyone finds a controller that is ready, and the way to it.

@@ -3,16 +3,13 @@ package command
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/fleet"
-	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/forward"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 )
@@ -57,6 +54,8 @@ cluster could not be asked, or the command line is wrong.`,
 	flags.Lookup("namespace").Usage = "the namespace whose objects count, all by default"
 	s.output.AddFlag(flags)
 	s.addFlags(flags)
+	complete(command, s.cluster, false)
+	completeOutput(command, &s.output)
 	return command
 }
 
@@ -77,7 +76,7 @@ func (s *surveying) run(ctx context.Context, command *cobra.Command) error {
 		return err
 	}
 	if err := s.told(ctx, facts); err != nil {
-		facts.Missing = append(facts.Missing, fmt.Sprintf("what a controller knows of families: %v", err))
+		facts.Missing = append(facts.Missing, fmt.Sprintf("what a controller knows of families, so that this is what Services and Pods say: %v", err))
 		all, missing, err := fleet.Look(ctx, config, s.sluice)
 		if err != nil {
 			return err
@@ -104,11 +103,7 @@ func (s *surveying) told(ctx context.Context, facts *fleet.Facts) error {
 		return err
 	}
 	text, err := ask(ctx, account.FamiliesPath)
-	var status *forward.StatusError
-	switch {
-	case errors.As(err, &status) && status.Code == http.StatusNotFound:
-		return errors.New("it is of an older version of Sluice, which does not tell; what follows is what Services and Pods say")
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	var told account.Families

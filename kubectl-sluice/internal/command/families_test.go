@@ -36,7 +36,7 @@ func flagsOf(a *apitest.API) *genericclioptions.ConfigFlags {
 func TestFamiliesOfAController(t *testing.T) {
 	answers := func(text string, err error) func(context.Context) (asking, error) {
 		return func(context.Context) (asking, error) {
-			return func(context.Context, string) ([]byte, error) { return []byte(text), err }, nil
+			return hasPage(func(context.Context, string) ([]byte, error) { return []byte(text), err }), nil
 		}
 	}
 	ready, err := json.Marshal(account.Families{Version: "v2", Types: []federation.Surveyed{
@@ -54,7 +54,7 @@ func TestFamiliesOfAController(t *testing.T) {
 		"told":      {answers(string(ready), nil), nil, 0, "redis    ready   v2        1/1         1          redis 1\n"},
 		"as JSON":   {answers(string(ready), nil), []string{"-o", "json"}, 0, `"source": "controller"`},
 		"as YAML":   {answers(string(ready), nil), []string{"-o", "yaml"}, 0, "source: controller"},
-		"an older":  {answers("", forward.NewStatusError(http.StatusNotFound, "404")), nil, Needs, "of an older version of Sluice"},
+		"an older":  {answers("", forward.NewStatusError(http.StatusNotFound, "Pod a: 404 Not Found: 404 page not found\n")), nil, Needs, "of an older version of Sluice, which has no page /families"},
 		"nonsense":  {answers("<html>", nil), nil, Needs, "its answer makes no sense"},
 		"nobody":    {func(context.Context) (asking, error) { return nil, errors.New("no controller is ready") }, nil, Needs, "no controller is ready"},
 		"no format": {answers("", nil), []string{"-o", "wide"}, Failed, "neither json nor yaml"},

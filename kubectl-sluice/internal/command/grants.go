@@ -52,6 +52,8 @@ the command line is wrong.`,
 	addRoles(flags, &g.roles)
 	flags.StringVar(&g.Options.Namespace, "sluice-namespace", "sluice-system", "the namespace that Sluice is in")
 	flags.StringVar(&g.ClusterObjects, "cluster-object-namespace", "keda", "where Secrets of ClusterTriggerAuthentications are")
+	complete(command, g.cluster, false)
+	completeOutput(command, &g.output)
 	return command
 }
 

@@ -64,6 +64,8 @@ asked, or the command line is wrong.`,
 	flags.BoolVar(&m.Differences, "differences", false, "warn also of what Sluice reads differently from KEDA")
 	flags.StringVar(&m.sluice, "sluice-namespace", "sluice-system", "the namespace that Sluice is in, with --cluster")
 	flags.BoolVar(&m.live, "cluster", false, "hold them against the cluster of your kubeconfig, too")
+	complete(command, m.cluster, false)
+	completeOutput(command, &m.output)
 	return command
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
 )
 
@@ -16,7 +17,42 @@ import (
 type overriding struct {
 	cluster *genericclioptions.ConfigFlags
 	reason  string
+	output  output.Format
 	connect func() (*why.Cluster, error)
+}
+
+// overrideFunc does what a command is for to an object, and returns what it did.
+type overrideFunc = func(ctx context.Context, o *overriding, cluster *why.Cluster, of why.Object, args []string) (string, error)
+
+// overridden is what was done, for programs.
+type overridden struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Done      string `json:"done"`
+}
+
+func (o *overriding) run(command *cobra.Command, args []string, do overrideFunc) error {
+	if err := o.output.Check(); err != nil {
+		return err
+	}
+	of, err := objectOf(o.cluster, args[0])
+	if err != nil {
+		return err
+	}
+	cluster, err := o.connect()
+	if err != nil {
+		return err
+	}
+	done, err := do(command.Context(), o, cluster, of, args[1:])
+	switch {
+	case err != nil:
+		return err
+	case !o.output.ForPeople():
+		return o.output.Encode(command.OutOrStdout(), overridden{of.Kind, of.Namespace, of.Name, done})
+	}
+	_, err = fmt.Fprintln(command.OutOrStdout(), done)
+	return err
 }
 
 // overrides are the commands by which somebody overrides the autoscaler.
@@ -26,7 +62,7 @@ func overrides() []*cobra.Command {
 
 // overridesOf are those of a cluster, or with nil of the user's.
 func overridesOf(connect func() (*why.Cluster, error)) []*cobra.Command {
-	command := func(use, short, long, example string, args int, reason bool, do func(context.Context, *overriding, *why.Cluster, []string) (string, error)) *cobra.Command {
+	command := func(use, short, long, example string, args int, reason bool, do overrideFunc) *cobra.Command {
 		o := &overriding{cluster: genericclioptions.NewConfigFlags(true)}
 		if o.connect = connect; connect == nil {
 			o.connect = connecting(o.cluster)
@@ -34,19 +70,13 @@ func overridesOf(connect func() (*why.Cluster, error)) []*cobra.Command {
 		c := &cobra.Command{
 			Use: use, Short: short, Long: long, Example: example, Args: cobra.ExactArgs(args),
 			RunE: func(command *cobra.Command, args []string) error {
-				cluster, err := o.connect()
-				if err != nil {
-					return err
-				}
-				said, err := do(command.Context(), o, cluster, args)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(command.OutOrStdout(), said)
-				return err
+				return o.run(command, args, do)
 			},
 		}
 		o.cluster.AddFlags(c.Flags())
+		o.output.AddFlag(c.Flags())
+		complete(c, o.cluster, true)
+		completeOutput(c, &o.output)
 		if reason {
 			c.Flags().StringVar(&o.reason, "reason", "", "why, for whoever asks kubectl sluice why")
 		}
@@ -68,31 +98,19 @@ afresh before anything goes toward zero.`,
 	}
 }
 
-func pause(ctx context.Context, o *overriding, cluster *why.Cluster, args []string) (string, error) {
-	of, err := objectOf(o.cluster, args[0])
-	if err == nil {
-		err = cluster.Pause(ctx, of, o.reason)
-	}
-	return fmt.Sprintf("%s is paused", of), err
+func pause(ctx context.Context, o *overriding, cluster *why.Cluster, of why.Object, _ []string) (string, error) {
+	return fmt.Sprintf("%s is paused", of), cluster.Pause(ctx, of, o.reason)
 }
 
-func pin(ctx context.Context, o *overriding, cluster *why.Cluster, args []string) (string, error) {
-	of, err := objectOf(o.cluster, args[0])
+func pin(ctx context.Context, o *overriding, cluster *why.Cluster, of why.Object, args []string) (string, error) {
+	replicas, err := strconv.ParseInt(args[0], 10, 32)
 	if err != nil {
-		return "", err
-	}
-	replicas, err := strconv.ParseInt(args[1], 10, 32)
-	if err != nil {
-		return "", fmt.Errorf("%q is no number of replicas", args[1])
+		return "", fmt.Errorf("%q is no number of replicas", args[0])
 	}
 	return fmt.Sprintf("%s is pinned to %d replicas", of, replicas), cluster.Pin(ctx, of, int32(replicas), o.reason)
 }
 
-func resume(ctx context.Context, o *overriding, cluster *why.Cluster, args []string) (string, error) {
-	of, err := objectOf(o.cluster, args[0])
-	if err != nil {
-		return "", err
-	}
+func resume(ctx context.Context, _ *overriding, cluster *why.Cluster, of why.Object, _ []string) (string, error) {
 	were, err := cluster.Resume(ctx, of)
 	if len(were) == 0 {
 		return fmt.Sprintf("%s was not paused", of), err

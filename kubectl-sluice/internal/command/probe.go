@@ -48,6 +48,8 @@ read, or the command line is wrong.`,
 	flags.StringVar(&p.sluice, "sluice-namespace", "sluice-system", "the namespace that Sluice is in")
 	flags.IntVar(&p.trigger, "trigger", -1, "the place of the only trigger to ask for, from 0; all by default")
 	flags.DurationVar(&p.timeout, "trigger-timeout", 30*time.Second, "how long one trigger may take")
+	complete(command, p.cluster, true)
+	completeOutput(command, &p.output)
 	return command
 }
 

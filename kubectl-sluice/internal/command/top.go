@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,10 +53,13 @@ Exit codes: 0 done; 2 the cluster could not be asked, or the command line is wro
 	flags := command.Flags()
 	t.cluster.AddFlags(flags)
 	flags.BoolVarP(&t.everywhere, "all-namespaces", "A", false, "all namespaces")
-	flags.StringVar(&t.sort, "sort-by", "load", "active, backlog, failures, load, name or replicas")
+	flags.StringVar(&t.sort, "sort-by", "load", strings.Join(top.Orders(), ", "))
 	flags.BoolVarP(&t.watch, "watch", "w", false, "stay, and read again and again")
 	flags.DurationVar(&t.interval, "interval", 2*time.Second, "with --watch: how long to wait between two reads")
 	t.output.AddFlag(flags)
+	complete(command, t.cluster, false)
+	completeOutput(command, &t.output)
+	_ = command.RegisterFlagCompletionFunc("sort-by", cobra.FixedCompletions(top.Orders(), cobra.ShellCompDirectiveNoFileComp)) // it has that flag
 	return command
 }
 

@@ -68,6 +68,8 @@ changed; 2 it failed, and may be run again.`,
 	flags.BoolVar(&u.LeaveShared, "leave-shared", false, "leave what KEDA, another adapter or another Sluice holds, and remove the rest")
 	u.output.AddFlag(flags)
 	flags.DurationVar(&u.timeout, "timeout", 5*time.Minute, "how long to wait for what ends")
+	complete(command, u.cluster, false)
+	completeOutput(command, &u.output)
 	return command
 }
 

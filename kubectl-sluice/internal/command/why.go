@@ -67,6 +67,8 @@ command line is wrong.`,
 	e.cluster.AddFlags(flags)
 	e.output.AddFlag(flags)
 	e.addFlags(flags)
+	complete(command, e.cluster, true)
+	completeOutput(command, &e.output)
 	return command
 }
 

@@ -95,6 +95,20 @@ func TestWhy(t *testing.T) {
 			[]string{"sj/batch"}, told(older), false,
 			[]string{"ScaledJob shop/batch: an unknown number of Jobs runs", "tells nothing of ScaledJobs"}, "replicas of Deployment",
 		},
+		"one that has no such page": {
+			[]string{"so/orders"}, func(context.Context) (asking, error) {
+				return hasPage(func(context.Context, string) ([]byte, error) {
+					return nil, forward.NewStatusError(http.StatusNotFound, "404 page not found\n")
+				}), nil
+			}, false, []string{"What is missing", "an older version of Sluice, which has no page /decisions:"}, "",
+		},
+		"one that decided nothing": {
+			[]string{"so/orders"}, func(context.Context) (asking, error) {
+				return hasPage(func(context.Context, string) ([]byte, error) {
+					return nil, forward.NewStatusError(http.StatusNotFound, "nothing was decided yet")
+				}), nil
+			}, false, []string{"What is missing", "nothing was decided yet"}, "older version",
+		},
 		"nobody tells": {
 			[]string{"so/orders"}, nobody, false,
 			[]string{"What is missing", "what the controller knows: no controller is ready", "it has no condition Ready"}, "of another object",

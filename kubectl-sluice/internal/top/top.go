@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,11 +194,14 @@ func most[T cmp.Ordered](a, b *T) int {
 	return cmp.Compare(*b, *a)
 }
 
+// Orders are what rows can be sorted by.
+func Orders() []string { return slices.Sorted(maps.Keys(orders)) }
+
 // Sort puts rows in an order, and those that are equal in it by name.
 func Sort(rows []Row, by string) error {
 	order, known := orders[by]
 	if !known {
-		return fmt.Errorf("--sort-by: %q is none of active, backlog, failures, load, name, replicas", by)
+		return fmt.Errorf("--sort-by: %q is none of %s", by, strings.Join(Orders(), ", "))
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
 		return cmp.Or(order(a, b), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
