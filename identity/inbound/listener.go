@@ -99,8 +99,11 @@ func (p *Porch) enter(conn net.Conn) *visit {
 	address := HostOf(conn.RemoteAddr().String())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.open[address]) >= p.ofOne || p.count >= p.most && !p.makeRoom(address) {
+	if len(p.open[address]) >= p.ofOne {
 		return nil
+	}
+	if p.count >= p.most {
+		p.makeRoom()
 	}
 	v := &visit{Conn: conn}
 	v.move()
@@ -121,15 +124,12 @@ func (p *Porch) enter(conn net.Conn) *visit {
 }
 
 // makeRoom closes a connection of an address that has the most of them, the one on
-// which nothing has moved for longest, unless the newcomer would have more than any
-// other; p.mu is held.
-func (p *Porch) makeRoom(newcomer string) bool {
+// which nothing has moved for longest. That may be the newcomer's: whoever comes is
+// let in; p.mu is held.
+func (p *Porch) makeRoom() {
 	most := 0
 	for _, visits := range p.open {
 		most = max(most, len(visits))
-	}
-	if most <= len(p.open[newcomer]) {
-		return false
 	}
 	var longest *visit
 	var of string
@@ -145,7 +145,6 @@ func (p *Porch) makeRoom(newcomer string) bool {
 	}
 	p.forget(of, longest)
 	longest.Conn.Close() // whoever serves it sees its end
-	return true
 }
 
 // forget takes a connection out, once; p.mu is held.
