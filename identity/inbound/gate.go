@@ -21,6 +21,12 @@ type turn = turns.Turn[chan struct{}]
 // NewGate lets so many in at once, so many of them from one address.
 func NewGate(most, ofOne int) *Gate { return &Gate{line: turns.NewLine[chan struct{}](most, ofOne)} }
 
+// Leaving is that of the line.
+func (g *Gate) Leaving(few int) *Gate {
+	g.line.Leaving(few)
+	return g
+}
+
 // Enter waits until a request from an address may be worked on, and returns what
 // ends it. It is false when the turn does not come in time. A request of several is
 // one of whoever has the fewest.

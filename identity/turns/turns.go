@@ -15,6 +15,7 @@ import (
 // wait.
 type Line[T any] struct {
 	most, ofOne int
+	few         int // see Leaving
 	inside      int
 	now         uint64 // counts changes
 	callers     map[string]*caller[T]
@@ -24,7 +25,15 @@ type Line[T any] struct {
 
 // NewLine lets so many in at once, so many of them of one caller.
 func NewLine[T any](most, ofOne int) *Line[T] {
-	return &Line[T]{most: most, ofOne: ofOne, callers: map[string]*caller[T]{}}
+	return &Line[T]{most: most, ofOne: ofOne, few: most, callers: map[string]*caller[T]{}}
+}
+
+// Leaving has no caller take what they would leave nobody: who has that few or more
+// inside may have no more than all others are left, and the last quarter of all is for
+// those who have fewer. So a few callers never hold everything.
+func (l *Line[T]) Leaving(few int) *Line[T] {
+	l.few = max(few, 1)
+	return l
 }
 
 // Turn is what one caller waits for.
@@ -79,7 +88,7 @@ func (l *Line[T]) Next() (t *Turn[T], ok bool) {
 }
 
 // Due reports whether there is something that Next takes in.
-func (l *Line[T]) Due() bool { return l.inside < l.most && len(l.due) > 0 }
+func (l *Line[T]) Due() bool { return len(l.due) > 0 && l.leaves(l.due[0].inside) }
 
 // Enter counts something of a caller that did not wait.
 func (l *Line[T]) Enter(of string) {
@@ -112,8 +121,17 @@ func (l *Line[T]) GiveUp(t *Turn[T]) bool {
 
 // Room reports whether there is room for one more of a caller.
 func (l *Line[T]) Room(of string) bool {
-	c := l.callers[of]
-	return l.inside < l.most && (c == nil || c.inside < l.ofOne)
+	inside := l.Has(of)
+	return inside < l.ofOne && l.leaves(inside)
+}
+
+// leaves reports whether somebody with so many inside may have one more. Whoever has
+// fewer then may, too.
+func (l *Line[T]) leaves(inside int) bool {
+	if inside < l.few {
+		return l.inside < l.most
+	}
+	return l.inside < l.most-l.most/4 && inside < l.most-l.inside
 }
 
 // Has is how many places a caller has.

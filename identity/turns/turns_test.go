@@ -106,6 +106,46 @@ func TestFewest(t *testing.T) {
 	}
 }
 
+// TestAFewLeaveRoom: of whoever has some callers there is room left for others, which
+// have it at once.
+func TestAFewLeaveRoom(t *testing.T) {
+	const most, few = 64, 2
+	l := NewLine[int](most, most/2).Leaving(few)
+	next := func() {
+		for _, ok := l.Next(); ok; _, ok = l.Next() {
+		}
+	}
+	for caller := range 6 {
+		for i := range most {
+			l.Wait(fmt.Sprint("mallory", caller), i, false)
+			next()
+		}
+	}
+	if n := l.Has("mallory0"); n != most/2 {
+		t.Errorf("the first has %d, want %d", n, most/2)
+	}
+	for other := range 4 {
+		of := fmt.Sprint("other", other)
+		if !l.Room(of) {
+			t.Fatalf("no room for another, of %d inside", l.Inside())
+		}
+		l.Wait(of, 0, false)
+		if turn, ok := l.Next(); !ok || turn.Of != of {
+			t.Fatalf("next is %v, %v, want %s", turn, ok, of)
+		}
+		l.Enter(of)
+	}
+	for range most / 4 { // and whoever waits comes in as others leave
+		l.Leave("mallory0")
+		if next(); l.Due() {
+			t.Fatal("somebody is due and has not come")
+		}
+	}
+	if n := l.Inside(); n < most/2 {
+		t.Errorf("%d are inside, though many wait", n)
+	}
+}
+
 // TestLine has a random crowd come and go, and compares with the plain rule.
 func TestLine(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -146,7 +147,10 @@ func watchEndpoints(ctx context.Context, text string) (*endpoints, error) {
 	return e, err
 }
 
-// addresses are the URLs of all endpoints, one for each Pod.
+// mostEndpoints bounds the endpoints of a Service that are asked.
+const mostEndpoints = 1000
+
+// addresses are those of all endpoints with their ports, one for each Pod.
 func (e *endpoints) addresses(ctx context.Context) ([]string, error) {
 	var exposed []port
 	if err := e.services.Visit(ctx, func(_ string, ports []port) { exposed = ports }); err != nil {
@@ -166,14 +170,10 @@ func (e *endpoints) addresses(ctx context.Context) ([]string, error) {
 	if len(found) == 0 {
 		return nil, scaler.Errorf(codes.NotFound, "Service %s/%s has no endpoint that is ready", e.service.namespace, e.service.name)
 	}
-	var all []string
-	for _, address := range found {
-		one := *e.url
-		one.Host = address
-		all = append(all, one.String())
+	if len(found) > mostEndpoints {
+		return nil, scaler.Errorf(codes.FailedPrecondition, "Service %s/%s has %d endpoints, more than %d are not asked", e.service.namespace, e.service.name, len(found), mostEndpoints)
 	}
-	slices.Sort(all)
-	return all, nil
+	return slices.Sorted(maps.Values(found)), nil
 }
 
 // preferred chooses between two addresses of one Pod, IPv4 before IPv6, so that

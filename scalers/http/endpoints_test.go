@@ -188,9 +188,12 @@ func TestAddresses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := e.addresses(t.Context())
+			hosts, err := e.addresses(t.Context())
 			u, _ := url.Parse(tt.url)
-			var want []string
+			var got, want []string
+			for _, host := range hosts {
+				got = append(got, (&page{url: u}).at(host))
+			}
 			for _, host := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.5", "[fd00::4]"} {
 				want = append(want, u.Scheme+"://"+host+":"+tt.port+tt.path)
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -114,7 +113,7 @@ type apiSource struct {
 	scaler.Member
 	place   document.Place
 	most    int64 // bytes of an answer
-	combine func(numbers []float64) float64
+	combine func(*tally) float64
 	looking atomic.Int64 // how long it looked the last time; 0 while that is not known
 }
 
@@ -137,25 +136,9 @@ func openMetricsAPI(ctx context.Context, p metricsAPIParams) (scaler.Source, err
 	return scaler.Join(page, &apiSource{place: place, most: p.MaxDocumentBytes, combine: combinations[p.AggregationType]}), nil
 }
 
-// combinations are the ways to make one number of several.
-var combinations = map[string]func([]float64) float64{
-	"average": func(numbers []float64) float64 { return sum(numbers) / float64(len(numbers)) },
-	"sum":     sum,
-	"max":     slices.Max[[]float64],
-	"min":     slices.Min[[]float64],
-}
-
-func sum(numbers []float64) float64 {
-	total := 0.0
-	for _, number := range numbers {
-		total += number
-	}
-	return total
-}
-
 // find looks for the source's number in an answer. One that is no number says
 // nothing.
-func (s *apiSource) find(ctx context.Context, a *answer) extracted {
+func (s *apiSource) find(ctx context.Context, a *answer) (float64, error) {
 	number, err := s.number(ctx, a)
 	if err == nil && (math.IsNaN(number) || math.IsInf(number, 0)) {
 		err = scaler.ErrNoData
@@ -163,7 +146,7 @@ func (s *apiSource) find(ctx context.Context, a *answer) extracted {
 	if err != nil && a.err == nil {
 		err = fmt.Errorf("the answer: %w", err)
 	}
-	return extracted{number, err}
+	return number, err
 }
 
 func (s *apiSource) number(ctx context.Context, a *answer) (float64, error) {
@@ -178,26 +161,4 @@ func (s *apiSource) number(ctx context.Context, a *answer) (float64, error) {
 		return 0, err
 	}
 	return value.Number()
-}
-
-// reading makes one reading of what the source found in each answer. A place
-// without an answer is left out as long as there is another.
-func (s *apiSource) reading(found []extracted) scaler.Result {
-	var numbers []float64
-	var failed error
-	for _, f := range found {
-		if f.err == nil {
-			numbers = append(numbers, f.number)
-		} else if failed == nil {
-			failed = f.err
-		}
-	}
-	switch {
-	case len(numbers) > 0:
-		return scaler.Result{Readings: scaler.One(s.combine(numbers))}
-	case len(found) > 1:
-		return scaler.Result{Err: fmt.Errorf("none of %d endpoints answers with a number: %w", len(found), failed)}
-	default:
-		return scaler.Result{Err: failed}
-	}
 }

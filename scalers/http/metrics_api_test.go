@@ -298,12 +298,12 @@ func TestMembersWithoutTimeAreNotLookedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	source := &apiSource{place: place, most: 1}
-	if found := source.find(ctx, answered); found.err != nil {
-		t.Fatal(found.err)
+	if _, err := source.find(ctx, answered); err != nil {
+		t.Fatal(err)
 	}
 	cancel()
-	if found := source.find(ctx, answered); status.Code(found.err) != codes.DeadlineExceeded {
-		t.Errorf("found = %+v", found)
+	if n, err := source.find(ctx, answered); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("found = %v, %v", n, err)
 	}
 }
 
@@ -316,14 +316,16 @@ func TestPlacesAreLookedForInTurn(t *testing.T) {
 			t.Fatal(err)
 		}
 		source := &apiSource{place: place, most: 100}
-		scalertest.NobodyComputes(t, func(ctx context.Context) error {
-			return source.find(ctx, newAnswer(ctx, format, []byte(text), nil)).err
-		})
-		read := newAnswer(t.Context(), format, []byte(text), nil)
-		if found := source.find(t.Context(), read); found.err != nil {
-			t.Fatal(found.err)
+		find := func(ctx context.Context, a *answer) error {
+			_, err := source.find(ctx, a)
+			return err
 		}
-		scalertest.NobodyComputes(t, func(ctx context.Context) error { return source.find(ctx, read).err })
+		scalertest.NobodyComputes(t, func(ctx context.Context) error { return find(ctx, newAnswer(ctx, format, []byte(text), nil)) })
+		read := newAnswer(t.Context(), format, []byte(text), nil)
+		if err := find(t.Context(), read); err != nil {
+			t.Fatal(err)
+		}
+		scalertest.NobodyComputes(t, func(ctx context.Context) error { return find(ctx, read) })
 	}
 }
 

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
@@ -62,11 +62,19 @@ func (a *answer) within(most int64) (document.Document, error) {
 	return a.document()
 }
 
-// get asks for an address, once there is a place for that.
-func (p *page) get(ctx context.Context, address string) *answer {
+// at is the URL of the page at a host. It is made for one request: of a long one there
+// are not as many as there are endpoints.
+func (p *page) at(host string) string {
+	u := *p.url
+	u.Host = cmp.Or(host, u.Host)
+	return u.String()
+}
+
+// get asks a host for the page, once there is a place for that.
+func (p *page) get(ctx context.Context, host string) *answer {
 	var body []byte
 	err := p.server.places.Do(ctx, &p.pace, func(ctx context.Context) (err error) {
-		body, err = p.server.body(ctx, address)
+		body, err = p.server.body(ctx, p.at(host))
 		return err
 	})
 	return newAnswer(ctx, p.format, body, err)
@@ -93,8 +101,9 @@ func (s *server) body(ctx context.Context, address string) ([]byte, error) {
 // It is the batch of its sources.
 type page struct {
 	server *server
+	url    *url.URL
 	format string
-	// addresses are the URLs to ask for now, at least one.
+	// addresses are the hosts to ask now, at least one; "" for that of the URL.
 	addresses func(context.Context) ([]string, error)
 	pace      client.Pace
 
@@ -120,24 +129,18 @@ func sharePage(ctx context.Context, p metricsAPIParams) (*page, error) {
 	}
 	return client.Shared(ctx, []any{where, p.URL, p.Format, p.Aggregate}, func(ctx context.Context) (*page, error) {
 		if !p.Aggregate {
-			return &page{server: s, format: p.Format, addresses: func(context.Context) ([]string, error) { return []string{p.URL}, nil }}, nil
+			return &page{server: s, url: address, format: p.Format, addresses: func(context.Context) ([]string, error) { return []string{""}, nil }}, nil
 		}
 		endpoints, err := watchEndpoints(ctx, p.URL)
 		if err != nil {
 			return nil, err
 		}
-		return &page{server: s, format: p.Format, addresses: endpoints.addresses}, nil
+		return &page{server: s, url: address, format: p.Format, addresses: endpoints.addresses}, nil
 	})
 }
 
 // Part says that the connection is the server's.
 func (p *page) Part() {}
-
-// extracted is what a source found in one answer.
-type extracted struct {
-	number float64
-	err    error
-}
 
 // ReadBatch asks each address once, whatever number of sources read the answer.
 // No more answers are kept than are asked for together. Sources are told at once
@@ -148,12 +151,7 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 	if err != nil {
 		return err
 	}
-	found := make([][]extracted, len(sources))
-	left := make([]atomic.Int64, len(sources)) // addresses of which nothing was found yet
-	for i := range found {
-		found[i] = make([]extracted, len(addresses))
-		left[i].Store(int64(len(addresses)))
-	}
+	found := make([]tally, len(sources))
 	order := quickFirst(sources)
 	asking := scaler.NewGroup(endpointsAtOnce)
 	for at, address := range addresses {
@@ -165,9 +163,9 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 			a := p.get(held, address)
 			for _, i := range order {
 				source := sources[i].(*apiSource)
-				found[i][at] = source.find(held, a)
-				if left[i].Add(-1) == 0 {
-					reply(i, source.reading(found[i]))
+				number, err := source.find(held, a)
+				if found[i].add(at, number, err) == len(addresses) {
+					reply(i, found[i].result(source.combine))
 				}
 			}
 		})
@@ -176,7 +174,7 @@ func (p *page) ReadBatch(ctx context.Context, sources []scaler.Source, reply fun
 		return err
 	}
 	if len(found) > 0 {
-		p.report(ctx, found[0])
+		p.report(ctx, found[0].skipped(), len(addresses))
 	}
 	return nil
 }
@@ -198,18 +196,12 @@ func (p *page) Undivided() {}
 
 // report logs when the number of endpoints changes that are left out: what is
 // told is then of the others.
-func (p *page) report(ctx context.Context, found []extracted) {
-	skipped := 0
-	for _, f := range found {
-		if f.err != nil {
-			skipped++
-		}
-	}
+func (p *page) report(ctx context.Context, skipped, of int) {
 	p.mu.Lock()
 	changed := skipped != p.skipped
 	p.skipped = skipped
 	p.mu.Unlock()
-	if changed && len(found) > 1 {
-		slog.InfoContext(ctx, "endpoints without an answer", "host", p.server.host, "skipped", skipped, "of", len(found))
+	if changed && of > 1 {
+		slog.InfoContext(ctx, "endpoints without an answer", "host", p.server.host, "skipped", skipped, "of", of)
 	}
 }

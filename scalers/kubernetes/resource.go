@@ -93,7 +93,6 @@ var (
 		Group: corev1.SchemeGroupVersion, Resource: "configmaps", Role: role,
 		Keep: func(c *corev1.ConfigMap) data { return c.Data },
 		Size: func(d data) int { return kube.SizeOf(d) },
-		Trim: func(c *corev1.ConfigMap) { c.BinaryData = nil },
 	}
 	secrets = kube.Kind[*corev1.Secret, data]{
 		Group: corev1.SchemeGroupVersion, Resource: "secrets", Role: role,

@@ -86,10 +86,6 @@ var pods = kube.Kind[*corev1.Pod, pod]{
 		}
 	},
 	Size: func(p pod) int { return len(p.node) + kube.SizeOf(p.labels) },
-	Trim: func(p *corev1.Pod) {
-		p.Spec = corev1.PodSpec{NodeName: p.Spec.NodeName}
-		p.Status = corev1.PodStatus{Phase: p.Status.Phase}
-	},
 }
 
 // workloadSource counts the Pods that one selector matches.

@@ -21,7 +21,7 @@ import (
 var requests = sync.OnceValue(func() *inbound.Gate {
 	const fewest = 64
 	most := max(int(budget.Part(4)/pool.UsualCost), 2*fewest)
-	return inbound.NewGate(most, most/2)
+	return inbound.NewGate(most, most/2).Leaving(most / 64)
 })
 
 // errNoTurn is the failure of a request that had no turn in time.

@@ -35,7 +35,7 @@ const (
 	// readsAtOnce bounds the reads of one shelf, and readsOfNamespace those that
 	// one namespace asks for: stores of a tenant may never answer, and a tenant
 	// may name any number of objects. Of those who wait, the namespace with the
-	// fewest is next.
+	// fewest is next, and the last four are for those with none.
 	readsAtOnce      = 16
 	readsOfNamespace = 4
 )
@@ -116,7 +116,7 @@ func newShelf[K keyed, V sized](name string, paced time.Duration, log *slog.Logg
 	return &shelf[K, V]{
 		name: name, log: log, ctx: ctx, stop: stop, paced: paced,
 		entries: map[K]*entry[K, V]{}, tenants: map[string]*tenant[K, V]{},
-		line: turns.NewLine[chan struct{}](readsAtOnce, readsOfNamespace),
+		line: turns.NewLine[chan struct{}](readsAtOnce, readsOfNamespace).Leaving(1),
 	}
 }
 

@@ -59,6 +59,7 @@ func connect(ctx context.Context) (*cluster, error) {
 		config.QPS, config.Burst = requestsPerSecond, requestsAtOnce
 		config.NegotiatedSerializer = lean{serializer.NewCodecFactory(known).WithoutConversion()}
 		config.AcceptContentTypes, config.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
+		config.Wrap(func(base http.RoundTripper) http.RoundTripper { return boundedPages{base} })
 		client, err := rest.HTTPClientFor(config)
 		if err != nil {
 			return nil, fmt.Errorf("API server: %w", err)

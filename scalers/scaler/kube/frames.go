@@ -70,21 +70,72 @@ type leanFramer struct {
 
 // NewFrameReader implements runtime.Framer.
 func (f leanFramer) NewFrameReader(from io.ReadCloser) io.ReadCloser {
-	frames := &frames{Closer: from, events: f.events}
+	frames := &frames{from: from, events: f.events, closed: make(chan struct{})}
 	if f.isJSON {
-		frames.next = (&jsonFrames{from: from}).next
+		frames.next = (&jsonFrames{from: from, large: frames.large}).next
 	} else {
-		frames.next = wholeFrames{f.Framer.NewFrameReader(from)}.next
+		frames.next = wholeFrames{f.Framer.NewFrameReader(from), frames.large}.next
 	}
 	return frames
 }
 
 // frames has the numbers of events in place of their texts.
 type frames struct {
-	io.Closer
-
+	from   io.Closer
 	next   func() ([]byte, error)
 	events *events
+
+	mu     sync.Mutex
+	holds  bool // a place of those for large events
+	once   sync.Once
+	closed chan struct{}
+}
+
+// largeEvent is an event that waits for its turn: what is made of it takes up to ten
+// times its text, and after a start all that is watched comes at once.
+const largeEvent = 64 << 10
+
+// largeEvents has the turns.
+var largeEvents = make(chan struct{}, 2)
+
+// large waits for the turn of a large event, which lasts until the next one is asked
+// for: until something was made of it.
+func (f *frames) large() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holds {
+		return nil
+	}
+	select {
+	case <-f.closed:
+		return io.ErrClosedPipe
+	default:
+	}
+	select {
+	case largeEvents <- struct{}{}:
+		f.holds = true
+		return nil
+	case <-f.closed:
+		return io.ErrClosedPipe
+	}
+}
+
+// rest gives the turn back.
+func (f *frames) rest() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holds {
+		f.holds = false
+		<-largeEvents
+	}
+}
+
+// Close implements io.Closer.
+func (f *frames) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	err := f.from.Close()
+	f.rest()
+	return err
 }
 
 const bytesOfNumber = 8
@@ -94,8 +145,10 @@ func (f *frames) Read(into []byte) (int, error) {
 	if len(into) < bytesOfNumber {
 		return 0, io.ErrShortBuffer
 	}
+	f.rest()
 	text, err := f.next()
 	if err != nil {
+		f.rest()
 		return 0, err
 	}
 	binary.BigEndian.PutUint64(into, f.events.put(text))
@@ -112,7 +165,10 @@ const (
 var errLargeEvent = errors.New("an event of a watch is too large")
 
 // wholeFrames reads frames of a reader that keeps nothing of them.
-type wholeFrames struct{ from io.Reader }
+type wholeFrames struct {
+	from  io.Reader
+	large func() error
+}
 
 func (f wholeFrames) next() ([]byte, error) {
 	text := make([]byte, usualEvent)
@@ -126,6 +182,10 @@ func (f wholeFrames) next() ([]byte, error) {
 			return nil, err
 		case len(text) >= mostOfEvent:
 			return nil, errLargeEvent
+		case len(text) >= largeEvent:
+			if err := f.large(); err != nil {
+				return nil, err
+			}
 		}
 		text = append(text, make([]byte, len(text))...)
 	}
@@ -136,6 +196,7 @@ func (f wholeFrames) next() ([]byte, error) {
 type jsonFrames struct {
 	from    io.Reader
 	decoder *json.Decoder // nil where the next one begins
+	large   func() error
 }
 
 func (f *jsonFrames) next() ([]byte, error) {
@@ -155,6 +216,9 @@ func (f *jsonFrames) next() ([]byte, error) {
 	}
 	if len(text) > mostOfEvent {
 		return nil, errLargeEvent
+	}
+	if len(text) > largeEvent {
+		return text, f.large()
 	}
 	return text, nil
 }

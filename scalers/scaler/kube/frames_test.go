@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"runtime"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,18 +71,91 @@ func TestWatchesKeepNothingOfEvents(t *testing.T) {
 			}
 			before := held()
 			all := make([]*restwatch.Decoder, watches)
+			var watching sync.WaitGroup
+			lasts, ended := make(chan struct{}, watches), make(chan struct{})
 			for i := range all {
-				all[i] = watcher(t, lean{serializer.NewCodecFactory(known).WithoutConversion()}, mediaType, bytes.NewReader(sent))
-				for range 4 {
-					if _, _, err := all[i].Decode(); err != nil {
-						t.Fatal(err)
+				from := io.MultiReader(bytes.NewReader(sent), lasting{lasts, ended})
+				all[i] = watcher(t, lean{serializer.NewCodecFactory(known).WithoutConversion()}, mediaType, from)
+				watching.Go(func() {
+					for range 4 {
+						if _, _, err := all[i].Decode(); err != nil {
+							t.Error(err)
+						}
 					}
-				}
+					_, _, _ = all[i].Decode()
+				})
 			}
+			for range all {
+				<-lasts
+			}
+			defer watching.Wait()
+			defer close(ended)
 			if grown := int64(held()) - int64(before); grown > watches*large/4 {
 				t.Errorf("%d watches keep %d KiB each", watches, grown/watches>>10)
 			}
 			runtime.KeepAlive(all)
+		})
+	}
+}
+
+// lasting is a watch over which nothing more comes until it ends.
+type lasting struct{ lasts, ended chan struct{} }
+
+func (l lasting) Read([]byte) (int, error) {
+	l.lasts <- struct{}{}
+	<-l.ended
+	return 0, io.EOF
+}
+
+// TestLargeEventsAreFewAtOnce: of the events that come over many watches at once, few
+// stand in memory, and a watch that ends keeps no other waiting.
+func TestLargeEventsAreFewAtOnce(t *testing.T) {
+	for _, mediaType := range spoken {
+		t.Run(mediaType, func(t *testing.T) {
+			sent := watchOf(t, mediaType, 1<<20, 10)
+			info, ok := apiruntime.SerializerInfoForMediaType(lean{serializer.NewCodecFactory(known).WithoutConversion()}.SupportedMediaTypes(), mediaType)
+			if !ok {
+				t.Fatal("nobody speaks " + mediaType)
+			}
+			watch := func() io.ReadCloser {
+				return info.StreamSerializer.NewFrameReader(io.NopCloser(bytes.NewReader(sent)))
+			}
+			number := make([]byte, bytesOfNumber)
+			var holding []io.ReadCloser
+			for range cap(largeEvents) {
+				holding = append(holding, watch())
+				if _, err := holding[len(holding)-1].Read(number); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waiting, ends := watch(), watch()
+			came := make(chan error, 2)
+			read := func(of io.Reader) {
+				_, err := of.Read(make([]byte, bytesOfNumber))
+				came <- err
+			}
+			go read(ends)
+			if err := ends.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-came; err == nil {
+				t.Error("an event of a watch that has ended")
+			}
+			go read(waiting)
+			if _, err := holding[0].Read(number); err != nil { // something was made of it
+				t.Fatal(err)
+			}
+			if err := <-came; err != nil {
+				t.Error(err)
+			}
+			for _, watch := range append(holding, waiting) {
+				if err := watch.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := len(largeEvents); n != 0 {
+				t.Errorf("%d places are lost", n)
+			}
 		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -33,10 +34,6 @@ type Kind[O Object, V any] struct {
 	Keep func(O) V
 	// Size is how many bytes of texts are kept of an object.
 	Size func(V) int
-	// Trim empties the fields of an object that Keep does not read, or is nil; what
-	// nobody reads, annotations and managed fields, is emptied before. All objects
-	// stand in memory together before the first Keep.
-	Trim func(O)
 }
 
 // watched bounds how much memory is taken by what is kept of all objects: who may
@@ -83,6 +80,8 @@ type View[V any] struct {
 	objects   map[string]V  // by name; nil until they were listed
 	bytes     int           // that they take
 	relist    func()        // has them listed anew
+	listing   int           // bytes of the list under way
+	excess    error         // why that is refused, or nil
 	err       error         // why objects may be out of date by now, or nil
 	news      chan struct{} // closed and renewed when objects or err changed
 	listeners map[*listener[V]]struct{}
@@ -94,6 +93,10 @@ type target struct {
 	resource, role string
 }
 
+// reads are those of objects by their names, in all and of one namespace: whoever may
+// edit it decides how large they are.
+var reads = inbound.NewGate(4, 2)
+
 // Reader reads one object by its name, now. It is for kinds that nobody may list
 // and watch, such as Secrets.
 type Reader[V any] struct {
@@ -104,6 +107,11 @@ type Reader[V any] struct {
 
 // Read returns what is kept of the object, and whether there is one.
 func (r *Reader[V]) Read(ctx context.Context) (object V, exists bool, err error) {
+	leave, ok := reads.Enter(ctx, r.what.Namespace)
+	if !ok {
+		return object, false, r.what.failure(ctx.Err())
+	}
+	defer leave()
 	answer, err := r.client.Get().Namespace(r.what.Namespace).Resource(r.what.resource).Name(r.what.Name).Do(ctx).Get()
 	switch {
 	case apierrors.IsNotFound(err):
@@ -194,7 +202,14 @@ func (k Kind[O, V]) run(ctx context.Context, client *rest.RESTClient, v *View[V]
 	v.mu.Unlock()
 	var none O
 	backoff := retry
-	cache.NewReflectorWithOptions(v.listWatch(client), none, store[O, V]{view: v, kind: k},
+	of := store[O, V]{view: v, kind: k}
+	keep := func() func(any) (any, error) {
+		v.beginList()
+		return of.Transformer()
+	}
+	asking := &watches{}
+	defer asking.next(nil)
+	cache.NewReflectorWithOptions(v.listWatch(client, keep, asking), none, of,
 		cache.ReflectorOptions{Name: "view", Backoff: &backoff}).RunWithContext(ctx)
 }
 
@@ -205,8 +220,25 @@ func (v *View[V]) Close() error {
 	return v.held.Set(0)
 }
 
-// listWatch asks the API server, and notes whether it answers.
-func (v *View[V]) listWatch(client *rest.RESTClient) *cache.ListWatch {
+// watches are those of one view, one after another. The library forgets to end one
+// whose list is refused.
+type watches struct {
+	mu   sync.Mutex // a list may end after who asked for it
+	last watch.Interface
+}
+
+// next ends the last one.
+func (w *watches) next(next watch.Interface) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last != nil {
+		w.last.Stop()
+	}
+	w.last = next
+}
+
+// listWatch asks the API server, and notes whether it answers. keep begins a list.
+func (v *View[V]) listWatch(client *rest.RESTClient, keep func() func(any) (any, error), asking *watches) *cache.ListWatch {
 	request := func(options metav1.ListOptions) *rest.Request {
 		options.LabelSelector = v.what.Labels
 		if v.what.Name != "" {
@@ -217,19 +249,23 @@ func (v *View[V]) listWatch(client *rest.RESTClient) *cache.ListWatch {
 	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			list, err := request(options).Do(ctx).Get()
+			asking.next(nil)
+			all, err := list(ctx, request, options, keep())
 			if err != nil {
 				v.broken(ctx, err)
 			}
-			return list, err
+			return all, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.Watch = true
+			if options.SendInitialEvents != nil && *options.SendInitialEvents {
+				v.beginList()
+			}
+			asking.next(nil)
 			events, err := request(options).Watch(ctx)
-			if err != nil {
-				v.broken(ctx, err)
-			} else {
-				v.broken(ctx, nil)
+			v.broken(ctx, err)
+			if err == nil {
+				asking.next(events)
 			}
 			return events, err
 		},
@@ -331,18 +367,46 @@ type store[O Object, V any] struct {
 	kind Kind[O, V]
 }
 
-// Transformer implements cache.TransformingStore.
+// Transformer implements cache.TransformingStore: of each object that is listed, as it
+// comes, it makes what is kept, and counts that. Of a list that is too large nothing
+// more is kept.
 func (s store[O, V]) Transformer() cache.TransformFunc {
 	return func(object any) (any, error) {
-		if typed, ok := object.(O); ok {
-			typed.SetManagedFields(nil)
-			typed.SetAnnotations(nil)
-			if s.kind.Trim != nil {
-				s.kind.Trim(typed)
-			}
+		typed, ok := object.(O)
+		if !ok {
+			return object, nil
 		}
-		return object, nil
+		one := &listed[V]{kept: s.kind.Keep(typed)}
+		one.Name, one.Namespace = typed.GetName(), typed.GetNamespace()
+		if !s.view.count(s.sizeOf(one.Name, one.kept)) {
+			return &listed[V]{}, nil // the same for all that come
+		}
+		return one, nil
 	}
+}
+
+// beginList notes that all objects are listed anew.
+func (v *View[V]) beginList() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.listing, v.excess = 0, nil
+}
+
+// count counts an object of the list under way, and reports whether there is room.
+func (v *View[V]) count(bytes int) bool {
+	v.mu.Lock()
+	over, all := v.excess, max(v.listing+bytes, v.bytes)
+	v.listing += bytes
+	v.mu.Unlock()
+	if over != nil {
+		return false
+	}
+	if over = v.held.Set(all); over != nil { // not with the lock, which visits have
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.excess = over
+	}
+	return over == nil
 }
 
 // Add implements cache.ReflectorStore.
@@ -416,12 +480,17 @@ func (s store[O, V]) Delete(object any) error {
 
 // Replace implements cache.ReflectorStore: everything may have changed.
 func (s store[O, V]) Replace(list []any, _ string) error {
+	s.view.mu.RLock()
+	excess := s.view.excess
+	s.view.mu.RUnlock()
+	if excess != nil {
+		return s.view.refuse(excess)
+	}
 	objects, bytes := make(map[string]V, len(list)), 0
 	for _, object := range list {
-		if typed, ok := object.(O); ok {
-			kept := s.kind.Keep(typed)
-			objects[typed.GetName()] = kept
-			bytes += s.sizeOf(typed.GetName(), kept)
+		if one, ok := object.(*listed[V]); ok {
+			objects[one.Name] = one.kept
+			bytes += s.sizeOf(one.Name, one.kept)
 		}
 	}
 	if err := s.view.held.Set(bytes); err != nil {

@@ -2,14 +2,19 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"runtime/pprof"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +37,6 @@ var phases = Kind[*corev1.Pod, string]{
 	Group: corev1.SchemeGroupVersion, Resource: "pods", Role: "pod-reader",
 	Keep: func(p *corev1.Pod) string { return string(p.Status.Phase) },
 	Size: func(phase string) int { return len(phase) },
-	Trim: func(p *corev1.Pod) { p.Spec = corev1.PodSpec{} },
 }
 
 func pod(name, phase string) *corev1.Pod {
@@ -310,5 +314,142 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	}
 	if err := watched.Of(t.Context()).Set(3 * perObject); err != nil {
 		t.Errorf("not all was given back: %v", err)
+	}
+}
+
+// TestListsKeepNothingOfObjects: of objects that are listed nothing stands in memory but
+// what is kept of them, however large they are, and of a list that is too large next to
+// nothing.
+func TestListsKeepNothingOfObjects(t *testing.T) {
+	const pods = 40
+	large := pod("large", "Running")
+	large.Finalizers = []string{strings.Repeat("f", 100<<10)}
+	large.OwnerReferences = []metav1.OwnerReference{{Name: strings.Repeat("o", 100<<10)}}
+	for i := range 5_000 {
+		large.Labels[fmt.Sprint("l", i)] = ""
+	}
+	before := watched
+	watched = client.NewAllowance("bytes of watched objects", 1<<20, 0)
+	t.Cleanup(func() { watched = before })
+	of := store[*corev1.Pod, string]{view: &View[string]{held: watched.Of(t.Context()), news: make(chan struct{})}, kind: phases}
+	everything := of
+	everything.kind.Keep = func(p *corev1.Pod) string { return p.Finalizers[0] }
+	for name, tt := range map[string]struct {
+		of      store[*corev1.Pod, string]
+		most    int64
+		refused bool
+	}{"little is kept": {of, 100 << 10, false}, "much is kept": {everything, 2 << 20, true}} {
+		t.Run(name, func(t *testing.T) {
+			tt.of.view.beginList()
+			keep := tt.of.Transformer()
+			listed := make([]any, pods)
+			held := func() int64 {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				return int64(m.HeapAlloc)
+			}
+			before := held()
+			for i := range listed {
+				copied := large.DeepCopy()
+				copied.Name, copied.Finalizers[0] = fmt.Sprint("p", i), strings.Repeat("g", 100<<10)
+				var err error
+				if listed[i], err = keep(copied); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if grown := held() - before; grown > tt.most {
+				t.Errorf("%d KiB are kept of a list", grown>>10)
+			}
+			if err := tt.of.Replace(listed, ""); (err != nil) != tt.refused || (tt.of.view.objects == nil) != tt.refused {
+				t.Errorf("%v, and %d objects", err, len(tt.of.view.objects))
+			}
+		})
+	}
+}
+
+// TestListsComeByPages: a server that does not stream lists is asked for pages, and for
+// smaller ones where they are large.
+func TestListsComeByPages(t *testing.T) {
+	var most atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		w.Header().Set("Content-Type", "application/json")
+		if query.Get("watch") != "" {
+			if query.Get("sendInitialEvents") != "" {
+				w.WriteHeader(http.StatusUnprocessableEntity)
+				fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422}`)
+				return
+			}
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		limit, err := strconv.Atoi(query.Get("limit"))
+		if err != nil || query.Get("resourceVersion") != "" {
+			t.Errorf("asked for %s", r.URL)
+		}
+		at, _ := strconv.Atoi(query.Get("continue"))
+		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: "7"}}
+		for ; limit > 0 && at < 10; limit-- {
+			one := pod(fmt.Sprint("p", at), "Running")
+			one.Annotations = map[string]string{"x": strings.Repeat("x", 1<<20)}
+			list.Items = append(list.Items, *one)
+			at++
+		}
+		if at < 10 {
+			list.Continue = fmt.Sprint(at)
+		}
+		most.Store(max(most.Load(), int64(len(list.Items))))
+		_ = json.NewEncoder(w).Encode(list)
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(s.CloseClientConnections)
+	kubetest.Point(t, s.Listener.Addr().String())
+	view := watching(t, Selection{Namespace: "shop"})
+	var want []string
+	for i := range 10 {
+		want = append(want, fmt.Sprintf("p%d=Running", i))
+	}
+	until(t, view, strings.Join(want, " "))
+	if most.Load() != 10 { // of the first page, which was refused
+		t.Errorf("pages of %d", most.Load())
+	}
+	if n := len(pages); n != 0 {
+		t.Error("the turn of a page is lost")
+	}
+}
+
+// TestRefusedListsLeaveNoWatch: each of the attempts at a list that is refused ends the
+// watch that it came over.
+func TestRefusedListsLeaveNoWatch(t *testing.T) {
+	before := watched
+	watched = client.NewAllowance("bytes of watched objects", 1, 0)
+	t.Cleanup(func() { watched = before })
+	server := kubetest.Start(t)
+	server.Put(pod("a", "Running"))
+	view := watching(t, Selection{Namespace: "shop"})
+	until(t, view, `pods of namespace shop: the triggers of namespace "" would have this family hold more than 1 bytes of watched objects`)
+	watchers := func() int {
+		t.Helper()
+		var text strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&text, 2); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(text.String(), "created by k8s.io/apimachinery/pkg/watch.NewStreamWatcher")
+	}
+	ctx := within(t)
+	for lists := server.Requests("pods"); server.Requests("pods") < lists+6; {
+		view.mu.RLock()
+		news := view.news
+		view.mu.RUnlock()
+		select {
+		case <-ctx.Done():
+			t.Fatal("it is not listed anew")
+		case <-news:
+		}
+	}
+	if n := watchers(); n > 2 { // the one under way, and one that is about to end
+		t.Errorf("%d watches are open", n)
 	}
 }

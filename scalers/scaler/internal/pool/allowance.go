@@ -11,7 +11,9 @@ import (
 
 // Allowance bounds how many of something the sources of a process hold: things
 // of which the source, or who made the trigger, decides how many there are. A
-// namespace has a share of it, so that one tenant cannot take it from others.
+// namespace has a share of it, so that one tenant cannot take it from others; and of
+// what there is in all no namespace has more than it leaves to others, and the last
+// quarter is for those with a thirty-second of it.
 type Allowance struct {
 	what string
 	flag string // that changes the share, or ""
@@ -99,12 +101,23 @@ func (a *Allowance) check(payer string, n int) error {
 		return a.refusal("the triggers of namespace %q", payer, a.share)
 	case a.all > 0 && a.total+n > a.all:
 		return a.refusal("all triggers, those of namespace %q among them,", payer, a.all)
+	case a.all > 0 && !a.leaves(payer, n):
+		return a.flagged(words.Errorf(codes.ResourceExhausted, "the triggers of namespace %q would have this family hold more %s than they leave to others", payer, a.what))
 	}
 	return nil
 }
 
+// leaves reports whether enough is left to others when a namespace has n more.
+func (a *Allowance) leaves(payer string, n int) bool {
+	own, left := a.taken[payer]+n, a.all-a.total-n
+	return own <= a.all/32 || own <= left && left >= a.all/4
+}
+
 func (a *Allowance) refusal(whose, payer string, most int) error {
-	err := words.Errorf(codes.ResourceExhausted, whose+" would have this family hold more than %d %s", payer, most, a.what)
+	return a.flagged(words.Errorf(codes.ResourceExhausted, whose+" would have this family hold more than %d %s", payer, most, a.what))
+}
+
+func (a *Allowance) flagged(err error) error {
 	if a.flag != "" {
 		err = words.Errorf(codes.ResourceExhausted, "%w, see %s", err, a.flag)
 	}

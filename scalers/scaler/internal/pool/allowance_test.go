@@ -19,7 +19,7 @@ func paidBy(p *Pool, namespaces ...string) (context.Context, *Lease) {
 
 func TestAllowance(t *testing.T) {
 	p := New(Config{})
-	a := NewAllowance("partitions", 10, 15)
+	a := NewAllowance("partitions", 10, 20)
 	of := func(namespaces ...string) *Holding {
 		ctx, _ := paidBy(p, namespaces...)
 		return a.Of(ctx)
@@ -33,17 +33,17 @@ func TestAllowance(t *testing.T) {
 	}
 	const (
 		ofShop = `the triggers of namespace "shop" would have this family hold more than 10 partitions`
-		ofAll  = `all triggers, those of namespace "bank" among them, would have this family hold more than 15 partitions`
+		leaves = `the triggers of namespace "bank" would have this family hold more partitions than they leave to others`
 	)
 	first, second, other := of("shop"), of("shop"), of("bank")
 	set(first, 8, "")
 	set(second, 3, ofShop)
 	set(second, 2, "")
 	set(first, 9, ofShop) // and still has 8
-	set(other, 6, ofAll)
+	set(other, 6, leaves)
 	set(other, 5, "")
 	set(first, 3, "")
-	set(other, 10, "")
+	set(other, 7, "")
 	// Who shares with somebody that has nothing left is served nevertheless.
 	set(other, 0, "")
 	set(first, 8, "")
@@ -54,6 +54,42 @@ func TestAllowance(t *testing.T) {
 	set(both, 0, "")
 	if a.total != 0 || len(a.taken) != 0 {
 		t.Errorf("%d of %v are left", a.total, a.taken)
+	}
+}
+
+// TestAFewNamespacesLeaveRoom: whoever has some namespaces takes so much of what there is
+// in all that those who hold little have room, and hold what they have.
+func TestAFewNamespacesLeaveRoom(t *testing.T) {
+	const all = 320
+	a := NewAllowance("bytes", all/2, all)
+	mine := a.For("mine")
+	if err := mine.Set(1); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		enemy := a.For(fmt.Sprint("mallory", i))
+		for n := all / 2; n > all/32 && enemy.Set(n) != nil; n-- {
+		}
+	}
+	for n := range all / 32 {
+		if err := mine.Set(n + 1); err != nil {
+			t.Errorf("what stands: %v", err)
+		}
+	}
+	if err := a.For("new").Set(all / 32); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+	if left := a.all - a.total; left < all/8 {
+		t.Errorf("%d are left", left)
+	}
+	crowd := 0
+	var err error
+	for ; err == nil; crowd++ {
+		err = a.For(fmt.Sprint("small", crowd)).Set(all / 32)
+	}
+	want := fmt.Sprintf("all triggers, those of namespace %q among them, would have this family hold more than 320 bytes", fmt.Sprint("small", crowd-1))
+	if err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

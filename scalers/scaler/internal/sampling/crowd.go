@@ -21,10 +21,11 @@ type crowd struct{ line *turns.Line[func()] }
 const fewestReads = 64
 
 // newCrowd has room for reads that take a quarter of the memory that there may
-// be, and half of that of one namespace.
+// be, and half of that of one namespace, which leaves as much to all others, and the
+// last quarter to those with few.
 func newCrowd() *crowd {
 	most := max(int(budget.Part(4)/pool.UsualCost), 2*fewestReads)
-	return &crowd{turns.NewLine[func()](most, most/2)}
+	return &crowd{turns.NewLine[func()](most, most/2).Leaving(most / 64)}
 }
 
 // room is true while a namespace may have another read.
