@@ -19,6 +19,10 @@ type PrometheusOptions struct {
 	Address string
 	// Targets are scraped every second, as host:port with the path /metrics.
 	Targets []string
+	// Labels are what further targets get of labels, as those of Pods do.
+	Labels map[string]map[string]string
+	// Rules is a file of rules, YAML, which are evaluated every second.
+	Rules string
 	// TLS serves over TLS alone, and checks client certificates where they are
 	// shown.
 	TLS bool
@@ -99,7 +103,11 @@ func (p *PrometheusServer) configure(o PrometheusOptions, dir string) error {
 	if targets == nil {
 		targets = []string{}
 	}
-	scrape := object{"job_name": "test", "static_configs": []object{{"targets": targets}}}
+	configs := []object{{"targets": targets}}
+	for target, labels := range o.Labels {
+		configs = append(configs, object{"targets": []string{target}, "labels": labels})
+	}
+	scrape := object{"job_name": "test", "static_configs": configs}
 	web := object{}
 	transport := &http.Transport{DisableKeepAlives: true}
 	p.client.Transport = transport
@@ -129,10 +137,10 @@ func (p *PrometheusServer) configure(o PrometheusOptions, dir string) error {
 		}
 		transport.TLSClientConfig = config
 	}
-	global := object{"scrape_interval": "1s", "scrape_timeout": "1s"}
-	texts := map[string]string{}
+	global := object{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+	texts := map[string]string{"rules.yaml": cmp.Or(o.Rules, "groups: []")}
 	for name, content := range map[string]object{
-		"prometheus.json": {"global": global, "scrape_configs": []object{scrape}},
+		"prometheus.json": {"global": global, "scrape_configs": []object{scrape}, "rule_files": []string{"rules.yaml"}},
 		"web.json":        web,
 	} {
 		text, err := json.Marshal(content)
@@ -142,6 +150,18 @@ func (p *PrometheusServer) configure(o PrometheusOptions, dir string) error {
 		texts[name] = string(text)
 	}
 	return writeFiles(dir, texts)
+}
+
+// CheckRules has promtool check a file of rules.
+func CheckRules(ctx context.Context, file string) error {
+	program, err := lookup("promtool")
+	if err != nil {
+		return err
+	}
+	if said, err := exec.CommandContext(ctx, program, "check", "rules", file).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
 }
 
 // URL is the base of the server's API.
