@@ -14,18 +14,50 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/kept"
 )
 
-// ofWorkloads is what Deployments and StatefulSets may take of the memory of the
-// process, ofOtherKinds what those may that are watched for who names one, and ofUsers
-// what all else may that tenants write.
-func ofWorkloads(memory int) *kept.Budget  { return kept.New(federation.MostOfWorkloads, memory/4) }
-func ofOtherKinds(memory int) *kept.Budget { return kept.New(federation.MostOfWorkloads, memory/12) }
-func ofUsers(memory int) *kept.Budget      { return kept.New(kept.Unbounded, memory/5*2) }
+// part is a part of the memory that the garbage collector keeps to, in thousandths.
+type part int
 
-// ofTold is what triggers may tell their families of variables.
-func ofTold(memory int) *kept.Budget { return kept.New(kept.Unbounded, memory/6) }
+func (p part) of(memory int) int { return memory / whole * int(p) }
 
-// ofAccounts is what decisions before the last may take, which people are told.
-func ofAccounts(memory int) *kept.Budget { return kept.New(kept.Unbounded, memory/64) }
+// What there is a budget for, each on its own, and what is left to all else: the
+// process itself, its connections, what is being decoded, decided and scraped, and
+// what a shadow keeps, which does nothing else of that. A namespace that is alone has
+// seven of twelve parts of each, which is 10,000 ordinary objects by the manifests.
+const (
+	partOfUsers         part = 400 // all that tenants write, but workloads
+	partOfWorkloads     part = 145 // Deployments and StatefulSets
+	partOfOtherKinds    part = 45  // those that are watched for who names one
+	partOfTold          part = 125 // variables that triggers tell their families
+	partOfSubscriptions part = 100 // triggers
+	partOfAccounts      part = 16  // decisions before the last, which people are told
+	reserved            part = 150
+
+	whole = 1000
+)
+
+// More than there is is no program.
+const _ = uint(whole - reserved - partOfUsers - partOfWorkloads - partOfOtherKinds - partOfTold - partOfSubscriptions - partOfAccounts)
+
+func ofUsers(memory int) *kept.Budget {
+	return kept.New(kept.Unbounded, partOfUsers.of(memory))
+}
+
+func ofWorkloads(memory int) *kept.Budget {
+	return kept.New(federation.MostOfWorkloads, partOfWorkloads.of(memory))
+}
+
+func ofOtherKinds(memory int) *kept.Budget {
+	return kept.New(federation.MostOfWorkloads, partOfOtherKinds.of(memory))
+}
+
+func ofTold(memory int) *kept.Budget { return kept.New(kept.Unbounded, partOfTold.of(memory)) }
+
+func ofAccounts(memory int) *kept.Budget { return kept.New(kept.Unbounded, partOfAccounts.of(memory)) }
+
+// ofSubscriptions is how many triggers there may be.
+func ofSubscriptions(memory int) int {
+	return partOfSubscriptions.of(memory) / federation.SubscriptionBytes
+}
 
 // keptObject is what the cache holds of an object of users: what is within its
 // limits, as far as there is room.
@@ -74,6 +106,6 @@ const mostOfSource = 16 << 10
 
 // roomChanged passes objects that there is room for by now, or no longer is.
 func roomChanged() predicate.Predicate {
-	whole := func(o client.Object) bool { return kept.Why(o) == "" }
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return whole(e.ObjectOld) != whole(e.ObjectNew) }}
+	all := func(o client.Object) bool { return kept.Why(o) == "" }
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return all(e.ObjectOld) != all(e.ObjectNew) }}
 }

@@ -22,15 +22,15 @@ import (
 // ten parts of 512 MiB.
 const defaultMemory = 512 << 20 / 10 * 9
 
-// part is which part of the objects, and of the memory, the test has.
-const part = 10
+// tenth is which part of the objects, and of the memory, the test has.
+const tenth = 10
 
 // A budget refuses nobody who means no harm: a namespace of 10,000 ordinary
 // objects, with their HPAs and Deployments, is kept whole by the memory that the
 // manifests give, with what their triggers tell of variables, and there is room for
 // others, of which one has a ScaledJob with 5,000 Jobs.
 func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
-	workloads, objects, told := ofWorkloads(defaultMemory/part), ofUsers(defaultMemory/part), ofTold(defaultMemory/part)
+	workloads, objects, told := ofWorkloads(defaultMemory/tenth), ofUsers(defaultMemory/tenth), ofTold(defaultMemory/tenth)
 	byObject := options(Options{Selector: labels.Everything(), AuthenticationSelector: labels.Everything(), Limits: v1alpha1.DefaultLimits}, federation.WorkloadsIn(workloads), objects).Cache.ByObject
 	transform := map[string]func(any) (any, error){}
 	for o, by := range byObject {
@@ -45,7 +45,7 @@ func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
 		}
 		all = append(all, got)
 	}
-	for namespace, n := range map[string]int{"other": 1_000 / part, "shop": 10_000 / part} {
+	for namespace, n := range map[string]int{"other": 1_000 / tenth, "shop": 10_000 / tenth} {
 		for i := range n {
 			so, hpa := kepttest.Ordinary(t, namespace, i)
 			keep(so)
@@ -62,7 +62,7 @@ func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
 		}
 	}
 	controls := true
-	for i := range 5_000 / part {
+	for i := range 5_000 / tenth {
 		meta := metav1.ObjectMeta{
 			Namespace: "batch", Name: fmt.Sprint("batch-0123456789-", i), UID: types.UID(fmt.Sprintf("%036d", i)), ResourceVersion: fmt.Sprintf("%010d", i),
 			Labels:          map[string]string{v1alpha1.LabelScaledJobName: "batch"},
@@ -73,11 +73,27 @@ func TestTenThousandOrdinaryObjectsAreKept(t *testing.T) {
 		meta.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", UID: meta.UID, Controller: &controls}}
 		keep(&corev1.Pod{ObjectMeta: meta, Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: make([]corev1.PodCondition, 5)}})
 	}
-	if got := workloads.Used("shop") * part; got > federation.MostOfWorkloads {
+	if got := workloads.Used("shop") * tenth; got > federation.MostOfWorkloads {
 		t.Errorf("10,000 Deployments take %d MiB", got>>20)
 	}
-	t.Logf("%d MiB are told by 10,000 objects, and 5,000 Jobs and their Pods take %d MiB", told.Used("shop")*part>>20, objects.Used("batch")*part>>20)
+	t.Logf("%d MiB are told by 10,000 objects, and 5,000 Jobs and their Pods take %d MiB", told.Used("shop")*tenth>>20, objects.Used("batch")*tenth>>20)
 	runtime.KeepAlive(all)
+}
+
+// All budgets together leave what the process needs beside them, and one namespace
+// has its triggers: the sizes are those of the manifests.
+func TestBudgetsLeaveAReserve(t *testing.T) {
+	const ofProcess = 64 << 20
+	sum := ofSubscriptions(defaultMemory) * federation.SubscriptionBytes
+	for _, part := range []part{partOfUsers, partOfWorkloads, partOfOtherKinds, partOfTold, partOfAccounts} {
+		sum += part.of(defaultMemory)
+	}
+	if left := defaultMemory - sum; left < ofProcess {
+		t.Errorf("all budgets together leave %d MiB of %d", left>>20, defaultMemory>>20)
+	}
+	if most := 20_000; kept.Left(ofSubscriptions(defaultMemory), 0, 0) < most {
+		t.Errorf("%d triggers in all have no room for the %d of a namespace", ofSubscriptions(defaultMemory), most)
+	}
 }
 
 // BenchmarkKept is what an event of an object costs beside decoding it.

@@ -251,7 +251,7 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		NoData:         p.NoData,
 
 		MostOfNamespace: p.NamespaceTriggers,
-		MostInAll:       int(debug.SetMemoryLimit(-1)) / 4 / federation.SubscriptionBytes,
+		MostInAll:       ofSubscriptions(int(debug.SetMemoryLimit(-1))),
 		Changed:         p.router.changed,
 		ServicesChanged: func() { p.keysDue.add(keysRequest) },
 		Log:             p.named("federation"),
