@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
@@ -16,7 +15,8 @@ import (
 // core can tell: by the parameters that the family describes as part of the
 // question, and by all metadata where it describes nothing. It decides only
 // which instance is asked, so that two triggers keyed apart by mistake cost a
-// read and no more.
+// read and no more. So variables are not expanded for it, which takes milliseconds
+// where they are long, and everybody waits.
 //
 // Every process computes the same key, which is how the adapter finds the
 // instance that the controller subscribed at.
@@ -26,7 +26,6 @@ func questionKey(t Trigger, description *scalerv1.TriggerType) uint64 {
 	own := t.ownMetadata()
 	names := questionParameters(description)
 	namespaced := strings.HasPrefix(t.Authentication, "TriggerAuthentication/")
-	literals := sync.OnceValue(func() map[string]string { return scalerv1.LiteralEnv(t.Env) })
 	switch {
 	case len(names) == 0:
 		for _, key := range slices.Sorted(maps.Keys(own)) {
@@ -35,7 +34,7 @@ func questionKey(t Trigger, description *scalerv1.TriggerType) uint64 {
 		namespaced = true
 	default:
 		for _, p := range names {
-			value, fromNamespace := t.parameter(own, p, literals)
+			value, fromNamespace := t.parameter(own, p)
 			w.text(p.GetName(), value)
 			namespaced = namespaced || fromNamespace
 		}
@@ -71,7 +70,7 @@ func questionParameters(description *scalerv1.TriggerType) []*scalerv1.Parameter
 
 // parameter returns a text for the value of p, and whether what it stands for
 // depends on the trigger's namespace.
-func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter, literals func() map[string]string) (value string, namespaced bool) {
+func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter) (value string, namespaced bool) {
 	for _, name := range append([]string{p.GetName()}, p.GetAliases()...) {
 		if value := strings.TrimSpace(own[name]); value != "" {
 			return value, false
@@ -83,7 +82,7 @@ func (t Trigger) parameter(own map[string]string, p *scalerv1.Parameter, literal
 		v := t.Env[variable]
 		switch {
 		case v.Value != nil:
-			return literals()[variable], false
+			return *v.Value, false
 		case v.SecretKeyRef != nil:
 			return "secret/" + v.SecretKeyRef.Name + "/" + v.SecretKeyRef.Key, true
 		case len(v.EnvFrom) > 0:
