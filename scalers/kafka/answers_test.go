@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -274,7 +275,7 @@ func TestManyPartitions(t *testing.T) {
 // TestCountingForever has a broker ask for the hash of a password without end.
 func TestCountingForever(t *testing.T) {
 	challenge := func(iterations string) error {
-		session, first, err := careful{scram.Auth{User: "u", Pass: "p"}.AsSha256Mechanism()}.Authenticate(t.Context(), "")
+		session, first, err := careful{Mechanism: scram.Auth{User: "u", Pass: "p"}.AsSha256Mechanism()}.Authenticate(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,6 +291,21 @@ func TestCountingForever(t *testing.T) {
 	}
 }
 
+// TestPasswordsAreHashedInTurn: what a broker makes a login compute waits while others
+// do, and namespaces take turns.
+func TestPasswordsAreHashedInTurn(t *testing.T) {
+	scalertest.NobodyComputes(t, func(ctx context.Context) error {
+		login := careful{Mechanism: scram.Auth{User: "u", Pass: "p"}.AsSha256Mechanism(), hashing: client.HashingOf(ctx)}
+		session, first, err := login.Authenticate(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, nonce, _ := bytes.Cut(first, []byte(",r="))
+		_, _, err = session.Challenge(slicesOf([]byte("r="), nonce, []byte("x,s=c2FsdA==,i=4096")))
+		return err
+	})
+}
+
 // panicking is a login that trusts the broker.
 type panicking struct{}
 
@@ -301,7 +317,7 @@ func (panicking) Challenge(said []byte) (bool, []byte, error) { return said[4] =
 
 // TestMalformedLogin has a broker send a login's library less than it needs.
 func TestMalformedLogin(t *testing.T) {
-	session, _, err := careful{panicking{}}.Authenticate(t.Context(), "")
+	session, _, err := careful{Mechanism: panicking{}}.Authenticate(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

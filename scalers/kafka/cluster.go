@@ -61,6 +61,8 @@ type endpoint struct {
 	servers []string
 	version string
 	security
+
+	hashing *client.Hashing // of its logins
 }
 
 // connect returns the client of a cluster. It dials nothing yet: a broker that
@@ -68,6 +70,7 @@ type endpoint struct {
 // until Close.
 func (e endpoint) connect(ctx context.Context) (*cluster, error) {
 	counted := new(traffic)
+	e.hashing = client.HashingOf(ctx)
 	dialer := e.dialer(client.DialerOf(ctx))
 	for _, server := range e.servers {
 		if err := dialer.Check(hostOf(server)); err != nil {
@@ -117,7 +120,7 @@ func (e endpoint) client(dial dialFunc, counted *traffic, servers ...string) (*k
 		kgo.BrokerMaxReadBytes(mostAnswer),
 	}
 	if e.login != nil {
-		options = append(options, kgo.SASL(careful{e.login}))
+		options = append(options, kgo.SASL(careful{e.login, e.hashing}))
 	}
 	return kgo.NewClient(options...) //dials:through kgo.Dialer
 }

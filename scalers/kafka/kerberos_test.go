@@ -136,7 +136,7 @@ func logIn(t *testing.T, config string) (first []byte, dialled []string, err err
 		dialled = append(dialled, address)
 		return rules(ctx, network, address)
 	}
-	_, first, err = careful{login}.Authenticate(t.Context(), "broker.example.com:9092")
+	_, first, err = careful{Mechanism: login}.Authenticate(t.Context(), "broker.example.com:9092")
 	return first, dialled, err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,11 @@ import (
 
 // careful is a login that survives whatever a broker sends. The client runs it on
 // a goroutine of its own, where nobody recovers from a panic.
-type careful struct{ sasl.Mechanism }
+type careful struct {
+	sasl.Mechanism
+
+	hashing *client.Hashing
+}
 
 // Authenticate implements sasl.Mechanism.
 func (c careful) Authenticate(ctx context.Context, host string) (_ sasl.Session, first []byte, err error) {
@@ -21,18 +26,25 @@ func (c careful) Authenticate(ctx context.Context, host string) (_ sasl.Session,
 	if err != nil {
 		return nil, nil, err
 	}
-	return carefulSession{session}, first, nil
+	return carefulSession{session, func(hash func()) error { return c.hashing.Do(ctx, hash) }}, first, nil
 }
 
-type carefulSession struct{ sasl.Session }
+type carefulSession struct {
+	sasl.Session
+
+	inTurn func(hash func()) error
+}
 
 // Challenge implements sasl.Session.
 func (c carefulSession) Challenge(said []byte) (done bool, next []byte, err error) {
-	defer recovered(&err)
 	if client.TooManyIterations(said) {
 		return false, nil, errIterations("broker")
 	}
-	return c.Session.Challenge(said)
+	late := c.inTurn(func() {
+		defer recovered(&err)
+		done, next, err = c.Session.Challenge(said)
+	})
+	return done, next, cmp.Or(late, err)
 }
 
 // errIterations is about what hashes a password for too long. who asked for it

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -174,7 +176,11 @@ func (d *Dialer) checkRequest(request *http.Request) error {
 	if err := d.Check(request.URL.Hostname()); err != nil {
 		return err
 	}
-	if err := d.CheckName((&url.URL{Host: request.Host}).Hostname()); err != nil {
+	asked := (&url.URL{Host: request.Host}).Hostname()
+	if _, err := netip.ParseAddr(asked); err != nil && strings.ContainsAny(asked, ":/@,; ") {
+		return words.Errorf(codes.InvalidArgument, "the Host of the request is no name of a host, with or without a port")
+	}
+	if err := d.CheckName(asked); err != nil {
 		return err
 	}
 	if d.hosts == nil {

@@ -71,6 +71,7 @@ func TestCredentialsGoToAllowedHostsAlone(t *testing.T) {
 		"a name that goes on":        {hosts: []string{"local"}, host: "localhost"},
 		"an address in six":          {hosts: []string{"127.0.0.1"}, host: "::ffff:127.0.0.1"},
 		"an address with a name":     {hosts: []string{"*.kafka.svc"}, host: "::1%.kafka.svc"},
+		"two names":                  {hosts: []string{"*.kafka.svc"}, host: "mine.example.org:x.kafka.svc"},
 		"a name that is no zone":     {hosts: []string{"*.kafka.svc"}, host: "::1%x.kafka.svc"},
 	}
 	for name, tt := range tests {
@@ -153,6 +154,9 @@ func TestNamesThatServersAreAskedFor(t *testing.T) {
 		"one that is listed":        {[]string{"127.0.0.1", "*.shop.svc"}, named("api.shop.svc:8080"), true},
 		"one that is not":           {[]string{"127.0.0.1"}, named("mine.example.org"), false},
 		"one that is not, and port": {[]string{"127.0.0.1"}, named("mine.example.org:443"), false},
+		"two names":                 {[]string{"127.0.0.1", "*.shop.svc"}, named("mine.example.org:x.shop.svc"), false},
+		"two names without a list":  {nil, named("mine.example.org:x.shop.svc"), false},
+		"an address in six":         {[]string{"127.0.0.1", "::1"}, named("[::1]:8080"), true},
 		"the host that was asked":   {[]string{"127.0.0.1"}, header("Forwarded"), false},
 		"the page that was asked":   {[]string{"127.0.0.1"}, header("X-Original-URL"), false},
 		"headers without a list":    {nil, header("X-Forwarded-Host"), true},

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"net/netip"
 	"path"
 	"strings"
 )
@@ -12,10 +13,14 @@ const AllowedHosts = "sluice.dev/allowed-hosts"
 
 // Matches reports whether a name is one of the patterns, regardless of case, of
 // the dot behind an absolute name, and of the zone behind an address: any text
-// may stand there, such as ".kafka.svc".
+// may stand there, such as ".kafka.svc". What has a colon and is no address is two
+// names, of which somebody else may take the other one.
 func Matches(patterns []string, name string) bool {
 	name, _, _ = strings.Cut(name, "%")
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	if _, err := netip.ParseAddr(name); err != nil && strings.Contains(name, ":") {
+		return false
+	}
 	for _, pattern := range patterns {
 		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
 			return true

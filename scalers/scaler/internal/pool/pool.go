@@ -112,6 +112,9 @@ func (p *Pool) Lease(hosts []string, payers func() []string) *Lease {
 	return l
 }
 
+// Payers are the namespaces that use it now, at least one.
+func (l *Lease) Payers() []string { return l.payers() }
+
 // Of is that of an Open's ctx, or of a dial's; nil for any other.
 func Of(ctx context.Context) *Lease {
 	l, _ := ctx.Value(leaseKey{}).(*Lease)
