@@ -21,6 +21,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -47,11 +48,15 @@ func TestFaultAlerts(t *testing.T) {
 	about := func(object string) map[string]string {
 		return map[string]string{"exported_namespace": ns, "scaledObject": object}
 	}
+	var back func()
 	alerts := []alertOf{
 		{"SluiceObjectAtMaximum", about(w.full.name), w.fill, func() { w.full.set(0) }},
 		{"SluiceTriggerFailing", about(w.broken.name), func() { w.script.fail(w.broken.name) }, func() { w.broken.set(0) }},
 		{"SluiceJobsFailing", map[string]string{"exported_namespace": ns, "scaledJob": "batch"}, func() { w.fails.Store(true) }, func() { w.fails.Store(false) }},
 		{"SluiceFamilyDown", map[string]string{"type": "cron"}, func() { down(t, "scaler-cron") }, func() { up(t, "scaler-cron") }},
+		{"SluiceReadingsOld", about("series-page"), func() { stall(t, "scaler-http") }, func() { resume(t, "scaler-http") }},
+		{"SluiceWakeObjectiveMissed", about("late"), func() { w.late(t, ns, prometheus) }, func() {}},
+		{"SluiceNotAsked", map[string]string{"what": "metrics"}, func() { back = unregister(t) }, func() { back() }},
 		{"SluiceAdapterCannotAnswer", nil, func() { down(t, "metrics-adapter") }, func() { up(t, "metrics-adapter") }},
 	}
 	var names []string
@@ -74,7 +79,7 @@ func TestFaultAlerts(t *testing.T) {
 				fired[a.name] = fired[a.name] || a.name == f.Labels["alertname"] && f.has(a.labels)
 			}
 			if object := f.Labels["scaledObject"]; f.Labels["alertname"] == "SluiceObjectAtMaximum" && object != w.full.name ||
-				f.Labels["alertname"] == "SluiceFamilyDown" && f.Labels["type"] != "cron" {
+				f.Labels["alertname"] == "SluiceFamilyDown" && f.Labels["family"] != "cron" && f.Labels["family"] != "http" {
 				t.Errorf("fires, too: %v", f)
 			}
 			if said := f.Annotations["summary"] + f.Annotations["description"]; strings.Contains(said, "<no value>") || f.Annotations["runbook_url"] == "" {
@@ -189,6 +194,80 @@ func (w *watched) wakes(t *testing.T, ns string, prometheus watcher) {
 		o.waitReplicas(2)
 		waitMeasured(t, "kafka")
 	}
+}
+
+// late has an object wake again and again whose objective nobody can meet.
+func (w *watched) late(t *testing.T, ns string, prometheus watcher) {
+	t.Helper()
+	since := time.Now()
+	topic, o := kafkaTopic(t, "alerts-late"), object{t, ns, "late"}
+	o.deployment(0)
+	if err := o.applyWith(map[string]any{"sluice.dev/wake-objective": "1ns"}, quick(topic.Trigger(5))); err != nil {
+		t.Fatal(err)
+	}
+	o.wait("its wakes to be told of", func() (bool, string) {
+		return prometheus.hasData(t, fmt.Sprintf("sluice_scaled_object_wakes_total{exported_namespace=%q, scaledObject=%q}", ns, o.name), since), o.describe()
+	})
+	for range 3 {
+		if err := topic.Produce(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+		o.waitReplicas(1)
+		if err := topic.Consume(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+		o.waitReplicas(0)
+	}
+}
+
+// stall has all of a component stand still, resume has them go on.
+func stall(t *testing.T, component string) {
+	t.Helper()
+	t.Cleanup(func() { resume(t, component) })
+	for _, i := range instances(t, component) {
+		if err := i.Stall(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func resume(t *testing.T, component string) {
+	t.Helper()
+	for _, i := range world.cluster.Instances(component) {
+		if err := i.Resume(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// unregister takes the APIService of external metrics away, and returns what puts it
+// back.
+func unregister(t *testing.T) (back func()) {
+	t.Helper()
+	service := func() *unstructured.Unstructured {
+		u := &unstructured.Unstructured{}
+		u.SetAPIVersion("apiregistration.k8s.io/v1")
+		u.SetKind("APIService")
+		u.SetName("v1beta1.external.metrics.k8s.io")
+		return u
+	}
+	before := service()
+	if err := world.cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(before), before); err != nil {
+		t.Fatal(err)
+	}
+	back = func() {
+		again := service()
+		again.SetLabels(before.GetLabels())
+		again.Object["spec"] = before.Object["spec"]
+		if err := world.cluster.Client().Create(context.WithoutCancel(t.Context()), again); client.IgnoreAlreadyExists(err) != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(back)
+	if err := world.cluster.Client().Delete(t.Context(), service()); err != nil {
+		t.Fatal(err)
+	}
+	return back
 }
 
 // endPods ends Pods of Jobs as soon as they run, well or not.
