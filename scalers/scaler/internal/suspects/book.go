@@ -33,9 +33,10 @@ type Book struct {
 type Page struct {
 	book    *Book
 	address string
-	entry   *entry      // nil where the file is full: nothing is noted
-	users   int         // guarded by book.mu
-	holds   atomic.Bool // the turn
+	entry   *entry       // nil where the file is full: nothing is noted
+	users   int          // guarded by book.mu
+	holds   atomic.Bool  // the turn
+	since   atomic.Int64 // when it came
 }
 
 // Open reads who is suspect of the end of the process before, and begins anew.
@@ -91,6 +92,9 @@ func (p *Page) Release() {
 	}
 }
 
+// longestTurn is how long an endpoint is tried alone that is always being read.
+const longestTurn = 10 * time.Second
+
 // turnWait is how long a connection waits for its turn.
 const turnWait = 2 * time.Second
 
@@ -114,6 +118,7 @@ func (p *Page) Admit(ctx context.Context) error {
 	case <-ctx.Done():
 		return QuarantineError{}
 	}
+	p.since.Store(time.Now().UnixNano())
 	p.holds.Store(true)
 	p.entry.alone.Store(itsTurn)
 	if p.entry.reads.Load() == 0 && p.passOn(itWaits) { // nobody would, later
@@ -140,9 +145,14 @@ func (p *Page) Begin() {
 }
 
 // End notes that a read of the endpoint is over, and that the process is not:
-// an endpoint that was tried alone is suspect no more.
+// an endpoint that was tried alone is suspect no more. Where another read of it is
+// always under way, it was tried for long enough.
 func (p *Page) End() {
-	if p != nil && p.entry != nil && p.entry.reads.Add(-1) == 0 && p.holds.Load() {
+	if p == nil || p.entry == nil {
+		return
+	}
+	left := p.entry.reads.Add(-1)
+	if p.holds.Load() && (left == 0 || time.Since(time.Unix(0, p.since.Load())) >= longestTurn) {
 		p.passOn(no)
 	}
 }

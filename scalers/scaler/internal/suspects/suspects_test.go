@@ -207,6 +207,32 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// TestATurnEnds of an endpoint that is always being read: others are tried after it.
+func TestATurnEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "endpoints")
+	crash(t, path, "a:1", "b:1")
+	book := open(t, path)
+	synctest.Test(t, func(t *testing.T) {
+		a, b := book.At("a:1"), book.At("b:1")
+		book.turn = make(chan struct{}, 1) // one of this bubble
+		a.Begin()
+		b.Begin()
+		if err := a.Admit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			<-time.After(longestTurn / 5)
+			a.Begin()
+			a.End()
+		}
+		if err := b.Admit(t.Context()); err != nil {
+			t.Errorf("the second: %v", err)
+		}
+		b.End()
+		a.End()
+	})
+}
+
 // TestRoom has more endpoints than there is room for: those beyond go unnoticed,
 // and room that nobody uses is used again.
 func TestRoom(t *testing.T) {
