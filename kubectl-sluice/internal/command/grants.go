@@ -50,7 +50,7 @@ the command line is wrong.`,
 	flags.Lookup("namespace").Usage = "the namespace to look at, all by default"
 	g.output.AddFlag(flags)
 	addRoles(flags, &g.roles)
-	flags.StringVar(&g.Options.Namespace, "sluice-namespace", "sluice-system", "the namespace that Sluice is in")
+	flags.StringVar(&g.Namespace, "sluice-namespace", "sluice-system", "the namespace that Sluice is in")
 	flags.StringVar(&g.ClusterObjects, "cluster-object-namespace", "keda", "where Secrets of ClusterTriggerAuthentications are")
 	complete(command, g.cluster, false)
 	completeOutput(command, &g.output)
@@ -114,7 +114,7 @@ func (g *granting) look(ctx context.Context, live *objects.Cluster) (*grants.Rep
 	var bound []objects.Bound
 	var unread []string
 	for _, namespace := range where {
-		some, problem, err := live.Bindings(ctx, namespace, grants.About(g.Options.Namespace))
+		some, problem, err := live.Bindings(ctx, namespace, grants.About(g.Namespace))
 		if err != nil {
 			return nil, fmt.Errorf("%w; kubectl sluice migrate check --roles prints all that is needed, granted or not", err)
 		}

@@ -40,7 +40,7 @@ const (
 	enter = "\x1b[?1049h\x1b[?25l" // another screen, without a cursor
 	leave = "\x1b[?25h\x1b[?1049l"
 	home  = "\x1b[H"
-	clear = "\x1b[K\r\n" // the rest of a line
+	next  = "\x1b[K\r\n" // line, and nothing behind this one
 	rest  = "\x1b[J"
 )
 
@@ -203,7 +203,7 @@ func (s *screen) draw() error {
 	var text strings.Builder
 	text.WriteString(home)
 	for _, line := range append([]string{s.state(len(shown), len(body)), head}, shown...) {
-		text.WriteString(cut(line, width) + clear)
+		text.WriteString(cut(line, width) + next)
 	}
 	text.WriteString(rest)
 	fmt.Fprintf(&text, "\x1b[%d;1H%s\x1b[K", height, cut(help, width))

@@ -8,21 +8,29 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // screens keeps what is drawn, one a write.
-type screens struct{ all []string }
+type screens struct {
+	mu  sync.Mutex
+	all []string
+}
 
 func (s *screens) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.all = append(s.all, string(text))
 	return len(text), nil
 }
 
 // last is what the screen shows: lines without what moves the cursor.
 func (s *screens) last() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, text := range slices.Backward(s.all) {
 		if strings.HasPrefix(text, home) {
 			return regexp.MustCompile("\x1b\\[[0-9;]*[A-Z]").ReplaceAllString(strings.ReplaceAll(text, "\r", ""), "")
@@ -46,10 +54,14 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys, press := io.Pipe()
 		out := &screens{}
-		rows, fails := many(50), error(nil)
+		answers := make(chan reading, 1)
+		answers <- reading{rows: many(50)}
 		tick := make(chan time.Time)
 		w := &Watch{
-			Read:  func(context.Context) ([]Row, error) { return slices.Clone(rows), fails },
+			Read: func(context.Context) ([]Row, error) {
+				r := <-answers
+				return r.rows, r.err
+			},
 			Every: 2 * time.Second, By: "load", In: keys, Out: out, Size: func() (int, int) { return 60, 13 }, Now: time.Now, Tick: tick,
 		}
 		ended := make(chan error)
@@ -86,11 +98,11 @@ func TestWatch(t *testing.T) {
 		key(" ")
 		shows("a page down", "10 to 19 of 50")
 		key("n")
-		rows = many(3)
-		time.Sleep(3 * time.Second)
+		answers <- reading{rows: many(3)}
+		<-time.After(3 * time.Second)
 		shows("read again", "by name  3 objects")
-		fails = errors.New("no\nway \x1b[2J")
-		time.Sleep(2 * time.Second)
+		answers <- reading{err: errors.New("no\nway \x1b[2J")}
+		<-time.After(2 * time.Second)
 		shows("not read", "3 objects  NOT READ since ", "o002")
 		if strings.Contains(strings.Join(out.all, ""), "\x1b[2J") {
 			t.Error("an error is a command")
@@ -98,6 +110,7 @@ func TestWatch(t *testing.T) {
 		tick <- time.Now()
 		shows("a tick", "by name")
 		key("q")
+		close(answers)
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
