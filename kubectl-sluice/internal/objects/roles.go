@@ -25,7 +25,7 @@ type Bound struct {
 // Bindings are what roles grant in one namespace or, with "", in all. Only those
 // bindings are kept of which a subject is asked for. What is granted everywhere comes
 // with it, unless that may not be read, which unread says.
-func (c *Cluster) Bindings(ctx context.Context, namespace string, about func(rbacv1.Subject) bool) (all []Bound, unread error, err error) { //nolint:staticcheck // what is not read is no failure
+func (c *Cluster) Bindings(ctx context.Context, namespace string, about func(rbacv1.Subject) bool) (all []Bound, unread error, err error) {
 	r := &roles{cluster: c, about: about, rules: map[[2]string][]rbacv1.PolicyRule{}}
 	if err := r.bindings(ctx, "rolebindings", namespace); err != nil {
 		if apierrors.IsForbidden(err) && namespace == "" {
