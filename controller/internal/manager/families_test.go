@@ -17,7 +17,9 @@ func TestFamiliesAreTold(t *testing.T) {
 	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	recorder := httptest.NewRecorder()
 	families{
-		survey:  func() []federation.Surveyed { return []federation.Surveyed{{Type: "kafka", Family: "kafka", Triggers: 3}} },
+		survey: func() []federation.Surveyed {
+			return []federation.Surveyed{{Type: "kafka", Family: "kafka", Triggers: 3}}
+		},
 		version: "v1.2.3", now: func() time.Time { return noon },
 	}.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, account.FamiliesPath, nil))
 	var told account.Families
