@@ -1,5 +1,5 @@
 // Command kubectl-sluice is a plugin of kubectl. It does what its user may do,
-// and asks the API server alone.
+// and asks the API server alone, and a Prometheus where they name one.
 package main
 
 import (
