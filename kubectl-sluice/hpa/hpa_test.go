@@ -25,7 +25,7 @@ func external(kind autoscalingv2.MetricTargetType, target string) autoscalingv2.
 // TestLimits has what kept the replicas from what the metric asked for told.
 func TestLimits(t *testing.T) {
 	a := Autoscaler{Min: 2, Max: 10, Metrics: []autoscalingv2.MetricSpec{external(autoscalingv2.AverageValueMetricType, "1")}, Tolerance: Tolerance, DownscaleWindow: DownscaleWindow}
-	now, replicas := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC), int32(0)
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 	down := errors.New("down")
 	for i, step := range []struct {
 		set, want int32
@@ -35,7 +35,7 @@ func TestLimits(t *testing.T) {
 		{0, 0, "9", Disabled}, {1, 2, "9", Bounds}, {2, 4, "9", Rate}, {4, 8, "9", Rate}, {8, 9, "9", Unlimited},
 		{9, 9, "0", Window}, {9, 9, "", Unreadable}, {9, 10, "70", Bounds}, {20, 10, "1", Bounds},
 	} {
-		replicas = step.set
+		replicas := step.set
 		r := a.Sync(now, Scale{Replicas: replicas, Pods: replicas, Ready: replicas}, func(autoscalingv2.MetricSpec) (resource.Quantity, error) {
 			if step.value == "" {
 				return resource.Quantity{}, down

@@ -37,7 +37,7 @@ func ours(object *autoscalingv2.HorizontalPodAutoscaler, replicas int32, steps [
 // compare holds one against the other.
 func compare(t *testing.T, object *autoscalingv2.HorizontalPodAutoscaler, replicas int32, steps []step) []int32 {
 	t.Helper()
-	want, have := real(t, object, replicas, steps), ours(object, replicas, steps)
+	want, have := kubernetes(t, object, replicas, steps), ours(object, replicas, steps)
 	if !slices.Equal(have, want) {
 		t.Errorf("from %d, min %d, max %d, behavior %s\nmetrics %s\nsteps %v\nhave %v\nwant %v",
 			replicas, *object.Spec.MinReplicas, object.Spec.MaxReplicas, described(object.Spec.Behavior), targets(object), steps, have, want)

@@ -143,8 +143,8 @@ func (c *cluster) GetExternalMetric(metric, _ string, _ labels.Selector) ([]int6
 	return []int64{v}, time.Now(), err
 }
 
-// real runs Kubernetes' controller and returns the replicas after each sync.
-func real(t *testing.T, object *autoscalingv2.HorizontalPodAutoscaler, replicas int32, steps []step) (after []int32) {
+// kubernetes runs Kubernetes' controller and returns the replicas after each sync.
+func kubernetes(t *testing.T, object *autoscalingv2.HorizontalPodAutoscaler, replicas int32, steps []step) (after []int32) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -161,7 +161,7 @@ func real(t *testing.T, object *autoscalingv2.HorizontalPodAutoscaler, replicas 
 		factory.Start(ctx.Done())
 		factory.WaitForCacheSync(ctx.Done())
 		go controller.Run(ctx, 1)
-		time.Sleep(hpa.SyncPeriod / 2)
+		pass(hpa.SyncPeriod / 2)
 		for i := range steps {
 			synctest.Wait()
 			replicas, syncs := c.look()
@@ -171,7 +171,7 @@ func real(t *testing.T, object *autoscalingv2.HorizontalPodAutoscaler, replicas 
 			after = append(after, replicas)
 			if i+1 < len(steps) {
 				c.prepare(steps[i+1])
-				time.Sleep(hpa.SyncPeriod)
+				pass(hpa.SyncPeriod)
 			}
 		}
 		cancel()
@@ -179,6 +179,9 @@ func real(t *testing.T, object *autoscalingv2.HorizontalPodAutoscaler, replicas 
 	})
 	return after
 }
+
+// pass lets time pass on the clock of the test, at once.
+func pass(took time.Duration) { <-time.After(took) }
 
 func (c *cluster) prepare(s step) {
 	c.mu.Lock()

@@ -97,7 +97,12 @@ const replicasSeries = "replicas"
 // ReadCSV reads rows of time, trigger and value, in columns that the first row
 // names. A value is a number, nothing where the source had no data, or error.
 func ReadCSV(name string, from io.Reader) (*Recording, error) {
-	limited := &io.LimitedReader{R: from, N: mostBytes + 1}
+	return readCSV(name, from, mostBytes, mostPoints)
+}
+
+// readCSV reads so many bytes and rows at most.
+func readCSV(name string, from io.Reader, bytes int64, most int) (*Recording, error) {
+	limited := &io.LimitedReader{R: from, N: bytes + 1}
 	rows := csv.NewReader(limited)
 	rows.FieldsPerRecord, rows.ReuseRecord, rows.TrimLeadingSpace = -1, true, true
 	head, err := rows.Read()
@@ -115,7 +120,7 @@ func ReadCSV(name string, from io.Reader) (*Recording, error) {
 	for {
 		fields, err := rows.Read()
 		if limited.N == 0 {
-			return nil, fmt.Errorf("%s: has more than %d MiB; replay a shorter time", name, mostBytes>>20)
+			return nil, fmt.Errorf("%s: has more than %d KiB; replay a shorter time", name, bytes>>10)
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -123,8 +128,8 @@ func ReadCSV(name string, from io.Reader) (*Recording, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if points++; points > mostPoints {
-			return nil, fmt.Errorf("%s: has more than %d values; replay a shorter time", name, mostPoints)
+		if points++; points > most {
+			return nil, fmt.Errorf("%s: has more than %d values; replay a shorter time", name, most)
 		}
 		line, _ := rows.FieldPos(0)
 		in.row(line, fields)

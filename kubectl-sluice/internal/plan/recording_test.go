@@ -92,12 +92,12 @@ func TestRecordingsAreBounded(t *testing.T) {
 		rows io.Reader
 		want string
 	}{
-		"bytes":  {&endless{row: []byte("1777888800,0," + strings.Repeat("1", 2000) + "\n")}, "has more than 64 MiB"},
-		"values": {&endless{row: []byte("1777888800,0,1\n")}, "has more than 1000000 values"},
+		"bytes":  {&endless{row: []byte("1777888800,0," + strings.Repeat("1", 2000) + "\n")}, "has more than 64 KiB"},
+		"values": {&endless{row: []byte("1777888800,0,1\n")}, "has more than 3000 values"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _ = head.Seek(0, io.SeekStart)
-			if _, err := ReadCSV("v.csv", io.MultiReader(head, tt.rows)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := readCSV("v.csv", io.MultiReader(head, tt.rows), 64<<10, 3000); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %s", err, tt.want)
 			}
 		})

@@ -257,16 +257,16 @@ func (p *replay) holds(t *trigger, n int) Point {
 }
 
 // read has every trigger read that is due, and reports whether one was.
-func (p *replay) read() (any bool) {
+func (p *replay) read() (some bool) {
 	for i := range p.triggers {
 		t := &p.triggers[i]
 		if len(t.metrics) == 0 || p.now.Before(t.next) {
 			continue
 		}
 		p.readOne(t)
-		any = true
+		some = true
 	}
-	return any
+	return some
 }
 
 var (
