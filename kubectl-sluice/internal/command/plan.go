@@ -17,21 +17,23 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/hpa"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/plan"
 )
 
 // planning is what the user asks for.
 type planning struct {
-	cluster         *genericclioptions.ConfigFlags
-	file, before    string
-	values          string
-	prometheus      plan.Prometheus
-	token           string
-	since, step     time.Duration
-	until           string
-	targets         []string
-	replicas        int32
-	output, picture string
+	cluster      *genericclioptions.ConfigFlags
+	file, before string
+	values       string
+	prometheus   plan.Prometheus
+	token        string
+	since, step  time.Duration
+	until        string
+	targets      []string
+	replicas     int32
+	picture      string
+	output       output.Format
 	plan.Options
 }
 
@@ -80,7 +82,9 @@ line, or could not be asked.`,
 	flags.Int32Var(&p.replicas, "replicas", -1, "replicas at the beginning, minReplicaCount or idleReplicaCount by default")
 	flags.StringArrayVar(&p.targets, "target", nil, "<trigger index>=<target>[:<activation>] of a trigger whose metadata does not say it")
 	flags.StringVar(&p.picture, "picture", "", "write a picture of the replicas over time to this file, as SVG")
-	flags.StringVarP(&p.output, "output", "o", "", "json or yaml: all of the report for programs")
+	p.output.AddFlag(flags)
+	complete(command, p.cluster, false)
+	completeOutput(command, &p.output)
 	return command
 }
 
@@ -93,7 +97,9 @@ func (p *planning) check() error {
 		}
 	}
 	add(p.file == "", "-f: names the file with the changed ScaledObject")
-	add(p.output != "" && p.output != "json" && p.output != "yaml", "--output: %q is neither json nor yaml", p.output)
+	if err := p.output.Check(); err != nil {
+		wrong = append(wrong, err)
+	}
 	add((p.values == "") == (p.prometheus.URL == ""), "--values or --prometheus: one of them says where recorded values are")
 	add(p.file == "-" && p.before == "-", "--before: standard input is read by -f")
 	add(p.SyncPeriod < time.Second, "--sync-period: %s is less than a second", p.SyncPeriod)
@@ -142,8 +148,8 @@ func (p *planning) run(ctx context.Context, command *cobra.Command) error {
 	if err := p.draw(report); err != nil {
 		return err
 	}
-	if p.output != "" {
-		return report.Encode(command.OutOrStdout(), p.output)
+	if !p.output.ForPeople() {
+		return p.output.Encode(command.OutOrStdout(), report)
 	}
 	return report.Print(command.OutOrStdout())
 }
@@ -160,7 +166,7 @@ func (p *planning) read(path, name string, in io.Reader) (*plan.Side, error) {
 	var wrong []error
 	for _, unread := range set.Unread {
 		if unread.Key.Kind == "" || unread.Key.Kind == "ScaledObject" {
-			wrong = append(wrong, fmt.Errorf("%s: %s", unread.From, unread.Problem))
+			wrong = append(wrong, fmt.Errorf("%s: %s", unread.Source, unread.Problem))
 		}
 	}
 	for _, so := range set.ScaledObjects {

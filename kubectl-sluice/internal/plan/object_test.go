@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/families"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -156,7 +157,7 @@ func TestOutputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text, encoded, picture strings.Builder
-	if err := errors.Join(report.Print(&text), report.Encode(&encoded, "json"), report.Picture(&picture)); err != nil {
+	if err := errors.Join(report.Print(&text), (&output.Format{Name: "json"}).Encode(&encoded, report), report.Picture(&picture)); err != nil {
 		t.Fatal(err)
 	}
 	var back Report
@@ -183,7 +184,7 @@ func TestOutputs(t *testing.T) {
 		t.Errorf("the picture has %d bytes", picture.Len())
 	}
 	var written strings.Builder
-	if err := report.Encode(&written, "yaml"); err != nil || !strings.Contains(written.String(), "podHours:") {
+	if err := (&output.Format{Name: "yaml"}).Encode(&written, report); err != nil || !strings.Contains(written.String(), "podHours:") {
 		t.Error(err, written.String())
 	}
 }

@@ -2,14 +2,10 @@ package plan
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sort"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
@@ -162,21 +158,4 @@ func (s *Side) replay(ctx context.Context, r *Recording, o Options, work func() 
 		return nil, err
 	}
 	return &Outcome{Name: s.Name, Figures: p.figures.Figures, Start: start, Changes: p.figures.changes}, nil
-}
-
-// Encode writes all of the report for programs.
-func (report *Report) Encode(out io.Writer, format string) error {
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	if format == "yaml" {
-		if text, err = yaml.JSONToYAML(text); err != nil {
-			return err
-		}
-		_, err = out.Write(text)
-		return err
-	}
-	_, err = fmt.Fprintf(out, "%s\n", text)
-	return err
 }
