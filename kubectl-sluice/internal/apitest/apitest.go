@@ -4,13 +4,13 @@ package apitest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -30,6 +30,8 @@ type API struct {
 	// Address is where ports of Pods lead to, and Port which that is to be. With
 	// Failure none leads anywhere.
 	Address, Port, Failure string
+
+	forwards sync.WaitGroup // of which the server knows nothing
 }
 
 // Start starts it, and returns how it is reached.
@@ -38,6 +40,7 @@ func (a *API) Start() *rest.Config {
 	a.T.Cleanup(func() {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // the library's
 		server.Close()
+		a.forwards.Wait() // until whoever asked has hung up
 	})
 	return &rest.Config{Host: server.URL}
 }
@@ -66,6 +69,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) forward(w http.ResponseWriter, r *http.Request) {
+	a.forwards.Add(1)
+	defer a.forwards.Done()
 	if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardProtocolV1Name}); err != nil {
 		a.T.Error(err)
 		return
@@ -85,10 +90,9 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) {
 		a.T.Errorf("port %s", port)
 	}
 	if a.Failure != "" {
-		_, err := io.WriteString(failures, a.Failure)
-		if err := errors.Join(err, failures.Close(), data.Close()); err != nil {
-			a.T.Error(err)
-		}
+		// Whoever has read it hangs up at once.
+		_, _ = io.WriteString(failures, a.Failure)
+		_, _ = failures.Close(), data.Close()
 		<-connection.CloseChan()
 		return
 	}

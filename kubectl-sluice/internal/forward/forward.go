@@ -152,16 +152,31 @@ func (c *conn) hear(failure io.Reader) {
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
 	if n == 0 && err != nil {
-		select {
-		case <-c.failed:
-		case <-time.After(failureTime): // nobody says why
-		}
-		_ = c.Close() // ends the wait below
-		if <-c.failed; c.why != nil {
-			return 0, c.why
-		}
+		err = c.reason(err)
 	}
 	return n, err
+}
+
+// Write has the Pod told something, or says why it hears nothing.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Stream.Write(b)
+	if err != nil {
+		err = c.reason(err)
+	}
+	return n, err
+}
+
+// reason is why the port cannot be reached, or err where nobody says.
+func (c *conn) reason(err error) error {
+	select {
+	case <-c.failed:
+	case <-time.After(failureTime): // nobody says why
+	}
+	_ = c.Close() // ends the wait below
+	if <-c.failed; c.why != nil {
+		return c.why
+	}
+	return err
 }
 
 // Close ends the connection, and that to the API server with it.
