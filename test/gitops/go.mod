@@ -3,7 +3,7 @@ module github.com/sluice-autoscaler/sluice/test/gitops
 go 1.26.0
 
 require (
-	github.com/argoproj/argo-cd/v3 v3.4.5
+	github.com/argoproj/argo-cd/v3 v3.4.10
 	github.com/fluxcd/cli-utils v1.2.3
 	github.com/yuin/gopher-lua v1.1.2
 	k8s.io/apimachinery v0.37.2
@@ -17,8 +17,8 @@ require (
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
-	golang.org/x/net v0.60.0 // indirect
-	golang.org/x/text v0.42.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	k8s.io/api v0.37.2 // indirect
 	k8s.io/klog/v2 v2.140.0 // indirect
