@@ -38,7 +38,7 @@ type API struct {
 func (a *API) Start() *rest.Config {
 	server := httptest.NewServer(a)
 	a.T.Cleanup(func() {
-		//dials:nothing, of a test
+		//dials:nothing in a test
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // the library's
 		server.Close()
 		a.forwards.Wait() // until whoever asked has hung up
@@ -97,7 +97,7 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) {
 		<-connection.CloseChan()
 		return
 	}
-	//dials:to the server of a test
+	//dials:administered the server of a test
 	to, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", a.Address)
 	if err != nil {
 		a.T.Error(err)

@@ -256,7 +256,7 @@ func (p *planning) recorded(ctx context.Context, after, before *plan.Side) (*pla
 		}
 		p.prometheus.Token = strings.TrimSpace(string(token))
 	}
-	//dials:to the Prometheus that the user names, from the user's own machine
+	//dials:administered the Prometheus that the user names, from the user's own machine
 	p.prometheus.Client = &http.Client{Timeout: time.Minute}
 	defer p.prometheus.Client.CloseIdleConnections()
 	recording, err := p.prometheus.Read(ctx, r)
