@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -13,6 +14,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
+	"github.com/jcmturner/gokrb5/v8/iana/nametype"
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -302,6 +307,21 @@ func TestPasswordsAreHashedInTurn(t *testing.T) {
 		}
 		_, nonce, _ := bytes.Cut(first, []byte(",r="))
 		_, _, err = session.Challenge(slicesOf([]byte("r="), nonce, []byte("x,s=c2FsdA==,i=4096")))
+		return err
+	})
+	r := startRealm(t)
+	refusal := messages.NewKRBError(types.NewPrincipalName(nametype.KRB_NT_SRV_INST, "krbtgt/EXAMPLE"), "EXAMPLE", errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "")
+	refused, err := refusal.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.answer = func([]byte) []byte { return framed(refused) }
+	scalertest.NobodyComputes(t, func(ctx context.Context) error {
+		_, _, err := logIn(ctx, t, fmt.Sprintf(krb5, r.address))
+		r.answer = nil
+		if err != nil && ctx.Err() != nil {
+			return status.FromContextError(ctx.Err()).Err()
+		}
 		return err
 	})
 }

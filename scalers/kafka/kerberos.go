@@ -94,8 +94,9 @@ func (p kerberosParams) config() (*config.Config, error) {
 type kerberosLogin struct {
 	kerberosParams
 	account
-	keys *keytab.Keytab // nil with a password
-	dial dialFunc
+	keys    *keytab.Keytab // nil with a password
+	dial    dialFunc
+	hashing *client.Hashing
 }
 
 // Name implements sasl.Mechanism.
@@ -119,6 +120,7 @@ func (l kerberosLogin) Authenticate(ctx context.Context, host string) (sasl.Sess
 		ClientFn: func(context.Context) *krb5client.Client { return user }, Service: l.KerberosServiceName,
 	}.AsMechanism().Authenticate(ctx, host)
 	if err != nil {
+		centres.close() // so that the last exchange has said why
 		return nil, nil, centres.why()
 	}
 	return session, first, nil

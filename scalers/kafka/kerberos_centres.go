@@ -39,11 +39,13 @@ const (
 // during one login. The library looks names up and dials by itself, asks name
 // servers for centres, makes room for as much as one announces, hashes a
 // password as often as one says, and renews tickets on goroutines where nobody
-// recovers. So it is told that each realm has one centre, on the loopback
+// recovers. What it makes of an answer, which is where it hashes, is done in turn with
+// all that the family computes, until it asks again. So it is told that each realm has one centre, on the loopback
 // device. What it asks there goes to the true ones by the rules of sources, and
 // the answers come back when they are bounded. A renewal gets none.
 type centres struct {
 	dial      dialFunc
+	hashing   *client.Hashing
 	ctx       context.Context //nolint:containedctx // of one login
 	cancel    context.CancelFunc
 	listeners []net.Listener
@@ -52,7 +54,8 @@ type centres struct {
 	mu        sync.Mutex
 	exchanges int
 	loggedIn  bool
-	problem   error // of the last exchange
+	rest      func() // gives the turn to others; nil when there is none
+	problem   error  // of the last exchange
 }
 
 // open has conf lead to centres of its own, over TCP, which each centre speaks
@@ -62,7 +65,7 @@ func (l kerberosLogin) open(ctx context.Context, conf *config.Config) (*centres,
 		return nil, fmt.Errorf("kerberosConfig: has more than %d realms", mostRealms)
 	}
 	ctx, cancel := context.WithTimeout(ctx, kerberosLimit)
-	c := &centres{dial: l.dial, ctx: ctx, cancel: cancel}
+	c := &centres{dial: l.dial, hashing: l.hashing, ctx: ctx, cancel: cancel}
 	conf.LibDefaults.DNSLookupKDC, conf.LibDefaults.DNSLookupRealm = false, false
 	conf.LibDefaults.UDPPreferenceLimit = 1
 	for i := range conf.Realms {
@@ -95,6 +98,18 @@ func (c *centres) close() {
 	c.cancel()
 	c.hangUp()
 	c.running.Wait()
+	c.takeTurn(nil)
+}
+
+// takeTurn ends the turn that there is. rest ends the next one; nil for none.
+func (c *centres) takeTurn(rest func()) {
+	c.mu.Lock()
+	before := c.rest
+	c.rest = rest
+	c.mu.Unlock()
+	if before != nil {
+		before()
+	}
 }
 
 // why is what the centres made of a login that failed.
@@ -132,6 +147,7 @@ func (c *centres) note(problem error) {
 func (c *centres) exchange(library net.Conn, addresses []string) error {
 	defer context.AfterFunc(c.ctx, func() { library.Close() })()
 	request, err := readExchange(library)
+	c.takeTurn(nil)
 	if err != nil {
 		return err
 	}
@@ -146,6 +162,11 @@ func (c *centres) exchange(library net.Conn, addresses []string) error {
 	if err != nil {
 		return err
 	}
+	rest, err := c.hashing.Begin(c.ctx)
+	if err != nil {
+		return err
+	}
+	c.takeTurn(rest)
 	c.note(refusal) // before the library knows of it: then somebody asks why
 	if err := writeExchange(library, answer); err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 	"github.com/jcmturner/gofork/encoding/asn1"
 
 	"github.com/sluice-autoscaler/sluice/outbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 )
 
@@ -123,10 +124,10 @@ func (r *realm) reply(kind int, request messages.KDCReqBody, key types.Encryptio
 }
 
 // logIn logs alice in with the dialer of a source.
-func logIn(t *testing.T, config string) (first []byte, dialled []string, err error) {
+func logIn(ctx context.Context, t *testing.T, config string) (first []byte, dialled []string, err error) {
 	t.Helper()
 	p := kerberosParams{Realm: "EXAMPLE", KerberosConfig: config, KerberosServiceName: "kafka", KerberosDisableFAST: true}
-	mechanism, err := p.mechanism(t.Context(), account{"alice", "wonderland"})
+	mechanism, err := p.mechanism(ctx, account{"alice", "wonderland"})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,7 +137,7 @@ func logIn(t *testing.T, config string) (first []byte, dialled []string, err err
 		dialled = append(dialled, address)
 		return rules(ctx, network, address)
 	}
-	_, first, err = careful{Mechanism: login}.Authenticate(t.Context(), "broker.example.com:9092")
+	_, first, err = careful{Mechanism: login, hashing: client.HashingOf(ctx)}.Authenticate(ctx, "broker.example.com:9092")
 	return first, dialled, err
 }
 
@@ -146,11 +147,11 @@ const krb5 = "[libdefaults]\n default_realm = EXAMPLE\n dns_lookup_kdc = true\n 
 // source is, a dead centre is passed over, and a name server is asked for none.
 func TestKerberosGoesByTheRules(t *testing.T) {
 	r := startRealm(t)
-	first, dialled, err := logIn(t, fmt.Sprintf(krb5, r.address))
+	first, dialled, err := logIn(t.Context(), t, fmt.Sprintf(krb5, r.address))
 	if err != nil || len(first) == 0 || len(dialled) != 2 || dialled[0] != r.address || dialled[1] != r.address {
 		t.Errorf("dialled %v, %d bytes, %v", dialled, len(first), err)
 	}
-	if _, _, err := logIn(t, fmt.Sprintf(krb5, "127.0.0.1:1\n  kdc = "+r.address)); err != nil {
+	if _, _, err := logIn(t.Context(), t, fmt.Sprintf(krb5, "127.0.0.1:1\n  kdc = "+r.address)); err != nil {
 		t.Errorf("beside a dead one: %v", err)
 	}
 	before := net.DefaultResolver
@@ -159,7 +160,7 @@ func TestKerberosGoesByTheRules(t *testing.T) {
 		t.Error("a name server is asked")
 		return nil, net.ErrClosed
 	}}
-	_, _, err = logIn(t, "[libdefaults]\n default_realm = EXAMPLE\n dns_lookup_kdc = true\n")
+	_, _, err = logIn(t.Context(), t, "[libdefaults]\n default_realm = EXAMPLE\n dns_lookup_kdc = true\n")
 	if err == nil || err.Error() != "kerberosConfig: has no kdc for realm" {
 		t.Errorf("without a centre: %v", err)
 	}
@@ -173,11 +174,11 @@ func TestKerberosAddresses(t *testing.T) {
 		"169.254.169.254": "a cloud's metadata service", "127.0.0.1:88": "of the machine itself", "[fd00:ec2::23]:88": "a cloud's metadata service",
 		"localhost": "of the machine itself", "0x7f.1": "a notation", "::1": "a kdc is not a host",
 	} {
-		if _, _, err := logIn(t, fmt.Sprintf(krb5, address)); err == nil || !strings.HasPrefix(err.Error(), "kerberosConfig: ") || !strings.Contains(err.Error(), want) {
+		if _, _, err := logIn(t.Context(), t, fmt.Sprintf(krb5, address)); err == nil || !strings.HasPrefix(err.Error(), "kerberosConfig: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
-	if _, _, err := logIn(t, fmt.Sprintf(krb5, "a")+strings.Repeat("#", longestKerberosConfig)); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, _, err := logIn(t.Context(), t, fmt.Sprintf(krb5, "a")+strings.Repeat("#", longestKerberosConfig)); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a large one: %v", err)
 	}
 }
@@ -223,7 +224,7 @@ func TestRealmsThatLie(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startRealm(t)
 			r.answer = func([]byte) []byte { return tt.answer }
-			_, _, err := logIn(t, fmt.Sprintf(krb5, r.address))
+			_, _, err := logIn(t.Context(), t, fmt.Sprintf(krb5, r.address))
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hush") {
 				t.Errorf("error = %v, want %q", err, tt.want)
 			}
@@ -235,7 +236,7 @@ func TestRealmsThatLie(t *testing.T) {
 func TestTicketsAreNotRenewed(t *testing.T) {
 	r := startRealm(t)
 	r.lasts = 2 * time.Second
-	_, _, _ = logIn(t, fmt.Sprintf(krb5, r.address))
+	_, _, _ = logIn(t.Context(), t, fmt.Sprintf(krb5, r.address))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.logins != 1 || r.tickets > 1 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,17 +21,22 @@ type careful struct {
 // Authenticate implements sasl.Mechanism.
 func (c careful) Authenticate(ctx context.Context, host string) (_ sasl.Session, first []byte, err error) {
 	defer recovered(&err)
-	session, first, err := c.Mechanism.Authenticate(ctx, host)
+	mechanism := c.Mechanism
+	if realm, ok := mechanism.(kerberosLogin); ok {
+		realm.hashing = c.hashing
+		mechanism = realm
+	}
+	session, first, err := mechanism.Authenticate(ctx, host)
 	if err != nil {
 		return nil, nil, err
 	}
-	return carefulSession{session, func(hash func()) error { return c.hashing.Do(ctx, hash) }}, first, nil
+	return carefulSession{session, func() (func(), error) { return c.hashing.Begin(ctx) }}, first, nil
 }
 
 type carefulSession struct {
 	sasl.Session
 
-	inTurn func(hash func()) error
+	turn func() (end func(), err error)
 }
 
 // Challenge implements sasl.Session.
@@ -40,11 +44,13 @@ func (c carefulSession) Challenge(said []byte) (done bool, next []byte, err erro
 	if client.TooManyIterations(said) {
 		return false, nil, errIterations("broker")
 	}
-	late := c.inTurn(func() {
-		defer recovered(&err)
-		done, next, err = c.Session.Challenge(said)
-	})
-	return done, next, cmp.Or(late, err)
+	end, err := c.turn()
+	if err != nil {
+		return false, nil, err
+	}
+	defer end()
+	defer recovered(&err)
+	return c.Session.Challenge(said)
 }
 
 // errIterations is about what hashes a password for too long. who asked for it

@@ -142,7 +142,7 @@ func TestSwallowedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	overTheirLines(config, (&net.Dialer{}).DialContext)
+	overTheirLines(config, (&net.Dialer{}).DialContext, nil)
 	login := func(context.Context, *pgx.ConnConfig) error { return nil }
 	for name, tt := range map[string]struct {
 		silence time.Duration

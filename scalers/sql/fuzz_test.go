@@ -92,7 +92,7 @@ func (p *piped) open(t *testing.T) *sql.DB {
 		if err != nil {
 			t.Fatal(err)
 		}
-		overTheirLines(config, p.dial)
+		overTheirLines(config, p.dial, nil)
 		config.DefaultQueryExecMode = pgx.QueryExecModeExec
 		login := func(context.Context, *pgx.ConnConfig) error { return nil }
 		return sql.OpenDB(connector{queriesOf(config, login)})

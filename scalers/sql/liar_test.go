@@ -2,20 +2,26 @@ package main
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/client"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/scalertest"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -401,6 +407,62 @@ func TestPasswordsThatAreHashedForever(t *testing.T) {
 	}
 	if err := (&messages{longest: mostMessage}).Check(append(challenge(4096), postgresqlLogin...)); err != nil {
 		t.Errorf("what PostgreSQL asks for: %v", err)
+	}
+}
+
+// TestPasswordsAreHashedInTurn: what a server makes a login compute waits while others
+// do, and the turn ends with the driver's answer, or with the connection.
+func TestPasswordsAreHashedInTurn(t *testing.T) {
+	challenge := message('R', "\x00\x00\x00\x0br=nonce,s=c2FsdA==,i=4096")
+	for name, leave := range map[string]func(net.Conn) error{
+		"an answer": func(c net.Conn) error { _, err := c.Write([]byte("p")); return err },
+		"an end":    net.Conn.Close,
+	} {
+		t.Run(name, func(t *testing.T) {
+			scalertest.NobodyComputes(t, func(ctx context.Context) error {
+				near, far := net.Pipe()
+				defer far.Close()
+				config, err := pgx.ParseConfig("host=localhost sslmode=disable")
+				if err != nil {
+					return err
+				}
+				overTheirLines(config, func(context.Context, string, string) (net.Conn, error) { return near, nil }, client.HashingOf(ctx))
+				conn, err := config.DialFunc(ctx, "tcp", "localhost:5432")
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				go func() {
+					_, _ = far.Write(challenge)
+					_, _ = io.Copy(io.Discard, far)
+				}()
+				if _, err := config.BuildFrontend(conn, conn).Receive(); err != nil {
+					return err
+				}
+				if conn.(*line).turn.Load() == nil {
+					t.Error("the driver hashes without a turn")
+				}
+				err = leave(conn)
+				if conn.(*line).turn.Load() != nil {
+					t.Error("the turn goes on")
+				}
+				return err
+			})
+		})
+	}
+}
+
+// TestKeysWithoutMeasure has MySQL give a key that takes long to encrypt with.
+func TestKeysWithoutMeasure(t *testing.T) {
+	for bits, want := range map[int]bool{2048: true, mostBits: true, mostBits + 64: false} {
+		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1)) //nolint:gosec // it is positive
+		der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := wellKey(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})); got != want {
+			t.Errorf("%d bits: %v", bits, got)
+		}
 	}
 }
 

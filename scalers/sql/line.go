@@ -48,6 +48,9 @@ type line struct {
 	mu    sync.Mutex     // of check
 	check client.Checker // nil for none
 	ended atomic.Pointer[error]
+
+	hashing func() (end func(), err error) // waits for the turn of a login that is hashed
+	turn    atomic.Pointer[func()]         // ends it
 }
 
 func newLine(raw net.Conn, peer string, check client.Checker) *line {
@@ -66,6 +69,26 @@ func (l *line) Read(p []byte) (int, error) {
 		return 0, refused
 	}
 	return n, l.because(err)
+}
+
+// Write implements net.Conn.
+func (l *line) Write(p []byte) (int, error) {
+	l.rest()
+	return l.Conn.Write(p)
+}
+
+// Close implements net.Conn.
+func (l *line) Close() error {
+	l.rest()
+	return l.Conn.Close()
+}
+
+// rest gives the turn of a login to others, which has nothing to hash any more when
+// the driver says or ends something.
+func (l *line) rest() {
+	if end := l.turn.Swap(nil); end != nil {
+		(*end)()
+	}
 }
 
 // look bounds and checks what came. It ends the line where that is refused.

@@ -23,6 +23,8 @@ const (
 	longestLogin = 8 << 10
 	// longestBeginning is what is looked at of another.
 	longestBeginning = 32
+	// mostBits are those of a key, as crypto/tls has it for keys of servers.
+	mostBits = 8192
 )
 
 // packets checks those of MySQL. The driver takes their parts to be there, and a
@@ -175,7 +177,7 @@ func wellKey(b []byte) bool {
 	if block == nil {
 		return true
 	}
-	key, err := x509.ParsePKIXPublicKey(block.Bytes)
-	_, fits := key.(*rsa.PublicKey)
-	return err != nil || fits
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	key, fits := parsed.(*rsa.PublicKey)
+	return err != nil || fits && key.N.BitLen() <= mostBits
 }

@@ -137,7 +137,7 @@ func newPostgreSQL(ctx context.Context, p postgresqlParams, dsn string) (*databa
 			return nil, err
 		}
 	}
-	overTheirLines(config, dialer.DialResolved)
+	overTheirLines(config, dialer.DialResolved, client.HashingOf(ctx))
 	if !strings.Contains(dsn, "default_query_exec_mode") {
 		// One round trip without a prepared statement, which poolers in front
 		// of a database lose.

@@ -22,7 +22,7 @@ import (
 // at its connection for TLS, so that the line is below it and counts, and checks
 // what TLS has let through. Below it is also what the driver reads ahead, which
 // it does without end while it cannot write.
-func overTheirLines(config *pgx.ConnConfig, dial dialFunc) {
+func overTheirLines(config *pgx.ConnConfig, dial dialFunc, hashing *client.Hashing) {
 	config.MaxProtocolMessageBodyLen = mostMessage
 	for _, encrypted := range encryptions(config) {
 		client.BoundServers(encrypted)
@@ -32,7 +32,9 @@ func overTheirLines(config *pgx.ConnConfig, dial dialFunc) {
 		if err != nil {
 			return nil, err
 		}
-		return opens(ctx, newLine(raw, address, nil)), nil
+		l := opens(ctx, newLine(raw, address, nil))
+		l.hashing = func() (func(), error) { return hashing.Begin(ctx) }
+		return l, nil
 	}
 	config.BuildFrontend = frontend(mostMessage)
 }
@@ -78,6 +80,14 @@ func (c *checked) Read(p []byte) (int, error) {
 	if refused := c.messages.Check(p[:n]); refused != nil {
 		return 0, c.line.end(refused)
 	}
+	if c.messages.hashes {
+		c.messages.hashes = false
+		end, late := c.line.hashing()
+		if late != nil {
+			return 0, c.line.end(late)
+		}
+		c.line.turn.Store(&end)
+	}
 	return n, c.line.because(err)
 }
 
@@ -109,6 +119,7 @@ type messages struct {
 	body     uint32         // bytes of it that are to come
 	kept     []byte         // what came of it, as far as it is looked at
 	settings map[string]int // the length of each that was reported
+	hashes   bool           // whether the driver hashes a password for what came
 }
 
 // Check refuses what comes next, in pieces of any size.
@@ -149,6 +160,11 @@ const (
 	row            = 'D'
 )
 
+// challenges is the kind of an authentication by which SCRAM has a password hashed.
+//
+// Source: https://www.postgresql.org/docs/current/protocol-message-formats.html, AuthenticationSASLContinue
+const challenges = 11
+
 // looked is how much is looked at of a message.
 func (m *messages) looked() int {
 	switch m.head[0] {
@@ -185,6 +201,8 @@ func (m *messages) whole() (err error) {
 	switch kind := m.head[0]; {
 	case kind == authentication && client.TooManyIterations(m.kept):
 		err = errIterations
+	case kind == authentication:
+		m.hashes = len(m.kept) >= 4 && binary.BigEndian.Uint32(m.kept) == challenges
 	case kind == setting:
 		err = m.reports()
 	case (kind == columns || kind == row) && len(m.kept) == 2:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strconv"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -37,21 +38,19 @@ const longestHashing = 5 * time.Second
 
 var errNoHashing = words.Plain(codes.DeadlineExceeded, "login: there is no time left to hash the password, since other logins do so")
 
-// Do hashes once it is its turn. It fails when that does not come in time.
-func (h *Hashing) Do(ctx context.Context, hash func()) error {
+// Begin waits for the turn, and fails when that does not come in time. end gives it to
+// others, and may be called again.
+func (h *Hashing) Begin(ctx context.Context) (end func(), err error) {
 	if h == nil {
-		hash()
-		return nil
+		return func() {}, nil
 	}
 	ctx, cancel := context.WithTimeout(budget.OfMembers(ctx, h.payers()), longestHashing)
 	defer cancel()
-	var turn computing.Turn
+	turn := &computing.Turn{}
 	if turn.Work(ctx) != nil {
-		return errNoHashing
+		return nil, errNoHashing
 	}
-	defer turn.Rest()
-	hash()
-	return nil
+	return sync.OnceFunc(turn.Rest), nil
 }
 
 // TooManyIterations reports whether what a server says in a login of SCRAM asks
