@@ -12,9 +12,9 @@ import (
 )
 
 // TestApplyAgain applies every overlay as a user does, with kubectl and its own
-// field manager: for the first time, again with the images of another version,
+// field manager: for the first time, again, with the images of another version
 // and with those of the first one. Nobody else may have taken a field that the
-// manifests set, or kubectl refuses the next time.
+// manifests set, or kubectl refuses the second time.
 func TestApplyAgain(t *testing.T) {
 	t.Parallel()
 	c := anotherCluster(t)
@@ -35,6 +35,7 @@ func TestApplyAgain(t *testing.T) {
 			c := another{c.Cluster, t}
 			c.kubectlApply(overlay)
 			c.waitAggregated()
+			c.kubectlApply(overlay)
 			c.kubectlApply(withTag(t, overlay, "v2"))
 			c.checkImages(overlay, "v2")
 			c.kubectlApply(overlay)

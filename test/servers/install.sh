@@ -3,7 +3,7 @@
 #
 #   system   rabbitmq-server, Redis, PostgreSQL, MariaDB, Prometheus, containerd,
 #            a Java 17 runtime, a C compiler, ip, iptables, Maven, python3 with venv and
-#            Qpid Proton, npm: on
+#            Qpid Proton, npm, Chromium: on
 #            Debian with apt-get, as root or with sudo; elsewhere the script
 #            names what is missing.
 #   Kafka    the jars of kafka-dist/pom.xml, into <repository>/bin/kafka
@@ -68,6 +68,7 @@ missing_packages() {
 	[ -e "$bin/kafka/.installed-$kafka" ] || has mvn || echo maven
 	/usr/bin/python3 -c 'import proton' >/dev/null 2>&1 || echo python3-qpid-proton
 	has node || echo nodejs
+	has chromium || echo chromium
 	[ -e "$bin/azurite/.installed-$azurite" ] || has npm || echo npm
 	[ -e "$bin/python/.installed-$python" ] ||
 		python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3 python3-venv

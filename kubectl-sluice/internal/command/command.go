@@ -61,7 +61,7 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 	migrate.AddCommand(checkCommand())                                                                          //nolint:contextcheck // it is run with the context of ExecuteContext
 	root.AddCommand(compareCommand(), uninstallCommand(), whyCommand())                                         //nolint:contextcheck // as above
 	root.AddCommand(manifestsCommand(), probeCommand(), topCommand(screen), familiesCommand(), grantsCommand()) //nolint:contextcheck // as above
-	root.AddCommand(planCommand())                                                                              //nolint:contextcheck // as above
+	root.AddCommand(planCommand(), uiCommand())                                                                 //nolint:contextcheck // as above
 	root.AddCommand(overrides()...)                                                                             //nolint:contextcheck // as above
 	root.AddCommand(migrate, versionCommand(version))
 	err := root.ExecuteContext(ctx)

@@ -1,0 +1,31 @@
+// What rows have to do with filters, orders and words.
+
+export function matches(row, filter) {
+  const text = filter.text.trim().toLowerCase();
+  return (!text || `${row.namespace}/${row.name}`.toLowerCase().includes(text)) &&
+    (!filter.namespace || row.namespace === filter.namespace) &&
+    (!filter.family || (row.families ?? []).includes(filter.family)) &&
+    (filter.states.size === 0 || filter.states.has(row.state));
+}
+
+// sorted has what stands out first, and equal ones by name.
+export function sorted(list, order) {
+  const value = order === "name" ? () => 0
+    : order === "failures" ? (r) => (r.failures ?? 0) + (r.state === "failing" ? 0.5 : 0)
+    : (r) => r[order] ?? -1;
+  const name = (r) => `${r.namespace}/${r.name}/${r.kind}`;
+  return list.map((r) => [value(r), name(r), r]).sort((a, b) => b[0] - a[0] || (a[1] < b[1] ? -1 : 1)).map((e) => e[2]);
+}
+
+export function number(n) {
+  if (n === undefined || n === null) return "-";
+  return Number.isInteger(n) ? n.toLocaleString("en") : n.toLocaleString("en", { maximumFractionDigits: 2 });
+}
+
+export function percent(n) { return n === undefined || n === null ? "-" : `${Math.round(n * 100)}%`; }
+
+export function ago(time) {
+  if (!time) return "-";
+  const s = Math.max(0, Math.round((Date.now() - new Date(time)) / 1000));
+  return s < 60 ? `${s} s ago` : s < 3600 ? `${Math.floor(s / 60)} min ago` : s < 86400 ? `${Math.floor(s / 3600)} h ago` : `${Math.floor(s / 86400)} d ago`;
+}
