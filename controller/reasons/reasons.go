@@ -3,6 +3,11 @@
 // programs show. A test finds each reason that the code uses in it.
 package reasons
 
+import (
+	"regexp"
+	"strings"
+)
+
 // A Reason is one word in status.conditions[].reason, or in an event.
 type Reason struct {
 	Name string
@@ -31,6 +36,25 @@ func Find(name string) (Reason, bool) {
 	}
 	return Reason{}, false
 }
+
+// Advice is the cure, with that of the reason in it that it refers to: "As for X."
+func (r Reason) Advice() string {
+	parts := refers.FindStringSubmatch(r.Cure)
+	if parts == nil {
+		return r.Cure
+	}
+	other, known := Find(parts[1])
+	if !known {
+		return r.Cure
+	}
+	if rest := parts[2]; rest != "" {
+		return other.Advice() + " " + strings.ToUpper(rest[:1]) + rest[1:]
+	}
+	return other.Advice()
+}
+
+// refers is a cure that begins with another reason's, and what follows that.
+var refers = regexp.MustCompile(`^As (?:for )?([A-Z]\w+)[.;] ?(.*)$`)
 
 const (
 	normalEvent  = "event, Normal"

@@ -287,3 +287,23 @@ func TestReasonsAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestAdviceIsWhole: whoever reads the cure of one reason alone is not sent to
+// another's.
+func TestAdviceIsWhole(t *testing.T) {
+	for _, group := range Groups {
+		for _, r := range group.Reasons {
+			if advice := r.Advice(); (advice == "") != (r.Cure == "") || strings.HasPrefix(advice, "As ") {
+				t.Errorf("%s: %q", r.Name, advice)
+			}
+		}
+	}
+	container, _ := Find("FailedGetContainerResourceMetric")
+	if have := container.Advice(); !strings.HasPrefix(have, "`kubectl top pod` has to work") || !strings.HasSuffix(have, " The container has to have that name.") {
+		t.Error(have)
+	}
+	activation, _ := Find("KEDAScaleTargetActivationFailed")
+	if have := activation.Advice(); have != "The message has the API server's words. It is tried again until it succeeds." {
+		t.Error(have)
+	}
+}

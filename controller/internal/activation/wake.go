@@ -74,3 +74,16 @@ func (l *Loop) ready(so *v1alpha1.ScaledObject, m *memory, t target.Target, repl
 		l.Figures.Started(so, after)
 	}
 }
+
+// ColdStarts are the last ones of all objects that had one in this term, in no order.
+func (l *Loop) ColdStarts() []account.ObjectColdStart {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := []account.ObjectColdStart{}
+	for key, m := range l.objects {
+		if cold := m.record.cold; cold != nil {
+			all = append(all, account.ObjectColdStart{Namespace: key.Namespace, Name: key.Name, ColdStart: *cold})
+		}
+	}
+	return all
+}

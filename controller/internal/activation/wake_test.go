@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 )
@@ -30,8 +31,8 @@ func TestColdStart(t *testing.T) {
 	f.decide()
 	f.clock.Step(5 * time.Second)
 	f.decide()
-	if m.started != nil {
-		t.Fatalf("started after %v, and nothing is ready", m.started)
+	if m.started != nil || len(f.ColdStarts()) != 0 {
+		t.Fatalf("started after %v, %v, and nothing is ready", m.started, f.ColdStarts())
 	}
 	f.ready(2)
 	f.decide()
@@ -45,6 +46,9 @@ func TestColdStart(t *testing.T) {
 	want := ColdStart{Arrived: start.Add(-3 * time.Second), Told: true, Written: start.Add(time.Second), Ready: start.Add(6 * time.Second), Seconds: 9}
 	if record.ColdStart == nil || *record.ColdStart != want {
 		t.Errorf("told of %+v, want %+v", record.ColdStart, want)
+	}
+	if all := f.ColdStarts(); len(all) != 1 || all[0] != (account.ObjectColdStart{Namespace: key.Namespace, Name: key.Name, ColdStart: want}) {
+		t.Errorf("told of %+v", all)
 	}
 }
 

@@ -21,13 +21,14 @@ import (
 // lastScrapes is how long what was asked may take when the controller ends.
 const lastScrapes = 2 * time.Second
 
-// serveScrapes serves what the controller measures, in full what it decided, what it
-// knows of families, and what it compared in shadow.
+// serveScrapes serves what the controller measures, in full what it decided, cold
+// starts, what it knows of families, and what it compared in shadow.
 // controller-runtime's own server has no bound on what anybody sends.
-func serveScrapes(ctx context.Context, mgr ctrl.Manager, address string, decisions, families, compared http.Handler) error {
+func serveScrapes(ctx context.Context, mgr ctrl.Manager, address string, decisions, cold, families, compared http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", inbound.Scrapes(promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{})))
 	mux.Handle(account.Path, decisions)
+	mux.Handle(account.ColdStartsPath, fromInside(cold))
 	mux.Handle(account.FamiliesPath, fromInside(families))
 	mux.Handle(equivalence.Path, fromInside(compared))
 	return serve(ctx, mgr, "metrics", "--metrics-bind-address", address, mux)

@@ -400,14 +400,15 @@ func (p *process) addMetrics(ctx context.Context) error {
 			return err
 		}
 	}
+	told := decisions{
+		accounts: map[string]func(types.NamespacedName) (account.Account, bool){
+			account.ScaledObject: p.decisions.Account, account.ScaledJob: p.jobs.Account,
+		},
+		leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options), now: time.Now,
+	}
 	return errors.Join(
 		export(ctx, p.mgr, p.Options, p.version, p.decisions),
-		serveScrapes(ctx, p.mgr, p.MetricsAddress, decisions{
-			accounts: map[string]func(types.NamespacedName) (account.Account, bool){
-				account.ScaledObject: p.decisions.Account, account.ScaledJob: p.jobs.Account,
-			},
-			leads: p.leadership.leads, leader: leaderOf(p.clientset, p.Options), now: time.Now,
-		}, families{survey: p.federation.Survey, version: p.version, now: time.Now}, p.shadow),
+		serveScrapes(ctx, p.mgr, p.MetricsAddress, told, coldStarts{told, p.decisions.ColdStarts}, families{survey: p.federation.Survey, version: p.version, now: time.Now}, p.shadow),
 	)
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/cures"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/migrate"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/peers"
@@ -24,6 +25,8 @@ const (
 	Error Level = "error"
 	// Warning: it works, and not all of it as it reads.
 	Warning Level = "warning"
+	// Note: it is so in the cluster, of the object as it is there now.
+	Note Level = "note"
 )
 
 // Problem is one thing to mend.
@@ -43,6 +46,9 @@ type Problem struct {
 	// Field is the parameter of the trigger, or the field of the object.
 	Field string `json:"field,omitempty"`
 	Text  string `json:"text"`
+	// Reason is that of the condition that is not well, and Cure what helps.
+	Reason string `json:"reason,omitempty"`
+	Cure   string `json:"cure,omitempty"`
 }
 
 // Report is what there is to say.
@@ -90,6 +96,7 @@ func Set(ctx context.Context, set *objects.Set, live *objects.Cluster, o Options
 	if o.Families != nil {
 		r.Notes = o.Families.Notes()
 	}
+	r.Notes = append(r.Notes, set.Unasked...)
 	lines := &objects.Lines{}
 	for _, object := range judged.Objects {
 		for _, f := range object.Findings {
@@ -104,6 +111,7 @@ func Set(ctx context.Context, set *objects.Set, live *objects.Cluster, o Options
 				Trigger: f.Trigger, Type: f.Type, Field: f.Field, Text: f.Text,
 			})
 		}
+		r.notWell(set, object, lines)
 	}
 	unread := slices.DeleteFunc(slices.Clone(set.Unread), func(u objects.Unread) bool { return !u.Ours() })
 	slices.SortStableFunc(unread, func(a, b objects.Unread) int { return a.Source.Compare(b.Source) })
@@ -151,11 +159,29 @@ func (o Options) level(f migrate.Finding) (level Level, counts bool) {
 	return level, true
 }
 
+// notWell notes how an object is in the cluster, with what helps. That is no problem
+// of the file, which may be what mends it.
+func (r *Report) notWell(set *objects.Set, object *migrate.Object, lines *objects.Lines) {
+	from := set.From[object.Key()]
+	for _, c := range cures.NotWell(set.Conditions[object.Key()]) {
+		p := Problem{
+			Level: Note, File: from.File(), Line: lineOf(lines, from, migrate.Finding{}),
+			Kind: object.Kind, Namespace: object.Namespace, Name: object.Name, Text: "in the cluster " + c.String(), Reason: c.Reason,
+		}
+		if cure, is := cures.Of(c.Reason); is {
+			p.Cure = cure.Cure
+		}
+		r.add(p)
+	}
+}
+
 func (r *Report) add(p Problem) {
-	if p.Level == Error {
+	switch p.Level {
+	case Error:
 		r.Errors++
-	} else {
+	case Warning:
 		r.Warnings++
+	case Note:
 	}
 	if len(r.Problems) == mostProblems {
 		r.Untold++

@@ -63,7 +63,11 @@ func (p Problem) sentence() string {
 	if p.Field != "" {
 		parts = append(parts, p.Field)
 	}
-	return terminal.Line(strings.Join(append(parts, p.Text), ": "))
+	text := strings.Join(append(parts, p.Text), ": ")
+	if p.Cure != "" {
+		text = strings.TrimRight(text, ". ") + ". What helps: " + p.Cure
+	}
+	return terminal.Line(text)
 }
 
 var (
@@ -77,7 +81,11 @@ var (
 func (r *Report) Annotate(to io.Writer) error {
 	var text strings.Builder
 	for _, p := range r.Problems {
-		fmt.Fprintf(&text, "::%s file=%s", p.Level, ofProperties.Replace(p.File))
+		level := p.Level
+		if level == Note {
+			level = "notice" // GitHub's word
+		}
+		fmt.Fprintf(&text, "::%s file=%s", level, ofProperties.Replace(p.File))
 		if p.Line > 0 {
 			fmt.Fprintf(&text, ",line=%d", p.Line)
 		}

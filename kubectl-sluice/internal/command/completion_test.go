@@ -29,7 +29,7 @@ func TestCompletion(t *testing.T) {
 		"pin so/orders ":               ":4",
 		"pause sj/":                    ":4", // which may not be listed
 		"why deploy/":                  ":4",
-		"top --sort-by ":               "active backlog failures load name replicas :4",
+		"top --sort-by ":               "active backlog cold-start failures load name replicas :4",
 		"check -f x -o ":               "json yaml github :4",
 		"version -o ":                  "json yaml :4",
 		"grants --roles=":              "exact namespace :4",

@@ -246,11 +246,17 @@ func TestOverrides(t *testing.T) {
 // error as a user sees it.
 func execute(t *testing.T, command *cobra.Command, args []string) (string, error) {
 	t.Helper()
+	return executeAs(t, command, append([]string{"-n", "shop"}, args...))
+}
+
+// executeAs runs a command with exactly these arguments.
+func executeAs(t *testing.T, command *cobra.Command, args []string) (string, error) {
+	t.Helper()
 	var out bytes.Buffer
 	command.SilenceErrors, command.SilenceUsage = true, true
 	command.SetOut(terminal.NewWriter(&out))
 	command.SetErr(terminal.NewWriter(&out))
-	command.SetArgs(append([]string{"-n", "shop"}, args...))
+	command.SetArgs(args)
 	err := command.ExecuteContext(t.Context())
 	if err != nil {
 		out.WriteString(err.Error())

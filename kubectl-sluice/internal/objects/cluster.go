@@ -122,20 +122,19 @@ func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
 }
 
 // Beside adds the cluster's ScaledObjects to those of files, as Neighbours, in the
-// namespaces that the files have some in.
+// namespaces that the files have some in; and what the cluster says of the files' own
+// objects.
 func (c *Cluster) Beside(ctx context.Context, set *Set) error {
 	mine := map[string]map[string]bool{}
 	for _, so := range set.ScaledObjects {
-		if mine[so.Namespace] == nil {
-			mine[so.Namespace] = map[string]bool{}
-		}
-		mine[so.Namespace][so.Name] = true
+		name(mine, so)
 	}
+	set.Conditions = map[Key]v1alpha1.Conditions{}
 	resource := v1alpha1.GroupVersion.WithResource("scaledobjects")
 	for _, namespace := range slices.Sorted(maps.Keys(mine)) {
 		err := c.pages(ctx, resource, namespace, func(item *unstructured.Unstructured) error {
-			if mine[namespace][item.GetName()] {
-				return nil // it becomes what the file says
+			if mine[namespace][item.GetName()] { // it becomes what the file says
+				return c.conditions(set, item, "ScaledObject")
 			}
 			delete(item.Object, "status") // of whatever wrote it
 			so := &v1alpha1.ScaledObject{}
@@ -154,7 +153,52 @@ func (c *Cluster) Beside(ctx context.Context, set *Set) error {
 		}
 	}
 	byName(set.Neighbours)
+	return c.jobs(ctx, set)
+}
+
+// name adds an object to names by namespace.
+func name(all map[string]map[string]bool, o client.Object) {
+	if all[o.GetNamespace()] == nil {
+		all[o.GetNamespace()] = map[string]bool{}
+	}
+	all[o.GetNamespace()][o.GetName()] = true
+}
+
+// jobs adds what the cluster says of the files' ScaledJobs. Nothing else is held
+// against those, so who may not list them is told, and goes on.
+func (c *Cluster) jobs(ctx context.Context, set *Set) error {
+	mine := map[string]map[string]bool{}
+	for _, sj := range set.ScaledJobs {
+		name(mine, sj)
+	}
+	for _, namespace := range slices.Sorted(maps.Keys(mine)) {
+		err := c.pages(ctx, v1alpha1.GroupVersion.WithResource("scaledjobs"), namespace, func(item *unstructured.Unstructured) error {
+			if !mine[namespace][item.GetName()] {
+				return nil
+			}
+			return c.conditions(set, item, "ScaledJob")
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			set.Unasked = append(set.Unasked, fmt.Sprintf("how the ScaledJobs of namespace %s are in the cluster: %v", namespace, err))
+		}
+	}
 	return nil
+}
+
+// conditions keeps those of an object. A status that makes no sense says nothing.
+func (c *Cluster) conditions(set *Set, item *unstructured.Unstructured, kind string) error {
+	var status struct {
+		Conditions v1alpha1.Conditions `json:"conditions"`
+	}
+	text, err := json.Marshal(item.Object["status"])
+	if err != nil || json.Unmarshal(text, &status) != nil {
+		return nil //nolint:nilerr // somebody else's
+	}
+	set.Conditions[Key{Kind: kind, Namespace: item.GetNamespace(), Name: item.GetName()}] = status.Conditions
+	return c.keep(len(text))
 }
 
 // pages calls each with all objects of a resource, a page at a time, and smaller

@@ -43,6 +43,10 @@ type Set struct {
 
 	// Neighbours are ScaledObjects of a cluster beside those of files.
 	Neighbours []*v1alpha1.ScaledObject
+	// Conditions are what a cluster says of the objects of files that it has, and
+	// Unasked why it says nothing of some.
+	Conditions map[Key]v1alpha1.Conditions
+	Unasked    []string
 	// Others are what those are held against, as far as it was read with them.
 	Others map[Key]client.Object
 	// From is where in which file an object is, Unknown which of its fields

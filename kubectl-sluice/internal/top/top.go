@@ -1,8 +1,9 @@
 // Package top puts what is scaled in order: by work, load, replicas or failures. It
-// has all of it from statuses and HPAs.
+// has all of it from statuses and HPAs, but for cold starts, which a controller tells.
 package top
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -17,7 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/coldstart"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/terminal"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
@@ -44,6 +47,8 @@ type Row struct {
 	Max      int32  `json:"max"`
 	// LastActive is when there was work last.
 	LastActive *time.Time `json:"lastActive,omitempty"`
+	// ColdStart is the last one, nil for a ScaledJob.
+	ColdStart *coldstart.Last `json:"coldStart,omitempty"`
 	// Failures in a row, of the metric that has most.
 	Failures int32 `json:"failures"`
 	// Problem is what condition Ready says where it is not True.
@@ -70,9 +75,26 @@ func Rows(s *objects.Scaled) []Row {
 	return rows
 }
 
+// Measured adds the last cold starts to rows, which a controller tells.
+func Measured(rows []Row, told *account.ColdStarts) {
+	last := make(map[[2]string]*account.ColdStart, len(told.Objects))
+	for i := range told.Objects {
+		o := &told.Objects[i]
+		last[[2]string{o.Namespace, o.Name}] = &o.ColdStart
+	}
+	for i := range rows {
+		if r := &rows[i]; r.ColdStart != nil {
+			cold := r.ColdStart.With(last[[2]string{r.Namespace, r.Name}])
+			r.ColdStart = &cold
+		}
+	}
+}
+
 func ofObject(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler) Row {
 	r := Row{Kind: scalerv1.KindScaledObject, Namespace: so.Namespace, Name: so.Name, Min: so.MinReplicas(), Max: so.MaxReplicas()}
 	r.status(so.Status.Conditions, so.Status.LastActiveTime, so.Status.Health)
+	cold := coldstart.Of(so)
+	r.ColdStart = &cold
 	if hpa == nil {
 		return r
 	}
@@ -162,8 +184,17 @@ var orders = map[string]func(a, b Row) int{
 	"failures": func(a, b Row) int {
 		return cmp.Or(cmp.Compare(b.Failures, a.Failures), cmp.Compare(failing(b), failing(a)))
 	},
-	"active": func(a, b Row) int { return most(unix(a.LastActive), unix(b.LastActive)) },
-	"name":   func(Row, Row) int { return 0 },
+	"cold-start": func(a, b Row) int { return most(a.waited(), b.waited()) },
+	"active":     func(a, b Row) int { return most(unix(a.LastActive), unix(b.LastActive)) },
+	"name":       func(Row, Row) int { return 0 },
+}
+
+// waited is how long work did at the last cold start, nil where none is known.
+func (r Row) waited() *float64 {
+	if r.ColdStart == nil {
+		return nil
+	}
+	return r.ColdStart.Seconds
 }
 
 func failing(r Row) int {
@@ -212,6 +243,24 @@ func Sort(rows []Row, by string) error {
 // List are rows for programs.
 type List struct {
 	Objects []Row `json:"objects"`
+	// Missing is what could not be found out.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// Print writes the list for people.
+func (l *List) Print(to io.Writer, now time.Time) error {
+	var text bytes.Buffer
+	if err := Print(&text, l.Objects, now); err != nil {
+		return err
+	}
+	for i, missing := range l.Missing {
+		if i == 0 {
+			text.WriteString("\nWhat could not be found out\n")
+		}
+		fmt.Fprintf(&text, "  %s\n", terminal.Line(missing))
+	}
+	_, err := to.Write(text.Bytes())
+	return err
 }
 
 // longestProblem is how much of one is shown in a table, in bytes.
@@ -224,13 +273,13 @@ func Print(to io.Writer, rows []Row, now time.Time) error {
 		return err
 	}
 	columns := tabwriter.NewWriter(to, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(columns, "NAMESPACE\tNAME\tSTATE\tBACKLOG\tLOAD\tREPLICAS\tMIN\tMAX\tLAST ACTIVE\tFAILURES\tPROBLEM")
+	fmt.Fprintln(columns, "NAMESPACE\tNAME\tSTATE\tBACKLOG\tLOAD\tREPLICAS\tMIN\tMAX\tLAST ACTIVE\tCOLD START\tFAILURES\tPROBLEM")
 	for _, r := range rows {
 		name := terminal.Line(r.Name)
 		if r.Kind == scalerv1.KindScaledJob {
 			name = "sj/" + name
 		}
-		backlog, load, replicas, last := "-", "-", "-", "-"
+		backlog, load, replicas, last, cold := "-", "-", "-", "-", "-"
 		if r.Backlog != nil {
 			backlog = strconv.FormatFloat(*r.Backlog, 'f', -1, 64)
 			if float64(int64(*r.Backlog)) != *r.Backlog {
@@ -249,12 +298,15 @@ func Print(to io.Writer, rows []Row, now time.Time) error {
 		if r.LastActive != nil {
 			last = max(now.Sub(*r.LastActive), 0).Round(time.Second).String()
 		}
+		if r.ColdStart != nil {
+			cold = r.ColdStart.Short()
+		}
 		problem := terminal.Line(r.Problem)
 		if len(problem) > longestProblem {
 			problem = strings.ToValidUTF8(problem[:longestProblem], "") + "..."
 		}
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%d\t%s\n",
-			terminal.Line(r.Namespace), name, r.State, backlog, load, replicas, r.Min, r.Max, last, r.Failures, problem)
+		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%d\t%s\n",
+			terminal.Line(r.Namespace), name, r.State, backlog, load, replicas, r.Min, r.Max, last, cold, r.Failures, problem)
 	}
 	return columns.Flush()
 }

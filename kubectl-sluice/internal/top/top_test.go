@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 
+	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
 )
@@ -62,12 +63,15 @@ func cluster(t *testing.T) *objects.Scaled {
 // TestTable: what is known of each object, and a dash for what is not; a text of
 // somebody else's is in its cell.
 func TestTable(t *testing.T) {
-	rows := Rows(cluster(t))
-	if err := Sort(rows, "load"); err != nil {
+	list := List{Objects: Rows(cluster(t)), Missing: []string{"what\nnobody tells"}}
+	if err := Sort(list.Objects, "load"); err != nil {
 		t.Fatal(err)
 	}
+	Measured(list.Objects, &account.ColdStarts{Objects: []account.ObjectColdStart{
+		{Namespace: "shop", Name: "busy", ColdStart: account.ColdStart{Seconds: 13}}, {Namespace: "other", Name: "busy"},
+	}})
 	var text bytes.Buffer
-	if err := Print(&text, rows, now); err != nil {
+	if err := list.Print(&text, now); err != nil {
 		t.Fatal(err)
 	}
 	var have []string
@@ -75,12 +79,13 @@ func TestTable(t *testing.T) {
 		have = append(have, strings.Join(strings.Fields(line), " "))
 	}
 	want := []string{
-		"NAMESPACE NAME STATE BACKLOG LOAD REPLICAS MIN MAX LAST ACTIVE FAILURES PROBLEM",
-		"shop sj/import paused 40 400% 2->8 0 100 - 0",
-		"shop busy active 22.50 150% 3->4 0 8 1m0s 0",
-		"other fails failing - - - 1 100 - 7 redis: 6379: connection refused",
-		"shop idle idle - - 0 0 100 - 0",
-		"shop new unknown - - - 0 100 - 0",
+		"NAMESPACE NAME STATE BACKLOG LOAD REPLICAS MIN MAX LAST ACTIVE COLD START FAILURES PROBLEM",
+		"shop sj/import paused 40 400% 2->8 0 100 - - 0",
+		"shop busy active 22.50 150% 3->4 0 8 1m0s 13s 0",
+		"other fails failing - - - 1 100 - none 7 redis: 6379: connection refused",
+		"shop idle idle - - 0 0 100 - none yet 0",
+		"shop new unknown - - - 0 100 - none yet 0",
+		"", "What could not be found out", "what nobody tells",
 	}
 	if strings.Join(have, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
@@ -90,14 +95,18 @@ func TestTable(t *testing.T) {
 // TestSort: what stands out is first, what is not known last, and equals by name.
 func TestSort(t *testing.T) {
 	for by, want := range map[string]string{
-		"load":     "import busy fails idle new",
-		"backlog":  "import busy fails idle new",
-		"replicas": "busy import idle fails new",
-		"failures": "fails busy idle import new",
-		"active":   "busy fails idle import new",
-		"name":     "fails busy idle import new",
+		"load":       "import busy fails idle new",
+		"backlog":    "import busy fails idle new",
+		"replicas":   "busy import idle fails new",
+		"failures":   "fails busy idle import new",
+		"active":     "busy fails idle import new",
+		"cold-start": "idle busy fails import new",
+		"name":       "fails busy idle import new",
 	} {
 		rows := Rows(cluster(t))
+		Measured(rows, &account.ColdStarts{Objects: []account.ObjectColdStart{
+			{Namespace: "shop", Name: "busy", ColdStart: account.ColdStart{Seconds: 2}}, {Namespace: "shop", Name: "idle", ColdStart: account.ColdStart{Seconds: 9}},
+		}})
 		if err := Sort(rows, by); err != nil {
 			t.Fatal(err)
 		}
@@ -117,10 +126,10 @@ func TestSort(t *testing.T) {
 // TestUnknownIsNotZero: what nobody knows is absent for programs, too.
 func TestUnknownIsNotZero(t *testing.T) {
 	var text bytes.Buffer
-	if err := json.NewEncoder(&text).Encode(List{Rows(&objects.Scaled{ScaledObjects: cluster(t).ScaledObjects[3:]})}); err != nil {
+	if err := json.NewEncoder(&text).Encode(List{Objects: Rows(&objects.Scaled{ScaledObjects: cluster(t).ScaledObjects[3:]})}); err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"backlog", "load", "replicas", "desired", "lastActive"} {
+	for _, field := range []string{"backlog", "load", "replicas", "desired", "lastActive", "seconds"} {
 		if strings.Contains(text.String(), `"`+field+`"`) {
 			t.Errorf("%s: %s", field, &text)
 		}

@@ -15,7 +15,7 @@ import (
 // Watch shows rows on a terminal, again and again, as the user sorts them.
 type Watch struct {
 	// Read reads all rows, every Every after it was done the last time.
-	Read  func(context.Context) ([]Row, error)
+	Read  func(context.Context) (*List, error)
 	Every time.Duration
 	// By is the order, until a key says another one.
 	By string
@@ -30,10 +30,10 @@ type Watch struct {
 }
 
 // sorting are the keys of orders.
-var sorting = map[string]string{"l": "load", "b": "backlog", "r": "replicas", "f": "failures", "a": "active", "n": "name"}
+var sorting = map[string]string{"l": "load", "b": "backlog", "r": "replicas", "f": "failures", "a": "active", "c": "cold-start", "n": "name"}
 
 // help is the last line of the screen.
-const help = "sort: l load, b backlog, r replicas, f failures, a active, n name; j k or arrows scroll, g G to the ends; q quits"
+const help = "sort: l load, b backlog, r replicas, f failures, a active, c cold start, n name; j k or arrows scroll, g G to the ends; q quits"
 
 // What a terminal takes for commands.
 const (
@@ -47,7 +47,7 @@ const (
 // screen is what is shown.
 type screen struct {
 	*Watch
-	rows   []Row
+	list   List
 	read   time.Time // when, zero before the first time
 	failed error     // why rows are not of now
 	first  int       // the first line that is shown
@@ -55,7 +55,7 @@ type screen struct {
 
 // read is what came of reading.
 type reading struct {
-	rows []Row
+	list *List
 	err  error
 }
 
@@ -88,7 +88,7 @@ func (w *Watch) Run(ctx context.Context) error {
 			return nil
 		case r := <-readings:
 			if s.failed = r.err; r.err == nil {
-				s.rows, s.read = r.rows, w.Now()
+				s.list, s.read = *r.list, w.Now()
 			}
 		case key, more := <-keys:
 			if !more || s.pressed(key) {
@@ -102,9 +102,9 @@ func (w *Watch) Run(ctx context.Context) error {
 // readAll reads until ctx is done.
 func (w *Watch) readAll(ctx context.Context, into chan<- reading) {
 	for ctx.Err() == nil {
-		rows, err := w.Read(ctx)
+		list, err := w.Read(ctx)
 		select {
-		case into <- reading{rows, err}:
+		case into <- reading{list, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -174,7 +174,7 @@ func (s *screen) pressed(key string) (quit bool) {
 	case "g", "\x1b[H":
 		s.first = 0
 	case "G", "\x1b[F":
-		s.first = len(s.rows)
+		s.first = len(s.list.Objects)
 	default:
 		if by := sorting[key]; by != "" {
 			s.By, s.first = by, 0
@@ -186,12 +186,12 @@ func (s *screen) pressed(key string) (quit bool) {
 // draw writes the whole screen over what was there.
 func (s *screen) draw() error {
 	width, height := s.Size()
-	if err := Sort(s.rows, s.By); err != nil {
+	if err := Sort(s.list.Objects, s.By); err != nil {
 		return err
 	}
 	var table bytes.Buffer
 	if !s.read.IsZero() {
-		if err := Print(terminal.NewWriter(&table), s.rows, s.Now()); err != nil {
+		if err := Print(terminal.NewWriter(&table), s.list.Objects, s.Now()); err != nil {
 			return err
 		}
 	}
@@ -227,11 +227,19 @@ func (s *screen) state(shown, all int) string {
 		if !s.read.IsZero() {
 			since = "since " + s.read.Format(time.TimeOnly)
 		}
-		var clean bytes.Buffer
-		_, _ = terminal.NewWriter(&clean).Write([]byte(terminal.Line(s.failed.Error()))) // a buffer takes all
-		text += fmt.Sprintf("  NOT READ %s: %s", since, &clean)
+		text += fmt.Sprintf("  NOT READ %s: %s", since, clean(s.failed.Error()))
+	}
+	for _, missing := range s.list.Missing {
+		text += "  NOT KNOWN: " + clean(missing)
 	}
 	return text
+}
+
+// clean is a text of somebody else's on one line, without commands to a terminal.
+func clean(text string) string {
+	var out bytes.Buffer
+	_, _ = terminal.NewWriter(&out).Write([]byte(terminal.Line(text))) // a buffer takes all
+	return out.String()
 }
 
 // cut is what of a line has room.

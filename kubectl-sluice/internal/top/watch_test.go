@@ -55,12 +55,12 @@ func TestWatch(t *testing.T) {
 		keys, press := io.Pipe()
 		out := &screens{}
 		answers := make(chan reading, 1)
-		answers <- reading{rows: many(50)}
+		answers <- reading{list: &List{Objects: many(50)}}
 		tick := make(chan time.Time)
 		w := &Watch{
-			Read: func(context.Context) ([]Row, error) {
+			Read: func(context.Context) (*List, error) {
 				r := <-answers
-				return r.rows, r.err
+				return r.list, r.err
 			},
 			Every: 2 * time.Second, By: "load", In: keys, Out: out, Size: func() (int, int) { return 60, 13 }, Now: time.Now, Tick: tick,
 		}
@@ -98,9 +98,9 @@ func TestWatch(t *testing.T) {
 		key(" ")
 		shows("a page down", "10 to 19 of 50")
 		key("n")
-		answers <- reading{rows: many(3)}
+		answers <- reading{list: &List{Objects: many(3), Missing: []string{"cold\nstarts"}}}
 		<-time.After(3 * time.Second)
-		shows("read again", "by name  3 objects")
+		shows("read again", "by name  3 objects  NOT KNOWN: cold starts")
 		answers <- reading{err: errors.New("no\nway \x1b[2J")}
 		<-time.After(2 * time.Second)
 		shows("not read", "3 objects  NOT READ since ", "o002")
@@ -124,7 +124,7 @@ func TestWatch(t *testing.T) {
 func TestWatchEnds(t *testing.T) {
 	w := func(in io.Reader, out io.Writer) *Watch {
 		return &Watch{
-			Read:  func(context.Context) ([]Row, error) { return nil, nil },
+			Read:  func(context.Context) (*List, error) { return &List{}, nil },
 			Every: time.Hour, By: "load", In: in, Out: out, Size: func() (int, int) { return 0, 0 }, Now: time.Now,
 		}
 	}

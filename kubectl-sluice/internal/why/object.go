@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/cures"
 )
 
 // Object names the one that is asked about.
@@ -115,6 +116,8 @@ type Event struct {
 	Message string    `json:"message"`
 	// Times is how often it came.
 	Times int32 `json:"times,omitempty"`
+	// Cure is what helps, where something is not well.
+	Cure string `json:"cure,omitempty"`
 }
 
 const (
@@ -173,6 +176,9 @@ func (c *Cluster) events(ctx context.Context, of Object) ([]Event, error) {
 // event is one as either API writes it.
 func event(e *corev1.Event) Event {
 	told := Event{Time: e.LastTimestamp.Time, Reason: e.Reason, Message: e.Message, Times: max(e.Count, 1)}
+	if cure, is := cures.OfEvent(e.Reason); is {
+		told.Cure = cure.Cure
+	}
 	if told.Time.IsZero() {
 		told.Time = e.EventTime.Time
 	}

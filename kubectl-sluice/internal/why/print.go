@@ -37,9 +37,28 @@ func (r *Report) Print(to io.Writer) error {
 		}
 	}
 	part("What came of it", result)
-	part("What limits it", r.Limits)
+	// What helps is said once, at the first line that it is about.
+	told := map[string]bool{}
+	beside := func(lines []string, text, cure string) []string {
+		lines = append(lines, text)
+		if cure != "" && !told[cure] {
+			told[cure] = true
+			lines = append(lines, "  what helps: "+cure)
+		}
+		return lines
+	}
+	var limits []string
+	for _, text := range r.Limits {
+		limits = beside(limits, text, r.cured[text])
+	}
+	part("What limits it", limits)
 	part("Who acts next", r.Next)
 	part("What would change it", r.Changes)
+	if r.ColdStart != nil {
+		if words := r.ColdStart.Words(); words != "" {
+			part("How long the last start from 0 took", []string{words})
+		}
+	}
 	var earlier, events []string
 	for _, l := range r.Earlier[:min(len(r.Earlier), toldEarlier)] {
 		text := clock(l.Since) + "  " + l.Text
@@ -57,7 +76,7 @@ func (r *Report) Print(to io.Writer) error {
 		if e.Times > 1 {
 			text += fmt.Sprintf(" (%d times)", e.Times)
 		}
-		events = append(events, text)
+		events = beside(events, text, e.Cure)
 	}
 	part("Events, the latest first", events)
 	part("What is missing", r.Missing)

@@ -16,6 +16,8 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/coldstart"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/cures"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/families"
 )
 
@@ -39,15 +41,21 @@ type Report struct {
 	Result string `json:"result,omitempty"`
 	// Limits are what kept the result from being what the inputs ask for.
 	Limits []string `json:"limits,omitempty"`
+	// Cures are what helps where a condition is not well, by its reason.
+	Cures []cures.Cure `json:"cures,omitempty"`
 	// Next says who acts next, and when.
 	Next []string `json:"next,omitempty"`
 	// Changes say what would change it.
 	Changes []string `json:"changes,omitempty"`
+	// ColdStart is the last one, nil for a ScaledJob.
+	ColdStart *coldstart.Last `json:"coldStart,omitempty"`
 	// Earlier are decisions before, the latest first.
 	Earlier []Line  `json:"earlier,omitempty"`
 	Events  []Event `json:"events,omitempty"`
 	// Missing is what could not be found out.
 	Missing []string `json:"missing,omitempty"`
+
+	cured map[string]string // what helps against a limit
 }
 
 // Line is a decision in words.
@@ -108,6 +116,9 @@ func Of(f *Facts) *Report {
 	if r.Paused {
 		r.PauseReason = r.annotations[v1alpha1.AnnotationPauseReason]
 	}
+	if f.ScaledObject != nil {
+		r.ColdStart = ptr.To(coldstart.Of(f.ScaledObject))
+	}
 	if f.Account != nil {
 		r.Source = "controller"
 		r.told()
@@ -126,6 +137,9 @@ func Of(f *Facts) *Report {
 // told takes what the controller says.
 func (r *report) told() {
 	a := r.Account
+	if r.ColdStart != nil && !a.Now.IsZero() { // else it is of one that measures none
+		r.ColdStart = ptr.To(r.ColdStart.With(a.ColdStart))
+	}
 	if !r.Paused {
 		for _, m := range a.Last.Metrics {
 			r.Inputs = append(r.Inputs, r.input(m))
@@ -327,13 +341,33 @@ func whole(average *resource.Quantity, replicas int32) float64 {
 	return average.AsApproximateFloat64() * float64(max(replicas, 1))
 }
 
-// ready adds what condition Ready complains of.
+// ready adds what conditions complain of.
 func (r *report) ready() {
-	if c, ok := r.conditions.Get(v1alpha1.ConditionReady); ok && c.Status != "True" {
-		r.Limits = append(r.Limits, fmt.Sprintf("condition Ready is %s, %s: %s", c.Status, c.Reason, c.Message))
-	} else if !ok {
+	for _, c := range cures.NotWell(r.conditions) {
+		if c.Type == string(v1alpha1.ConditionHPAActive) && r.HPA != nil {
+			continue // the HPA itself says it
+		}
+		r.limit(c.String(), c.Reason)
+	}
+	if _, ok := r.conditions.Get(v1alpha1.ConditionReady); !ok {
 		r.Limits = append(r.Limits, "no controller has taken the object up yet: it has no condition Ready")
 	}
+}
+
+// limit adds a limit, and what helps where its reason is known.
+func (r *report) limit(text, reason string) {
+	r.Limits = append(r.Limits, text)
+	cure, is := cures.Of(reason)
+	if !is {
+		return
+	}
+	if !slices.Contains(r.Cures, cure) {
+		r.Cures = append(r.Cures, cure)
+	}
+	if r.cured == nil {
+		r.cured = map[string]string{}
+	}
+	r.cured[text] = cure.Cure
 }
 
 // paused says what a pause means.
@@ -457,7 +491,7 @@ func (r *report) hpa(rests bool) {
 		case autoscalingv2.ScalingActive:
 		}
 		if limits {
-			r.Limits = append(r.Limits, fmt.Sprintf("the HPA says %s: %s", c.Reason, c.Message))
+			r.limit(fmt.Sprintf("the HPA says %s: %s", c.Reason, c.Message), c.Reason)
 		}
 	}
 }

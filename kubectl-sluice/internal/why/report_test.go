@@ -96,6 +96,7 @@ func TestWords(t *testing.T) {
 		"rest": orders(nil).with(0, lag(12, false), nil),
 		"work": orders(nil).with(10, lag(125, true), func(a *account.Account) {
 			a.Times, a.Last.Next = 1, "the HPA, at its next sync"
+			a.ColdStart = &account.ColdStart{Arrived: at(-65), Told: true, Written: at(-64), Ready: at(-52), Seconds: 13}
 			a.Earlier = []account.Decision{{Since: at(-90), Times: 7, Last: scaling.Explanation{
 				Time: at(-65), Replicas: ptr.To[int32](0), Metrics: []scaling.ExplainedMetric{lag(0, false)}, Next: "the controller, when a trigger turns active",
 			}}}
@@ -116,6 +117,15 @@ func TestWords(t *testing.T) {
 			so.Status.TriggersActivity = map[string]v1alpha1.TriggerActivity{"s0-kafka-orders": {IsActive: true}}
 			so.Status.Decisions = []v1alpha1.Decision{{Time: metav1.NewMicroTime(at(-90)), Message: "0 to 9 replicas: s0-kafka-orders 42 at 5 asks for 9"}}
 		}),
+		"ill": orders(func(so *v1alpha1.ScaledObject) {
+			so.Status.Conditions = v1alpha1.Conditions{
+				{Type: v1alpha1.ConditionReady, Status: "False", Reason: "TriggerError", Message: "trigger 0 (kafka): dial tcp: refused"},
+				{Type: v1alpha1.ConditionActive, Status: "Unknown", Reason: "UnknownState"},
+				{Type: v1alpha1.ConditionFallback, Status: "True", Reason: "FallbackExists", Message: "3 replicas"},
+				{Type: v1alpha1.ConditionHPAActive, Status: "False", Reason: "FailedGetExternalMetric", Message: "the HPA's own is told"},
+				{Type: v1alpha1.ConditionPaused, Status: "False", Reason: "ScaledObjectUnpaused"},
+			}
+		}).with(3, says("error", "trigger 0 (kafka): dial tcp: refused"), nil),
 		"jobs":       batch(nil),
 		"jobspaused": batch(map[string]string{v1alpha1.AnnotationPaused: "true"}),
 	} {
@@ -137,6 +147,13 @@ func TestWords(t *testing.T) {
 				}}}
 				facts.Missing = []string{"what the controller knows: no controller is ready in namespace sluice-system"}
 				facts.Events = []Event{{Time: at(-90), Reason: "KEDAScaleTargetActivated", Message: "Scaled Deployment shop/worker from 0 to 9", Times: 2}}
+			case "ill":
+				facts.HPA.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{
+					{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetExternalMetric", Message: "the server answered 500"},
+				}
+				for i, reason := range []string{"KEDAScalerFailed", "KEDAJobCreateFailed", "ScaledObjectPaused", "KEDAScalersStarted", "Theirs"} {
+					facts.Events = append(facts.Events, event(&corev1.Event{LastTimestamp: metav1.NewTime(at(-90 - i)), Reason: reason, Message: "m"}))
+				}
 			case "work":
 				facts.HPA.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{
 					{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionTrue, Reason: "ScaleDownStabilized", Message: "recent recommendations were higher than current one"},
