@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,9 +27,12 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-autoscaler/sluice/identity"
+	"github.com/sluice-autoscaler/sluice/identity/authority"
 	"github.com/sluice-autoscaler/sluice/test/brokers"
 	"github.com/sluice-autoscaler/sluice/test/servers"
 )
@@ -42,26 +46,37 @@ import (
 // hour.
 func TestFaultAlerts(t *testing.T) {
 	ns := namespace(t)
-	w := newWatched(t, ns)
 	began := time.Now()
-	prometheus := scraping(t, inSeconds(t, "deploy/components/alerts/rules.yaml"))
+	rules := inSeconds(t, "deploy/components/alerts/rules.yaml")
+	prometheus := scraping(t, rules)
+	// First, since a controller that begins anew counts anew.
+	flap(t, prometheus)
+	w := newWatched(t, ns)
 	about := func(object string) map[string]string {
 		return map[string]string{"exported_namespace": ns, "scaledObject": object}
 	}
-	var back func()
+	var back, renew func()
+	aged := instances(t, "scaler-rabbitmq")[0].Name()
 	alerts := []alertOf{
+		{"SluiceCertificateNearItsEnd", map[string]string{"pod": aged}, func() { renew = age(t, "rabbitmq") }, func() { renew() }},
 		{"SluiceObjectAtMaximum", about(w.full.name), w.fill, func() { w.full.set(0) }},
 		{"SluiceTriggerFailing", about(w.broken.name), func() { w.script.fail(w.broken.name) }, func() { w.broken.set(0) }},
 		{"SluiceJobsFailing", map[string]string{"exported_namespace": ns, "scaledJob": "batch"}, func() { w.fails.Store(true) }, func() { w.fails.Store(false) }},
 		{"SluiceFamilyDown", map[string]string{"type": "cron"}, func() { down(t, "scaler-cron") }, func() { up(t, "scaler-cron") }},
 		{"SluiceReadingsOld", about("series-page"), func() { stall(t, "scaler-http") }, func() { resume(t, "scaler-http") }},
 		{"SluiceWakeObjectiveMissed", about("late"), func() { w.late(t, ns, prometheus) }, func() {}},
+		{"SluiceWakesLate", nil, func() { tooLate(t, ns) }, func() {}},
 		{"SluiceNotAsked", map[string]string{"what": "metrics"}, func() { back = unregister(t) }, func() { back() }},
 		{"SluiceAdapterCannotAnswer", nil, func() { down(t, "metrics-adapter") }, func() { up(t, "metrics-adapter") }},
 	}
 	var names []string
 	for _, a := range alerts {
 		names = append(names, a.name)
+	}
+	for _, installed := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(rules, -1) {
+		if name := installed[1]; name != flapping && !slices.Contains(names, name) {
+			t.Errorf("nothing is broken for %s", name)
+		}
 	}
 	if firing := prometheus.firing(t, names); len(firing) > 0 {
 		t.Fatalf("fire before anything is broken: %v", firing)
@@ -78,13 +93,10 @@ func TestFaultAlerts(t *testing.T) {
 			for _, a := range alerts {
 				fired[a.name] = fired[a.name] || a.name == f.Labels["alertname"] && f.has(a.labels)
 			}
-			if object := f.Labels["scaledObject"]; f.Labels["alertname"] == "SluiceObjectAtMaximum" && object != w.full.name ||
-				f.Labels["alertname"] == "SluiceFamilyDown" && f.Labels["family"] != "cron" && f.Labels["family"] != "http" {
+			if f.isNoneOfThese(w, aged) {
 				t.Errorf("fires, too: %v", f)
 			}
-			if said := f.Annotations["summary"] + f.Annotations["description"]; strings.Contains(said, "<no value>") || f.Annotations["runbook_url"] == "" {
-				t.Errorf("says %v", f.Annotations)
-			}
+			f.speaks(t)
 		}
 		return !slices.ContainsFunc(names, func(name string) bool { return !fired[name] }), fmt.Sprint(fired)
 	})
@@ -92,8 +104,8 @@ func TestFaultAlerts(t *testing.T) {
 		a.mendIt()
 	}
 	wait(t, "all of them to go out", func() (bool, string) {
-		left := slices.DeleteFunc(prometheus.firing(t, names), func(f firing) bool {
-			return !slices.ContainsFunc(alerts, func(a alertOf) bool { return a.name == f.Labels["alertname"] && f.has(a.labels) })
+		left := slices.DeleteFunc(prometheus.firing(t, append(names, flapping)), func(f firing) bool {
+			return f.Labels["alertname"] != flapping && !slices.ContainsFunc(alerts, func(a alertOf) bool { return a.name == f.Labels["alertname"] && f.has(a.labels) })
 		})
 		return len(left) == 0, fmt.Sprint(left)
 	})
@@ -117,6 +129,20 @@ type alertOf struct {
 	name            string
 	labels          map[string]string
 	breakIt, mendIt func()
+}
+
+// isNoneOfThese reports an alert about something that is well.
+func (f firing) isNoneOfThese(w *watched, aged string) bool {
+	switch f.Labels["alertname"] {
+	case "SluiceObjectAtMaximum":
+		return f.Labels["scaledObject"] != w.full.name
+	case "SluiceFamilyDown":
+		// That of kafka stands still for some seconds, which are minutes here.
+		return !slices.Contains([]string{"cron", "http", "kafka"}, f.Labels["family"])
+	case "SluiceCertificateNearItsEnd":
+		return !strings.HasPrefix(f.Labels["pod"], aged[:strings.LastIndex(aged, "-")])
+	}
+	return false
 }
 
 // watched are objects of every sort that has alerts and panels.
@@ -218,6 +244,138 @@ func (w *watched) late(t *testing.T, ns string, prometheus watcher) {
 		}
 		o.waitReplicas(0)
 	}
+}
+
+// tooLate has work wait for longer than the five seconds in which all wakes should
+// follow: who reads it stands still meanwhile.
+func tooLate(t *testing.T, ns string) {
+	t.Helper()
+	topics, objects := make([]*brokers.KafkaTopic, 3), make([]object, 3)
+	for i := range objects {
+		name := fmt.Sprintf("too-late-%d", i)
+		topics[i] = kafkaTopic(t, "alerts-"+name)
+		objects[i] = scale(t, ns, name, 0, quick(topics[i].Trigger(5)))
+		objects[i].waitCondition("Ready", "True", "")
+		objects[i].waitCondition("Active", "False", "")
+	}
+	stall(t, "scaler-kafka")
+	for _, topic := range topics {
+		if err := topic.Produce(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	since := time.Now()
+	wait(t, "the work to have waited for too long", func() (bool, string) {
+		return time.Since(since) > 5500*time.Millisecond, time.Since(since).String()
+	})
+	resume(t, "scaler-kafka")
+	for _, o := range objects {
+		o.waitReplicas(1)
+	}
+}
+
+// flapping is about the lease of the controllers.
+const flapping = "SluiceLeaseFlapping"
+
+// flap has whoever leads end and be started again, until an alert fires: the other
+// one takes the lease each time.
+func flap(t *testing.T, prometheus watcher) {
+	t.Helper()
+	if firing := prometheus.firing(t, []string{flapping}); len(firing) > 0 {
+		t.Fatalf("fires before the lead changes: %v", firing)
+	}
+	ended := ""
+	wait(t, "an alert about the changes of lead", func() (bool, string) {
+		for _, f := range prometheus.firing(t, []string{flapping}) {
+			f.speaks(t)
+			return f.Labels["name"] == "operator.keda.sh", fmt.Sprint(f)
+		}
+		holder, first := leaseHolder(t), leader(t)
+		if holder == ended || !prometheus.leads(t, first.Name()) {
+			return false, holder + " leads"
+		}
+		process, err := os.FindProcess(first.PID())
+		if err == nil {
+			err = process.Signal(syscall.SIGTERM)
+		}
+		if err != nil {
+			return false, err.Error() // it is on its way out
+		}
+		ended = holder
+		return false, holder + " was ended"
+	})
+	if _, err := world.cluster.WaitInstances(t.Context(), "controller", 2); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// leads reports whether a Pod leads by its newest figures.
+func (w watcher) leads(t *testing.T, pod string) bool {
+	t.Helper()
+	var now struct {
+		Result []struct{} `json:"result"`
+	}
+	w.get(t, "query", url.Values{"query": {fmt.Sprintf("leader_election_master_status{pod=%q} == 1", pod)}}, &now)
+	return len(now.Result) > 0
+}
+
+// age gives a family a certificate of whose life a sixth is left, in a Secret that the
+// controller may not change, and returns what puts an empty one in its place.
+func age(t *testing.T, family string) (renew func()) {
+	t.Helper()
+	api, who := world.cluster.Client(), identity.Scaler(family)
+	of := func(namespace, name string) *corev1.Secret {
+		secret := &corev1.Secret{}
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, secret); err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	ca := of("sluice-pki", "sluice-ca")
+	signer, err := authority.Load(ca.Data[identity.CertificateKey], ca.Data[identity.PrivateKeyKey])
+	if err != nil {
+		t.Fatal(err)
+	}
+	then := time.Now().Add(-50 * time.Minute)
+	certificate, key, err := signer.Sign(authority.Request{Identity: who, Installation: "sluice-system", Lifetime: time.Hour}, then)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renew = func() {
+		ctx := context.WithoutCancel(t.Context())
+		empty := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "sluice-system", Name: who.Secret()}}
+		had := &corev1.Secret{}
+		if err := api.Get(ctx, client.ObjectKeyFromObject(empty), had); err != nil {
+			t.Error(err)
+			return
+		}
+		if had.Immutable == nil || !*had.Immutable {
+			return // it was renewed before
+		}
+		empty.Labels, empty.Annotations, empty.Type = had.Labels, had.Annotations, had.Type
+		if err := api.Delete(ctx, had); err != nil {
+			t.Error(err)
+		}
+		if err := api.Create(ctx, empty); err != nil {
+			t.Error(err)
+		}
+		// Not to wait for the controller's next round.
+		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "sluice-system", Name: "scaler-" + family}}
+		touch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"sluice.dev/touched":"%d"}}}`, then.Unix()))
+		if err := api.Patch(ctx, service, touch); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(renew)
+	// The controller may be at it at this moment.
+	wait(t, "the old key in its Secret", func() (bool, string) {
+		secret := of("sluice-system", who.Secret())
+		secret.Data[identity.CertificateKey], secret.Data[identity.PrivateKeyKey] = certificate, key
+		secret.Immutable = ptr.To(true)
+		err := api.Update(t.Context(), secret)
+		return err == nil, fmt.Sprint(err)
+	})
+	return renew
 }
 
 // stall has all of a component stand still, resume has them go on.
@@ -462,6 +620,14 @@ func (f firing) has(labels map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// speaks refuses what says nothing, or nothing that leads on.
+func (f firing) speaks(t *testing.T) {
+	t.Helper()
+	if said := f.Annotations["summary"] + f.Annotations["description"]; strings.Contains(said, "<no value>") || f.Annotations["runbook_url"] == "" {
+		t.Errorf("says %v", f.Annotations)
+	}
 }
 
 // firing are those of the alerts that fire.
