@@ -28,7 +28,7 @@ type cloudWatchParams struct {
 
 	// Expression is metric math or a Metrics Insights query. With it, the
 	// parameters that name one metric are not used.
-	Expression string `param:"expression"`
+	Expression string `param:"expression" long:"true"`
 	// Namespace is the metric's.
 	Namespace string `param:"namespace" without:"expression"`
 	// MetricName is the metric's name in its namespace.

@@ -33,16 +33,16 @@ type dynamoDBParams struct {
 	// IndexName is a secondary index of the table to query instead.
 	IndexName string `param:"indexName"`
 	// KeyConditionExpression selects items by their key.
-	KeyConditionExpression string `param:"keyConditionExpression,required"`
+	KeyConditionExpression string `param:"keyConditionExpression,required" long:"true"`
 	// FilterExpression drops items that were selected, after they were read.
-	FilterExpression string `param:"filterExpression"`
+	FilterExpression string `param:"filterExpression" long:"true"`
 	// ExpressionAttributeNames is a JSON object of the names that stand for
 	// others in the expressions.
-	ExpressionAttributeNames string `param:"expressionAttributeNames,required"`
+	ExpressionAttributeNames string `param:"expressionAttributeNames,required" long:"true"`
 	// ExpressionAttributeValues is a JSON object of the values in the
 	// expressions, each an object with one of the types S, N (the number as a
 	// string), BOOL, B, L, M and NULL as its key.
-	ExpressionAttributeValues string `param:"expressionAttributeValues,required"`
+	ExpressionAttributeValues string `param:"expressionAttributeValues,required" long:"true"`
 	// TargetValue is the target: items per replica. It is required unless the
 	// trigger only feeds a formula; -1 is as good as none.
 	TargetValue *int64 `param:"targetValue" role:"target" unit:"items"`

@@ -39,7 +39,7 @@ type appInsightsParams struct {
 	MetricAggregationTimespan string `param:"metricAggregationTimespan,required"`
 	// MetricFilter is a filter by dimensions, such as
 	// cloud/roleName eq 'orders'. It may be percent-encoded; a + is a space.
-	MetricFilter string `param:"metricFilter"`
+	MetricFilter string `param:"metricFilter" long:"true"`
 	// TargetValue is the target, in the unit of the metric.
 	TargetValue float64 `param:"targetValue" role:"target"`
 	// ActivationTargetValue is the activation threshold.

@@ -34,7 +34,7 @@ type dataExplorerParams struct {
 	// DatabaseName is the database that is queried.
 	DatabaseName string `param:"databaseName,required"`
 	// Query is the query. It returns one row, whose first column is the value.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// Threshold is the target.
 	Threshold float64 `param:"threshold,required" role:"target"`
 	// ActivationThreshold is the activation threshold.

@@ -31,7 +31,7 @@ type logAnalyticsParams struct {
 	WorkspaceID string `param:"workspaceId,required" from:"auth,trigger,env"`
 	// Query is the query. It returns one row, whose first column is the value, and
 	// says itself which time it looks at.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// Threshold is the target.
 	Threshold float64 `param:"threshold,required" role:"target"`
 	// ActivationThreshold is the activation threshold.

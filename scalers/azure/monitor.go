@@ -48,7 +48,7 @@ type monitorParams struct {
 	// several.
 	MetricNamespace string `param:"metricNamespace"`
 	// MetricFilter is a filter by dimensions, such as EntityName eq 'orders'.
-	MetricFilter string `param:"metricFilter"`
+	MetricFilter string `param:"metricFilter" long:"true"`
 	// MetricAggregationInterval is the length of the time that is looked at, as
 	// hh:mm:ss. The grain of its values is the service's own.
 	MetricAggregationInterval string `param:"metricAggregationInterval" default:"00:05:00"`

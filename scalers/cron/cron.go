@@ -22,9 +22,9 @@ type cronParams struct {
 	Timezone string `param:"timezone,required"`
 	// Start is when the window opens: five cron fields, minute, hour, day of
 	// month, month and day of week.
-	Start string `param:"start,required"`
+	Start string `param:"start,required" long:"true"`
 	// End is when the window closes, written like start.
-	End string `param:"end,required"`
+	End string `param:"end,required" long:"true"`
 	// DesiredReplicas is how many replicas to ask for inside the window;
 	// outside none are asked for.
 	DesiredReplicas int64 `param:"desiredReplicas,required" unit:"replicas"`

@@ -49,7 +49,7 @@ type datadogParams struct {
 type apiParams struct {
 	// Query is the metric query. It returns one series, unless queryAggregator says
 	// what becomes of several.
-	Query string `param:"query"`
+	Query string `param:"query" long:"true"`
 	// QueryAggregator makes one value of several series.
 	QueryAggregator string `param:"queryAggregator" enum:"average,max"`
 	// ActivationQueryValue is the activation threshold.

@@ -41,7 +41,7 @@ type spannerParams struct {
 	DatabaseID string `param:"databaseId,required"`
 	// Query is the SQL to run, in a transaction that only reads. The first column
 	// of the first row is the value: INT64, FLOAT64 or NUMERIC.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// MaxStaleness is how old the data may be that the query sees, such as 15s,
 	// which any replica has at hand; without it, the newest counts, which the
 	// leader is asked for.

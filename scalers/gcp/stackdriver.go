@@ -27,7 +27,7 @@ type stackdriverParams struct {
 	ProjectID string `param:"projectId,required"`
 	// Filter is a monitoring filter. Of several series that it finds, the first one
 	// counts: an alignmentReducer makes one of them.
-	Filter string `param:"filter,required"`
+	Filter string `param:"filter,required" long:"true"`
 	// TargetValue is the target, in the unit of the metric.
 	TargetValue float64 `param:"targetValue" default:"5" role:"target"`
 	// ActivationTargetValue is the activation threshold.

@@ -23,7 +23,7 @@ type workloadParams struct {
 
 	// PodSelector is the label selector of the Pods to count, such as
 	// "app=orders, tier in (web)". They are Pods of the object's own namespace.
-	PodSelector string `param:"podSelector,required"`
+	PodSelector string `param:"podSelector,required" long:"true"`
 	// Value is the target: Pods, or nodes, per replica.
 	Value float64 `param:"value" role:"target" unit:"Pods"`
 	// ActivationValue is the activation threshold.

@@ -27,7 +27,7 @@ type prometheusParams struct {
 	// ServerAddress is the base URL of the API; a path in it is kept.
 	ServerAddress string `param:"serverAddress,required"`
 	// Query is the PromQL to evaluate. It returns one element or none.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// Threshold is the target.
 	Threshold float64 `param:"threshold,required" role:"target"`
 	// ActivationThreshold is the activation threshold.

@@ -30,7 +30,7 @@ type mssqlParams struct {
 
 	// Query returns one number in the first column of its first row. A query
 	// without rows is 0.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// TargetValue is the target of the number.
 	TargetValue float64 `param:"targetValue" role:"target"`
 	// ActivationTargetValue is the activation threshold.

@@ -24,7 +24,7 @@ var mysqlTrigger = scaler.Define("mysql", openMySQL)
 // mysqlParams is the metadata of a mysql trigger.
 type mysqlParams struct {
 	// Query returns one number in the first column of its first row.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// QueryValue is the target of the number.
 	QueryValue float64 `param:"queryValue" role:"target"`
 	// ActivationQueryValue is the activation threshold.

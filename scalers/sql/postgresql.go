@@ -32,7 +32,7 @@ type postgresqlParams struct {
 	scaler.PodIdentity
 
 	// Query returns one number in the first column of its first row.
-	Query string `param:"query,required"`
+	Query string `param:"query,required" long:"true"`
 	// TargetQueryValue is the target of the number.
 	TargetQueryValue float64 `param:"targetQueryValue" role:"target"`
 	// ActivationTargetQueryValue is the activation threshold.

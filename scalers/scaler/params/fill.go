@@ -218,6 +218,10 @@ func (w *filling) fromUnknownVariable(f *field) bool {
 	return false
 }
 
+// longestText is that of a parameter of which names, addresses and metrics are made,
+// in bytes. Each of them, and each error that names them, is as long.
+const longestText = 4 << 10
+
 func (w *filling) found(f *field, found *hit, pending bool) {
 	if f.deprecated != "" {
 		w.Warnings = append(w.Warnings, found.key+": deprecated, "+f.deprecated)
@@ -225,6 +229,10 @@ func (w *filling) found(f *field, found *hit, pending bool) {
 	value, err := f.convert(found.text)
 	if err == nil && !f.binary && !isText(found.text) {
 		err = fmt.Errorf("the value from %s is binary and not text", found.source.Place(found.key))
+	}
+	if !f.long && len(found.text) > longestText {
+		w.Problems.Add(found.key, fmt.Errorf("has %d bytes, more than %d", len(found.text), longestText))
+		return
 	}
 	switch {
 	case err == nil:

@@ -22,6 +22,9 @@
 //	secret:"true"        never shown, even where it comes from the metadata
 //	binary:"true"        the authentication may give it any bytes; they are not
 //	                     trimmed. All others are text
+//	long:"true"          a text that may be longer than 4 KiB, since no name and no
+//	                     address is made of it; secret and binary ones, lists and
+//	                     maps are, and what comes from the authentication alone
 //	together:"host"      keys that mean the same thing: where a
 //	                     ClusterTriggerAuthentication gives one of them, an
 //	                     object cannot give this one
@@ -82,6 +85,7 @@ type field struct {
 	secret     bool
 	binary     bool
 	once       bool
+	long       bool
 	optional   bool // a pointer: nil when absent
 	value      valueType
 }
@@ -95,7 +99,7 @@ func (f *field) from(source scalerv1.ValueSource) bool { return slices.Contains(
 // knownTags are the tags of a parameter, to find misspelt ones.
 var knownTags = []string{
 	"param", "alias", "from", "default", "role", "enum", "unit", "separator", "values",
-	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once", "together", "without",
+	"exclusive", "removed", "deprecated", "question", "secret", "binary", "once", "together", "without", "long",
 }
 
 // tagKey finds the keys of a struct tag.
@@ -209,6 +213,7 @@ func fieldOf(owner reflect.Type, sf reflect.StructField, index []int) *field {
 		fail("type %s cannot be a parameter", sf.Type)
 	}
 	f.value = value
+	f.long = boolTag(sf.Tag, "long", f.secret || f.binary || value.kind != scalerv1.ValueType_VALUE_TYPE_STRING || !f.from(scalerv1.ValueSource_VALUE_SOURCE_TRIGGER), fail)
 	f.readDefault(sf.Tag, fail)
 	if f.role != scalerv1.ParameterRole_PARAMETER_ROLE_UNSPECIFIED && !isInt(typ.Kind()) && typ.Kind() != reflect.Float64 {
 		fail("role is for numbers")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/outbound"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/wire"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
@@ -156,6 +158,26 @@ func Text(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// kinds are what somebody asks of an error that is kept.
+var kinds = []error{contract.ErrPartial, contract.ErrNoData, contract.ErrDoorbellRefused, defect.Err}
+
+// Settled is err as it is kept: its code, as many of its words as are told, and its
+// kind. What it is made of has them once for each of its levels, as long as whoever
+// wrote them wanted.
+func Settled(err error) error {
+	if err == nil || slices.Contains(kinds, err) {
+		return err
+	}
+	code, text := Explain(err)
+	settled := words.Cut(words.Plain(code, strings.Clone(text)), maxErrorText)
+	for _, kind := range kinds {
+		if errors.Is(err, kind) {
+			return words.Being(settled, kind)
+		}
+	}
+	return settled
 }
 
 // Redact takes the credentials out of an error's text, our own words excepted.

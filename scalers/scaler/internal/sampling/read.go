@@ -367,8 +367,8 @@ func (s *Sampler) complete(q *question, cause scalerv1.Detection, took time.Dura
 	}
 }
 
-// redact takes the credentials of a question out of an error. There may be many,
-// and nobody waits for the search.
+// redact takes the credentials of a question out of an error, which is kept. There
+// may be many, and nobody waits for the search.
 func (s *Sampler) redact(q *question, err error) error {
 	if err == nil {
 		return nil
@@ -376,7 +376,7 @@ func (s *Sampler) redact(q *question, err error) error {
 	s.mu.Lock()
 	secrets := q.secrets
 	s.mu.Unlock()
-	return failure.Redact(err, secrets)
+	return failure.Settled(failure.Redact(err, secrets))
 }
 
 // plan decides when the question is read next. s.mu is held.

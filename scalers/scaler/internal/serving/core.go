@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/identity/inbound"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/metrics"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
@@ -103,8 +104,8 @@ func newCore(cfg Config) *core {
 	c := &core{
 		Config: cfg, triggers: map[string]trigger.Trigger{}, metrics: m,
 		detection: map[string]scalerv1.Detection{},
-		held:      pool.NewAllowance("bytes of credentials", mostHeld, 0),
-		asking:    pool.NewAllowance("bytes of triggers", mostAsking, 0),
+		held:      pool.NewAllowance("bytes of credentials", mostHeld, int(budget.Part(heldOfAll))),
+		asking:    pool.NewAllowance("bytes of triggers", mostAsking, int(budget.Part(askingOfAll))),
 		guests:    pool.NewAllowance("triggers", mostOfGuest, 0),
 		resolving: inbound.NewGate(mostResolving, mostResolvingOfOne),
 		sampler: sampling.New(sampling.Config{

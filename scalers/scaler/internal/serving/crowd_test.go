@@ -58,7 +58,7 @@ func TestCallersWhoNeverSayWho(t *testing.T) {
 // what is too much is refused, and others are served.
 func TestTriggersOfANamespaceAreBounded(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
-		f.server.core.asking = pool.NewAllowance("bytes of triggers", 4000, 0)
+		f.server.core.asking = pool.NewAllowance("bytes of triggers", 25_000, 0)
 		w := f.watch(t)
 		defer w.cancel()
 		send := func(id, namespace string, junk int) {

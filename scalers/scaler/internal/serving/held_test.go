@@ -23,7 +23,7 @@ import (
 // much: what is too much is refused, and taken once there is room.
 func TestCredentialsOfANamespaceAreBounded(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
-		f.server.core.held = pool.NewAllowance("bytes of credentials", 1000, 0)
+		f.server.core.held = pool.NewAllowance("bytes of credentials", 1200, 0)
 		f.passwords.set(strings.Repeat("x", 500))
 		w := f.watch(t)
 		defer w.cancel()
@@ -39,7 +39,7 @@ func TestCredentialsOfANamespaceAreBounded(t *testing.T) {
 			case refused != (n == 2):
 				t.Errorf("observation %d = %v", n, o.GetStatus())
 			case refused && (codes.Code(o.GetStatus().GetCode()) != codes.ResourceExhausted ||
-				o.GetStatus().GetMessage() != `well: the triggers of namespace "default" would have this family hold more than 1000 bytes of credentials`):
+				o.GetStatus().GetMessage() != `well: the triggers of namespace "default" would have this family hold more than 1200 bytes of credentials`):
 				t.Errorf("the refusal is %v", o.GetStatus())
 			}
 		}
@@ -58,7 +58,7 @@ func TestCredentialsOfANamespaceAreBounded(t *testing.T) {
 func TestAGuestTakesNoRoomOfANamespace(t *testing.T) {
 	withFamily(t, func(t *testing.T, f *served) {
 		c := f.server.core
-		c.held = pool.NewAllowance("bytes of credentials", 1000, 0)
+		c.held = pool.NewAllowance("bytes of credentials", 1200, 0)
 		f.passwords.set(strings.Repeat("x", 500))
 		ref := wellRef("default", scalerv1.KeyAuthenticationRef, "TriggerAuthentication/well")
 		for range 2 {

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/defect"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
 const (
@@ -118,13 +119,20 @@ func resolveSafely(ctx context.Context, r contract.Resolver, refs contract.Refer
 	return r.Resolve(ctx, refs)
 }
 
+// ofValue is what a value takes beside its name and its bytes.
+const ofValue = 64
+
 // hold counts the credentials, if the namespace may have so many.
 func (l *login) hold(creds *contract.Credentials) error {
+	creds.Warnings = words.Few(creds.Warnings)
 	bytes := 0
 	for _, values := range []map[string]string{creds.Parameters, creds.Env} {
-		for _, value := range values {
-			bytes += len(value)
+		for name, value := range values {
+			bytes += len(name) + len(value) + ofValue
 		}
+	}
+	for _, warning := range creds.Warnings {
+		bytes += len(warning)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

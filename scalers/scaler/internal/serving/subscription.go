@@ -12,7 +12,6 @@ import (
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
@@ -22,13 +21,17 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/words"
 )
 
-// mostHeld is what the credentials of all triggers of a namespace may have, in
-// bytes.
-const mostHeld = 16 << 20
-
-// mostAsking is what the requests of all triggers of a namespace may have, in
-// bytes: 10,000 of the usual ones have less than half of it.
-const mostAsking = 48 << 20
+const (
+	// mostHeld is what the credentials of all triggers of a namespace may have, in
+	// bytes; heldOfAll which part of the memory those of all namespaces.
+	mostHeld  = 16 << 20
+	heldOfAll = 8
+	// mostAsking is what may be kept of all triggers of a namespace, in bytes; 10,000
+	// of the usual ones have three quarters of it. askingOfAll is which part of the
+	// memory is for those of all namespaces, of which none has more than it leaves.
+	mostAsking  = 64 << 20
+	askingOfAll = 2
+)
 
 const (
 	// mostResolving is how many triggers read their credentials at once, and
@@ -122,7 +125,7 @@ func (c *core) inTurn(ctx context.Context, namespace string, attempt func(contex
 // room counts what is kept of a request, if there may be so much.
 func (c *core) room(ctx context.Context, payer string, req trigger.Request) ([]*pool.Holding, error) {
 	bytes, one := c.asking.For(payer), c.guests.For(allGuests)
-	if err := bytes.Set(proto.Size(req.Ref)); err != nil {
+	if err := bytes.Set(req.Weight()); err != nil {
 		return nil, err
 	}
 	if isCore(ctx) {

@@ -223,11 +223,19 @@ func warningsOf(params any) []string {
 	return nil
 }
 
-// checkMetrics refuses targets that make no HPA, and names that are there twice.
+// longestName is that of a metric, in bytes.
+const longestName = 4 << 10
+
+// checkMetrics refuses targets that make no HPA, and names that are there twice or
+// long.
 // Triggers that only feed a formula need no target.
 func checkMetrics(p *params.Problems, metrics []contract.Metric, key string, metricSource bool) {
 	seen := map[string]bool{}
 	for _, m := range metrics {
+		if len(m.Name) > longestName {
+			p.Add("name of a metric", fmt.Errorf("has %d bytes, more than %d", len(m.Name), longestName))
+			continue
+		}
 		if seen[m.Name] {
 			p.Add("metric "+m.Name, errors.New("is there twice"))
 		}

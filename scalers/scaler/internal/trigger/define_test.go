@@ -248,6 +248,37 @@ func TestSourcesThatAreNotAllowedAreIgnored(t *testing.T) {
 	}
 }
 
+// listedParams make the name of a metric of a list.
+type listedParams struct {
+	Names  []string `param:"names"`
+	Topic  string   `param:"topic"`
+	Query  string   `param:"query" long:"true"`
+	Token  string   `param:"token" secret:"true"`
+	Target float64  `param:"target" default:"1" role:"target"`
+}
+
+func (p listedParams) Name() string { return "listed-" + strings.Join(p.Names, "-") }
+
+// TestNamesAndAddressesAreShort: names of metrics, addresses and errors are as long as
+// what they are made of, and are kept for each trigger.
+func TestNamesAndAddressesAreShort(t *testing.T) {
+	listed := Define("listed", func(context.Context, listedParams) (contract.Source, error) { return nil, nil })
+	long := strings.Repeat("x", 4<<10)
+	for key, tt := range map[string]struct{ text, want string }{
+		"topic":  {long, ""},
+		"topic ": {long + "x", "listed: topic: has 4097 bytes, more than 4096"},
+		"query":  {long + long, ""},
+		"token":  {long + long, ""},
+		"names":  {long, "listed: name of a metric: has 4103 bytes, more than 4096"},
+	} {
+		ref := &externalscaler.ScaledObjectRef{Name: "a", Namespace: "b", ScalerMetadata: map[string]string{strings.TrimSpace(key): tt.text}}
+		_, err := listed.Bind(ref, &contract.Credentials{})
+		if got := status.Convert(err).Message(); got != tt.want {
+			t.Errorf("%s of %d bytes: %.200q, want %q", key, len(tt.text), got, tt.want)
+		}
+	}
+}
+
 func TestAllProblemsAtOnce(t *testing.T) {
 	var got sampleParams
 	tests := map[string]struct {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
@@ -39,6 +41,29 @@ func (r Request) Identity() (id, generation string) {
 func (r Request) ByReference() bool {
 	m := r.Ref.GetScalerMetadata()
 	return m[scalerv1.KeyTriggerType] == "" && m[scalerv1.KeyKind] != "" && m[scalerv1.KeyTriggerIndex] != "" && m[scalerv1.KeyGeneration] != ""
+}
+
+const (
+	// ofEach is what is kept of a trigger beside its texts, in bytes: its source, its
+	// share in it, and why it failed last.
+	ofEach = 4 << 10
+	// shortText is a text which is there once or is nothing, in bytes. The address,
+	// the name of a metric and the errors that are made of a longer one are as much
+	// again, three bytes for one where it is escaped.
+	shortText  = 256
+	madeOfText = 5
+)
+
+// Weight is what is kept of the request, in bytes.
+func (r Request) Weight() int {
+	bytes := ofEach + proto.Size(r.Ref)
+	for key, value := range r.Ref.GetScalerMetadata() {
+		bytes += madeOfText * (max(len(key)-shortText, 0) + max(len(value)-shortText, 0))
+	}
+	for key, value := range r.values {
+		bytes += len(key) + len(value)
+	}
+	return bytes
 }
 
 // userMetadata returns the trigger's own metadata, without reserved keys.
