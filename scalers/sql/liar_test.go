@@ -405,8 +405,24 @@ func TestPasswordsThatAreHashedForever(t *testing.T) {
 			t.Errorf("in two pieces, of which the first has %d bytes: it is let through", i)
 		}
 	}
-	if err := (&messages{longest: mostMessage}).Check(append(challenge(4096), postgresqlLogin...)); err != nil {
+	if err := (&messages{longest: mostMessage}).Check(challenge(4096)); err != nil {
 		t.Errorf("what PostgreSQL asks for: %v", err)
+	}
+}
+
+// TestChallengesComeAlone: a password is hashed in turn whatever comes behind the
+// challenge in the same piece.
+func TestChallengesComeAlone(t *testing.T) {
+	challenge := message('R', "\x00\x00\x00\x0br=nonce,s=c2FsdA==,i=4096")
+	for name, behind := range map[string]string{"the end of SCRAM": "\x00\x00\x00\x0cv=proof", "another challenge": "\x00\x00\x00\x0br=nonce,s=c2FsdA==,i=4096", "a login": "\x00\x00\x00\x00"} {
+		m := &messages{longest: mostMessage}
+		if err := m.Check(append(challenge, message('R', behind)...)); !errors.Is(err, errAhead) {
+			t.Errorf("%s behind a challenge: %v", name, err)
+		}
+	}
+	m := &messages{longest: mostMessage}
+	if err := m.Check(append(challenge, message('N', "\x00")...)); err != nil || !m.hashes {
+		t.Errorf("a notice behind a challenge: %v, hashes %v", err, m.hashes)
 	}
 }
 

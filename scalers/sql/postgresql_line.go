@@ -109,6 +109,7 @@ const longestLoginMessage = 8 << 10
 
 var (
 	errLongLogin  = errors.New("the server says more about a login than there is to say")
+	errAhead      = errors.New("the server goes on with a login before the answer to its challenge")
 	errIterations = scaler.Errorf(codes.FailedPrecondition, "login: the server asked for more than %d iterations of the password's hash (scram_iterations)", client.MostIterations)
 )
 
@@ -119,7 +120,7 @@ type messages struct {
 	body     uint32         // bytes of it that are to come
 	kept     []byte         // what came of it, as far as it is looked at
 	settings map[string]int // the length of each that was reported
-	hashes   bool           // whether the driver hashes a password for what came
+	hashes   bool           // whether the driver hashes a password for what came last
 }
 
 // Check refuses what comes next, in pieces of any size.
@@ -201,6 +202,8 @@ func (m *messages) whole() (err error) {
 	switch kind := m.head[0]; {
 	case kind == authentication && client.TooManyIterations(m.kept):
 		err = errIterations
+	case kind == authentication && m.hashes:
+		err = errAhead
 	case kind == authentication:
 		m.hashes = len(m.kept) >= 4 && binary.BigEndian.Uint32(m.kept) == challenges
 	case kind == setting:
