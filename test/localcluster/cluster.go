@@ -245,7 +245,7 @@ func (c *Cluster) stopAll() error {
 		errs = append(errs, c.options.Door.Close())
 	}
 	if c.kubelet != nil {
-		c.kubelet.stop()
+		errs = append(errs, c.kubelet.stop())
 	}
 	// Nothing of the control plane is kept, so it need not end in order.
 	for i := len(c.roles) - 1; i >= 0; i-- {

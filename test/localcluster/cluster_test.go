@@ -105,6 +105,7 @@ func TestTwoClusters(t *testing.T) {
 func testProcesses(t *testing.T, c *Cluster) {
 	instances := installFixture(t, c)
 	t.Run("a process is what its Pod says", func(t *testing.T) { testPod(t, c, instances) })
+	t.Run("ports of a process are forwarded", func(t *testing.T) { testPortForward(t, c, instances[0]) })
 	t.Run("the aggregation layer reaches a process", func(t *testing.T) { testAggregation(t, c) })
 	t.Run("a killed instance leaves the endpoints and returns", func(t *testing.T) { testKill(t, c, instances[0]) })
 	t.Run("a crashed program is started again", func(t *testing.T) { testCrash(t, instances[0]) })

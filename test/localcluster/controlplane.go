@@ -163,6 +163,12 @@ func (c *controlPlaneConfig) writeCertificates() error {
 	if err := ca.server("apiserver", names, addresses); err != nil {
 		return err
 	}
+	if err := ca.server(kubeletServer, nil, []net.IP{net.ParseIP(c.host)}); err != nil {
+		return err
+	}
+	if err := ca.client(kubeletClient, kubeletClient); err != nil {
+		return err
+	}
 	for _, u := range users {
 		var groups []string
 		if u.group != "" {
@@ -253,6 +259,8 @@ func (c *controlPlaneConfig) apiServerArgs() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--tls-cert-file=" + c.pki("apiserver.crt"), "--tls-private-key-file=" + c.pki("apiserver.key"),
 		"--client-ca-file=" + c.pki("ca.crt"),
+		"--kubelet-certificate-authority=" + c.pki("ca.crt"),
+		"--kubelet-client-certificate=" + c.pki(kubeletClient+".crt"), "--kubelet-client-key=" + c.pki(kubeletClient+".key"),
 		"--admission-control-config-file=" + c.dir.join("admission.yaml"),
 		"--authorization-mode=RBAC", "--allow-privileged=true",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",

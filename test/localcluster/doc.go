@@ -25,7 +25,8 @@
 // by address.
 //
 // What libraries do, they do: kwok plays all Pods that are none of ours,
-// controller-runtime and client-go talk to the API server, kustomize renders.
+// controller-runtime and client-go talk to the API server, cri-streaming forwards
+// ports of Pods as a kubelet does, kustomize renders.
 // What is here has none:
 //
 //	build, control plane   envtest starts an API server and etcd that somebody

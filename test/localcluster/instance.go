@@ -187,8 +187,8 @@ func (i *Instance) PortForward(ctx context.Context, port string) (address string
 	if err != nil {
 		return "", nil, err
 	}
-	inside := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(number)))
-	d := openDoorFrom(ctx, listener, func(ctx context.Context) (net.Conn, error) { return i.box.dial(ctx, "tcp", inside) })
+	inside := strconv.Itoa(int(number))
+	d := openDoorFrom(ctx, listener, func(ctx context.Context) (net.Conn, error) { return i.dialInside(ctx, inside) })
 	return listener.Addr().String(), d.close, nil
 }
 

@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path"
@@ -35,6 +36,7 @@ type kubelet struct {
 	cluster    *Cluster
 	httpClient *http.Client
 	client     *kubernetes.Clientset
+	forwarder  *forwarder
 	cancel     context.CancelFunc
 	work       sync.WaitGroup
 
@@ -57,15 +59,17 @@ func startKubelet(ctx context.Context, c *Cluster) (*kubelet, error) {
 	if k.client, err = kubernetes.NewForConfigAndClient(config, k.httpClient); err != nil {
 		return nil, err
 	}
-	if err := k.register(ctx); err != nil {
+	if k.forwarder, err = startForwarder(ctx, k); err != nil {
 		return nil, err
+	}
+	if err := k.register(ctx); err != nil {
+		return nil, errors.Join(err, k.forwarder.close())
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ends with stop, not with the start
 	k.cancel = cancel
 	k.work.Go(func() { k.renewLease(running) })
 	if err := k.watchPods(ctx, running); err != nil {
-		k.stop()
-		return nil, err
+		return nil, errors.Join(err, k.stop())
 	}
 	return k, nil
 }
@@ -84,6 +88,8 @@ func (k *kubelet) register(ctx context.Context) error {
 			Capacity: roomy(), Allocatable: roomy(),
 			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: k.cluster.Address()}},
 			Conditions: readyNow(),
+			// Where the API server asks for ports of Pods.
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: k.forwarder.port}},
 		},
 	}
 	created, err := k.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
@@ -223,10 +229,12 @@ func (k *kubelet) announce() {
 
 // stop ends all instances and everything that works for them. The Pods stay in
 // the API: the cluster ends anyway.
-func (k *kubelet) stop() {
+func (k *kubelet) stop() error {
 	k.cancel()
+	err := k.forwarder.close()
 	k.work.Wait()
 	k.httpClient.CloseIdleConnections()
+	return err
 }
 
 // component is the program of an image: its last path element, without tag and
