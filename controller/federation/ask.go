@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
@@ -32,6 +33,7 @@ func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (
 	t = f.withDefaults(t)
 	return f.ask(ctx, t, func(ctx context.Context, c candidate, ref *externalscaler.ScaledObjectRef, options ...grpc.CallOption) (float64, error) {
 		if !c.classic {
+			ctx = withAge(ctx)
 			return askMetric(ctx, c.client, ref, metric, options...)
 		}
 		if value, ok := f.recent.get(t, metric); ok {
@@ -46,6 +48,29 @@ func (f *Federation) GetMetrics(ctx context.Context, t Trigger, metric string) (
 		}
 		return value, err
 	})
+}
+
+type ageKey struct{}
+
+// AgeWanted is what NotOlderThan says.
+func AgeWanted(ctx context.Context) (time.Duration, bool) {
+	age, ok := ctx.Value(ageKey{}).(time.Duration)
+	return age, ok
+}
+
+// NotOlderThan has GetMetrics ask for a reading that is no older than that, where
+// the family can read its source at once.
+func NotOlderThan(ctx context.Context, age time.Duration) context.Context {
+	return context.WithValue(ctx, ageKey{}, max(age, time.Millisecond))
+}
+
+// withAge tells a family what NotOlderThan says.
+func withAge(ctx context.Context) context.Context {
+	age, ok := AgeWanted(ctx)
+	if !ok {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, scalerv1.HeaderMaxAge, age.String())
 }
 
 // Check returns what a family says is wrong with a trigger, as far as that can

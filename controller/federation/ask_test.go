@@ -5,15 +5,18 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 func TestTheAdapterMeetsTheControllerAtOneInstance(t *testing.T) {
@@ -152,6 +155,30 @@ func TestAnInstanceThatIsGoneIsPassedOver(t *testing.T) {
 				t.Errorf("GetMetrics = %v, %v", value, err)
 			}
 		})
+	}
+}
+
+func TestAFamilyHearsHowOldAReadingMayBe(t *testing.T) {
+	w := newWorld(t)
+	f := newFamily(t, w.events)
+	w.service("kafka", f)
+	var heard []string
+	f.mu.Lock()
+	f.metrics = func(ctx context.Context, _ *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		heard = append(heard, strings.Join(md.Get(scalerv1.HeaderMaxAge), ","))
+		return &externalscaler.GetMetricsResponse{MetricValues: []*externalscaler.MetricValue{{MetricName: "backlog", MetricValueFloat: 7}}}, nil
+	}
+	f.mu.Unlock()
+	orders := trigger("kafka", 1)
+	w.known("kafka")
+	for _, ctx := range []context.Context{t.Context(), NotOlderThan(t.Context(), 300*time.Millisecond), NotOlderThan(t.Context(), -time.Second)} {
+		if _, err := w.GetMetrics(ctx, orders, "backlog"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(slices.Compact(heard), []string{"", "300ms", "1ms"}) {
+		t.Errorf("heard %q", heard)
 	}
 }
 

@@ -67,6 +67,18 @@ func ReadyReplicas(object client.Object) (ready int32, known bool) {
 	return 0, false
 }
 
+// Pods is how many Pods a Deployment or StatefulSet has; of other kinds it is not
+// known.
+func Pods(object client.Object) (pods int32, known bool) {
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		return o.Status.Replicas, true
+	case *appsv1.StatefulSet:
+		return o.Status.Replicas, true
+	}
+	return 0, false
+}
+
 // Workloads makes the transforms of a process's caches for workloads. Most are not
 // ours, and all of them are in the cache: what somebody here reads is kept, and for
 // one namespace so much of that.
@@ -112,11 +124,11 @@ func (w *Workloads) Strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
 		o.Spec = appsv1.DeploymentSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
-		o.Status = appsv1.DeploymentStatus{ReadyReplicas: o.Status.ReadyReplicas}
+		o.Status = appsv1.DeploymentStatus{Replicas: o.Status.Replicas, ReadyReplicas: o.Status.ReadyReplicas}
 		strip(w, o, "Deployment/", &o.ObjectMeta, &o.Spec.Template)
 	case *appsv1.StatefulSet:
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
-		o.Status = appsv1.StatefulSetStatus{ReadyReplicas: o.Status.ReadyReplicas}
+		o.Status = appsv1.StatefulSetStatus{Replicas: o.Status.Replicas, ReadyReplicas: o.Status.ReadyReplicas}
 		strip(w, o, "StatefulSet/", &o.ObjectMeta, &o.Spec.Template)
 	case *appsv1.ReplicaSet:
 		o.Spec = appsv1.ReplicaSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}

@@ -56,14 +56,14 @@ func TestStripWorkload(t *testing.T) {
 				ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](3), Selector: selector, Template: template},
 				Status: appsv1.DeploymentStatus{Replicas: 3},
 			},
-			&appsv1.Deployment{ObjectMeta: keptMeta, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](3), Template: kept}},
+			&appsv1.Deployment{ObjectMeta: keptMeta, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](3), Template: kept}, Status: appsv1.DeploymentStatus{Replicas: 3}},
 		},
 		"StatefulSet": {
 			&appsv1.StatefulSet{
 				ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template, ServiceName: "worker"},
 				Status: appsv1.StatefulSetStatus{Replicas: 3},
 			},
-			&appsv1.StatefulSet{ObjectMeta: keptMeta, Spec: appsv1.StatefulSetSpec{Template: kept}},
+			&appsv1.StatefulSet{ObjectMeta: keptMeta, Spec: appsv1.StatefulSetSpec{Template: kept}, Status: appsv1.StatefulSetStatus{Replicas: 3}},
 		},
 		"ReplicaSet": {
 			&appsv1.ReplicaSet{

@@ -3,7 +3,7 @@ module github.com/sluice-autoscaler/sluice/test/hpa
 go 1.26.0
 
 require (
-	github.com/sluice-autoscaler/sluice/kubectl-sluice v0.0.0
+	github.com/sluice-autoscaler/sluice/controller v0.0.0
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2

@@ -10,7 +10,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/sluice-autoscaler/sluice/kubectl-sluice/hpa"
+	"github.com/sluice-autoscaler/sluice/controller/hpa"
 )
 
 // ours is what kubectl-sluice makes of the same.

@@ -32,7 +32,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/podautoscaler"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
 
-	"github.com/sluice-autoscaler/sluice/kubectl-sluice/hpa"
+	"github.com/sluice-autoscaler/sluice/controller/hpa"
 )
 
 const namespace, name = "shop", "worker"

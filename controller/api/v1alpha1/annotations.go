@@ -31,6 +31,7 @@ const (
 	AnnotationIdlePollingInterval = "sluice.dev/idle-polling-interval"
 	AnnotationNoData              = "sluice.dev/no-data"
 	AnnotationWakeObjective       = "sluice.dev/wake-objective"
+	AnnotationHPANudge            = "sluice.dev/hpa-nudge"
 	// AnnotationPauseReason says in words why somebody paused an object. Nothing
 	// depends on it.
 	AnnotationPauseReason = "sluice.dev/pause-reason"
@@ -50,6 +51,9 @@ const (
 	// LabelScaledObjectName is put on the ScaledObject; the HPA selects its
 	// external metrics by it.
 	LabelScaledObjectName = "scaledobject.keda.sh/name"
+	// LabelNudge is beside it in that selector. It selects nothing: whoever changes
+	// it has the HPA look at its metrics at once.
+	LabelNudge = "sluice.dev/nudge"
 	// Finalizer is put on every object that needs an orderly end.
 	Finalizer = "finalizer.keda.sh"
 )
@@ -152,6 +156,19 @@ func idlePollingInterval(annotations map[string]string, otherwise time.Duration)
 	return d, nil
 }
 
+// NudgesHPA reports whether the HPA may be made to look at its metrics at once:
+// unless annotation hpa-nudge has value off. Another value than on and off is an
+// error.
+func (so *ScaledObject) NudgesHPA() (bool, error) {
+	switch text, ok := so.Annotations[AnnotationHPANudge]; {
+	case !ok, text == "on":
+		return true, nil
+	case text != "off":
+		return true, fmt.Errorf("annotation %s: %.64q is neither on nor off", AnnotationHPANudge, text)
+	}
+	return false, nil
+}
+
 // WakeObjective is how soon work is to have its replicas after it arrived at rest,
 // 0 where the user does not say: a Go duration such as 2s.
 func (so *ScaledObject) WakeObjective() (time.Duration, error) {
@@ -198,7 +215,8 @@ func (so *ScaledObject) AnnotationProblems() []error {
 	_, idle := so.IdlePollingInterval()
 	_, noData := so.NoData()
 	_, objective := so.WakeObjective()
-	return slices.DeleteFunc([]error{activation, doorbell, idle, noData, objective}, func(err error) bool { return err == nil })
+	_, nudge := so.NudgesHPA()
+	return slices.DeleteFunc([]error{activation, doorbell, idle, noData, objective, nudge}, func(err error) bool { return err == nil })
 }
 
 // flag reads a bool annotation. Absent is false; text that is no bool, the

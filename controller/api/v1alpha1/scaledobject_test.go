@@ -165,6 +165,7 @@ func TestAnnotationProblemsNameTheAnnotation(t *testing.T) {
 		AnnotationNoData:              "guess",
 		AnnotationActivation:          "all",
 		AnnotationWakeObjective:       "soon",
+		AnnotationHPANudge:            "never",
 	}
 	_, replicas := so.PausedReplicas()
 	_, doorbell := so.Doorbell()
@@ -172,6 +173,7 @@ func TestAnnotationProblemsNameTheAnnotation(t *testing.T) {
 	_, noData := so.NoData()
 	_, activation := so.ActivatesByOne()
 	_, objective := so.WakeObjective()
+	_, nudge := so.NudgesHPA()
 	want := map[string]error{
 		`annotation autoscaling.keda.sh/paused-replicas: "three" is not a replica count`:                   replicas,
 		`annotation sluice.dev/doorbell: "loud" is neither on nor off`:                                     doorbell,
@@ -179,8 +181,9 @@ func TestAnnotationProblemsNameTheAnnotation(t *testing.T) {
 		`annotation sluice.dev/no-data: "guess" is none of hold, error, zero`:                              noData,
 		`annotation sluice.dev/wake-objective: "soon" is not a duration above 0, such as 2s`:               objective,
 		`annotation sluice.dev/activation: "all" is not one`:                                               activation,
+		`annotation sluice.dev/hpa-nudge: "never" is neither on nor off`:                                   nudge,
 	}
-	if n := len(so.AnnotationProblems()); n != 5 {
+	if n := len(so.AnnotationProblems()); n != 6 {
 		t.Errorf("%d annotations that do without", n)
 	}
 	for text, err := range want {

@@ -51,6 +51,7 @@ type Loop struct {
 	Room *kept.Budget
 	Now  func() time.Time
 
+	effect  effect // of nudges
 	mu      sync.Mutex
 	started time.Time
 	objects map[types.NamespacedName]*memory
@@ -82,6 +83,8 @@ type Figures interface {
 	Woke(so *v1alpha1.ScaledObject, after time.Duration, told bool)
 	// Started tells how long work that arrived at zero waited for a ready replica.
 	Started(so *v1alpha1.ScaledObject, after time.Duration)
+	// Nudged counts an HPA that was made to look at its metrics at once.
+	Nudged()
 	// Read takes a reading of a trigger with its metrics, which may be without
 	// data.
 	Read(so *v1alpha1.ScaledObject, trigger int, metrics []string, empty bool)
@@ -163,16 +166,19 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	if apierrors.IsConflict(failed) || ctx.Err() != nil {
 		return reconcile.Result{}, failed
 	}
+	var nudge time.Duration
+	var unnudged error
 	if failed == nil && in.Replicas != nil {
+		nudge, unnudged = l.nudge(ctx, so, m, t, read, decision)
 		m.carriedOut()
 		l.look(so, m, t, cmp.Or(decision.Write, in.Replicas))
 	}
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m), Unscaled: failed}
 	again, err := l.Status.Observed(ctx, so, observed)
-	if err := errors.Join(err, failed); err != nil {
+	if err := errors.Join(err, failed, unnudged); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: sooner(l.until(decision.Next), again)}, nil
+	return reconcile.Result{RequeueAfter: sooner(sooner(l.until(decision.Next), again), nudge)}, nil
 }
 
 // look has a target that nobody watches subscribed as it is now: at once when it

@@ -39,6 +39,7 @@ type memory struct {
 	risen bool
 
 	looked look
+	nudged nudged
 	record record
 	// waking is the rise from zero whose first ready replica is waited for, nil for
 	// none.
@@ -128,6 +129,7 @@ func (l *Loop) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.objects, l.started = nil, time.Time{}
+	l.effect.anew()
 }
 
 // follow takes note of a changed spec and returns the indexes of triggers that

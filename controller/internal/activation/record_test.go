@@ -166,7 +166,10 @@ type measured struct {
 	late, woken, started []time.Duration
 	wakes, empty         []string
 	forgotten            []int
+	nudged               int
 }
+
+func (m *measured) Nudged() { m.nudged++ }
 
 func (m *measured) Decided(_ *v1alpha1.ScaledObject, late time.Duration) {
 	m.late = append(m.late, late)

@@ -145,7 +145,7 @@ func hpaChanged() predicate.Predicate {
 }
 
 func sameHPA(a, b *autoscalingv2.HorizontalPodAutoscaler) bool {
-	return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) &&
+	return scaledobject.SameSpec(a, b) &&
 		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) &&
 		apiequality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
 }
@@ -168,15 +168,20 @@ func firstReady() predicate.Predicate {
 	}
 }
 
-// scalingActiveChanged passes changes of what the HPA says of itself.
+// scalingActiveChanged passes changes of what the HPA says of itself, and that it
+// has seen a spec: it looked.
 func scalingActiveChanged() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, ok := e.ObjectOld.(*autoscalingv2.HorizontalPodAutoscaler)
 			after, ok2 := e.ObjectNew.(*autoscalingv2.HorizontalPodAutoscaler)
-			return ok && ok2 && scalingActive(before) != scalingActive(after)
+			return ok && ok2 && (scalingActive(before) != scalingActive(after) || seen(before) != seen(after))
 		},
 	}
+}
+
+func seen(hpa *autoscalingv2.HorizontalPodAutoscaler) int64 {
+	return ptr.Deref(hpa.Status.ObservedGeneration, 0)
 }
 
 func scalingActive(hpa *autoscalingv2.HorizontalPodAutoscaler) string {

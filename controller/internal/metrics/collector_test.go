@@ -181,17 +181,21 @@ keda_internal_scale_loop_latency_seconds{namespace="shop",resource="worker",type
 # TYPE keda_scaler_empty_upstream_responses_total counter
 keda_scaler_empty_upstream_responses_total{ignoreNullValues="false",metricName="s0-a",namespace="shop",resourceType="scaledobject",scaledResource="worker",triggerName="kafkaScaler"} 1
 keda_scaler_empty_upstream_responses_total{ignoreNullValues="true",metricName="s2-b",namespace="shop",resourceType="scaledobject",scaledResource="worker",triggerName="bills"} 1
+# HELP sluice_hpa_nudges_total HPAs that were made to look at their metrics at once, because what was read asks for more replicas.
+# TYPE sluice_hpa_nudges_total counter
+sluice_hpa_nudges_total 1
 `
+	f.Nudged()
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
 	key := types.NamespacedName{Namespace: "shop", Name: "worker"}
 	f.ForgetTrigger(key, 2)
-	if n := testutil.CollectAndCount(f); n != 2 {
+	if n := testutil.CollectAndCount(f); n != 3 {
 		t.Errorf("%d series after a trigger went", n)
 	}
 	f.Forget(key)
-	if n := testutil.CollectAndCount(f); n != 0 {
+	if n := testutil.CollectAndCount(f); n != 1 {
 		t.Errorf("%d series after the object went", n)
 	}
 	f.Woken("kafka", 300*time.Millisecond)

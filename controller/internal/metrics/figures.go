@@ -15,7 +15,9 @@ import (
 type Figures struct {
 	late  *perName
 	woken *prometheus.HistogramVec
-	empty *perName
+	// nudged are HPAs that were made to look.
+	nudged prometheus.Counter
+	empty  *perName
 	// wakes are those of objects with an objective, cold the last cold starts.
 	wakes, cold *perName
 	// failing are the ScaledJobs' Jobs that failed in a row.
@@ -33,6 +35,10 @@ func NewFigures(out *series.LeftOut) *Figures {
 			Help:    "From the arrival of work, by its source's own clock, to the write that woke the target.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}, []string{"type"}),
+		nudged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sluice_hpa_nudges_total",
+			Help: "HPAs that were made to look at their metrics at once, because what was read asks for more replicas.",
+		}),
 		failing: series.NewGauges[objectKey, int](each(out), "sluice_scaled_job_failures_in_a_row",
 			"The newest of a ScaledJob's Jobs that have ended and are kept, as long as all of them failed.", perJob...),
 		wakes: series.New[objectKey, int](each(out), "sluice_scaled_object_wakes_total",
@@ -50,6 +56,7 @@ func NewFigures(out *series.LeftOut) *Figures {
 func (f *Figures) Describe(ch chan<- *prometheus.Desc) {
 	f.late.Describe(ch)
 	f.woken.Describe(ch)
+	f.nudged.Describe(ch)
 	f.empty.Describe(ch)
 	f.failing.Describe(ch)
 	f.wakes.Describe(ch)
@@ -60,6 +67,7 @@ func (f *Figures) Describe(ch chan<- *prometheus.Desc) {
 func (f *Figures) Collect(ch chan<- prometheus.Metric) {
 	f.late.Collect(ch)
 	f.woken.Collect(ch)
+	f.nudged.Collect(ch)
 	f.empty.Collect(ch)
 	f.failing.Collect(ch)
 	f.wakes.Collect(ch)
@@ -75,6 +83,9 @@ func (f *Figures) Decided(so *v1alpha1.ScaledObject, late time.Duration) {
 func (f *Figures) Woken(triggerType string, after time.Duration) {
 	f.woken.WithLabelValues(triggerType).Observe(after.Seconds())
 }
+
+// Nudged takes one HPA that was made to look.
+func (f *Figures) Nudged() { f.nudged.Inc() }
 
 // verdicts are what may become of a wake, judged by its object's objective. It is not
 // known where the source does not tell when the work arrived. Each is a part of its

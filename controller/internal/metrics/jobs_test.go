@@ -58,7 +58,7 @@ func TestMeasuresOfAScaledJob(t *testing.T) {
 			t.Errorf("%s: %d series, %v; want %d", what, n, err, want)
 		}
 	}
-	count("all", 8)
+	count("all", 9)
 	failing := `
 # HELP sluice_scaled_job_failures_in_a_row The newest of a ScaledJob's Jobs that have ended and are kept, as long as all of them failed.
 # TYPE sluice_scaled_job_failures_in_a_row gauge
@@ -76,7 +76,7 @@ keda_scaled_job_errors_total{namespace="shop",scaledJob="worker"} 2
 		t.Error(err)
 	}
 	jobs.ForgetTrigger(key, 0)
-	count("a trigger less", 6)
+	count("a trigger less", 7)
 	jobs.Forget(key)
-	count("the ScaledObject's", 3)
+	count("the ScaledObject's", 4)
 }

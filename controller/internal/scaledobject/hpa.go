@@ -134,7 +134,16 @@ func inOrder(specs []autoscalingv2.MetricSpec) []autoscalingv2.MetricSpec {
 // already is as desired. Labels and annotations that others put there count as
 // desired until something else differs; then they go, as in KEDA. Owner and spec
 // are exactly the desired ones.
-func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler {
+//
+// Made to look by a nudge, it is as desired all the same; once its user wants no
+// nudges, it is not.
+func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler, nudges bool) *autoscalingv2.HorizontalPodAutoscaler {
+	if nudge := scaling.Nudged(live.Spec.Metrics); nudges {
+		if _, ok := scaling.NudgedBy(nudge); ok {
+			desired = desired.DeepCopy()
+			desired.Spec.Metrics, _ = scaling.Nudge(desired.Spec.Metrics, nudge)
+		}
+	}
 	if contains(live.Labels, desired.Labels) && contains(live.Annotations, desired.Annotations) &&
 		apiequality.Semantic.DeepEqual(live.OwnerReferences, desired.OwnerReferences) &&
 		apiequality.Semantic.DeepEqual(live.Spec, desired.Spec) {
@@ -145,6 +154,17 @@ func merge(live, desired *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.
 	merged.UID = live.UID
 	return merged
 }
+
+// SameSpec reports whether two HPAs ask for the same, whatever made their controller
+// look at them.
+func SameSpec(a, b *autoscalingv2.HorizontalPodAutoscaler) bool {
+	one, other := a.Spec, b.Spec
+	one.Metrics, other.Metrics = scaling.WithoutNudge(one.Metrics), scaling.WithoutNudge(other.Metrics)
+	return apiequality.Semantic.DeepEqual(one, other)
+}
+
+// longestReason is how long a reason that is kept may be.
+const longestReason = 64
 
 // mostReported are the external metrics that are kept of an HPA's status, and
 // longestName how long a name of one may be.
@@ -167,12 +187,17 @@ func strip(hpa *autoscalingv2.HorizontalPodAutoscaler) {
 	hpa.ManagedFields = nil
 	var kept []autoscalingv2.HorizontalPodAutoscalerCondition
 	for _, c := range hpa.Status.Conditions {
-		if c.Type == autoscalingv2.ScalingActive {
+		switch c.Type {
+		case autoscalingv2.ScalingActive:
 			kept = append(kept, c)
+		case autoscalingv2.AbleToScale, autoscalingv2.ScalingLimited:
+			if len(c.Reason) <= longestReason {
+				kept = append(kept, autoscalingv2.HorizontalPodAutoscalerCondition{Type: c.Type, Status: c.Status, Reason: c.Reason})
+			}
 		}
 	}
 	hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
-		Conditions: kept, CurrentMetrics: told(hpa.Status.CurrentMetrics),
+		ObservedGeneration: hpa.Status.ObservedGeneration, Conditions: kept, CurrentMetrics: told(hpa.Status.CurrentMetrics),
 		CurrentReplicas: hpa.Status.CurrentReplicas, DesiredReplicas: hpa.Status.DesiredReplicas,
 	}
 	cut(hpa)

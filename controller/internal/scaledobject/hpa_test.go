@@ -68,10 +68,16 @@ func TestOfAnHPAInTheCacheOnlyWhatIsRead(t *testing.T) {
 			},
 		},
 	}
+	reason := func(kind autoscalingv2.HorizontalPodAutoscalerConditionType) autoscalingv2.HorizontalPodAutoscalerCondition {
+		c := condition(kind)
+		return autoscalingv2.HorizontalPodAutoscalerCondition{Type: c.Type, Status: c.Status, Reason: c.Reason}
+	}
 	want := whole.DeepCopy()
 	want.ManagedFields = nil
 	want.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
-		Conditions:      []autoscalingv2.HorizontalPodAutoscalerCondition{condition(autoscalingv2.ScalingActive)},
+		Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
+			reason(autoscalingv2.AbleToScale), condition(autoscalingv2.ScalingActive), reason(autoscalingv2.ScalingLimited),
+		},
 		DesiredReplicas: 3, CurrentReplicas: 2, CurrentMetrics: []autoscalingv2.MetricStatus{reported("s0-kafka-orders")},
 	}
 	want.Status.CurrentMetrics[0].External.Metric.Selector = nil
@@ -107,7 +113,7 @@ func TestLargeHPAsAreNotKept(t *testing.T) {
 	if len(hpa.Spec.Metrics)+len(hpa.Labels)+len(hpa.OwnerReferences) > 10 {
 		t.Errorf("%d metrics, %d labels and %d owners are kept", len(hpa.Spec.Metrics), len(hpa.Labels), len(hpa.OwnerReferences))
 	}
-	if desired := desiredHPA(so, deployment, metrics{}, "v", nil); !owns(so, hpa) || hpa.Spec.ScaleTargetRef != desired.Spec.ScaleTargetRef || merge(hpa, desired) == nil {
+	if desired := desiredHPA(so, deployment, metrics{}, "v", nil); !owns(so, hpa) || hpa.Spec.ScaleTargetRef != desired.Spec.ScaleTargetRef || merge(hpa, desired, true) == nil {
 		t.Error("whose it is or what it steers is not known, or it passes for what it should be")
 	}
 }

@@ -55,6 +55,11 @@ type states func(index int) (federation.State, bool)
 // and a new one waits outside. fresh is true for a moment after the spec
 // changed, in which a missing answer is no news.
 func build(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler, states states, fresh bool) outcome {
+	if live != nil {
+		plain := *live
+		plain.Spec.Metrics = scaling.WithoutNudge(live.Spec.Metrics)
+		live = &plain
+	}
 	b := builder{
 		so: so, states: states, fresh: fresh, fallback: scaling.FallbackOf(so) != nil, live: placesOf(so, live), resources: resourcesOf(live),
 		built: metrics{external: []string{}}, hashes: make([]string, len(so.Spec.Triggers)),

@@ -231,7 +231,8 @@ func (r *Reconciler) writeHPA(
 			return err
 		}
 	}
-	merged := merge(live, desired)
+	nudges, _ := so.NudgesHPA() // what is no value of it is a warning
+	merged := merge(live, desired, nudges)
 	if merged == nil {
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/testcluster"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 func TestFourWritesToReady(t *testing.T) {
@@ -129,6 +130,49 @@ func TestUserEditsReachTheHPA(t *testing.T) {
 	}
 }
 
+// TestANudgedHPAIsAsDesired has the reconciler leave an HPA alone that was made to
+// look, keep that beside other changes, and end it when the user wants none.
+func TestANudgedHPAIsAsDesired(t *testing.T) {
+	nudge := scaling.NudgeOf(time.Unix(1, 0))
+	nudged := func(t *testing.T, value string) *fixture {
+		f := settled(t, newObject())
+		hpa := f.hpa()
+		hpa.Spec.Metrics, _ = scaling.Nudge(hpa.Spec.Metrics, value)
+		if err := f.cluster.Direct.Update(t.Context(), hpa); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	edit := func(f *fixture, change func(*v1alpha1.ScaledObject)) {
+		so := f.object()
+		change(so)
+		if err := f.cluster.Direct.Update(t.Context(), so); err != nil {
+			t.Fatal(err)
+		}
+		f.reconcile()
+	}
+	f := nudged(t, nudge)
+	f.reconcile()
+	f.wrote()
+	edit(f, func(so *v1alpha1.ScaledObject) { so.Spec.MaxReplicaCount = ptr.To(int32(77)) })
+	f.wrote("update HPA")
+	if have := f.hpa(); have.Spec.MaxReplicas != 77 || scaling.Nudged(have.Spec.Metrics) != nudge {
+		t.Errorf("HPA %+v", have.Spec)
+	}
+	edit(f, func(so *v1alpha1.ScaledObject) {
+		so.Annotations = map[string]string{v1alpha1.AnnotationHPANudge: "off"}
+	})
+	if have := scaling.Nudged(f.hpa().Spec.Metrics); have != "" {
+		t.Errorf("nudge %q of an object that wants none", have)
+	}
+	f = nudged(t, "by-somebody")
+	f.reconcile()
+	f.wrote("update HPA")
+	if have := scaling.Nudged(f.hpa().Spec.Metrics); have != "" {
+		t.Errorf("a nudge %q of nobody is kept", have)
+	}
+}
+
 func TestEditsOfTheHPAAreReverted(t *testing.T) {
 	tests := map[string]func(*autoscalingv2.HorizontalPodAutoscaler){
 		"max":     func(h *autoscalingv2.HorizontalPodAutoscaler) { h.Spec.MaxReplicas = 1000 },
@@ -150,7 +194,7 @@ func TestEditsOfTheHPAAreReverted(t *testing.T) {
 			}
 			f.reconcile()
 			f.wrote("update HPA")
-			if merge(f.hpa(), before) != nil {
+			if merge(f.hpa(), before, true) != nil {
 				t.Errorf("HPA %+v", f.hpa())
 			}
 		})

@@ -54,6 +54,9 @@ func (t Target) Template() *corev1.PodTemplateSpec {
 // Ready is how many of its Pods are ready, where that is watched.
 func (t Target) Ready() (ready int32, known bool) { return federation.ReadyReplicas(t.object) }
 
+// Pods is how many there are of it, ready or not, where that is watched.
+func (t Target) Pods() (pods int32, known bool) { return federation.Pods(t.object) }
+
 // Unread is why the containers of the template are not known, nil when they are.
 func (t Target) Unread() error {
 	if t.object == nil {

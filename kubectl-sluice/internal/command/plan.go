@@ -15,7 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/kubectl-sluice/hpa"
+	"github.com/sluice-autoscaler/sluice/controller/hpa"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/objects"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/plan"

@@ -15,7 +15,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
-	"github.com/sluice-autoscaler/sluice/kubectl-sluice/hpa"
+	"github.com/sluice-autoscaler/sluice/controller/hpa"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 

@@ -92,6 +92,9 @@ func (p *Provider) GetExternalMetric(
 	if err != nil {
 		return nil, err
 	}
+	if age, nudged := p.nudged(selector); nudged {
+		ctx = federation.NotOlderThan(ctx, age)
+	}
 	name, value, err := p.value(ctx, so, asNamed(so, info.Metric))
 	if err == nil {
 		value = p.held(ctx, so, name, value)
@@ -147,6 +150,22 @@ func named(selector labels.Selector) (string, error) {
 			"label selector %q does not name a ScaledObject: %s=<name> is required", selector, v1alpha1.LabelScaledObjectName))
 	}
 	return name, nil
+}
+
+// nudgeFor is how long an HPA that was made to look is expected to do so; it keeps
+// the pair that made it.
+const nudgeFor = 5 * time.Second
+
+// nudged is how old the reading is, by our own clock, for which an HPA was made to
+// look. The answer is to be of that one or a later one.
+func (p *Provider) nudged(selector labels.Selector) (age time.Duration, ok bool) {
+	value, found := selector.RequiresExactMatch(v1alpha1.LabelNudge)
+	if !found {
+		return 0, false
+	}
+	read, ok := scaling.NudgedBy(value)
+	age = max(p.Now().Sub(read), 0)
+	return age, ok && age < nudgeFor
 }
 
 // asNamed is the object's own spelling of a metric's name: upper and lower case

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 999_999_999, time.UTC)
@@ -48,11 +50,15 @@ type families struct {
 
 	mu    sync.Mutex
 	asked []federation.Trigger
+	ages  []time.Duration // of readings, that were asked for
 }
 
 func (f *families) GetMetrics(ctx context.Context, t federation.Trigger, metric string) (float64, error) {
 	f.mu.Lock()
 	f.asked = append(f.asked, t)
+	if age, ok := federation.AgeWanted(ctx); ok {
+		f.ages = append(f.ages, age.Truncate(time.Millisecond))
+	}
 	f.mu.Unlock()
 	switch {
 	case f.stall:
@@ -260,6 +266,35 @@ func TestSelectors(t *testing.T) {
 			var status apierrors.APIStatus
 			if !errors.As(err, &status) || status.Status().Code != tt.code || err.Error() != tt.message {
 				t.Errorf("error %v, want %d %q", err, tt.code, tt.message)
+			}
+		})
+	}
+}
+
+// TestANudgedQuestionIsForTheReadingThatCausedIt has families asked for a reading no
+// older than the one that an HPA was made to look for, soon after it was.
+func TestANudgedQuestionIsForTheReadingThatCausedIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		nudge string
+		want  []time.Duration
+	}{
+		"none":                     {"", nil},
+		"a moment ago":             {scaling.NudgeOf(now.Add(-300 * time.Millisecond)), []time.Duration{300 * time.Millisecond}},
+		"by a clock that is ahead": {scaling.NudgeOf(now.Add(time.Hour)), []time.Duration{time.Millisecond}},
+		"long ago":                 {scaling.NudgeOf(now.Add(-nudgeFor)), nil},
+		"what is no nudge":         {"soon", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, map[string]float64{"0 a": 7})
+			asked := selector
+			if c.nudge != "" {
+				asked += ",sluice.dev/nudge=" + c.nudge
+			}
+			if got, err := f.ask(t.Context(), asked, "s0-a"); err != nil || got != "s0-a 7" {
+				t.Errorf("%s, %v", got, err)
+			}
+			if !slices.Equal(f.families.ages, c.want) {
+				t.Errorf("asked for readings of %v, want %v", f.families.ages, c.want)
 			}
 		})
 	}

@@ -72,6 +72,11 @@ const (
 	ModeActive = "active"
 )
 
+// HeaderMaxAge is the gRPC header of GetMetrics with the longest age, a Go duration,
+// that the reading behind the answer should have: who asks knows of one that is no
+// older. A family that cannot read its source in time answers with what it has.
+const HeaderMaxAge = "sluice-max-age"
+
 // FromEnvSuffix turns a parameter's key into the key that names an environment
 // variable to take the value from.
 const FromEnvSuffix = "FromEnv"

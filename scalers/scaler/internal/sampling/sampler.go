@@ -38,6 +38,9 @@ const (
 	// patience is how long a caller waits for a shared read, and how fast the
 	// read before must have been for the caller to wait at all.
 	patience = 250 * time.Millisecond
+	// shortestPress is the shortest time between two reads of a question for those
+	// who know of a later reading than it has.
+	shortestPress = time.Second
 )
 
 // Sampler decides when each question is read, shares the answer among all who ask
@@ -107,6 +110,7 @@ type question struct {
 	awaited time.Time     // when a request is expected, without which next is the read; or zero
 	paid    time.Time     // until when the regular reads so far are enough
 	phases  phases        // when the HPA controller requests it
+	pressed time.Time     // when it was read last for who was pressing
 	began   time.Time     // when the read in flight began; zero before
 	lasts   time.Duration // how long good reads last
 	index   int           // in the heap, -1 when not there
@@ -224,6 +228,9 @@ type Freshness struct {
 	// Who names the object whose HPA's metrics are requested. Such requests come
 	// again, and their answers can be read beforehand. nil for any other caller.
 	Who any
+	// Pressing is the age above which the question is read again although that
+	// costs a read too many, at most once in shortestPress; 0 for none.
+	Pressing time.Duration
 }
 
 // Ask returns the snapshot of u's question, as fresh as f has it, once u has
@@ -257,7 +264,11 @@ func (s *Sampler) Ask(ctx context.Context, u *User, f Freshness) (snap *Snapshot
 		return nil, false
 	}
 	snap = q.snap
-	if wait := s.hurry(q, at, wanted, f.Allowed); wait > 0 {
+	wait := s.press(q, f.Pressing)
+	if f.Pressing == 0 {
+		wait = s.hurry(q, at, wanted, f.Allowed)
+	}
+	if wait > 0 {
 		brief, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
 		s.await(brief, q.done)
@@ -288,19 +299,46 @@ func (s *Sampler) await(ctx context.Context, done <-chan struct{}) bool {
 func (s *Sampler) hurry(q *question, at *phase, wanted, allowed time.Duration) time.Duration {
 	now := time.Now()
 	age := now.Sub(q.snap.At)
-	if age < wanted || q.snap.Took >= patience || q.state.late() || q.failures >= 2 {
+	if age < wanted || !q.hurries() {
 		return 0
 	}
 	if q.state.busy() {
-		if q.began.IsZero() {
-			return patience
-		}
-		return patience - now.Sub(q.began) // one that lasts is not quick
+		return q.rest(now)
 	}
 	if age < allowed && !q.spares(at, now) {
 		return 0
 	}
 	q.next = now
+	s.schedule(q)
+	return patience
+}
+
+// hurries is true where a read is likely to be quick.
+func (q *question) hurries() bool {
+	return q.snap.Took < patience && !q.state.late() && q.failures < 2
+}
+
+// rest is how long to wait for the read in flight: one that lasts is not quick.
+func (q *question) rest(now time.Time) time.Duration {
+	if q.began.IsZero() {
+		return patience
+	}
+	return patience - now.Sub(q.began)
+}
+
+// press has the question read now where its snapshot is older than age, if that is
+// likely to be quick. It returns how long to wait for it. s.mu is held.
+func (s *Sampler) press(q *question, age time.Duration) time.Duration {
+	now := time.Now()
+	switch {
+	case age == 0, now.Sub(q.snap.At) <= age, !q.hurries():
+		return 0
+	case q.state.busy():
+		return q.rest(now)
+	case now.Sub(q.pressed) < shortestPress:
+		return 0
+	}
+	q.pressed, q.next = now, now
 	s.schedule(q)
 	return patience
 }

@@ -528,6 +528,48 @@ func TestAskNeverWaitsForASlowSource(t *testing.T) {
 	}
 }
 
+// TestWhoKnowsOfALaterReadingGetsOne has the question read again for who asks for a
+// reading of no more than an age, where reads are quick and at most once a second.
+func TestWhoKnowsOfALaterReadingGetsOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		took, age time.Duration
+		newer     bool
+	}{
+		"as fresh as that": {100 * time.Millisecond, 200 * time.Millisecond, false},
+		"older":            {100 * time.Millisecond, 400 * time.Millisecond, true},
+		"slow":             {300 * time.Millisecond, 400 * time.Millisecond, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				source := &fake{}
+				source.answer = func(context.Context) ([]contract.Reading, error) {
+					<-time.After(tt.took)
+					return contract.One(float64(source.count())), nil
+				}
+				u := userEvery(24 * time.Hour)
+				s.Join(asking("q", source), u.User)
+				pass(tt.took)
+				first := u.snap()
+				pass(tt.age)
+				pressing := Freshness{Allowed: allowedAge, Pressing: 300 * time.Millisecond}
+				snap, ok := s.Ask(t.Context(), u.User, pressing)
+				if !ok || (snap != first) != tt.newer {
+					t.Errorf("ok %v, newer %v, want %v", ok, snap != first, tt.newer)
+				}
+				before := source.count()
+				pass(600 * time.Millisecond)
+				if snap, ok := s.Ask(t.Context(), u.User, pressing); tt.newer && (!ok || source.count() != before) {
+					t.Errorf("read again within a second: %v, %v", snap, ok)
+				}
+				pass(600 * time.Millisecond)
+				if s.Ask(t.Context(), u.User, pressing); tt.newer && source.count() != before+1 {
+					t.Error("not read again after a second")
+				}
+			})
+		})
+	}
+}
+
 func TestAskWaitsForTheFirstRead(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		source := &fake{answer: func(context.Context) ([]contract.Reading, error) {

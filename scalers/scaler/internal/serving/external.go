@@ -4,14 +4,17 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-autoscaler/sluice/proto/externalscaler"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/failure"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/sampling"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/trigger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -58,7 +61,7 @@ func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetM
 	if err != nil {
 		return nil, err
 	}
-	o, err := sub.ask(ctx, true)
+	o, err := sub.ask(ctx, request{periodic: true, maxAge: maxAge(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +78,28 @@ func (e *externalService) GetMetrics(ctx context.Context, r *externalscaler.GetM
 	return nil, sub.status(status.Errorf(codes.InvalidArgument, "metric %q is none of this trigger's: %s", name, strings.Join(names, ", ")))
 }
 
+// maxAge is how old the caller wants the reading to be at most, 0 where it does not
+// say.
+func maxAge(ctx context.Context) time.Duration {
+	md, _ := metadata.FromIncomingContext(ctx)
+	values := md.Get(scalerv1.HeaderMaxAge)
+	if len(values) != 1 {
+		return 0
+	}
+	age, err := time.ParseDuration(values[0])
+	if err != nil {
+		return 0
+	}
+	return max(age, 0)
+}
+
 // IsActive is true when any metric exceeds its activation threshold.
 func (e *externalService) IsActive(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
 	sub, err := e.core.find(ctx, trigger.Asked(ref))
 	if err != nil {
 		return nil, err
 	}
-	o, err := sub.ask(ctx, false)
+	o, err := sub.ask(ctx, request{})
 	if err != nil {
 		return nil, err
 	}

@@ -303,16 +303,23 @@ func (s *subscription) close() {
 	}
 }
 
-// ask returns what the trigger's source says, within the rules of freshness.
-// periodic is true for the HPA controller, which asks again. Its error is a
-// status for the user.
-func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, error) {
+// request is who asks, and for what.
+type request struct {
+	// periodic is true for the HPA controller, which asks again.
+	periodic bool
+	// maxAge is how old the reading should be at most, 0 for no matter.
+	maxAge time.Duration
+}
+
+// ask returns what the trigger's source says, within the rules of freshness. Its
+// error is a status for the user.
+func (s *subscription) ask(ctx context.Context, r request) (*observation, error) {
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
 		return nil, s.status(status.Error(codes.DeadlineExceeded, "credentials are not resolved yet"))
 	}
-	b, snap, ok, err := s.lookUp(ctx, periodic)
+	b, snap, ok, err := s.lookUp(ctx, r)
 	switch {
 	case err != nil:
 		return nil, s.status(err)
@@ -323,7 +330,7 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 	if o.err != nil {
 		return nil, s.status(o.err)
 	}
-	if periodic {
+	if r.periodic {
 		s.core.metrics.Answered(s.trigger.Type, time.Since(snap.At))
 	}
 	return o, nil
@@ -332,7 +339,7 @@ func (s *subscription) ask(ctx context.Context, periodic bool) (*observation, er
 // lookUp returns the snapshot of the question that the subscription asks, and
 // what it means by it. New credentials may move it to another question
 // meanwhile, which is then the one to wait for.
-func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Binding, snap *sampling.Snapshot, ok bool, err error) {
+func (s *subscription) lookUp(ctx context.Context, r request) (b *trigger.Binding, snap *sampling.Snapshot, ok bool, err error) {
 	for {
 		s.mu.Lock()
 		u, b, failure, closed, interval := s.user, s.binding, s.failure, s.closed, s.wish.Interval
@@ -343,7 +350,7 @@ func (s *subscription) lookUp(ctx context.Context, periodic bool) (b *trigger.Bi
 		case u == nil:
 			return nil, nil, false, failure
 		}
-		snap, ok = s.core.sampler.Ask(ctx, u, s.freshness(b, interval, periodic))
+		snap, ok = s.core.sampler.Ask(ctx, u, s.freshness(b, interval, r))
 		if snap != nil {
 			s.name(u, snap.Specs)
 			return b, snap, ok, nil
@@ -367,11 +374,14 @@ func (s *subscription) name(u *sampling.User, specs []contract.Metric) {
 func (s *subscription) status(err error) error { return failure.Status(s.trigger.Type, err).Err() }
 
 // freshness is how old a snapshot may be for who asks.
-func (s *subscription) freshness(b *trigger.Binding, interval time.Duration, periodic bool) sampling.Freshness {
+func (s *subscription) freshness(b *trigger.Binding, interval time.Duration, r request) sampling.Freshness {
 	switch {
 	case s.cached:
 		return sampling.Freshness{Allowed: b.Object.PollingInterval + s.core.sampler.Deadline(b.Timeout, interval)}
-	case periodic:
+	case r.maxAge > 0:
+		// Out of turn: it says nothing of when the HPA controller asks next.
+		return sampling.Freshness{Allowed: scalerv1.SyncPeriod, Pressing: r.maxAge}
+	case r.periodic:
 		return sampling.Freshness{Allowed: scalerv1.SyncPeriod, Who: s.asker()}
 	default:
 		return sampling.Freshness{Allowed: scalerv1.SyncPeriod}
@@ -398,7 +408,7 @@ func (s *subscription) currentSpecs(ctx context.Context) ([]contract.Metric, err
 	}
 	// The first read brings the specs along; whether it also has a value is
 	// not what was asked.
-	_, err := s.ask(ctx, false)
+	_, err := s.ask(ctx, request{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.specs == nil {

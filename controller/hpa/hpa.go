@@ -1,7 +1,7 @@
 // Package hpa is the algorithm of Kubernetes' HorizontalPodAutoscaler controller
 // for external metrics: which number of replicas it writes at a sync, by what it
 // was told and what it did before. It has no clock but the one passed in, so that
-// hours are replayed at once.
+// hours are replayed at once; and when a look at once would add replicas.
 //
 // Module test/hpa holds it against the real controller, sync by sync.
 //

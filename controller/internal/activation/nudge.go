@@ -1,0 +1,152 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	"github.com/sluice-autoscaler/sluice/controller/hpa"
+	"github.com/sluice-autoscaler/sluice/controller/internal/readings"
+	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
+)
+
+// afterConflict is when a nudge is tried again for an HPA that had changed.
+const afterConflict = 100 * time.Millisecond
+
+// nudged is what an HPA was made to look for, none once it has nothing to add.
+type nudged struct {
+	wants int32
+	at    time.Time
+}
+
+// nudge has the HPA of an object look at its metrics at once where it would add
+// replicas by what was read. It changes what means nothing of the HPA's spec:
+// replicas stay the HPA's to write. It returns when to try again, 0 for not by
+// itself.
+func (l *Loop) nudge(
+	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target, read []readings.Reading, d scaling.Decision,
+) (time.Duration, error) {
+	wanted, _ := so.NudgesHPA() // what is no value of it is a warning
+	if !wanted || so.Status.HpaName == "" || d.Write != nil || m.replicas(t) < 1 {
+		m.nudged.wants = 0
+		return 0, nil
+	}
+	live := &autoscalingv2.HorizontalPodAutoscaler{}
+	if err := l.Client.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}, live); err != nil {
+		return 0, nil //nolint:nilerr // the reconciler makes it, and says why it does not
+	}
+	if owner := metav1.GetControllerOf(live); owner == nil || owner.UID != so.UID {
+		return 0, nil // whatever the status says, it is somebody else's
+	}
+	now := l.Now()
+	judged := l.effect.judge(live, now)
+	if !hpa.LooksAtOnce(live) || kept.Why(live) != "" || live.DeletionTimestamp != nil {
+		return judged, nil
+	}
+	n := hpa.Nudge{
+		HPA: hpa.Of(live.Spec), Target: m.scale(t), Read: m.told(so, read, d),
+		Status: live.Status, Asked: m.nudged.wants, At: m.nudged.at,
+	}
+	if ceiling, held := scaling.Ceiling(so, now); held {
+		n.HPA.Max = min(n.HPA.Max, ceiling)
+	}
+	wants, due, wait := n.Due(now)
+	if wants == 0 {
+		m.nudged.wants = 0
+	}
+	if !due || hpa.AboutToLook(live) {
+		return sooner(judged, wait), nil
+	}
+	if ok, wait := l.effect.tries(live, now); !ok {
+		return sooner(judged, wait), nil
+	}
+	changed := live.DeepCopy()
+	changed.Spec.Metrics, _ = scaling.Nudge(live.Spec.Metrics, scaling.NudgeOf(newest(read)))
+	switch err := l.Client.Update(ctx, changed); {
+	case err == nil:
+		m.nudged = nudged{wants, now}
+		if l.Figures != nil {
+			l.Figures.Nudged()
+		}
+		return l.effect.wrote(live, changed.Generation, now), nil
+	case apierrors.IsForbidden(err):
+		l.effect.end()
+		log.FromContext(ctx).Error(err, "no HPA is made to look at once")
+		return 0, nil
+	case apierrors.IsConflict(err): // it changed since it was read
+		l.effect.drop(live)
+		return afterConflict, nil
+	default:
+		l.effect.drop(live)
+		return 0, client.IgnoreNotFound(err)
+	}
+}
+
+// scale is the target as the HPA counts it. Where nobody knows its Pods they are
+// taken for as many as there should be, and none of them for ready.
+func (m *memory) scale(t target.Target) hpa.Scale {
+	s := hpa.Scale{Replicas: m.replicas(t), Pods: m.replicas(t)}
+	if pods, known := t.Pods(); known {
+		s.Pods = pods
+	}
+	s.Ready, _ = t.Ready()
+	return s
+}
+
+var errNotKnown = errors.New("has no value")
+
+// told is what the metrics adapter would answer by the readings that a decision was
+// made of, as far as those are values: a fallback is for no hurry.
+func (m *memory) told(so *v1alpha1.ScaledObject, read []readings.Reading, d scaling.Decision) func(autoscalingv2.MetricSpec) (resource.Quantity, error) {
+	values, whole := map[string]float64{}, true
+	for _, r := range read {
+		v := d.Verdicts[r.Index]
+		if v.Outcome != scaling.Value || v.Fallback {
+			whole = false
+			continue
+		}
+		for _, metric := range r.Metrics {
+			values[metric.Name] = metric.Value
+		}
+	}
+	if so.Modifiers() != nil {
+		clear(values)
+		if whole && m.formula.compiled != nil {
+			value, standIn, err := scaling.Composite(so, m.formula.compiled, readings.Triggers(read), nil)
+			if standIn == nil && err == nil {
+				values[scaling.CompositeMetric] = value
+			}
+		}
+	}
+	return func(spec autoscalingv2.MetricSpec) (resource.Quantity, error) {
+		if spec.External == nil {
+			return resource.Quantity{}, errNotKnown
+		}
+		value, ok := values[spec.External.Metric.Name]
+		if !ok || value != value { // NaN
+			return resource.Quantity{}, errNotKnown
+		}
+		return scaling.Quantity(value), nil
+	}
+}
+
+// newest is when the newest of readings was made.
+func newest(read []readings.Reading) (at time.Time) {
+	for _, r := range read {
+		if r.ObservedAt.After(at) {
+			at = r.ObservedAt
+		}
+	}
+	return at
+}
