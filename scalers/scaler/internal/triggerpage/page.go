@@ -30,12 +30,24 @@ func Render(family string, t *scalerv1.TriggerType, example string) string {
 	return page.String()
 }
 
+// clouds are the places of docs/clouds.md, by the provider of an identity.
+var clouds = []struct{ provider, link string }{
+	{"provider: aws", "[AWS](../clouds.md#aws)"},
+	{"provider: azure-workload", "[Azure](../clouds.md#azure)"},
+	{"provider: gcp", "[Google Cloud](../clouds.md#google-cloud)"},
+}
+
 // needs says what an example takes to work.
 func needs(family, example string) string {
 	text := "The Deployment and the source must be there"
+	for _, c := range clouds {
+		if strings.Contains(example, c.provider) {
+			text += fmt.Sprintf(", and %s must trust the ServiceAccount `scaler-%s` in `sluice-system` and let it read the source", c.link, family)
+		}
+	}
 	role := ""
 	switch {
-	case strings.Contains(example, "secretTargetRef"), strings.Contains(example, "podIdentity"):
+	case strings.Contains(example, "secretTargetRef"), strings.Contains(example, "configMapTargetRef"):
 		text += ", and the family must be let read what the TriggerAuthentication names"
 		role = "sluice-scaler-credentials"
 	case family == "kubernetes":

@@ -52,6 +52,25 @@ func TestPagesOfOtherKinds(t *testing.T) {
 	}
 }
 
+// TestWhatAnExampleTakes: an identity of a cloud is trusted there, and no Secret is
+// granted for it.
+func TestWhatAnExampleTakes(t *testing.T) {
+	const grant = "kubectl create rolebinding scaler-f -n <namespace> --clusterrole=sluice-scaler-credentials --serviceaccount=sluice-system:scaler-f"
+	for name, test := range map[string]struct{ example, with, without string }{
+		"nothing":    {"kind: ScaledObject", "The Deployment and the source must be there.", "rolebinding"},
+		"a Secret":   {"secretTargetRef: []", grant, "clouds.md"},
+		"AWS":        {"podIdentity: {provider: aws}", "[AWS](../clouds.md#aws) must trust the ServiceAccount `scaler-f`", "rolebinding"},
+		"Azure":      {"podIdentity: {provider: azure-workload}", "[Azure](../clouds.md#azure)", "rolebinding"},
+		"Google":     {"podIdentity: {provider: gcp}", "[Google Cloud](../clouds.md#google-cloud)", "rolebinding"},
+		"ConfigMaps": {"configMapTargetRef: []", grant, "clouds.md"},
+	} {
+		page := Render("f", &scalerv1.TriggerType{Type: "t"}, test.example)
+		if !strings.Contains(page, test.with) || strings.Contains(page, test.without) {
+			t.Errorf("%s: want %q and not %q in\n%s", name, test.with, test.without, page)
+		}
+	}
+}
+
 func TestRequiredParametersComeFirst(t *testing.T) {
 	page := Render("f", &scalerv1.TriggerType{Parameters: []*scalerv1.Parameter{{Name: "b"}, {Name: "a"}, {Name: "must", Required: true}}}, "")
 	must, b, a := strings.Index(page, "`must`"), strings.Index(page, "`b`"), strings.Index(page, "`a`")
