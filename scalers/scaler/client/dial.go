@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -177,7 +176,8 @@ func (d *Dialer) checkRequest(request *http.Request) error {
 		return err
 	}
 	asked := (&url.URL{Host: request.Host}).Hostname()
-	if _, err := netip.ParseAddr(asked); err != nil && strings.ContainsAny(asked, ":/@,; ") {
+	// Within brackets a zone is left out of what is sent.
+	if !contract.IsHost(asked) || strings.ContainsAny(asked, ":%") && !strings.HasPrefix(request.Host, "[") {
 		return words.Errorf(codes.InvalidArgument, "the Host of the request is no name of a host, with or without a port")
 	}
 	if err := d.CheckName(asked); err != nil {

@@ -156,13 +156,17 @@ func TestNamesThatServersAreAskedFor(t *testing.T) {
 		"one that is not, and port": {[]string{"127.0.0.1"}, named("mine.example.org:443"), false},
 		"two names":                 {[]string{"127.0.0.1", "*.shop.svc"}, named("mine.example.org:x.shop.svc"), false},
 		"two names without a list":  {nil, named("mine.example.org:x.shop.svc"), false},
+		"two names with a percent":  {[]string{"127.0.0.1", "api.shop.svc"}, named("api.shop.svc%.mine.example.org"), false},
+		"a zone that is a name":     {[]string{"127.0.0.1", "fd00::5"}, named("fd00::5%.mine.example.org"), false},
+		"an address with a zone":    {[]string{"127.0.0.1", "fd00::5"}, named("[fd00::5%.mine.example.org]"), true},
+		"a name and a tab":          {[]string{"127.0.0.1", "*.shop.svc"}, named("mine.example.org\tx.shop.svc"), false},
 		"an address in six":         {[]string{"127.0.0.1", "::1"}, named("[::1]:8080"), true},
 		"the host that was asked":   {[]string{"127.0.0.1"}, header("Forwarded"), false},
 		"the page that was asked":   {[]string{"127.0.0.1"}, header("X-Original-URL"), false},
 		"headers without a list":    {nil, header("X-Forwarded-Host"), true},
 	} {
 		hosts = nil
-		if err := ask(tt.hosts, tt.change); (err == nil) != tt.ok || len(hosts) > 0 != tt.ok || err != nil && status.Code(err) != codes.InvalidArgument {
+		if err := ask(tt.hosts, tt.change); strings.Contains(strings.Join(hosts, ""), "%") || (err == nil) != tt.ok || len(hosts) > 0 != tt.ok || err != nil && status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v, asked for %q", name, err, hosts)
 		}
 	}
@@ -175,6 +179,9 @@ func TestNamesThatServersAreAskedFor(t *testing.T) {
 	}
 	if err := dial([]string{"127.0.0.1"}); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("a name in TLS: %v", err)
+	}
+	if err := (&Dialer{hosts: []string{"api.shop.svc"}}).CheckName("api.shop.svc%.mine.example.org"); err == nil {
+		t.Error("two names in TLS")
 	}
 	if err := dial(nil); err != nil {
 		t.Errorf("a name in TLS, without a list: %v", err)

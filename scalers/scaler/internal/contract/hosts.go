@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"path"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // AllowedHosts is the annotation of a ClusterTriggerAuthentication with the hosts
@@ -12,19 +14,30 @@ import (
 const AllowedHosts = "sluice.dev/allowed-hosts"
 
 // Matches reports whether a name is one of the patterns, regardless of case, of
-// the dot behind an absolute name, and of the zone behind an address: any text
-// may stand there, such as ".kafka.svc". What has a colon and is no address is two
-// names, of which somebody else may take the other one.
+// the dot behind an absolute name, and of the zone of an address. What is neither
+// a name nor an address, such as two names joined by a colon, matches nothing:
+// somebody else may take another part of it for the host.
 func Matches(patterns []string, name string) bool {
-	name, _, _ = strings.Cut(name, "%")
-	name = strings.TrimSuffix(strings.ToLower(name), ".")
-	if _, err := netip.ParseAddr(name); err != nil && strings.Contains(name, ":") {
+	if !IsHost(name) {
 		return false
 	}
+	name, _, _ = strings.Cut(name, "%")
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	for _, pattern := range patterns {
 		if ok, _ := path.Match(strings.ToLower(pattern), name); ok {
 			return true
 		}
 	}
 	return false
+}
+
+// IsHost reports whether a text can be the name of a host, or is an address: one
+// of version 6 may have a zone, which is any text.
+func IsHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return r < utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
+	})
 }
