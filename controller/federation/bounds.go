@@ -22,7 +22,7 @@ const (
 	mostMetrics = 100
 	mostOfNames = 4 << 10
 	// mostOfWarnings is what all warnings about one trigger may have.
-	mostOfWarnings = 4 << 10
+	mostOfWarnings = 1 << 10
 	// mostOfTrace is more than a W3C trace context has.
 	mostOfTrace = 64
 	// mostProblems is how many are told of one trigger when it is checked.
@@ -62,7 +62,7 @@ func checkMetrics[M interface{ GetMetricName() string }](metrics []M) error {
 }
 
 // costOfText is what a text takes beside its bytes: an empty one is not free.
-const costOfText = 16
+const costOfText = 32
 
 // warningsOf are those that there is room for.
 func warningsOf(said []string) []string {

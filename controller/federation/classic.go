@@ -72,7 +72,6 @@ type poll struct {
 	phased     bool               // its reads are spread over the interval
 	rung       time.Time          // when a stream last got its read
 	active     bool               // at the last read
-	last       []Value            // of the last read that had any
 	pushed     *announcement
 	end        context.CancelFunc // of its streams; nil before they were opened
 }
@@ -113,7 +112,7 @@ func (p *poller) assign(s *assignment) {
 	p.mu.Unlock()
 	s.apply(func(state *State) bool {
 		s.accepted = true
-		state.Accepted, state.Detection, state.Warnings = true, DetectionPolling, warnings
+		state.Accepted, state.Detection, state.Warnings = true, DetectionPolling, warningsOf(warnings)
 		return true
 	})
 	signal(p.wake)
@@ -333,11 +332,11 @@ func (p *poller) record(q *poll, r reading, active, rung bool) {
 	if r.outcome != scaling.Failed {
 		q.active = active
 	}
-	if r.outcome == scaling.Value {
-		q.last = r.values
-	}
 	p.mu.Unlock()
 	if q.assignment.apply(func(state *State) bool {
+		if r.outcome == scaling.Value {
+			state.last = r.values
+		}
 		state.observe(r, turned)
 		return true
 	}) {
@@ -398,9 +397,7 @@ func (p *poller) instead(q *poll, t Trigger, missing error, zeros []Value) readi
 		}
 		r.values = zeros
 	case scalerv1.NoDataHold:
-		p.mu.Lock()
-		r.values = q.last
-		p.mu.Unlock()
+		r.values = q.assignment.sub.last()
 	}
 	if r.values == nil {
 		r.err = coded(codes.NotFound, "%v", missing)

@@ -149,16 +149,18 @@ func (s *streams) specs(ctx context.Context, client externalscaler.ExternalScale
 			return
 		}
 		specs, err := s.poller.inst.fed.metricsOf("StreamMetricSpec", q.assignment.sub.snapshot(), message)
+		if err == nil { // else the next poll tells it
+			q.assignment.apply(func(state *State) bool {
+				state.Specs, state.HaveSpecs = specs, true
+				return true
+			})
+			if err = q.assignment.sub.silenced(); err != nil {
+				specs = nil
+			}
+		}
 		s.poller.mu.Lock()
 		q.pushed = &announcement{specs, err}
 		s.poller.mu.Unlock()
-		if err != nil {
-			return // the next poll tells it
-		}
-		q.assignment.apply(func(state *State) bool {
-			state.Specs, state.HaveSpecs = specs, true
-			return true
-		})
 	})
 }
 

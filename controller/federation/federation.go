@@ -57,9 +57,10 @@ type Config struct {
 	// MostOfNamespace is how many triggers of one family a namespace may have, of all
 	// types it is twice as many, whether they are served or not; 0 is any number.
 	MostOfNamespace int
-	// MostInAll is how many triggers all namespaces may have, each at most as many
-	// as it leaves to others; 0 is any number.
-	MostInAll int
+	// Memory is what the triggers of all namespaces may take, in bytes, with what is
+	// said of them, each namespace at most twice what it leaves to others; 0 is any
+	// number.
+	Memory int
 	// Dial is added to what every connection is made with: for measuring and
 	// tracing calls.
 	Dial []grpc.DialOption
@@ -98,7 +99,7 @@ type Federation struct {
 	instances map[instanceKey]*instance
 	subs      map[string]*subscription // by id
 	shares    shares
-	places    places
+	places    *places
 }
 
 // New returns a Federation that knows nothing until it is started.
@@ -115,7 +116,7 @@ func New(config Config) *Federation {
 		instances: map[instanceKey]*instance{},
 		subs:      map[string]*subscription{},
 		shares:    newShares(config.MostOfNamespace),
-		places:    newPlaces(config.MostOfNamespace, config.MostInAll),
+		places:    newPlaces(config.MostOfNamespace, config.Memory),
 	}
 	if f.log == nil {
 		f.log = slog.Default()
@@ -186,29 +187,29 @@ func (f *Federation) NeedLeaderElection() bool { return false }
 // namespace has fewer.
 func (f *Federation) Subscribe(t Trigger) (kept bool) {
 	t = f.withDefaults(t)
-	places := placesOf(t)
+	bytes := bytesOf(t)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := t.String()
 	sub := f.subs[id]
 	if sub == nil {
-		if f.places.take(t.Namespace, places) != nil {
+		if f.places.take(t.Namespace, 1, bytes) != nil {
 			f.notifier.mark(t.ID)
 			return false
 		}
-		sub = &subscription{id: id, namespace: t.Namespace, places: places, was: f.notifier.mark}
+		sub = &subscription{id: id, namespace: t.Namespace, bytes: bytes, places: f.places, was: f.notifier.mark}
 		f.subs[id] = sub
 	} else if before := sub.snapshot(); before.Generation == t.Generation && before.same(t) {
 		if sub.updatePacing(t) {
 			sub.eachAssignment(func(s *assignment) { s.subscriber.updatePacing(s) })
 		}
 		return true
-	} else if f.places.take(t.Namespace, places-sub.places) != nil { // it has grown
+	} else if f.places.take(t.Namespace, 0, bytes-sub.bytes) != nil { // it has grown
 		f.drop(sub)
 		f.notifier.mark(t.ID)
 		return false
 	} else {
-		sub.places = places
+		sub.bytes = bytes
 	}
 	f.replace(sub, t)
 	return true
@@ -234,7 +235,8 @@ func (f *Federation) drop(sub *subscription) {
 	delete(f.subs, sub.id)
 	f.leave(sub)
 	f.makeRoom(f.shares.leave(sub))
-	f.places.leave(sub.namespace, sub.places)
+	f.places.leave(sub.namespace, 1, sub.bytes)
+	sub.forget()
 }
 
 // State returns what is known of a trigger. It is false for one that is not
@@ -245,7 +247,7 @@ func (f *Federation) State(id ID) (State, bool) {
 	sub := f.subs[name]
 	var refused error
 	if sub == nil {
-		refused = f.places.refuses(id.Namespace, f.places.large())
+		refused = f.places.refuses(id.Namespace, 1, large)
 	}
 	f.mu.Unlock()
 	if sub == nil {

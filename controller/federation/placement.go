@@ -283,7 +283,8 @@ func (f *Federation) takeDescription(s *service) bool {
 	return changed
 }
 
-// catchUp takes over a description that had to wait.
+// catchUp takes over a description that had to wait, and hears what there was no
+// room for.
 func (f *Federation) catchUp(i *instance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -292,6 +293,7 @@ func (f *Federation) catchUp(i *instance) {
 			f.update(s)
 		}
 	}
+	f.hearAnew()
 }
 
 // unreachable returns why nobody can be asked, nil while that is not known.
@@ -419,6 +421,7 @@ func (sub *subscription) misplaced() bool {
 
 // assign gives a subscription a place at an instance that is, or was, ready.
 func (f *Federation) assign(i *instance, sub *subscription, awaited bool) *assignment {
+	sub.hear()
 	s := &assignment{sub: sub, inst: i, subscriber: i.subscriber, generation: sub.snapshot().Generation}
 	s.awaited.Store(awaited)
 	s.subscriber.assign(s)

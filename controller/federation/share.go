@@ -2,6 +2,8 @@ package federation
 
 import (
 	"cmp"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -102,68 +104,162 @@ func (f *Federation) makeRoom(of share) {
 	}
 }
 
-// SubscriptionBytes is what a process keeps of a trigger, beside its object and its
-// variables.
-const SubscriptionBytes = 1400
+// SubscriptionBytes is what a process keeps of a trigger, beside its variables, what
+// is large in it, and what is said of it at length.
+const SubscriptionBytes = 1700 + freeWords
 
-// places bound how many triggers of a namespace are kept at all: of those whose
-// types have no Service, or that wait for a share, there may be any number.
-// Everything is guarded by the Federation.
+// freeWords is what a trigger may have said of it without more being counted: some
+// metrics, or why it cannot be read.
+const freeWords = 512
+
+// large is what nearly all triggers take at most: where there is less, one that has
+// no place may have been refused.
+const large = 4 * SubscriptionBytes
+
+// places bound how many triggers of a namespace are kept at all, and what they take
+// with all that is said of them: of those whose types have no Service, or that wait
+// for a share, there may be any number. Its lock is held while nothing else is taken.
 type places struct {
-	ofOne, inAll int // 0 is any number
-	taken        map[string]int
-	all          int
+	most   int // triggers of a namespace, 0 for any number
+	memory int // bytes of all, 0 for any number
+
+	mu    sync.Mutex
+	of    map[string]taken
+	bytes int
+	// silent are those of which nothing is kept that is said, by namespace.
+	silent map[string]map[*subscription]struct{}
+	heard  time.Time // when some of them were last told of anew
 }
+
+// taken is what a namespace has.
+type taken struct{ triggers, bytes int }
 
 // mostFamilies is how many families' shares a namespace may have in all.
 const mostFamilies = 2
 
-func newPlaces(mostOfFamily, inAll int) places {
-	return places{ofOne: mostFamilies * mostOfFamily, inAll: inAll, taken: map[string]int{}}
+func newPlaces(mostOfFamily, memory int) *places {
+	return &places{most: mostFamilies * mostOfFamily, memory: memory, of: map[string]taken{}, silent: map[string]map[*subscription]struct{}{}}
 }
 
-// placesOf is how many places a trigger takes: one, and more where its parameters
-// are large, of which the process has copies.
-func placesOf(t Trigger) int {
-	return 1 + (kept.Size(t.Metadata)+kept.Size(t.Inline)+len(t.Authentication)+len(t.TriggerName))/SubscriptionBytes
+// costOfParameter is what short texts take beyond their bytes.
+const costOfParameter = 24
+
+// bytesOf is what a trigger takes of the places, whatever is said of it.
+func bytesOf(t Trigger) int {
+	return SubscriptionBytes + kept.Size(t.Metadata) + costOfParameter*len(t.Metadata) + kept.Size(t.Inline) + len(t.Authentication) + len(t.TriggerName)
 }
 
-// large is how many places nearly all triggers take at most: where there are fewer,
-// one that has none may have been refused.
-func (p *places) large() int { return min(10, max(1, p.ofOne/10)) }
-
-// take gives a trigger of a namespace its places, or says why there are none.
-func (p *places) take(namespace string, n int) error {
-	if err := p.refuses(namespace, n); err != nil {
+// take gives a namespace places for so much more, or says why there are none.
+func (p *places) take(namespace string, triggers, bytes int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.refused(namespace, triggers, bytes); err != nil {
 		return err
 	}
-	p.taken[namespace] += n
-	p.all += n
+	p.add(namespace, triggers, bytes)
 	return nil
 }
 
 // leave takes places back.
-func (p *places) leave(namespace string, n int) {
-	p.all -= n
-	if p.taken[namespace] -= n; p.taken[namespace] == 0 {
-		delete(p.taken, namespace)
+func (p *places) leave(namespace string, triggers, bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.add(namespace, -triggers, -bytes)
+}
+
+// add counts what a namespace has; p.mu is held.
+func (p *places) add(namespace string, triggers, bytes int) {
+	t := p.of[namespace]
+	t.triggers += triggers
+	t.bytes += bytes
+	p.bytes += bytes
+	if p.of[namespace] = t; t == (taken{}) {
+		delete(p.of, namespace)
 	}
 }
 
-// refuses says why no trigger of so many places of a namespace is kept, nil where
-// one is.
-func (p *places) refuses(namespace string, n int) error {
-	taken := p.taken[namespace]
+// refuses says why so much more of a namespace is not kept, nil where it is.
+func (p *places) refuses(namespace string, triggers, bytes int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused(namespace, triggers, bytes)
+}
+
+// refused is refuses while p.mu is held.
+func (p *places) refused(namespace string, triggers, bytes int) error {
+	t := p.of[namespace]
 	switch {
-	case n <= 0: // it has not grown
-		return nil
-	case p.ofOne > 0 && taken+n > p.ofOne:
+	case p.most > 0 && triggers > 0 && t.triggers+triggers > p.most:
 		return coded(codes.ResourceExhausted, "namespace %s has %d triggers already, %d times what --max-namespace-triggers lets it have of one family: there is room once there are fewer",
-			namespace, taken, mostFamilies)
-	case p.inAll > 0 && kept.Left(p.inAll, p.all, taken) < n:
-		return coded(codes.ResourceExhausted, "namespace %s has twice as many triggers as it leaves memory for to others: there is room once there are fewer, or the controller has more memory",
+			namespace, t.triggers, mostFamilies)
+	case p.memory > 0 && bytes > 0 && kept.Left(p.memory, p.bytes, t.bytes) < bytes:
+		return coded(codes.ResourceExhausted, "namespace %s has triggers that take twice as much memory as it leaves to others, with what is said of them: there is room once there are fewer, or the controller has more memory",
 			namespace)
 	default:
 		return nil
+	}
+}
+
+// falls takes note that nothing is kept of what is said of a trigger, and speaks
+// that it is no longer so.
+func (p *places) falls(sub *subscription) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent[sub.namespace] == nil {
+		p.silent[sub.namespace] = map[*subscription]struct{}{}
+	}
+	p.silent[sub.namespace][sub] = struct{}{}
+}
+
+func (p *places) speaks(sub *subscription) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spoken(sub)
+}
+
+// spoken is speaks while p.mu is held.
+func (p *places) spoken(sub *subscription) {
+	of := p.silent[sub.namespace]
+	if delete(of, sub); len(of) == 0 {
+		delete(p.silent, sub.namespace)
+	}
+}
+
+// mostAnew is how many triggers of a namespace are told of anew every silenceCheck.
+const mostAnew = 10
+
+// anew are some of the triggers of which nothing was kept, while there may be room.
+func (p *places) anew(now time.Time) (some []*subscription) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.heard) < silenceCheck {
+		return nil
+	}
+	p.heard = now
+	for namespace, of := range p.silent {
+		if p.refused(namespace, 0, large) != nil {
+			continue
+		}
+		n := 0
+		for sub := range of {
+			if n++; n > mostAnew {
+				break
+			}
+			some = append(some, sub)
+			p.spoken(sub)
+		}
+	}
+	return some
+}
+
+// hearAnew has triggers of which nothing was kept told of once more; f.mu is held.
+func (f *Federation) hearAnew() {
+	for _, sub := range f.places.anew(f.clock.Now()) {
+		if f.subs[sub.id] != sub || sub.current == nil {
+			continue // it is told of anyway, if it is there
+		}
+		sub.drop(&sub.next)
+		sub.current.close()
+		sub.current = f.assign(sub.current.inst, sub, false)
 	}
 }

@@ -56,7 +56,7 @@ func TestNamespacesHaveAShareOfAFamily(t *testing.T) {
 func TestRoomGoesToWhoCanBeServed(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 1 })
 	w.mu.Lock()
-	w.places.ofOne = 0 // who waits is kept
+	w.places.most = 0 // who waits is kept
 	w.mu.Unlock()
 	for _, triggerType := range []string{"kafka", "apache-kafka"} {
 		svc := plainService(triggerType)
@@ -119,7 +119,8 @@ func TestAPanicIsOneTriggers(t *testing.T) {
 // Triggers that no family serves are triggers of a namespace, too: beyond as many
 // as it may have none is kept, its state says why, and other namespaces have theirs.
 func TestTriggersThatNobodyServesAreBounded(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.MostOfNamespace, c.MostInAll = 2, 16 })
+	room := bytesOf(trigger("made-up-0", 0))
+	w := newWorld(t, func(c *Config) { c.MostOfNamespace, c.Memory = 2, 16*room })
 	madeUp := func(namespace string, n int) Trigger {
 		one := trigger(fmt.Sprintf("made-up-%d", n), n)
 		one.Namespace = namespace
@@ -159,8 +160,8 @@ func TestTriggersThatNobodyServesAreBounded(t *testing.T) {
 			w.Unsubscribe(madeUp(namespace, i).ID)
 		}
 	}
-	if len(w.places.taken) != 0 || w.places.all != 0 || len(w.services) != 0 {
-		t.Errorf("%v, %d and %d types are left", w.places.taken, w.places.all, len(w.services))
+	if len(w.places.of) != 0 || w.places.bytes != 0 || len(w.services) != 0 {
+		t.Errorf("%v, %d and %d types are left", w.places.of, w.places.bytes, len(w.services))
 	}
 	if _, known := w.State(madeUp("shop", 5).ID); known {
 		t.Error("what has room by now has a state all the same")
@@ -191,42 +192,4 @@ func TestMadeUpTypesCostNothingUnderTheLock(t *testing.T) {
 	}
 	w.deleteService("kafka")
 	w.until("kafka is gone", func() bool { return len(w.Types()) == 0 })
-}
-
-// A trigger takes as many places as its parameters have bytes for, also once it
-// grows, and gives all of them back.
-func TestLargeTriggersTakeMorePlaces(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.MostOfNamespace = 50 })
-	large := func(n, parameters int) Trigger {
-		one := trigger("made-up", n)
-		one.Metadata = map[string]string{}
-		for i := range parameters {
-			one.Metadata[fmt.Sprint("a", i)] = ""
-		}
-		return one
-	}
-	taken := 0
-	for n := range 100 {
-		if w.Subscribe(large(n, 100)) {
-			taken++
-		}
-	}
-	if w.places.taken["shop"] > 100 || taken > 30 || taken < 10 {
-		t.Errorf("%d triggers of 100 parameters take %d places", taken, w.places.taken["shop"])
-	}
-	refused := large(99, 100)
-	if s := w.state(refused); !s.Unkept || status.Code(s.Unreachable) != codes.ResourceExhausted {
-		t.Errorf("the last is %+v", s)
-	}
-	grown := large(0, 2000)
-	grown.Generation++
-	if w.Subscribe(grown) {
-		t.Error("one that grew is kept")
-	}
-	for n := range 100 {
-		w.Unsubscribe(large(n, 0).ID)
-	}
-	if len(w.places.taken) != 0 || w.places.all != 0 {
-		t.Errorf("%v are left", w.places.taken)
-	}
 }

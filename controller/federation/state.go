@@ -2,7 +2,10 @@ package federation
 
 import (
 	"slices"
+	"strings"
 	"time"
+
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
@@ -115,6 +118,9 @@ type State struct {
 	// name, the Service is absent, or it has no ready instance. It names the
 	// Service and goes away by itself.
 	Unreachable error
+
+	// last are the values of the last read that had any.
+	last []Value
 }
 
 // Odd is what the user should know of a trigger that works: Warnings and Note.
@@ -129,4 +135,71 @@ func (s State) Odd() []string {
 // replica. It is false without a reading, which is not the same as inactive.
 func (s State) Active() bool {
 	return slices.ContainsFunc(s.Values, func(v Value) bool { return v.Active })
+}
+
+// What is kept of one that is said. Whoever reads it makes something of it, and most
+// of that is kept as well: activity and health of a metric, conditions of words.
+const (
+	costOfMetric  = 200
+	costOfReading = 40
+	copies        = 3
+)
+
+// said is about what is kept of what was said of the trigger, in bytes.
+func (s *State) said() (bytes int) {
+	for _, spec := range s.Specs {
+		bytes += costOfMetric + copies*len(spec.Name)
+	}
+	for _, value := range s.Values {
+		bytes += costOfReading + len(value.Metric)
+	}
+	if len(s.last) > 0 && (len(s.Values) == 0 || &s.last[0] != &s.Values[0]) {
+		for _, value := range s.last {
+			bytes += costOfReading + len(value.Metric)
+		}
+	}
+	for _, warning := range s.Warnings {
+		bytes += copies * (costOfText + len(warning))
+	}
+	for _, err := range []error{s.Err, s.Rejected} {
+		if err != nil {
+			bytes += copies * len(err.Error())
+		}
+	}
+	return bytes + copies*len(s.Note)
+}
+
+// shortest is what is left of a text where there is no room for it, in bytes.
+const shortest = 100
+
+// shorten leaves of words what there is always room for.
+func (s *State) shorten() {
+	if len(s.Warnings) > 0 {
+		s.Warnings = noRoomForWarnings
+	}
+	s.Note = shortText(s.Note)
+	for _, err := range []*error{&s.Err, &s.Rejected} {
+		if *err != nil {
+			*err = &codedError{status.Code(*err), shortText((*err).Error())}
+		}
+	}
+}
+
+// noRoomForWarnings is what everybody is warned of whose warnings are not kept.
+var noRoomForWarnings = []string{"there is no room for the warnings about it"}
+
+func shortText(text string) string {
+	if len(text) <= shortest {
+		return text
+	}
+	return strings.ToValidUTF8(text[:shortest], "") + "..."
+}
+
+// silence leaves nothing of what was said but why nothing is left of it.
+func (s *State) silence(why error, now time.Time) {
+	s.Specs, s.HaveSpecs, s.last, s.Warnings, s.Note = nil, false, nil, nil, ""
+	if s.Rejected != nil {
+		s.Rejected = why
+	}
+	s.observe(reading{outcome: scaling.Failed, err: why, at: now, heard: now, detectedBy: s.DetectedBy}, 0)
 }

@@ -15,17 +15,21 @@ type subscription struct {
 	id        string
 	namespace string
 	was       func(ID) // tells of a changed state; never blocks
+	places    *places
 
 	// Which instance has it: guarded by the Federation.
 	service       *service
 	key           uint64      // of its question
 	current, next *assignment // next is being moved to; current still answers
 	share         share       // of what it has a part, or waits for one
-	places        int         // that it takes
+	bytes         int         // that it takes of the places, but for what is said of it
 
 	mu      sync.Mutex
 	trigger Trigger
 	state   State
+	said    int // bytes that it takes of the places for that
+	// unheard is why nothing is kept of what is said, until it is told of anew.
+	unheard error
 }
 
 // assignment is a subscription at an instance, for one content of the trigger.
@@ -54,6 +58,20 @@ func (s *subscription) snapshot() Trigger {
 	return s.trigger
 }
 
+// last are the values of the last read that had any.
+func (s *subscription) last() []Value {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.last
+}
+
+// silenced says why nothing is kept of what is said, nil where something is.
+func (s *subscription) silenced() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unheard
+}
+
 // replace takes a new version of the trigger over at a moment. What was
 // observed stays when both ask for the same. Where only the surroundings of the
 // trigger changed, such as the workload's environment, it stays until there is
@@ -63,13 +81,16 @@ func (s *subscription) replace(t Trigger, family string, now time.Time) {
 	switch before := s.trigger; {
 	case before.same(t):
 	case before.sameSpec(t):
-		s.state.Earlier, s.state.Since, s.state.Accepted = true, now, false
+		s.state.Earlier, s.state.Since, s.state.Accepted, s.state.last = true, now, false, nil
 	default:
 		s.state = State{Activations: s.state.Activations, Unreachable: s.state.Unreachable, Since: now}
 	}
 	s.trigger = t
 	s.state.Generation, s.state.Type, s.state.Family = t.Generation, t.Type, family
 	s.state.Rejected = nil
+	s.unheard = nil
+	s.places.speaks(s)
+	s.fit(now)
 	s.mu.Unlock()
 	s.was(t.ID)
 }
@@ -120,7 +141,60 @@ func (s *assignment) apply(change func(*State) bool) bool {
 func (s *assignment) change(change func(*State) bool) (changed bool, id ID) {
 	s.sub.mu.Lock()
 	defer s.sub.mu.Unlock()
-	return !s.closed && change(&s.sub.state), s.sub.trigger.ID
+	if s.closed || !change(&s.sub.state) {
+		return false, s.sub.trigger.ID
+	}
+	s.sub.fit(s.inst.fed.clock.Now())
+	return true, s.sub.trigger.ID
+}
+
+// fit counts what is said of the trigger. Where there is no room for it less is
+// kept: words, and then everything; s.mu is held.
+func (s *subscription) fit(now time.Time) {
+	if s.unheard == nil {
+		if s.count() == nil {
+			return
+		}
+		s.state.shorten()
+		if s.unheard = s.count(); s.unheard == nil {
+			return
+		}
+		s.places.falls(s)
+	}
+	s.state.silence(s.unheard, now)
+	_ = s.count() // it has become less
+}
+
+// hear has what is said kept again, as far as there is room.
+func (s *subscription) hear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unheard != nil {
+		s.unheard = nil
+		s.places.speaks(s)
+	}
+}
+
+// count has the places of what is said; s.mu is held.
+func (s *subscription) count() error {
+	said := max(s.state.said()-freeWords, 0)
+	if said == s.said {
+		return nil
+	}
+	if err := s.places.take(s.namespace, 0, said-s.said); err != nil {
+		return err
+	}
+	s.said = said
+	return nil
+}
+
+// forget gives back what is counted of what was said. Nothing is said any more.
+func (s *subscription) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places.leave(s.namespace, 0, s.said)
+	s.said = 0
+	s.places.speaks(s)
 }
 
 // defective records that what was said of the trigger could not be understood,

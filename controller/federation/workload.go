@@ -123,14 +123,23 @@ func StripWorkload(object any) (any, error) { return (*Workloads)(nil).Strip(obj
 func (w *Workloads) Strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
+		if there := again(w, o, "Deployment/"); there != nil {
+			return there, nil
+		}
 		o.Spec = appsv1.DeploymentSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
 		o.Status = appsv1.DeploymentStatus{Replicas: o.Status.Replicas, ReadyReplicas: o.Status.ReadyReplicas}
 		strip(w, o, "Deployment/", &o.ObjectMeta, &o.Spec.Template)
 	case *appsv1.StatefulSet:
+		if there := again(w, o, "StatefulSet/"); there != nil {
+			return there, nil
+		}
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
 		o.Status = appsv1.StatefulSetStatus{Replicas: o.Status.Replicas, ReadyReplicas: o.Status.ReadyReplicas}
 		strip(w, o, "StatefulSet/", &o.ObjectMeta, &o.Spec.Template)
 	case *appsv1.ReplicaSet:
+		if there := again(w, o, "ReplicaSet/"); there != nil {
+			return there, nil
+		}
 		o.Spec = appsv1.ReplicaSetSpec{Replicas: o.Spec.Replicas, Template: o.Spec.Template}
 		o.Status = appsv1.ReplicaSetStatus{}
 		strip(w, o, "ReplicaSet/", &o.ObjectMeta, &o.Spec.Template)
@@ -138,8 +147,22 @@ func (w *Workloads) Strip(object any) (any, error) {
 	return object, nil
 }
 
+// workload is a pointer to one with a Go type.
+type workload[T any] interface {
+	*T
+	client.Object
+}
+
+// again is what there is of a workload that is read again as it was, nil for nothing.
+func again[T any, O workload[T]](w *Workloads, o O, kind string) O {
+	if w == nil || kept.Why(o) != "" {
+		return nil
+	}
+	return kept.Again[T, O](w.of(o), kind+o.GetName(), o)
+}
+
 // strip keeps of an object what is read of it, as far as there is room.
-func strip[T any](w *Workloads, object *T, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec) {
+func strip[T any, O workload[T]](w *Workloads, object O, kind string, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec) {
 	marked, mark := kept.Why(meta) != "", meta.GetSelfLink()
 	*meta = metav1.ObjectMeta{
 		Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID,
@@ -153,9 +176,11 @@ func strip[T any](w *Workloads, object *T, kind string, meta *metav1.ObjectMeta,
 	case err != nil:
 		kept.Cut(meta, err.Error())
 	case w != nil:
-		if err = hold(w, object, containers, meta.Namespace, kind+meta.Name, bytes); err != nil {
+		if err = hold(w, (*T)(object), containers, meta.Namespace, kind+meta.Name, bytes); err != nil {
 			containers = nil
 			kept.NoRoom(meta, err.Error())
+		} else {
+			kept.Remember(w.of(object), kind+meta.Name, object)
 		}
 	}
 	*template = corev1.PodTemplateSpec{Spec: corev1.PodSpec{
@@ -301,6 +326,12 @@ func (w *Workloads) StripOthers(object any) (any, error) {
 	if !ok {
 		return cache.TransformStripManagedFields()(object)
 	}
+	name := o.GroupVersionKind().GroupKind().String() + "/" + o.GetName()
+	if w != nil && kept.Why(o) == "" {
+		if there := kept.Again(w.others, name, o); there != nil {
+			return there, nil
+		}
+	}
 	spec := map[string]any{}
 	stripped := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	stripped.SetGroupVersionKind(o.GroupVersionKind())
@@ -331,11 +362,12 @@ func (w *Workloads) StripOthers(object any) (any, error) {
 	if w == nil || marked {
 		return stripped, nil
 	}
-	name := o.GroupVersionKind().GroupKind().String() + "/" + o.GetName()
 	if err := kept.Hold(w.others, stripped, o.GetNamespace(), name, bytes); err != nil {
 		delete(spec, "template")
 		kept.NoRoom(stripped, err.Error())
+		return stripped, nil
 	}
+	kept.Remember(w.others, name, stripped)
 	return stripped, nil
 }
 

@@ -422,3 +422,38 @@ func TestQuantitiesOfOtherKindsAreReadAtOnce(t *testing.T) {
 		_ = TemplateOf(object) // and does not panic
 	}
 }
+
+// A cache that lists anew has no workload twice that is as it was.
+func TestWorkloadsThatAreReadAgainAreThereOnce(t *testing.T) {
+	w := WorkloadsIn(kept.New(kept.Unbounded, 10<<20))
+	meta := metav1.ObjectMeta{Namespace: "shop", Name: "worker", UID: "1", ResourceVersion: "5"}
+	rollout := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": map[string]any{"replicas": int64(1)}}}
+	rollout.SetNamespace("shop")
+	rollout.SetName("worker")
+	rollout.SetUID("1")
+	rollout.SetResourceVersion("5")
+	for _, one := range []client.Object{
+		&appsv1.Deployment{ObjectMeta: meta}, &appsv1.StatefulSet{ObjectMeta: meta}, &appsv1.ReplicaSet{ObjectMeta: meta}, rollout,
+	} {
+		strip := w.Strip
+		if one == client.Object(rollout) {
+			strip = w.StripOthers
+		}
+		read := func(version string) any {
+			next := one.DeepCopyObject().(client.Object)
+			next.SetResourceVersion(version)
+			got, err := strip(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		first := read("5")
+		if read("5") != first {
+			t.Errorf("%T: it is there twice", one)
+		}
+		if read("6") == first {
+			t.Errorf("%T: a later one is taken for the same", one)
+		}
+	}
+}

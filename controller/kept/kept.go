@@ -46,6 +46,7 @@ type account struct {
 type entry struct {
 	bytes, granted int
 	version        uint64
+	object         any // a weak pointer to it, nil where it is not known
 }
 
 // longestKey is how long a name is that an object can have.
@@ -100,7 +101,7 @@ func nextVersion() uint64 {
 // nothing is counted for the object, nor for the one before.
 func Hold[T any](b *Budget, memory *T, namespace, name string, bytes int) error {
 	version := nextVersion()
-	if err := b.take(namespace, name, entry{bytes, bytes, version}); err != nil {
+	if err := b.take(namespace, name, entry{bytes: bytes, granted: bytes, version: version}); err != nil {
 		return err
 	}
 	runtime.AddCleanup(memory, b.giveBack, place{namespace, name, version})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -214,5 +215,43 @@ func TestNobodyElseMarksObjects(t *testing.T) {
 			t.Errorf("%s: it is kept whole, %d bytes, %q", link, b.Used(""), Why(o))
 		}
 		runtime.KeepAlive(o)
+	}
+}
+
+// An informer that lists anew brings all objects again: of those that are as they
+// were nothing is in memory twice, and of others the newest counts.
+func TestWhatIsReadAgainIsThereOnce(t *testing.T) {
+	b := New(Unbounded, 1<<20)
+	transform := Transform(b, "Thing", func(o *metav1.PartialObjectMetadata) { o.ManagedFields = nil },
+		func(o *metav1.PartialObjectMetadata, _ string) { o.Annotations = nil })
+	read := func(uid types.UID, version string, bytes int) *metav1.PartialObjectMetadata {
+		t.Helper()
+		got, err := transform(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "a", UID: uid, ResourceVersion: version, Annotations: map[string]string{"x": strings.Repeat("x", bytes)},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.(*metav1.PartialObjectMetadata)
+	}
+	first := read("1", "5", 1000)
+	counted := b.Used("shop")
+	if again := read("1", "5", 1000); again != first || b.Used("shop") != counted {
+		t.Errorf("it is there twice, and counts %d bytes of %d", b.Used("shop"), counted)
+	}
+	for name, other := range map[string]*metav1.PartialObjectMetadata{"another version": read("1", "6", 1000), "another object": read("2", "6", 1000), "no version": read("2", "", 1000)} {
+		if other == first {
+			t.Errorf("%s is taken for the same", name)
+		}
+	}
+	stub := read("3", "7", 2<<20)
+	if again := read("3", "7", 2<<20); again == stub || Why(again) == "" {
+		t.Error("one that there was no room for is not looked at again")
+	}
+	last := read("4", "8", 1000)
+	runtime.KeepAlive(last)
+	collected(t, "one that is gone is forgotten", func() bool { return b.Used("shop") == 0 })
+	if fresh := read("4", "8", 1000); fresh.Annotations == nil || b.Used("shop") == 0 {
+		t.Error("one that is read once nobody has it is not counted")
 	}
 }

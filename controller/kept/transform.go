@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"strings"
+	"weak"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -31,13 +32,54 @@ func TransformBeside[T any, O object[T]](b *Budget, kind string, cut func(O), st
 		if !ok || Why(o) != "" { // the last state of one that was deleted unseen, or a stub
 			return whole, nil
 		}
+		if there := Again[T, O](b, kind+"/"+o.GetName(), o); there != nil {
+			return there, nil
+		}
 		cut(o)
 		if err := Hold(b, (*T)(o), o.GetNamespace(), kind+"/"+o.GetName(), PerObject+Size(o)+beside(o)); err != nil {
 			stub(o, err.Error())
 			NoRoom(o, err.Error())
+			return o, nil
 		}
+		Remember(b, kind+"/"+o.GetName(), o)
 		return o, nil
 	}
+}
+
+// Remember has Again find an object that is counted under a name of its namespace.
+func Remember[T any, O object[T]](b *Budget, name string, o O) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.of[o.GetNamespace()]; a != nil {
+		if e, counted := a.objects[name]; counted {
+			e.object = weak.Make((*T)(o))
+			a.objects[name] = e
+		}
+	}
+}
+
+// Again returns what is in memory already of an object that is read again as it was,
+// nil where nothing is. An informer that lists anew has all old objects beside the new
+// ones for a while, and the budget counts one of them.
+func Again[T any, O object[T]](b *Budget, name string, o O) O {
+	if b == nil || o.GetResourceVersion() == "" {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.of[o.GetNamespace()]
+	if a == nil {
+		return nil
+	}
+	last, ok := a.objects[name].object.(weak.Pointer[T])
+	if !ok {
+		return nil
+	}
+	there := O(last.Value())
+	if there == nil || there.GetUID() != o.GetUID() || there.GetResourceVersion() != o.GetResourceVersion() {
+		return nil
+	}
+	return there
 }
 
 // A mark is where the API server keeps nothing, so that it is sent back to nobody,

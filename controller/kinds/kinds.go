@@ -24,6 +24,8 @@ const (
 	// missedFor is how long it is when something was looked for in vain, such as
 	// a kind whose CustomResourceDefinition is only being applied.
 	missedFor = 5 * time.Second
+	// looksWithin is the time of Discovery.Looks.
+	looksWithin = 10 * time.Second
 )
 
 // Resources says which resources a group and version has, as client-go's
@@ -38,11 +40,17 @@ type Resources interface {
 type Discovery struct {
 	API Resources
 	Now func() time.Time
+	// Looks are how often the API server is asked within ten seconds, whoever names
+	// groups: users make up as many as they like, in as many namespaces as they have.
+	// 0 is any number.
+	Looks int
 
 	mu sync.Mutex
 	// known and missing are the groups that there are, and that there are not:
 	// anybody may name of those as many as they like.
 	known, missing memory
+	looks          int       // that were made
+	since          time.Time // then
 }
 
 // discovered is what the API server said, and when.
@@ -144,6 +152,12 @@ func (d *Discovery) resources(gv schema.GroupVersion, within time.Duration) ([]m
 	if known, ok := d.remembered(gv, within); ok {
 		return known.resources, nil
 	}
+	if known, may := d.look(gv); !may {
+		if known == nil {
+			return nil, fmt.Errorf("is not looked for yet: within %v %d groups were, and those that this cluster does not know are looked for again and again", looksWithin, d.Looks)
+		}
+		return known, nil
+	}
 	list, err := d.API.ServerResourcesForGroupVersion(gv.String())
 	switch {
 	case apierrors.IsNotFound(err):
@@ -160,6 +174,21 @@ func (d *Discovery) resources(gv schema.GroupVersion, within time.Duration) ([]m
 	other.forget(gv)
 	into.keep(gv, discovered{list.APIResources, d.Now()})
 	return list.APIResources, nil
+}
+
+// look reports whether the API server may be asked about a group. Else it is as it
+// was when it was seen last, if it was.
+func (d *Discovery) look(gv schema.GroupVersion) (known []metav1.APIResource, may bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := d.Now(); now.Sub(d.since) >= looksWithin {
+		d.looks, d.since = 0, now
+	}
+	if d.Looks == 0 || d.looks < d.Looks {
+		d.looks++
+		return nil, true
+	}
+	return d.known.of[gv].resources, false
 }
 
 // remembered is what was said of a group at most so long ago.

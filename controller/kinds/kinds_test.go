@@ -127,3 +127,37 @@ func TestWhatIsRemembered(t *testing.T) {
 		t.Error("what there is not is remembered for as long as what there is")
 	}
 }
+
+// However many groups are made up, the API server is asked about so many in a time,
+// and what is known of others stays known.
+func TestMadeUpGroupsAreNoStorm(t *testing.T) {
+	api, now := &counted{Resources: testcluster.Resources}, time.Now()
+	const mostLooks = 100
+	d := &Discovery{API: api, Now: func() time.Time { return now }, Looks: mostLooks}
+	rollout := v1alpha1.ScaleTarget{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout"}
+	if _, err := d.Resolve(rollout); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(discoveredFor)
+	flood := func() (err error) {
+		for i := range 10 * mostLooks {
+			_, err = d.Resolve(v1alpha1.ScaleTarget{APIVersion: fmt.Sprintf("made-up-%d.example.org/v1", i), Kind: "Fleet"})
+		}
+		return err
+	}
+	api.asked = 0
+	var unknown *UnknownKindError
+	if err := flood(); err == nil || errors.As(err, &unknown) || !strings.Contains(err.Error(), "not looked for yet") {
+		t.Errorf("of one that was not looked for it is said: %v", err)
+	}
+	if _, err := d.Resolve(rollout); err != nil {
+		t.Errorf("one that is known: %v", err)
+	}
+	if api.asked != mostLooks {
+		t.Errorf("the API server was asked %d times", api.asked)
+	}
+	now = now.Add(looksWithin)
+	if _, err := d.Resolve(v1alpha1.ScaleTarget{APIVersion: "new.example.org/v1", Kind: "Fleet"}); !errors.As(err, &unknown) {
+		t.Errorf("later: %v", err)
+	}
+}

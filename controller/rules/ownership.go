@@ -79,6 +79,57 @@ func (j *Judge) others(ctx context.Context, so *v1alpha1.ScaledObject, index, va
 	return list.Items
 }
 
+// mostOfTarget is how many ScaledObjects may name one target, where the webhook did
+// not keep them from it. Of more nobody is looked for who has it.
+const mostOfTarget = 20
+
+// RivalError says that a target is scaled by another ScaledObject.
+type RivalError struct {
+	Kind   string
+	Target string
+	// Name is the other, "" where there are too many.
+	Name string
+}
+
+func (e *RivalError) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("scaleTargetRef: more than %d ScaledObjects name %s %q, and none scales it", mostOfTarget, e.Kind, e.Target)
+	}
+	return fmt.Sprintf("scaleTargetRef: %s %q is already scaled by ScaledObject %q, which is older", e.Kind, e.Target, e.Name)
+}
+
+// Rival is a RivalError where another ScaledObject has the target of one: of those
+// that name it, and are not being deleted, the oldest has it.
+func Rival(ctx context.Context, objects client.Reader, so *v1alpha1.ScaledObject, kind v1alpha1.GroupVersionKindResource) error {
+	var list v1alpha1.ScaledObjectList
+	err := objects.List(ctx, &list, client.InNamespace(so.Namespace), client.MatchingFields{ByTarget: so.Spec.ScaleTargetRef.Name},
+		client.Limit(mostOfTarget+1), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return fmt.Errorf("scaleTargetRef: who scales it: %w", err)
+	}
+	if len(list.Items) > mostOfTarget {
+		return &RivalError{Kind: kind.Kind, Target: so.Spec.ScaleTargetRef.Name}
+	}
+	oldest := so
+	for i := range list.Items {
+		other := &list.Items[i]
+		if other.DeletionTimestamp == nil && other.Name != so.Name && kind.Means(other.Spec.ScaleTargetRef) && older(other, oldest) {
+			oldest = other
+		}
+	}
+	if oldest == so {
+		return nil
+	}
+	return &RivalError{Kind: kind.Kind, Target: so.Spec.ScaleTargetRef.Name, Name: oldest.Name}
+}
+
+func older(a, b *v1alpha1.ScaledObject) bool {
+	if at, other := a.CreationTimestamp.Time, b.CreationTimestamp.Time; !at.Equal(other) {
+		return at.Before(other)
+	}
+	return a.Name < b.Name
+}
+
 // otherHPAs refuses a workload that an HPA which is not the object's own
 // scales, unless the user hands that HPA over. Those of ScaledObjects that were
 // refused for the same workload are no second problem.

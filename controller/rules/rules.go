@@ -32,8 +32,8 @@ type Families interface {
 
 // Targets is what is asked about the kinds of targets.
 type Targets interface {
-	// Resolve finds out which resource a reference means.
-	Resolve(v1alpha1.ScaleTarget) (v1alpha1.GroupVersionKindResource, error)
+	// Kind finds out which resource the target of an object is.
+	Kind(*v1alpha1.ScaledObject) (v1alpha1.GroupVersionKindResource, error)
 	// Granted returns what is missing when the controller may not scale objects
 	// of a kind.
 	Granted(ctx context.Context, kind v1alpha1.GroupVersionKindResource, namespace string) error

@@ -72,7 +72,7 @@ func (j *Judge) ScaledObject(ctx context.Context, r Review[*v1alpha1.ScaledObjec
 // target returns the kind of the target, and refuses one that does not exist. One
 // that cannot be scaled may be changed before the target is looked for.
 func (j *Judge) target(ctx context.Context, so *v1alpha1.ScaledObject, v *Verdict) v1alpha1.GroupVersionKindResource {
-	kind, err := j.Targets.Resolve(so.Spec.ScaleTargetRef)
+	kind, err := j.Targets.Kind(so)
 	switch {
 	case err == nil:
 		if err := j.granted(ctx, kind, so.Namespace); err != nil {

@@ -70,6 +70,55 @@ func TestTurnsAreFair(t *testing.T) {
 	})
 }
 
+// Of those who come from one address nobody waits behind all of one of them, and who
+// says that it comes for many has no more places than its address.
+func TestThoseOfAnAddressTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := NewEntrance(16, 8, 4)
+		entered := make(chan string, 1000)
+		leave := make(chan func(), 1000)
+		come := func(address, of string) {
+			go func() {
+				if end, ok := e.Enter(t.Context(), address, of); ok {
+					leave <- end
+					entered <- of
+				}
+			}()
+			synctest.Wait()
+		}
+		for range 100 {
+			come("API server", "flood")
+		}
+		if len(entered) != 4 {
+			t.Fatalf("%d of one are inside", len(entered))
+		}
+		come("API server", "shop")
+		if len(entered) != 5 {
+			t.Error("another one of the address waits behind them")
+		}
+		for i := range 100 {
+			come("API server", fmt.Sprint("flood-", i))
+			come("stranger", fmt.Sprint("made-up-", i))
+		}
+		if len(entered) != 16 {
+			t.Errorf("%d are inside", len(entered))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, ok := e.Enter(ctx, "third", "x"); ok {
+			t.Error("one more than there is room for came in")
+		}
+		come("API server", "till")
+		for len(leave) > 0 {
+			(<-leave)()
+			synctest.Wait()
+		}
+		if len(e.inner) != 0 || !e.outer.line.Idle() {
+			t.Errorf("%d addresses are left", len(e.inner))
+		}
+	})
+}
+
 // Room is made at the expense of whoever has the most.
 func TestFullPorch(t *testing.T) {
 	p := newPorch(nil, 1024, 256)

@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -128,7 +129,7 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 	if in.ReplicasErr = err; err == nil {
 		in.Replicas = ptr.To(m.replicas(t))
 	}
-	decision := scaling.Decide(in)
+	decision := l.unrivalled(ctx, so, t, scaling.Decide(in))
 	failed := l.act(ctx, so, m, t, nil, decision, l.explain(m, in, decision))
 	if apierrors.IsConflict(failed) || ctx.Err() != nil {
 		return reconcile.Result{}, failed
@@ -154,7 +155,7 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 		// The triggers are those of a spec that the cache is about to show.
 		return reconcile.Result{}, nil
 	}
-	decision := scaling.Decide(in)
+	decision := l.unrivalled(ctx, so, t, scaling.Decide(in))
 	l.count(so, m, read, decision)
 	l.measure(so, m, read, in.Now)
 	m.keep(decision)
@@ -179,6 +180,15 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: sooner(sooner(l.until(decision.Next), again), nudge)}, nil
+}
+
+// unrivalled is a decision that writes nothing where the target is another
+// ScaledObject's, which the reconciler says: both would write theirs for ever.
+func (l *Loop) unrivalled(ctx context.Context, so *v1alpha1.ScaledObject, t target.Target, d scaling.Decision) scaling.Decision {
+	if d.Write != nil && rules.Rival(ctx, l.Client, so, t.GVKR) != nil {
+		d.Write, d.Activation, d.Scaled, d.ScaleFailed = nil, nil, nil, nil
+	}
+	return d
 }
 
 // look has a target that nobody watches subscribed as it is now: at once when it

@@ -1188,3 +1188,40 @@ func TestAFallbackOutlivesItsController(t *testing.T) {
 		t.Errorf("after a reading: %+v", now.Fallback)
 	}
 }
+
+// Of two ScaledObjects of one target, as two that were made at the same moment may
+// be, the older one scales it: they do not write it in turns.
+func TestATargetIsTheOldestObjects(t *testing.T) {
+	for name, change := range map[string]struct {
+		other func(*v1alpha1.ScaledObject)
+		wrote bool
+		goes  bool
+	}{
+		"older":               {func(*v1alpha1.ScaledObject) {}, false, false},
+		"younger":             {func(so *v1alpha1.ScaledObject) { so.CreationTimestamp = metav1.NewTime(start) }, true, false},
+		"older, another kind": {func(so *v1alpha1.ScaledObject) { so.Spec.ScaleTargetRef.Kind = "StatefulSet" }, true, false},
+		"older, but it goes":  {func(so *v1alpha1.ScaledObject) { so.Finalizers = []string{"x/y"} }, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := &v1alpha1.ScaledObject{
+				ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: "other", UID: "2", CreationTimestamp: metav1.NewTime(start.Add(-2 * time.Hour))},
+				Spec:       v1alpha1.ScaledObjectSpec{ScaleTargetRef: v1alpha1.ScaleTarget{Name: "worker"}},
+			}
+			change.other(other)
+			f := newFixture(t, 0, nil)
+			if err := f.cluster.Direct.Create(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+			if change.goes {
+				if err := f.cluster.Direct.Delete(t.Context(), other); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.says(7)
+			f.decide()
+			if got := *f.deployment().Spec.Replicas; (got != 0) != change.wrote {
+				t.Errorf("the target has %d replicas", got)
+			}
+		})
+	}
+}

@@ -34,8 +34,12 @@ const (
 	// deepestReview is how deep the JSON may be nested.
 	deepestReview = 64
 	// mostReviews are read and judged at once, mostOfOne of them from one
-	// address.
+	// address, and of those mostJudged for one namespace: one more than may wait.
 	mostReviews, mostOfOne = 16, 8
+	mostJudged             = mostOfNamespace + 1
+	// beginning is how much of a review is read before its turn has come: it says
+	// whose it is, but for a long name.
+	beginning = 2 << 10
 	// bodyTime is how long a review may take to arrive once it is read.
 	bodyTime = 2 * time.Second
 	// longestWait is how long a review waits for its turn: that long does the
@@ -43,19 +47,25 @@ const (
 	longestWait = 10 * time.Second
 )
 
-// ofPeers lets reviews through to next, in turn and within bounds. A review that is
+// ofPeers lets reviews through to next, in turn and within bounds: those of an address,
+// and of an address those of each namespace, which all come from a few API servers. A review that is
 // too large is a refusal of its object: nobody passes what would be judged by
 // writing more. What is refused otherwise is an error to the API server, which then
 // does as failurePolicy says; the controller checks the object again.
-func ofPeers(gate *inbound.Gate, next http.Handler) http.Handler {
+func ofPeers(gate *inbound.Entrance, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if problem, code := refusedUnread(r); code != 0 {
 			turnAway(w, problem, code)
 			return
 		}
+		namespace, err := namespaceOf(w, r)
+		if err != nil {
+			turnAway(w, err.Error(), http.StatusRequestEntityTooLarge)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), longestWait)
 		defer cancel()
-		leave, ok := gate.Enter(ctx, inbound.HostOf(r.RemoteAddr))
+		leave, ok := gate.Enter(ctx, inbound.HostOf(r.RemoteAddr), namespace)
 		if !ok {
 			turnAway(w, "too many reviews at once", http.StatusServiceUnavailable)
 			return
@@ -75,6 +85,32 @@ func ofPeers(gate *inbound.Gate, next http.Handler) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// ofNamespace is what a review says of its namespace, before its object.
+var ofNamespace = regexp.MustCompile(`"namespace":"([0-9a-z-]{1,63})"`)
+
+// namespaceOf reads the beginning of a review and finds whose it is, "" for one
+// that does not say. The error is that it did not come in time.
+func namespaceOf(w http.ResponseWriter, r *http.Request) (string, error) {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only what is no connection has none
+	begin := make([]byte, beginning)
+	n, err := io.ReadFull(r.Body, begin)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", errLate
+	}
+	_ = connection.SetReadDeadline(time.Now().Add(answerTime))
+	begin = begin[:n]
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(begin), r.Body), r.Body}
+	found := ofNamespace.FindSubmatch(begin)
+	if found == nil {
+		return "", nil
+	}
+	return string(found[1]), nil
 }
 
 // whose is how a review of an API server begins, whatever its object.

@@ -91,7 +91,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		}()
 		defer func() { cancel(); <-done }()
 	}
-	mux, gate := http.NewServeMux(), inbound.NewGate(mostReviews, mostOfOne)
+	mux, gate := http.NewServeMux(), inbound.NewEntrance(mostReviews, mostOfOne, mostJudged)
 	for path, handler := range s.Handlers {
 		mux.Handle(path, ofPeers(gate, handler))
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,6 +32,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/identity"
 	"github.com/sluice-autoscaler/sluice/identity/authority"
+	"github.com/sluice-autoscaler/sluice/identity/inbound"
 )
 
 // Whom reviews come from: the API server, and somebody else.
@@ -426,4 +428,42 @@ func TestAuthorityOfClientsIsFollowed(t *testing.T) {
 			t.Error("a renewed authority does not count")
 		}
 	})
+}
+
+// All reviews of an API server come from its address. Those of one namespace, and of
+// whoever does not say, keep none of another waiting.
+func TestReviewsOfNamespacesTakeTurns(t *testing.T) {
+	inside, held := make(chan struct{}, mostOfOne), make(chan struct{})
+	gate := inbound.NewEntrance(mostReviews, mostOfOne, mostJudged)
+	handler := ofPeers(gate, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if text, err := io.ReadAll(r.Body); err != nil || !json.Valid(text) {
+			t.Errorf("it is handed on as %.50s, %v", text, err)
+		}
+		inside <- struct{}{}
+		<-held
+	}))
+	review := func(ctx context.Context, namespace string) *httptest.ResponseRecorder {
+		body := fmt.Sprintf(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1","name":"a\"namespace\":\"b","namespace":%q,"object":{"x":%q}}}`,
+			namespace, strings.Repeat("x", 2*beginning))
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, pathScaledObject, strings.NewReader(body))
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	var all sync.WaitGroup
+	for range mostJudged {
+		all.Go(func() { review(t.Context(), "flood") })
+	}
+	for range mostJudged {
+		<-inside
+	}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if w := review(late, "flood"); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("one more of a namespace: %d", w.Code)
+	}
+	all.Go(func() { review(t.Context(), "shop") })
+	<-inside // it does not wait
+	close(held)
+	all.Wait()
 }

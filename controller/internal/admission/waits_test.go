@@ -33,7 +33,7 @@ func TestReviewsThatTakeTimeHoldUpNoOtherNamespace(t *testing.T) {
 	f := newFixture(t)
 	families := stalled{namespace: "enemy", asked: make(chan struct{}, mostReviews), release: make(chan struct{})}
 	f.Families = families
-	f.handlers[pathScaledObject] = ofPeers(inbound.NewGate(mostReviews, mostOfOne), f.handlers[pathScaledObject])
+	f.handlers[pathScaledObject] = ofPeers(inbound.NewEntrance(mostReviews, mostOfOne, mostJudged), f.handlers[pathScaledObject])
 	review := func(namespace string) (told []string) {
 		return f.ask(pathScaledObject, scaledObject(func(so *v1alpha1.ScaledObject) { so.Namespace = namespace }), nil).Warnings
 	}

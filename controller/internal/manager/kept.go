@@ -28,9 +28,9 @@ const (
 	partOfWorkloads     part = 145 // Deployments and StatefulSets
 	partOfOtherKinds    part = 45  // those that are watched for who names one
 	partOfTold          part = 125 // variables that triggers tell their families
-	partOfSubscriptions part = 100 // triggers
+	partOfSubscriptions part = 125 // triggers, and what is said of them
 	partOfAccounts      part = 16  // decisions before the last, which people are told
-	reserved            part = 150
+	reserved            part = 140
 
 	whole = 1000
 )
@@ -54,10 +54,7 @@ func ofTold(memory int) *kept.Budget { return kept.New(kept.Unbounded, partOfTol
 
 func ofAccounts(memory int) *kept.Budget { return kept.New(kept.Unbounded, partOfAccounts.of(memory)) }
 
-// ofSubscriptions is how many triggers there may be.
-func ofSubscriptions(memory int) int {
-	return partOfSubscriptions.of(memory) / federation.SubscriptionBytes
-}
+func ofSubscriptions(memory int) int { return partOfSubscriptions.of(memory) }
 
 // keptObject is what the cache holds of an object of users: what is within its
 // limits, as far as there is room.

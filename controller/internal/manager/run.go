@@ -81,6 +81,9 @@ func Run(ctx context.Context, o Options, version string) error {
 }
 
 // process is the controller's parts.
+// mostLooks is how often the API server is asked about groups within ten seconds.
+const mostLooks = 100
+
 type process struct {
 	Options
 	version string
@@ -251,7 +254,7 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 		NoData:         p.NoData,
 
 		MostOfNamespace: p.NamespaceTriggers,
-		MostInAll:       ofSubscriptions(int(debug.SetMemoryLimit(-1))),
+		Memory:          ofSubscriptions(int(debug.SetMemoryLimit(-1))),
 		Changed:         p.router.changed,
 		ServicesChanged: func() { p.keysDue.add(keysRequest) },
 		Log:             p.named("federation"),
@@ -263,7 +266,7 @@ func (p *process) makeParts(ctx context.Context) (err error) {
 	}
 	p.targets = &target.Client{
 		Reader: cluster, Direct: p.mgr.GetAPIReader(), Kinds: p.kinds, Workloads: p.workloads,
-		Discovery: &kinds.Discovery{API: p.clientset.Discovery(), Now: time.Now},
+		Discovery: &kinds.Discovery{API: p.clientset.Discovery(), Now: time.Now, Looks: mostLooks},
 	}
 	p.sinks = cloudevents.NewSinks(p.ClusterName, p.ClusterObjectNamespace, p.named("cloudevents"))
 	p.events = newRecorder(p.mgr.GetEventRecorder("keda-operator"), time.Now)

@@ -1,6 +1,7 @@
 package scaledobject
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -247,24 +249,41 @@ func owns(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler)
 }
 
 // mayOwn refuses an HPA that somebody else made, unless the user said that it
-// is to be taken over.
-func mayOwn(so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler) error {
-	if owns(so, live) || so.TransfersHPAOwnership() {
+// is to be taken over. That of another ScaledObject is that one's while it is there:
+// both would take it back from each other for ever.
+func (r *Reconciler) mayOwn(ctx context.Context, so *v1alpha1.ScaledObject, live *autoscalingv2.HorizontalPodAutoscaler) error {
+	if owns(so, live) {
 		return nil
 	}
-	return &ForeignHPAError{Name: live.Name, Owner: metav1.GetControllerOf(live)}
+	foreign := &ForeignHPAError{Name: live.Name, Owner: metav1.GetControllerOf(live)}
+	for _, name := range OwnerOf(live) {
+		other := &v1alpha1.ScaledObject{}
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: name}, other)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		foreign.Lives = err == nil && other.DeletionTimestamp == nil
+	}
+	if so.TransfersHPAOwnership() && !foreign.Lives {
+		return nil
+	}
+	return foreign
 }
 
 // ForeignHPAError says that the HPA under the wanted name is not the object's.
 type ForeignHPAError struct {
 	Name  string
 	Owner *metav1.OwnerReference // nil when nothing owns it
+	Lives bool                   // it is another ScaledObject's, which is there
 }
 
 func (e *ForeignHPAError) Error() string {
 	whose := "exists and was not made for this object"
 	if e.Owner != nil {
 		whose = "belongs to " + e.Owner.Kind + " " + e.Owner.Name
+	}
+	if e.Lives {
+		return fmt.Sprintf("%s %s, which is there: name another HPA, or delete that object", e.Name, whose)
 	}
 	return fmt.Sprintf("%s %s; annotation %s: \"true\" takes it over", e.Name, whose, v1alpha1.AnnotationTransferHPAOwnership)
 }

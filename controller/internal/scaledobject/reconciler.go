@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
@@ -87,6 +88,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	found.Invalid = invalid != nil
 	if err := errors.Join(invalid, err); err != nil {
 		return r.report(ctx, so, found, err)
+	}
+	if err := rules.Rival(ctx, r.Client, so, *found.Target); err != nil {
+		return r.report(ctx, so, found, errors.Join(err, r.deleteOwnHPAs(ctx, so)))
 	}
 	return r.syncHPA(ctx, so, found)
 }
@@ -207,7 +211,7 @@ func (r *Reconciler) foundHPA(ctx context.Context, from client.Reader, so *v1alp
 	case err != nil:
 		return nil, err
 	}
-	return found, mayOwn(so, found)
+	return found, r.mayOwn(ctx, so, found)
 }
 
 // writeHPA creates or updates the HPA where needed. Others of the object go
@@ -258,7 +262,24 @@ func (r *Reconciler) deleteHPAs(ctx context.Context, so *v1alpha1.ScaledObject) 
 	case live != nil:
 		others = append(others, live)
 	}
-	for _, hpa := range others {
+	return r.deleteEach(ctx, others)
+}
+
+// deleteOwnHPAs deletes the HPAs that were made for the object: none that it would
+// take over.
+func (r *Reconciler) deleteOwnHPAs(ctx context.Context, so *v1alpha1.ScaledObject) error {
+	live, others, err := r.liveHPAs(ctx, so)
+	if live != nil && owns(so, live) {
+		others = append(others, live)
+	}
+	if foreign := (*ForeignHPAError)(nil); err != nil && !errors.As(err, &foreign) {
+		return fmt.Errorf("HPA: %w", err)
+	}
+	return r.deleteEach(ctx, others)
+}
+
+func (r *Reconciler) deleteEach(ctx context.Context, hpas []*autoscalingv2.HorizontalPodAutoscaler) error {
+	for _, hpa := range hpas {
 		if err := r.deleteHPA(ctx, hpa); err != nil {
 			return fmt.Errorf("HPA: %w", err)
 		}

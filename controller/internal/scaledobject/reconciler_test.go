@@ -717,3 +717,51 @@ func TestHPAsThatAreGoingAreLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// Two ScaledObjects that name one HPA, or one target, do not take it from each other
+// for ever: it is that of the one that has it, or of the older one, while it is there.
+func TestTwoObjectsDoNotFight(t *testing.T) {
+	transfer := func(so *v1alpha1.ScaledObject) {
+		so.Annotations = map[string]string{v1alpha1.AnnotationTransferHPAOwnership: "true"}
+	}
+	other := func(target string) *v1alpha1.ScaledObject {
+		so := newObject()
+		so.Name, so.UID, so.Spec.ScaleTargetRef.Name = "elder", "2", target
+		return so
+	}
+	ofOther := func() *autoscalingv2.HorizontalPodAutoscaler {
+		hpa := foreign("keda-hpa-worker")
+		hpa.OwnerReferences[0] = metav1.OwnerReference{APIVersion: "keda.sh/v1alpha1", Kind: "ScaledObject", Name: "elder", UID: "2", Controller: ptr.To(true)}
+		return hpa
+	}
+	t.Run("HPA", func(t *testing.T) {
+		f := newFixture(t, newObject(transfer), other("other"), ofOther())
+		f.answers(0, 5)
+		f.observe()
+		f.reconcile()
+		f.wantReady(metav1.ConditionFalse, "HPA: keda-hpa-worker belongs to ScaledObject elder, which is there: name another HPA, or delete that object")
+		f.annotate(func(so *v1alpha1.ScaledObject) { so.Annotations[v1alpha1.AnnotationPaused] = "true" })
+		f.reconcile()
+		if f.hpa() == nil || metav1.GetControllerOf(f.hpa()).Name != "elder" {
+			t.Errorf("while paused the HPA of the other is %+v", f.hpa())
+		}
+	})
+	t.Run("HPA of one that is gone", func(t *testing.T) {
+		f := newFixture(t, newObject(transfer), ofOther())
+		f.answers(0, 5)
+		f.observe()
+		f.reconcile()
+		f.wantReady(metav1.ConditionTrue, "ScaledObject is ready for scaling")
+	})
+	t.Run("target", func(t *testing.T) {
+		f := settled(t, newObject())
+		if err := f.cluster.Direct.Create(t.Context(), other("worker")); err != nil {
+			t.Fatal(err)
+		}
+		f.reconcile()
+		f.wantReady(metav1.ConditionFalse, `scaleTargetRef: Deployment "worker" is already scaled by ScaledObject "elder", which is older`)
+		if f.hpa() != nil {
+			t.Error("its HPA is there")
+		}
+	})
+}

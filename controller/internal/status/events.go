@@ -1,6 +1,7 @@
 package status
 
 import (
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -158,10 +159,11 @@ func (w *Writer) announceStop(so *v1alpha1.ScaledObject) {
 // text.
 func (w *Writer) announceWarnings(r *record, so *v1alpha1.ScaledObject) {
 	now := strings.Join(slices.Concat(r.reconciled.Warnings, r.reconciled.Notes), "; ")
-	if now != "" && now != r.warned {
+	hash := sha256.Sum256([]byte(now))
+	if now != "" && hash != r.warned {
 		w.event(so, normal, "KEDAScalerInfo", "CheckTriggers", now)
 	}
-	r.warned = now
+	r.warned = hash
 }
 
 // event records one event.

@@ -6,6 +6,7 @@ package status
 
 import (
 	"context"
+	"crypto/sha256"
 	"slices"
 	"sync"
 	"time"
@@ -47,8 +48,9 @@ type record struct {
 	retargeted bool
 	// watched is what the status says of the triggers that are watched.
 	watched  v1alpha1.ScaledObjectStatus
-	starting bool   // that its triggers are watched is yet to be announced
-	warned   string // the warnings that were announced
+	starting bool // that its triggers are watched is yet to be announced
+	// warned is of the warnings that were announced.
+	warned [sha256.Size]byte
 
 	// written is the object as the API server answered the last write, until
 	// the cache shows it or something newer.

@@ -89,7 +89,7 @@ type Client struct {
 // Get reads the target of an object.
 func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, error) {
 	t := Target{Key: types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}}
-	gvkr, err := c.resolve(so)
+	gvkr, err := c.Kind(so)
 	var unscalable *kinds.UnscalableError
 	if errors.As(err, &unscalable) {
 		unscalable.Key = t.Key
@@ -117,8 +117,8 @@ func (c *Client) Get(ctx context.Context, so *v1alpha1.ScaledObject) (Target, er
 	return t, nil
 }
 
-// resolve finds out the kind of an object's target.
-func (c *Client) resolve(so *v1alpha1.ScaledObject) (v1alpha1.GroupVersionKindResource, error) {
+// Kind finds out the kind of an object's target.
+func (c *Client) Kind(so *v1alpha1.ScaledObject) (v1alpha1.GroupVersionKindResource, error) {
 	ref, question := so.Spec.ScaleTargetRef, asked{namespace: so.Namespace}
 	remembered := c.Remembers(ref)
 	if !remembered && c.refusals.last(question, c.Now()) != nil {

@@ -91,6 +91,11 @@ func New(t *testing.T, ownerIndex string, owner client.IndexerFunc, objects ...c
 	return With(t, []Index{{&autoscalingv2.HorizontalPodAutoscaler{}, ownerIndex, owner}}, objects...)
 }
 
+// byTarget is the index that all who scale have.
+var byTarget = Index{&v1alpha1.ScaledObject{}, "spec.scaleTargetRef.name", func(o client.Object) []string {
+	return []string{o.(*v1alpha1.ScaledObject).Spec.ScaleTargetRef.Name}
+}}
+
 // With returns a Cluster that has indexes and objects.
 func With(t *testing.T, indexes []Index, objects ...client.Object) *Cluster {
 	t.Helper()
@@ -102,7 +107,7 @@ func With(t *testing.T, indexes []Index, objects ...client.Object) *Cluster {
 	}
 	c := &Cluster{stale: map[string]client.Object{}}
 	b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledObject{}, &v1alpha1.ScaledJob{}).WithObjects(objects...)
-	for _, i := range indexes {
+	for _, i := range append(indexes, byTarget) {
 		b = b.WithIndex(i.Of, i.Field, i.Keys)
 	}
 	direct := b.Build()

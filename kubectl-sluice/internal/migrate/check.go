@@ -98,6 +98,11 @@ func Check(ctx context.Context, set *objects.Set, live *objects.Cluster, o Optio
 // targets knows kinds. What the controller may do is said for each kind once.
 type targets struct{ *kinds.Discovery }
 
+// Kind finds it out of what the cluster, or the files, say.
+func (t targets) Kind(so *v1alpha1.ScaledObject) (v1alpha1.GroupVersionKindResource, error) {
+	return t.Resolve(so.Spec.ScaleTargetRef)
+}
+
 func (targets) Granted(context.Context, v1alpha1.GroupVersionKindResource, string) error { return nil }
 
 // subject is an object with triggers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -23,7 +24,10 @@ const (
 	// mostRequests are worked on at once, mostRequestsOfOne of one address.
 	// longestTurn is how long one waits for its turn.
 	mostRequests, mostRequestsOfOne = 256, 128
-	longestTurn                     = 5 * time.Second
+	// mostRequestsOfNamespace are of one address for one namespace, which all come
+	// from the same API servers: as many as are answered, and as many that wait.
+	mostRequestsOfNamespace = 64
+	longestTurn             = 5 * time.Second
 	// mostStreams are the requests of one connection that have come and have no
 	// answer. Who has more opens another connection.
 	mostStreams = 32
@@ -33,7 +37,7 @@ const (
 // what it is asked, makes series of it, and asks who the caller is, for as many as
 // come.
 func door(next http.Handler) http.Handler {
-	gate := inbound.NewGate(mostRequests, mostRequestsOfOne)
+	gate := inbound.NewEntrance(mostRequests, mostRequestsOfOne, mostRequestsOfNamespace)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if code, problem := tooMuch(r); code != 0 {
 			http.Error(w, problem, code)
@@ -50,10 +54,17 @@ func door(next http.Handler) http.Handler {
 	})
 }
 
-func enter(r *http.Request, gate *inbound.Gate) (leave func(), ok bool) {
+func enter(r *http.Request, gate *inbound.Entrance) (leave func(), ok bool) {
 	ctx, cancel := context.WithTimeout(r.Context(), longestTurn)
 	defer cancel()
-	return gate.Enter(ctx, inbound.HostOf(r.RemoteAddr))
+	return gate.Enter(ctx, inbound.HostOf(r.RemoteAddr), namespaceOf(r.URL.Path))
+}
+
+// namespaceOf is the namespace that a path says, "" where it says none.
+func namespaceOf(path string) string {
+	_, after, _ := strings.Cut(path, "/namespaces/")
+	namespace, _, _ := strings.Cut(after, "/")
+	return namespace
 }
 
 // tooMuch is why a request is not looked at; 0 if it is.

@@ -273,8 +273,10 @@ func TestSelectorsAreNotPartOfRights(t *testing.T) {
 	}
 }
 
-// TestRequestsOfOneAddressHaveTheirShare: so many are worked on at once, the next
-// waits for its turn and is told when it does not come.
+// TestRequestsOfOneAddressHaveTheirShare: so many are worked on at once, of an address
+// and for a namespace, the next waits for its turn and is told when it does not come.
+// What an API server asks for one namespace keeps nothing waiting that it asks for
+// others.
 func TestRequestsOfOneAddressHaveTheirShare(t *testing.T) {
 	inside := make(chan struct{}, 2*mostRequestsOfOne)
 	held := make(chan struct{})
@@ -282,26 +284,33 @@ func TestRequestsOfOneAddressHaveTheirShare(t *testing.T) {
 		inside <- struct{}{}
 		<-held
 	}))
-	from := func(ctx context.Context, address string) *httptest.ResponseRecorder {
-		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody)
+	from := func(ctx context.Context, address, namespace string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/apis/external.metrics.k8s.io/v1beta1/namespaces/"+namespace+"/s0-x", http.NoBody)
 		r.RemoteAddr = address
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
 		return w
 	}
-	var all sync.WaitGroup
-	for i := range mostRequestsOfOne {
-		all.Go(func() { from(t.Context(), fmt.Sprint("192.0.2.1:", i)) })
-	}
-	for range mostRequestsOfOne {
-		<-inside
-	}
 	late, cancel := context.WithCancel(t.Context())
 	cancel()
-	if w := from(late, "192.0.2.1:9"); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
-		t.Errorf("one more: %d", w.Code)
+	refused := func(address, namespace string) {
+		t.Helper()
+		if w := from(late, address, namespace); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+			t.Errorf("one more of %s for %s: %d", address, namespace, w.Code)
+		}
 	}
-	all.Go(func() { from(t.Context(), "192.0.2.2:1") })
+	var all sync.WaitGroup
+	for n, namespace := range []string{"flood", "shop"} {
+		for i := range mostRequestsOfOne - mostRequestsOfNamespace {
+			all.Go(func() { from(t.Context(), fmt.Sprint("192.0.2.1:", 1000*n+i), namespace) })
+		}
+		for range mostRequestsOfOne - mostRequestsOfNamespace {
+			<-inside // whatever is asked for another namespace
+		}
+		refused("192.0.2.1:9", namespace)
+	}
+	refused("192.0.2.1:9", "third")
+	all.Go(func() { from(t.Context(), "192.0.2.2:1", "flood") })
 	<-inside // another address does not wait
 	close(held)
 	all.Wait()
