@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,15 +98,13 @@ func (s *showing) run(ctx context.Context, command *cobra.Command) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		ui.Watch(ctx, watching, namespace, rows)
-	}()
+	var working sync.WaitGroup
+	working.Go(func() { ui.Watch(ctx, watching, namespace, rows) })
+	working.Go(func() { ui.Measure(ctx, (&topping{ask: s.leader}).told, rows) })
 	fmt.Fprintf(command.OutOrStdout(), "%s\nCtrl-C ends it.\n", server.URL())
 	err = server.Serve(ctx)
 	cancel()
-	<-watched
+	working.Wait()
 	return err
 }
 

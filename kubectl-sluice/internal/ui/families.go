@@ -20,6 +20,8 @@ const (
 	// once.
 	MostInstances   = 100
 	instancesAtOnce = 8
+	// instanceTime is how long each may take.
+	instanceTime = 5 * time.Second
 )
 
 // Instance is one Pod of a family, and how its metrics are asked for. Get is nil
@@ -47,7 +49,9 @@ type look struct {
 
 // Families asks all of them.
 func (l *Looks) Families(ctx context.Context) ([]Family, error) {
-	instances, err := l.Instances(ctx)
+	listing, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	instances, err := l.Instances(listing)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +92,8 @@ func (l *Looks) Families(ctx context.Context) ([]Family, error) {
 }
 
 func read(ctx context.Context, one Instance) (look, error) {
+	ctx, cancel := context.WithTimeout(ctx, instanceTime)
+	defer cancel()
 	text, err := one.Get(ctx)
 	if err != nil {
 		return look{}, err

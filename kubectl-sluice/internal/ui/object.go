@@ -3,6 +3,8 @@ package ui
 import (
 	"slices"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
@@ -11,6 +13,9 @@ import (
 // detail is what is shown of facts.
 func detail(facts *why.Facts) Detail {
 	d := Detail{Why: why.Of(facts)}
+	if last := d.Why.ColdStart; last != nil {
+		d.ColdStart = last.Words()
+	}
 	var conditions v1alpha1.Conditions
 	if facts.ScaledJob != nil {
 		conditions = facts.ScaledJob.Status.Conditions
@@ -36,7 +41,7 @@ func detail(facts *why.Facts) Detail {
 }
 
 // decided is what a decision looked at. Of several metrics it is the one that asks
-// for most replicas.
+// for most replicas; its target is that of all replicas together.
 func decided(e scaling.Explanation) Point {
 	p := Point{Time: e.Time, Replicas: e.Replicas}
 	if e.Write != nil {
@@ -52,8 +57,12 @@ func decided(e scaling.Explanation) Point {
 		if m.Value == nil || m.Target <= 0 {
 			continue
 		}
-		if asks := *m.Value / m.Target; p.Backlog == nil || asks > most {
-			most, p.Backlog, p.Target = asks, m.Value, &m.Target
+		asks, target := *m.Value/m.Target, m.Target
+		if m.Kind == autoscalingv2.AverageValueMetricType && p.Replicas != nil {
+			target *= float64(*p.Replicas)
+		}
+		if p.Backlog == nil || asks > most {
+			most, p.Backlog, p.Target = asks, m.Value, &target
 		}
 	}
 	return p

@@ -3,15 +3,24 @@ package ui
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/sluice-autoscaler/sluice/controller/account"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/coldstart"
 )
 
 const (
 	// mostGone is how many objects that are gone are remembered, mostPoints how
-	// many points of each object.
-	mostGone   = 10_000
-	mostPoints = 240
+	// many points of each object, and mostOfAll of all together: of very many
+	// objects each has fewer, and fewestPoints in any case.
+	mostGone     = 10_000
+	mostPoints   = 240
+	mostOfAll    = 500_000
+	fewestPoints = 5
+	// longestProblem is how much of one a row has, in bytes: an object has all of it.
+	longestProblem = 500
 )
 
 // Rows are all objects as they are now, and what they were. It is safe for
@@ -25,7 +34,8 @@ type Rows struct {
 	forgotten uint64
 	trouble   map[string]string
 	complete  bool
-	changed   chan struct{} // closed at the next change
+	cold      map[[2]string]*account.ColdStart // of ScaledObjects, nil until somebody tells
+	changed   chan struct{}                    // closed at the next change
 }
 
 type entry struct {
@@ -60,6 +70,10 @@ func NewRows() *Rows {
 func (r *Rows) Set(row Row, at Point) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(row.Problem) > longestProblem {
+		row.Problem = strings.ToValidUTF8(row.Problem[:longestProblem], "") + "..."
+	}
+	row.ColdStart = r.measured(row)
 	e := r.rows[row.Key]
 	if e == nil {
 		e = &entry{}
@@ -72,8 +86,34 @@ func (r *Rows) Set(row Row, at Point) {
 		return
 	}
 	e.points = append(e.points, at)
-	if len(e.points) > mostPoints {
-		e.points = slices.Clone(e.points[len(e.points)-mostPoints:])
+	if most := min(mostPoints, max(mostOfAll/len(r.rows), fewestPoints)); len(e.points) > most {
+		e.points = slices.Clone(e.points[len(e.points)-most:])
+	}
+}
+
+// measured is a row's last cold start with what a controller tells.
+func (r *Rows) measured(row Row) *coldstart.Last {
+	if row.ColdStart == nil || r.cold == nil {
+		return row.ColdStart
+	}
+	last := row.ColdStart.With(r.cold[[2]string{row.Namespace, row.Name}])
+	return &last
+}
+
+// Measured takes in what a controller tells of cold starts.
+func (r *Rows) Measured(told *account.ColdStarts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cold = make(map[[2]string]*account.ColdStart, len(told.Objects))
+	for i := range told.Objects {
+		o := &told.Objects[i]
+		r.cold[[2]string{o.Namespace, o.Name}] = &o.ColdStart
+	}
+	for _, e := range r.rows {
+		before := e.row.ColdStart
+		if e.row.ColdStart = r.measured(e.row); before != nil && (before.Outcome != e.row.ColdStart.Outcome || !before.Ready.Equal(e.row.ColdStart.Ready)) {
+			e.version = r.next()
+		}
 	}
 }
 

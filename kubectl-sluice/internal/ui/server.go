@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/sluice-autoscaler/sluice/controller/account"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
 )
@@ -24,10 +26,19 @@ import (
 var assets embed.FS
 
 const (
-	// mostStreams is how many pages are served at once.
-	mostStreams = 32
-	// headerTime is how long a request's head may take.
+	// mostStreams is how many streams are served at once, of which a page that is
+	// seen has two; mostConnections how many connections there are.
+	mostStreams     = 32
+	mostConnections = 128
+	// headerTime is how long a request's head may take, writeTime how long whoever
+	// asks may take to read what is sent, readTime what is asked of a cluster.
 	headerTime = 5 * time.Second
+	writeTime  = 10 * time.Second
+	readTime   = 20 * time.Second
+	// idleTime is how long a connection is kept that nobody uses, mostHeader how
+	// much a request's head may have, in bytes.
+	idleTime   = 30 * time.Second
+	mostHeader = 16 << 10
 	// rowsEvery is how often rows are sent at most, detailEvery how often an object
 	// is looked at, familiesEvery the families.
 	rowsEvery     = 250 * time.Millisecond
@@ -45,6 +56,7 @@ type Server struct {
 	listener net.Listener
 	token    string
 	streams  chan struct{}
+	patience time.Duration // writeTime
 }
 
 // Listen opens a port of this machine, any with 0.
@@ -53,23 +65,26 @@ func Listen(ctx context.Context, port int, sources Sources) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--port: %w", err)
 	}
-	return &Server{sources: sources, listener: listener, token: rand.Text(), streams: make(chan struct{}, mostStreams)}, nil
+	return &Server{sources: sources, listener: listener, token: rand.Text(), streams: make(chan struct{}, mostStreams), patience: writeTime}, nil
 }
 
-// URL opens the page. Whoever has it reads what its owner may.
+// URL opens the page. Whoever has it reads what its owner may. A browser sends no
+// server what is after #.
 func (s *Server) URL() string {
-	return "http://" + s.listener.Addr().String() + "/?token=" + s.token
+	return s.origin() + "/#token=" + s.token
 }
+
+func (s *Server) origin() string { return "http://" + s.listener.Addr().String() }
 
 // Serve serves until the context ends.
 func (s *Server) Serve(ctx context.Context) error {
 	server := &http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: headerTime,
+		Handler: s.handler(), ReadHeaderTimeout: headerTime, WriteTimeout: s.patience, IdleTimeout: idleTime, MaxHeaderBytes: mostHeader,
 		// Streams end when the page is no longer served.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(s.listener) }()
+	go func() { ended <- server.Serve(netutil.LimitListener(s.listener, mostConnections)) }()
 	select {
 	case err := <-ended:
 		return err
@@ -93,34 +108,46 @@ func (s *Server) handler() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(files))
-	mux.HandleFunc("GET /api/rows", s.stream(s.rows))
-	mux.HandleFunc("GET /api/object", s.stream(s.object))
-	mux.HandleFunc("GET /api/families", s.stream(s.families))
+	mux.Handle("GET /api/rows", s.owner(s.stream(s.rows)))
+	mux.Handle("GET /api/object", s.owner(s.stream(s.object)))
+	mux.Handle("GET /api/families", s.owner(s.stream(s.families)))
 	return s.guard(mux)
 }
 
-// guard lets in who has the token, at this machine, from this page.
+// guard lets in who is at this machine, from this page: what it serves without a
+// token says nothing of a cluster.
 func (s *Server) guard(next http.Handler) http.Handler {
-	_, port, _ := net.SplitHostPort(s.listener.Addr().String()) // it is one
-	cookie := "sluice-" + port
+	host := s.listener.Addr().String()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
-		header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'")
+		header.Set("Cross-Origin-Opener-Policy", "same-origin")
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Cache-Control", "no-store")
 		// Another name for this machine is one that somebody else has given it.
-		if r.Host != "127.0.0.1:"+port && r.Host != "localhost:"+port {
-			http.Error(w, "this page is at 127.0.0.1 alone", http.StatusMisdirectedRequest)
+		if r.Host != host {
+			http.Error(w, "this page is at "+host+" alone", http.StatusMisdirectedRequest)
 			return
 		}
-		if given := r.URL.Query().Get("token"); given != "" && s.is(given) {
-			http.SetCookie(w, &http.Cookie{Name: cookie, Value: s.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // there is no TLS on loopback
-			http.Redirect(w, r, "/", http.StatusSeeOther)
+		// A link may lead here; nothing of another page does more.
+		origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+		foreign := site != "" && site != "same-origin" && site != "none" && r.Header.Get("Sec-Fetch-Mode") != "navigate"
+		if foreign || origin != "" && origin != s.origin() {
+			http.Error(w, "this page answers no other", http.StatusForbidden)
 			return
 		}
-		if had, err := r.Cookie(cookie); err != nil || !s.is(had.Value) {
-			http.Error(w, "open the address that kubectl sluice ui has printed", http.StatusForbidden)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// owner lets in who has the token. It is in a header, and no cookie: a browser sends
+// those to whoever else listens at this machine.
+func (s *Server) owner(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if given, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); !is || !s.is(given) {
+			http.Error(w, "open the address that kubectl sluice ui has printed", http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -134,33 +161,42 @@ func (s *Server) is(token string) bool {
 // send sends an event of a stream.
 type send func(event string, what any) error
 
-// stream serves events until the page goes, or sending fails.
-func (s *Server) stream(run func(ctx context.Context, query url.Values, to send) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// event is a line of a stream.
+type event struct {
+	Event string `json:"event"`
+	Data  any    `json:"data"`
+}
+
+// stream serves events until the page goes, or does not read what is sent.
+func (s *Server) stream(run func(ctx context.Context, query url.Values, to send) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case s.streams <- struct{}{}:
 			defer func() { <-s.streams }()
 		default:
-			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+			http.Error(w, "too many pages are open: close some", http.StatusServiceUnavailable)
 			return
 		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		flush := http.NewResponseController(w)
-		err := run(r.Context(), r.URL.Query(), func(event string, what any) error {
-			text, err := json.Marshal(what)
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		control := http.NewResponseController(w)
+		err := run(r.Context(), r.URL.Query(), func(name string, what any) error {
+			text, err := json.Marshal(event{name, what})
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, text); err != nil {
+			if err := control.SetWriteDeadline(time.Now().Add(s.patience)); err != nil {
 				return err
 			}
-			return flush.Flush()
+			if _, err := w.Write(append(text, '\n')); err != nil {
+				return err
+			}
+			return control.Flush()
 		})
 		var bad badRequestError
 		if errors.As(err, &bad) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
-	}
+	})
 }
 
 type badRequestError struct{ error }
@@ -212,10 +248,9 @@ func (s *Server) object(ctx context.Context, query url.Values, to send) error {
 	var after time.Time
 	for {
 		row, points, there := s.sources.Rows.Points(key, after)
-		if len(points) > 0 {
-			after = points[len(points)-1].Time
-		}
-		facts, err := s.sources.Object(ctx, of)
+		reading, cancel := context.WithTimeout(ctx, readTime)
+		facts, err := s.sources.Object(reading, of)
+		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -228,6 +263,9 @@ func (s *Server) object(ctx context.Context, query url.Values, to send) error {
 		default:
 			d := detail(facts)
 			d.Row, d.Points = row, points
+			if len(points) > 0 {
+				after = points[len(points)-1].Time
+			}
 			err = to("object", d)
 		}
 		if err != nil {

@@ -38,6 +38,8 @@ type Detail struct {
 	// Why is what kubectl sluice why says.
 	Why        *why.Report `json:"why"`
 	Conditions []Condition `json:"conditions,omitempty"`
+	// ColdStart is the last one in words.
+	ColdStart string `json:"coldStart,omitempty"`
 	// Points are the ones since the last Detail, the oldest first, and Told what the
 	// controller tells of decisions, those before the page was served among them.
 	Points []Point `json:"points,omitempty"`

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
@@ -27,9 +28,17 @@ import (
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/top"
 )
 
-// largest is the largest object that is shown, in bytes: a few of everybody's have
-// room in this process.
-const largest = 256 << 10
+const (
+	// largest is the largest object that is shown, in bytes, and mostBytes what all
+	// may have that is kept of them. Of those beyond it the name is shown.
+	largest   = 256 << 10
+	mostBytes = 256 << 20
+	// mostObjects is how many objects, and how many HPAs, are kept.
+	mostObjects = 100_000
+	// measuredEvery is how often a controller is asked for cold starts: a way
+	// through the API server is made for it each time.
+	measuredEvery = 20 * time.Second
+)
 
 // watched are the resources that rows are made of.
 var watched = map[schema.GroupVersionResource]func() client.Object{
@@ -41,13 +50,13 @@ var watched = map[schema.GroupVersionResource]func() client.Object{
 // Watch keeps rows as a cluster has them, of one namespace or, with "", of all,
 // until the context ends.
 func Watch(ctx context.Context, cluster dynamic.Interface, namespace string, rows *Rows) {
-	w := &watcher{rows: rows, scaled: map[string]client.Object{}, hpas: map[[2]string]*autoscalingv2.HorizontalPodAutoscaler{}, owners: map[[2]string]string{}}
+	w := &watcher{rows: rows, kept: map[types.UID]int{}, scaled: map[string]client.Object{}, hpas: map[[2]string]*autoscalingv2.HorizontalPodAutoscaler{}, owners: map[[2]string]string{}}
 	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(cluster, 0, namespace, nil)
 	var synced []cache.InformerSynced
 	for resource, empty := range watched {
 		informer := factory.ForResource(resource).Informer()
 		// Neither fails before the informer has started.
-		_ = informer.SetTransform(func(object any) (any, error) { return decode(object, empty()), nil })
+		_ = informer.SetTransform(func(object any) (any, error) { return w.decode(object, empty()), nil })
 		_ = informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			rows.Trouble(resource.Resource, refusal(resource, namespace, err))
 		})
@@ -85,21 +94,39 @@ func refusal(resource schema.GroupVersionResource, namespace string, err error) 
 	return fmt.Sprintf("%s: %v", name, err)
 }
 
-// decode is an object without what nobody looks at. What makes no sense, or is too
-// large, is one of which only the name is known.
-func decode(from any, into client.Object) any {
+// Measure has a controller tell of cold starts, again and again, until the context
+// ends.
+func Measure(ctx context.Context, ask func(context.Context) (*account.ColdStarts, error), rows *Rows) {
+	for ctx.Err() == nil {
+		asking, cancel := context.WithTimeout(ctx, readTime)
+		told, err := ask(asking)
+		cancel()
+		switch {
+		case err == nil:
+			rows.Measured(told)
+			rows.Trouble("cold starts", "")
+		case ctx.Err() == nil:
+			rows.Trouble("cold starts", "cold starts are not known: "+err.Error())
+		}
+		if wait(ctx, measuredEvery) != nil {
+			return
+		}
+	}
+}
+
+// decode is an object without what nobody looks at. What makes no sense, is too
+// large, or has no room is one of which only the name is known.
+func (w *watcher) decode(from any, into client.Object) any {
 	item, is := from.(*unstructured.Unstructured)
 	if !is {
 		return from
 	}
 	name := metav1.ObjectMeta{Namespace: item.GetNamespace(), Name: item.GetName(), ResourceVersion: item.GetResourceVersion(), UID: item.GetUID()}
-	item.SetManagedFields(nil)
 	text, err := json.Marshal(item.Object)
-	if err == nil && len(text) <= largest && json.Unmarshal(text, into) == nil {
-		into.SetAnnotations(nil)
-		into.SetManagedFields(nil)
+	if err == nil && len(text) <= largest && json.Unmarshal(text, into) == nil && w.room(name.UID, trim(into)) {
 		return into
 	}
+	w.room(name.UID, 0)
 	switch o := into.(type) {
 	case *v1alpha1.ScaledObject:
 		*o = v1alpha1.ScaledObject{ObjectMeta: name}
@@ -111,11 +138,62 @@ func decode(from any, into client.Object) any {
 	return into
 }
 
+// trim takes off what no row is made of, and returns how much there is left, in
+// bytes.
+func trim(object client.Object) int {
+	object.SetAnnotations(nil)
+	object.SetLabels(nil)
+	object.SetManagedFields(nil)
+	object.SetOwnerReferences(nil)
+	object.SetFinalizers(nil)
+	switch o := object.(type) {
+	case *v1alpha1.ScaledObject:
+		o.Spec.Triggers = typesOf(o.Spec.Triggers)
+	case *v1alpha1.ScaledJob:
+		o.Spec.Triggers = typesOf(o.Spec.Triggers)
+		o.Spec.JobTargetRef = nil
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		return mostBytes // it was decoded from such a text
+	}
+	return len(text)
+}
+
+func typesOf(triggers []v1alpha1.ScaleTrigger) []v1alpha1.ScaleTrigger {
+	kept := make([]v1alpha1.ScaleTrigger, len(triggers))
+	for i := range triggers {
+		kept[i].Type = triggers[i].Type
+	}
+	return kept
+}
+
+// room says whether an object may have so many bytes, in place of those that it had.
+func (w *watcher) room(uid types.UID, bytes int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rest := w.bytes - w.kept[uid]
+	fits := rest+bytes <= mostBytes
+	if !fits {
+		bytes = 0
+		w.short()
+	}
+	w.bytes, w.kept[uid] = rest+bytes, bytes
+	return fits
+}
+
+// short says that not everything is shown.
+func (w *watcher) short() {
+	w.rows.Trouble("room", "there is more here than this page has room for; of some objects the name alone is shown, or nothing: -n shows one namespace")
+}
+
 // watcher puts objects and their HPAs together.
 type watcher struct {
 	rows *Rows
 
 	mu     sync.Mutex
+	bytes  int               // of all that is kept
+	kept   map[types.UID]int // of each
 	scaled map[string]client.Object
 	hpas   map[[2]string]*autoscalingv2.HorizontalPodAutoscaler
 	owners map[[2]string]string // of HPAs, by namespace and name: the object's key
@@ -127,6 +205,9 @@ func (w *watcher) set(object any) {
 	switch o := object.(type) {
 	case *v1alpha1.ScaledObject:
 		key := keyOf(account.ScaledObject, o)
+		if w.full(len(w.scaled), w.scaled[key] != nil) {
+			return
+		}
 		if before, there := w.scaled[key].(*v1alpha1.ScaledObject); there && hpaOf(before) != hpaOf(o) {
 			delete(w.owners, hpaOf(before))
 		}
@@ -134,13 +215,28 @@ func (w *watcher) set(object any) {
 		w.tell(key)
 	case *v1alpha1.ScaledJob:
 		key := keyOf(account.ScaledJob, o)
+		if w.full(len(w.scaled), w.scaled[key] != nil) {
+			return
+		}
 		w.scaled[key] = o
 		w.tell(key)
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		id := [2]string{o.Namespace, o.Name}
+		if w.full(len(w.hpas), w.hpas[id] != nil) {
+			return
+		}
 		w.hpas[id] = o
 		w.tell(w.owners[id])
 	}
+}
+
+// full says whether there is no room for one more.
+func (w *watcher) full(there int, has bool) bool {
+	if has || there < mostObjects {
+		return false
+	}
+	w.short()
+	return true
 }
 
 func (w *watcher) remove(object any) {
@@ -149,6 +245,10 @@ func (w *watcher) remove(object any) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if o, is := object.(client.Object); is {
+		w.bytes -= w.kept[o.GetUID()]
+		delete(w.kept, o.GetUID())
+	}
 	switch o := object.(type) {
 	case *v1alpha1.ScaledObject:
 		key := keyOf(account.ScaledObject, o)
@@ -185,14 +285,14 @@ func (w *watcher) tell(key string) {
 		return
 	}
 	row.Row = top.Rows(scaled)[0]
-	types, served := map[string]bool{}, map[string]bool{}
+	named, served := map[string]bool{}, map[string]bool{}
 	for _, t := range triggers {
-		types[t.Type] = true
+		named[t.Type] = true
 		if f := families.Of(t.Type); f != nil {
 			served[f.Name] = true
 		}
 	}
-	row.Types, row.Families = slices.Sorted(maps.Keys(types)), slices.Sorted(maps.Keys(served))
+	row.Types, row.Families = slices.Sorted(maps.Keys(named)), slices.Sorted(maps.Keys(served))
 	point.Backlog, point.Replicas, point.Desired = row.Backlog, row.Replicas, row.Desired
 	if row.Backlog != nil && row.Load != nil && *row.Load > 0 {
 		target := *row.Backlog / *row.Load

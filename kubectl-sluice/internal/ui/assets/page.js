@@ -1,13 +1,14 @@
 // The page keeps all objects by key and draws those that can be seen. Texts of the
 // cluster are only ever set as text.
-import { matches, sorted, number, ago, percent } from "./rows.js";
+import { matches, sorted, number, ago, percent, span } from "./rows.js";
 import { draw, forget } from "./charts.js";
+import { own, follow } from "./stream.js";
 
 const $ = (id) => document.getElementById(id);
 const rows = new Map();
 const states = ["failing", "fallback", "active", "idle", "paused", "unknown"];
-const filter = { text: "", namespace: "", family: "", states: new Set(), order: "load" };
-let shown = [], chosen = "", stream = null, complete = false, due = false, troubles = {}, lost = false;
+const filter = { text: "", namespace: "", family: "", states: new Set(), order: "attention" };
+let shown = [], chosen = "", leave = null, complete = false, due = false, troubles = {}, trouble = "";
 
 // element makes one with a text and classes.
 function element(tag, text, classes) {
@@ -23,32 +24,30 @@ function set(e, text) { if (e.textContent !== text) e.textContent = text; }
 function soon() {
   if (due) return;
   due = true;
-  requestAnimationFrame(() => { due = false; if (!$("overview").hidden) overview(); });
+  requestAnimationFrame(() => { due = false; if (!$("overview").hidden) overview(); if (!$("object").hidden) details(chosen); });
 }
 
 // ---- all objects
 
-const all = new EventSource("api/rows");
-all.addEventListener("rows", (event) => {
-  const changes = JSON.parse(event.data);
-  if (changes.reset) rows.clear();
+function changed(event, changes) {
+  if (changes.reset) { rows.clear(); at = 0; }
   for (const row of changes.rows ?? []) rows.set(row.key, row);
   for (const key of changes.gone ?? []) rows.delete(key);
   complete = changes.complete;
   troubles = changes.trouble ?? {};
-  live(true);
+  live("");
+  say();
   soon();
-});
-all.onerror = () => live(false);
-
-function live(is) {
-  lost = !is;
-  $("live").dataset.live = is ? "yes" : "no";
-  set($("live"), is ? "live" : "not connected: is kubectl sluice ui still running?");
-  trouble();
 }
 
-function trouble(more) {
+function live(lost) {
+  $("live").dataset.live = lost ? "no" : "yes";
+  set($("live"), lost || "live");
+}
+
+// say says what is not as it should be, with the trouble of what is seen.
+function say(more = trouble) {
+  trouble = more;
   const texts = [...Object.values(troubles), ...(more ? [more] : [])];
   $("trouble").hidden = texts.length === 0;
   set($("trouble"), texts.join("\n"));
@@ -73,15 +72,33 @@ function overview() {
     set(button.lastChild, ` ${count[button.dataset.state] ?? 0}`);
     button.setAttribute("aria-pressed", filter.states.has(button.dataset.state));
   }
-  shown = sorted(others.filter((r) => matches(r, filter)), filter.order);
+  shown = calm(others.filter((r) => matches(r, filter)));
   set($("count"), `${shown.length} of ${list.length}`);
   $("none").hidden = shown.length > 0;
   set($("none"), !complete ? "reading the cluster ..." : list.length ? "nothing matches the filter" : "nothing is scaled here");
   visible();
 }
 
+// calm orders rows, and leaves them where they are for a while: nobody reads, or hits,
+// what jumps.
+let places = new Map(), placed = "", at = 0;
+function calm(list) {
+  const by = JSON.stringify([filter.order, filter.text, filter.namespace, filter.family, [...filter.states]]);
+  const still = $("list").matches(":hover") ? 30_000 : 5_000;
+  if (!complete || by !== placed || Date.now() - at >= still) {
+    const now = sorted(list, filter.order);
+    places = new Map(now.map((r, i) => [r.key, i]));
+    placed = by;
+    at = Date.now();
+    return now;
+  }
+  for (const r of list) if (!places.has(r.key)) places.set(r.key, places.size);
+  return list.sort((a, b) => places.get(a.key) - places.get(b.key));
+}
+
 const height = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
 const lines = new Map(); // by key
+let made = 0;
 
 // visible draws the rows that can be seen, and moves those that are there.
 function visible() {
@@ -98,7 +115,8 @@ function visible() {
       line = element("a", undefined, "row");
       line.setAttribute("role", "option");
       line.tabIndex = -1;
-      for (const classes of ["", "state", "number", "number", "number", "number", "", ""]) line.append(element("span", "", classes));
+      line.id = `row-${made++}`;
+      for (const classes of ["", "state", "number work", "number load", "number replicas", "number wakes", "number cold", "last", "problem"]) line.append(element("span", "", classes));
       line.firstChild.append(document.createTextNode(""), element("small", ""));
       lines.set(row.key, line);
       $("room").append(line);
@@ -107,13 +125,14 @@ function visible() {
     line.style.top = `${i * h}px`;
   }
   for (const [key, line] of lines) if (!seen.has(key)) { line.remove(); lines.delete(key); }
+  list.setAttribute("aria-activedescendant", lines.get(chosen)?.id ?? "");
 }
 
 function fill(line, row) {
   line.href = address(row.key);
   line.dataset.key = row.key;
   line.setAttribute("aria-selected", row.key === chosen);
-  const [name, state, work, load, replicas, wakes, last, problem] = line.children;
+  const [name, state, work, load, replicas, wakes, cold, last, problem] = line.children;
   const title = (row.kind === "ScaledJob" ? "sj/" : "") + row.name;
   if (name.firstChild.data !== title) name.firstChild.data = title;
   set(name.lastChild, `  ${row.namespace}`);
@@ -126,6 +145,8 @@ function fill(line, row) {
   set(load, percent(row.load));
   set(replicas, replicasOf(row));
   set(wakes, row.wakes ? String(row.wakes) : "");
+  set(cold, span(row.coldStart?.seconds));
+  cold.title = row.coldStart?.outcome ?? "";
   set(last, ago(row.lastActive));
   set(problem, row.problem ?? "");
   problem.title = row.problem ?? "";
@@ -154,42 +175,76 @@ setInterval(soon, 5000); // "3 s ago" grows older
 
 // ---- one object
 
+let detail = null; // of the object that is seen
+
 function object(key) {
   const [kind, namespace, name] = key.split("/");
-  set($("title"), `${kind} ${namespace}/${name}`);
+  set($("kind"), kind);
+  set($("title"), `${namespace}/${name}`);
   for (const id of ["summary", "figures", "why", "conditions", "decisions"]) $(id).replaceChildren();
   forget();
-  follow(`api/object?${new URLSearchParams({ kind, namespace, name })}`, "object", (detail) => {
-    const row = rows.get(key) ?? detail.row;
+  detail = null;
+  hear(`api/object?${new URLSearchParams({ kind, namespace, name })}`, (now) => {
+    detail = now;
     set($("summary"), detail.why?.summary ?? "");
-    figures(row, detail);
+    details(key);
     draw(detail, rows.get(key));
-    explain(detail.why ?? {});
-    $("conditions").replaceChildren(table(detail.conditions ?? [], (c) => [c.type, c.status, c.reason ?? "", c.message ?? ""]));
-    $("decisions").replaceChildren(...(detail.decisions ?? []).toReversed().map((d) => element("li", `${new Date(d.time).toLocaleTimeString()}  ${d.text}`)));
+    explain(detail);
+    $("conditions").replaceChildren(...(detail.conditions ?? []).map(condition));
+    const decisions = (detail.decisions ?? []).toReversed().map((d) => timed(d.time, d.text));
+    $("decisions").replaceChildren(...(decisions.length ? decisions : [element("li", "none is known", "quiet")]));
   });
 }
 
+// details shows figures of now, between what is told of the object, too.
+function details(key) {
+  if (detail) figures(rows.get(key) ?? detail.row, detail);
+}
+
+function condition(c) {
+  const e = element("div", undefined, "condition"), told = element("div");
+  told.append(element("b", c.reason ?? ""), element("span", c.message ?? ""));
+  e.append(element("span", c.type, "type"), element("span", c.status, "quiet"), told);
+  return e;
+}
+
+function timed(time, text) {
+  const e = element("li");
+  e.append(element("time", clock(time)), document.createTextNode(text));
+  return e;
+}
+
+function clock(time) {
+  const t = new Date(time), today = t.toDateString() === new Date().toDateString();
+  return (today ? "" : t.toLocaleDateString("en-CA") + " ") + t.toLocaleTimeString("en-GB");
+}
+
 function figures(row, detail) {
+  const cold = detail.why?.coldStart;
   const told = [["State", row.state], ["Work", number(row.backlog)], ["Load", percent(row.load)], ["Replicas", replicasOf(row)],
-    ["Least and most", `${row.min ?? 0} to ${row.max ?? "-"}`], ["Last active", ago(row.lastActive)], ["Told by", detail.why?.source ?? "-"]];
+    ["Least and most", `${row.min ?? 0} to ${row.max ?? "-"}`], ["Last active", ago(row.lastActive)], ["Woken", String(row.wakes ?? 0)],
+    ["Last cold start", cold?.outcome === "measured" ? span(cold.seconds) : cold?.outcome ?? "-"]];
   const place = $("figures");
   while (place.children.length < told.length) {
     const div = element("div");
     div.append(element("span", ""), element("b", ""));
     place.append(div);
   }
-  told.forEach(([title, text], i) => { set(place.children[i].firstChild, title); set(place.children[i].lastChild, text); });
+  told.forEach(([title, text], i) => {
+    set(place.children[i].firstChild, title);
+    set(place.children[i].lastChild, text);
+    place.children[i].lastChild.classList.toggle("words", /[a-z]{3}/.test(text) && i > 0);
+  });
   place.children[0].lastChild.className = `state ${states.includes(row.state) ? row.state : "unknown"}`;
 }
 
 // explain says what kubectl sluice why says.
-function explain(why) {
+function explain({ why = {}, coldStart }) {
   const parts = [];
-  const part = (title, texts) => {
-    if (!texts?.length) return;
+  const part = (title, items) => {
+    if (!items?.length) return;
     const list = element("ul");
-    list.append(...texts.map((t) => element("li", t)));
+    list.append(...items.map((i) => typeof i === "string" ? element("li", i) : i));
     parts.push(element("h3", title), list);
   };
   part("What is looked at", why.inputs?.map(input));
@@ -197,8 +252,10 @@ function explain(why) {
   part("What limits it", why.limits);
   part("Who acts next", why.next);
   part("What would change it", why.changes);
-  part("Events", why.events?.map((e) => `${new Date(e.time).toLocaleTimeString()}  ${e.reason}: ${e.message}`));
+  part("Last cold start", coldStart ? [coldStart] : []);
+  part("Events", why.events?.map((e) => timed(e.time, `${e.reason}: ${e.message}`)));
   part("What is missing", why.missing);
+  if (why.source) parts.push(element("p", why.source === "controller" ? "Told by the controller that leads." : "Told by the API server alone: no controller tells more.", "quiet"));
   $("why").replaceChildren(...parts);
 }
 
@@ -213,62 +270,63 @@ function input(i) {
   return text;
 }
 
-function table(list, cells) {
-  const t = element("table"), body = element("tbody");
-  for (const one of list) {
-    const tr = element("tr");
-    tr.append(...cells(one).map((text, i) => element("td", text, i === 3 ? "text" : "")));
-    body.append(tr);
-  }
-  t.append(body);
-  return t;
-}
-
 // ---- families
 
+const columns = [...document.querySelectorAll("#families th")].map((th) => th.textContent);
+
 function familiesPage() {
-  follow("api/families", "families", (list) => {
+  hear("api/families", (list) => {
     const body = document.querySelector("#families tbody");
-    body.replaceChildren(...(list ?? []).map((f) => {
-      const tr = element("tr"), rate = (n) => n === undefined ? "-" : n.toFixed(1), within = (n) => n === undefined ? "-" : n < 1 ? `${Math.round(n * 1000)} ms` : `${n} s`;
-      const state = f.problem ? "unknown" : f.ready ? "active" : "failing";
-      tr.append(element("td", f.family), element("td", f.pod), element("td", f.problem ? "not asked" : f.ready ? "ready" : "not ready", `state ${state}`));
-      for (const text of [number(f.subscriptions), number(f.questions), number(f.connections), rate(f.reads), rate(f.errors), within(f.median), within(f.p99)]) tr.append(element("td", text, "number"));
-      const memory = element("td");
-      if (f.problem) memory.append(element("span", f.problem));
-      else if (f.memory !== undefined) {
-        if (f.memoryLimit) { const m = document.createElement("meter"); m.max = f.memoryLimit; m.high = f.memoryLimit * 0.9; m.value = f.memory; memory.append(m); }
-        memory.append(document.createTextNode(` ${Math.round(f.memory / 1048576)}${f.memoryLimit ? ` of ${Math.round(f.memoryLimit / 1048576)}` : ""} MiB`));
-      }
-      tr.append(memory);
-      return tr;
-    }));
+    body.replaceChildren(...(list ?? []).map(instance));
     $("nofamily").hidden = (list ?? []).length > 0;
     set($("nofamily"), "no family is installed in the namespace of Sluice (--sluice-namespace)");
   });
 }
 
+function instance(f) {
+  const rate = (n) => n === undefined ? "-" : n.toFixed(1);
+  const tr = element("tr"), state = f.problem ? "unknown" : f.ready ? "active" : "failing";
+  tr.append(element("td", f.family), element("td", f.pod), element("td"));
+  tr.lastChild.append(element("span", f.problem ? "not asked" : f.ready ? "ready" : "not ready", `state ${state}`));
+  for (const text of [number(f.subscriptions), number(f.questions), number(f.connections), rate(f.reads), rate(f.errors), span(f.median), span(f.p99)]) tr.append(element("td", text, "number"));
+  const memory = element("td", undefined, "text");
+  if (f.problem) memory.textContent = f.problem;
+  else if (f.memory !== undefined) {
+    if (f.memoryLimit) { const m = document.createElement("meter"); m.max = f.memoryLimit; m.high = f.memoryLimit * 0.9; m.value = f.memory; memory.append(m); }
+    memory.append(element("span", `${Math.round(f.memory / 1048576)}${f.memoryLimit ? ` of ${Math.round(f.memoryLimit / 1048576)}` : ""} MiB`));
+  }
+  tr.append(memory);
+  [...tr.children].forEach((td, i) => { td.dataset.label = columns[i]; });
+  return tr;
+}
+
 // ---- pages and keys
 
-// follow hears one stream, in place of the one before.
-function follow(from, event, each) {
-  stream?.close();
-  stream = from ? new EventSource(from) : null;
-  if (!stream) return;
-  stream.addEventListener(event, (e) => { trouble(); each(JSON.parse(e.data)); });
-  stream.addEventListener("trouble", (e) => trouble(JSON.parse(e.data)));
+// hear follows what the page that is seen shows, in place of what it was before.
+function hear(path, each) {
+  leave = follow(path, (event, data) => {
+    if (event === "trouble") { say(data); return; }
+    say("");
+    each(data);
+  }, say);
+}
+
+function parts() {
+  try { return location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent); } catch { return []; } // whoever wrote it
 }
 
 function go() {
-  const parts = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  const view = parts.length === 3 ? "object" : parts[0] === "families" ? "families" : "overview";
+  const at = parts();
+  const view = at.length === 3 ? "object" : at[0] === "families" ? "families" : "overview";
   for (const section of document.querySelectorAll("[data-view]")) section.hidden = section.id !== view;
   for (const a of document.querySelectorAll("nav a")) a.toggleAttribute("aria-current", a.dataset.page === view);
-  follow(null);
-  trouble();
-  if (view === "object") { chosen = parts.join("/"); object(chosen); }
+  leave?.();
+  leave = null;
+  say("");
+  document.title = view === "object" ? `${at[2]} - Sluice` : "Sluice";
+  if (view === "object") { chosen = at.join("/"); object(chosen); }
   if (view === "families") familiesPage();
-  if (view === "overview") { soon(); $("list").focus({ preventScroll: true }); }
+  if (view === "overview") { overview(); $("list").focus({ preventScroll: true }); }
 }
 addEventListener("hashchange", go);
 
@@ -305,4 +363,6 @@ addEventListener("keydown", (event) => {
   keys[event.key]();
 });
 $("keys").onclick = () => $("help").showModal();
+own();
+follow("api/rows", changed, live);
 go();
