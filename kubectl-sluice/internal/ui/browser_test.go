@@ -31,7 +31,7 @@ import (
 )
 
 // stepTime is how long each step may take: none of them hangs.
-const stepTime = 30 * time.Second
+const stepTime = time.Minute
 
 // page is the page in a real Chromium.
 type page struct {
@@ -72,7 +72,7 @@ func open(t *testing.T, server *Server, expected ...string) page {
 			}
 		}
 	}))
-	ctx, cancel := context.WithTimeout(tab, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(tab, 5*time.Minute)
 	t.Cleanup(func() {
 		cancel()
 		closeTab()
