@@ -79,6 +79,14 @@ func TestWhatIsRememberedOfRowsIsBounded(t *testing.T) {
 	if _, later, there := r.Points(row("a", "").Key, points[len(points)-2].Time); !there || len(later) != 1 {
 		t.Errorf("%d points after the last but one", len(later))
 	}
+	const many = 10_000
+	for i := range many {
+		r.Set(row(fmt.Sprint(i), "idle"), point(0, 0))
+	}
+	r.Set(row("a", "active"), point(0, -1))
+	if _, points, _ := r.Points(row("a", "").Key, time.Time{}); len(points) != mostOfAll/(many+1) {
+		t.Errorf("of many objects %d points of each", len(points))
+	}
 	if _, _, there := r.Points("ScaledObject/shop/nobody", time.Time{}); there {
 		t.Error("nobody is there")
 	}

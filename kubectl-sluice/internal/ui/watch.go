@@ -50,7 +50,7 @@ var watched = map[schema.GroupVersionResource]func() client.Object{
 // Watch keeps rows as a cluster has them, of one namespace or, with "", of all,
 // until the context ends.
 func Watch(ctx context.Context, cluster dynamic.Interface, namespace string, rows *Rows) {
-	w := &watcher{rows: rows, kept: map[types.UID]int{}, scaled: map[string]client.Object{}, hpas: map[[2]string]*autoscalingv2.HorizontalPodAutoscaler{}, owners: map[[2]string]string{}}
+	w := newWatcher(rows)
 	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(cluster, 0, namespace, nil)
 	var synced []cache.InformerSynced
 	for resource, empty := range watched {
@@ -197,6 +197,13 @@ type watcher struct {
 	scaled map[string]client.Object
 	hpas   map[[2]string]*autoscalingv2.HorizontalPodAutoscaler
 	owners map[[2]string]string // of HPAs, by namespace and name: the object's key
+}
+
+func newWatcher(rows *Rows) *watcher {
+	return &watcher{
+		rows: rows, kept: map[types.UID]int{}, scaled: map[string]client.Object{},
+		hpas: map[[2]string]*autoscalingv2.HorizontalPodAutoscaler{}, owners: map[[2]string]string{},
+	}
 }
 
 func (w *watcher) set(object any) {

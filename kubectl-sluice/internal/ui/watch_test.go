@@ -2,6 +2,7 @@ package ui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,10 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-autoscaler/sluice/controller/account"
+	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 )
 
 var kinds = map[schema.GroupVersionResource]string{
@@ -170,4 +175,86 @@ func TestObjectsThatMakeNoSenseHaveARow(t *testing.T) {
 			t.Errorf("row %+v", r)
 		}
 	}
+}
+
+// TestWhatIsKeptIsBounded: of an object beyond the room there is the name, and beyond
+// the number of them nothing; whoever looks is told, and what goes makes room.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	rows := NewRows()
+	w := newWatcher(rows)
+	w.bytes = mostBytes - 100<<10
+	take := func(name string) *v1alpha1.ScaledObject {
+		t.Helper()
+		o := parse(t, object("True"))
+		o.SetName(name)
+		o.SetUID(types.UID(name))
+		conditions := []any{map[string]any{"type": "Ready", "status": "False", "message": strings.Repeat("x", 60<<10)}}
+		if err := unstructured.SetNestedSlice(o.Object, conditions, "status", "conditions"); err != nil {
+			t.Fatal(err)
+		}
+		so := w.decode(o, &v1alpha1.ScaledObject{}).(*v1alpha1.ScaledObject)
+		w.set(so)
+		return so
+	}
+	trouble := func() string {
+		c, _, _ := rows.Since(0)
+		return c.Trouble["room"]
+	}
+	for range 3 { // the same is counted once
+		if a := take("a"); len(a.Status.Conditions) != 1 || a.Spec.Triggers[0].Type != "kafka" || a.Spec.Triggers[0].Metadata != nil || a.Annotations != nil {
+			t.Fatalf("kept is %+v", a.Spec)
+		}
+	}
+	if trouble() != "" {
+		t.Errorf("told of %s", trouble())
+	}
+	if b := take("b"); b.Name != "b" || len(b.Status.Conditions) != 0 || trouble() == "" {
+		t.Errorf("beyond the room %+v is kept, told of %q", b.Status, trouble())
+	}
+	if row, _, there := rows.Points("ScaledObject/shop/a", time.Time{}); !there || len(row.Problem) > longestProblem+len("...") {
+		t.Errorf("a problem of %d bytes is sent", len(row.Problem))
+	}
+	w.remove(w.scaled["ScaledObject/shop/a"])
+	if b := take("b"); len(b.Status.Conditions) != 1 {
+		t.Error("there is room, and b is not kept")
+	}
+	if w.full(mostObjects-1, false) || !w.full(mostObjects, false) || w.full(mostObjects, true) {
+		t.Errorf("more, or less, than %d objects are kept", mostObjects)
+	}
+}
+
+// TestColdStartsAreTold as the controller that leads tells them, and why not.
+func TestColdStartsAreTold(t *testing.T) {
+	rows := NewRows()
+	w := newWatcher(rows)
+	so := w.decode(parse(t, object("True")), &v1alpha1.ScaledObject{})
+	w.set(so)
+	_, before, _ := rows.Since(0)
+	told := &account.ColdStarts{Objects: []account.ObjectColdStart{{Namespace: "shop", Name: "orders", ColdStart: account.ColdStart{Ready: noon, Seconds: 13}}}}
+	rows.Measured(told)
+	c, after, _ := rows.Since(before)
+	if len(c.Rows) != 1 || c.Rows[0].ColdStart.Seconds == nil || *c.Rows[0].ColdStart.Seconds != 13 {
+		t.Fatalf("told %+v", c)
+	}
+	rows.Measured(told)
+	if c, _, _ := rows.Since(after); len(c.Rows) != 0 {
+		t.Error("the same is told twice")
+	}
+	w.set(so) // which knows nothing of it
+	if c, _, _ := rows.Since(after); len(c.Rows) != 1 || c.Rows[0].ColdStart.Seconds == nil {
+		t.Errorf("after a change: %+v", c.Rows)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	Measure(ctx, func(context.Context) (*account.ColdStarts, error) { cancel(); return told, nil }, rows)
+	ctx, cancel = context.WithCancel(t.Context())
+	measuring := make(chan struct{})
+	go func() {
+		defer close(measuring)
+		Measure(ctx, func(context.Context) (*account.ColdStarts, error) {
+			return nil, errors.New("you may not forward ports")
+		}, rows)
+	}()
+	await(t, rows, func(c Changes) bool { return strings.Contains(c.Trouble["cold starts"], "you may not forward ports") })
+	cancel()
+	<-measuring
 }

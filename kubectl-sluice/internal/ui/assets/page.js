@@ -247,13 +247,14 @@ function explain({ why = {}, coldStart }) {
     list.append(...items.map((i) => typeof i === "string" ? element("li", i) : i));
     parts.push(element("h3", title), list);
   };
+  part("What helps", why.cures?.map((c) => `${c.reason}: ${c.cure}`));
   part("What is looked at", why.inputs?.map(input));
   part("What came of it", [why.formula, why.result].filter(Boolean));
   part("What limits it", why.limits);
   part("Who acts next", why.next);
   part("What would change it", why.changes);
   part("Last cold start", coldStart ? [coldStart] : []);
-  part("Events", why.events?.map((e) => timed(e.time, `${e.reason}: ${e.message}`)));
+  part("Events", why.events?.map((e) => timed(e.time, `${e.reason}: ${e.message}${e.cure ? ` (what helps: ${e.cure})` : ""}`)));
   part("What is missing", why.missing);
   if (why.source) parts.push(element("p", why.source === "controller" ? "Told by the controller that leads." : "Told by the API server alone: no controller tells more.", "quiet"));
   $("why").replaceChildren(...parts);
