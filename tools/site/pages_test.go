@@ -85,7 +85,7 @@ func TestAccountsAreThoseOfTheManifests(t *testing.T) {
 			}
 		}
 	})
-	if found < 40 {
+	if found < 20 {
 		t.Errorf("%d accounts, want more", found)
 	}
 }
