@@ -267,7 +267,7 @@ func (m manifests) lead(family, address string) {
 }
 
 // one instance of each is enough.
-var one = map[string]int32{"controller": 1, "metrics-adapter": 1, "scaler-cron": 1, "scaler-rabbitmq": 1}
+var one = map[string]int32{"controller": 1, "metrics-adapter": 1, "scaler-cron": 1, "scaler-rabbitmq": 1, "scaler-kubernetes": 1}
 
 // begin applies manifests and waits until the components run.
 func (c another) begin(objects manifests, components ...string) map[string]*localcluster.Instance {

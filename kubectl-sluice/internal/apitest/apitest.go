@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,8 @@ type API struct {
 	// Objects are answers by path. What it has none for is not found.
 	Objects   map[string]string
 	Forbidden map[string]bool
+	// NotFound are other answers than that an object is not there.
+	NotFound map[string]string
 	// Address is where ports of Pods lead to, and Port which that is to be. With
 	// Failure none leads anywhere.
 	Address, Port, Failure string
@@ -51,7 +54,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fail := func(code int, reason string) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": %d, "reason": %q, "message": %q}`, code, reason, reason+" "+r.URL.Path)
+		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": %d, "reason": %q, "message": %q, "details": {"name": %q}}`,
+			code, reason, reason+" "+r.URL.Path, path.Base(r.URL.Path))
 	}
 	text, there := a.Objects[r.URL.Path]
 	switch {
@@ -59,6 +63,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(http.StatusForbidden, "Forbidden")
 	case strings.HasSuffix(r.URL.Path, "/portforward"):
 		a.forward(w, r)
+	case a.NotFound[r.URL.Path] != "":
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, a.NotFound[r.URL.Path])
 	case !there:
 		fail(http.StatusNotFound, "NotFound")
 	default:

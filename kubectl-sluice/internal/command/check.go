@@ -48,7 +48,7 @@ line is wrong.`,
   kubectl sluice migrate check -f manifests/
   helm template shop | kubectl sluice migrate check -f -
   kubectl sluice migrate check --roles | kubectl apply -f -`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return c.run(command.Context(), command) },
 	}
 	flags := command.Flags()

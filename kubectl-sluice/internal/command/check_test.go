@@ -116,13 +116,21 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown command": {[]string{"migrat"}, `unknown command "migrat"`},
-		"unknown flag":    {[]string{"migrate", "check", "--role"}, "unknown flag: --role"},
+		"unknown command": {[]string{"migrat"}, `unknown command "migrat" for "kubectl sluice", did you mean migrate?`},
+		"unknown flag":    {[]string{"migrate", "check", "--role"}, "unknown flag: --role, did you mean --roles?"},
+		"unrelated flag":  {[]string{"why", "so/a", "--frobnicate"}, "unknown flag: --frobnicate; kubectl sluice why --help says which there are"},
+		"no object":       {[]string{"why"}, "name an object, such as so/orders or sj/batch: kubectl sluice why <kind>/<name>"},
+		"two words":       {[]string{"why", "so", "orders"}, "write it as one word, so/orders: kubectl sluice why <kind>/<name>"},
+		"no number":       {[]string{"pin", "so/orders"}, "it has 1 arguments, and takes 2: kubectl sluice pin <kind>/<name> <replicas>"},
+		"too many":        {[]string{"resume", "so/orders", "x"}, "it has 2 arguments, and takes 1"},
+		"a kind's slip":   {[]string{"why", "scaledobjct/orders"}, `"scaledobjct" is neither scaledobject (so) nor scaledjob (sj), did you mean scaledobject?`},
+		"what is scaled":  {[]string{"why", "deploy/orders"}, `nor scaledjob (sj): name the one that scales it`},
+		"no arguments":    {[]string{"top", "x"}, `"x": kubectl sluice top takes no arguments; kubectl sluice top --help`},
 		"output":          {[]string{"migrate", "check", "-f", "-", "-o", "xml"}, `--output: "xml" is neither json nor yaml`},
 		"roles":           {[]string{"migrate", "check", "-f", "-", "--roles=all"}, `--roles: "all" is neither exact nor namespace`},
 		"both":            {[]string{"migrate", "check", "-f", "-", "--roles", "-o", "json"}, "--roles prints YAML alone"},
 		"no such file":    {[]string{"migrate", "check", "-f", missing}, "missing.yaml: no such file"},
-		"an argument":     {[]string{"migrate", "check", "orders.yaml"}, `unknown command "orders.yaml"`},
+		"an argument":     {[]string{"migrate", "check", "orders.yaml"}, `"orders.yaml": files are named with -f`},
 		"no cluster":      {[]string{"migrate", "check", "--kubeconfig", missing}, "missing.yaml: no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,15 +47,17 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          nothing,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
 	migrate := &cobra.Command{
-		Use: "migrate", Short: "Come from KEDA to Sluice", Args: cobra.NoArgs,
+		Use: "migrate", Short: "Come from KEDA to Sluice", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	migrate.AddCommand(checkCommand())                                                                          //nolint:contextcheck // it is run with the context of ExecuteContext
@@ -72,14 +74,14 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 	case errors.As(err, &verdict):
 		return int(verdict)
 	}
-	fmt.Fprintln(streams.Err, "kubectl sluice:", err)
+	fmt.Fprintln(streams.Err, "kubectl sluice:", clear(err))
 	return Failed
 }
 
 func versionCommand(version string) *cobra.Command {
 	var format output.Format
 	command := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := format.Check(); err != nil {
 				return err

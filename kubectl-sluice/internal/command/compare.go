@@ -39,7 +39,7 @@ Exit codes: 0 all objects agree; 1 some differ, or are not known yet; 2 some can
 be served, no controller is in shadow, or it could not be asked.`,
 		Example: `  kubectl sluice compare
   kubectl sluice compare -n shop -o json`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return c.run(command.Context(), command) },
 	}
 	flags := command.Flags()

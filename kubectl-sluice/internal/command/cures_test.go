@@ -1,11 +1,16 @@
 package command
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/apitest"
 )
@@ -69,5 +74,57 @@ func writeKubeconfig(t *testing.T, file, server string) {
 	if err := os.WriteFile(file, []byte(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
 		"users": [{"name": "u", "user": {}}], "clusters": [{"name": "c", "cluster": {"server": "`+server+`"}}]}`), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestClearWords: how a cluster is not reached, and what is not in it, comes with
+// what there is to do.
+func TestClearWords(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	const objects, jobs = "/apis/keda.sh/v1alpha1/namespaces/shop/scaledobjects", "/apis/keda.sh/v1alpha1/namespaces/shop/scaledjobs"
+	gone := `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": "the server could not find the requested resource", "details": {}}`
+	a := &apitest.API{T: t, Forbidden: map[string]bool{}, Objects: map[string]string{
+		objects: `{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObjectList", "items": [{"metadata": {"namespace": "shop", "name": "orders"}}]}`,
+		jobs:    `{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJobList", "items": []}`,
+	}, NotFound: map[string]string{"/apis/keda.sh/v1alpha1/namespaces/other/scaledobjects/orders": gone}}
+	file := filepath.Join(t.TempDir(), "config")
+	writeKubeconfig(t, file, a.Start().Host)
+	dead := filepath.Join(t.TempDir(), "dead")
+	writeKubeconfig(t, dead, "https://127.0.0.1:1")
+	for name, tt := range map[string]struct {
+		args []string
+		says string
+	}{
+		"a slip":           {[]string{"why", "so/order", "-n", "shop", "--kubeconfig", file}, "there is no ScaledObject shop/order, did you mean so/orders?"},
+		"a slip of probe":  {[]string{"probe", "so/order", "-n", "shop", "--kubeconfig", file}, "there is no ScaledObject shop/order, did you mean so/orders?"},
+		"a slip of resume": {[]string{"resume", "so/order", "-n", "shop", "--kubeconfig", file}, "did you mean so/orders?"},
+		"none there":       {[]string{"why", "sj/import", "-n", "shop", "--kubeconfig", file}, "there is no ScaledJob shop/import: namespace shop has none; -n names another"},
+		"no KEDA":          {[]string{"why", "so/orders", "-n", "other", "--kubeconfig", file}, "this cluster has no scaledobjects.keda.sh: it has neither Sluice nor KEDA"},
+		"nobody answers":   {[]string{"top", "--kubeconfig", dead}, "the API server cannot be reached; kubectl config view --minify says which it is: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if out, errs, code := run(t, "", tt.args...); code != Failed || !strings.Contains(errs, tt.says) || out != "" {
+				t.Errorf("%d, %s%s", code, out, errs)
+			}
+		})
+	}
+}
+
+// TestWhereAClusterIsNot: what client-go asks where nobody named one is no API server
+// that is down, and a Prometheus is neither.
+func TestWhereAClusterIsNot(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	for address, says := range map[string]string{
+		"http://localhost:8080/apis/keda.sh/v1alpha1/scaledobjects": "no cluster is named, neither by --kubeconfig,",
+		"https://10.0.0.1/prefix/api/v1/namespaces/shop/pods":       "the API server cannot be reached; ",
+		"http://prometheus:9090/api/v1/query_range?query=up":        "Get ",
+	} {
+		if have := clear(fmt.Errorf("%w", &url.Error{Op: "Get", URL: address, Err: refused})).Error(); !strings.HasPrefix(have, says) || !strings.HasSuffix(have, "connection refused") {
+			t.Errorf("%s: %s", address, have)
+		}
+	}
+	if have := clear(apierrors.NewUnauthorized("Unauthorized")).Error(); !strings.Contains(have, "kubectl auth whoami") {
+		t.Error(have)
 	}
 }

@@ -46,7 +46,7 @@ cluster could not be asked, or the command line is wrong.`,
 		Example: `  kubectl sluice families
   kubectl sluice families -n shop    # needed by the objects of one namespace
   kubectl sluice families -o json`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return s.run(command.Context(), command) },
 	}
 	flags := command.Flags()

@@ -42,7 +42,7 @@ the command line is wrong.`,
 		Example: `  kubectl sluice grants
   kubectl sluice grants -n shop -o json
   kubectl sluice grants --roles | kubectl apply -f -`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return g.run(command.Context(), command) },
 	}
 	flags := command.Flags()

@@ -51,7 +51,7 @@ asked, or the command line is wrong.`,
   kustomize build overlays/prod | kubectl sluice check -f - --strict
   kubectl sluice check -f deploy/ -o github    # annotations of a pull request
   kubectl sluice check -f deploy/ --cluster`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return m.run(command.Context(), command) },
 	}
 	flags := command.Flags()

@@ -62,13 +62,13 @@ func overrides() []*cobra.Command {
 
 // overridesOf are those of a cluster, or with nil of the user's.
 func overridesOf(connect func() (*why.Cluster, error)) []*cobra.Command {
-	command := func(use, short, long, example string, args int, reason bool, do overrideFunc) *cobra.Command {
+	command := func(use, short, long, example string, more []string, reason bool, do overrideFunc) *cobra.Command {
 		o := &overriding{cluster: genericclioptions.NewConfigFlags(true)}
 		if o.connect = connect; connect == nil {
 			o.connect = connecting(o.cluster)
 		}
 		c := &cobra.Command{
-			Use: use, Short: short, Long: long, Example: example, Args: cobra.ExactArgs(args),
+			Use: use, Short: short, Long: long, Example: example, Args: object(more...),
 			RunE: func(command *cobra.Command, args []string) error {
 				return o.run(command, args, do)
 			},
@@ -86,15 +86,15 @@ func overridesOf(connect func() (*why.Cluster, error)) []*cobra.Command {
 		command("pause <kind>/<name>", "Stop the scaling of an object, and leave what it has", `Stops the scaling of a ScaledObject, whose replicas stay, or of a ScaledJob, of
 which no Job starts any more; Jobs that run go on. It sets the annotation
 autoscaling.keda.sh/paused, and sluice.dev/pause-reason.`,
-			`  kubectl sluice pause so/orders -n shop --reason "the broker moves until 18:00"`, 1, true, pause),
+			`  kubectl sluice pause so/orders -n shop --reason "the broker moves until 18:00"`, nil, true, pause),
 		command("pin <kind>/<name> <replicas>", "Stop the scaling of an object at a number of replicas", `Gives the target of a ScaledObject so many replicas, and stops the scaling there. It
 sets the annotation autoscaling.keda.sh/paused-replicas, and sluice.dev/pause-reason.
 A ScaledJob has no replicas, and is refused.`,
-			`  kubectl sluice pin so/orders 5 -n shop --reason "load test"`, 2, true, pin),
+			`  kubectl sluice pin so/orders 5 -n shop --reason "load test"`, []string{"<replicas>"}, true, pin),
 		command("resume <kind>/<name>", "Take all pauses off an object", `Takes off what pause and pin set, and the annotations
 autoscaling.keda.sh/paused-scale-in and paused-scale-out. The triggers are asked
 afresh before anything goes toward zero.`,
-			`  kubectl sluice resume so/orders -n shop`, 1, false, resume),
+			`  kubectl sluice resume so/orders -n shop`, nil, false, resume),
 	}
 }
 

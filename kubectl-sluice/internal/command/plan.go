@@ -62,7 +62,7 @@ line, or could not be asked.`,
 		Example: `  kubectl sluice plan -f orders.yaml --prometheus http://localhost:9090 --since 72h
   kubectl sluice plan -f orders.yaml --values orders.csv --picture orders.svg
   kubectl sluice plan -f new.yaml --before old.yaml --values orders.csv --drain-rate 2.5`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return p.run(command.Context(), command) },
 	}
 	flags := command.Flags()

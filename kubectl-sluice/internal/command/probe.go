@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/output"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/probe"
+	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
 )
 
 // probing is what the user asks for.
@@ -39,7 +40,7 @@ Exit codes: 0 all triggers have a value; 1 some have none; 2 the object could no
 read, or the command line is wrong.`,
 		Example: `  kubectl sluice probe so/worker -n shop
   kubectl sluice probe scaledjob/import --trigger 1 -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: object(),
 		RunE: func(command *cobra.Command, args []string) error { return p.run(command.Context(), command, args[0]) },
 	}
 	flags := command.Flags()
@@ -79,7 +80,11 @@ func (p *probing) run(ctx context.Context, command *cobra.Command, object string
 	}
 	report, err := probe.Run(ctx, live, o)
 	if err != nil {
-		return err
+		cluster, failed := why.Connect(config)
+		if failed != nil {
+			return err
+		}
+		return cluster.Missing(ctx, of, err)
 	}
 	if p.output.ForPeople() {
 		err = report.Print(command.OutOrStdout())

@@ -60,7 +60,7 @@ Exit codes: 0 done; 2 the cluster could not be asked, or the command line is wro
   kubectl sluice top -n shop --sort-by failures
   kubectl sluice top -A --watch
   kubectl sluice top -A -o json`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return t.run(command.Context(), command) },
 	}
 	flags := command.Flags()
@@ -136,6 +136,10 @@ func (t *topping) run(ctx context.Context, command *cobra.Command) error {
 	}
 	if !t.output.ForPeople() {
 		return t.output.Encode(command.OutOrStdout(), list)
+	}
+	if len(list.Objects) == 0 && namespace != "" {
+		_, err := fmt.Fprintf(command.OutOrStdout(), "nothing is scaled in namespace %s; -A looks in all\n", namespace)
+		return err
 	}
 	return list.Print(command.OutOrStdout(), time.Now())
 }

@@ -51,7 +51,7 @@ changed; 2 it failed, and may be run again.`,
   kubectl sluice uninstall
   kubectl sluice uninstall --yes -o json
   kubectl sluice uninstall --crds    # and every ScaledObject of the cluster`,
-		Args: cobra.NoArgs,
+		Args: nothing,
 		RunE: func(command *cobra.Command, _ []string) error { return u.run(command.Context(), command) },
 	}
 	flags := command.Flags()

@@ -60,7 +60,7 @@ Exit codes: 0 it was said, in part at least; 2 the object could not be read, or 
 command line is wrong.`,
 		Example: `  kubectl sluice why so/orders -n shop
   kubectl sluice why sj/batch -o yaml`,
-		Args: cobra.ExactArgs(1),
+		Args: object(),
 		RunE: func(command *cobra.Command, args []string) error { return e.run(command.Context(), command, args[0]) },
 	}
 	flags := command.Flags()

@@ -123,7 +123,7 @@ func TestWhy(t *testing.T) {
 		"another output":     {[]string{"so/orders", "-o", "wide"}, told(whole), true, []string{`--output: "wide" is neither json nor yaml`}, ""},
 		"another kind":       {[]string{"deploy/orders"}, told(whole), true, []string{`"deploy" is neither scaledobject (so) nor scaledjob (sj)`}, ""},
 		"no kind":            {[]string{"orders"}, told(whole), true, []string{"is not <kind>/<name>"}, ""},
-		"nothing":            {nil, told(whole), true, []string{"accepts 1 arg"}, ""},
+		"nothing":            {nil, told(whole), true, []string{"name an object, such as so/orders or sj/batch"}, ""},
 		"an object not here": {[]string{"so/other"}, told(whole), true, []string{"there is no ScaledObject shop/other"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -113,6 +113,8 @@ func (c *Cluster) Read(ctx context.Context, namespace string) (*Set, error) {
 			set.unread(Key{Kind: k.kind}, Source{}, fmt.Errorf("you may not list %s.%s", k.resource, k.group))
 		case apierrors.IsForbidden(err) && namespace == "":
 			return nil, fmt.Errorf("you may not list %s.%s in all namespaces; -n checks one: %w", k.resource, k.group, err)
+		case apierrors.IsForbidden(err):
+			return nil, fmt.Errorf("you may not list %s.%s in namespace %s: %w", k.resource, k.group, namespace, err)
 		default:
 			return nil, fmt.Errorf("%s.%s: %w", k.resource, k.group, err)
 		}

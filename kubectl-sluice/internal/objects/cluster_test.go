@@ -150,7 +150,7 @@ func TestRightsAndKindsThatAreMissing(t *testing.T) {
 		"no KEDA":                {status: map[string]int{"scaledobjects": 404}, want: "this cluster has no scaledobjects.keda.sh: it has neither KEDA nor Sluice"},
 		"no events":              {status: map[string]int{"cloudeventsources": 404, "clustercloudeventsources": 404}},
 		"one namespace alone":    {status: map[string]int{"scaledobjects": 403}, want: "you may not list scaledobjects.keda.sh in all namespaces; -n checks one"},
-		"not even that":          {status: map[string]int{"scaledobjects": 403}, namespace: "shop", want: "scaledobjects.keda.sh: no"},
+		"not even that":          {status: map[string]int{"scaledobjects": 403}, namespace: "shop", want: "you may not list scaledobjects.keda.sh in namespace shop: no"},
 		"nothing of the cluster": {status: map[string]int{"clustertriggerauthentications": 403}, namespace: "shop", unread: "you may not list clustertriggerauthentications.keda.sh"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestScaledIsReadWithItsStatus(t *testing.T) {
 		"all":                 {},
 		"no KEDA":             {status: map[string]int{"scaledobjects": 404}, want: "this cluster has no scaledobjects.keda.sh"},
 		"one namespace alone": {status: map[string]int{"scaledjobs": 403}, want: "you may not list scaledjobs.keda.sh in all namespaces; -n asks for one"},
-		"not even that":       {status: map[string]int{"horizontalpodautoscalers": 403}, namespace: "shop", want: "horizontalpodautoscalers.autoscaling: no"},
+		"not even that":       {status: map[string]int{"horizontalpodautoscalers": 403}, namespace: "shop", want: "you may not list horizontalpodautoscalers.autoscaling in namespace shop: no"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &api{t: t, count: pageSize + 1, status: tt.status, asked: map[string]int{}, limits: map[string]string{}}

@@ -63,6 +63,8 @@ func scaled[T client.Object](ctx context.Context, c *Cluster, resource schema.Gr
 		return fmt.Errorf("this cluster has no %s: it has neither Sluice nor KEDA", name)
 	case apierrors.IsForbidden(err) && namespace == "":
 		return fmt.Errorf("you may not list %s in all namespaces; -n asks for one: %w", name, err)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("you may not list %s in namespace %s: %w", name, namespace, err)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

@@ -36,6 +36,7 @@ type Live struct {
 // asked is what came of asking for a trigger type.
 type asked struct {
 	session     *Session // nil where nobody can be asked
+	noted       bool     // that it says nothing of a trigger
 	served      bool     // by somebody, whoever that is
 	description *scalerv1.TriggerType
 }
@@ -134,6 +135,11 @@ func (l *Live) Check(ctx context.Context, t federation.Trigger) ([]string, error
 	defer cancel()
 	answer, err := scalerv1.NewScalerServiceClient(a.session).Check(ctx, &scalerv1.CheckRequest{Ref: ref})
 	if err != nil {
+		if !a.noted {
+			a.noted = true
+			l.notes = append(l.notes, fmt.Sprintf("type %.64s: what is wrong with its triggers beyond their parameters is not known: %s",
+				t.Type, externalscaler.Message(status.Convert(err).Message())))
+		}
 		if code := status.Code(err); code != codes.InvalidArgument && code != codes.PermissionDenied {
 			a.session = nil // one that does not answer is not waited for again
 		}

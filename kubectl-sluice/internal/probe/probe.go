@@ -100,7 +100,11 @@ func Run(ctx context.Context, c *Cluster, o Options) (*Report, error) {
 		return nil, err
 	}
 	if o.Trigger != nil && (*o.Trigger < 0 || *o.Trigger >= len(s.triggers)) {
-		return nil, fmt.Errorf("--trigger: %s %s/%s has triggers 0 to %d", o.Kind, o.Namespace, o.Name, len(s.triggers)-1)
+		has := fmt.Sprintf("triggers 0 to %d", len(s.triggers)-1)
+		if len(s.triggers) < 2 {
+			has = map[int]string{0: "no trigger", 1: "trigger 0 alone"}[len(s.triggers)]
+		}
+		return nil, fmt.Errorf("--trigger: %s %s/%s has %s", o.Kind, o.Namespace, o.Name, has)
 	}
 	r := &Report{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, Answers: []Answer{}}
 	for i, t := range s.triggers {

@@ -6,13 +6,19 @@ package why
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,6 +30,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/cures"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // Object names the one that is asked about.
@@ -61,10 +68,19 @@ func Parse(text, namespace string) (Object, error) {
 	}
 	known := kinds[strings.ToLower(kind)]
 	if known == "" {
-		return Object{}, fmt.Errorf("%q is neither scaledobject (so) nor scaledjob (sj)", kind)
+		text := fmt.Sprintf("%q is neither scaledobject (so) nor scaledjob (sj)", kind)
+		if near := scalerv1.Nearest(strings.ToLower(kind), slices.Sorted(maps.Keys(kinds))); near != "" {
+			text += ", did you mean " + near + "?"
+		} else {
+			text += ": name the one that scales it"
+		}
+		return Object{}, errors.New(text)
 	}
 	return Object{Kind: known, Namespace: namespace, Name: name}, nil
 }
+
+// IsKind reports whether a word is the name of one of the two kinds.
+func IsKind(word string) bool { return kinds[strings.ToLower(word)] != "" }
 
 func (o Object) resource() schema.GroupVersionResource {
 	return v1alpha1.GroupVersion.WithResource(strings.ToLower(o.Kind) + "s")
@@ -99,6 +115,8 @@ type Facts struct {
 	ScaledJob    *v1alpha1.ScaledJob
 	// HPA is the object's, nil without one.
 	HPA *autoscalingv2.HorizontalPodAutoscaler
+	// Replicas are those of a target without an HPA, nil where they are not known.
+	Replicas *int32
 	// Events about the object, the latest first.
 	Events []Event
 	// Account is what the controller tells, nil where none does.
@@ -132,7 +150,7 @@ func (c *Cluster) Read(ctx context.Context, of Object, now time.Time) (*Facts, e
 	f := &Facts{Object: of, Now: now}
 	found, err := c.Objects.Resource(of.resource()).Namespace(of.Namespace).Get(ctx, of.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, missing(of, err)
+		return nil, c.Missing(ctx, of, err)
 	}
 	if of.Jobs() {
 		f.ScaledJob = &v1alpha1.ScaledJob{}
@@ -151,10 +169,37 @@ func (c *Cluster) Read(ctx context.Context, of Object, now time.Time) (*Facts, e
 			f.Missing = append(f.Missing, fmt.Sprintf("HPA %s: %v", so.Status.HpaName, err))
 		}
 	}
+	if f.ScaledObject != nil && f.HPA == nil {
+		if f.Replicas, err = c.replicas(ctx, f.ScaledObject); err != nil {
+			f.Missing = append(f.Missing, fmt.Sprintf("replicas: %v", err))
+		}
+	}
 	if f.Events, err = c.events(ctx, of); err != nil {
 		f.Missing = append(f.Missing, fmt.Sprintf("events: %v", err))
 	}
 	return f, ctx.Err()
+}
+
+// replicas are those of a Deployment or StatefulSet, nil of others.
+func (c *Cluster) replicas(ctx context.Context, so *v1alpha1.ScaledObject) (*int32, error) {
+	kind := so.TargetKind()
+	resource := map[string]string{"Deployment": "deployments", "StatefulSet": "statefulsets"}[kind.Kind]
+	if resource == "" || kind.Group != "apps" {
+		return nil, nil
+	}
+	found, err := c.Objects.Resource(kind.GroupVersion().WithResource(resource)).Namespace(so.Namespace).Get(ctx, so.Spec.ScaleTargetRef.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil // condition Ready says it
+	}
+	if err != nil {
+		return nil, err
+	}
+	count, is, err := unstructured.NestedInt64(found.Object, "spec", "replicas")
+	if err != nil || !is || count < 0 || count > math.MaxInt32 {
+		return nil, err
+	}
+	replicas := int32(count)
+	return &replicas, nil
 }
 
 func (c *Cluster) events(ctx context.Context, of Object) ([]Event, error) {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
+	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 
 // mostReason is how long the reason of a pause may be, in bytes.
@@ -70,7 +71,7 @@ func checkReason(reason string) error {
 func (c *Cluster) Resume(ctx context.Context, of Object) (were []string, err error) {
 	found, err := c.Objects.Resource(of.resource()).Namespace(of.Namespace).Get(ctx, of.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, missing(of, err)
+		return nil, c.Missing(ctx, of, err)
 	}
 	annotations := map[string]any{}
 	for _, name := range pauses {
@@ -98,12 +99,36 @@ func (c *Cluster) annotate(ctx context.Context, of Object, annotations map[strin
 	}
 	_, err = c.Objects.Resource(of.resource()).Namespace(of.Namespace).
 		Patch(ctx, of.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-	return missing(of, err)
+	return c.Missing(ctx, of, err)
 }
 
-func missing(of Object, err error) error {
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no %s: %w", of, err)
+// Missing says what there is where an object is not, as far as the user may see it.
+func (c *Cluster) Missing(ctx context.Context, of Object, err error) error {
+	if !apierrors.IsNotFound(err) {
+		return err
 	}
-	return err
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && (status.Status().Details == nil || status.Status().Details.Name == "") {
+		return fmt.Errorf("this cluster has no %s.keda.sh: it has neither Sluice nor KEDA", of.resource().Resource)
+	}
+	text := "there is no " + of.String()
+	list, failed := c.Objects.Resource(of.resource()).Namespace(of.Namespace).List(ctx, metav1.ListOptions{Limit: mostNames})
+	if failed != nil {
+		return errors.New(text)
+	}
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].GetName())
+	}
+	near := scalerv1.Nearest(of.Name, names)
+	switch {
+	case near != "":
+		return fmt.Errorf("%s, did you mean %s?", text, Object{of.Kind, of.Namespace, near}.short())
+	case len(names) == 0:
+		return fmt.Errorf("%s: namespace %s has none; -n names another", text, of.Namespace)
+	}
+	return errors.New(text)
 }
+
+// mostNames are looked at for one that was meant.
+const mostNames = 500

@@ -434,6 +434,9 @@ func (r *report) count() (int32, bool) {
 	if r.HPA != nil {
 		return r.HPA.Status.CurrentReplicas, true
 	}
+	if r.Replicas != nil {
+		return *r.Replicas, true
+	}
 	return 0, false
 }
 
