@@ -14,10 +14,10 @@ import (
 	"github.com/sluice-autoscaler/sluice/scalers/scaler"
 )
 
-// watcher learns of arrivals in all idle topics of a cluster. It keeps a fetch
+// watcher learns of arrivals in all topics of a cluster that somebody listens to. It keeps a fetch
 // without a group parked at the log ends of each broker, whatever the number of
-// triggers. An arrival pauses its partition; the next read of a trigger that is
-// still idle parks it again, at the end which that read saw.
+// triggers. An arrival pauses its partition; the next read of a trigger that
+// still listens parks it again, at the end which that read saw.
 type watcher struct {
 	client  *kgo.Client
 	connect func(broker int32) (*kgo.Client, error) // to one broker alone
@@ -85,6 +85,9 @@ func (s *lagSource) Listen(ctx context.Context, listening, ring func()) error {
 		return err
 	}
 }
+
+// RingsAtWork has it ring above zero, too: a burst is noticed at once.
+func (s *lagSource) RingsAtWork() {}
 
 // setListener has reads tell l from now on where the partitions are. It returns
 // what the last one found: Listen follows a completed Read.

@@ -15,7 +15,7 @@ import (
 var kafka = scaler.Define("kafka", openKafka, scaler.RingsAt(doorbellCost))
 
 // doorbellCost is what a doorbell asks of a cluster.
-const doorbellCost = "one parked fetch per broker for all idle triggers, a second one for those that came while it is parked, " +
+const doorbellCost = "one parked fetch per broker for all triggers, a second one for those that came while it is parked, " +
 	"and one record batch per arrival; " +
 	"needs the permission Read on the topic"
 

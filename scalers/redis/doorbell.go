@@ -17,7 +17,7 @@ import (
 
 // rings announces the doorbell of every type of the family. Streams ring as
 // lists do: reading them with XREAD BLOCK would take a connection each.
-var rings = scaler.RingsAt("while the trigger is idle, the server remembers its key; a write to it costs one message and one EXISTS, " +
+var rings = scaler.RingsAt("the server remembers the trigger's key; a write to it costs one message and one EXISTS, " +
 	"at most four times a second; two connections to each server, whatever the number of triggers; needs CLIENT TRACKING as in Redis 6 " +
 	"and Valkey, and the permissions " + permissions)
 
@@ -54,6 +54,9 @@ func (s *source) Listen(ctx context.Context, listening, ring func()) error {
 	}
 	return failure(s.server.what, s.what, err)
 }
+
+// RingsAtWork has it ring above zero, too: a burst is noticed at once.
+func (s *source) RingsAtWork() {}
 
 // explainDoorbell tells a server that does not let us listen from one that fails.
 // Servers that speak Redis's protocol and track no keys have many words for it;

@@ -221,8 +221,10 @@ type Ringer interface {
 }
 
 // RingerAtWork is a Ringer that is also heard while its subscriptions are at
-// work, because what it hears is an answer and no mere ring: it keeps a target
-// from going to zero that the reading alone would put to rest.
+// work, more seldom: a burst that finds a replica is noticed at once; or what it
+// hears is an answer and no mere ring, and keeps a target from going to zero that
+// the reading alone would put to rest. It costs little to listen to while much
+// happens: rings that nobody answers with a Read need not come.
 type RingerAtWork interface {
 	Ringer
 	RingsAtWork()

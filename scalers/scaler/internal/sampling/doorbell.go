@@ -24,6 +24,10 @@ const (
 	// longestRing is what a question waits between reads when rings change
 	// nothing, unless many share its connection.
 	longestRing = 400 * time.Millisecond
+	// shortestRingAtWork and longestRingAtWork are the same where nobody is idle: the
+	// HPA, which is made to look once a second at most, is what waits for it.
+	shortestRingAtWork = time.Second
+	longestRingAtWork  = 4 * time.Second
 	// fruitlessReads is how many such reads a second all questions of one
 	// connection may make.
 	fruitlessReads = 40
@@ -286,7 +290,7 @@ func (s *Sampler) ring(q *question, l *listener) {
 	}
 	now := time.Now()
 	q.doorbell.ringAt = now
-	if soonest := q.doorbell.lastAt.Add(max(q.doorbell.gap, shortestRing)); soonest.After(now) {
+	if soonest := q.doorbell.lastAt.Add(max(q.doorbell.gap, q.shortestGap())); soonest.After(now) {
 		q.doorbell.ringAt = soonest
 	}
 	s.schedule(q)
@@ -302,8 +306,30 @@ func (q *question) longestGap() time.Duration {
 	if q.opened != nil {
 		sharing = q.opened.lease.Sharing()
 	}
-	gap := max(longestRing, time.Duration(sharing)*time.Second/fruitlessReads)
-	return min(gap, max(q.interval, shortestRing))
+	longest := longestRing
+	if !q.idle() {
+		longest = longestRingAtWork
+	}
+	gap := max(longest, time.Duration(sharing)*time.Second/fruitlessReads)
+	return min(gap, max(q.interval, q.shortestGap()))
+}
+
+// shortestGap is the pause between two such reads while they change something.
+func (q *question) shortestGap() time.Duration {
+	if q.idle() {
+		return shortestRing
+	}
+	return shortestRingAtWork
+}
+
+// idle is true while anybody who asks the question is.
+func (q *question) idle() bool {
+	for u := range q.users {
+		if u.Idle {
+			return true
+		}
+	}
+	return false
 }
 
 // spaceRings sets the pause after a read that a ring caused: longer each time
@@ -313,9 +339,9 @@ func (s *Sampler) spaceRings(q *question, old, snap *Snapshot) {
 		return
 	}
 	if snap.same(old) {
-		q.doorbell.gap = min(max(2*q.doorbell.gap, 2*shortestRing), q.longestGap())
+		q.doorbell.gap = min(max(2*q.doorbell.gap, 2*q.shortestGap()), q.longestGap())
 	} else {
-		q.doorbell.gap = shortestRing
+		q.doorbell.gap = q.shortestGap()
 	}
 	if !q.doorbell.ringAt.IsZero() {
 		q.doorbell.ringAt = later(q.doorbell.ringAt, q.doorbell.lastAt.Add(q.doorbell.gap))

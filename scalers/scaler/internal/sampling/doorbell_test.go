@@ -181,6 +181,57 @@ func TestRingsThatChangeSomethingAreLimitedOnlyByTheirRate(t *testing.T) {
 	})
 }
 
+// TestRingsAtWorkAreAnsweredOnceASecond has a source ring all the time while its
+// trigger is at work: it is read once a second as long as that changes something,
+// more seldom when it does not, and at the first ring after a pause at once.
+func TestRingsAtWorkAreAnsweredOnceASecond(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *bench) {
+		var changes atomic.Bool
+		source := &ringer{}
+		source.answer = func(context.Context) ([]contract.Reading, error) {
+			if changes.Load() {
+				return contract.One(float64(source.count())), nil
+			}
+			return contract.One(0), nil
+		}
+		u := userEvery(time.Hour)
+		s.Join(asking("q", ringerAtWork{source}), u.User)
+		pass(time.Minute)
+		rings := func(what string, least, most int) {
+			before := source.count()
+			for range 2000 {
+				source.ring()
+				<-time.After(10 * time.Millisecond)
+			}
+			if n := source.count() - before; n < least || n > most {
+				t.Errorf("%s: %d reads in 20 seconds, want %d to %d", what, n, least, most)
+			}
+		}
+		changes.Store(true)
+		rings("each changes something", 19, 22)
+		changes.Store(false)
+		rings("none changes anything", 5, 8)
+		pass(2 * longestRingAtWork)
+		changes.Store(true)
+		before := source.count()
+		source.ring()
+		pass(time.Millisecond)
+		if n := source.count() - before; n != 1 {
+			t.Errorf("%d reads at the first ring of a burst", n)
+		}
+		s.Change(u.User, Wish{Interval: time.Hour, Idle: true})
+		pass(time.Minute)
+		before = source.count()
+		for range 100 {
+			source.ring()
+			<-time.After(10 * time.Millisecond)
+		}
+		if n := source.count() - before; n < 3 || n > 5 {
+			t.Errorf("%d reads a second at rest, want one per 250 ms", n)
+		}
+	})
+}
+
 func TestRingDuringAReadAsksForAnother(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *bench) {
 		var backlog atomic.Int64
