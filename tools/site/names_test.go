@@ -84,3 +84,51 @@ func TestNamesInPagesAreThoseOfTheCode(t *testing.T) {
 		}
 	}
 }
+
+var (
+	// documented is a key of the chart in the tables of docs/helm.md.
+	documented = regexp.MustCompile("(?m)^\\| `([A-Za-z][A-Za-z.<>]*)` \\|")
+	// given is one that a command or a sentence names.
+	given = regexp.MustCompile(`(?:--set '?|` + "`" + `)((?:sluice|families|prometheus|operator|metricsServer|podIdentity|certificates|crds|extraArgs|resources|webhooks|networkPolicy|permissions|rbac|imagePullSecrets|serviceAccount)[.\[][A-Za-z.<>\[\]0-9-]*)`)
+)
+
+// otherNames look like keys: files, a proto package, KEDA's lease.
+var otherNames = regexp.MustCompile(`\.yaml$|^sluice\.(dev|scaler\.v1)\b|^operator\.keda\.sh$`)
+
+// TestValuesInPagesAreThoseOfTheChart: a key of the chart that a page names is one, or
+// a part of one.
+func TestValuesInPagesAreThoseOfTheChart(t *testing.T) {
+	keys, found := []string{}, 0
+	pages(t, func(page, text string) {
+		if page == "helm.md" {
+			for _, match := range documented.FindAllStringSubmatch(text, -1) {
+				keys = append(keys, match[1])
+			}
+		}
+	})
+	if len(keys) < 150 {
+		t.Fatalf("%d keys, want more", len(keys))
+	}
+	family := regexp.MustCompile(`^families\.[a-z]+\.`)
+	pages(t, func(page, text string) {
+		for _, match := range given.FindAllStringSubmatch(text, -1) {
+			name := match[1]
+			if otherNames.MatchString(name) {
+				continue
+			}
+			found++
+			whole := name
+			if family.MatchString(name) && !strings.HasPrefix(name, "families.select") {
+				whole = family.ReplaceAllString(name, "families.<name>.")
+			}
+			if !slices.ContainsFunc(keys, func(key string) bool {
+				return key == whole || strings.HasPrefix(key, whole+".") || strings.HasPrefix(whole, key+".") || strings.HasPrefix(whole, key+"[")
+			}) {
+				t.Errorf("docs/%s: %s: the chart has no such key", page, name)
+			}
+		}
+	})
+	if found < 40 {
+		t.Errorf("%d names of keys, want more", found)
+	}
+}
