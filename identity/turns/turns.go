@@ -48,6 +48,7 @@ type Turn[T any] struct {
 // caller is somebody who has something inside or waiting.
 type caller[T any] struct {
 	inside         int
+	rests          bool
 	waiting, later list.List // of *Turn[T]
 	since          uint64    // of its place in due
 	place          int       // in due, -1 outside
@@ -96,6 +97,19 @@ func (l *Line[T]) Enter(of string) {
 	l.inside++
 	c.inside++
 	l.changed(of, c)
+}
+
+// Rest has nothing come of a caller that waits until Resume is called for it.
+func (l *Line[T]) Rest(of string) { l.rest(of, true) }
+
+// Resume ends what Rest began. It is nothing for who does not rest.
+func (l *Line[T]) Resume(of string) { l.rest(of, false) }
+
+func (l *Line[T]) rest(of string, rests bool) {
+	if c := l.callers[of]; c != nil && c.rests != rests {
+		c.rests = rests
+		l.changed(of, c)
+	}
 }
 
 // Leave ends what Next or Enter began.
@@ -192,7 +206,7 @@ func (l *Line[T]) caller(of string) *caller[T] {
 func (l *Line[T]) changed(of string, c *caller[T]) {
 	l.now++
 	c.since = l.now
-	switch wants := c.waits() && c.inside < l.ofOne; {
+	switch wants := c.waits() && !c.rests && c.inside < l.ofOne; {
 	case wants && c.place >= 0:
 		heap.Fix(&l.due, c.place)
 	case wants:
@@ -202,6 +216,7 @@ func (l *Line[T]) changed(of string, c *caller[T]) {
 	}
 	if c.inside == 0 && !c.waits() {
 		delete(l.callers, of)
+		c.rests = false
 		l.spare = c
 	}
 }

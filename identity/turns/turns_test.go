@@ -193,3 +193,35 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoRestsIsPassedOver: nothing comes of a caller that rests, and all of it afterwards,
+// in order.
+func TestWhoRestsIsPassedOver(t *testing.T) {
+	l := NewLine[int](10, 5)
+	for n := range 3 {
+		l.Wait("mallory", n, false)
+	}
+	l.Wait("shop", 10, false)
+	l.Rest("mallory")
+	l.Wait("mallory", 3, false)
+	l.Rest("nobody")
+	if next, ok := l.Next(); !ok || next.Of != "shop" {
+		t.Fatalf("next is %v, want the shop's", next)
+	}
+	if next, ok := l.Next(); ok {
+		t.Errorf("%v comes of who rests", next)
+	}
+	l.Resume("mallory")
+	for n := range 4 {
+		if next, ok := l.Next(); !ok || next.Value != n {
+			t.Errorf("next is %v, want %d", next, n)
+		}
+	}
+	waits := l.Wait("bakery", 1, false)
+	l.Rest("bakery")
+	l.GiveUp(waits)
+	l.Wait("bakery", 2, false)
+	if next, ok := l.Next(); !ok || next.Value != 2 {
+		t.Errorf("next is %v of who came back, want 2", next)
+	}
+}

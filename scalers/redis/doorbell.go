@@ -148,6 +148,9 @@ type tracker struct {
 
 	keys map[string]*tracked
 	due  map[string]time.Time // when a key is to be read, for those that are
+
+	turned, swept time.Time // when the keys were gone through, and all were written
+	gone          bool      // the server has said since that all were
 }
 
 // tracked is one key that somebody listens to.
@@ -166,7 +169,7 @@ func (t *tracker) run(ctx context.Context, broken <-chan error, check time.Durat
 	tick := time.NewTicker(check)
 	defer tick.Stop()
 	for {
-		next, err := t.read(ctx)
+		next, err := t.turn(ctx)
 		if err != nil {
 			return err
 		}
@@ -215,14 +218,38 @@ func (t *tracker) adopt() bool {
 	return len(topics) > 0
 }
 
+const (
+	// soonestTurn is how often the keys are gone through, soonestSweep how often all
+	// of them count as written: a server may say so at any rate.
+	soonestTurn  = 10 * time.Millisecond
+	soonestSweep = 250 * time.Millisecond
+)
+
+// turn reads what is due, unless it has done so a moment ago. It returns when to come
+// back.
+func (t *tracker) turn(ctx context.Context) (next time.Duration, err error) {
+	now := time.Now()
+	if early := soonestTurn - now.Sub(t.turned); early > 0 {
+		return early, nil
+	}
+	t.turned = now
+	later := check
+	if t.gone {
+		if later = soonestSweep - now.Sub(t.swept); later <= 0 {
+			later, t.gone, t.swept = check, false, now
+			for key, one := range t.keys {
+				t.markOne(key, one)
+			}
+		}
+	}
+	next, err = t.read(ctx)
+	return min(next, later), err
+}
+
 // mark plans the reading of keys that were written: at once, or later for those
 // that have rung a moment ago.
 func (t *tracker) mark(keys []string) {
-	if keys == nil {
-		for key, one := range t.keys {
-			t.markOne(key, one)
-		}
-	}
+	t.gone = t.gone || keys == nil
 	for _, key := range keys {
 		if one := t.keys[key]; one != nil {
 			t.markOne(key, one)

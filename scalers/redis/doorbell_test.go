@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -394,3 +395,52 @@ type said string
 func (s said) Error() string { return string(s) }
 
 func (said) RedisError() {}
+
+// TestAFloodOfWritesIsGoneThroughNowAndThen has a server say at any rate that keys
+// were written, or all of them: neither has all keys gone through each time.
+func TestAFloodOfWritesIsGoneThroughNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		tr := &tracker{keys: map[string]*tracked{}, due: map[string]time.Time{}}
+		for i := range n { // none is due, so that no server is asked
+			tr.keys[fmt.Sprint(i)] = &tracked{rung: time.Now(), hold: time.Hour}
+		}
+		// written is how many are marked since the last time.
+		written := func() (marked int) {
+			for _, one := range tr.keys {
+				if one.written {
+					marked++
+				}
+				one.written = false
+			}
+			return marked
+		}
+		say := func(keys []string) time.Duration {
+			tr.mark(keys)
+			next, err := tr.turn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return next
+		}
+		say(nil)
+		if got := written(); got != n {
+			t.Errorf("the first time %d keys are written, want all", got)
+		}
+		turned := tr.turned
+		for range 100 {
+			if next := say(nil); next > soonestSweep {
+				t.Errorf("it is looked at again after %v", next)
+			}
+			say([]string{"1"})
+		}
+		if got := written(); got != 1 || tr.turned != turned {
+			t.Errorf("at once %d keys are written again, and looked at after %v", got, tr.turned.Sub(turned))
+		}
+		<-time.After(soonestSweep)
+		say([]string{})
+		if got := written(); got != n {
+			t.Errorf("afterwards %d keys are written, want all", got)
+		}
+	})
+}

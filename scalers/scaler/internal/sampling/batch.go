@@ -246,6 +246,8 @@ func (s *Sampler) parkAlone(g *batchGroup, namespace string) {
 	g.parked[namespace] = struct{}{}
 	s.crowd.wait(namespace, func() {
 		delete(g.parked, namespace)
+		g.fast.alone.line.Resume(namespace)
+		g.slow.alone.line.Resume(namespace)
 		s.dispatchGroup(g, time.Now())
 	})
 }
@@ -384,7 +386,7 @@ func (s *Sampler) askAlone(g *batchGroup, l *lane, members []*member) {
 // turns of their namespaces, of one at random, so that none is always the last.
 // s.mu is held.
 func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
-	rand.Shuffle(len(l.due), func(i, j int) { l.due[i], l.due[j] = l.due[j], l.due[i] })
+	rand.Shuffle(len(l.due), func(i, j int) { l.due[i], l.due[j] = l.due[j], l.due[i] }) // as they come, and no more
 	for _, m := range l.due {
 		l.alone.wait(waiter{m.q, m})
 	}
@@ -400,15 +402,14 @@ func (s *Sampler) dispatchAlone(g *batchGroup, l *lane) {
 		case !time.Now().Before(w.m.until):
 			give()
 			late = append(late, w.m)
-		case s.crowd.room(w.q.namespace()):
+		case s.crowd.room(of):
 			s.readAlone(g, l, w.m, give)
-		default:
+		default: // and none of the others of that namespace
 			give()
-			l.due = append(l.due, w.m)
+			l.alone.wait(w)
+			l.alone.line.Rest(of)
+			s.parkAlone(g, of)
 		}
-	}
-	for _, m := range l.due {
-		s.parkAlone(g, m.q.namespace())
 	}
 	if len(late) > 0 {
 		s.spawn(func(context.Context) {

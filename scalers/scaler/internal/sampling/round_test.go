@@ -385,6 +385,28 @@ func TestOneNamespaceLeavesPlacesForReadsOfOthers(t *testing.T) {
 	})
 }
 
+// TestMembersWithoutRoomAreNotGoneThrough: those of a namespace without room for another
+// read are left where they wait, whatever ends meanwhile, and go on when there is some.
+func TestMembersWithoutRoomAreNotGoneThrough(t *testing.T) {
+	s, g := New(Config{Pool: pool.New(pool.Config{})}), slowGroup()
+	s.crowd = &crowd{turns.NewLine[func()](4, 2)}
+	s.crowd.enter("mallory")
+	s.crowd.enter("mallory")
+	alone(s, g, "mallory", 1000)
+	if made := testing.AllocsPerRun(10, func() { s.dispatchAlone(g, &g.slow) }); made > 10 {
+		t.Errorf("while there is no room, %v things are made each time", made)
+	}
+	if len(s.work) > 0 {
+		t.Errorf("%d reads have begun without room", len(s.work))
+	}
+	if made := testing.AllocsPerRun(1, func() { s.crowd.leave("mallory") }); made > 100 {
+		t.Errorf("when there is room for one, %v things are made", made)
+	}
+	if len(s.work) == 0 {
+		t.Error("nobody goes on when there is room")
+	}
+}
+
 // TestWhoHasRoomWaitsForNobodyWithout has members of two namespaces wait for room that
 // others take, and then one of the two has some.
 func TestWhoHasRoomWaitsForNobodyWithout(t *testing.T) {

@@ -92,6 +92,13 @@ type conn struct {
 	// greeting is nil where the bytes are not the connection's own.
 	greeting *greeting
 	refused  atomic.Pointer[PeerError]
+
+	// Of one whose bytes are its own: what came that nobody waits for, until when
+	// nothing more may come, and what ends the waiting. The first two are guarded by mu.
+	owed     owed
+	until    time.Time
+	deadline atomic.Pointer[time.Time]
+	closed   atomic.Bool
 }
 
 // Read implements net.Conn.
@@ -99,6 +106,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if r := c.refused.Load(); r != nil {
 		return 0, r
 	}
+	c.hold()
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		if r := c.check(p[:n]); r != nil {
@@ -129,6 +137,9 @@ func (c *conn) check(p []byte) *PeerError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	reason := c.greeting.received(len(p))
+	if c.greeting != nil && !c.meter.waited() {
+		c.came(len(p), time.Now())
+	}
 	if reason == nil {
 		reason = c.checker.Check(p)
 	}
@@ -150,6 +161,7 @@ func (c *conn) refuse(reason error) {
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	everything.close(c)
+	c.closed.Store(true)
 	return c.Conn.Close()
 }
 

@@ -126,6 +126,13 @@ func (m *Meter) End() {
 	}
 }
 
+// waited is true while a read is under way.
+func (m *Meter) waited() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads > 0
+}
+
 // add counts bytes and returns how many came for the reads under way. What
 // comes while nobody reads is nobody's.
 func (m *Meter) add(n int, now time.Time) int64 {
