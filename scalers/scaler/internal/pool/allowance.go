@@ -13,7 +13,8 @@ import (
 // of which the source, or who made the trigger, decides how many there are. A
 // namespace has a share of it, so that one tenant cannot take it from others; and of
 // what there is in all no namespace has more than it leaves to others, and the last
-// quarter is for those with a thirty-second of it.
+// quarter is for those with a thirty-second of it. Who has more than twice of what
+// another one asks for in vain makes way.
 type Allowance struct {
 	what string
 	flag string // that changes the share, or ""
@@ -23,22 +24,25 @@ type Allowance struct {
 	all   int // of the process; 0 for any number
 	taken map[string]int
 	total int
+	// givers are those that can be asked to give back what they hold, by who pays, and
+	// leaving is what they were asked for.
+	givers  map[string]map[*Holding]struct{}
+	leaving int
 }
 
 // NewAllowance returns one that nothing was taken of. what stands behind a
 // number in an error, such as "partitions".
 func NewAllowance(what string, share, all int) *Allowance {
-	return &Allowance{what: what, share: share, all: all, taken: map[string]int{}}
+	return &Allowance{what: what, share: share, all: all, taken: map[string]int{}, givers: map[string]map[*Holding]struct{}{}}
 }
 
 // Of returns what the source, or the connection, holds that is being opened. ctx
 // is Open's, or that of a dial of Shared.
 func (a *Allowance) Of(ctx context.Context) *Holding {
-	h := &Holding{of: a, payers: nobody}
 	if l := Of(ctx); l != nil {
-		h.payers = l.payers
+		return l.holding(a)
 	}
-	return h
+	return &Holding{of: a, payers: nobody}
 }
 
 // For returns what is held for one namespace.
@@ -51,9 +55,13 @@ func (a *Allowance) For(namespace string) *Holding {
 type Holding struct {
 	of     *Allowance
 	payers func() []string // the namespaces that use it now
+	// giveUp has all that is held given back soon, and is called with no lock held; nil
+	// where nobody can be asked to.
+	giveUp func()
 
-	payer string // guarded by of.mu, like n
+	payer string // guarded by of.mu, like the following
 	n     int
+	asked int // how many it was asked to give back
 }
 
 // Set changes how many are held. More than may be are refused, and then as many
@@ -62,7 +70,11 @@ func (h *Holding) Set(n int) error {
 	if h == nil || h.less(n) {
 		return nil
 	}
-	return h.more(n, h.payers())
+	asked, err := h.more(n, h.payers())
+	for _, h := range asked {
+		h.giveUp()
+	}
+	return err
 }
 
 // less changes to a number that is no more than what is held.
@@ -72,26 +84,84 @@ func (h *Holding) less(n int) bool {
 	if n > h.n {
 		return false
 	}
-	h.of.take(h.payer, n-h.n)
-	h.n = n
+	h.hold(h.payer, n)
 	return true
 }
 
 // more has the first of the namespaces pay that can: who shares a source with
 // somebody that has used up their share does not suffer from it.
-func (h *Holding) more(n int, payers []string) (err error) {
+// Where none can, asked are those that make way, to be called with no lock held.
+func (h *Holding) more(n int, payers []string) (asked []*Holding, err error) {
 	a := h.of
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.take(h.payer, -h.n)
-	defer func() { a.take(h.payer, h.n) }()
+	payer, had := h.payer, h.n
+	h.hold(payer, 0)
 	for _, payer := range payers {
 		if err = a.check(payer, n); err == nil {
-			h.payer, h.n = payer, n
-			return nil
+			h.hold(payer, n)
+			return nil, nil
 		}
 	}
-	return err
+	h.hold(payer, had)
+	for _, payer := range payers {
+		if asked = a.makeWay(payer, n-had); asked != nil {
+			break
+		}
+	}
+	return asked, err
+}
+
+// hold changes what is held, and who pays. of.mu is held.
+func (h *Holding) hold(payer string, n int) {
+	a := h.of
+	a.take(h.payer, -h.n)
+	a.take(payer, n)
+	if givers := a.givers[h.payer]; givers != nil && (n == 0 || h.payer != payer) {
+		delete(givers, h)
+		if len(givers) == 0 {
+			delete(a.givers, h.payer)
+		}
+	}
+	if n == 0 {
+		a.leaving -= h.asked
+		h.asked = 0
+	} else if h.giveUp != nil {
+		if a.givers[payer] == nil {
+			a.givers[payer] = map[*Holding]struct{}{}
+		}
+		a.givers[payer][h] = struct{}{}
+	}
+	h.payer, h.n = payer, n
+}
+
+// makeWay returns what is to be given back so that a namespace may have n more: of the
+// one that has the most, and more than twice as many. a.mu is held.
+func (a *Allowance) makeWay(payer string, n int) (asked []*Holding) {
+	wanted := a.taken[payer] + n
+	if a.all == 0 || wanted > a.share {
+		return nil
+	}
+	most := ""
+	for namespace, taken := range a.taken {
+		if most == "" || taken > a.taken[most] {
+			most = namespace
+		}
+	}
+	if a.taken[most] <= 2*wanted {
+		return nil
+	}
+	for h := range a.givers[most] {
+		if a.leaving >= n {
+			break
+		}
+		if h.asked == 0 {
+			h.asked = h.n
+			a.leaving += h.n
+			asked = append(asked, h)
+		}
+	}
+	return asked
 }
 
 // check refuses to let a namespace have n more. a.mu is held.

@@ -38,11 +38,10 @@ func costOf(connection any) int {
 // FurtherServers returns what a connection holds of --connection-memory for
 // servers that it learns of, beside its own cost. ctx is that of its dial.
 func FurtherServers(ctx context.Context) *Holding {
-	h := &Holding{of: connectionMemory(), payers: nobody}
 	if l := Of(ctx); l != nil {
-		h.of, h.payers = l.pool.memory, l.payers
+		return l.holding(l.pool.memory)
 	}
-	return h
+	return &Holding{of: connectionMemory(), payers: nobody}
 }
 
 // maxConnections is the flag, 0 for none.

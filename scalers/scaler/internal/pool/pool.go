@@ -46,7 +46,8 @@ type Pool struct {
 	connections map[sharedID]*connection
 
 	Config
-	memory *Allowance // that they take, by namespace
+	outside bool       // of a family, where nobody says when a source is read
+	memory  *Allowance // that they take, by namespace
 }
 
 // Config is what a pool may be told.
@@ -90,6 +91,9 @@ type Lease struct {
 	meter   wire.Meter // of what is dialled for it
 	// payers are the namespaces that use it now, at least one.
 	payers func() []string
+	// GiveUp has whoever took it release it soon, so that others have room; nil for
+	// nobody. It is set before anything is taken, and called with no lock held.
+	GiveUp func()
 
 	mu      sync.Mutex
 	taken   []*connection
@@ -108,8 +112,15 @@ func (p *Pool) Lease(hosts []string, payers func() []string) *Lease {
 		}
 		return nobody()
 	}}
-	l.meter.OwnedBy(l.payers)
+	if !p.outside {
+		l.meter.OwnedBy(l.payers)
+	}
 	return l
+}
+
+// holding is what is held for the lease.
+func (l *Lease) holding(of *Allowance) *Holding {
+	return &Holding{of: of, payers: l.payers, giveUp: l.GiveUp}
 }
 
 // Payers are the namespaces that use it now, at least one.
@@ -241,24 +252,23 @@ func (p *Pool) join(ctx context.Context, id sharedID, by *Lease, cost int, dial 
 		return c, nil
 	}
 	memory := &Holding{of: p.memory, payers: by.payers}
+	c := &connection{pool: p, id: id, users: map[*Lease]int{by: 1}, memory: memory, ready: make(chan struct{})}
+	memory.giveUp = c.giveUp
 	if err := memory.Set(cost); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.connections[id]; c != nil { // somebody else was faster
-		c.users[by]++
+	if there := p.connections[id]; there != nil { // somebody else was faster
+		there.users[by]++
 		_ = memory.Set(0) // never refused
-		return c, nil
+		return there, nil
 	}
 	// Whoever joins later may wait longer than the first, so the first one's
 	// deadline does not end the dial; the last one leaving does.
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &connection{
-		pool: p, id: id, users: map[*Lease]int{by: 1}, stop: stop, memory: memory,
-		ready: make(chan struct{}),
-	}
+	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.own = p.Lease(by.allowed, c.payers)
+	c.own.GiveUp = c.giveUp
 	p.connections[id] = c
 	p.Changed(len(p.connections))
 	go c.dial(ctx, dial)
@@ -274,6 +284,18 @@ func (p *Pool) joined(id sharedID, by *Lease) *connection {
 		c.users[by]++
 	}
 	return c
+}
+
+// giveUp has all who use the connection release it.
+func (c *connection) giveUp() {
+	c.pool.mu.Lock()
+	users := slices.Collect(maps.Keys(c.users))
+	c.pool.mu.Unlock()
+	for _, user := range users {
+		if user.GiveUp != nil {
+			user.GiveUp()
+		}
+	}
 }
 
 // payers are the namespaces of all who use the connection.
@@ -367,6 +389,8 @@ func (c *connection) close() {
 // Opening returns a ctx in which an Open may be called outside of a family, as
 // tests of a source do, and the function that releases what it took.
 func Opening(ctx context.Context) (context.Context, func()) {
-	l := New(Config{}).Lease(nil, nil)
+	p := New(Config{})
+	p.outside = true
+	l := p.Lease(nil, nil)
 	return l.Context(ctx), l.Release
 }

@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/boundtest"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/budget"
 	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/contract"
+	"github.com/sluice-autoscaler/sluice/scalers/scaler/internal/pool"
 )
 
 // TestReadsUnderWayAreBounded has a namespace ask very many sources that do not
@@ -135,4 +140,65 @@ func TestNamespacesTogetherAreNoCallersOfTheirOwn(t *testing.T) {
 			t.Errorf("what mallory asks along with the shop counts for %s", got)
 		}
 	})
+}
+
+// TestWhoHasMuchMakesWay has two namespaces hold what connections may take of the memory,
+// and then another open more of them than the part that is for those with few. It is
+// read all the same, and what those with much have to give back says why it is not.
+func TestWhoHasMuchMakesWay(t *testing.T) {
+	before := debug.SetMemoryLimit(64 << 20) // room for 512 connections
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	for name, source := range map[string]func() contract.Source{
+		"by themselves": func() contract.Source {
+			return &fake{answer: func(context.Context) ([]contract.Reading, error) { return contract.One(1), nil }}
+		},
+		"batches": func() contract.Source {
+			return &letter{box: &mailbox{answer: func(ctx context.Context, members []contract.Source, answer func(int, contract.Result)) error {
+				return answerTheRest(ctx, members, answer)
+			}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *bench) {
+				join := func(namespace string, n int) (all []*testUser) {
+					for i := range n {
+						u := userEvery(10 * time.Second)
+						u.Payer = namespace
+						q := asking(fmt.Sprint(namespace, "/", i), nil)
+						q.Open = func(ctx context.Context) (contract.Source, error) {
+							_, err := pool.Shared(ctx, q.ID, func(context.Context) (int, error) { return 1, nil })
+							return source(), err
+						}
+						s.Join(q, u.User)
+						all = append(all, u)
+					}
+					return all
+				}
+				fails := func(all []*testUser) (n int) {
+					for _, u := range all {
+						u.mu.Lock()
+						if err := u.latest.Err; err != nil {
+							n++
+							if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "--connection-memory") {
+								t.Errorf("error = %v", err)
+							}
+						}
+						u.mu.Unlock()
+					}
+					return n
+				}
+				enemies := append(join("mallory0", 300), join("mallory1", 300)...)
+				pass(time.Minute)
+				had := fails(enemies)
+				mine := join("shop", 60)
+				pass(5 * time.Minute)
+				if n := fails(mine); n > 0 {
+					t.Errorf("%d of %d triggers of another namespace have no connection", n, len(mine))
+				}
+				if more := fails(enemies) - had; more < 20 || more > 80 {
+					t.Errorf("%d of those with much made way for %d", more, len(mine))
+				}
+			})
+		})
+	}
 }

@@ -32,6 +32,7 @@ type opened struct {
 	busy   sync.WaitGroup // calls into source that have not returned
 
 	answered bool // a Read was completed; guarded by Sampler.mu
+	givenUp  bool // others are to have its room; same
 
 	specs      []contract.Metric // as a Specced named them last; guarded by Sampler.mu
 	specsStale bool              // Specs is to be called before the next Read; same
@@ -245,6 +246,15 @@ func (s *Sampler) open(ctx context.Context, q *question, cause scalerv1.Detectio
 	start := time.Now()
 	life, stop := context.WithCancel(ctx)
 	o := &opened{lease: s.Pool.Lease(q.Hosts, func() []string { return s.payers(q) }), stop: stop, specsStale: true}
+	o.lease.GiveUp = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		o.givenUp = true
+		if q.opened == o && q.state == resting { // else once it is completed
+			s.dispose(q)
+			s.schedule(q) // and opened again when there is room
+		}
+	}
 	octx, cancel := context.WithTimeout(o.lease.Context(ctx), deadline)
 	defer cancel()
 	s.mu.Lock()
@@ -394,7 +404,7 @@ func (s *Sampler) plan(q *question, old, snap *Snapshot, now time.Time) {
 			q.opened.specsStale = true
 		}
 	}
-	if failure.Refused(snap.Err) {
+	if failure.Refused(snap.Err) || q.opened != nil && q.opened.givenUp {
 		// Opened again with what the credentials are by then. Any other
 		// failure leaves a connection that may be healthy alone.
 		s.dispose(q)

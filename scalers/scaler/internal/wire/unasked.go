@@ -82,13 +82,14 @@ func (d *debts) share(now time.Time) {
 	d.rate, d.at = min(ofNamespace, ofAllNamespaces/max(loud, 1)), now
 }
 
-// came notes bytes that nobody waits for. c.mu is held.
+// came notes bytes that nobody waits for. Of an endpoint that nobody owns it is not
+// known when it is read. c.mu is held.
 func (c *conn) came(n int, now time.Time) {
-	cost := int64(n) + eachTime
-	wait := c.owed.add(cost, ofConn, now)
-	if c.meter.payers != nil {
-		wait = max(wait, unasked.add(c.meter.ownedBy(now)[0], cost, now))
+	if c.meter.payers == nil {
+		return
 	}
+	cost := int64(n) + eachTime
+	wait := max(c.owed.add(cost, ofConn, now), unasked.add(c.meter.ownedBy(now)[0], cost, now))
 	c.until = now.Add(wait)
 }
 
