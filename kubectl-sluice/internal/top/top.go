@@ -99,7 +99,10 @@ func ofObject(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutosca
 		return r
 	}
 	replicas, desired := hpa.Status.CurrentReplicas, int64(hpa.Status.DesiredReplicas)
-	r.Replicas, r.Desired = &replicas, &desired
+	r.Replicas = &replicas
+	if desired > 0 || replicas == 0 { // an HPA that has not decided yet says 0, and never means it
+		r.Desired = &desired
+	}
 	if replicas == 0 { // an HPA leaves what it said last
 		return r
 	}

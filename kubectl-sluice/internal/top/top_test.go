@@ -60,6 +60,17 @@ func cluster(t *testing.T) *objects.Scaled {
 	}
 }
 
+// TestAnHPAThatHasNotDecidedWantsNothing: it says 0 until then.
+func TestAnHPAThatHasNotDecidedWantsNothing(t *testing.T) {
+	s := &objects.Scaled{
+		ScaledObjects: read[v1alpha1.ScaledObject](t, `{"metadata": {"namespace": "shop", "name": "new"}, "spec": {"scaleTargetRef": {"name": "a"}}}`),
+		HPAs:          read[autoscalingv2.HorizontalPodAutoscaler](t, `{"metadata": {"namespace": "shop", "name": "keda-hpa-new"}, "status": {"currentReplicas": 1, "desiredReplicas": 0}}`),
+	}
+	if row := Rows(s)[0]; row.Replicas == nil || *row.Replicas != 1 || row.Desired != nil {
+		t.Errorf("%+v", row)
+	}
+}
+
 // TestTable: what is known of each object, and a dash for what is not; a text of
 // somebody else's is in its cell.
 func TestTable(t *testing.T) {

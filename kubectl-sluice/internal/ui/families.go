@@ -132,7 +132,11 @@ func (f *Family) tell(now, before look) {
 	f.Questions = sum(now, "sluice_scaler_questions", "", "")
 	f.Subscriptions = sum(now, "sluice_scaler_subscriptions", "", "")
 	f.Connections = sum(now, "sluice_scaler_shared_connections", "", "")
-	f.Memory = sum(now, "process_resident_memory_bytes", "", "")
+	// What the limit is about: all but what was given back.
+	if all, back := sum(now, "go_memstats_sys_bytes", "", ""), sum(now, "go_memstats_heap_released_bytes", "", ""); all != nil && back != nil {
+		has := *all - *back
+		f.Memory = &has
+	}
 	f.MemoryLimit = sum(now, "go_gc_gomemlimit_bytes", "", "")
 	if f.MemoryLimit != nil && *f.MemoryLimit >= math.MaxInt64 {
 		f.MemoryLimit = nil

@@ -27,8 +27,10 @@ sluice_scaler_questions{type="apache-kafka"} 4
 sluice_scaler_subscriptions{type="kafka"} 100
 # TYPE sluice_scaler_shared_connections gauge
 sluice_scaler_shared_connections 2
-# TYPE process_resident_memory_bytes gauge
-process_resident_memory_bytes 5e+07
+# TYPE go_memstats_sys_bytes gauge
+go_memstats_sys_bytes 6e+07
+# TYPE go_memstats_heap_released_bytes gauge
+go_memstats_heap_released_bytes 1e+07
 # TYPE go_gc_gomemlimit_bytes gauge
 go_gc_gomemlimit_bytes 9.223372036854776e+18
 `, reads, failed, reads+failed-slow, reads+failed, reads+failed, reads+failed)

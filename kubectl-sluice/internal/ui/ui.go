@@ -80,8 +80,8 @@ type Family struct {
 	// Median and P99 are how long reads take, in seconds, since the last look.
 	Median *float64 `json:"median,omitempty"`
 	P99    *float64 `json:"p99,omitempty"`
-	// Memory is what the process has, MemoryLimit what Go's runtime keeps it
-	// below, in bytes.
+	// Memory is what Go's runtime has of the system, MemoryLimit what it is to keep
+	// that below, in bytes.
 	Memory      *float64 `json:"memory,omitempty"`
 	MemoryLimit *float64 `json:"memoryLimit,omitempty"`
 }
