@@ -39,7 +39,8 @@ type Input struct {
 type Decision struct {
 	// Write is the number to write to spec.replicas, nil to leave it.
 	Write *int32
-	// Activation goes into status before Write. nil leaves the old one.
+	// Activation is the record of a rise, for the status once Write is done. With
+	// another write, and at rest, there is none.
 	Activation *v1alpha1.Activation
 	// Scaled is the event when Write has succeeded, ScaleFailed when not: the
 	// error is to be appended to its note. nil for a write without events.

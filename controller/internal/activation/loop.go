@@ -105,6 +105,7 @@ func (l *Loop) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	m := l.memory(so)
+	l.announce(so, m)
 	switch {
 	case !so.DeletionTimestamp.IsZero():
 		return reconcile.Result{}, nil
@@ -130,9 +131,9 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 		in.Replicas = ptr.To(m.replicas(t))
 	}
 	decision := l.unrivalled(ctx, so, t, scaling.Decide(in))
-	failed := l.act(ctx, so, m, t, nil, decision, l.explain(m, in, decision))
-	if apierrors.IsConflict(failed) || ctx.Err() != nil {
-		return reconcile.Result{}, failed
+	wrote, failed := l.act(ctx, so, m, t, nil, decision, l.explain(m, in, decision))
+	if wrote || apierrors.IsConflict(failed) || ctx.Err() != nil {
+		return reconcile.Result{RequeueAfter: told(wrote)}, failed
 	}
 	if err := errors.Join(l.Status.Paused(ctx, so, failed), failed); err != nil {
 		return reconcile.Result{}, err
@@ -163,19 +164,22 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 		l.noticed(ctx, m, t, *in.Replicas)
 		l.ready(so, m, t, *in.Replicas)
 	}
-	failed := l.act(ctx, so, m, t, read, decision, l.explain(m, in, decision))
-	if apierrors.IsConflict(failed) || ctx.Err() != nil {
-		return reconcile.Result{}, failed
-	}
-	var nudge time.Duration
-	var unnudged error
+	wrote, failed := l.act(ctx, so, m, t, read, decision, l.explain(m, in, decision))
 	if failed == nil && in.Replicas != nil {
-		nudge, unnudged = l.nudge(ctx, so, m, t, read, decision)
 		m.carriedOut()
 		l.look(so, m, t, cmp.Or(decision.Write, in.Replicas))
 	}
+	if wrote || apierrors.IsConflict(failed) || ctx.Err() != nil {
+		return reconcile.Result{RequeueAfter: told(wrote)}, failed
+	}
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m), Unscaled: failed}
 	again, err := l.Status.Observed(ctx, so, observed)
+	var nudge time.Duration
+	var unnudged error
+	if err == nil && failed == nil && in.Replicas != nil {
+		// The status has the record of a rise by now, which the HPA is answered by.
+		nudge, unnudged = l.nudge(ctx, so, m, t, read, decision)
+	}
 	if err := errors.Join(err, failed, unnudged); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -250,55 +254,67 @@ func (l *Loop) waits(so *v1alpha1.ScaledObject) func(federation.State) bool {
 	return func(s federation.State) bool { return s.HeardAt.Before(l.began()) && (!wakes || !s.Active()) }
 }
 
-// act writes what the decision says. A conflict means that the target changed
-// since it was read; its event brings the next decision. The record of a rise
-// ends with the next write, and when the target is found at rest.
+// act writes what the decision says and reports whether it wrote replicas. A
+// conflict means that the target changed since it was read; its event brings the
+// next decision.
+//
+// The record of a rise ends with the next write, and when the target is found at
+// rest. It is told after the rise, with all else that follows from it, in one
+// write of the status: the replicas are what work waits for. An HPA that looks in
+// between finds the record missing and its target no longer at rest, of which the
+// adapter makes the same answer, which the HPA from then on has among its own
+// recommendations: a status that was not told of a rise, whatever keeps it, lets no
+// HPA stop what was started. A write that failed may have been
+// carried out, so that it is recorded, too, until the target is found at rest.
 func (l *Loop) act(
 	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target,
 	read []readings.Reading, d scaling.Decision, e scaling.Explanation,
-) error {
-	atRest := e.Replicas != nil && scaling.AtRest(so, *e.Replicas)
-	if d.Write != nil || atRest {
-		if err := l.activated(ctx, so, m, d.Activation); err != nil {
-			return err
-		}
-	}
+) (wrote bool, err error) {
 	if d.Write == nil {
-		return nil
+		if e.Replicas != nil && scaling.AtRest(so, *e.Replicas) {
+			m.rise = nil
+			l.Status.Rose(so, nil)
+		}
+		return false, nil
 	}
 	ctx, span := l.trace(ctx, so, read, e)
-	err := l.Targets.Scale(ctx, t, *d.Write)
+	err = l.Targets.Scale(ctx, t, *d.Write)
 	span.done(err)
 	if apierrors.IsConflict(err) {
-		return err
+		return false, err
 	}
+	m.rise = d.Activation
+	l.Status.Rose(so, d.Activation)
 	if err == nil {
 		m.wroteFrom, m.wrote = t.ResourceVersion, *d.Write
+		m.announce = d.Scaled
 		l.scaled(ctx, m, t, e)
 		l.woke(so, m, t, read, e)
-	}
-	if event := d.Scaled; err == nil && event != nil {
-		l.Status.Announce(so, *event)
 	}
 	if event := d.ScaleFailed; err != nil && event != nil {
 		failed := *event
 		failed.Note += ": " + err.Error()
 		l.Status.Announce(so, failed)
 	}
-	return err
+	return err == nil, err
 }
 
-// activated puts the record of a rise into the status, nil for none.
-func (l *Loop) activated(ctx context.Context, so *v1alpha1.ScaledObject, m *memory, a *v1alpha1.Activation) error {
-	if a == nil && so.Status.Activation == nil && !m.risen {
-		return nil
+// told is when the next decision about an object comes whose replicas were
+// written, which tells of it: at once, but after all that wait now. In a rush
+// replicas of some object are what every request is for, and not words.
+func told(wrote bool) time.Duration {
+	if wrote {
+		return time.Nanosecond
 	}
-	m.risen = true
-	if err := l.Status.Activated(ctx, so, a); err != nil {
-		return err
+	return 0
+}
+
+// announce emits the event about the last write of replicas, once.
+func (l *Loop) announce(so *v1alpha1.ScaledObject, m *memory) {
+	if event := m.announce; event != nil {
+		m.announce = nil
+		l.Status.Announce(so, *event)
 	}
-	m.risen = a != nil
-	return nil
 }
 
 // hpaActive mirrors the condition ScalingActive of the object's HPA, nil while

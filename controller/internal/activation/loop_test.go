@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -131,8 +132,16 @@ func (f *fixture) decide() time.Duration {
 	return result.RequeueAfter
 }
 
-func (f *fixture) tryDecide() (reconcile.Result, error) {
-	return f.Reconcile(f.t.Context(), reconcile.Request{NamespacedName: key})
+// tryDecide runs the loop once, and again at once when it has something to tell.
+func (f *fixture) tryDecide() (reconcile.Result, error) { return f.tryDecideIn(f.t.Context()) }
+
+func (f *fixture) tryDecideIn(ctx context.Context) (reconcile.Result, error) {
+	request := reconcile.Request{NamespacedName: key}
+	result, err := f.Reconcile(ctx, request)
+	if err == nil && result.RequeueAfter == told(true) {
+		return f.Reconcile(ctx, request)
+	}
+	return result, err
 }
 
 // scaled expects the numbers that were written since it was last asked.
@@ -223,8 +232,8 @@ func TestZeroToWorkAndBack(t *testing.T) {
 
 	f.says(50)
 	f.decide()
-	if writes := f.cluster.Writes(); !slices.Equal(writes[:2], []string{"update ScaledObject/status", "scale 10"}) {
-		t.Errorf("wrote %v: the activation is recorded before the target is scaled", writes)
+	if writes := f.cluster.Writes(); !slices.Equal(writes, []string{"scale 10", "update ScaledObject/status"}) {
+		t.Errorf("wrote %v: the target is scaled, and then all is told that there is to tell", writes)
 	}
 	if a := f.object().Status.Activation; a == nil || a.Metric != "s0-m" || a.Replicas != 10 || !a.Time.Time.Equal(start) {
 		t.Errorf("activation %+v", a)
@@ -249,6 +258,102 @@ func TestZeroToWorkAndBack(t *testing.T) {
 	f.sawEvent("KEDAScaleTargetDeactivated", "from 10 to 0, no trigger is active")
 	if c := f.condition(v1alpha1.ConditionActive); c.Status != metav1.ConditionFalse {
 		t.Errorf("Active %+v", c)
+	}
+}
+
+// TestAWakeTakesTwoWrites counts what the API server has to do for each object of a
+// rush, and for its way back to rest.
+func TestAWakeTakesTwoWrites(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*v1alpha1.ScaledObject)
+		work   float64
+		want   string
+	}{
+		"a jump":        {work: 50, want: "scale 10"},
+		"to one":        {work: 1, want: "scale 1"},
+		"with policies": {change: func(so *v1alpha1.ScaledObject) { atMost(so, 4) }, work: 50, want: "scale 4"},
+		"with a formula": {change: func(so *v1alpha1.ScaledObject) {
+			so.Spec.Triggers[0].Name = "lag"
+			so.Spec.Advanced = &v1alpha1.AdvancedConfig{ScalingModifiers: &v1alpha1.ScalingModifiers{Formula: "lag", Target: "5"}}
+		}, work: 50, want: "scale 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 0, tt.change)
+			wrote := func(what string, want ...string) {
+				t.Helper()
+				if have := f.cluster.Writes(); !slices.Equal(have, want) {
+					t.Errorf("%s: wrote %v, want %v", what, have, want)
+				}
+			}
+			f.says(0)
+			f.decide()
+			f.cluster.Writes()
+			f.says(tt.work)
+			f.decide()
+			wrote("woken", tt.want, "update ScaledObject/status")
+			f.decide()
+			wrote("nothing new")
+			if c := f.condition(v1alpha1.ConditionActive); c.Status != metav1.ConditionTrue {
+				t.Errorf("Active %+v", c)
+			}
+			f.says(0)
+			f.decide()
+			wrote("cooling down", "update ScaledObject/status")
+			f.clock.Step(301 * time.Second)
+			f.says(0)
+			f.decide()
+			wrote("at rest", "scale 0", "update ScaledObject/status")
+			if a := f.object().Status.Activation; a != nil {
+				t.Errorf("activation %+v at rest", a)
+			}
+		})
+	}
+}
+
+func atMost(so *v1alpha1.ScaledObject, pods int32) {
+	if so.Spec.Advanced == nil {
+		so.Spec.Advanced = &v1alpha1.AdvancedConfig{}
+	}
+	so.Spec.Advanced.HorizontalPodAutoscalerConfig = &v1alpha1.HorizontalPodAutoscalerConfig{
+		Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: &autoscalingv2.HPAScalingRules{
+			Policies: []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: pods, PeriodSeconds: 60}},
+		}},
+	}
+}
+
+// TestARiseIsToldWhateverBecomesOfTheFirstAttempt loses the answer of the write of
+// replicas, which was carried out, or the write of the status.
+func TestARiseIsToldWhateverBecomesOfTheFirstAttempt(t *testing.T) {
+	for name, tt := range map[string]struct{ scale, told error }{
+		"status refused":       {told: errors.New("etcd is busy")},
+		"status in conflict":   {told: apierrors.NewConflict(schema.GroupResource{Resource: "scaledobjects"}, "orders", errors.New("changed"))},
+		"answer of scale lost": {scale: errors.New("connection reset")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, 0, nil)
+			f.says(50)
+			lost := false
+			f.cluster.Fail(func(write string) error {
+				switch {
+				case lost:
+				case tt.scale != nil && strings.HasPrefix(write, "scale "):
+					lost = true
+					f.scaleByHand(10)
+					return tt.scale
+				case tt.told != nil && strings.HasSuffix(write, "/status"):
+					lost = true
+					return tt.told
+				}
+				return nil
+			})
+			if _, err := f.tryDecide(); err == nil {
+				t.Error("a failed write is not tried again")
+			}
+			f.decide()
+			if a := f.object().Status.Activation; a == nil || a.Replicas != 10 || a.Metric != "s0-m" {
+				t.Errorf("activation %+v", a)
+			}
+		})
 	}
 }
 

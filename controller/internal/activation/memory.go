@@ -34,9 +34,11 @@ type memory struct {
 	// wrote what was written. The cache may show the old one for a while.
 	wroteFrom string
 	wrote     int32
-	// risen is true while the status may have the record of a rise, whether or
-	// not the cache shows it.
-	risen bool
+	// rise is the record of the last rise from rest, which the cache may not show yet,
+	// nil for none.
+	rise *v1alpha1.Activation
+	// announce is the event about that write, nil once it was emitted.
+	announce *scaling.Event
 
 	looked look
 	nudged nudged

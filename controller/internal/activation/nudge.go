@@ -58,7 +58,7 @@ func (l *Loop) nudge(
 		HPA: hpa.Of(live.Spec), Target: m.scale(t), Read: m.told(so, read, d),
 		Status: live.Status, Asked: m.nudged.wants, At: m.nudged.at,
 	}
-	if ceiling, held := scaling.Ceiling(so, now); held {
+	if ceiling, held := scaling.Ceiling(m.risen(so), now); held {
 		n.HPA.Max = min(n.HPA.Max, ceiling)
 	}
 	wants, due, wait := n.Due(now)
@@ -91,6 +91,17 @@ func (l *Loop) nudge(
 		l.effect.drop(live)
 		return 0, client.IgnoreNotFound(err)
 	}
+}
+
+// risen is the object with the record of the last rise, of which the cache may show
+// less.
+func (m *memory) risen(so *v1alpha1.ScaledObject) *v1alpha1.ScaledObject {
+	if m.rise == nil {
+		return so
+	}
+	known := *so
+	known.Status.Activation = m.rise
+	return &known
 }
 
 // scale is the target as the HPA counts it. Where nobody knows its Pods they are

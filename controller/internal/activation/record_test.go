@@ -31,7 +31,7 @@ func (f *fixture) lines() []string {
 	f.t.Helper()
 	var out bytes.Buffer
 	log := funcr.NewJSON(func(line string) { out.WriteString(line + "\n") }, funcr.Options{})
-	if _, err := f.Reconcile(logr.NewContext(f.t.Context(), log), reconcile.Request{NamespacedName: key}); err != nil {
+	if _, err := f.tryDecideIn(logr.NewContext(f.t.Context(), log)); err != nil {
 		f.t.Fatal(err)
 	}
 	return strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -113,10 +113,11 @@ func TestAccount(t *testing.T) {
 	f.says(42)
 	f.decide()
 	told, ok := f.Account(key)
-	if !ok || told.Last.String() != "0 to 9 replicas: s0-m 42 at 5 asks for 9; next: the HPA, at its next sync" || len(told.Changes) != 1 {
+	if !ok || told.Last.String() != "9 replicas stay: s0-m 42 at 5 asks for 9; next: the HPA, at its next sync" || len(told.Changes) != 1 {
 		t.Errorf("%+v", told)
 	}
-	if len(told.Earlier) != 1 || told.Earlier[0].Last.String() != "0 replicas stay: s0-m 0 at 5 asks for 0; next: the controller, when a trigger turns active" {
+	if len(told.Earlier) != 2 || told.Earlier[0].Last.String() != "0 to 9 replicas: s0-m 42 at 5 asks for 9; next: the HPA, at its next sync" ||
+		told.Earlier[1].Last.String() != "0 replicas stay: s0-m 0 at 5 asks for 0; next: the controller, when a trigger turns active" {
 		t.Errorf("before is told %+v", told.Earlier)
 	}
 	if f.Room.Used(key.Namespace) == 0 {
@@ -317,7 +318,9 @@ func TestADecisionIsToldByItsOwnReadings(t *testing.T) {
 		})
 		return states(id)
 	}
-	f.decide()
+	if _, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
 	if !slices.Equal(m.late, []time.Duration{time.Second}) || !slices.Equal(m.woken, []time.Duration{4 * time.Second}) {
 		t.Errorf("late by %v, woken after %v", m.late, m.woken)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
@@ -44,6 +45,7 @@ type record struct {
 	reconciled *Reconciled
 	observed   *Observed
 	unscaled   error  // why the last write of replicas failed
+	rise       *rise  // nil while the one that the status has stands
 	target     string // the name of the workload
 	retargeted bool
 	// watched is what the status says of the triggers that are watched.
@@ -137,7 +139,7 @@ func (w *Writer) Reconciled(ctx context.Context, so *v1alpha1.ScaledObject, foun
 	if r.incomplete(w.Now()) {
 		return true, nil
 	}
-	if err := w.flush(ctx, r, so, urgent, nil); err != nil {
+	if err := w.flush(ctx, r, so, urgent); err != nil {
 		return false, err
 	}
 	w.announceWarnings(r, so)
@@ -155,10 +157,13 @@ func (w *Writer) Observed(ctx context.Context, so *v1alpha1.ScaledObject, verdic
 	}
 	r.observed, r.unscaled = &verdict, verdict.Unscaled
 	if r.reconciled == nil || r.incomplete(w.Now()) {
+		if r.rise.missing(Newest(so, &r.written)) { // it waits for nothing
+			return 0, w.flush(ctx, r, so, false)
+		}
 		return 0, nil
 	}
 	w.announceStart(r, so)
-	if err := w.flush(ctx, r, so, false, nil); err != nil {
+	if err := w.flush(ctx, r, so, false); err != nil {
 		return 0, err
 	}
 	w.announceWarnings(r, so)
@@ -174,7 +179,7 @@ func (w *Writer) Paused(ctx context.Context, so *v1alpha1.ScaledObject, unscaled
 	if r.reconciled == nil {
 		return nil // it goes along with what the reconcile finds
 	}
-	return w.flush(ctx, r, so, false, nil)
+	return w.flush(ctx, r, so, false)
 }
 
 // Defective takes that a mistake of ours ended a decision about an object, and
@@ -186,7 +191,7 @@ func (w *Writer) Defective(ctx context.Context, so *v1alpha1.ScaledObject, defec
 	if r.reconciled == nil {
 		return nil // it goes along with what the reconcile finds
 	}
-	return w.flush(ctx, r, so, true, nil)
+	return w.flush(ctx, r, so, true)
 }
 
 // mirrorIn is how long the first mirror of the HPA's state is put off, 0 when it
@@ -213,11 +218,32 @@ func (r *record) incomplete(now time.Time) bool {
 	return r.observed == nil || r.observed.Decision.Active == nil && badness(r.observed.Decision.Ready) == 0
 }
 
-// Activated records a rise from zero before it is made.
-func (w *Writer) Activated(ctx context.Context, so *v1alpha1.ScaledObject, a *v1alpha1.Activation) error {
+// Rose takes the record of a rise from zero, nil to end the one there is. It is
+// written with what is observed next.
+func (w *Writer) Rose(so *v1alpha1.ScaledObject, a *v1alpha1.Activation) {
 	r := w.record(so)
 	defer r.mu.Unlock()
-	return w.flush(ctx, r, so, false, func(s *v1alpha1.ScaledObjectStatus) { s.Activation = a })
+	now := &rise{}
+	if a != nil {
+		// As the API server keeps it, so that what was written compares equal.
+		now.record = a.DeepCopy()
+		now.record.Time = metav1.NewMicroTime(a.Time.Truncate(time.Microsecond))
+	}
+	switch {
+	case r.rise == nil && !now.missing(Newest(so, &r.written)):
+		// The cache may not show yet what another process has written: only what is
+		// known to be otherwise is changed.
+	case r.rise == nil || !apiequality.Semantic.DeepEqual(r.rise.record, now.record):
+		r.rise, r.settled = now, nil
+	}
+}
+
+// rise is what the status is to have of a rise from zero: the record of it, nil
+// for none.
+type rise struct{ record *v1alpha1.Activation }
+
+func (r *rise) missing(so *v1alpha1.ScaledObject) bool {
+	return r != nil && !apiequality.Semantic.DeepEqual(r.record, so.Status.Activation)
 }
 
 // Deleted says goodbye to an object that was finalized.
@@ -315,12 +341,10 @@ func (w *Writer) record(so *v1alpha1.ScaledObject) *record {
 
 // flush writes what differs from the last known status. An urgent change is
 // written at once even when only words changed.
-func (w *Writer) flush(
-	ctx context.Context, r *record, cached *v1alpha1.ScaledObject, urgent bool, change func(*v1alpha1.ScaledObjectStatus),
-) error {
+func (w *Writer) flush(ctx context.Context, r *record, cached *v1alpha1.ScaledObject, urgent bool) error {
 	base := Newest(cached, &r.written)
 	r.watches(base)
-	if change == nil && !urgent && r.still(base) {
+	if !urgent && r.still(base) {
 		return nil
 	}
 	next := base.DeepCopy()
@@ -334,8 +358,8 @@ func (w *Writer) flush(
 	if r.reconciled != nil {
 		r.merge(next)
 	}
-	if change != nil {
-		change(&next.Status)
+	if r.rise != nil {
+		next.Status.Activation = r.rise.record.DeepCopy()
 	}
 	r.settle(base, next)
 	words := urgent || w.Now().Sub(r.wroteAt) >= next.PollingInterval()

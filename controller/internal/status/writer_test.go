@@ -670,9 +670,8 @@ func TestCacheBehindOurOwnWritesIsNoConflict(t *testing.T) {
 func TestActivationIsRecordedBeforeTheFirstReconcile(t *testing.T) {
 	f := newFixture(t, newObject())
 	a := &v1alpha1.Activation{Metric: "s0-kafka-orders", Replicas: 10, Time: metav1.NewMicroTime(start)}
-	if err := f.Activated(t.Context(), f.object(), a); err != nil {
-		t.Fatal(err)
-	}
+	f.Rose(f.object(), a)
+	f.observed(f.object(), quiet())
 	if got := f.object().Status.Activation; got == nil || got.Replicas != 10 || got.Metric != a.Metric {
 		t.Errorf("activation %+v", got)
 	}

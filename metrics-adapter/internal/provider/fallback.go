@@ -83,7 +83,7 @@ var errHPANotKept = errors.New("its metrics are not known")
 const mostOfMetrics = 256 << 10
 
 // StripHPA is a transform for caches, within a budget: of an HPA it keeps what target
-// reads, and of one that there is no room for why there is nothing.
+// and risen read, and of one that there is no room for why there is nothing.
 func StripHPA(budget *kept.Budget) func(any) (any, error) {
 	return kept.Transform(budget, "HorizontalPodAutoscaler", stripHPA, func(hpa *autoscalingv2.HorizontalPodAutoscaler, _ string) {
 		hpa.Spec.Metrics = nil
@@ -91,10 +91,13 @@ func StripHPA(budget *kept.Budget) func(any) (any, error) {
 }
 
 func stripHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) {
-	metrics := hpa.Spec.Metrics
+	metrics, rests := hpa.Spec.Metrics, disabled(hpa)
 	*hpa = autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{
 		Name: hpa.Name, Namespace: hpa.Namespace, UID: hpa.UID, ResourceVersion: hpa.ResourceVersion,
 	}}
+	if rests {
+		hpa.Status.Conditions = whileDisabled
+	}
 	if !v1alpha1.Fits(metrics, mostOfMetrics) {
 		return // none of a ScaledObject's
 	}

@@ -95,10 +95,7 @@ func (p *Provider) GetExternalMetric(
 	if age, nudged := p.nudged(selector); nudged {
 		ctx = federation.NotOlderThan(ctx, age)
 	}
-	name, value, err := p.value(ctx, so, asNamed(so, info.Metric))
-	if err == nil {
-		value = p.held(ctx, so, name, value)
-	}
+	name, value, err := p.answer(ctx, so, asNamed(so, info.Metric))
 	if err != nil {
 		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: 500, Reason: metav1.StatusReasonInternalError,
@@ -177,6 +174,18 @@ func asNamed(so *v1alpha1.ScaledObject, metric string) string {
 		}
 	}
 	return metric
+}
+
+// answer is what the HPA is told of one metric; name is how the answer is called.
+func (p *Provider) answer(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (name string, value float64, err error) {
+	if so, err = p.risen(ctx, so, metric); err != nil {
+		return "", 0, err
+	}
+	name, value, err = p.value(ctx, so, metric)
+	if err == nil {
+		value = p.held(ctx, so, name, value)
+	}
+	return name, value, err
 }
 
 // value answers for one metric; name is how the answer is called.

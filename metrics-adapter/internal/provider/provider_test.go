@@ -79,6 +79,8 @@ type fixture struct {
 	*Provider
 	families *families
 	selector atomic.Value // of the pods, as the target's scale has it
+	scaled   atomic.Int64 // replicas, as it has them
+	unread   atomic.Bool  // it cannot be read
 }
 
 func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha1.ScaledObject)) *fixture {
@@ -136,6 +138,10 @@ func newFixture(t testing.TB, values map[string]float64, change ...func(*v1alpha
 				if !ok {
 					return fmt.Errorf("unstructured client did not understand object: %T", body)
 				}
+				if made.unread.Load() {
+					return errors.New("forbidden")
+				}
+				scale.Object["spec"] = map[string]any{"replicas": made.scaled.Load()}
 				scale.Object["status"] = map[string]any{"selector": made.selector.Load()}
 				return nil
 			},

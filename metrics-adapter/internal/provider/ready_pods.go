@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -220,13 +221,18 @@ func (r *ReadyPods) keep(ctx context.Context, target scaleTarget, w *podWatch) {
 	}
 }
 
-// selector is that of the target's pods, as its scale subresource says.
-func (r *ReadyPods) selector(ctx context.Context, target scaleTarget) (labels.Selector, error) {
+// scale is the target's scale subresource.
+func (r *ReadyPods) scale(ctx context.Context, target scaleTarget) (*autoscalingv1.Scale, error) {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(target.kind)
 	object.SetNamespace(target.name.Namespace)
 	object.SetName(target.name.Name)
-	scale, err := federation.ReadScale(ctx, r.Cluster, object)
+	return federation.ReadScale(ctx, r.Cluster, object)
+}
+
+// selector is that of the target's pods, as its scale subresource says.
+func (r *ReadyPods) selector(ctx context.Context, target scaleTarget) (labels.Selector, error) {
+	scale, err := r.scale(ctx, target)
 	if err != nil {
 		return nil, err
 	}

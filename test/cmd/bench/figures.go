@@ -38,6 +38,8 @@ type figures struct {
 	Shared     latency     `json:"eventsOnSharedTopics"`
 	Reads      readFigures `json:"metricReads"`
 	PacedReads readFigures `json:"metricReadsPaced"`
+	// Rush is all objects woken at once.
+	Rush rushFigures `json:"rush"`
 	// AwakeSeconds count from one event for all objects until each has a
 	// replica; Work is what each process uses then.
 	AwakeSeconds float64    `json:"awakeSeconds"`
@@ -184,6 +186,7 @@ func (f *figures) print(w io.Writer) {
 		line("  %d reads, %.0f per second, %d errors %s", r.Reads, r.PerSecond, r.Errors, r.LastError)
 		r.Phase.print(line)
 	}
+	f.Rush.print(line)
 	line("\nwork for all objects at once, each at a replica after\t%.1f s; then", f.AwakeSeconds)
 	f.Work.print(line)
 	f.Rise.print(line)

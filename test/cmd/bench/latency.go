@@ -158,7 +158,7 @@ func (b *bench) together(ctx context.Context, objects []int) ([]sample, error) {
 			}
 		}
 		if trail != nil {
-			one.steps[decided], one.steps[written] = s.activatedAt.Sub(ack), one.first
+			one.steps[written], one.steps[told] = one.first, s.activatedAt.Sub(ack)
 		}
 		samples = append(samples, one)
 	}
@@ -192,8 +192,8 @@ const (
 	rung = iota
 	reading
 	read
-	decided
 	written
+	told
 	steps
 )
 
@@ -201,8 +201,8 @@ var stepNames = [steps]string{
 	rung:    "acknowledgement -> broker answers the parked fetch",
 	reading: "-> family asks for the lag",
 	read:    "-> broker has answered all",
-	decided: "-> watch shows status.activation",
 	written: "-> watch shows spec.replicas",
+	told:    "-> watch shows status.activation",
 }
 
 // Kinds of request, by their numbers in Kafka's protocol.

@@ -41,6 +41,7 @@ type options struct {
 	Rise       int           `json:"rise"`
 	binaries   string
 	onlyRise   bool
+	onlyRush   bool
 	pause      bool
 }
 
@@ -64,6 +65,7 @@ func main() {
 	flag.IntVar(&o.QPS, "controller-qps", 500, "request limit of kube-controller-manager; its default is 20")
 	flag.IntVar(&o.Rise, "rise", 100, "objects at one replica that get work for ten")
 	flag.BoolVar(&o.onlyRise, "only-rise", false, "measure these alone")
+	flag.BoolVar(&o.onlyRush, "only-rush", false, "measure alone how long all objects take to wake at once")
 	flag.StringVar(&o.binaries, "bin", "", "folder of the components' binaries (default bin of the repository)")
 	flag.BoolVar(&o.pause, "pause", false, "wait for a line on standard input at rest and while metrics are read, to look inside; pprof is at :6060 meanwhile")
 	flag.Parse()
@@ -122,8 +124,10 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 	if err := o.check(); err != nil {
 		return b.figures, err
 	}
-	if b.figures.Rise, err = measureRise(ctx, o); err != nil || o.onlyRise {
-		return b.figures, err
+	if !o.onlyRush {
+		if b.figures.Rise, err = measureRise(ctx, o); err != nil || o.onlyRise {
+			return b.figures, err
+		}
 	}
 	b.say("starting a control plane and the kafka overlay")
 	b.cluster, err = localcluster.Start(ctx, localcluster.Options{BinDir: o.binaries, NoAudit: true, ControllerQPS: o.QPS, GCPercent: gcPercent})
@@ -147,7 +151,11 @@ func measure(ctx context.Context, o options) (f *figures, err error) {
 		return b.figures, err
 	}
 	defer b.fleet.close()
-	for _, step := range []func(context.Context) error{b.create, b.atRest, b.events, b.reads, b.atWork, b.jobs} {
+	steps := []func(context.Context) error{b.create, b.atRest, b.events, b.reads, b.rush, b.atWork, b.jobs}
+	if o.onlyRush {
+		steps = []func(context.Context) error{b.create, b.atRest, b.rush}
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return b.figures, err
 		}
