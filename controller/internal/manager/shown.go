@@ -3,6 +3,9 @@ package manager
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 )
 
 // shown are the Jobs and Pods of ScaledJobs as the cache has them. A client of the
@@ -36,7 +41,7 @@ func (s *shown) newInformer(
 	case *corev1.Pod:
 		into = &s.pods
 	default:
-		return informer
+		return inNamespaces{informer}
 	}
 	must(informer.AddIndexers(toolscache.Indexers{byScaledJob: func(o any) ([]string, error) {
 		object, ok := o.(client.Object)
@@ -48,7 +53,38 @@ func (s *shown) newInformer(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	*into = append(*into, informer)
-	return informer
+	return inNamespaces{informer}
+}
+
+// inNamespaces is an informer whose indexes are asked within a namespace alone. The
+// library keeps each key of a field a second time, for whoever asks of all
+// namespaces: a map and two texts for each object and index.
+type inNamespaces struct{ toolscache.SharedIndexInformer }
+
+// acrossNamespaces are indexes that are asked of all namespaces, too.
+var acrossNamespaces = []string{authentication.ByReference}
+
+// AddIndexers implements toolscache.SharedIndexInformer.
+func (i inNamespaces) AddIndexers(indexers toolscache.Indexers) error {
+	all := maps.Clone(indexers)
+	for name, keys := range all {
+		if field, ok := strings.CutPrefix(name, "field:"); ok && !slices.Contains(acrossNamespaces, field) {
+			all[name] = withinNamespace(keys)
+		}
+	}
+	return i.SharedIndexInformer.AddIndexers(all)
+}
+
+// withinNamespace leaves out what is for whoever asks of all namespaces, as the
+// library writes it. That of an object without a namespace is all there is.
+func withinNamespace(keys toolscache.IndexFunc) toolscache.IndexFunc {
+	return func(o any) ([]string, error) {
+		found, err := keys(o)
+		if object, ok := o.(client.Object); ok && object.GetNamespace() != "" {
+			found = slices.DeleteFunc(found, func(key string) bool { return strings.HasPrefix(key, "__all_namespaces/") })
+		}
+		return found, err
+	}
 }
 
 // Jobs implements scaledjob.Shown.
