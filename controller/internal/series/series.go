@@ -49,10 +49,33 @@ type Bounds struct {
 // Unbounded is for labels of which there are few.
 var Unbounded = Bounds{Part: math.MaxInt, Owner: math.MaxInt}
 
-// owned are the series of one owner.
+// owned are the series of one owner. Most have one part with one series, for each
+// object there is: a map of each would take most of the room.
 type owned[P comparable] struct {
-	parts map[P]map[labels]float64
+	parts []part[P]
 	n     int
+}
+
+// part is one part of an owner, with its series in order.
+type part[P comparable] struct {
+	of     P
+	series []one
+}
+
+// one is a series.
+type one struct {
+	labels labels
+	n      float64
+}
+
+// part is the index of a part, -1 for none.
+func (o *owned[P]) part(of P) int {
+	return slices.IndexFunc(o.parts, func(p part[P]) bool { return p.of == of })
+}
+
+// find is where a series is, or would be.
+func (p *part[P]) find(series labels) (i int, there bool) {
+	return slices.BinarySearchFunc(p.series, series, func(s one, l labels) int { return strings.Compare(string(s.labels), string(l)) })
 }
 
 // labels are the values of a series' labels, each with its end.
@@ -104,30 +127,33 @@ func (c *Counters[O, P]) Set(owner O, part P, n float64, values ...string) {
 	c.change(owner, part, values, func(float64) float64 { return n })
 }
 
-func (c *Counters[O, P]) change(owner O, part P, values []string, to func(before float64) float64) {
+func (c *Counters[O, P]) change(owner O, name P, values []string, to func(before float64) float64) {
 	series := of(values)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := c.owners[owner]
 	if o == nil {
-		o = &owned[P]{parts: map[P]map[labels]float64{}}
+		o = &owned[P]{}
 		c.owners[owner] = o
 	}
-	p := o.parts[part]
-	if p == nil {
-		p = map[labels]float64{}
-		o.parts[part] = p
+	at := o.part(name)
+	if at < 0 {
+		at = len(o.parts)
+		o.parts = append(o.parts, part[P]{of: name})
 		c.parts++
 	}
 	c.steps++
-	if _, there := p[series]; !there {
-		if len(p) > 0 && (len(p) >= c.most.Part || o.n >= c.most.Owner || !c.room(series.first())) {
+	p := &o.parts[at]
+	i, there := p.find(series)
+	if !there {
+		if len(p.series) > 0 && (len(p.series) >= c.most.Part || o.n >= c.most.Owner || !c.room(series.first())) {
 			return
 		}
 		o.n++
 		c.count(series, 1)
+		p.series = slices.Insert(p.series, i, one{labels: series})
 	}
-	p[series] = to(p[series])
+	p.series[i].n = to(p.series[i].n)
 }
 
 // beyond is how many times what a scrape tells there may be: what it leaves out is
@@ -159,14 +185,14 @@ func (c *Counters[O, P]) count(series labels, n int) {
 }
 
 // uncount counts a part that goes; c.mu is held.
-func (c *Counters[O, P]) uncount(part map[labels]float64) {
-	for series := range part {
-		c.count(series, -1)
+func (c *Counters[O, P]) uncount(p part[P]) {
+	for _, s := range p.series {
+		c.count(s.labels, -1)
 	}
 }
 
 // Keep ends the series of a part other than these.
-func (c *Counters[O, P]) Keep(owner O, part P, all ...[]string) {
+func (c *Counters[O, P]) Keep(owner O, name P, all ...[]string) {
 	kept := make([]labels, len(all))
 	for i, values := range all {
 		kept[i] = of(values)
@@ -178,38 +204,43 @@ func (c *Counters[O, P]) Keep(owner O, part P, all ...[]string) {
 	if o == nil {
 		return
 	}
-	p := o.parts[part]
-	for series := range p {
-		c.steps++
-		if _, stays := slices.BinarySearch(kept, series); !stays {
-			delete(p, series)
-			o.n--
-			c.count(series, -1)
-		}
+	at := o.part(name)
+	if at < 0 {
+		return
 	}
-	if len(p) == 0 {
-		c.drop(owner, part)
+	p := &o.parts[at]
+	p.series = slices.DeleteFunc(p.series, func(s one) bool {
+		c.steps++
+		if _, stays := slices.BinarySearch(kept, s.labels); stays {
+			return false
+		}
+		o.n--
+		c.count(s.labels, -1)
+		return true
+	})
+	if len(p.series) == 0 {
+		c.drop(owner, name)
 	}
 }
 
 // ForgetPart ends the series of a part.
-func (c *Counters[O, P]) ForgetPart(owner O, part P) {
+func (c *Counters[O, P]) ForgetPart(owner O, name P) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drop(owner, part)
+	c.drop(owner, name)
 }
 
 // drop is ForgetPart; c.mu is held.
-func (c *Counters[O, P]) drop(owner O, part P) {
+func (c *Counters[O, P]) drop(owner O, name P) {
 	o := c.owners[owner]
 	if o == nil {
 		return
 	}
 	c.steps++
-	if p, there := o.parts[part]; there {
-		o.n -= len(p)
-		c.uncount(p)
-		delete(o.parts, part)
+	if at := o.part(name); at >= 0 {
+		o.n -= len(o.parts[at].series)
+		c.uncount(o.parts[at])
+		o.parts = slices.Delete(o.parts, at, at+1)
 		c.parts--
 	}
 	if len(o.parts) == 0 {
@@ -224,8 +255,8 @@ func (c *Counters[O, P]) Forget(owner O) {
 	c.steps++
 	if o := c.owners[owner]; o != nil {
 		c.parts -= len(o.parts)
-		for _, part := range o.parts {
-			c.uncount(part)
+		for _, p := range o.parts {
+			c.uncount(p)
 		}
 		delete(c.owners, owner)
 	}
@@ -257,12 +288,14 @@ func (c *Counters[O, P]) Sweep(gone func(O, P) bool) {
 		c.mu.Lock()
 		var parts []P
 		if o := c.owners[owner]; o != nil {
-			parts = slices.Collect(maps.Keys(o.parts))
+			for _, p := range o.parts {
+				parts = append(parts, p.of)
+			}
 		}
 		c.mu.Unlock()
-		for _, part := range parts {
-			if gone(owner, part) {
-				c.ForgetPart(owner, part)
+		for _, name := range parts {
+			if gone(owner, name) {
+				c.ForgetPart(owner, name)
 			}
 		}
 	}
@@ -279,11 +312,15 @@ func (c *Counters[O, P]) all() iter.Seq[O] {
 }
 
 // Of is what a series has of an owner's part. It is for tests.
-func (c *Counters[O, P]) Of(owner O, part P, values ...string) float64 {
+func (c *Counters[O, P]) Of(owner O, name P, values ...string) float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o := c.owners[owner]; o != nil {
-		return o.parts[part][of(values)]
+		if at := o.part(name); at >= 0 {
+			if i, there := o.parts[at].find(of(values)); there {
+				return o.parts[at].series[i].n
+			}
+		}
 	}
 	return 0
 }
@@ -299,8 +336,8 @@ func (c *Counters[O, P]) Collect(ch chan<- prometheus.Metric) {
 		c.mu.Lock()
 		if o := c.owners[owner]; o != nil {
 			for _, p := range o.parts {
-				for series, n := range p {
-					sums[series] += n
+				for _, s := range p.series {
+					sums[s.labels] += s.n
 				}
 			}
 		}
