@@ -107,6 +107,10 @@ func TestLiveFamilies(t *testing.T) {
 			if _, err := live.Check(t.Context(), trigger); tt.family.checks != nil && (err == nil || tt.family.asked != 1) {
 				t.Errorf("one that does not answer was asked %d times, %v", tt.family.asked, err)
 			}
+			const note = "type redis: what is wrong with its triggers beyond their parameters is not known: "
+			if notes := strings.Join(live.Notes(), "; "); strings.Count(notes, note) > 1 || strings.Contains(notes, note) != (tt.family.checks != nil) {
+				t.Errorf("of what the family does not say: %s", notes)
+			}
 		})
 	}
 }
