@@ -18,8 +18,8 @@ import (
 // unconfigured is where client-go looks for an API server that nobody named.
 const unconfigured = "http://localhost:8080/"
 
-// clear adds to an error what to do, where it is one of how the cluster is reached.
-func clear(err error) error {
+// helped adds to an error what to do, where it is one of how the cluster is reached.
+func helped(err error) error {
 	var at *url.Error
 	var network net.Error
 	switch {

@@ -74,7 +74,7 @@ func Run(ctx context.Context, version string, args []string, streams Streams) in
 	case errors.As(err, &verdict):
 		return int(verdict)
 	}
-	fmt.Fprintln(streams.Err, "kubectl sluice:", clear(err))
+	fmt.Fprintln(streams.Err, "kubectl sluice:", helped(err))
 	return Failed
 }
 

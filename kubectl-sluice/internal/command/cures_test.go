@@ -120,11 +120,11 @@ func TestWhereAClusterIsNot(t *testing.T) {
 		"https://10.0.0.1/prefix/api/v1/namespaces/shop/pods":       "the API server cannot be reached; ",
 		"http://prometheus:9090/api/v1/query_range?query=up":        "Get ",
 	} {
-		if have := clear(fmt.Errorf("%w", &url.Error{Op: "Get", URL: address, Err: refused})).Error(); !strings.HasPrefix(have, says) || !strings.HasSuffix(have, "connection refused") {
+		if have := helped(fmt.Errorf("%w", &url.Error{Op: "Get", URL: address, Err: refused})).Error(); !strings.HasPrefix(have, says) || !strings.HasSuffix(have, "connection refused") {
 			t.Errorf("%s: %s", address, have)
 		}
 	}
-	if have := clear(apierrors.NewUnauthorized("Unauthorized")).Error(); !strings.Contains(have, "kubectl auth whoami") {
+	if have := helped(apierrors.NewUnauthorized("Unauthorized")).Error(); !strings.Contains(have, "kubectl auth whoami") {
 		t.Error(have)
 	}
 }
