@@ -14,7 +14,8 @@ const (
 	eachTime = 256
 	// ofConn and ofNamespace are for a second, burstOf at once for either.
 	ofConn, ofNamespace = 512 << 10, 2 << 20
-	burstOf             = 1 << 20
+	// It has room for a batch of Kafka, which is one answer to whoever waits for work.
+	burstOf = 2 << 20
 	// ofAllNamespaces is what those that have more than their rate share.
 	ofAllNamespaces = 8 << 20
 	// glance is how often who waits looks whether it still has to.

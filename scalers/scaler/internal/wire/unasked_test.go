@@ -83,7 +83,7 @@ func TestFloodsBetweenReadsAreSlow(t *testing.T) {
 				var write func(int)
 				conns[i], _, write = flood(t, "of"+string(rune('a'+i)))
 				write(many)
-				read(t, conns[i], 4000) // as much as may come at once
+				read(t, conns[i], 7500) // as much as may come at once
 			}
 			began := time.Now()
 			for range 10 {
