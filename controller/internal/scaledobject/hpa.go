@@ -196,6 +196,7 @@ func strip(hpa *autoscalingv2.HorizontalPodAutoscaler) {
 			if len(c.Reason) <= longestReason {
 				kept = append(kept, autoscalingv2.HorizontalPodAutoscalerCondition{Type: c.Type, Status: c.Status, Reason: c.Reason})
 			}
+		case autoscalingv2.ScaledToZero: // nobody reads it
 		}
 	}
 	hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
