@@ -124,14 +124,13 @@ const ofValue = 64
 
 // hold counts the credentials, if the namespace may have so many.
 func (l *login) hold(creds *contract.Credentials) error {
-	creds.Warnings = words.Few(creds.Warnings)
 	bytes := 0
 	for _, values := range []map[string]string{creds.Parameters, creds.Env} {
 		for name, value := range values {
 			bytes += len(name) + len(value) + ofValue
 		}
 	}
-	for _, warning := range creds.Warnings {
+	for _, warning := range words.Few(creds.Warnings) { // as the trigger keeps them; others may have these
 		bytes += len(warning)
 	}
 	l.mu.Lock()
