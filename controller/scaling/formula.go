@@ -31,6 +31,26 @@ const (
 	formulaMemory  = 1000 // elements of all lists that it makes
 )
 
+// costOfToken is what a name, a number or a sign of a formula takes once it is
+// compiled, in bytes: a node of its tree, its instructions and where they are from.
+const costOfToken = 200
+
+// FormulaBytes is what a formula takes once it is compiled, at most, in bytes.
+func FormulaBytes(formula string) int {
+	if len(formula) > longestFormula {
+		return 0 // it is not compiled
+	}
+	tokens, word := 0, false
+	for _, r := range formula {
+		within := r == '_' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
+		if !unicode.IsSpace(r) && !(word && within) {
+			tokens++
+		}
+		word = within
+	}
+	return tokens * costOfToken
+}
+
 // FormulaNames are the trigger names a formula may use: those of all triggers
 // but cpu and memory that have one.
 func FormulaNames(so *v1alpha1.ScaledObject) []string {

@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -194,4 +195,43 @@ func FuzzMetricNames(f *testing.F) {
 			t.Errorf("metric %d %q came back as %d %q, %v", index, name, trigger, own, ok)
 		}
 	})
+}
+
+// What is counted of a formula is no less than what it takes once it is compiled.
+func TestFormulasAreCountedAsTheyAreKept(t *testing.T) {
+	for name, text := range map[string]string{
+		"signs":        strings.Repeat("-", 998) + "a",
+		"alternatives": strings.Repeat("a??", 330) + "a",
+		"conditions":   strings.Repeat("a>0?1:", 140) + "a",
+		"parentheses":  strings.Repeat("(a+1)*", 150) + "a",
+		"short":        "a + b",
+	} {
+		const many = 20
+		var all [many]*Formula
+		before := heap()
+		for i := range all {
+			f, err := CompileFormula(text, []string{"a", "b"})
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			all[i] = f
+		}
+		kept := int(heap()-before) / many
+		runtime.KeepAlive(all)
+		if counted := FormulaBytes(text) + 4<<10; kept > counted {
+			t.Errorf("%s: %d bytes are kept of %d that are counted", name, kept, counted)
+		}
+	}
+	if few := FormulaBytes("max(queue_a, queue_b) * 2 + 1.5"); few != 10*costOfToken {
+		t.Errorf("a formula of ten tokens counts %d bytes", few)
+	}
+}
+
+// heap is what the process keeps, in bytes.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	return int64(now.HeapAlloc) //nolint:gosec // far below
 }

@@ -140,9 +140,9 @@ func (p serviceBusParams) pattern() (*regexp.Regexp, int, error) {
 const (
 	// longestPattern bounds a regular expression, in bytes, and largestPattern what
 	// it is compiled to, in instructions: each name of the list may meet each of them
-	// at each character.
+	// at each character, and each trigger keeps its own, of some 60 bytes each.
 	longestPattern = 1024
-	largestPattern = 1000
+	largestPattern = 256
 )
 
 // compilePattern compiles a regular expression that is not too large, and says how

@@ -32,17 +32,39 @@ type workloadParams struct {
 	GroupByNode bool `param:"groupByNode" default:"false"`
 }
 
-// longestSelector bounds what a selector costs: every Pod of the namespace is
-// held against each value of its lists.
-const longestSelector = 4096
+// These bound what a selector costs: every Pod of the namespace is held against
+// each of its requirements, and each trigger keeps them, of some hundred bytes each.
+const (
+	longestSelector  = 4096 // bytes
+	mostRequirements = 64
+	mostValues       = 256 // of all lists
+)
+
+// parseSelector parses a selector that is not too large.
+func parseSelector(text string) (labels.Selector, error) {
+	if len(text) > longestSelector {
+		return nil, fmt.Errorf("is longer than %d bytes", longestSelector)
+	}
+	selector, err := labels.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("is not a label selector: %w", err)
+	}
+	requirements, _ := selector.Requirements()
+	values := 0
+	for _, r := range requirements {
+		values += len(r.ValuesUnsorted())
+	}
+	if len(requirements) > mostRequirements || values > mostValues {
+		return nil, fmt.Errorf("has more than %d requirements, or %d values", mostRequirements, mostValues)
+	}
+	return selector, nil
+}
 
 // Validate checks the selector and, where it is needed, the target.
 func (p workloadParams) Validate() error {
 	var problems []error
-	if len(p.PodSelector) > longestSelector {
-		problems = append(problems, fmt.Errorf("podSelector: is longer than %d bytes", longestSelector))
-	} else if _, err := labels.Parse(p.PodSelector); err != nil {
-		problems = append(problems, fmt.Errorf("podSelector: is not a label selector: %w", err))
+	if _, err := parseSelector(p.PodSelector); err != nil {
+		problems = append(problems, fmt.Errorf("podSelector: %w", err))
 	}
 	if p.Value < 0 || p.Value == 0 && !p.MetricSource {
 		problems = append(problems, errors.New("value: must be a positive number"))
@@ -53,10 +75,7 @@ func (p workloadParams) Validate() error {
 // Warnings names a selector that counts everything, which includes the scaled
 // Pods themselves.
 func (p workloadParams) Warnings() []string {
-	if len(p.PodSelector) > longestSelector {
-		return nil
-	}
-	if selector, err := labels.Parse(p.PodSelector); err == nil && selector.Empty() {
+	if selector, err := parseSelector(p.PodSelector); err == nil && selector.Empty() {
 		return []string{"podSelector: selects every Pod of the namespace, those that are scaled included"}
 	}
 	return nil
@@ -96,7 +115,7 @@ type workloadSource struct {
 }
 
 func openWorkload(ctx context.Context, p workloadParams) (scaler.Source, error) {
-	selector, err := labels.Parse(p.PodSelector)
+	selector, err := parseSelector(p.PodSelector)
 	if err != nil {
 		return nil, err
 	}

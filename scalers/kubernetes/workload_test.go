@@ -71,6 +71,8 @@ func TestWorkloadParameters(t *testing.T) {
 		metadata map[string]string
 		message  string
 	}{
+		"many requirements": {map[string]string{"podSelector": strings.Repeat("!a,", 64) + "b"}, "podSelector: has more than 64 requirements, or 256 values"},
+		"many values":       {map[string]string{"podSelector": "app in (" + manyValues() + ")"}, "podSelector: has more than 64 requirements, or 256 values"},
 		"a list for hours":  {map[string]string{"podSelector": "app in (" + strings.Repeat("a,", 30_000) + "a)"}, "podSelector: is longer than 4096 bytes"},
 		"no selector":       {map[string]string{"podSelector": ""}, "podSelector: is required (looked in metadata)"},
 		"no value":          {map[string]string{"value": ""}, "value: must be a positive number"},
@@ -177,4 +179,13 @@ func TestWithoutThePermission(t *testing.T) {
 			t.Fatalf("after the grant: %+v, %v", got, err)
 		}
 	}
+}
+
+// manyValues are 257 values of a list.
+func manyValues() string {
+	var values []string
+	for i := range mostValues + 1 {
+		values = append(values, fmt.Sprint(i))
+	}
+	return strings.Join(values, ",")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/federation"
 	"github.com/sluice-autoscaler/sluice/controller/internal/authentication"
 	"github.com/sluice-autoscaler/sluice/controller/kept"
+	formulas "github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
 // part is a part of the memory that the garbage collector keeps to, in thousandths.
@@ -64,7 +65,17 @@ func keptObject[T any, O interface {
 	runtime.Object
 }](o Options, budget *kept.Budget, kind string, stub func(O, string)) func(any) (any, error) {
 	cut := func(object O) { _, _ = o.Limits.Transform(object) } // has no errors
-	return kept.TransformBeside[T, O](budget, kind, cut, stub, func(object O) int { return keysOfReferences(object) })
+	return kept.TransformBeside[T, O](budget, kind, cut, stub, func(object O) int { return keysOfReferences(object) + formulaOf(object) })
+}
+
+// formulaOf is what the formula of an object takes, which whoever decides about the
+// object keeps compiled.
+func formulaOf(object client.Object) int {
+	so, ok := object.(*v1alpha1.ScaledObject)
+	if !ok || so.Modifiers() == nil {
+		return 0
+	}
+	return formulas.FormulaBytes(so.Modifiers().Formula)
 }
 
 // fewReferences is how many keys of an index PerObject has room for.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -211,18 +211,26 @@ func (r *ReadyPods) keep(ctx context.Context, target scaleTarget, w *podWatch) {
 	defer running.Wait()
 	defer cancel()
 	guard.Go(&running, "a watch of pods", target.name.String(), func() {
-		guard.Loop(ctx, "a watch of pods", target.name.String(), func() { r.follows(ctx, target.name.Namespace, selector.String(), w) })
+		guard.Loop(ctx, "a watch of pods", target.name.String(), func() { r.follows(ctx, target.name.Namespace, selector, w) })
 	})
 	for err == nil && pause(ctx, selectorFor) {
-		var now labels.Selector
-		if now, err = r.selector(ctx, target); err == nil && now.String() != selector.String() {
+		var now string
+		if now, err = r.selector(ctx, target); err == nil && now != selector {
 			return
 		}
 	}
 }
 
-// scale is the target's scale subresource.
+// scale is the target's scale subresource. It is as long as whoever writes the
+// target makes its selector, so that those of a namespace are read in turn.
 func (r *ReadyPods) scale(ctx context.Context, target scaleTarget) (*autoscalingv1.Scale, error) {
+	leave, ok := r.lists.enter(ctx, mostLists, mostListsOfOne, target.name.Namespace)
+	if !ok {
+		return nil, context.Cause(ctx)
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(target.kind)
 	object.SetNamespace(target.name.Namespace)
@@ -230,17 +238,23 @@ func (r *ReadyPods) scale(ctx context.Context, target scaleTarget) (*autoscaling
 	return federation.ReadScale(ctx, r.Cluster, object)
 }
 
-// selector is that of the target's pods, as its scale subresource says.
-func (r *ReadyPods) selector(ctx context.Context, target scaleTarget) (labels.Selector, error) {
+// longestSelector is what one may have, in bytes: it is part of the address that
+// pods are asked for by.
+const longestSelector = 4 << 10
+
+// selector is that of the target's pods, as its scale subresource says. Only the
+// API server takes it apart: what that takes is many times the text.
+func (r *ReadyPods) selector(ctx context.Context, target scaleTarget) (string, error) {
 	scale, err := r.scale(ctx, target)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return "", err
+	case strings.TrimSpace(scale.Status.Selector) == "":
+		return "", errors.New("it has no pod selector")
+	case len(scale.Status.Selector) > longestSelector:
+		return "", fmt.Errorf("its pod selector has more than %d bytes", longestSelector)
 	}
-	selector, err := labels.Parse(scale.Status.Selector)
-	if err != nil || selector.Empty() {
-		return nil, errors.New("it has no pod selector")
-	}
-	return selector, nil
+	return strings.Clone(scale.Status.Selector), nil
 }
 
 // follows counts the pods of a selector until ctx ends.

@@ -204,6 +204,23 @@ func TestSelectorThatChangesIsFollowed(t *testing.T) {
 	})
 }
 
+// A selector is a text of whoever may write the target: only one that fits into an
+// address is kept, and none is taken apart.
+func TestSelectorsAreNoLongerThanAnAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil, valueTargets, verdict("s0-a", ptr.To[int32](6)))
+		f.selector.Store(strings.Repeat("a,", longestSelector))
+		if _, err := f.ask(t.Context(), selector, "s0-a"); err == nil || !strings.Contains(err.Error(), "pod selector has more than 4096 bytes") {
+			t.Errorf("error %v", err)
+		}
+		f.selector.Store("app=worker")
+		<-time.After(2 * selectorFor)
+		if got, err := f.ask(t.Context(), selector, "s0-a"); err != nil || got != "s0-a 30" {
+			t.Errorf("%s, %v", got, err)
+		}
+	})
+}
+
 // A watch takes a stream of the API server and holds pods. Those of one namespace
 // are counted; others have theirs, and so does who comes when there is room.
 func TestWatchesOfANamespaceAreBounded(t *testing.T) {
