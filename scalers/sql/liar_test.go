@@ -420,6 +420,13 @@ func TestChallengesComeAlone(t *testing.T) {
 			t.Errorf("%s behind a challenge: %v", name, err)
 		}
 	}
+	late := &messages{longest: mostMessage}
+	if err := late.Check(postgresqlLogin); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Check(challenge); !errors.Is(err, errAhead) {
+		t.Errorf("a challenge behind the login: %v", err)
+	}
 	m := &messages{longest: mostMessage}
 	if err := m.Check(append(challenge, message('N', "\x00")...)); err != nil || !m.hashes {
 		t.Errorf("a notice behind a challenge: %v, hashes %v", err, m.hashes)

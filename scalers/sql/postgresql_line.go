@@ -109,7 +109,7 @@ const longestLoginMessage = 8 << 10
 
 var (
 	errLongLogin  = errors.New("the server says more about a login than there is to say")
-	errAhead      = errors.New("the server goes on with a login before the answer to its challenge")
+	errAhead      = errors.New("the server goes on with a login before the answer to its challenge, or has another one")
 	errIterations = scaler.Errorf(codes.FailedPrecondition, "login: the server asked for more than %d iterations of the password's hash (scram_iterations)", client.MostIterations)
 )
 
@@ -121,6 +121,7 @@ type messages struct {
 	kept     []byte         // what came of it, as far as it is looked at
 	settings map[string]int // the length of each that was reported
 	hashes   bool           // whether the driver hashes a password for what came last
+	asked    bool           // whether a hash was asked for, or is no longer
 }
 
 // Check refuses what comes next, in pieces of any size.
@@ -161,10 +162,14 @@ const (
 	row            = 'D'
 )
 
-// challenges is the kind of an authentication by which SCRAM has a password hashed.
+// Steps of a login: it is over, and SCRAM has a password hashed, which it has once.
 //
-// Source: https://www.postgresql.org/docs/current/protocol-message-formats.html, AuthenticationSASLContinue
-const challenges = 11
+// Source: https://www.postgresql.org/docs/current/protocol-message-formats.html,
+// AuthenticationOk, AuthenticationSASLContinue
+const (
+	welcome    = 0
+	challenges = 11
+)
 
 // looked is how much is looked at of a message.
 func (m *messages) looked() int {
@@ -204,8 +209,8 @@ func (m *messages) whole() (err error) {
 		err = errIterations
 	case kind == authentication && m.hashes:
 		err = errAhead
-	case kind == authentication:
-		m.hashes = len(m.kept) >= 4 && binary.BigEndian.Uint32(m.kept) == challenges
+	case kind == authentication && len(m.kept) >= 4:
+		err = m.login(binary.BigEndian.Uint32(m.kept))
 	case kind == setting:
 		err = m.reports()
 	case (kind == columns || kind == row) && len(m.kept) == 2:
@@ -213,6 +218,20 @@ func (m *messages) whole() (err error) {
 	}
 	m.head, m.kept = m.head[:0], m.kept[:0]
 	return err
+}
+
+// login looks at one step of a login.
+func (m *messages) login(step uint32) error {
+	switch step {
+	case welcome:
+		m.asked = true
+	case challenges:
+		if m.asked {
+			return errAhead
+		}
+		m.hashes, m.asked = true, true
+	}
+	return nil
 }
 
 // reports counts a setting with what the session keeps.

@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
-	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	"github.com/sluice-autoscaler/sluice/controller/hpa"
+	"github.com/sluice-autoscaler/sluice/controller/scaling"
 	scalerv1 "github.com/sluice-autoscaler/sluice/proto/sluice/scaler/v1"
 )
 

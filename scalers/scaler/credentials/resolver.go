@@ -151,10 +151,7 @@ type work struct {
 // take has a value from a shelf, and sees to it that the references are resolved
 // again when that is read again.
 func take[K keyed, V sized](ctx context.Context, w *work, s *shelf[K, V], key K, get read[V]) (V, error) {
-	if w.turn != nil {
-		w.turn.Rest() // what is not there yet is waited for
-	}
-	value, again, err := s.take(ctx, w.ref.Namespace, key, w.ref.NotBefore, get)
+	value, again, err := s.take(ctx, w.ref.Namespace, key, w.ref.NotBefore, w.rest, get)
 	if err == nil {
 		err = w.work(ctx)
 	}
@@ -162,6 +159,15 @@ func take[K keyed, V sized](ctx context.Context, w *work, s *shelf[K, V], key K,
 		w.creds.ReadAgain = again
 	}
 	return value, err
+}
+
+// rest gives the turn to others while something is waited for. What is at hand is
+// taken within one: a turn for each reference would never come to the last of many
+// while others compute.
+func (w *work) rest() {
+	if w.turn != nil {
+		w.turn.Rest()
+	}
 }
 
 // work is called before each piece of work: many triggers may have very much of it.

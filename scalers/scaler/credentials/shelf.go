@@ -136,8 +136,9 @@ func (s *shelf[K, V]) close() {
 
 // take returns the value for key, from a read that began at notBefore or later, as
 // far as its pace allows, and when it is to be read again. asker is the namespace that asks: a
-// read has a place of whoever of all that wait for it has one first.
-func (s *shelf[K, V]) take(ctx context.Context, asker string, key K, notBefore time.Time, get read[V]) (V, time.Time, error) {
+// read has a place of whoever of all that wait for it has one first. What is not
+// there is waited for, which waits is told before.
+func (s *shelf[K, V]) take(ctx context.Context, asker string, key K, notBefore time.Time, waits func(), get read[V]) (V, time.Time, error) {
 	var none V
 	var e *entry[K, V]
 	var leave func() // gives a place back; nil without one
@@ -179,6 +180,7 @@ func (s *shelf[K, V]) take(ctx context.Context, asker string, key K, notBefore t
 			leave() // another reads it
 			leave = nil
 		}
+		waits()
 		var err error
 		if turn != nil {
 			err = wait(ctx, turn)

@@ -143,7 +143,7 @@ func TestShelf(t *testing.T) {
 				r := new(reader)
 				run(t, s, r, func(notBefore time.Time, value string, code codes.Code, reads int64) {
 					t.Helper()
-					got, _, err := s.take(t.Context(), "shop", "key", notBefore, r.read)
+					got, _, err := s.take(t.Context(), "shop", "key", notBefore, atOnce, r.read)
 					if string(got) != value || status.Code(err) != code || r.reads.Load() != reads {
 						t.Errorf("got %q, %v after %d reads, want %q, %v after %d", got, err, r.reads.Load(), value, code, reads)
 					}
@@ -173,13 +173,13 @@ func TestShelfSharesReads(t *testing.T) {
 		got := make(chan string, 100)
 		for range cap(got) {
 			go func() {
-				value, _, _ := s.take(t.Context(), "shop", "key", time.Time{}, read)
+				value, _, _ := s.take(t.Context(), "shop", "key", time.Time{}, atOnce, read)
 				got <- string(value)
 			}()
 		}
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := s.take(impatient, "shop", "key", time.Time{}, read); status.Code(err) != codes.DeadlineExceeded {
+		if _, _, err := s.take(impatient, "shop", "key", time.Time{}, atOnce, read); status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("who does not want to wait: %v, want DeadlineExceeded", err)
 		}
 		close(gate)
@@ -223,16 +223,16 @@ func TestNoNamespaceTakesTheShelf(t *testing.T) {
 				defer s.close()
 				r := new(reader)
 				r.says("login")
-				if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read); err != nil {
+				if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, atOnce, r.read); err != nil {
 					t.Fatal(err)
 				}
 				for n := range attack.names {
-					value, _, err := s.take(t.Context(), "mallory", name(fmt.Sprint(attack.key, n)), time.Time{}, attack.read)
+					value, _, err := s.take(t.Context(), "mallory", name(fmt.Sprint(attack.key, n)), time.Time{}, atOnce, attack.read)
 					if status.Code(err) != attack.code || err == nil && value == "" {
 						t.Fatalf("value %d of the one who reads much: %v", n, err)
 					}
 				}
-				if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read); err != nil || r.reads.Load() != 1 {
+				if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, atOnce, r.read); err != nil || r.reads.Load() != 1 {
 					t.Errorf("the value of another was read %d times, %v", r.reads.Load(), err)
 				}
 				s.checkCounts(t)
@@ -249,12 +249,12 @@ func TestManyNamespacesShareAShelf(t *testing.T) {
 		r := new(reader)
 		r.says("login")
 		for range 2 {
-			if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read); err != nil {
+			if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, atOnce, r.read); err != nil {
 				t.Fatal(err)
 			}
 			for n := range 60 {
 				key := name(fmt.Sprintf("mallory-%d/%d", n%10, n))
-				if _, _, err := s.take(t.Context(), "mallory", key, time.Time{}, func(context.Context) (bearer, time.Time, error) {
+				if _, _, err := s.take(t.Context(), "mallory", key, time.Time{}, atOnce, func(context.Context) (bearer, time.Time, error) {
 					return bearer(strings.Repeat("x", 1<<20)), time.Time{}, nil
 				}); err != nil {
 					t.Fatal(err)
@@ -289,17 +289,38 @@ func (s *shelf[K, V]) checkCounts(t *testing.T) {
 	}
 }
 
+// atOnce is for what does not mind to wait.
+func atOnce() {}
+
+// TestWhatIsAtHandIsNotWaitedFor: who takes turns keeps theirs, over any number of
+// references to what was read already.
+func TestWhatIsAtHandIsNotWaitedFor(t *testing.T) {
+	s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
+	defer s.close()
+	r := new(reader)
+	r.says("login")
+	waited := 0
+	for range 100 {
+		if _, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, func() { waited++ }, r.read); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if waited < 1 || waited > 2 { // for a place, and for the read
+		t.Errorf("a hundred references to one value are waited for %d times", waited)
+	}
+}
+
 // TestClosedShelfSaysNothing: what it never read, and what it had read, is unknown.
 func TestClosedShelfSaysNothing(t *testing.T) {
 	s := newShelf[name, bearer]("test", 0, slog.New(slog.DiscardHandler))
 	r := new(reader)
 	r.says("login")
-	if _, _, err := s.take(t.Context(), "shop", "shop/known", time.Time{}, r.read); err != nil {
+	if _, _, err := s.take(t.Context(), "shop", "shop/known", time.Time{}, atOnce, r.read); err != nil {
 		t.Fatal(err)
 	}
 	s.close()
 	for _, key := range []name{"shop/known", "shop/unknown"} {
-		value, _, err := s.take(t.Context(), "shop", key, time.Time{}, r.read)
+		value, _, err := s.take(t.Context(), "shop", key, time.Time{}, atOnce, r.read)
 		if value != "" || status.Code(err) != codes.Canceled {
 			t.Errorf("%s: got %q, %v", key, value, err)
 		}
@@ -317,7 +338,7 @@ func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
 		defer s.close()
 		for n := range 100 {
 			go func() {
-				_, _, _ = s.take(t.Context(), "mallory", name(fmt.Sprint("mallory/", n)), time.Time{}, func(ctx context.Context) (bearer, time.Time, error) {
+				_, _, _ = s.take(t.Context(), "mallory", name(fmt.Sprint("mallory/", n)), time.Time{}, atOnce, func(ctx context.Context) (bearer, time.Time, error) {
 					<-ctx.Done()
 					return "", time.Time{}, timedOut(ctx)
 				})
@@ -328,7 +349,7 @@ func TestStoresThatDoNotAnswerHoldTheirOwn(t *testing.T) {
 		defer cancel()
 		r := new(reader)
 		r.says("login")
-		if _, _, err := s.take(ctx, "shop", "shop/login", time.Time{}, r.read); err != nil {
+		if _, _, err := s.take(ctx, "shop", "shop/login", time.Time{}, atOnce, r.read); err != nil {
 			t.Errorf("the value of another: %v", err)
 		}
 	})
@@ -344,7 +365,7 @@ func TestStoresOfManyNamespacesTakeTurns(t *testing.T) {
 		for n := range 4 * readsAtOnce {
 			asker := fmt.Sprint("mallory", n%8)
 			go func() {
-				_, _, _ = s.take(t.Context(), asker, name(fmt.Sprint(asker, "/", n)), time.Time{}, func(ctx context.Context) (bearer, time.Time, error) {
+				_, _, _ = s.take(t.Context(), asker, name(fmt.Sprint(asker, "/", n)), time.Time{}, atOnce, func(ctx context.Context) (bearer, time.Time, error) {
 					select {
 					case <-ctx.Done():
 					case <-ends:
@@ -358,7 +379,7 @@ func TestStoresOfManyNamespacesTakeTurns(t *testing.T) {
 		r.says("login")
 		read := make(chan error, 1)
 		go func() {
-			_, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, r.read)
+			_, _, err := s.take(t.Context(), "shop", "shop/login", time.Time{}, atOnce, r.read)
 			read <- err
 		}()
 		synctest.Wait()
@@ -387,7 +408,7 @@ func TestNamesOfNothingDelayNobody(t *testing.T) {
 		defer asking.Wait()
 		defer end()
 		ask := func(key name, get read[bearer]) {
-			asking.Go(func() { _, _, _ = s.take(ctx, "mallory", key, time.Time{}, get) })
+			asking.Go(func() { _, _, _ = s.take(ctx, "mallory", key, time.Time{}, atOnce, get) })
 		}
 		slow := func(context.Context) (bearer, time.Time, error) {
 			<-time.After(20 * time.Millisecond)
@@ -401,7 +422,7 @@ func TestNamesOfNothingDelayNobody(t *testing.T) {
 		ask("/login", r.read)
 		synctest.Wait()
 		began := time.Now()
-		value, _, err := s.take(t.Context(), "shop", "/login", time.Time{}, r.read)
+		value, _, err := s.take(t.Context(), "shop", "/login", time.Time{}, atOnce, r.read)
 		if took := time.Since(began); took > time.Second || value != "login" || err != nil {
 			t.Errorf("somebody else has %q, %v after %v", value, err, took)
 		}
@@ -428,7 +449,7 @@ func TestRefusalsHaveAPace(t *testing.T) {
 			r.says("login")
 			take := func(notBefore time.Time) {
 				t.Helper()
-				if got, _, err := s.take(t.Context(), "shop", "shop/login", notBefore, func(ctx context.Context) (bearer, time.Time, error) {
+				if got, _, err := s.take(t.Context(), "shop", "shop/login", notBefore, atOnce, func(ctx context.Context) (bearer, time.Time, error) {
 					value, _, err := r.read(ctx)
 					return value, time.Now().Add(time.Hour), err
 				}); err != nil || got != "login" {
