@@ -50,11 +50,12 @@ func (n Nudge) Due(now time.Time) (wants int32, due bool, wait time.Duration) {
 	return r.Wants, true, 0
 }
 
-// The reasons of conditions of an HPA that does not add what its metrics ask for.
+// What the HPA controller calls it that an HPA does not add what its metrics ask
+// for.
 const (
-	reasonRate    = "ScaleUpLimit"
-	reasonMaximum = "TooManyReplicas"
-	reasonWindow  = "ScaleUpStabilized"
+	limitedByRate    = "ScaleUpLimit"
+	limitedByMaximum = "TooManyReplicas"
+	limitedByWindow  = "ScaleUpStabilized"
 )
 
 // holdsBack reports whether the HPA added less than its metrics asked for when it
@@ -62,7 +63,7 @@ const (
 func holdsBack(status autoscalingv2.HorizontalPodAutoscalerStatus) bool {
 	for _, c := range status.Conditions {
 		switch c.Reason {
-		case reasonRate, reasonMaximum, reasonWindow:
+		case limitedByRate, limitedByMaximum, limitedByWindow:
 			return true
 		}
 	}

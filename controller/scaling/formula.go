@@ -43,7 +43,7 @@ func FormulaBytes(formula string) int {
 	tokens, word := 0, false
 	for _, r := range formula {
 		within := r == '_' || r == '.' || unicode.IsLetter(r) || unicode.IsDigit(r)
-		if !unicode.IsSpace(r) && !(word && within) {
+		if !unicode.IsSpace(r) && (!word || !within) {
 			tokens++
 		}
 		word = within
