@@ -292,9 +292,15 @@ func (v *View[V]) change(apply func()) {
 
 // Visit calls visit for each object, by its name, once the objects are known.
 // When they cannot be known now it visits none and returns why: an old answer is
-// no answer. visit returns soon and calls nothing of the view.
+// no answer. visit returns soon and calls nothing of the view. How many objects
+// there are, and what each is held against, tenants decide: it takes a turn.
 func (v *View[V]) Visit(ctx context.Context, visit func(name string, object V)) error {
 	if err := v.known(ctx); err != nil {
+		return err
+	}
+	var turn client.Turn
+	defer turn.Rest()
+	if err := turn.Work(ctx); err != nil {
 		return err
 	}
 	v.mu.RLock()

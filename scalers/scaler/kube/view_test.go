@@ -99,6 +99,17 @@ func until(t *testing.T, view *View[string], want string) {
 	}
 }
 
+// Objects are gone through in turn with all else that the family computes.
+func TestVisitsTakeTurns(t *testing.T) {
+	server := kubetest.Start(t)
+	server.Put(pod("a", "Running"))
+	view := watching(t, Selection{Namespace: "shop"})
+	until(t, view, "a=Running")
+	scalertest.NobodyComputes(t, func(ctx context.Context) error {
+		return view.Visit(ctx, func(string, string) {})
+	})
+}
+
 func TestViewFollows(t *testing.T) {
 	server := kubetest.Start(t)
 	server.Put(pod("a", "Running"))
