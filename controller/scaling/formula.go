@@ -35,6 +35,13 @@ const (
 // compiled, in bytes: a node of its tree, its instructions and where they are from.
 const costOfToken = 200
 
+// costOfInstruction is what one of the compiled formula takes, in bytes, and
+// leastFormula what any formula may have of them.
+const (
+	costOfInstruction = 32
+	leastFormula      = 2 << 10
+)
+
 // FormulaBytes is what a formula takes once it is compiled, at most, in bytes.
 func FormulaBytes(formula string) int {
 	if len(formula) > longestFormula {
@@ -110,6 +117,10 @@ func CompileFormula(formula string, names []string) (*Formula, error) {
 	program, err := expr.Compile(formula, options...)
 	if err != nil {
 		return nil, formulaError(err)
+	}
+	// The middle of a chain of comparisons is compiled twice, and within it again.
+	if len(program.Bytecode)*costOfInstruction > FormulaBytes(formula)+leastFormula {
+		return nil, errors.New("scalingModifiers.formula: its chains of comparisons stand for too much")
 	}
 	f := &Formula{program: program, names: names}
 	trial := map[string]float64{}

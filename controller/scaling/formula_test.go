@@ -222,6 +222,13 @@ func TestFormulasAreCountedAsTheyAreKept(t *testing.T) {
 			t.Errorf("%s: %d bytes are kept of %d that are counted", name, kept, counted)
 		}
 	}
+	chained := "a"
+	for range 10 {
+		chained = "(1<" + chained + "<2?a:a)"
+	}
+	if _, err := CompileFormula(chained, []string{"a"}); err == nil || !strings.Contains(err.Error(), "chains of comparisons stand for too much") {
+		t.Errorf("chains within chains: %v", err)
+	}
 	if few := FormulaBytes("max(queue_a, queue_b) * 2 + 1.5"); few != 10*costOfToken {
 		t.Errorf("a formula of ten tokens counts %d bytes", few)
 	}

@@ -9,7 +9,7 @@ import (
 // What a server may put on an HPA. Whoever writes a server can say anything,
 // and answers of different objects travel on the same streams.
 const (
-	maxMetrics    = 100
+	maxMetrics    = 20
 	maxMetricName = 1024 // bytes
 	// maxNames is what all names of one trigger may have, in bytes: each of
 	// thousands of triggers is remembered with them.

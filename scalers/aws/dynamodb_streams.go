@@ -90,6 +90,9 @@ func (s *dynamoDBStreamsSource) count(ctx context.Context) (int, error) {
 	}
 }
 
+// longestARN is what AWS lets that of a stream have.
+const longestARN = 1024
+
 func (s *dynamoDBStreamsSource) lookUp(ctx context.Context) error {
 	if s.arn != "" {
 		return nil
@@ -101,8 +104,11 @@ func (s *dynamoDBStreamsSource) lookUp(ctx context.Context) error {
 	if out.Table == nil {
 		return scaler.Errorf(codes.Unavailable, "table %s: the answer lacks the table", s.table)
 	}
-	if aws.ToString(out.Table.LatestStreamArn) == "" {
+	switch n := len(aws.ToString(out.Table.LatestStreamArn)); {
+	case n == 0:
 		return scaler.Errorf(codes.NotFound, "table %s: has no stream ARN, turn its stream on", s.table)
+	case n > longestARN:
+		return scaler.Errorf(codes.Unavailable, "table %s: the ARN of its stream has more than %d characters", s.table, longestARN)
 	}
 	s.arn = *out.Table.LatestStreamArn
 	return nil

@@ -162,6 +162,9 @@ func TestAttributeValues(t *testing.T) {
 		"a text for a number":  {text: `{":a":{"N":"one"}}`, problem: ":a: type N is not a string that holds a number"},
 		"a text for the truth": {text: `{":a":{"BOOL":"true"}}`, problem: ":a: type BOOL is not true or false"},
 		"a list of anything":   {text: `{":a":{"L":[{"S":"x"},1]}}`, problem: `:a: element 1 is not an object with exactly one type, such as {"S": "waiting"}`},
+		"many values":          {text: `{":a":{"L":[` + strings.Repeat(`{"S":""},`, mostValues-1) + `{"S":""}]}}`, problem: ":a: element 255 is one of more than 256 values, or deeper than 16"},
+		"a long list":          {text: `{":a":{"L":[` + strings.Repeat(`1,`, mostValues) + `1]}}`, problem: ":a: has more than 256 elements"},
+		"deep values":          {text: `{":a":` + strings.Repeat(`{"M":{"":`, 17) + `{"S":"x"}` + strings.Repeat(`}}`, 17) + `}`, problem: ":a: " + strings.Repeat(": ", 17) + "is one of more than 256 values, or deeper than 16"},
 		"a map of anything":    {text: `{":a":{"M":{"k":1}}}`, problem: `:a: k: is not an object with exactly one type, such as {"S": "waiting"}`},
 	}
 	for name, tt := range tests {

@@ -21,14 +21,24 @@ func attributeValues(text string) (map[string]types.AttributeValue, error) {
 	if len(raw) == 0 {
 		return nil, errors.New("is empty")
 	}
-	return mapOf(raw)
+	return new(valuesReader).mapOf(raw, 0)
 }
 
+// What values may be, in all: each is kept as maps and texts of its own, which take
+// many times its text.
+const (
+	mostValues    = 256
+	deepestValues = 16
+)
+
+// valuesReader reads values, and counts them.
+type valuesReader struct{ values int }
+
 // mapOf reads named values; there may be none.
-func mapOf(raw map[string]json.RawMessage) (map[string]types.AttributeValue, error) {
+func (r *valuesReader) mapOf(raw map[string]json.RawMessage, depth int) (map[string]types.AttributeValue, error) {
 	values := make(map[string]types.AttributeValue, len(raw))
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
-		value, err := attributeValue(raw[name])
+		value, err := r.attributeValue(raw[name], depth)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -41,18 +51,21 @@ func mapOf(raw map[string]json.RawMessage) (map[string]types.AttributeValue, err
 var number = regexp.MustCompile(`^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
 
 // attributeValue reads one value, such as {"S": "waiting"}.
-func attributeValue(raw json.RawMessage) (types.AttributeValue, error) {
+func (r *valuesReader) attributeValue(raw json.RawMessage, depth int) (types.AttributeValue, error) {
+	if r.values++; r.values > mostValues || depth > deepestValues {
+		return nil, fmt.Errorf("is one of more than %d values, or deeper than %d", mostValues, deepestValues)
+	}
 	var typed map[string]json.RawMessage
 	if json.Unmarshal(raw, &typed) != nil || len(typed) != 1 {
 		return nil, errors.New(`is not an object with exactly one type, such as {"S": "waiting"}`)
 	}
 	for kind, content := range typed {
-		return ofKind(kind, content)
+		return r.ofKind(kind, content, depth+1)
 	}
 	panic("unreachable")
 }
 
-func ofKind(kind string, raw json.RawMessage) (types.AttributeValue, error) {
+func (r *valuesReader) ofKind(kind string, raw json.RawMessage, depth int) (types.AttributeValue, error) {
 	switch kind {
 	case "S":
 		text, err := decoded[string](kind, "a string", raw)
@@ -77,23 +90,26 @@ func ofKind(kind string, raw json.RawMessage) (types.AttributeValue, error) {
 		if err != nil {
 			return nil, err
 		}
-		return listOf(list)
+		return r.listOf(list, depth)
 	case "M":
 		object, err := decoded[map[string]json.RawMessage](kind, "an object of typed values", raw)
 		if err != nil {
 			return nil, err
 		}
-		values, err := mapOf(object)
+		values, err := r.mapOf(object, depth)
 		return &types.AttributeValueMemberM{Value: values}, err
 	default:
 		return nil, fmt.Errorf("type %q is not one of S, N, BOOL, B, L, M, NULL", kind)
 	}
 }
 
-func listOf(list []json.RawMessage) (types.AttributeValue, error) {
+func (r *valuesReader) listOf(list []json.RawMessage, depth int) (types.AttributeValue, error) {
+	if len(list) > mostValues {
+		return nil, fmt.Errorf("has more than %d elements", mostValues)
+	}
 	values := make([]types.AttributeValue, len(list))
 	for i, one := range list {
-		value, err := attributeValue(one)
+		value, err := r.attributeValue(one, depth)
 		if err != nil {
 			return nil, fmt.Errorf("element %d %w", i, err)
 		}

@@ -58,19 +58,18 @@ func (p blobParams) Warnings() []string { return p.warnings(p.Connection) }
 // Name is that of the container.
 func (p blobParams) Name() string { return scaler.MetricName("azure-blob", p.BlobContainerName) }
 
-// glob is the pattern, nil for none.
-func (p blobParams) glob() (*regexp.Regexp, error) {
+// glob is the pattern, "" for none.
+func (p blobParams) glob() (string, error) {
 	if p.GlobPattern == "" {
-		return nil, nil //nolint:nilnil // there need not be one
+		return "", nil
 	}
 	if len(p.GlobPattern) > longestGlob {
-		return nil, fmt.Errorf("globPattern: has more than %d bytes", longestGlob)
+		return "", fmt.Errorf("globPattern: has more than %d bytes", longestGlob)
 	}
-	pattern, err := compileGlob(strings.TrimPrefix(p.GlobPattern, "/"))
-	if err != nil {
-		return nil, fmt.Errorf("globPattern: %q %w", p.GlobPattern, err)
+	if _, err := compileGlob(strings.TrimPrefix(p.GlobPattern, "/")); err != nil {
+		return "", fmt.Errorf("globPattern: %q %w", p.GlobPattern, err)
 	}
-	return pattern, nil
+	return p.GlobPattern, nil
 }
 
 const (
@@ -103,7 +102,7 @@ type blobSource struct {
 	*storage
 	container string
 	query     url.Values
-	pattern   *regexp.Regexp // nil for all
+	pattern   string // of names; "" for all
 }
 
 func openBlob(ctx context.Context, p blobParams) (scaler.Source, error) {
@@ -119,7 +118,7 @@ func openBlob(ctx context.Context, p blobParams) (scaler.Source, error) {
 	if prefix := p.prefix(); prefix != "" {
 		query.Set("prefix", prefix)
 	}
-	if delimiter := p.delimiter(); delimiter != "" && pattern == nil {
+	if delimiter := p.delimiter(); delimiter != "" && pattern == "" {
 		query.Set("delimiter", delimiter)
 	}
 	return &blobSource{storage: s, container: p.BlobContainerName, query: query, pattern: pattern}, nil
@@ -166,13 +165,19 @@ func (s *blobSource) page(ctx context.Context, what string, query url.Values) (b
 
 // count is how many blobs of a page count, and where the next one begins.
 func (s *blobSource) count(ctx context.Context, page []byte) (blobs int, next string, err error) {
+	var pattern *regexp.Regexp // compiled for a page: a text is all that is kept of it
+	if s.pattern != "" {
+		if pattern, err = compileGlob(strings.TrimPrefix(s.pattern, "/")); err != nil {
+			return 0, "", err
+		}
+	}
 	name := ""
 	err = eachElement(ctx, page, "EnumerationResults", func(e element) error {
 		switch e.path {
 		case "EnumerationResults/Blobs/Blob/Name":
 			name = e.name()
 		case "EnumerationResults/Blobs/Blob":
-			if s.pattern == nil || utf8.RuneCountInString(name) <= longestName && s.pattern.MatchString(name) {
+			if pattern == nil || utf8.RuneCountInString(name) <= longestName && pattern.MatchString(name) {
 				blobs++
 			}
 			name = ""

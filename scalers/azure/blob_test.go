@@ -140,11 +140,7 @@ func TestGlobsCostLittle(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", pattern, compiled, err, want)
 		}
 	}
-	pattern, err := compileGlob("*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := &blobSource{pattern: pattern}
+	source := &blobSource{pattern: "*"}
 	for name, want := range map[string]int{strings.Repeat("é", 1024): 1, strings.Repeat("é", 1025): 0} {
 		page := "<EnumerationResults><Blobs><Blob><Name>" + name + "</Name></Blob></Blobs></EnumerationResults>"
 		if got, _, err := source.count(t.Context(), []byte(page)); err != nil || got != want {

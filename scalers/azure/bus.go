@@ -262,6 +262,9 @@ func (b *bus) list(ctx context.Context, what, path string, use func([]entity) er
 		skip += len(entities)
 		if len(entities) == 0 || len(entities) < pageSize && !more {
 			b.mu.Lock()
+			if len(b.pages) >= mostLists {
+				clear(b.pages) // the next read of each is as that of a new one
+			}
 			b.pages[path] = page
 			b.mu.Unlock()
 			return nil
@@ -269,6 +272,9 @@ func (b *bus) list(ctx context.Context, what, path string, use func([]entity) er
 	}
 	return scaler.Errorf(codes.Unavailable, "%s: the list has no end", what)
 }
+
+// mostLists is of how many lists of a namespace it is remembered how long they are.
+const mostLists = 100
 
 // page reads one page of a list, and says whether there is another.
 func (b *bus) page(ctx context.Context, path string, query url.Values) (entities []entity, more bool, err error) {

@@ -327,6 +327,9 @@ func newHubs(ctx context.Context, host string, plain bool, token func(context.Co
 // most.
 const mostPartitions = 4096
 
+// longName is true for what is no number of a partition.
+func longName(partition string) bool { return len(partition) > 32 }
+
 // Read returns the events that the group has yet to process.
 func (s *eventHubSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	what := "event hub " + s.hub
@@ -335,7 +338,7 @@ func (s *eventHubSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 		return nil, scaler.Errorf(status.Code(err), "%s: %w", what, err)
 	}
 	partitions, ok := properties["partition_ids"].([]string)
-	if !ok || len(partitions) == 0 || len(partitions) > mostPartitions {
+	if !ok || len(partitions) == 0 || len(partitions) > mostPartitions || slices.ContainsFunc(partitions, longName) {
 		return nil, scaler.Errorf(codes.Unavailable, "%s: the answer does not list its partitions", what)
 	}
 	var all tally
@@ -374,8 +377,13 @@ func (s *eventHubSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	return []scaler.Reading{{Value: float64(total), Activity: float64(total), Detail: backlog{total, int64(len(partitions))}}}, nil
 }
 
-// found notes the partitions, for who listens to them.
+// found notes the partitions, for who listens to them: no more than tell that they are
+// too many, since a server says how many there are.
 func (s *eventHubSource) found(partitions []string) {
+	if s.doorbell == nil {
+		return
+	}
+	partitions = slices.Clone(partitions[:min(len(partitions), mostHeardOfHub+1)])
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Equal(s.partitions, partitions) {

@@ -112,7 +112,7 @@ func (s *eventHubSource) Listen(ctx context.Context, listening, ring func()) err
 	at := place{s.hub, s.group, s.watch(func() { stop(errOtherPartitions) })}
 	defer s.watch(nil)
 	if len(at.partitions) > mostHeardOfHub {
-		return fmt.Errorf("%w: event hub %s has %d partitions, and no more than %d are listened to", scaler.ErrDoorbellRefused, s.hub, len(at.partitions), mostHeardOfHub)
+		return fmt.Errorf("%w: event hub %s has more than %d partitions, which are not listened to", scaler.ErrDoorbellRefused, s.hub, mostHeardOfHub)
 	}
 	if err := s.heard.Set(len(at.partitions)); err != nil {
 		return fmt.Errorf("%w: %w", scaler.ErrDoorbellRefused, err)

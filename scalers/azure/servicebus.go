@@ -120,52 +120,56 @@ func (p serviceBusParams) Name() string {
 	}
 }
 
-// pattern is the regular expression and its size, nil for none.
-func (p serviceBusParams) pattern() (*regexp.Regexp, int, error) {
+// pattern is the regular expression and its size, "" for none.
+func (p serviceBusParams) pattern() (text string, size int, err error) {
 	if !p.UseRegex {
-		return nil, 0, nil
+		return "", 0, nil
 	}
-	parameter, text := "queueName", p.QueueName
+	parameter := "queueName"
+	text = p.QueueName
 	if p.TopicName != "" {
 		parameter, text = "subscriptionName", p.SubscriptionName
 	}
-	pattern, size, err := compilePattern(text)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: is not a regular expression: %w", parameter, err)
+	if size, err = checkPattern(text); err != nil {
+		return "", 0, fmt.Errorf("%s: is not a regular expression: %w", parameter, err)
 	}
-	pattern.Longest()
-	return pattern, size, nil
+	return text, size, nil
 }
 
 const (
 	// longestPattern bounds a regular expression, in bytes, and largestPattern what
 	// it is compiled to, in instructions: each name of the list may meet each of them
-	// at each character, and each trigger keeps its own, of some 60 bytes each.
+	// at each character.
 	longestPattern = 1024
-	largestPattern = 256
+	largestPattern = 1000
 )
 
-// compilePattern compiles a regular expression that is not too large, and says how
-// large it is. That is found out first: a short one may stand for very much.
-func compilePattern(text string) (*regexp.Regexp, int, error) {
+// checkPattern refuses what is no regular expression or too large, and says how
+// large it is. That is found out before it is compiled: a short one may stand for
+// very much. Sources keep the text, and compile it for one page of a list after the
+// other: compiled it is a hundred times as large, and there are thousands of them.
+func checkPattern(text string) (size int, err error) {
 	if len(text) > longestPattern {
-		return nil, 0, fmt.Errorf("it has more than %d bytes", longestPattern)
+		return 0, fmt.Errorf("it has more than %d bytes", longestPattern)
 	}
 	tree, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return nil, 0, err
+		return 0, err
 	}
-	size := instructions(tree)
+	size = instructions(tree)
 	if size > largestPattern {
-		return nil, 0, errors.New("its repetitions and classes stand for too much")
+		return 0, errors.New("its repetitions and classes stand for too much")
 	}
-	pattern, err := regexp.Compile(text)
-	return pattern, size, err
+	_, err = regexp.Compile(text)
+	return size, err
 }
 
 // instructions is about how many instructions a regular expression is compiled to.
 func instructions(re *syntax.Regexp) int {
 	n := 1 + len(re.Rune)/2
+	if re.Op == syntax.OpLiteral {
+		n = len(re.Rune)
+	}
 	for _, sub := range re.Sub {
 		n += instructions(sub)
 	}
@@ -185,8 +189,8 @@ type serviceBusSource struct {
 	listing string // the path of the list that it is in
 	within  string // what the list is of, as errors say it
 
-	pattern   *regexp.Regexp // nil for one
-	size      int            // of the pattern, in instructions
+	pattern   string // of names; "" for one
+	size      int    // of the pattern, in instructions
 	operation string
 	pace      client.Pace
 }
@@ -232,7 +236,7 @@ func (s *serviceBusSource) Batch() scaler.Batch { return s.bus }
 func (s *serviceBusSource) Read(ctx context.Context) ([]scaler.Reading, error) {
 	var active int64
 	err := s.places.Do(ctx, &s.pace, func(ctx context.Context) (err error) {
-		if s.pattern != nil {
+		if s.pattern != "" {
 			active, err = s.combined(ctx)
 			return err
 		}
@@ -257,6 +261,7 @@ func (s *serviceBusSource) combined(ctx context.Context) (int64, error) {
 // combination is what a list has said so far for one pattern.
 type combination struct {
 	source   *serviceBusSource
+	pattern  *regexp.Regexp // nil before the first name of a page
 	matches  int64
 	sum, max int64
 	work     int           // that the pattern has been, in instructions for each character
@@ -281,8 +286,14 @@ func (c *combination) add(e entity) {
 		c.err = scaler.Errorf(codes.FailedPrecondition, "%s: its names are too many for so large a regular expression: simplify it", c.source.within)
 		return
 	}
+	if c.pattern == nil {
+		if c.pattern, c.err = regexp.Compile(c.source.pattern); c.err != nil {
+			return
+		}
+		c.pattern.Longest()
+	}
 	// The longest match that begins first is the whole name.
-	if at := c.source.pattern.FindStringIndex(e.name); at == nil || at[0] != 0 || at[1] != len(e.name) {
+	if at := c.pattern.FindStringIndex(e.name); at == nil || at[0] != 0 || at[1] != len(e.name) {
 		return
 	}
 	if e.active < 0 {
@@ -335,6 +346,7 @@ func (all *combinations) add(ctx context.Context, page []entity) error {
 			c.add(e)
 			all.spent(c, time.Since(began))
 		}
+		c.pattern = nil
 	}
 	return nil
 }
@@ -388,7 +400,7 @@ func (b *bus) ReadBatch(ctx context.Context, sources []scaler.Source, answer fun
 			lists[s.listing] = l
 		}
 		l.members = append(l.members, entityMember{i, s})
-		if s.pattern != nil {
+		if s.pattern != "" {
 			l.patterns++
 		}
 	}
@@ -464,7 +476,7 @@ func (l *listed) byList(ctx context.Context) (rest []entityMember) {
 	active := map[string]int64{}
 	var patterns []*serviceBusSource
 	for _, m := range l.members {
-		if m.pattern == nil {
+		if m.pattern == "" {
 			active[strings.ToLower(m.name)] = -1
 		} else {
 			patterns = append(patterns, m.serviceBusSource)
@@ -484,7 +496,7 @@ func (l *listed) byList(ctx context.Context) (rest []entityMember) {
 	})
 	next := 0
 	for _, m := range l.members {
-		if m.pattern != nil {
+		if m.pattern != "" {
 			c := combined.of[next]
 			next++
 			value, failed := c.value()

@@ -127,7 +127,7 @@ func TestAnswers(t *testing.T) {
 			server: &userServer{specs: naming()}, code: codes.Unavailable, message: "GetMetricSpec: names no metrics"},
 		"too many metrics": {
 			server: &userServer{specs: naming(make([]*externalscaler.MetricSpec, 101)...)}, code: codes.Unavailable,
-			message: "GetMetricSpec: names 101 metrics, more than 100"},
+			message: "GetMetricSpec: names 101 metrics, more than 20"},
 		"a metric without name": {
 			server: &userServer{specs: naming(spec("", 1))}, code: codes.Unavailable, message: "GetMetricSpec: a metric has no name"},
 		"a name without end": {

@@ -27,6 +27,8 @@ const (
 	// longestHost is how long the name or the rack of a broker may be: they are
 	// kept.
 	longestHost = 264
+	// longestTopic is what Kafka lets the name of a topic have.
+	longestTopic = 249
 	// mostTags and mostTagged bound what an answer has beside its layout.
 	mostTags   = 64
 	mostTagged = 64 << 10
@@ -50,7 +52,7 @@ const (
 var layouts = map[int16]layout{
 	fetchKey: {flexible: 12, fields: []field{
 		since(1, int32s), since(7, int16s, int32s),
-		list[kmsg.FetchResponseTopic](text, list[kmsg.FetchResponseTopicPartition](
+		list[kmsg.FetchResponseTopic](topic, list[kmsg.FetchResponseTopicPartition](
 			int32s, int16s, int64s, since(4, int64s), since(5, int64s),
 			since(4, list[kmsg.FetchResponseTopicPartitionAbortedTransaction](int64s, int64s)), since(11, int32s), blob,
 			tagged(map[int]field{0: structure(int32s, int64s), 1: structure(int32s, int32s), 2: structure(int64s, int32s)}),
@@ -59,7 +61,7 @@ var layouts = map[int16]layout{
 	}},
 	listOffsetsKey: {flexible: 6, fields: []field{
 		since(2, int32s),
-		list[kmsg.ListOffsetsResponseTopic](text, list[kmsg.ListOffsetsResponseTopicPartition](
+		list[kmsg.ListOffsetsResponseTopic](topic, list[kmsg.ListOffsetsResponseTopicPartition](
 			int32s, int16s, upTo(0, list[int64](int64s)), since(1, int64s, int64s), since(4, int32s),
 		)),
 	}},
@@ -68,7 +70,7 @@ var layouts = map[int16]layout{
 		atMost(mostBrokers, "brokers", list[kmsg.MetadataResponseBroker](int32s, host, int32s, since(1, host))),
 		since(2, text), since(1, int32s),
 		list[kmsg.MetadataResponseTopic](
-			int16s, text, since(10, uuid), since(1, int8s),
+			int16s, topic, since(10, uuid), since(1, int8s),
 			list[kmsg.MetadataResponseTopicPartition](
 				int16s, int32s, int32s, since(7, int32s), list[int32](int32s), list[int32](int32s), since(5, list[int32](int32s)),
 			),
@@ -78,11 +80,11 @@ var layouts = map[int16]layout{
 	}},
 	offsetFetchKey: {flexible: 6, fields: []field{
 		since(3, int32s),
-		upTo(7, list[kmsg.OffsetFetchResponseTopic](text, list[kmsg.OffsetFetchResponseTopicPartition](
+		upTo(7, list[kmsg.OffsetFetchResponseTopic](topic, list[kmsg.OffsetFetchResponseTopicPartition](
 			int32s, int64s, since(5, int32s), text, int16s,
 		)), since(2, int16s)),
 		since(8, list[kmsg.OffsetFetchResponseGroup](text, list[kmsg.OffsetFetchResponseGroupTopic](
-			text, list[kmsg.OffsetFetchResponseGroupTopicPartition](int32s, int64s, int32s, text, int16s),
+			topic, list[kmsg.OffsetFetchResponseGroupTopicPartition](int32s, int64s, int32s, text, int16s),
 		), int16s)),
 	}},
 	coordinatorsKey: {flexible: 3, fields: []field{
@@ -249,6 +251,14 @@ var (
 	int8s, int16s, int32s, int64s, uuid = fixed(1), fixed(2), fixed(4), fixed(8), fixed(16)
 
 	text field = func(w *walk) { w.skip(w.length(2)) }
+	// topic is the name of one, which is kept.
+	topic field = func(w *walk) {
+		n := w.length(2)
+		if n > longestTopic {
+			w.fail(fmt.Errorf("the broker named a topic with more than %d bytes", longestTopic))
+		}
+		w.skip(n)
+	}
 	// host is the name or the rack of a broker.
 	host field = func(w *walk) {
 		n := w.length(2)

@@ -66,6 +66,7 @@ func operate(t testing.TB, servers string) operator {
 	return operator{t, client, kadm.NewClient(client)}
 }
 
+// create makes topics, and returns when the broker leads all their partitions.
 func (o operator) create(partitions int32, topics ...string) {
 	o.t.Helper()
 	made, err := o.admin.CreateTopics(o.t.Context(), partitions, 1, nil, topics...)
@@ -75,6 +76,13 @@ func (o operator) create(partitions int32, topics ...string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	until(o.t, func(ctx context.Context) error {
+		ends, err := o.admin.ListEndOffsets(ctx, topics...)
+		if err != nil {
+			return err
+		}
+		return ends.Error()
+	})
 }
 
 // used counts the names that fresh gave.

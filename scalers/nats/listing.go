@@ -51,6 +51,9 @@ func (a *account) list(ctx context.Context, base *url.URL, wanted map[place][]in
 	return l, err
 }
 
+// idOf is the id of a server, by itself: what is kept must not keep the answer.
+func idOf(text string) string { return strings.Clone(text[:min(len(text), longestName)]) }
+
 // understand looks into a listing as it stands, so that nothing is made of what
 // nobody wants, and waits for its turn between streams and consumers. It is nil
 // for what is none. Depth is bounded by json.Valid.
@@ -60,7 +63,7 @@ func (a *account) understand(turn func() error, body []byte, wanted map[place][]
 	}
 	top := gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body))) // without a copy
 	l := &listing{
-		server: top.Get("server_id").String(), disabled: top.Get("disabled").Bool(), servers: top.Get("meta_cluster.cluster_size").Int(),
+		server: idOf(top.Get("server_id").String()), disabled: top.Get("disabled").Bool(), servers: top.Get("meta_cluster.cluster_size").Int(),
 		streams: map[string]bool{}, found: map[place]consumer{},
 	}
 	if !top.IsObject() || l.server == "" && !top.Get("account_details").IsArray() {

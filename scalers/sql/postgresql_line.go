@@ -104,6 +104,10 @@ const (
 
 var errReports = errors.New("the server reports more of its settings than there are")
 
+// longestColumns is what a server may say of the columns of a result, in bytes: the
+// driver keeps it with each statement that it has prepared.
+const longestColumns = 64 << 10
+
 // longestLoginMessage is what a server may say at once about a login, in bytes.
 const longestLoginMessage = 8 << 10
 
@@ -196,6 +200,8 @@ func (m *messages) message(kind byte, length uint32) error {
 	switch {
 	case kind == authentication && m.body > longestLoginMessage:
 		return errLongLogin
+	case kind == columns && m.body > longestColumns:
+		return errLongMessage
 	case kind == setting && m.body > longestSettings:
 		return errReports
 	}

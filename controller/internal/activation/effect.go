@@ -94,13 +94,6 @@ func (e *effect) drop(live *autoscalingv2.HorizontalPodAutoscaler) {
 	}
 }
 
-// end has no HPA changed any more.
-func (e *effect) end() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.hits, e.misses, e.trial = 0, mostMisses, nil
-}
-
 // anew forgets what was found out.
 func (e *effect) anew() {
 	e.mu.Lock()

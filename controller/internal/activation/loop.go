@@ -166,7 +166,9 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	}
 	wrote, failed := l.act(ctx, so, m, t, read, decision, l.explain(m, in, decision))
 	if failed == nil && in.Replicas != nil {
-		m.carriedOut()
+		if !wrote {
+			m.carriedOut() // once it is told, too
+		}
 		l.look(so, m, t, cmp.Or(decision.Write, in.Replicas))
 	}
 	if wrote || apierrors.IsConflict(failed) || ctx.Err() != nil {

@@ -21,13 +21,20 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
-// afterConflict is when a nudge is tried again for an HPA that had changed.
-const afterConflict = 100 * time.Millisecond
+// afterConflict is when a nudge is tried again for an HPA that had changed, and
+// afterRefusal for one that we may not change: whoever forbids it does not in other
+// namespaces.
+const (
+	afterConflict = 100 * time.Millisecond
+	afterRefusal  = 10 * time.Minute
+)
 
 // nudged is what an HPA was made to look for, none once it has nothing to add.
 type nudged struct {
 	wants int32
 	at    time.Time
+	// until is when the HPA may be changed again after that was forbidden.
+	until time.Time
 }
 
 // nudge has the HPA of an object look at its metrics at once where it would add
@@ -51,7 +58,7 @@ func (l *Loop) nudge(
 	}
 	now := l.Now()
 	judged := l.effect.judge(live, now)
-	if !hpa.LooksAtOnce(live) || kept.Why(live) != "" || live.DeletionTimestamp != nil {
+	if now.Before(m.nudged.until) || !hpa.LooksAtOnce(live) || kept.Why(live) != "" || live.DeletionTimestamp != nil {
 		return judged, nil
 	}
 	n := hpa.Nudge{
@@ -72,17 +79,22 @@ func (l *Loop) nudge(
 		return sooner(judged, wait), nil
 	}
 	changed := live.DeepCopy()
-	changed.Spec.Metrics, _ = scaling.Nudge(live.Spec.Metrics, scaling.NudgeOf(newest(read)))
+	because := newest(read)
+	if scaling.Nudged(live.Spec.Metrics) == scaling.NudgeOf(because) {
+		because = because.Add(-time.Millisecond) // the same value again would change nothing
+	}
+	changed.Spec.Metrics, _ = scaling.Nudge(live.Spec.Metrics, scaling.NudgeOf(because))
 	switch err := l.Client.Update(ctx, changed); {
 	case err == nil:
-		m.nudged = nudged{wants, now}
+		m.nudged = nudged{wants: wants, at: now}
 		if l.Figures != nil {
 			l.Figures.Nudged()
 		}
 		return l.effect.wrote(live, changed.Generation, now), nil
 	case apierrors.IsForbidden(err):
-		l.effect.end()
-		log.FromContext(ctx).Error(err, "no HPA is made to look at once")
+		m.nudged.until = now.Add(afterRefusal)
+		l.effect.drop(live)
+		log.FromContext(ctx).Error(err, "the HPA is not made to look at once")
 		return 0, nil
 	case apierrors.IsConflict(err): // it changed since it was read
 		l.effect.drop(live)
@@ -118,9 +130,11 @@ func (m *memory) scale(t target.Target) hpa.Scale {
 var errNotKnown = errors.New("has no value")
 
 // told is what the metrics adapter would answer by the readings that a decision was
-// made of, as far as those are values: a fallback is for no hurry.
+// made of, as far as those are values: a fallback is for no hurry. An HPA that still
+// has another target than was read is about to be changed: a value of the one beside
+// the other is another demand.
 func (m *memory) told(so *v1alpha1.ScaledObject, read []readings.Reading, d scaling.Decision) func(autoscalingv2.MetricSpec) (resource.Quantity, error) {
-	values, whole := map[string]float64{}, true
+	values, targets, whole := map[string]float64{}, map[string]float64{}, true
 	for _, r := range read {
 		v := d.Verdicts[r.Index]
 		if v.Outcome != scaling.Value || v.Fallback {
@@ -128,11 +142,12 @@ func (m *memory) told(so *v1alpha1.ScaledObject, read []readings.Reading, d scal
 			continue
 		}
 		for _, metric := range r.Metrics {
-			values[metric.Name] = metric.Value
+			values[metric.Name], targets[metric.Name] = metric.Value, metric.Target
 		}
 	}
 	if so.Modifiers() != nil {
 		clear(values)
+		clear(targets)
 		if whole && m.formula.compiled != nil {
 			value, standIn, err := scaling.Composite(so, m.formula.compiled, readings.Triggers(read), nil)
 			if standIn == nil && err == nil {
@@ -148,8 +163,15 @@ func (m *memory) told(so *v1alpha1.ScaledObject, read []readings.Reading, d scal
 		if !ok || value != value { // NaN
 			return resource.Quantity{}, errNotKnown
 		}
+		if target := targets[spec.External.Metric.Name]; target > 0 && !hasTarget(spec.External.Target, scaling.Quantity(target)) {
+			return resource.Quantity{}, errNotKnown
+		}
 		return scaling.Quantity(value), nil
 	}
+}
+
+func hasTarget(t autoscalingv2.MetricTarget, quantity resource.Quantity) bool {
+	return t.Value != nil && t.Value.Cmp(quantity) == 0 || t.AverageValue != nil && t.AverageValue.Cmp(quantity) == 0
 }
 
 // newest is when the newest of readings was made.

@@ -298,6 +298,11 @@ func TestWhereANudgeHasNoEffectItIsTriedAFewTimes(t *testing.T) {
 		if tried != 1 {
 			t.Errorf("tried %d times", tried)
 		}
+		f.cluster.Fail(nil)
+		f.clock.Step(afterRefusal)
+		if burst(f, 40) == 0 {
+			t.Error("it is not tried again when it is allowed")
+		}
 	})
 	t.Run("somebody looks", func(t *testing.T) {
 		f := working(t, 1, nil)

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -74,6 +75,15 @@ func addHPAs(mgr ctrl.Manager, router *router, count int, r admitting) error {
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(hpaChanged())).
 		WatchesRawSource(source.Func(router.specs.attach)).
 		WithOptions(inTurns(count, controller.Options{RateLimiter: retries()}))
+	// Which of several has a target is decided anew for all of them.
+	b = b.Watches(&v1alpha1.ScaledObject{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		so, ok := o.(*v1alpha1.ScaledObject)
+		if !ok {
+			return nil
+		}
+		target := types.NamespacedName{Namespace: so.Namespace, Name: so.Spec.ScaleTargetRef.Name}
+		return slices.DeleteFunc(scaling(ctx, mgr.GetClient(), target), func(r reconcile.Request) bool { return r.Name == so.Name })
+	}), builder.WithPredicates(targetChanged()))
 	return targets(b, mgr, predicate.Funcs{
 		UpdateFunc:  func(event.UpdateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return true },
@@ -130,6 +140,18 @@ func specChanged() predicate.Predicate {
 		predicate.AnnotationChangedPredicate{},
 		roomChanged(),
 	)
+}
+
+// targetChanged passes ScaledObjects that come, go, begin to go, and that name another
+// target than before.
+func targetChanged() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok := e.ObjectOld.(*v1alpha1.ScaledObject)
+			after, ok2 := e.ObjectNew.(*v1alpha1.ScaledObject)
+			return ok && ok2 && (before.Spec.ScaleTargetRef != after.Spec.ScaleTargetRef || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero())
+		},
+	}
 }
 
 // hpaChanged passes what anybody did to an HPA, not its status. An HPA has no

@@ -65,7 +65,28 @@ func keptObject[T any, O interface {
 	runtime.Object
 }](o Options, budget *kept.Budget, kind string, stub func(O, string)) func(any) (any, error) {
 	cut := func(object O) { _, _ = o.Limits.Transform(object) } // has no errors
-	return kept.TransformBeside[T, O](budget, kind, cut, stub, func(object O) int { return keysOfReferences(object) + formulaOf(object) })
+	return kept.TransformBeside[T, O](budget, kind, cut, stub, func(object O) int { return keysOfReferences(object) + formulaOf(object) + decidedOf(object) })
+}
+
+// costOfName is what decisions keep of a metric beside its name: what was looked at
+// and what came of it, which is told, and whether its trigger is active.
+const costOfName = 250
+
+// costOfTrigger is what decisions keep of a trigger, whether or not anybody serves
+// it: PerObject has that of one.
+const costOfTrigger = 1200
+
+// decidedOf is what decisions keep of the triggers of an object, and of the metrics
+// that its status names. Those that families name count where they are said.
+func decidedOf(object client.Object) int {
+	triggers, names := 0, 0
+	switch o := object.(type) {
+	case *v1alpha1.ScaledObject:
+		triggers, names = len(o.Spec.Triggers), len(o.Status.ExternalMetricNames)
+	case *v1alpha1.ScaledJob:
+		triggers, names = len(o.Spec.Triggers), len(o.Status.ExternalMetricNames)
+	}
+	return max(triggers-1, 0)*costOfTrigger + names*costOfName
 }
 
 // formulaOf is what the formula of an object takes, which whoever decides about the

@@ -80,10 +80,10 @@ func Run(ctx context.Context, o Options, version string) error {
 	return p.mgr.Start(ctx)
 }
 
-// process is the controller's parts.
 // mostLooks is how often the API server is asked about groups within ten seconds.
 const mostLooks = 100
 
+// process is the controller's parts.
 type process struct {
 	Options
 	version string

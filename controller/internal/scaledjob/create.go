@@ -8,10 +8,12 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/federation/guard"
+	"github.com/sluice-autoscaler/sluice/controller/kept"
 	"github.com/sluice-autoscaler/sluice/controller/scaling"
 )
 
@@ -33,8 +35,15 @@ type attempt struct {
 	name     string
 	tried    bool
 	err      error
-	// found is the Job when there was one already.
-	found *batchv1.Job
+	// found is the Job when there was one already, as far as it matters here: of
+	// whoever made it, and as large as they like.
+	found *found
+}
+
+// found is a Job that was there already.
+type found struct {
+	owned   bool // by the ScaledJob
+	created time.Time
 }
 
 // ended reports whether it is certain that no more will come of the attempt. A
@@ -75,8 +84,8 @@ func (r *Reconciler) create(
 		case a.found == nil:
 			created++
 			l.jobs[a.name] = &entry{Job: scaling.Job{Created: now}, unseen: now}
-		case owned(a.found, sj.UID):
-			l.jobs[a.name] = &entry{Job: scaling.Job{Created: late(a.found.CreationTimestamp.Time)}, unseen: now}
+		case a.found.owned:
+			l.jobs[a.name] = &entry{Job: scaling.Job{Created: late(a.found.created)}, unseen: now}
 		}
 	}
 	l.settle(attempts)
@@ -84,17 +93,24 @@ func (r *Reconciler) create(
 }
 
 // createOne creates the Job with a name, or finds it.
-func (r *Reconciler) createOne(ctx context.Context, sj *v1alpha1.ScaledJob, name string) (found *batchv1.Job, err error) {
-	err = r.Client.Create(ctx, newJob(sj, name, r.Version))
+func (r *Reconciler) createOne(ctx context.Context, sj *v1alpha1.ScaledJob, name string) (*found, error) {
+	err := kept.Refusal(r.Client.Create(ctx, newJob(sj, name, r.Version)))
 	if !apierrors.IsAlreadyExists(err) {
 		return nil, err
 	}
-	found = &batchv1.Job{}
-	err = r.Direct.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, found)
+	job, err := r.metadataOf(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name})
 	if err != nil {
 		return nil, fmt.Errorf("job %s exists and cannot be read: %w", name, err)
 	}
-	return found, nil
+	return &found{owned: owned(job, sj.UID), created: job.CreationTimestamp.Time}, nil
+}
+
+// metadataOf reads of a Job what says whose it is. What it runs whoever made it
+// decides: that may take many times its text.
+func (r *Reconciler) metadataOf(ctx context.Context, key types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	job := &metav1.PartialObjectMetadata{}
+	job.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
+	return job, r.Direct.Get(ctx, key, job)
 }
 
 // inParallel calls do for 0 to n-1, several at a time, until one says that

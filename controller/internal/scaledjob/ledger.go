@@ -204,7 +204,7 @@ func (l *ledger) unseenSince(before time.Time) []string {
 }
 
 // owned reports whether the object controls a Job.
-func owned(job *batchv1.Job, uid types.UID) bool {
+func owned(job metav1.Object, uid types.UID) bool {
 	owner := metav1.GetControllerOf(job)
 	return owner != nil && owner.UID == uid
 }

@@ -199,7 +199,7 @@ func (r *Reconciler) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 	now := r.Now()
 	l.observe(jobs, ended, now)
 	for _, name := range l.unseenSince(now.Add(-unseenFor)) {
-		err := r.Direct.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, &batchv1.Job{})
+		_, err := r.metadataOf(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name})
 		switch {
 		case apierrors.IsNotFound(err):
 			l.jobs[name].Finished, l.jobs[name].unseen = now, time.Time{}

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-autoscaler/sluice/controller/api/v1alpha1"
 	"github.com/sluice-autoscaler/sluice/controller/internal/status"
 	"github.com/sluice-autoscaler/sluice/controller/internal/target"
+	"github.com/sluice-autoscaler/sluice/controller/rules"
 )
 
 // pause stops scaling: the condition first, so that everybody knows, then the
@@ -63,9 +64,16 @@ func (r *Reconciler) finalize(ctx context.Context, so *v1alpha1.ScaledObject) er
 	return nil
 }
 
-// restore puts the target back to its first replica count.
+// restore puts the target back to its first replica count, unless another
+// ScaledObject has it.
 func (r *Reconciler) restore(ctx context.Context, so *v1alpha1.ScaledObject) error {
 	err := r.deleteHPAs(ctx, so)
+	if kind := so.Status.ScaleTargetGVKR; err == nil && kind != nil {
+		err = rules.Rival(ctx, r.Client, so, *kind)
+		if rival := (*rules.RivalError)(nil); errors.As(err, &rival) {
+			return nil
+		}
+	}
 	if err == nil {
 		err = r.scaleTo(ctx, so, *so.Status.OriginalReplicaCount)
 	}

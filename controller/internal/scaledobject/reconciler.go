@@ -90,7 +90,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return r.report(ctx, so, found, err)
 	}
 	if err := rules.Rival(ctx, r.Client, so, *found.Target); err != nil {
-		return r.report(ctx, so, found, errors.Join(err, r.deleteOwnHPAs(ctx, so)))
+		failed := r.deleteOwnHPAs(ctx, so)
+		if failed == nil {
+			found.HPA = ptr.To("")
+		}
+		return r.report(ctx, so, found, errors.Join(err, failed))
 	}
 	return r.syncHPA(ctx, so, found)
 }
@@ -226,7 +230,7 @@ func (r *Reconciler) writeHPA(
 		}
 	}
 	if live == nil {
-		err := r.Client.Create(ctx, desired.DeepCopy())
+		err := kept.Refusal(r.Client.Create(ctx, desired.DeepCopy()))
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
@@ -240,9 +244,9 @@ func (r *Reconciler) writeHPA(
 	if merged == nil {
 		return nil
 	}
-	err := r.Client.Update(ctx, merged)
+	err := kept.Refusal(r.Client.Update(ctx, merged))
 	if apierrors.IsNotFound(err) { // the cache shows what is gone
-		return r.Client.Create(ctx, desired.DeepCopy())
+		return kept.Refusal(r.Client.Create(ctx, desired.DeepCopy()))
 	}
 	return err
 }

@@ -23,7 +23,9 @@ import (
 // long as the HPA says so, whoever asks is looking for the first time since. The
 // rise is then what the target's scale says.
 func (p *Provider) risen(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (*v1alpha1.ScaledObject, error) {
-	if active, _ := so.Status.Conditions.Get(v1alpha1.ConditionActive); active.Reason != v1alpha1.ReasonScalerNotActive {
+	switch active, _ := so.Status.Conditions.Get(v1alpha1.ConditionActive); active.Reason {
+	case v1alpha1.ReasonScalerNotActive, v1alpha1.ReasonUnknownState: // at rest, or with a trigger that fails there
+	default:
 		return so, nil
 	}
 	hpa := &autoscalingv2.HorizontalPodAutoscaler{}

@@ -88,6 +88,9 @@ func (p OAuthParams) TokensByForm(client *HTTPClient) *Tokens {
 	return t
 }
 
+// longestToken is what is kept of a token endpoint, in bytes.
+const longestToken = 32 << 10
+
 // Token returns a valid access token. One caller at a time fetches a new one;
 // the others wait for it no longer than their ctx. An error holds nothing that
 // the endpoint wrote.
@@ -106,7 +109,11 @@ func (t *Tokens) Token(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", t.failure(err)
 	}
-	token = fresh
+	if len(fresh.AccessToken) > longestToken {
+		return "", words.Errorf(codes.Unavailable, "token endpoint: a token of more than %d bytes", longestToken)
+	}
+	// All that was said beside it is as long as the endpoint likes.
+	token = &oauth2.Token{AccessToken: strings.Clone(fresh.AccessToken), Expiry: fresh.Expiry}
 	return token.AccessToken, nil
 }
 

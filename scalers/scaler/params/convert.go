@@ -68,22 +68,28 @@ func valueTypeOf(typ reflect.Type, s syntax) (valueType, bool) {
 	}
 	switch {
 	case typ == queryType:
-		v.parse = few("&", v.parse)
-	case typ.Kind() == reflect.Slice, typ.Kind() == reflect.Map:
-		v.parse = few(s.separator, v.parse)
+		v.parse = few("&", mostPairs, v.parse)
+	case typ.Kind() == reflect.Map:
+		v.parse = few(s.separator, mostPairs, v.parse)
+	case typ.Kind() == reflect.Slice:
+		v.parse = few(s.separator, mostElements, v.parse)
 	}
 	return v, true
 }
 
-// mostElements is what a list or map may have: far more than anybody writes, and
-// little to keep, however short they are.
-const mostElements = 1024
+// mostElements is what a list may have, and mostPairs a map or query, of which each
+// element takes more: far more than anybody writes, and little to keep, however short
+// they are.
+const (
+	mostElements = 1024
+	mostPairs    = 64
+)
 
 // few counts elements before anything is made of them.
-func few(separator string, parse func(string) (any, error)) func(string) (any, error) {
+func few(separator string, most int, parse func(string) (any, error)) func(string) (any, error) {
 	return func(text string) (any, error) {
-		if n := strings.Count(text, separator) + 1; n > mostElements {
-			return nil, fmt.Errorf("has %d elements, of %d that there may be", n, mostElements)
+		if n := strings.Count(text, separator) + 1; n > most {
+			return nil, fmt.Errorf("has %d elements, of %d that there may be", n, most)
 		}
 		return parse(text)
 	}

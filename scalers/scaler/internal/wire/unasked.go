@@ -18,6 +18,10 @@ const (
 	burstOf = 2 << 20
 	// ofAllNamespaces is what those that have more than their rate share.
 	ofAllNamespaces = 8 << 20
+	// longestHold is how long somebody waits before one piece is read, and what is
+	// left of the time that they have for it: who never hears anything gives up the
+	// connection. What is owed stays.
+	longestHold = time.Second
 	// glance is how often who waits looks whether it still has to.
 	glance = 20 * time.Millisecond
 )
@@ -97,13 +101,17 @@ func (c *conn) came(n int, now time.Time) {
 // hold waits for as long as the peer has to, unless somebody reads, or whoever waits
 // for what comes waits no more.
 func (c *conn) hold() {
-	for {
+	for began := time.Now(); ; {
 		now := time.Now()
 		c.mu.Lock()
 		until := c.until
 		c.mu.Unlock()
-		if deadline := c.deadline.Load(); deadline != nil && deadline.Before(until) {
-			until = *deadline
+		most := longestHold
+		if deadline := c.deadline.Load(); deadline != nil {
+			most = min(most, deadline.Sub(began)/2)
+		}
+		if latest := began.Add(most); latest.Before(until) {
+			until = latest
 		}
 		if !until.After(now) || c.closed.Load() || c.refused.Load() != nil || c.meter.waited() {
 			return
