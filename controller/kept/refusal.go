@@ -1,7 +1,6 @@
 package kept
 
 import (
-	"errors"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,8 +13,8 @@ const mostOfRefusal = 2 << 10
 // object it says of each part that is wrong, in a text and once more in pieces, which
 // is many times the object.
 func Refusal(err error) error {
-	var said *apierrors.StatusError
-	if !errors.As(err, &said) || said != err {
+	said, ok := err.(*apierrors.StatusError) //nolint:errorlint // what wraps one says more, and stays
+	if !ok {
 		return err
 	}
 	short := *said

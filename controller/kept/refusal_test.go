@@ -28,7 +28,7 @@ func TestRefusalsAreShort(t *testing.T) {
 	if len(long.ErrStatus.Details.Causes) == 0 {
 		t.Error("the error itself was changed")
 	}
-	if other := errors.New("killed"); Refusal(other) != other || Refusal(nil) != nil {
+	if other := errors.New("killed"); !errors.Is(Refusal(other), other) || Refusal(nil) != nil {
 		t.Error("another error is not left alone")
 	}
 }
