@@ -259,7 +259,7 @@ func (c *controlPlaneConfig) apiServerArgs() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--tls-cert-file=" + c.pki("apiserver.crt"), "--tls-private-key-file=" + c.pki("apiserver.key"),
 		"--client-ca-file=" + c.pki("ca.crt"),
-		"--kubelet-certificate-authority=" + c.pki("ca.crt"),
+		// The kubelet of a real node shows a certificate that it made itself.
 		"--kubelet-client-certificate=" + c.pki(kubeletClient+".crt"), "--kubelet-client-key=" + c.pki(kubeletClient+".key"),
 		"--admission-control-config-file=" + c.dir.join("admission.yaml"),
 		"--authorization-mode=RBAC", "--allow-privileged=true",
