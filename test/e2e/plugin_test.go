@@ -41,6 +41,7 @@ spec:
   scaleTargetRef: {name: worker}
   pollingInterval: 1
   cooldownPeriod: 1
+  advanced: {horizontalPodAutoscalerConfig: {behavior: {scaleDown: {stabilizationWindowSeconds: 0}}}}
   triggers: [{type: kubernetes-workload, metadata: {podSelector: app=backlog, value: "2"}}]
 ---
 apiVersion: keda.sh/v1alpha1
