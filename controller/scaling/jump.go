@@ -73,6 +73,51 @@ func (d *Decision) recordRise(in Input, metric string) {
 	d.Activation = &v1alpha1.Activation{Metric: metric, Replicas: *d.Write, Time: metav1.NewMicroTime(in.Now)}
 }
 
+// Unrecorded reports whether a target that is no longer at rest may have risen
+// without a record of it in the status, which is written after the replicas: the
+// status still says that nothing is to be done, and the HPA that its target was at
+// zero when it looked last.
+func Unrecorded(so *v1alpha1.ScaledObject, hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	switch active, _ := so.Status.Conditions.Get(v1alpha1.ConditionActive); active.Reason {
+	case v1alpha1.ReasonScalerNotActive, v1alpha1.ReasonUnknownState: // at rest, or with a trigger that fails there
+	default:
+		return false
+	}
+	return FoundAtZero(hpa)
+}
+
+// FoundAtZero reports whether the HPA controller found the target at zero when it
+// looked last.
+func FoundAtZero(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
+	for i := range hpa.Status.Conditions {
+		if c := &hpa.Status.Conditions[i]; c.Type == autoscalingv2.ScalingActive {
+			return c.Reason == v1alpha1.ReasonScalingDisabled
+		}
+	}
+	return false
+}
+
+// Inherited is the record of a rise that another process made and told nobody of,
+// nil where the target is at rest. By which metric it rose is not known any more: one
+// that is held is as good as another.
+func Inherited(in Input) *v1alpha1.Activation {
+	if in.Replicas == nil || AtRest(in.Object, *in.Replicas) {
+		return nil
+	}
+	a := &v1alpha1.Activation{Replicas: *in.Replicas, Time: metav1.NewMicroTime(in.Now)}
+	if in.Object.Modifiers() != nil {
+		return a
+	}
+	for _, t := range in.Triggers {
+		for _, m := range t.Metrics {
+			if a.Metric == "" && m.Type != autoscalingv2.ValueMetricType && m.Target > 0 {
+				a.Metric = m.Name
+			}
+		}
+	}
+	return a
+}
+
 // riseLimit is how high the first write may go under the user's scaleUp rules.
 // The HPA's defaults, which no user wrote, are no limit: they are what the jump
 // is there to spare.

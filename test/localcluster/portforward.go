@@ -86,8 +86,23 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such Pod runs here", http.StatusNotFound)
 		return
 	}
+	if !f.begin() {
+		return // it is being closed
+	}
+	defer f.work.Done()
 	portforward.ServePortForward(w, r, forwarding{f, instance}, instance.Name(), string(instance.uid), options,
 		forwardIdle, forwardCreation, portforward.SupportedProtocols)
+}
+
+// begin counts a request that close waits for, false once it does.
+func (f *forwarder) begin() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conns == nil {
+		return false
+	}
+	f.work.Add(1)
+	return true
 }
 
 // forwarding is that to one instance.

@@ -130,7 +130,10 @@ func (l *Loop) pause(ctx context.Context, so *v1alpha1.ScaledObject, m *memory) 
 	if in.ReplicasErr = err; err == nil {
 		in.Replicas = ptr.To(m.replicas(t))
 	}
-	decision := l.unrivalled(ctx, so, t, scaling.Decide(in))
+	decision, err := l.unrivalled(ctx, so, t, scaling.Decide(in))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	wrote, failed := l.act(ctx, so, m, t, nil, decision, l.explain(m, in, decision))
 	if wrote || apierrors.IsConflict(failed) || ctx.Err() != nil {
 		return reconcile.Result{RequeueAfter: told(wrote)}, failed
@@ -156,7 +159,11 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 		// The triggers are those of a spec that the cache is about to show.
 		return reconcile.Result{}, nil
 	}
-	decision := l.unrivalled(ctx, so, t, scaling.Decide(in))
+	l.inherit(ctx, so, m, in)
+	decision, err := l.unrivalled(ctx, so, t, scaling.Decide(in))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	l.count(so, m, read, decision)
 	l.measure(so, m, read, in.Now)
 	m.keep(decision)
@@ -176,25 +183,48 @@ func (l *Loop) decide(ctx context.Context, so *v1alpha1.ScaledObject, m *memory)
 	}
 	observed := status.Observed{Decision: decision, HPAActive: l.hpaActive(ctx, so), Changes: l.changes(m), Unscaled: failed}
 	again, err := l.Status.Observed(ctx, so, observed)
-	var nudge time.Duration
-	var unnudged error
-	if err == nil && failed == nil && in.Replicas != nil {
-		// The status has the record of a rise by now, which the HPA is answered by.
-		nudge, unnudged = l.nudge(ctx, so, m, t, read, decision)
-	}
-	if err := errors.Join(err, failed, unnudged); err != nil {
+	if err := errors.Join(err, failed); err != nil {
 		return reconcile.Result{}, err
+	}
+	var nudge time.Duration
+	if in.Replicas != nil {
+		// The status has the record of a rise by now, which the HPA is answered by.
+		nudge = l.nudge(ctx, so, m, t, read, decision)
 	}
 	return reconcile.Result{RequeueAfter: sooner(sooner(l.until(decision.Next), again), nudge)}, nil
 }
 
 // unrivalled is a decision that writes nothing where the target is another
 // ScaledObject's, which the reconciler says: both would write theirs for ever.
-func (l *Loop) unrivalled(ctx context.Context, so *v1alpha1.ScaledObject, t target.Target, d scaling.Decision) scaling.Decision {
-	if d.Write != nil && rules.Rival(ctx, l.Client, so, t.GVKR) != nil {
-		d.Write, d.Activation, d.Scaled, d.ScaleFailed = nil, nil, nil, nil
+func (l *Loop) unrivalled(ctx context.Context, so *v1alpha1.ScaledObject, t target.Target, d scaling.Decision) (scaling.Decision, error) {
+	if d.Write == nil {
+		return d, nil
 	}
-	return d
+	err := rules.Rival(ctx, l.Client, so, t.GVKR)
+	if rival := (*rules.RivalError)(nil); errors.As(err, &rival) {
+		d.Write, d.Activation, d.Scaled, d.ScaleFailed = nil, nil, nil, nil
+		return d, nil
+	}
+	return d, err
+}
+
+// inherit looks once whether another process led until just after it had raised the
+// replicas of an object, and told nobody: before the status says that the object is
+// active, by which the adapter knows of a rise no more.
+func (l *Loop) inherit(ctx context.Context, so *v1alpha1.ScaledObject, m *memory, in scaling.Input) {
+	if !m.inherits || in.Replicas == nil {
+		return
+	}
+	m.inherits = false
+	rise := scaling.Inherited(in)
+	if rise == nil || so.Status.HpaName == "" {
+		return
+	}
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{}
+	if l.Client.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}, hpa) == nil && scaling.Unrecorded(so, hpa) {
+		m.rise = rise
+		l.Status.Rose(so, rise)
+	}
 }
 
 // look has a target that nobody watches subscribed as it is now: at once when it
@@ -266,8 +296,9 @@ func (l *Loop) waits(so *v1alpha1.ScaledObject) func(federation.State) bool {
 // between finds the record missing and its target no longer at rest, of which the
 // adapter makes the same answer, which the HPA from then on has among its own
 // recommendations: a status that was not told of a rise, whatever keeps it, lets no
-// HPA stop what was started. A write that failed may have been
-// carried out, so that it is recorded, too, until the target is found at rest.
+// HPA stop what was started. Whoever leads next finds the same, see inherit. A write
+// that failed may have been carried out, so that it is recorded, too, until the target
+// is found at rest.
 func (l *Loop) act(
 	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target,
 	read []readings.Reading, d scaling.Decision, e scaling.Explanation,

@@ -357,6 +357,48 @@ func TestARiseIsToldWhateverBecomesOfTheFirstAttempt(t *testing.T) {
 	}
 }
 
+// TestTheNextLeaderTellsOfARise: one that ended between the replicas and the status
+// leaves no record, and the HPA has not looked yet. Nor has the next one a record of
+// what is no rise.
+func TestTheNextLeaderTellsOfARise(t *testing.T) {
+	atZero := autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: v1alpha1.ReasonScalingDisabled}
+	scales := autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue}
+	for name, tt := range map[string]struct {
+		replicas int32
+		reason   string
+		hpa      autoscalingv2.HorizontalPodAutoscalerCondition
+		want     int32
+	}{
+		"a rise that nobody was told of": {10, v1alpha1.ReasonScalerNotActive, atZero, 10},
+		"beside a trigger that fails":    {10, v1alpha1.ReasonUnknownState, atZero, 10},
+		"the HPA has looked":             {10, v1alpha1.ReasonScalerNotActive, scales, 0},
+		"the status was told":            {10, v1alpha1.ReasonScalerActive, atZero, 0},
+		"it rises now, by one":           {0, v1alpha1.ReasonScalerNotActive, atZero, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, tt.replicas, nil)
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "keda-hpa-worker"}}
+			hpa.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{tt.hpa}
+			if err := f.cluster.Direct.Create(t.Context(), hpa); err != nil {
+				t.Fatal(err)
+			}
+			f.store(func(s *v1alpha1.ScaledObjectStatus) {
+				s.HpaName = "keda-hpa-worker"
+				s.Conditions.Set(v1alpha1.Condition{Type: v1alpha1.ConditionActive, Status: metav1.ConditionFalse, Reason: tt.reason})
+			})
+			f.says(1)
+			f.decide()
+			a := f.object().Status.Activation
+			if tt.want == 0 && a != nil || tt.want == 10 && (a == nil || a.Replicas != 10 || a.Metric != "s0-m") {
+				t.Errorf("activation %+v, want %d replicas", a, tt.want)
+			}
+			if tt.want == 1 && a != nil && a.Replicas != 1 {
+				t.Errorf("activation %+v of one replica", a)
+			}
+		})
+	}
+}
+
 func TestTheRecordOfARiseEndsWhenItsTargetIsAtRest(t *testing.T) {
 	f := newFixture(t, 0, func(so *v1alpha1.ScaledObject) { so.Spec.CooldownPeriod = ptr.To[int32](1) })
 	recorded := func(what string, want int32) {

@@ -37,6 +37,9 @@ type memory struct {
 	// rise is the record of the last rise from rest, which the cache may not show yet,
 	// nil for none.
 	rise *v1alpha1.Activation
+	// inherits is true until it was looked whether another process made a rise that
+	// the status was not told of.
+	inherits bool
 	// announce is the event about that write, nil once it was emitted.
 	announce *scaling.Event
 
@@ -160,7 +163,7 @@ func (m *memory) compile(so *v1alpha1.ScaledObject) {
 // the failures as another one counted them, and the last activity as late as
 // it may have been.
 func seeded(so *v1alpha1.ScaledObject, now time.Time) *memory {
-	m := &memory{uid: so.UID, stub: so.Spec.Exceeds != "", lastActive: lastActive(so, now), record: record{changes: slices.Clone(so.Status.Decisions)}}
+	m := &memory{uid: so.UID, inherits: true, stub: so.Spec.Exceeds != "", lastActive: lastActive(so, now), record: record{changes: slices.Clone(so.Status.Decisions)}}
 	m.follow(so, now)
 	since := map[string]time.Time{}
 	for _, verdict := range so.Status.Fallback {

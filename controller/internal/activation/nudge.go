@@ -22,8 +22,8 @@ import (
 )
 
 // afterConflict is when a nudge is tried again for an HPA that had changed, and
-// afterRefusal for one that we may not change: whoever forbids it does not in other
-// namespaces.
+// afterRefusal for one that could not be changed: whoever forbids it does not in
+// other namespaces.
 const (
 	afterConflict = 100 * time.Millisecond
 	afterRefusal  = 10 * time.Minute
@@ -33,33 +33,33 @@ const (
 type nudged struct {
 	wants int32
 	at    time.Time
-	// until is when the HPA may be changed again after that was forbidden.
+	// until is when the HPA may be changed again after that was refused.
 	until time.Time
 }
 
 // nudge has the HPA of an object look at its metrics at once where it would add
 // replicas by what was read. It changes what means nothing of the HPA's spec:
 // replicas stay the HPA's to write. It returns when to try again, 0 for not by
-// itself.
+// itself: the HPA looks in any case, a little later.
 func (l *Loop) nudge(
 	ctx context.Context, so *v1alpha1.ScaledObject, m *memory, t target.Target, read []readings.Reading, d scaling.Decision,
-) (time.Duration, error) {
+) time.Duration {
 	wanted, _ := so.NudgesHPA() // what is no value of it is a warning
 	if !wanted || so.Status.HpaName == "" || d.Write != nil || m.replicas(t) < 1 {
 		m.nudged.wants = 0
-		return 0, nil
+		return 0
 	}
 	live := &autoscalingv2.HorizontalPodAutoscaler{}
 	if err := l.Client.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}, live); err != nil {
-		return 0, nil //nolint:nilerr // the reconciler makes it, and says why it does not
+		return 0 // the reconciler makes it, and says why it does not
 	}
 	if owner := metav1.GetControllerOf(live); owner == nil || owner.UID != so.UID {
-		return 0, nil // whatever the status says, it is somebody else's
+		return 0 // whatever the status says, it is somebody else's
 	}
 	now := l.Now()
 	judged := l.effect.judge(live, now)
 	if now.Before(m.nudged.until) || !hpa.LooksAtOnce(live) || kept.Why(live) != "" || live.DeletionTimestamp != nil {
-		return judged, nil
+		return judged
 	}
 	n := hpa.Nudge{
 		HPA: hpa.Of(live.Spec), Target: m.scale(t), Read: m.told(so, read, d),
@@ -73,35 +73,41 @@ func (l *Loop) nudge(
 		m.nudged.wants = 0
 	}
 	if !due || hpa.AboutToLook(live) {
-		return sooner(judged, wait), nil
+		return sooner(judged, wait)
 	}
-	if ok, wait := l.effect.tries(live, now); !ok {
-		return sooner(judged, wait), nil
-	}
-	changed := live.DeepCopy()
 	because := newest(read)
 	if scaling.Nudged(live.Spec.Metrics) == scaling.NudgeOf(because) {
 		because = because.Add(-time.Millisecond) // the same value again would change nothing
 	}
-	changed.Spec.Metrics, _ = scaling.Nudge(live.Spec.Metrics, scaling.NudgeOf(because))
+	metrics, some := scaling.Nudge(live.Spec.Metrics, scaling.NudgeOf(because))
+	if !some {
+		return judged
+	}
+	if ok, wait := l.effect.tries(live, now); !ok {
+		return sooner(judged, wait)
+	}
+	changed := live.DeepCopy()
+	changed.Spec.Metrics = metrics
 	switch err := l.Client.Update(ctx, changed); {
 	case err == nil:
 		m.nudged = nudged{wants: wants, at: now}
 		if l.Figures != nil {
 			l.Figures.Nudged()
 		}
-		return l.effect.wrote(live, changed.Generation, now), nil
-	case apierrors.IsForbidden(err):
-		m.nudged.until = now.Add(afterRefusal)
-		l.effect.drop(live)
-		log.FromContext(ctx).Error(err, "the HPA is not made to look at once")
-		return 0, nil
+		return l.effect.wrote(live, changed.Generation, now)
 	case apierrors.IsConflict(err): // it changed since it was read
 		l.effect.drop(live)
-		return afterConflict, nil
+		return afterConflict
 	default:
 		l.effect.drop(live)
-		return 0, client.IgnoreNotFound(err)
+		m.nudged.at = now
+		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+			m.nudged.until = now.Add(afterRefusal)
+		}
+		if client.IgnoreNotFound(err) != nil {
+			log.FromContext(ctx).Error(err, "the HPA is not made to look at once")
+		}
+		return 0
 	}
 }
 

@@ -19,6 +19,9 @@ func (f *Reconciled) apply(so *v1alpha1.ScaledObject, retargeted bool) {
 	s.TriggersTypes, s.AuthenticationsTypes = so.TriggersTypes(), so.AuthenticationsTypes()
 	if f.HPA != nil {
 		s.HpaName = *f.HPA
+		if *f.HPA == "" { // nobody keeps the mirror of one that is gone
+			s.Conditions.Remove(v1alpha1.ConditionHPAActive)
+		}
 	}
 	s.PausedReplicaCount = f.PausedReplicas
 	if f.Target != nil {
@@ -56,8 +59,6 @@ func (f *Reconciled) applyPause(so *v1alpha1.ScaledObject) {
 	switch {
 	case f.Paused:
 		paused.Message = "scaling is paused"
-		// Nobody keeps the mirror of an HPA that is gone.
-		conditions.Remove(v1alpha1.ConditionHPAActive)
 	case so.ScaleInPaused() && so.ScaleOutPaused():
 		paused.Message = "scaling in and out is paused"
 	case so.ScaleInPaused():

@@ -41,15 +41,22 @@ func (c *controllers) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.selector, "controller-selector", "app.kubernetes.io/name=controller,app.kubernetes.io/part-of=sluice", "labels of the controller's Pods")
 }
 
-// ways lead to the controllers that are ready, by way of the API server.
-func (c *controllers) ways(ctx context.Context) ([]asking, error) {
-	config, err := c.cluster.ToRESTConfig()
+// connect returns how the user's cluster is reached, and a client whose answers are
+// bounded.
+func connect(cluster *genericclioptions.ConfigFlags) (*rest.Config, *kubernetes.Clientset, error) {
+	config, err := cluster.ToRESTConfig()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	bounded := rest.CopyConfig(config)
 	answers.Bound(bounded)
 	clientset, err := kubernetes.NewForConfig(bounded)
+	return config, clientset, err
+}
+
+// ways lead to the controllers that are ready, by way of the API server.
+func (c *controllers) ways(ctx context.Context) ([]asking, error) {
+	config, clientset, err := connect(c.cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -11,10 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
-	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/answers"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/forward"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/ui"
 	"github.com/sluice-autoscaler/sluice/kubectl-sluice/internal/why"
@@ -110,13 +107,7 @@ func (s *showing) run(ctx context.Context, command *cobra.Command) error {
 
 // instances are the Pods of families.
 func (s *showing) instances(ctx context.Context) ([]ui.Instance, error) {
-	config, err := s.cluster.ToRESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	bounded := rest.CopyConfig(config)
-	answers.Bound(bounded)
-	clientset, err := kubernetes.NewForConfig(bounded)
+	config, clientset, err := connect(s.cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func StripHPA(budget *kept.Budget) func(any) (any, error) {
 }
 
 func stripHPA(hpa *autoscalingv2.HorizontalPodAutoscaler) {
-	metrics, rests := hpa.Spec.Metrics, disabled(hpa)
+	metrics, rests := hpa.Spec.Metrics, scaling.FoundAtZero(hpa)
 	*hpa = autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{
 		Name: hpa.Name, Namespace: hpa.Namespace, UID: hpa.UID, ResourceVersion: hpa.ResourceVersion,
 	}}

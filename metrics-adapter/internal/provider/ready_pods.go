@@ -40,6 +40,9 @@ const (
 	mostPods, mostPodsOfOne, mostPodsInAll = 20_000, 200_000, 1_000_000
 	// mostLists are read at once, mostListsOfOne of a namespace.
 	mostLists, mostListsOfOne = 8, 2
+	// mostScales are read at once, mostScalesOfOne of a namespace: in places of their
+	// own, since answers wait for some and lists may last.
+	mostScales, mostScalesOfOne = 16, 4
 	// listTime is how long reading one may take, watchTime how long a watch goes
 	// on by itself at most.
 	listTime, watchTime = time.Minute, 10 * time.Minute
@@ -78,6 +81,7 @@ type ReadyPods struct {
 	of      map[string]int // watches by namespace
 	running sync.WaitGroup
 	lists   places
+	scales  places
 	counted podCount
 }
 
@@ -224,7 +228,7 @@ func (r *ReadyPods) keep(ctx context.Context, target scaleTarget, w *podWatch) {
 // scale is the target's scale subresource. It is as long as whoever writes the
 // target makes its selector, so that those of a namespace are read in turn.
 func (r *ReadyPods) scale(ctx context.Context, target scaleTarget) (*autoscalingv1.Scale, error) {
-	leave, ok := r.lists.enter(ctx, mostLists, mostListsOfOne, target.name.Namespace)
+	leave, ok := r.scales.enter(ctx, mostScales, mostScalesOfOne, target.name.Namespace)
 	if !ok {
 		return nil, context.Cause(ctx)
 	}

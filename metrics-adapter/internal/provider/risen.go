@@ -23,13 +23,8 @@ import (
 // long as the HPA says so, whoever asks is looking for the first time since. The
 // rise is then what the target's scale says.
 func (p *Provider) risen(ctx context.Context, so *v1alpha1.ScaledObject, metric string) (*v1alpha1.ScaledObject, error) {
-	switch active, _ := so.Status.Conditions.Get(v1alpha1.ConditionActive); active.Reason {
-	case v1alpha1.ReasonScalerNotActive, v1alpha1.ReasonUnknownState: // at rest, or with a trigger that fails there
-	default:
-		return so, nil
-	}
 	hpa := &autoscalingv2.HorizontalPodAutoscaler{}
-	if err := p.Objects.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}, hpa); err != nil || !disabled(hpa) {
+	if err := p.Objects.Get(ctx, types.NamespacedName{Namespace: so.Namespace, Name: so.Status.HpaName}, hpa); err != nil || !scaling.Unrecorded(so, hpa) {
 		return so, nil //nolint:nilerr // nothing is known to have risen
 	}
 	scale, err := p.Ready.scale(ctx, targetOf(so))
@@ -46,17 +41,6 @@ func (p *Provider) risen(ctx context.Context, so *v1alpha1.ScaledObject, metric 
 	known := *so
 	known.Status.Activation = &v1alpha1.Activation{Metric: metric, Replicas: scale.Spec.Replicas, Time: metav1.NewMicroTime(p.Now())}
 	return &known, nil
-}
-
-// disabled reports whether the HPA controller found the target at zero when it
-// looked last.
-func disabled(hpa *autoscalingv2.HorizontalPodAutoscaler) bool {
-	for i := range hpa.Status.Conditions {
-		if c := &hpa.Status.Conditions[i]; c.Type == autoscalingv2.ScalingActive {
-			return c.Reason == v1alpha1.ReasonScalingDisabled
-		}
-	}
-	return false
 }
 
 // whileDisabled is all that is kept of the state of an HPA: one value for all.

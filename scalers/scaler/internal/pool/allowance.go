@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -28,7 +29,21 @@ type Allowance struct {
 	// leaving is what they were asked for.
 	givers  map[string]map[*Holding]struct{}
 	leaving int
+	promise promise // to whom others made way last
 }
+
+// promise is what is kept free for a namespace that others make way for: they come
+// again sooner than it does, and would have the room back.
+type promise struct {
+	payer  string
+	n      int // beside what it had
+	wanted int // with it
+	until  time.Time
+}
+
+// promised is how long that is: whoever was refused comes again after two intervals
+// at the latest.
+const promised = 2 * time.Minute
 
 // NewAllowance returns one that nothing was taken of. what stands behind a
 // number in an error, such as "partitions".
@@ -100,12 +115,15 @@ func (h *Holding) more(n int, payers []string) (asked []*Holding, err error) {
 	for _, payer := range payers {
 		if err = a.check(payer, n); err == nil {
 			h.hold(payer, n)
+			if payer == a.promise.payer {
+				a.promise = promise{}
+			}
 			return nil, nil
 		}
 	}
 	h.hold(payer, had)
 	for _, payer := range payers {
-		if asked = a.makeWay(payer, n-had); asked != nil {
+		if asked = a.makeWay(payer, n-had, h); asked != nil {
 			break
 		}
 	}
@@ -136,8 +154,9 @@ func (h *Holding) hold(payer string, n int) {
 }
 
 // makeWay returns what is to be given back so that a namespace may have n more: of the
-// one that has the most, and more than twice as many. a.mu is held.
-func (a *Allowance) makeWay(payer string, n int) (asked []*Holding) {
+// one that has the most, and more than twice as many, but not of what wants it. a.mu is
+// held.
+func (a *Allowance) makeWay(payer string, n int, by *Holding) (asked []*Holding) {
 	wanted := a.taken[payer] + n
 	if a.all == 0 || wanted > a.share {
 		return nil
@@ -155,11 +174,14 @@ func (a *Allowance) makeWay(payer string, n int) (asked []*Holding) {
 		if a.leaving >= n {
 			break
 		}
-		if h.asked == 0 {
+		if h.asked == 0 && h != by {
 			h.asked = h.n
 			a.leaving += h.n
 			asked = append(asked, h)
 		}
+	}
+	if asked != nil {
+		a.promise = promise{payer, n, wanted, time.Now().Add(promised)}
 	}
 	return asked
 }
@@ -180,6 +202,9 @@ func (a *Allowance) check(payer string, n int) error {
 // leaves reports whether enough is left to others when a namespace has n more.
 func (a *Allowance) leaves(payer string, n int) bool {
 	own, left := a.taken[payer]+n, a.all-a.total-n
+	if p := a.promise; p.payer != payer && own > p.wanted && time.Now().Before(p.until) {
+		left -= p.n
+	}
 	return own <= a.all/32 || own <= left && left >= a.all/4
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -158,4 +159,39 @@ func TestFailedDialsGiveTheirMemoryBack(t *testing.T) {
 			t.Errorf("error = %v", err)
 		}
 	}
+}
+
+// TestWhatWasMadeWayForIsKept: who gave way comes again before who asked, and does not
+// take the room back.
+func TestWhatWasMadeWayForIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAllowance("connections", 50, 100)
+		holding := func(namespace string, n int) *Holding {
+			h := a.For(namespace)
+			h.giveUp = func() { _ = h.Set(0) }
+			if err := h.Set(n); err != nil {
+				t.Fatalf("%s: %v", namespace, err)
+			}
+			return h
+		}
+		for range 5 {
+			holding("much", 4)
+		}
+		for i := range 11 {
+			holding(fmt.Sprint("other", i), 5)
+		}
+		asks := a.For("little")
+		if asks.Set(4) == nil {
+			t.Fatal("there is room without anybody making way")
+		}
+		if a.For("much").Set(4) == nil {
+			t.Error("who gave way has the room back")
+		}
+		if err := asks.Set(4); err != nil {
+			t.Errorf("who was made way for: %v", err)
+		}
+		if err := a.For("tiny").Set(1); err != nil {
+			t.Errorf("another one with little: %v", err)
+		}
+	})
 }

@@ -286,10 +286,12 @@ func (p *Pool) joined(id sharedID, by *Lease) *connection {
 	return c
 }
 
-// giveUp has all who use the connection release it.
+// giveUp has all who use the connection release it. Nobody joins it any more: whoever
+// comes next has one of their own, if there is room.
 func (c *connection) giveUp() {
 	c.pool.mu.Lock()
 	users := slices.Collect(maps.Keys(c.users))
+	c.hide()
 	c.pool.mu.Unlock()
 	for _, user := range users {
 		if user.GiveUp != nil {
@@ -370,11 +372,16 @@ func (c *connection) release(by *Lease) {
 	}
 }
 
-// forget takes the connection out of the pool; pool.mu is held.
+// forget takes the connection out of the pool, and what it holds; pool.mu is held.
 func (c *connection) forget() {
+	c.hide()
+	_ = c.memory.Set(0) // never refused
+}
+
+// hide takes the connection out of the pool; pool.mu is held.
+func (c *connection) hide() {
 	if c.pool.connections[c.id] == c {
 		delete(c.pool.connections, c.id)
-		_ = c.memory.Set(0) // never refused
 		c.pool.Changed(len(c.pool.connections))
 	}
 }

@@ -314,6 +314,15 @@ func (q *question) longestGap() time.Duration {
 	return min(gap, max(q.interval, q.shortestGap()))
 }
 
+// shortenGap has the pause be no longer than it may be for those who ask by now: one
+// that goes to rest is not to wait as long as others at work did.
+func (q *question) shortenGap() {
+	q.doorbell.gap = min(q.doorbell.gap, q.longestGap())
+	if soonest := q.doorbell.lastAt.Add(q.doorbell.gap); q.doorbell.ringAt.After(soonest) {
+		q.doorbell.ringAt = soonest
+	}
+}
+
 // shortestGap is the pause between two such reads while they change something.
 func (q *question) shortestGap() time.Duration {
 	if q.idle() {
